@@ -1,0 +1,156 @@
+//! What keygen and refresh have in common: their messages and the order of their checks.
+//!
+//! Both run the same three rounds; a refresh leaves the chain code out. The commitment to the proof is broadcast
+//! reliably: two parties that saw different commitments must not both finish.
+
+use std::collections::BTreeMap;
+
+use dkls23_core::protocols::dkg::{
+    ProofCommitment, TransmitInitMulPhase3to4, TransmitInitZeroSharePhase2to4, TransmitInitZeroSharePhase3to4,
+};
+use dkls23_core::protocols::{PartiesMessage, PartyIndex as LibraryIndex};
+use dkls23_core::utilities::hashes::HashOutput;
+use dkls23_core::utilities::proofs::DLogProof;
+use k256::Scalar;
+use quorate_plugin_sdk::{Delivery, Failure, Inbox, Message, Outbox, PartyIndex, Roster};
+use serde::{Deserialize, Serialize};
+
+use crate::Curve;
+use crate::failure::library_index;
+
+/// Round 1: the sender's polynomial at the receiver's index.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Fragment(pub(crate) Scalar);
+
+impl Message for Fragment {
+    const ROUND: u16 = 1;
+    const DELIVERY: Delivery = Delivery::PointToPoint;
+}
+
+impl Drop for Fragment {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+/// Round 2, to each: a commitment to the seed of a pairwise zero share.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ZeroCommitment(pub(crate) TransmitInitZeroSharePhase2to4);
+
+impl Message for ZeroCommitment {
+    const ROUND: u16 = 2;
+    const DELIVERY: Delivery = Delivery::PointToPoint;
+
+    fn is_between(&self, from: PartyIndex, to: PartyIndex) -> bool {
+        between(&self.0.parties, from, to)
+    }
+}
+
+/// Round 3, to each: the opened zero-share seed and the start of the pairwise oblivious transfers.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PairInit {
+    pub(crate) zero: TransmitInitZeroSharePhase3to4,
+    pub(crate) mul: TransmitInitMulPhase3to4<Curve>,
+}
+
+impl Message for PairInit {
+    const ROUND: u16 = 3;
+    const DELIVERY: Delivery = Delivery::PointToPoint;
+
+    fn is_between(&self, from: PartyIndex, to: PartyIndex) -> bool {
+        between(&self.zero.parties, from, to) && between(&self.mul.parties, from, to)
+    }
+}
+
+/// Whether a message's inner sender and receiver are those of its envelope.
+pub(crate) fn between(parties: &PartiesMessage, from: PartyIndex, to: PartyIndex) -> bool {
+    u16::from(parties.sender.as_u8()) == from.number() && u16::from(parties.receiver.as_u8()) == to.number()
+}
+
+/// Sends everybody's fragment but our own, which it returns.
+pub(crate) fn send_fragments(
+    roster: &Roster,
+    fragments: &[Scalar],
+    out: &mut Outbox,
+) -> Result<Scalar, Failure> {
+    let at = |party: PartyIndex| {
+        fragments
+            .get(usize::from(party.number()) - 1)
+            .copied()
+            .ok_or_else(|| Failure::Internal("the library gave too few fragments".into()))
+    };
+    for peer in roster.peers() {
+        out.send(peer, &Fragment(at(peer)?))?;
+    }
+    at(roster.me())
+}
+
+/// The fragments of all n parties, ours among them: the library does not count them.
+pub(crate) fn all_fragments(own: Scalar, inbox: &mut Inbox) -> Result<Vec<Scalar>, Failure> {
+    let received = inbox.take::<Fragment>()?;
+    Ok(received.values().map(|fragment| fragment.0).chain([own]).collect())
+}
+
+/// What a peer committed to and sent in round 2, and we in turn.
+pub(crate) struct Round2 {
+    pub(crate) commitments: BTreeMap<PartyIndex, HashOutput>,
+    pub(crate) zero: Vec<TransmitInitZeroSharePhase2to4>,
+}
+
+/// Sends a list of the library's messages, each to the receiver that it names.
+pub(crate) fn send_each<T, M: Message>(
+    messages: impl IntoIterator<Item = T>,
+    receiver: impl Fn(&T) -> LibraryIndex,
+    wrap: impl Fn(T) -> M,
+    out: &mut Outbox,
+) -> Result<(), Failure> {
+    for message in messages {
+        let to = PartyIndex::new(receiver(&message).as_u8().into())
+            .ok_or_else(|| Failure::Internal("the library sends to party 0".into()))?;
+        out.send(to, &wrap(message))?;
+    }
+    Ok(())
+}
+
+/// Pairs the two lists that the library makes for round 3, both in index order of their receivers.
+pub(crate) fn send_pair_inits(
+    zero: Vec<TransmitInitZeroSharePhase3to4>,
+    mul: Vec<TransmitInitMulPhase3to4<Curve>>,
+    out: &mut Outbox,
+) -> Result<(), Failure> {
+    let mismatch = || Failure::Internal("the library's round-3 lists do not fit".into());
+    if zero.len() != mul.len() {
+        return Err(mismatch());
+    }
+    for (zero, mul) in zero.into_iter().zip(mul) {
+        if zero.parties.receiver != mul.parties.receiver {
+            return Err(mismatch());
+        }
+        send_each([PairInit { zero, mul }], |m| m.zero.parties.receiver, |m| m, out)?;
+    }
+    Ok(())
+}
+
+/// Puts the proofs of round 3 beside the commitments of round 2, which they must open, and adds our own.
+pub(crate) fn proofs_with_commitments(
+    own: ProofCommitment<Curve>,
+    commitments: &BTreeMap<PartyIndex, HashOutput>,
+    proofs: impl IntoIterator<Item = (PartyIndex, DLogProof<Curve>)>,
+) -> Result<Vec<ProofCommitment<Curve>>, Failure> {
+    let mut all = vec![own];
+    for (party, proof) in proofs {
+        let commitment = *commitments
+            .get(&party)
+            .ok_or_else(|| Failure::Internal(format!("no commitment of party {party}")))?;
+        all.push(ProofCommitment { index: library_index(party)?, proof, commitment });
+    }
+    all.sort_by_key(|entry| entry.index);
+    Ok(all)
+}
+
+/// The messages of round 3, by the library's types.
+pub(crate) fn split_pair_inits(
+    inits: BTreeMap<PartyIndex, PairInit>,
+) -> (Vec<TransmitInitZeroSharePhase3to4>, Vec<TransmitInitMulPhase3to4<Curve>>) {
+    inits.into_values().map(|init| (init.zero, init.mul)).unzip()
+}

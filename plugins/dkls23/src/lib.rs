@@ -1,0 +1,80 @@
+//! DKLs23 as a Quorate plugin: threshold ECDSA on secp256k1 for any 2 ≤ t ≤ n ≤ 16.
+//!
+//! The protocol is [Doerner, Kondi, Lee and shelat](https://eprint.iacr.org/2023/765); the library is
+//! `dkls23-core`. This crate is glue: it lays the library's phases out as rounds, counts and checks what the
+//! library does not, and turns its verdicts into the contract's failures.
+//!
+//! Invariants:
+//! - the library's session, refresh and sign ids are always the execution id, which never repeats;
+//! - the proof of a keygen leaves only after every commitment is here ([`keygen`]);
+//! - only the complete refresh is offered: the library's fast one heals nothing;
+//! - `ban` is set for the library's `BanCounterparty` and for nothing else ([`failure`]).
+
+mod failure;
+mod init;
+mod keygen;
+mod refresh;
+mod share;
+mod sign;
+
+use quorate_plugin_sdk::{Descriptor, Failure, Host, Operation, Protocol, Roster, Run, Session, Task};
+
+/// The curve of all keys here.
+type Curve = k256::Secp256k1;
+
+const SCHEME: &str = "ecdsa-secp256k1";
+
+/// Every pair of parties exchanges about 143 kB in a keygen: with 16 parties that is 2 MB for each to send, and
+/// about 4 s of work.
+const MAX_PARTIES: u16 = 16;
+
+/// The plugin.
+pub struct Dkls23;
+
+impl Protocol for Dkls23 {
+    fn describe() -> Descriptor {
+        Descriptor {
+            id: "dkls23",
+            version: env!("CARGO_PKG_VERSION"),
+            schemes: &[SCHEME],
+            operations: &[Operation::Keygen, Operation::Sign, Operation::Refresh, Operation::Derivation],
+            max_parties: MAX_PARTIES,
+            share_formats: &[share::FORMAT],
+        }
+    }
+
+    fn start(host: &mut dyn Host, roster: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
+        if roster.parties() > MAX_PARTIES {
+            return Err(Failure::InvalidTask(format!("dkls23 takes at most {MAX_PARTIES} parties")));
+        }
+        Ok(match task {
+            Task::Keygen { scheme } => {
+                require_scheme(&scheme)?;
+                roster.require_all()?;
+                Box::new(Run::new(&roster, keygen::Keygen::new(&roster)?))
+            }
+            Task::Sign(task) => {
+                require_scheme(&task.scheme)?;
+                roster.require_threshold()?;
+                Box::new(Run::new(&roster, sign::Sign::new(host, &roster, &task)?))
+            }
+            Task::Refresh => {
+                roster.require_all()?;
+                Box::new(Run::new(&roster, refresh::Refresh::new(host, &roster)?))
+            }
+            Task::Presign { .. } | Task::Repair { .. } | Task::Auxiliary | Task::Prepare { .. } => {
+                return Err(Failure::InvalidTask("dkls23 does not offer this operation".into()));
+            }
+        })
+    }
+}
+
+fn require_scheme(scheme: &str) -> Result<(), Failure> {
+    if scheme == SCHEME {
+        Ok(())
+    } else {
+        Err(Failure::InvalidTask(format!("dkls23 serves {SCHEME} and no other scheme")))
+    }
+}
+
+quorate_plugin_sdk::export!(Dkls23);

@@ -1,0 +1,179 @@
+//! Complete key refresh: new shares of the same key, and new oblivious transfers, for all n parties. Whoever
+//! holds only shares from before it holds nothing.
+//!
+//! The rounds are those of [`keygen`](crate::keygen) with a polynomial whose constant term is zero and without a
+//! chain code. The library returns the refreshed party but not the others' new public shares: those are the old
+//! ones plus the points that the proofs are about.
+
+use std::collections::BTreeMap;
+
+use dkls23_core::protocols::PartyIndex as LibraryIndex;
+use dkls23_core::protocols::dkg::{
+    KeepInitMulPhase3to4, KeepInitZeroSharePhase2to3, KeepInitZeroSharePhase3to4, ProofCommitment,
+};
+use dkls23_core::utilities::hashes::HashOutput;
+use dkls23_core::utilities::proofs::DLogProof;
+use k256::{ProjectivePoint, Scalar};
+use quorate_plugin_sdk::{Delivery, Failure, Host, Inbox, Message, Outbox, Outcome, Roster, Rounds, Slot};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::Curve;
+use crate::failure::failure;
+use crate::init::{
+    Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, send_each,
+    send_fragments, send_pair_inits, split_pair_inits,
+};
+use crate::share::Share;
+
+/// Round 2, to all: the commitment to the proof.
+#[derive(Serialize, Deserialize)]
+struct Commitment(HashOutput);
+
+impl Message for Commitment {
+    const ROUND: u16 = 2;
+    const DELIVERY: Delivery = Delivery::ReliableBroadcast;
+}
+
+/// Round 3, to all: the proof.
+#[derive(Serialize, Deserialize)]
+struct Opening(DLogProof<Curve>);
+
+impl Message for Opening {
+    const ROUND: u16 = 3;
+    const DELIVERY: Delivery = Delivery::Broadcast;
+}
+
+/// A refresh of one party.
+pub(crate) struct Refresh {
+    roster: Roster,
+    share: Share,
+    own_fragment: Scalar,
+    kept2: Option<Kept2>,
+    kept3: Option<Kept3>,
+}
+
+/// Kept from round 2 to round 3.
+struct Kept2 {
+    correction: Scalar,
+    proof: ProofCommitment<Curve>,
+    zero: BTreeMap<LibraryIndex, KeepInitZeroSharePhase2to3>,
+}
+
+/// Kept from round 3 to the end.
+struct Kept3 {
+    correction: Scalar,
+    proof: ProofCommitment<Curve>,
+    received: Round2,
+    zero: BTreeMap<LibraryIndex, KeepInitZeroSharePhase3to4>,
+    mul: BTreeMap<LibraryIndex, KeepInitMulPhase3to4<Curve>>,
+}
+
+impl Refresh {
+    pub(crate) fn new(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
+        Ok(Self {
+            roster: roster.clone(),
+            share: Share::load(host, roster)?,
+            own_fragment: Scalar::ZERO,
+            kept2: None,
+            kept3: None,
+        })
+    }
+
+    fn id(&self) -> &[u8] {
+        self.roster.execution_id()
+    }
+
+    fn commit(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+        let fragments = Zeroizing::new(all_fragments(self.own_fragment, inbox)?);
+        self.own_fragment.zeroize();
+        let (correction, proof, zero, transmit) =
+            self.share.party.refresh_complete_phase2(self.id(), &fragments);
+        out.broadcast(&Commitment(proof.commitment))?;
+        send_each(transmit, |m| m.parties.receiver, ZeroCommitment, out)?;
+        self.kept2 = Some(Kept2 { correction, proof, zero });
+        Ok(())
+    }
+
+    fn open(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+        let Kept2 { correction, proof, zero } = self.kept2.take().ok_or_else(out_of_order)?;
+        let commitments = inbox.take::<Commitment>()?.into_iter().map(|(p, c)| (p, c.0)).collect();
+        let received = Round2 {
+            commitments,
+            zero: inbox.take::<ZeroCommitment>()?.into_values().map(|m| m.0).collect(),
+        };
+        let (zero, zero_openings, mul, mul_inits) =
+            self.share.party.refresh_complete_phase3(self.id(), &zero);
+        out.broadcast(&Opening(proof.proof.clone()))?;
+        send_pair_inits(zero_openings, mul_inits, out)?;
+        self.kept3 = Some(Kept3 { correction, proof, received, zero, mul });
+        Ok(())
+    }
+
+    fn finish(&mut self, host: &mut dyn Host, inbox: &mut Inbox) -> Result<Outcome, Failure> {
+        let Kept3 { mut correction, proof, received, zero, mul } =
+            self.kept3.take().ok_or_else(out_of_order)?;
+        let openings = inbox.take::<Opening>()?.into_iter().map(|(party, o)| (party, o.0));
+        let proofs = proofs_with_commitments(proof, &received.commitments, openings)?;
+        let (zero_received, mul_received) = split_pair_inits(inbox.take::<PairInit>()?);
+        let party = self
+            .share
+            .party
+            .refresh_complete_phase4(
+                self.id(),
+                &correction,
+                &proofs,
+                &zero,
+                &received.zero,
+                &zero_received,
+                &mul,
+                &mul_received,
+            )
+            .map_err(failure)?;
+        correction.zeroize();
+        // `proofs` is in index order, and complete: the phase has just checked both.
+        let verifying_shares = self
+            .share
+            .verifying_shares
+            .iter()
+            .zip(&proofs)
+            .map(|(old, p)| (ProjectivePoint::from(*old) + p.proof.point).to_affine())
+            .collect();
+        Ok(Outcome::Refreshed(Share::new(party, verifying_shares).save(host)?))
+    }
+}
+
+impl Rounds for Refresh {
+    const SCHEDULE: &'static [Slot] = &[
+        Slot::of::<Fragment>(),
+        Slot::of::<ZeroCommitment>(),
+        Slot::of::<Commitment>(),
+        Slot::of::<PairInit>(),
+        Slot::of::<Opening>(),
+    ];
+
+    fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
+        let fragments = Zeroizing::new(self.share.party.refresh_complete_phase1());
+        self.own_fragment = send_fragments(&self.roster, &fragments, out)?;
+        Ok(())
+    }
+
+    fn round(
+        &mut self,
+        host: &mut dyn Host,
+        round: u16,
+        mut inbox: Inbox,
+        out: &mut Outbox,
+    ) -> Result<Option<Outcome>, Failure> {
+        match round {
+            1 => self.commit(&mut inbox, out).map(|()| None),
+            2 => self.open(&mut inbox, out).map(|()| None),
+            _ => self.finish(host, &mut inbox).map(Some),
+        }
+    }
+}
+
+/// The rounds come in order and once each ([`Rounds`]), so this is never seen.
+fn out_of_order() -> Failure {
+    Failure::Internal("refresh rounds out of order".into())
+}

@@ -1,0 +1,256 @@
+//! DKLs23 with all parties in one native process. Signatures are verified, and child keys derived, by
+//! libsecp256k1 and rust-bitcoin, which share no code with the signer.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::str::FromStr;
+
+use bitcoin::bip32::{ChainCode, ChildNumber, DerivationPath, Fingerprint, Xpub};
+use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as Ecdsa};
+use bitcoin::secp256k1::{Message, PublicKey, Secp256k1};
+use quorate_dkls23::Dkls23;
+use quorate_plugin_sdk::{
+    Failure, HashFunction, Host, Outcome, PublicKeyInfo, Scope, SignTask, Signature, Task,
+};
+use quorate_plugin_testkit::Cluster;
+
+const DIGEST: [u8; 32] = [0x5a; 32];
+
+fn keygen_task() -> Task {
+    Task::Keygen { scheme: "ecdsa-secp256k1".into() }
+}
+
+fn sign_task() -> SignTask {
+    SignTask {
+        scheme: "ecdsa-secp256k1".into(),
+        message: DIGEST.to_vec(),
+        hash: HashFunction::None,
+        path: vec![],
+        tweak: None,
+        presignature: None,
+    }
+}
+
+fn keygen(threshold: u16, parties: u16) -> (Cluster, PublicKeyInfo) {
+    let mut cluster = Cluster::new(threshold, parties);
+    let all = cluster.all();
+    let Outcome::Key(key) = cluster.run::<Dkls23>(&all, &keygen_task()) else { panic!() };
+    (cluster, key)
+}
+
+fn sign(cluster: &mut Cluster, signers: &[u16], task: SignTask) -> Signature {
+    let Outcome::Signature(signature) = cluster.run::<Dkls23>(signers, &Task::Sign(task)) else { panic!() };
+    signature
+}
+
+/// Verifies with libsecp256k1, which also refuses a high s, and recovers the key.
+fn assert_valid(signature: &Signature, digest: [u8; 32], key: &PublicKey) {
+    let secp = Secp256k1::new();
+    let message = Message::from_digest(digest);
+    let plain = Ecdsa::from_compact(&signature.bytes).unwrap();
+    secp.verify_ecdsa(&message, &plain, key).unwrap();
+    let id = RecoveryId::from_i32(signature.recovery_id.unwrap().into()).unwrap();
+    let recoverable = RecoverableSignature::from_compact(&signature.bytes, id).unwrap();
+    assert_eq!(secp.recover_ecdsa(&message, &recoverable).unwrap(), *key);
+}
+
+fn public(key: &PublicKeyInfo) -> PublicKey {
+    PublicKey::from_slice(&key.public_key).unwrap()
+}
+
+fn child(key: &PublicKeyInfo, path: &str) -> PublicKey {
+    let root = Xpub {
+        network: bitcoin::NetworkKind::Main,
+        depth: 0,
+        parent_fingerprint: Fingerprint::default(),
+        child_number: ChildNumber::from_normal_idx(0).unwrap(),
+        public_key: public(key),
+        chain_code: ChainCode::from(key.chain_code.unwrap()),
+    };
+    let path = DerivationPath::from_str(path).unwrap();
+    root.derive_pub(&Secp256k1::new(), &path).unwrap().public_key
+}
+
+#[test]
+fn any_two_of_three_sign_for_the_same_key() {
+    let (mut cluster, key) = keygen(2, 3);
+    assert_eq!(key.verifying_shares.len(), 3);
+    for signers in [[1, 2], [1, 3], [2, 3]] {
+        let signature = sign(&mut cluster, &signers, sign_task());
+        assert_valid(&signature, DIGEST, &public(&key));
+    }
+}
+
+#[test]
+fn any_three_of_five_sign_for_the_same_key() {
+    let (mut cluster, key) = keygen(3, 5);
+    for signers in [[1, 2, 3], [1, 3, 5], [2, 4, 5]] {
+        let signature = sign(&mut cluster, &signers, sign_task());
+        assert_valid(&signature, DIGEST, &public(&key));
+    }
+}
+
+#[test]
+fn the_parties_hash_a_message_as_asked() {
+    use bitcoin::hashes::{Hash, sha256, sha256d};
+    let (mut cluster, key) = keygen(2, 2);
+    let message = b"transfer 12 to 0x00".to_vec();
+    for (hash, digest) in [
+        (HashFunction::Sha256, sha256::Hash::hash(&message).to_byte_array()),
+        (HashFunction::Sha256d, sha256d::Hash::hash(&message).to_byte_array()),
+    ] {
+        let task = SignTask { message: message.clone(), hash, ..sign_task() };
+        assert_valid(&sign(&mut cluster, &[1, 2], task), digest, &public(&key));
+    }
+    // Keccak-256 of the empty string, a published vector.
+    let digest = hex("c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470");
+    let task = SignTask { message: vec![], hash: HashFunction::Keccak256, ..sign_task() };
+    assert_valid(&sign(&mut cluster, &[1, 2], task), digest, &public(&key));
+}
+
+fn hex(digits: &str) -> [u8; 32] {
+    let bytes: Vec<u8> =
+        (0..64).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect();
+    bytes.try_into().unwrap()
+}
+
+#[test]
+fn child_keys_are_those_of_bip32() {
+    let (mut cluster, key) = keygen(2, 3);
+    let task = SignTask { path: vec![44, 60, 0, 7], ..sign_task() };
+    let signature = sign(&mut cluster, &[1, 3], task);
+    assert_valid(&signature, DIGEST, &child(&key, "m/44/60/0/7"));
+}
+
+#[test]
+fn a_refresh_keeps_the_key_and_replaces_every_share() {
+    let (mut cluster, key) = keygen(2, 3);
+    let mut before = cluster.clone();
+    let Outcome::Refreshed(fresh) = cluster.run::<Dkls23>(&[1, 2, 3], &Task::Refresh) else { panic!() };
+    assert_eq!((&fresh.public_key, fresh.chain_code), (&key.public_key, key.chain_code));
+    for (old, new) in key.verifying_shares.iter().zip(&fresh.verifying_shares) {
+        assert_ne!(old, new);
+    }
+    for signers in [[1, 2], [1, 3], [2, 3]] {
+        let task = SignTask { path: vec![3], ..sign_task() };
+        assert_valid(&sign(&mut cluster, &signers, task), DIGEST, &child(&key, "m/3"));
+    }
+    // The verifying shares still interpolate to the key: 2·V1 − V2 = V(0).
+    let secp = Secp256k1::new();
+    let share = |i: usize| PublicKey::from_slice(&fresh.verifying_shares[i]).unwrap();
+    let doubled = share(0).mul_tweak(&secp, &scalar(2)).unwrap();
+    assert_eq!(doubled.combine(&share(1).negate(&secp)).unwrap(), public(&key));
+    // A share from before and one from after do not sign together, and nobody is banned for it.
+    let old = before.host(1).vault_get(Scope::Key, "share").unwrap().unwrap();
+    cluster.host(1).seed(Scope::Key, "share", old.to_vec());
+    for ended in cluster.run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), Some).values() {
+        assert!(!matches!(ended, Ok(_) | Err(Failure::Fault { ban: true, .. })), "{ended:?}");
+    }
+}
+
+fn scalar(value: u8) -> bitcoin::secp256k1::Scalar {
+    let mut bytes = [0; 32];
+    bytes[31] = value;
+    bitcoin::secp256k1::Scalar::from_be_bytes(bytes).unwrap()
+}
+
+#[test]
+fn a_cheat_in_the_oblivious_transfers_is_banned_by_its_victim_alone() {
+    let (mut cluster, _) = keygen(2, 3);
+    // Party 2 sends party 1 a round-1 message with one bit of the OT extension flipped. The message begins with
+    // sender, receiver and two 32-byte hashes; the extension follows.
+    let ended = cluster.run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), |mut hop| {
+        if hop.to.number() == 1 && hop.message.round == 1 {
+            hop.message.payload[5_000] ^= 1;
+        }
+        Some(hop)
+    });
+    let Err(Failure::Fault { culprits, ban, .. }) = &ended[&1] else { panic!("{ended:?}") };
+    assert_eq!((culprits[0].number(), *ban), (2, true));
+    assert!(!matches!(ended[&2], Err(Failure::Fault { ban: true, .. })), "{ended:?}");
+}
+
+#[test]
+fn a_broken_keygen_message_ends_the_session_and_bans_nobody() {
+    let mut cluster = Cluster::new(2, 3);
+    for round in 1..=3 {
+        let ended = cluster.run_with::<Dkls23>(&[1, 2, 3], &keygen_task(), |mut hop| {
+            if hop.message.from.number() == 3 && hop.message.round == round {
+                let last = hop.message.payload.len() - 1;
+                hop.message.payload[last] ^= 1;
+            }
+            Some(hop)
+        });
+        for party in [1, 2] {
+            match &ended[&party] {
+                Err(Failure::Fault { culprits, ban: false, .. }) => {
+                    // A wrong fragment can't be traced; everything later names its sender.
+                    assert!(round == 1 || culprits[0].number() == 3, "round {round}: {ended:?}");
+                }
+                // The other honest party was the first to see it.
+                Err(Failure::Internal(text)) if text == "timeout" => {}
+                other => panic!("round {round}: {other:?}"),
+            }
+            assert!(cluster.host(party).vault_get(Scope::Key, "share").unwrap().is_none());
+        }
+        assert!(ended.values().any(|e| matches!(e, Err(Failure::Fault { .. }))), "round {round}: {ended:?}");
+    }
+}
+
+#[test]
+fn messages_that_have_no_place_are_faults_of_their_sender() {
+    let (cluster, _) = keygen(2, 2);
+    let bends: [(&str, fn(&mut quorate_plugin_sdk::Incoming)); 3] = [
+        ("a byte too many", |m| m.payload.push(0)),
+        ("another round", |m| m.round = 3),
+        ("another kind", |m| m.delivery = quorate_plugin_sdk::Delivery::Broadcast),
+    ];
+    for (what, bend) in bends {
+        let ended = cluster.clone().run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), |mut hop| {
+            if hop.to.number() == 1 && hop.message.round == 1 {
+                bend(&mut hop.message);
+            }
+            Some(hop)
+        });
+        let Err(Failure::Fault { culprits, ban, .. }) = &ended[&1] else { panic!("{what}: {ended:?}") };
+        assert_eq!((culprits[0].number(), *ban), (2, false), "{what}");
+    }
+}
+
+#[test]
+fn tasks_that_can_not_be_done_are_refused_before_anything_is_sent() {
+    let (mut cluster, _) = keygen(2, 3);
+    let bad = [
+        SignTask { message: vec![1; 31], ..sign_task() },
+        SignTask { path: vec![1 << 31], ..sign_task() },
+        SignTask { tweak: Some([0; 32]), ..sign_task() },
+        SignTask { presignature: Some("p".into()), ..sign_task() },
+        SignTask { scheme: "ed25519".into(), ..sign_task() },
+    ];
+    for task in bad {
+        let ended = cluster
+            .run_with::<Dkls23>(&[1, 2], &Task::Sign(task.clone()), |_| panic!("{task:?} sent a message"));
+        assert!(ended.values().all(|e| matches!(e, Err(Failure::InvalidTask(_)))), "{ended:?}");
+    }
+    // Three signers where t = 2 would be refused by the library in its own way; we say it first.
+    let ended = cluster.run_with::<Dkls23>(&[1, 2, 3], &Task::Sign(sign_task()), Some);
+    assert!(ended.values().all(|e| matches!(e, Err(Failure::InvalidTask(_)))), "{ended:?}");
+}
+
+#[test]
+fn a_share_that_is_not_ours_is_refused() {
+    let (mut cluster, _) = keygen(2, 3);
+    let others = cluster.host(2).vault_get(Scope::Key, "share").unwrap().unwrap();
+    let own = cluster.host(1).vault_get(Scope::Key, "share").unwrap().unwrap();
+    let mut other_format = own.to_vec();
+    other_format[0] = 2;
+    for (what, share) in [
+        ("another party's", others.to_vec()),
+        ("cut short", own[..own.len() - 1].to_vec()),
+        ("of another format", other_format),
+        ("empty", vec![]),
+    ] {
+        cluster.host(1).seed(Scope::Key, "share", share);
+        let ended = cluster.run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), Some);
+        assert!(matches!(ended[&1], Err(Failure::InvalidShare(_))), "{what}: {ended:?}");
+    }
+}

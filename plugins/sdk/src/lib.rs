@@ -1,0 +1,36 @@
+//! What a Quorate plugin is written with.
+//!
+//! A plugin implements [`Protocol`] and ends with [`export!`]. Each operation is a protocol run in
+//! rounds: a type that implements [`Rounds`], declares its [`Message`]s, and is handed every round's messages
+//! once they are all there. The SDK does what every plugin would otherwise have to get right by itself: it
+//! rejects messages of a wrong round or delivery kind, duplicates, and bytes that do not decode exactly,
+//! names their sender as the culprit, and holds back what comes one round early.
+//!
+//! Protocols written with the `round-based` framework run through [`round_based::Machine`] (feature
+//! `round-based`). Libraries with no slot for a context string get their payloads prefixed by
+//! [`Binding`].
+//!
+//! Everything here also builds natively: host capabilities are the trait [`Host`], so that a plugin is tested
+//! and benchmarked without a sandbox.
+#![deny(unsafe_code)]
+
+mod binding;
+mod codec;
+mod host;
+mod mailbox;
+mod protocol;
+#[cfg(feature = "round-based")]
+pub mod round_based;
+mod run;
+mod types;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod wasm;
+
+pub use binding::Binding;
+pub use codec::{decode, encode};
+pub use host::{Event, Host, Level, Scope, VaultError, load, save};
+pub use mailbox::{Inbox, Mailbox, Message, Outbox, Slot};
+pub use protocol::{Protocol, Session};
+pub use run::{Rounds, Run};
+pub use types::*;

@@ -1,0 +1,208 @@
+//! Messages by round: what may come, what is complete, what is too early.
+//!
+//! Invariants: every message handed to a protocol is of its declared round and delivery kind, from a peer of
+//! this session, the only one of its kind from that peer, and decoded without a byte left over. A round is
+//! handed over only when it is complete.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::{Delivery, Failure, Incoming, Outgoing, PartyIndex, Recipient, Roster, decode, encode};
+
+/// A message type of one protocol run. Within a run, a round has at most one type per delivery kind.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The round it belongs to, from 1.
+    const ROUND: u16;
+    /// How it travels.
+    const DELIVERY: Delivery;
+
+    /// Whether sender and receiver named inside the message are those of its envelope. A type that names
+    /// neither keeps the default.
+    fn is_between(&self, from: PartyIndex, to: PartyIndex) -> bool {
+        let _ = (from, to);
+        true
+    }
+}
+
+/// Where a message type belongs: its round and delivery kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    round: u16,
+    delivery: Delivery,
+}
+
+impl Slot {
+    /// The slot of a message type.
+    #[must_use]
+    pub const fn of<M: Message>() -> Self {
+        Self { round: M::ROUND, delivery: M::DELIVERY }
+    }
+
+    /// A slot for message types that are not [`Message`]s, as those of `round-based` libraries.
+    #[must_use]
+    pub const fn new(round: u16, delivery: Delivery) -> Self {
+        Self { round, delivery }
+    }
+
+    /// The round, from 1.
+    #[must_use]
+    pub const fn round(self) -> u16 {
+        self.round
+    }
+
+    /// The delivery kind.
+    #[must_use]
+    pub const fn delivery(self) -> Delivery {
+        self.delivery
+    }
+}
+
+type Payload = Zeroizing<Vec<u8>>;
+
+/// Collects messages until a round is complete.
+pub struct Mailbox {
+    me: PartyIndex,
+    peers: Vec<PartyIndex>,
+    schedule: &'static [Slot],
+    round: u16,
+    held: BTreeMap<(Slot, PartyIndex), Payload>,
+}
+
+impl Mailbox {
+    /// A mailbox for a run whose messages are those of `schedule`, standing at round 1.
+    #[must_use]
+    pub fn new(roster: &Roster, schedule: &'static [Slot]) -> Self {
+        Self { me: roster.me(), peers: roster.peers().collect(), schedule, round: 1, held: BTreeMap::new() }
+    }
+
+    /// Takes in one message of the current round or the next.
+    ///
+    /// # Errors
+    /// A fault of the sender when the message has no place here.
+    pub fn accept(&mut self, message: Incoming) -> Result<(), Failure> {
+        let Incoming { round, from, delivery, payload } = message;
+        if !self.peers.contains(&from) {
+            // The host authenticates senders: it would be its bug, not a peer's fault.
+            return Err(Failure::Internal(format!("message from {from}, who takes no part")));
+        }
+        let slot = Slot { round, delivery };
+        if !self.schedule.contains(&slot) {
+            return Err(Failure::fault(from, format!("no {delivery:?} belongs to round {round}")));
+        }
+        // A peer can be one round ahead: it has everything of ours that our current round needs.
+        if round < self.round || round > self.round.saturating_add(1) {
+            return Err(Failure::fault(from, format!("a message of round {round} in round {}", self.round)));
+        }
+        if self.held.insert((slot, from), payload).is_some() {
+            return Err(Failure::fault(from, format!("a second {delivery:?} in round {round}")));
+        }
+        Ok(())
+    }
+
+    /// The current round, once every peer's messages of it are here.
+    #[must_use]
+    pub fn complete(&self) -> Option<u16> {
+        let mut slots = self.schedule.iter().filter(|s| s.round == self.round).peekable();
+        slots.peek()?;
+        slots
+            .all(|&slot| self.peers.iter().all(|&peer| self.held.contains_key(&(slot, peer))))
+            .then_some(self.round)
+    }
+
+    /// Hands over the current round's messages and moves on to the next.
+    #[must_use]
+    pub fn take_round(&mut self) -> Inbox {
+        let later = Slot { round: self.round + 1, delivery: Delivery::PointToPoint };
+        let rest = self.held.split_off(&(later, PartyIndex::FIRST));
+        let messages = std::mem::replace(&mut self.held, rest);
+        self.round += 1;
+        Inbox { me: self.me, messages }
+    }
+}
+
+/// All messages of one complete round.
+pub struct Inbox {
+    me: PartyIndex,
+    messages: BTreeMap<(Slot, PartyIndex), Payload>,
+}
+
+impl Inbox {
+    /// Takes every peer's message of one type, by sender.
+    ///
+    /// # Errors
+    /// A fault of the first sender whose message does not decode or names other parties than its envelope.
+    pub fn take<M: Message>(&mut self) -> Result<BTreeMap<PartyIndex, M>, Failure> {
+        self.take_raw(Slot::of::<M>())
+            .map(|(from, payload)| {
+                let message: M =
+                    decode(&payload).ok_or_else(|| Failure::fault(from, "a message that does not decode"))?;
+                if !message.is_between(from, self.me) {
+                    return Err(Failure::fault(from, "a message that names other parties"));
+                }
+                Ok((from, message))
+            })
+            .collect()
+    }
+
+    /// Takes every peer's undecoded message of one slot, by sender.
+    pub fn take_raw(&mut self, slot: Slot) -> impl Iterator<Item = (PartyIndex, Payload)> + use<> {
+        let mut taken = Vec::new();
+        self.messages.retain(|&(s, from), payload| {
+            if s == slot {
+                taken.push((from, std::mem::take(payload)));
+            }
+            s != slot
+        });
+        taken.into_iter()
+    }
+}
+
+/// Messages to send at the end of a step.
+#[derive(Default)]
+pub struct Outbox {
+    messages: Vec<Outgoing>,
+}
+
+impl Outbox {
+    /// Sends a point-to-point message.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`] when `M` is not declared point-to-point.
+    pub fn send<M: Message>(&mut self, to: PartyIndex, message: &M) -> Result<(), Failure> {
+        match M::DELIVERY {
+            Delivery::PointToPoint => self.push::<M>(Recipient::Party(to), message),
+            _ => Err(Failure::Internal("a broadcast was sent to one party".into())),
+        }
+    }
+
+    /// Sends a broadcast of the declared kind.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`] when `M` is declared point-to-point.
+    pub fn broadcast<M: Message>(&mut self, message: &M) -> Result<(), Failure> {
+        match M::DELIVERY {
+            Delivery::Broadcast => self.push::<M>(Recipient::Broadcast, message),
+            Delivery::ReliableBroadcast => self.push::<M>(Recipient::ReliableBroadcast, message),
+            Delivery::PointToPoint => Err(Failure::Internal("a point-to-point message was broadcast".into())),
+        }
+    }
+
+    /// Sends bytes that another layer has encoded.
+    pub fn push_raw(&mut self, message: Outgoing) {
+        self.messages.push(message);
+    }
+
+    /// Everything sent so far.
+    #[must_use]
+    pub fn into_messages(self) -> Vec<Outgoing> {
+        self.messages
+    }
+
+    fn push<M: Message>(&mut self, to: Recipient, message: &M) -> Result<(), Failure> {
+        let payload = encode(message)?;
+        self.messages.push(Outgoing { round: M::ROUND, to, payload });
+        Ok(())
+    }
+}

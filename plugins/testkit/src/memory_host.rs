@@ -1,0 +1,91 @@
+//! The capabilities in memory.
+
+use std::collections::BTreeMap;
+
+use quorate_plugin_sdk::{Event, Host, Level, Scope, VaultError};
+use zeroize::Zeroizing;
+
+type Entries = BTreeMap<(Scope, String), Vec<u8>>;
+
+/// One party's host: a vault whose staged entries are committed by [`MemoryHost::commit`], and lists of what the
+/// plugin published and logged.
+#[derive(Clone, Default)]
+pub struct MemoryHost {
+    kept: Entries,
+    pool: Entries,
+    staged: Entries,
+    stocked: Entries,
+    cache: BTreeMap<String, Vec<u8>>,
+    /// What was published, in order.
+    pub events: Vec<Event>,
+    /// What was logged, in order.
+    pub logs: Vec<(Level, u32, String)>,
+}
+
+impl MemoryHost {
+    /// Makes staged entries real, as a host does when a session has ended well.
+    pub fn commit(&mut self) {
+        self.kept.append(&mut self.staged);
+        self.pool.append(&mut self.stocked);
+    }
+
+    /// Forgets staged entries, as a host does when a session has failed.
+    pub fn roll_back(&mut self) {
+        self.staged.clear();
+        self.stocked.clear();
+    }
+
+    /// Puts an entry in place, as if an earlier session had left it.
+    pub fn seed(&mut self, scope: Scope, name: &str, value: Vec<u8>) {
+        self.kept.insert((scope, name.into()), value);
+    }
+}
+
+impl Host for MemoryHost {
+    fn vault_get(&self, scope: Scope, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        Ok(self.kept.get(&(scope, name.into())).cloned().map(Zeroizing::new))
+    }
+
+    fn vault_put(&mut self, scope: Scope, name: &str, value: &[u8]) -> Result<(), VaultError> {
+        self.staged.insert((scope, name.into()), value.to_vec());
+        Ok(())
+    }
+
+    fn vault_take(&mut self, scope: Scope, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        Ok(self.pool.remove(&(scope, name.into())).map(Zeroizing::new))
+    }
+
+    fn vault_stock(&mut self, scope: Scope, name: &str, value: &[u8]) -> Result<(), VaultError> {
+        self.stocked.insert((scope, name.into()), value.to_vec());
+        Ok(())
+    }
+
+    fn vault_list(&self, scope: Scope, prefix: &str, limit: u16) -> Result<Vec<String>, VaultError> {
+        let mut names: Vec<_> = self
+            .kept
+            .keys()
+            .chain(self.pool.keys())
+            .filter(|(s, name)| *s == scope && name.starts_with(prefix))
+            .map(|(_, name)| name.clone())
+            .collect();
+        names.sort();
+        names.truncate(limit.into());
+        Ok(names)
+    }
+
+    fn cache_get(&self, name: &str) -> Option<Vec<u8>> {
+        self.cache.get(name).cloned()
+    }
+
+    fn cache_set(&mut self, name: &str, value: &[u8], _ttl_seconds: u32) {
+        self.cache.insert(name.into(), value.to_vec());
+    }
+
+    fn publish(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    fn log(&mut self, level: Level, code: u32, message: &str) {
+        self.logs.push((level, code, message.into()));
+    }
+}
