@@ -1,1 +1,40 @@
-//! stub
+//! Loads a protocol as a sandboxed WebAssembly component and steps its sessions.
+//!
+//! A [`Runtime`] compiles components into [`Plugin`]s; a plugin [starts](Plugin::start) [`Session`]s; a session is
+//! [stepped](Session::step) with incoming messages until it is done. What a component may reach is passed in as
+//! [`Capabilities`]; what it may use up is in [`limits`].
+//!
+//! Architecture invariants:
+//! - no other crate names wasmtime, and this one names no broker, database or network;
+//! - one fresh instance per session, in a store of its own, dropped after it, never reused;
+//! - a component imports nothing but the capabilities that it was granted;
+//! - memory that held a share is overwritten before anybody else can get it ([`unchecked`], the one place with
+//!   unsafe code);
+//! - whatever a component does, the host lives on and the next session works.
+
+pub mod capabilities;
+pub mod limits;
+
+mod bindings;
+mod compile_cache;
+mod engine;
+mod error;
+mod executor;
+mod output;
+mod plugin;
+mod secret;
+mod session;
+#[allow(unsafe_code)]
+mod unchecked;
+
+pub use capabilities::{Capabilities, Capability, Grants};
+pub use compile_cache::CompileCache;
+pub use engine::{Runtime, RuntimeConfig};
+pub use error::{LoadError, Misbehaviour, SessionError, SessionErrorKind};
+pub use executor::Priority;
+pub use output::{Delivery, Outcome, Outgoing, PublicKeyInfo, Recipient, Signature, State};
+pub use plugin::{Descriptor, Operation, Plugin};
+pub use secret::SecretBytes;
+pub use session::{
+    Fault, HashFunction, Incoming, Progress, Roster, Session, SessionSpec, SignTask, Step, Task,
+};

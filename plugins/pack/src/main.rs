@@ -32,7 +32,7 @@ fn pack(module: &Path, component: &Path) -> Result<String, String> {
     let encoded = ComponentEncoder::default()
         .validate(true)
         .module(&bytes)
-        .and_then(|mut encoder| encoder.encode())
+        .and_then(|encoder| encoder.encode())
         .map_err(|e| format!("{e:#}"))?;
     // Written beside and renamed, so that a host that watches the folder never reads half a component.
     let partial = component.with_extension("partial");

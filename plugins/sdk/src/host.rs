@@ -33,22 +33,6 @@ impl From<VaultError> for Failure {
     }
 }
 
-/// An event for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// `step` of `of` is done.
-    Progress {
-        /// Steps done.
-        step: u32,
-        /// Steps in all.
-        of: u32,
-    },
-    /// Items of single-use material now in the pool.
-    PoolLevel(u32),
-    /// A number from the plugin's documentation.
-    Note(u32),
-}
-
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -59,8 +43,9 @@ pub enum Level {
     Error,
 }
 
-/// The capabilities, as the contract's interfaces `vault`, `cache`, `bus` and `log` define them. (`entropy` is
-/// not here: protocol libraries reach it through the `getrandom` crate.)
+/// The capabilities that every plugin may count on: `vault` and `log`. The third, `entropy`, is reached by protocol
+/// libraries through the `getrandom` crate. Those that an operator grants on top are free functions
+/// ([`optional`](crate::optional)): a plugin that does not call them does not import them.
 pub trait Host {
     /// Reads an entry.
     ///
@@ -79,12 +64,6 @@ pub trait Host {
     /// Names that start with `prefix`, ascending, at most `limit`.
     #[allow(clippy::missing_errors_doc)]
     fn vault_list(&self, scope: Scope, prefix: &str, limit: u16) -> Result<Vec<String>, VaultError>;
-    /// Reads a cached value, which may have vanished.
-    fn cache_get(&self, name: &str) -> Option<Vec<u8>>;
-    /// Caches a value derived from public data.
-    fn cache_set(&mut self, name: &str, value: &[u8], ttl_seconds: u32);
-    /// Tells operators something.
-    fn publish(&mut self, event: Event);
     /// Logs. `message` is dropped in production, `code` stays.
     fn log(&mut self, level: Level, code: u32, message: &str);
 }

@@ -18,6 +18,7 @@ mod binding;
 mod codec;
 mod host;
 mod mailbox;
+pub mod optional;
 mod protocol;
 #[cfg(feature = "round-based")]
 pub mod round_based;
@@ -29,7 +30,7 @@ pub mod wasm;
 
 pub use binding::Binding;
 pub use codec::{decode, encode};
-pub use host::{Event, Host, Level, Scope, VaultError, load, save};
+pub use host::{Host, Level, Scope, VaultError, load, save};
 pub use mailbox::{Inbox, Mailbox, Message, Outbox, Slot};
 pub use protocol::{Protocol, Session};
 pub use run::{Rounds, Run};

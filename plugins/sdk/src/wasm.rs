@@ -9,7 +9,7 @@ use bindings::quorate::party as imports;
 use zeroize::Zeroizing;
 
 use crate::{
-    Delivery, Event, Failure, HashFunction, Host, Incoming, Level, Operation, Outcome, PartyIndex, Progress,
+    Delivery, Failure, HashFunction, Host, Incoming, Level, Operation, Outcome, PartyIndex, Progress,
     Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignTask, State, Task, VaultError,
 };
 
@@ -106,24 +106,6 @@ impl Host for Imports {
         Ok(imports::vault::list(scope.into(), prefix, limit)?)
     }
 
-    fn cache_get(&self, name: &str) -> Option<Vec<u8>> {
-        imports::cache::get(name)
-    }
-
-    fn cache_set(&mut self, name: &str, value: &[u8], ttl_seconds: u32) {
-        imports::cache::set(name, value, ttl_seconds);
-    }
-
-    fn publish(&mut self, event: Event) {
-        imports::bus::publish(match event {
-            Event::Progress { step, of } => {
-                imports::bus::Event::Progress(imports::bus::Progress { step, of })
-            }
-            Event::PoolLevel(level) => imports::bus::Event::PoolLevel(level),
-            Event::Note(code) => imports::bus::Event::Note(code),
-        });
-    }
-
     fn log(&mut self, level: Level, code: u32, message: &str) {
         let level = match level {
             Level::Debug => imports::log::Level::Debug,
@@ -132,6 +114,28 @@ impl Host for Imports {
             Level::Error => imports::log::Level::Error,
         };
         imports::log::emit(level, code, message);
+    }
+}
+
+/// What [`optional`](crate::optional) calls.
+pub(crate) mod optional {
+    use super::imports::{bus, cache};
+    use crate::optional::Event;
+
+    pub(crate) fn publish(event: Event) {
+        bus::publish(match event {
+            Event::Progress { step, of } => bus::Event::Progress(bus::Progress { step, of }),
+            Event::PoolLevel(level) => bus::Event::PoolLevel(level),
+            Event::Note(code) => bus::Event::Note(code),
+        });
+    }
+
+    pub(crate) fn cache_get(name: &str) -> Option<Vec<u8>> {
+        cache::get(name)
+    }
+
+    pub(crate) fn cache_set(name: &str, value: &[u8], ttl_seconds: u32) {
+        cache::set(name, value, ttl_seconds);
     }
 }
 

@@ -2,22 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use quorate_plugin_sdk::{Event, Host, Level, Scope, VaultError};
+use quorate_plugin_sdk::{Host, Level, Scope, VaultError};
 use zeroize::Zeroizing;
 
 type Entries = BTreeMap<(Scope, String), Vec<u8>>;
 
-/// One party's host: a vault whose staged entries are committed by [`MemoryHost::commit`], and lists of what the
-/// plugin published and logged.
+/// One party's host: a vault whose staged entries are committed by [`MemoryHost::commit`], and a list of what the
+/// plugin logged.
 #[derive(Clone, Default)]
 pub struct MemoryHost {
     kept: Entries,
     pool: Entries,
     staged: Entries,
     stocked: Entries,
-    cache: BTreeMap<String, Vec<u8>>,
-    /// What was published, in order.
-    pub events: Vec<Event>,
     /// What was logged, in order.
     pub logs: Vec<(Level, u32, String)>,
 }
@@ -71,18 +68,6 @@ impl Host for MemoryHost {
         names.sort();
         names.truncate(limit.into());
         Ok(names)
-    }
-
-    fn cache_get(&self, name: &str) -> Option<Vec<u8>> {
-        self.cache.get(name).cloned()
-    }
-
-    fn cache_set(&mut self, name: &str, value: &[u8], _ttl_seconds: u32) {
-        self.cache.insert(name.into(), value.to_vec());
-    }
-
-    fn publish(&mut self, event: Event) {
-        self.events.push(event);
     }
 
     fn log(&mut self, level: Level, code: u32, message: &str) {

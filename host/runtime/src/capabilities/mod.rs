@@ -1,0 +1,120 @@
+//! What a component may reach, one module per capability. Each is bound by hand, so that a secret on its way in or
+//! out is never copied into a buffer that nobody wipes.
+//!
+//! A capability that is not granted is not in the linker: a component that imports it does not load.
+
+pub mod bus;
+pub mod cache;
+pub mod entropy;
+pub mod log;
+pub mod vault;
+
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+
+use crate::session::HostState;
+
+/// A capability, by the name of its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Capability {
+    Vault,
+    Cache,
+    Bus,
+    Entropy,
+    Log,
+}
+
+impl Capability {
+    /// All that there are.
+    pub const ALL: [Self; 5] = [Self::Vault, Self::Cache, Self::Bus, Self::Entropy, Self::Log];
+
+    /// The interface's full name in the contract.
+    #[must_use]
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Vault => "quorate:party/vault@0.1.0",
+            Self::Cache => "quorate:party/cache@0.1.0",
+            Self::Bus => "quorate:party/bus@0.1.0",
+            Self::Entropy => "quorate:party/entropy@0.1.0",
+            Self::Log => "quorate:party/log@0.1.0",
+        }
+    }
+
+    fn add_to(self, linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+        let mut interface = linker.instance(self.interface())?;
+        match self {
+            Self::Vault => vault::add_to(&mut interface),
+            Self::Cache => cache::add_to(&mut interface),
+            Self::Bus => bus::add_to(&mut interface),
+            Self::Entropy => entropy::add_to(&mut interface),
+            Self::Log => log::add_to(&mut interface),
+        }
+    }
+}
+
+/// The capabilities that the operator grants to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grants(Vec<Capability>);
+
+impl Default for Grants {
+    /// vault, entropy and log: what a protocol can't do without.
+    fn default() -> Self {
+        Self(vec![Capability::Vault, Capability::Entropy, Capability::Log])
+    }
+}
+
+impl Grants {
+    /// Exactly these.
+    #[must_use]
+    pub fn of(capabilities: &[Capability]) -> Self {
+        Self(capabilities.to_vec())
+    }
+
+    /// All that there are.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::of(&Capability::ALL)
+    }
+
+    pub(crate) fn contains(&self, capability: Capability) -> bool {
+        self.0.contains(&capability)
+    }
+
+    pub(crate) fn add_to(&self, linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+        Capability::ALL.into_iter().filter(|c| self.contains(*c)).try_for_each(|c| c.add_to(linker))
+    }
+}
+
+/// What stands behind the capabilities in one session.
+pub struct Capabilities {
+    /// The party's storage, as loaded for this session.
+    pub vault: vault::Snapshot,
+    /// Single-use material.
+    pub pool: Arc<dyn vault::Pool>,
+    /// Values that may vanish.
+    pub cache: Arc<dyn cache::Cache>,
+    /// Where events go.
+    pub bus: Arc<dyn bus::Bus>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn entropy::Entropy>,
+    /// Whether log texts are kept, or only their codes.
+    pub log: log::Texts,
+}
+
+impl Capabilities {
+    /// Nothing behind anything but the operating system's randomness: an empty vault and pool, a cache that
+    /// forgets, events that go nowhere, log codes without texts.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            vault: vault::Snapshot::default(),
+            pool: Arc::new(vault::NoPool),
+            cache: Arc::new(cache::NoCache),
+            bus: Arc::new(bus::NoBus),
+            entropy: Arc::new(entropy::OsEntropy),
+            log: log::Texts::Dropped,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What can go wrong with a component, by who must act: its publisher, the operator, a peer, or us.
+
+use quorate_core::{Digest, PartyIndex};
+
+use crate::session::Fault;
+
+/// Why a component was not loaded. The component's publisher or the operator who chose it must act.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Too large, or not a component at all (a core module, text, nothing).
+    #[error("plugin {digest}: not a WebAssembly component: {reason}")]
+    NotAComponent {
+        /// Which bytes.
+        digest: Digest,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A component of another world: it lacks the `protocol` export, or has it with other types.
+    #[error("plugin {digest}: not a component of world quorate:party/plugin@0.1.0: {reason}")]
+    WrongWorld {
+        /// Which bytes.
+        digest: Digest,
+        /// What does not fit.
+        reason: String,
+    },
+    /// It asks for something that no component gets.
+    #[error(
+        "plugin {digest} imports `{import}`, which is not a capability of Quorate: a plugin may import only vault, cache, bus, entropy and log"
+    )]
+    UnknownImport {
+        /// Which bytes.
+        digest: Digest,
+        /// What it asks for.
+        import: String,
+    },
+    /// It asks for a capability that the operator has not granted.
+    #[error(
+        "plugin {digest} imports `{import}`, which is not granted to it: grant the capability or use another plugin"
+    )]
+    NotGranted {
+        /// Which bytes.
+        digest: Digest,
+        /// What it asks for.
+        import: String,
+    },
+    /// Its description makes no sense, or describing itself failed.
+    #[error("plugin {digest} does not describe itself properly: {reason}")]
+    BadDescriptor {
+        /// Which bytes.
+        digest: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Why a session ended without an outcome: which plugin, which party, and what happened.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin {plugin} ({digest}), party {party}: {kind}")]
+pub struct SessionError {
+    /// The protocol's name.
+    pub plugin: String,
+    /// Which component.
+    pub digest: Digest,
+    /// The party that ran it.
+    pub party: PartyIndex,
+    /// What happened.
+    pub kind: SessionErrorKind,
+}
+
+/// What happened to a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionErrorKind {
+    /// The task can't be done as asked: the caller must ask for something else.
+    #[error("the task can't be done: {0}")]
+    InvalidTask(String),
+    /// The stored share can't be used: the operator must look into it.
+    #[error("the stored share can't be used: {0}")]
+    InvalidShare(String),
+    /// A peer broke the protocol.
+    #[error("a peer is at fault: {}", .0.reason)]
+    Fault(Fault),
+    /// The component says that it has a bug.
+    #[error("the plugin reports a bug of its own: {0}")]
+    Internal(String),
+    /// The component did what none may do.
+    #[error("the plugin misbehaved: {0}")]
+    Misbehaviour(#[from] Misbehaviour),
+    /// The session's deadline passed.
+    #[error("the session's deadline passed while the plugin was running")]
+    Deadline,
+    /// Our own bug: a call that is not possible in this state.
+    #[error("host error: {0}")]
+    Host(String),
+}
+
+/// How a component broke the rules of the sandbox: its publisher must act, and the operator may quarantine it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misbehaviour {
+    /// It trapped. The text is wasmtime's name for the trap.
+    #[error("trap: {0}")]
+    Trap(String),
+    /// It recursed too deeply.
+    #[error("its call stack is exhausted")]
+    StackOverflow,
+    /// It computed for too long.
+    #[error("it used up its CPU time of {0:?}")]
+    CpuTime(std::time::Duration),
+    /// It asked for more memory or table space than a session gets.
+    #[error("it asked for more than {limit} of {resource}")]
+    Memory {
+        /// Linear memory or table elements.
+        resource: &'static str,
+        /// The limit, in bytes or elements.
+        limit: usize,
+    },
+    /// It holds too many resource handles.
+    #[error("it holds too many resource handles")]
+    Handles,
+    /// It handed too much to the host in one call.
+    #[error("it handed more to the host than one call may carry")]
+    HostcallBytes,
+    /// It asked a capability for more than a session gets.
+    #[error("it used up its quota of {0}")]
+    Quota(&'static str),
+    /// It returned something that the contract does not allow.
+    #[error("invalid output: {0}")]
+    InvalidOutput(String),
+    /// It could not be instantiated.
+    #[error("it can't be instantiated: {0}")]
+    Instantiation(String),
+}
+
+impl Misbehaviour {
+    /// Reads a wasmtime error: our own limits come back as they were raised, the rest by trap code.
+    pub(crate) fn from_wasmtime(error: &wasmtime::Error) -> Self {
+        if let Some(own) = error.downcast_ref::<Self>() {
+            return own.clone();
+        }
+        let text = format!("{error:#}");
+        match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::StackOverflow) => Self::StackOverflow,
+            Some(trap) => Self::Trap(trap.to_string()),
+            // wasmtime gives these two no type of their own; tests/faulty.rs holds the texts in place.
+            None if text.contains("fuel allocated for hostcalls") => Self::HostcallBytes,
+            None if text.contains("handle") => Self::Handles,
+            None => Self::Trap(text.chars().take(crate::limits::FAILURE_CHARS).collect()),
+        }
+    }
+}

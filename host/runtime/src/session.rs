@@ -1,0 +1,489 @@
+//! A running session: one instance, in one store, stepped until it is done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
+use wasmtime::component::ResourceAny;
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::SecretBytes;
+use crate::bindings::{Plugin as Bindings, exports::quorate::party::protocol as wit};
+use crate::capabilities::Capabilities;
+use crate::capabilities::vault::Staged;
+use crate::error::{Misbehaviour, SessionError, SessionErrorKind};
+use crate::executor::Priority;
+use crate::limits;
+use crate::output::{self, Delivery, Outcome, Outgoing, State};
+use crate::plugin::{Inner, Plugin};
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    /// This party, one of `signers`.
+    pub me: PartyIndex,
+    /// Ascending and unique.
+    pub signers: Vec<PartyIndex>,
+    /// t of n.
+    pub threshold: Threshold,
+    /// What material of this group is kept under.
+    pub group_id: GroupId,
+    /// Never repeats.
+    pub execution_id: ExecutionId,
+}
+
+/// What the session is to do.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Task {
+    Keygen { scheme: String },
+    Sign(SignTask),
+    Presign { count: u16 },
+    Refresh,
+    Repair { lost: PartyIndex },
+    Auxiliary,
+    Prepare { items: u16 },
+}
+
+impl Task {
+    /// Whether somebody waits for it.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::Keygen { .. } | Self::Sign(_) | Self::Refresh | Self::Repair { .. } => {
+                Priority::Interactive
+            }
+            Self::Presign { .. } | Self::Auxiliary | Self::Prepare { .. } => Priority::Background,
+        }
+    }
+
+    fn kind(&self) -> TaskKind {
+        match self {
+            Self::Keygen { scheme } => TaskKind::Keygen { scheme: scheme.clone() },
+            Self::Sign(_) => TaskKind::Sign,
+            Self::Presign { count } => TaskKind::Presign { at_most: *count },
+            Self::Refresh => TaskKind::Refresh,
+            Self::Repair { .. } => TaskKind::Repair,
+            Self::Auxiliary => TaskKind::Auxiliary,
+            Self::Prepare { .. } => TaskKind::Prepare,
+        }
+    }
+}
+
+/// What is left of a task once it runs: enough to know its outcome.
+pub(crate) enum TaskKind {
+    Keygen { scheme: String },
+    Sign,
+    Presign { at_most: u16 },
+    Refresh,
+    Repair,
+    Auxiliary,
+    Prepare,
+}
+
+/// What is to be signed, and with which child of the key.
+#[derive(Clone, Debug)]
+pub struct SignTask {
+    /// Name of the signature scheme.
+    pub scheme: String,
+    /// A digest or a message, by `hash`.
+    pub message: Vec<u8>,
+    /// How the message becomes a digest.
+    pub hash: HashFunction,
+    /// BIP-32 child numbers, all below 2³¹.
+    pub path: Vec<u32>,
+    /// Additive shift (Taproot).
+    pub tweak: Option<[u8; 32]>,
+    /// Name of the presignature to take.
+    pub presignature: Option<String>,
+}
+
+/// How a message becomes a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum HashFunction {
+    None,
+    Keccak256,
+    Sha256,
+    Sha256d,
+}
+
+/// A message from a peer, authenticated by the caller. Wiped when dropped.
+#[derive(Clone)]
+pub struct Incoming {
+    /// The sender's round.
+    pub round: u16,
+    /// Who sent it.
+    pub from: PartyIndex,
+    /// How it travelled.
+    pub delivery: Delivery,
+    /// The message.
+    pub payload: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { round, from, delivery, payload } = self;
+        write!(f, "Incoming(round {round}, from {from}, {delivery:?}, {} bytes)", payload.len())
+    }
+}
+
+/// A peer that broke the protocol, by the component's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Who; empty where the protocol can't tell. Peers only.
+    pub culprits: Vec<PartyIndex>,
+    /// Never work with the culprits on this key again.
+    pub ban: bool,
+    /// What they did.
+    pub reason: String,
+}
+
+/// A session to start.
+pub struct SessionSpec {
+    /// Who takes part.
+    pub roster: Roster,
+    /// What to do.
+    pub task: Task,
+    /// What stands behind the capabilities.
+    pub capabilities: Capabilities,
+    /// When the component is stopped, whatever it does.
+    pub deadline: Instant,
+}
+
+/// A session that waits to be stepped. Dropping it ends it and wipes its memory.
+pub struct Session {
+    plugin: Arc<Inner>,
+    roster: Arc<Roster>,
+    task: TaskKind,
+    priority: Priority,
+    deadline: Instant,
+    instance: Instance,
+    last_round: u16,
+    idle_steps: u32,
+}
+
+struct Instance {
+    store: Store<HostState>,
+    bindings: Bindings,
+    session: ResourceAny,
+}
+
+/// What one step gave.
+#[derive(Debug)]
+pub struct Step {
+    /// Messages to send now.
+    pub outgoing: Vec<Outgoing>,
+    /// What comes next.
+    pub progress: Progress,
+}
+
+/// What comes after a step.
+pub enum Progress {
+    /// Step again when something has arrived.
+    Waiting(Session),
+    /// Step again at once.
+    Again(Session),
+    /// The session is over; commit what it staged together with its outcome.
+    Done {
+        /// How it ended.
+        outcome: Outcome,
+        /// What it wants kept.
+        staged: Staged,
+    },
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Waiting(_) => f.write_str("Waiting"),
+            Self::Again(_) => f.write_str("Again"),
+            Self::Done { outcome, .. } => write!(f, "Done({outcome:?})"),
+        }
+    }
+}
+
+impl Plugin {
+    /// Starts a session in a fresh instance. Nothing is sent before its first step.
+    ///
+    /// # Errors
+    /// See [`SessionErrorKind`].
+    pub async fn start(&self, spec: SessionSpec) -> Result<Session, SessionError> {
+        let SessionSpec { roster, task, capabilities, deadline } = spec;
+        let plugin = Arc::clone(&self.inner);
+        let (kind, priority) = (task.kind(), task.priority());
+        let cpu = match priority {
+            Priority::Interactive => limits::INTERACTIVE_CPU,
+            Priority::Background => limits::BACKGROUND_CPU,
+        };
+        let me = roster.me;
+        let state = HostState::new(&plugin.descriptor.id, me, capabilities, cpu);
+        let (ready, engine) = (plugin.ready.clone(), plugin.runtime.engine().clone());
+        let (wit_roster, wit_task) = (roster.to_wit(), task.into_wit());
+        let started = on_executor(&plugin, priority, deadline, async move {
+            let mut store = state.into_store(&engine);
+            let bindings =
+                ready.instantiate_async(&mut store).await.map_err(|error| instantiation_failed(&error))?;
+            let answer = bindings
+                .quorate_party_protocol()
+                .session()
+                .call_start(&mut store, &wit_roster, &wit_task)
+                .await
+                .map_err(|error| Misbehaviour::from_wasmtime(&error))?;
+            store.data_mut().lent.clear();
+            Ok((store, bindings, answer))
+        })
+        .await;
+        let checked = started.and_then(|(store, bindings, answer)| match answer {
+            Ok(session) => Ok(Instance { store, bindings, session }),
+            Err(failure) => Err(output::check_failure(failure, &roster)),
+        });
+        match checked {
+            Ok(instance) => Ok(Session {
+                plugin,
+                roster: Arc::new(roster),
+                task: kind,
+                priority,
+                deadline,
+                instance,
+                last_round: 0,
+                idle_steps: 0,
+            }),
+            Err(kind) => Err(plugin.error(me, kind)),
+        }
+    }
+}
+
+impl Session {
+    /// Hands over what has arrived and computes as far as that allows. After an error the session is gone, its
+    /// memory wiped.
+    ///
+    /// # Errors
+    /// See [`SessionErrorKind`].
+    pub async fn step(self, incoming: Vec<Incoming>) -> Result<Step, SessionError> {
+        let (plugin, me) = (Arc::clone(&self.plugin), self.roster.me);
+        self.try_step(incoming).await.map_err(|kind| plugin.error(me, kind))
+    }
+
+    async fn try_step(self, incoming: Vec<Incoming>) -> Result<Step, SessionErrorKind> {
+        let Self { plugin, roster, task, priority, deadline, instance, mut last_round, idle_steps } = self;
+        let nothing_arrived = incoming.is_empty();
+        let Instance { mut store, bindings, session } = instance;
+        let (store, bindings, answer) = on_executor(&plugin, priority, deadline, async move {
+            let incoming = Arriving::new(incoming);
+            let answer = bindings
+                .quorate_party_protocol()
+                .session()
+                .call_step(&mut store, session, &incoming.0)
+                .await
+                .map_err(|error| Misbehaviour::from_wasmtime(&error))?;
+            store.data_mut().lent.clear();
+            Ok((store, bindings, answer))
+        })
+        .await?;
+        let progress = answer.map_err(|failure| output::check_failure(failure, &roster))?;
+        let (outgoing, state) = output::check(progress, &roster, &task, &mut last_round)?;
+        if let State::Done(outcome) = state {
+            let staged = std::mem::take(&mut { store }.data_mut().staged);
+            return Ok(Step { outgoing, progress: Progress::Done { outcome, staged } });
+        }
+        let again = matches!(state, State::Again);
+        let idle = again && nothing_arrived && outgoing.is_empty();
+        let idle_steps = if idle { idle_steps + 1 } else { 0 };
+        if idle_steps > limits::IDLE_STEPS {
+            return Err(
+                Misbehaviour::InvalidOutput("it asks for step after step and does nothing".into()).into()
+            );
+        }
+        let instance = Instance { store, bindings, session };
+        let session = Self { plugin, roster, task, priority, deadline, instance, last_round, idle_steps };
+        let progress = if again { Progress::Again(session) } else { Progress::Waiting(session) };
+        Ok(Step { outgoing, progress })
+    }
+}
+
+/// Runs sandbox work on its pool until it is done or the deadline has passed.
+async fn on_executor<T: Send + 'static>(
+    plugin: &Inner,
+    priority: Priority,
+    deadline: Instant,
+    work: impl Future<Output = Result<T, SessionErrorKind>> + Send + 'static,
+) -> Result<T, SessionErrorKind> {
+    plugin
+        .runtime
+        .executor(priority)
+        .run(async move {
+            tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(SessionErrorKind::Deadline))
+        })
+        .await
+        .unwrap_or_else(|| Err(SessionErrorKind::Host("a sandbox thread was stopped".into())))
+}
+
+/// Instantiating runs no code of the protocol: a trap in it is the component's, everything else a limit.
+fn instantiation_failed(error: &wasmtime::Error) -> SessionErrorKind {
+    match Misbehaviour::from_wasmtime(error) {
+        Misbehaviour::Trap(text) => Misbehaviour::Instantiation(text).into(),
+        other => other.into(),
+    }
+}
+
+/// Incoming messages on their way into the guest, wiped once it has its own copy.
+struct Arriving(Vec<wit::Incoming>);
+
+impl Arriving {
+    fn new(incoming: Vec<Incoming>) -> Self {
+        let messages = incoming.into_iter().map(|mut message| wit::Incoming {
+            round: message.round,
+            from: message.from.number(),
+            kind: match message.delivery {
+                Delivery::PointToPoint => wit::Delivery::PointToPoint,
+                Delivery::Broadcast => wit::Delivery::Broadcast,
+                Delivery::ReliableBroadcast => wit::Delivery::ReliableBroadcast,
+            },
+            payload: std::mem::take(&mut *message.payload),
+        });
+        Self(messages.collect())
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|message| message.payload.zeroize());
+    }
+}
+
+impl Inner {
+    fn error(&self, party: PartyIndex, kind: SessionErrorKind) -> SessionError {
+        SessionError { plugin: self.descriptor.id.clone(), digest: self.digest, party, kind }
+    }
+}
+
+impl Roster {
+    fn to_wit(&self) -> wit::Roster {
+        wit::Roster {
+            me: self.me.number(),
+            signers: self.signers.iter().map(|s| s.number()).collect(),
+            parties: self.threshold.parties(),
+            threshold: self.threshold.required(),
+            group_id: self.group_id.as_bytes().to_vec(),
+            execution_id: self.execution_id.as_bytes().to_vec(),
+        }
+    }
+}
+
+impl Task {
+    fn into_wit(self) -> wit::Task {
+        match self {
+            Self::Keygen { scheme } => wit::Task::Keygen(wit::Keygen { scheme }),
+            Self::Sign(sign) => wit::Task::Sign(wit::Sign {
+                scheme: sign.scheme,
+                message: sign.message,
+                hash: match sign.hash {
+                    HashFunction::None => wit::HashFunction::None,
+                    HashFunction::Keccak256 => wit::HashFunction::Keccak256,
+                    HashFunction::Sha256 => wit::HashFunction::Sha256,
+                    HashFunction::Sha256d => wit::HashFunction::Sha256d,
+                },
+                path: sign.path,
+                tweak: sign.tweak.map(|t| t.to_vec()),
+                presignature: sign.presignature,
+            }),
+            Self::Presign { count } => wit::Task::Presign(count),
+            Self::Refresh => wit::Task::Refresh,
+            Self::Repair { lost } => wit::Task::Repair(lost.number()),
+            Self::Auxiliary => wit::Task::Auxiliary,
+            Self::Prepare { items } => wit::Task::Prepare(wit::Budget { items }),
+        }
+    }
+}
+
+/// What the host keeps of one session.
+pub(crate) struct HostState {
+    pub(crate) plugin: String,
+    pub(crate) party: PartyIndex,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) staged: Staged,
+    /// Secrets that the guest is being given: held until the step is over, so that the last handle is one that
+    /// wipes.
+    pub(crate) lent: Vec<SecretBytes>,
+    pub(crate) entropy_bytes: usize,
+    pub(crate) log_lines: u32,
+    pub(crate) events: u32,
+    pub(crate) cache_sets: u32,
+    cpu: Duration,
+    memory_bytes: usize,
+}
+
+impl HostState {
+    pub(crate) fn new(plugin: &str, party: PartyIndex, capabilities: Capabilities, cpu: Duration) -> Self {
+        Self {
+            plugin: plugin.into(),
+            party,
+            capabilities,
+            staged: Staged::default(),
+            lent: Vec::new(),
+            entropy_bytes: 0,
+            log_lines: 0,
+            events: 0,
+            cache_sets: 0,
+            cpu,
+            memory_bytes: 0,
+        }
+    }
+
+    /// Lends a secret to the guest: the handle returned is for wasmtime to copy from and drop.
+    pub(crate) fn lend(&mut self, secret: SecretBytes) -> Arc<[u8]> {
+        let shared = secret.share();
+        self.lent.push(secret);
+        shared
+    }
+
+    /// A store with every limit set.
+    pub(crate) fn into_store(self, engine: &Engine) -> Store<Self> {
+        let mut ticks = self.cpu.as_nanos() / limits::TICK.as_nanos();
+        let cpu = self.cpu;
+        let mut store = Store::new(engine, self);
+        store.limiter(|state| state);
+        store.set_hostcall_fuel(limits::HOSTCALL_BYTES);
+        store.set_max_component_handles(limits::COMPONENT_HANDLES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            ticks = ticks.checked_sub(1).ok_or(Misbehaviour::CpuTime(cpu))?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store
+    }
+}
+
+impl ResourceLimiter for HostState {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if total > limits::MEMORY_BYTES {
+            let limit = limits::MEMORY_BYTES;
+            return Err(Misbehaviour::Memory { resource: "bytes of memory", limit }.into());
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > limits::TABLE_ELEMENTS {
+            let limit = limits::TABLE_ELEMENTS;
+            return Err(Misbehaviour::Memory { resource: "table elements", limit }.into());
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        limits::CORE_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        limits::TABLES
+    }
+
+    fn memories(&self) -> usize {
+        limits::MEMORIES
+    }
+}

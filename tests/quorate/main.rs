@@ -1,0 +1,5 @@
+//! All integration tests, in one binary. Each is named after the promise that it keeps.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod dkls23;
+mod verify;

@@ -1,0 +1,7 @@
+//! What tests and benchmarks share.
+//!
+//! A test tool: it panics where a test should fail.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+pub mod components;
+pub mod sandbox;
