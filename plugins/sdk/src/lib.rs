@@ -18,6 +18,8 @@ mod binding;
 mod codec;
 mod host;
 mod mailbox;
+#[cfg(feature = "rand-core-06")]
+mod old_rng;
 pub mod optional;
 mod protocol;
 #[cfg(feature = "round-based")]
@@ -32,6 +34,8 @@ pub use binding::Binding;
 pub use codec::{decode, encode};
 pub use host::{Host, Level, Scope, VaultError, load, save};
 pub use mailbox::{Inbox, Mailbox, Message, Outbox, Slot};
+#[cfg(feature = "rand-core-06")]
+pub use old_rng::OldRng;
 pub use protocol::{Protocol, Session};
 pub use run::{Rounds, Run};
 pub use types::*;

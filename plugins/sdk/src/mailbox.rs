@@ -65,7 +65,7 @@ type Payload = Zeroizing<Vec<u8>>;
 pub struct Mailbox {
     me: PartyIndex,
     peers: Vec<PartyIndex>,
-    schedule: &'static [Slot],
+    schedule: Vec<Slot>,
     round: u16,
     held: BTreeMap<(Slot, PartyIndex), Payload>,
 }
@@ -73,8 +73,8 @@ pub struct Mailbox {
 impl Mailbox {
     /// A mailbox for a run whose messages are those of `schedule`, standing at round 1.
     #[must_use]
-    pub fn new(roster: &Roster, schedule: &'static [Slot]) -> Self {
-        Self { me: roster.me(), peers: roster.peers().collect(), schedule, round: 1, held: BTreeMap::new() }
+    pub fn new(roster: &Roster, schedule: &[Slot]) -> Self {
+        Self { me: roster.me(), peers: roster.peers().collect(), schedule: schedule.to_vec(), round: 1, held: BTreeMap::new() }
     }
 
     /// Takes in one message of the current round or the next.

@@ -1,8 +1,9 @@
 //! Runs protocols written with the [`round-based`](https://docs.rs/round-based) framework.
 //!
-//! The framework's parties are positions among the signers, from 0, and its rounds count from 0; the contract's
-//! are key-time indices and rounds from 1. [`Machine`] translates, checks messages like every other run
-//! ([`Mailbox`]) and feeds the state machine a round at a time.
+//! The framework's parties are positions among the signers, from 0; the contract's are key-time indices. The
+//! framework gives every message type a round number of its own, even to those that are sent together; the
+//! contract's rounds are steps of the run. A [`Layout`] says what belongs where; [`Machine`] translates, checks
+//! messages like every other run ([`Mailbox`]) and feeds the state machine a round at a time.
 
 use std::collections::VecDeque;
 
@@ -19,16 +20,23 @@ use crate::{
 /// failure.
 pub type Finish<O> = Box<dyn FnOnce(O, &mut dyn Host) -> Result<Outcome, Failure>>;
 
+/// Where each of a protocol's message types belongs, by the library's round number. Types that are sent together
+/// share the contract's round. A type that the protocol wants broadcast reliably is declared so here; the library's
+/// own echo rounds are then switched off.
+pub type Layout = &'static [(u16, Slot)];
+
 /// A [`Session`] over a `round-based` state machine.
 pub struct Machine<SM: StateMachine> {
     machine: SM,
     finish: Option<Finish<SM::Output>>,
     me: PartyIndex,
     signers: Vec<PartyIndex>,
-    schedule: &'static [Slot],
+    layout: Layout,
     mailbox: Mailbox,
     ready: VecDeque<Incoming<SM::Msg>>,
     received: u64,
+    /// Whether the machine waits for a message.
+    hungry: bool,
 }
 
 impl<SM> Machine<SM>
@@ -36,19 +44,19 @@ where
     SM: StateMachine,
     SM::Msg: ProtocolMessage + Serialize + DeserializeOwned,
 {
-    /// Wraps a state machine whose messages are those of `schedule`. A round that the protocol wants broadcast
-    /// reliably is declared so there; the library's own echo rounds are then switched off.
+    /// Wraps a state machine whose messages are those of `layout`.
     #[must_use]
-    pub fn new(roster: &Roster, schedule: &'static [Slot], machine: SM, finish: Finish<SM::Output>) -> Self {
+    pub fn new(roster: &Roster, layout: Layout, machine: SM, finish: Finish<SM::Output>) -> Self {
         Self {
             machine,
             finish: Some(finish),
             me: roster.me(),
             signers: roster.signers().to_vec(),
-            schedule,
-            mailbox: Mailbox::new(roster, schedule),
+            layout,
+            mailbox: Mailbox::new(roster, &layout.iter().map(|&(_, slot)| slot).collect::<Vec<_>>()),
             ready: VecDeque::new(),
             received: 0,
+            hungry: false,
         }
     }
 
@@ -56,11 +64,11 @@ where
     fn deliver_round(&mut self) -> Result<bool, Failure> {
         let Some(round) = self.mailbox.complete() else { return Ok(false) };
         let mut inbox = self.mailbox.take_round();
-        for &slot in self.schedule.iter().filter(|s| s.round() == round) {
+        for &(library_round, slot) in self.layout.iter().filter(|(_, s)| s.round() == round) {
             for (from, payload) in inbox.take_raw(slot) {
                 let msg: SM::Msg =
                     decode(&payload).ok_or_else(|| Failure::fault(from, "a message that does not decode"))?;
-                if u32::from(msg.round()) + 1 != u32::from(round) {
+                if msg.round() != library_round {
                     return Err(Failure::fault(from, "a message that names another round"));
                 }
                 let sender = self.position(from)?;
@@ -84,25 +92,23 @@ where
     }
 
     fn outgoing(&self, message: ::round_based::Outgoing<SM::Msg>) -> Result<Outgoing, Failure> {
-        let round = message.msg.round() + 1;
+        let slot = self.layout.iter().find(|(round, _)| *round == message.msg.round());
+        let Some(&(_, slot)) = slot else {
+            return Err(Failure::Internal("the library sends a message without a place".into()));
+        };
         let to =
-            match message.recipient {
-                MessageDestination::OneParty(position) => {
+            match (message.recipient, slot.delivery()) {
+                (MessageDestination::OneParty(position), Delivery::PointToPoint) => {
                     let party = self.signers.get(usize::from(position)).filter(|&&p| p != self.me);
                     Recipient::Party(*party.ok_or_else(|| {
                         Failure::Internal(format!("the library sends to position {position}"))
                     })?)
                 }
-                MessageDestination::AllParties => {
-                    let reliable = Slot::new(round, Delivery::ReliableBroadcast);
-                    if self.schedule.contains(&reliable) {
-                        Recipient::ReliableBroadcast
-                    } else {
-                        Recipient::Broadcast
-                    }
-                }
+                (MessageDestination::AllParties, Delivery::Broadcast) => Recipient::Broadcast,
+                (MessageDestination::AllParties, Delivery::ReliableBroadcast) => Recipient::ReliableBroadcast,
+                _ => return Err(Failure::Internal("the library sends in another way than laid out".into())),
             };
-        Ok(Outgoing { round, to, payload: encode(&message.msg)? })
+        Ok(Outgoing { round: slot.round(), to, payload: encode(&message.msg)? })
     }
 }
 
@@ -117,17 +123,20 @@ where
         }
         let mut outgoing = Vec::new();
         let state = loop {
+            // Once the machine has asked for a message it must be given one before it goes on.
+            if self.hungry {
+                if self.ready.is_empty() && !self.deliver_round()? {
+                    break State::Waiting;
+                }
+                let Some(message) = self.ready.pop_front() else { break State::Waiting };
+                self.machine
+                    .received_msg(message)
+                    .map_err(|_| Failure::Internal("the library refused a message".into()))?;
+                self.hungry = false;
+            }
             match self.machine.proceed() {
                 ProceedResult::SendMsg(message) => outgoing.push(self.outgoing(message)?),
-                ProceedResult::NeedsOneMoreMessage => {
-                    if self.ready.is_empty() && !self.deliver_round()? {
-                        break State::Waiting;
-                    }
-                    let Some(message) = self.ready.pop_front() else { break State::Waiting };
-                    self.machine
-                        .received_msg(message)
-                        .map_err(|_| Failure::Internal("the library refused a message".into()))?;
-                }
+                ProceedResult::NeedsOneMoreMessage => self.hungry = true,
                 ProceedResult::Yielded => break State::Again,
                 ProceedResult::Output(output) => {
                     let finish = self

@@ -54,10 +54,8 @@ impl Cluster {
     /// When a party fails or two outcomes differ.
     pub fn run<P: Protocol>(&mut self, signers: &[u16], task: &Task) -> Outcome {
         let ended = self.run_with::<P>(signers, task, Some);
-        let outcomes: Vec<_> = ended
-            .into_iter()
-            .map(|(party, ended)| ended.unwrap_or_else(|f| panic!("party {party}: {f:?}")))
-            .collect();
+        assert!(ended.values().all(Result::is_ok), "a party failed: {ended:?}");
+        let outcomes: Vec<_> = ended.into_values().flatten().collect();
         let same = outcomes.windows(2).all(|w| format!("{:?}", w[0]) == format!("{:?}", w[1]));
         assert!(same, "outcomes differ: {outcomes:?}");
         outcomes.into_iter().next().expect("a session has signers")

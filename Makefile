@@ -1,0 +1,73 @@
+# Everything that one does with Quorate. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Clones may share one: CARGO_TARGET_DIR=~/somewhere make test
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export QUORATE_PLUGINS ?= $(CURDIR)/target/plugins
+
+PLUGINS := dkls23 frost cggmp24
+WASM := wasm32-unknown-unknown
+IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
+PACK := $(CARGO_TARGET_DIR)/guests/release/quorate-pack
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: setup
+setup: ## check the tools and add the WebAssembly target
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup, version 1.95 or later"; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing (Debian: apt-get install gcc libc6-dev)"; exit 1; }
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(WASM)" || { \
+	  command -v rustup >/dev/null || { echo "the Rust target $(WASM) is missing and there is no rustup to add it"; exit 1; }; \
+	  echo "adding the Rust target $(WASM)"; rustup target add $(WASM); }
+
+.PHONY: plugins
+plugins: setup $(PLUGINS:%=plugin-%) ## build all components into target/plugins
+
+# One at a time: cargo would unite the features of plugins that are built together.
+.PHONY: $(PLUGINS:%=plugin-%)
+$(PLUGINS:%=plugin-%): plugin-%: pack
+	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) -p quorate-$*
+	@mkdir -p $(QUORATE_PLUGINS)
+	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$*.wasm $(QUORATE_PLUGINS)/$*.wasm
+
+.PHONY: pack
+pack: setup
+	@$(IN_PLUGINS) cargo build --locked --quiet --release -p quorate-pack
+
+.PHONY: build
+build: plugins ## build the host
+	cargo build --locked --workspace
+
+.PHONY: test
+test: plugins ## run all tests
+	cargo test --locked --workspace
+	$(IN_PLUGINS) cargo test --locked --workspace
+
+.PHONY: lint
+lint: plugins ## formatting, clippy and docs, warnings denied
+	cargo fmt --all --check
+	cd plugins && cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(IN_PLUGINS) cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	$(IN_PLUGINS) RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples/native
+SOFT_SHA := $(CARGO_TARGET_DIR)/soft-sha
+
+.PHONY: bench
+bench: plugins ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=name for one part)
+	$(IN_PLUGINS) cargo build --locked --quiet --release -p quorate-dkls23 --example native
+	cd plugins && CARGO_TARGET_DIR=$(SOFT_SHA) RUSTFLAGS='--cfg sha2_backend="soft"' \
+	  cargo build --locked --quiet --release -p quorate-dkls23 --example native
+	NATIVE=$(NATIVE) NATIVE_SOFT_SHA=$(SOFT_SHA)/release/examples/native \
+	  cargo run --locked --quiet --release -p quorate-tests --bin quorate-bench -- $(BENCH)
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf target

@@ -1,0 +1,59 @@
+//! FROST for Ed25519 as a Quorate plugin: a skeleton that proves that the contract carries the protocol. Keygen and
+//! signing work; it has no refresh, no BIP-340, and is not for keys that matter.
+//!
+//! FROST's key generation has no slot for a context string, so every payload of it is bound to the session
+//! ([`Binding`]).
+
+mod keygen;
+mod sign;
+
+use frost_ed25519::Identifier;
+use quorate_plugin_sdk::{
+    Descriptor, Failure, Host, Operation, PartyIndex, Protocol, Roster, Run, Session, Task,
+};
+
+const SCHEME: &str = "ed25519";
+const FORMAT: u32 = 1;
+
+/// The plugin.
+pub struct Frost;
+
+impl Protocol for Frost {
+    fn describe() -> Descriptor {
+        Descriptor {
+            id: "frost",
+            version: env!("CARGO_PKG_VERSION"),
+            schemes: &[SCHEME],
+            operations: &[Operation::Keygen, Operation::Sign],
+            max_parties: 16,
+            share_formats: &[FORMAT],
+        }
+    }
+
+    fn start(host: &mut dyn Host, roster: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
+        Ok(match task {
+            Task::Keygen { scheme } if scheme == SCHEME => {
+                roster.require_all()?;
+                Box::new(Run::new(&roster, keygen::Keygen::new(&roster)))
+            }
+            Task::Sign(task) if task.scheme == SCHEME => {
+                roster.require_threshold()?;
+                Box::new(Run::new(&roster, sign::Sign::new(host, &roster, task)?))
+            }
+            _ => return Err(Failure::InvalidTask("frost does not offer this".into())),
+        })
+    }
+}
+
+fn identifier(party: PartyIndex) -> Result<Identifier, Failure> {
+    Identifier::try_from(party.number()).map_err(|e| Failure::InvalidTask(e.to_string()))
+}
+
+/// The library's error, and the parties that it proves at fault.
+fn failure(roster: &Roster, error: &frost_ed25519::Error) -> Failure {
+    let culprits = error.culprits();
+    let named = roster.peers().filter(|&p| identifier(p).is_ok_and(|id| culprits.contains(&id)));
+    Failure::Fault { culprits: named.collect(), ban: false, reason: error.to_string() }
+}
+
+quorate_plugin_sdk::export!(Frost);
