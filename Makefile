@@ -8,7 +8,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export QUORATE_PLUGINS ?= $(CURDIR)/target/plugins
 
-PLUGINS := dkls23 frost cggmp24
+PLUGINS := dkls23 frost cggmp24 faulty
 WASM := wasm32-unknown-unknown
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
 PACK := $(CARGO_TARGET_DIR)/guests/release/quorate-pack

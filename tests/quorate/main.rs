@@ -1,5 +1,10 @@
 //! All integration tests, in one binary. Each is named after the promise that it keeps.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod compile_cache;
 mod dkls23;
+mod faulty;
+mod loading;
+mod skeletons;
 mod verify;
+mod wipe;

@@ -99,11 +99,13 @@ fn invalid<T>(what: impl Into<String>) -> Checked<T> {
     Err(Misbehaviour::InvalidOutput(what.into()))
 }
 
-/// Checks one step's output. `last_round` is the round of the last message sent before, and is moved on.
+/// Checks one step's output. `written_format` is the share format that the plugin says it writes; `last_round` is
+/// the round of the last message sent before, and is moved on.
 pub(crate) fn check(
     progress: wit::Progress,
     roster: &Roster,
     task: &TaskKind,
+    written_format: Option<u32>,
     last_round: &mut u16,
 ) -> Checked<(Vec<Outgoing>, State)> {
     // Moved into wiping buffers before anything can fail.
@@ -128,7 +130,7 @@ pub(crate) fn check(
     let state = match progress.state {
         wit::State::Waiting => State::Waiting,
         wit::State::Again => State::Again,
-        wit::State::Done(outcome) => State::Done(check_outcome(outcome, roster, task)?),
+        wit::State::Done(outcome) => State::Done(check_outcome(outcome, roster, task, written_format)?),
     };
     Ok((outgoing, state))
 }
@@ -150,17 +152,22 @@ fn peer(index: u16, roster: &Roster) -> Option<PartyIndex> {
     (party != roster.me && roster.signers.contains(&party)).then_some(party)
 }
 
-fn check_outcome(outcome: wit::Outcome, roster: &Roster, task: &TaskKind) -> Checked<Outcome> {
+fn check_outcome(
+    outcome: wit::Outcome,
+    roster: &Roster,
+    task: &TaskKind,
+    written_format: Option<u32>,
+) -> Checked<Outcome> {
     Ok(match (outcome, task) {
         (wit::Outcome::Key(info), TaskKind::Keygen { scheme }) => {
-            let info = check_key(info, roster)?;
+            let info = check_key(info, roster, written_format)?;
             if info.scheme != *scheme {
                 return invalid("a key of another scheme than was asked for");
             }
             Outcome::Key(info)
         }
-        (wit::Outcome::Refreshed(info), TaskKind::Refresh) => Outcome::Refreshed(check_key(info, roster)?),
-        (wit::Outcome::Repaired(info), TaskKind::Repair) => Outcome::Repaired(check_key(info, roster)?),
+        (wit::Outcome::Refreshed(info), TaskKind::Refresh) => Outcome::Refreshed(check_key(info, roster, written_format)?),
+        (wit::Outcome::Repaired(info), TaskKind::Repair) => Outcome::Repaired(check_key(info, roster, written_format)?),
         (wit::Outcome::Signature(signature), TaskKind::Sign) => {
             let Ok(bytes) = signature.bytes.try_into() else {
                 return invalid("a signature that is not 64 bytes long");
@@ -178,7 +185,14 @@ fn check_outcome(outcome: wit::Outcome, roster: &Roster, task: &TaskKind) -> Che
     })
 }
 
-fn check_key(info: wit::PublicKeyInfo, roster: &Roster) -> Checked<PublicKeyInfo> {
+fn check_key(
+    info: wit::PublicKeyInfo,
+    roster: &Roster,
+    written_format: Option<u32>,
+) -> Checked<PublicKeyInfo> {
+    if Some(info.share_format) != written_format {
+        return invalid(format!("a share of format {}, which it does not say it writes", info.share_format));
+    }
     let point_bytes = if info.scheme == "ecdsa-secp256k1" { 33 } else { 32 };
     if info.public_key.len() != point_bytes {
         return invalid(format!("a public key of {} bytes for {}", info.public_key.len(), info.scheme));

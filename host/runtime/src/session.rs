@@ -283,7 +283,8 @@ impl Session {
         })
         .await?;
         let progress = answer.map_err(|failure| output::check_failure(failure, &roster))?;
-        let (outgoing, state) = output::check(progress, &roster, &task, &mut last_round)?;
+        let written_format = plugin.descriptor.share_formats.last().copied();
+        let (outgoing, state) = output::check(progress, &roster, &task, written_format, &mut last_round)?;
         if let State::Done(outcome) = state {
             let staged = std::mem::take(&mut { store }.data_mut().staged);
             return Ok(Step { outgoing, progress: Progress::Done { outcome, staged } });

@@ -15,14 +15,15 @@ use quorate_plugin_sdk::{
 const SCHEME: &str = "ecdsa-secp256k1";
 const FORMAT: u32 = 1;
 
-/// Parameters that are large enough for the protocol to be correct and far too small for it to be secure.
+/// Parameters that are large enough for the protocol to be correct (its proof of no small factor wants moduli of
+/// 4 · 256 bits) and far too small for it to be secure.
 #[derive(Clone, Copy, Debug)]
 pub struct Toy;
 
 cggmp24::define_security_level!(Toy {
     kappa_bits: 256,
-    rsa_prime_bitlen: 512,
-    rsa_pubkey_bitlen: 1023,
+    rsa_prime_bitlen: 516,
+    rsa_pubkey_bitlen: 1030,
     epsilon: 320,
     ell: 256,
     ell_prime: 600,

@@ -74,7 +74,13 @@ impl Mailbox {
     /// A mailbox for a run whose messages are those of `schedule`, standing at round 1.
     #[must_use]
     pub fn new(roster: &Roster, schedule: &[Slot]) -> Self {
-        Self { me: roster.me(), peers: roster.peers().collect(), schedule: schedule.to_vec(), round: 1, held: BTreeMap::new() }
+        Self {
+            me: roster.me(),
+            peers: roster.peers().collect(),
+            schedule: schedule.to_vec(),
+            round: 1,
+            held: BTreeMap::new(),
+        }
     }
 
     /// Takes in one message of the current round or the next.

@@ -61,6 +61,14 @@ pub struct Running<P> {
     protocol: PhantomData<P>,
 }
 
+impl<P> Running<P> {
+    /// A resource for a session. All resources of a component must be of one type.
+    #[must_use]
+    pub fn new(session: Box<dyn Session>) -> Self {
+        Self { session: RefCell::new(session), protocol: PhantomData }
+    }
+}
+
 impl<P: Protocol + 'static> wit::GuestSession for Running<P> {
     fn start(roster: wit::Roster, task: wit::Task) -> Result<wit::Session, wit::Failure> {
         let roster = Roster::new(
@@ -72,7 +80,7 @@ impl<P: Protocol + 'static> wit::GuestSession for Running<P> {
             &roster.execution_id,
         )?;
         let session = P::start(&mut Imports, roster, task.try_into()?)?;
-        Ok(wit::Session::new(Self { session: RefCell::new(session), protocol: PhantomData }))
+        Ok(wit::Session::new(Self::new(session)))
     }
 
     fn step(&self, incoming: Vec<wit::Incoming>) -> Result<wit::Progress, wit::Failure> {
