@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use quorate_core::{ExecutionId, GroupId, Threshold};
 use quorate_runtime::{
-    Capabilities, Misbehaviour, Outcome, Plugin, Progress, Roster, SessionError, SessionErrorKind, SessionSpec,
-    Task,
+    Capabilities, Misbehaviour, Outcome, Plugin, Progress, Roster, SessionError, SessionErrorKind,
+    SessionSpec, Task,
 };
 use quorate_tests::sandbox::{party, random32};
 
@@ -103,6 +103,8 @@ async fn output_that_the_contract_does_not_allow_is_refused() {
     for name in [
         "huge-message",
         "many-messages",
+        "same-message-twice",
+        "blames-millions",
         "round-0",
         "falling-rounds",
         "to-itself",
@@ -115,10 +117,23 @@ async fn output_that_the_contract_does_not_allow_is_refused() {
         let output = misbehaviour(name).await;
         assert!(matches!(output, Misbehaviour::InvalidOutput(_)), "{name}: {output}");
     }
+}
+
+fn faulty_keygen(mode: &str) -> Task {
+    Task::Keygen { scheme: mode.into() }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_as_announced_is_refused() {
     let plugin = load("faulty").await;
-    let error = fail(&plugin, keygen(), Duration::from_secs(60)).await;
-    let text = error.to_string();
-    assert!(text.contains("format 99"), "{text}");
+    for (task, why) in [
+        (keygen(), "format 99"),
+        (Task::Refresh, "without a share"),
+        (faulty_keygen("keygen-of-a-strange-format"), "another scheme"),
+    ] {
+        let error = fail(&plugin, task, Duration::from_secs(60)).await;
+        assert!(error.to_string().contains(why), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -128,12 +143,23 @@ async fn a_component_that_only_asks_for_more_steps_is_stopped() {
 }
 
 #[tokio::test]
-async fn the_vault_refuses_bad_names_and_too_many_bytes() {
+async fn the_vault_refuses_what_is_not_the_sessions_to_write_or_take() {
     let plugin = load("faulty").await;
-    for (name, why) in [("bad-vault-name", "InvalidName"), ("stages-too-much", "Quota")] {
-        let error = fail(&plugin, mode(name), Duration::from_secs(60)).await;
+    for (task, why) in [
+        (faulty_keygen("keygen-of-too-much"), "Quota"),
+        (mode("bad-vault-name"), "InvalidName"),
+        (mode("replaces-its-share"), "Denied"),
+        (mode("takes-what-it-likes"), "Denied"),
+    ] {
+        let error = fail(&plugin, task, Duration::from_secs(60)).await;
         assert!(matches!(&error.kind, SessionErrorKind::Internal(text) if text.contains(why)), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_component_that_calls_without_end_is_stopped() {
+    let calls = misbehaviour("calls-without-end").await;
+    assert_eq!(calls, Misbehaviour::Quota("capability calls"));
 }
 
 #[tokio::test]

@@ -6,5 +6,6 @@ mod dkls23;
 mod faulty;
 mod loading;
 mod skeletons;
+mod structure;
 mod verify;
 mod wipe;

@@ -79,13 +79,22 @@ impl CompileCache {
         let code = component.serialize().map_err(std::io::Error::other)?;
         let tag = self.mac(engine, digest, &code).finalize().into_bytes();
         let path = self.path(engine, digest);
-        // Each writer has a name of its own, so that two processes that share the folder do not mix.
-        let partial = path.with_extension(format!("partial-{}", std::process::id()));
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-        file.write_all(&code)?;
-        file.write_all(&tag)?;
-        drop(file);
-        std::fs::rename(&partial, &path)
+        // Each writer has a name of its own, so that two that share the folder do not mix.
+        let mut suffix = [0; 8];
+        getrandom::fill(&mut suffix).map_err(std::io::Error::other)?;
+        let partial = path.with_extension(format!("partial-{:016x}", u64::from_be_bytes(suffix)));
+        let written = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)
+            .and_then(|mut file| file.write_all(&code).and_then(|()| file.write_all(&tag)))
+            .and_then(|()| std::fs::rename(&partial, &path));
+        if written.is_err() {
+            // Nothing half-written stays; that there may be nothing to remove is fine.
+            let _ = std::fs::remove_file(&partial);
+        }
+        written
     }
 
     fn path(&self, engine: &Engine, digest: Digest) -> PathBuf {

@@ -34,7 +34,6 @@ struct Inner {
     interactive: Executor,
     background: Executor,
     compile_cache: Option<CompileCache>,
-    _ticker: Ticker,
 }
 
 impl Runtime {
@@ -50,11 +49,12 @@ impl Runtime {
             threads => threads,
         };
         let background = config.background_threads.max(1);
+        let ticker = Arc::new(Ticker::start(engine.clone())?);
+        let executor = |name, threads, priority| Executor::new(name, threads, priority, Arc::clone(&ticker));
         Ok(Self {
             inner: Arc::new(Inner {
-                _ticker: Ticker::start(engine.clone())?,
-                interactive: Executor::new("interactive", interactive, Priority::Interactive)?,
-                background: Executor::new("background", background, Priority::Background)?,
+                interactive: executor("interactive", interactive, Priority::Interactive)?,
+                background: executor("background", background, Priority::Background)?,
                 compile_cache: config.compile_cache,
                 engine,
             }),
@@ -97,7 +97,7 @@ fn engine_config() -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(limits::WASM_STACK_BYTES)
         .async_stack_size(limits::ASYNC_STACK_BYTES)
-        .async_stack_zeroing(true)
+        // Stacks are unmapped after each call, and the kernel zeroes pages before anybody gets them again.
         // Memory: ours, wiped, and never moving. Copy-on-write images can't be combined with it.
         .with_host_memory(Arc::new(WipedMemories::default()))
         .memory_init_cow(false)
@@ -121,7 +121,7 @@ fn engine_config() -> Config {
 
 /// Advances the engine's epoch at every [`limits::TICK`]. A thread of its own: pools that are busy must not
 /// delay the very interruption that frees them.
-struct Ticker {
+pub(crate) struct Ticker {
     /// Dropping it ends the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,

@@ -43,6 +43,14 @@ pub enum LoadError {
         /// What it asks for.
         import: String,
     },
+    /// Our own trouble: out of memory or threads. The operator must act; the component may be fine.
+    #[error("plugin {digest} could not be loaded: {reason}")]
+    Host {
+        /// Which bytes.
+        digest: Digest,
+        /// What failed.
+        reason: String,
+    },
     /// Its description makes no sense, or describing itself failed.
     #[error("plugin {digest} does not describe itself properly: {reason}")]
     BadDescriptor {
@@ -88,7 +96,7 @@ pub enum SessionErrorKind {
     /// The session's deadline passed.
     #[error("the session's deadline passed while the plugin was running")]
     Deadline,
-    /// Our own bug: a call that is not possible in this state.
+    /// Our own trouble, not the component's: no memory, no randomness, a stopped thread.
     #[error("host error: {0}")]
     Host(String),
 }
@@ -130,20 +138,36 @@ pub enum Misbehaviour {
     Instantiation(String),
 }
 
-impl Misbehaviour {
-    /// Reads a wasmtime error: our own limits come back as they were raised, the rest by trap code.
+/// What a host function or a limiter ends a session with when the component is not to blame.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Stop {
+    /// The session's deadline has passed.
+    #[error("the deadline has passed")]
+    Deadline,
+    /// The host could not do its part.
+    #[error("{0}")]
+    Host(String),
+}
+
+impl SessionErrorKind {
+    /// Reads a wasmtime error: what we raised ourselves comes back as it was, the rest goes by trap code.
     pub(crate) fn from_wasmtime(error: &wasmtime::Error) -> Self {
-        if let Some(own) = error.downcast_ref::<Self>() {
-            return own.clone();
+        if let Some(own) = error.downcast_ref::<Misbehaviour>() {
+            return own.clone().into();
+        }
+        match error.downcast_ref::<Stop>() {
+            Some(Stop::Deadline) => return Self::Deadline,
+            Some(Stop::Host(reason)) => return Self::Host(reason.clone()),
+            None => {}
         }
         let text = format!("{error:#}");
-        match error.downcast_ref::<wasmtime::Trap>() {
-            Some(wasmtime::Trap::StackOverflow) => Self::StackOverflow,
-            Some(trap) => Self::Trap(trap.to_string()),
-            // wasmtime gives these two no type of their own; tests/faulty.rs holds the texts in place.
-            None if text.contains("fuel allocated for hostcalls") => Self::HostcallBytes,
-            None if text.contains("handle") => Self::Handles,
-            None => Self::Trap(text.chars().take(crate::limits::FAILURE_CHARS).collect()),
-        }
+        Self::Misbehaviour(match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::StackOverflow) => Misbehaviour::StackOverflow,
+            Some(trap) => Misbehaviour::Trap(trap.to_string()),
+            // wasmtime gives these two no type of their own; tests/quorate/faulty.rs holds the texts in place.
+            None if text.contains("fuel allocated for hostcalls") => Misbehaviour::HostcallBytes,
+            None if text.contains("handle limit exceeded") => Misbehaviour::Handles,
+            None => Misbehaviour::Trap(crate::output::tame(&text)),
+        })
     }
 }

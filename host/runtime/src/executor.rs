@@ -14,6 +14,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
+use crate::engine::Ticker;
+
 /// Which pool a session runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
@@ -28,13 +30,19 @@ pub(crate) struct Executor {
     /// There until dropped.
     threads: Option<tokio::runtime::Runtime>,
     cpu: Arc<AtomicU64>,
+    ticker: Arc<Ticker>,
 }
 
 /// Lowest priority that the operating system knows.
 const NICE: i32 = 19;
 
 impl Executor {
-    pub(crate) fn new(name: &str, threads: usize, priority: Priority) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        name: &str,
+        threads: usize,
+        priority: Priority,
+        ticker: Arc<Ticker>,
+    ) -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(threads.max(1)).thread_name(name).enable_time();
         if priority == Priority::Background {
@@ -46,7 +54,7 @@ impl Executor {
                 }
             });
         }
-        Ok(Self { threads: Some(builder.build()?), cpu: Arc::default() })
+        Ok(Self { threads: Some(builder.build()?), cpu: Arc::default(), ticker })
     }
 
     /// Runs `work` on this pool. Dropping the returned future cancels it at its next yield.
@@ -57,7 +65,8 @@ impl Executor {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let threads = self.threads.as_ref()?;
-        let metered = Metered { work: Box::pin(work), cpu: Arc::clone(&self.cpu) };
+        let metered =
+            Metered { work: Box::pin(work), cpu: Arc::clone(&self.cpu), _ticker: Arc::clone(&self.ticker) };
         let mut task = AbortOnDrop(threads.spawn(metered));
         (&mut task.0).await.ok()
     }
@@ -89,6 +98,8 @@ impl<T> Drop for AbortOnDrop<T> {
 struct Metered<F> {
     work: Pin<Box<F>>,
     cpu: Arc<AtomicU64>,
+    /// Held so that the tick, which is what can stop the work, outlives it.
+    _ticker: Arc<Ticker>,
 }
 
 impl<F: Future> Future for Metered<F> {

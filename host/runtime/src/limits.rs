@@ -29,6 +29,13 @@ pub const COMPONENT_HANDLES: usize = 16;
 /// Bytes that a component may hand to the host in one call: a step's whole output at most.
 pub const HOSTCALL_BYTES: usize = 16 << 20;
 
+/// Calls of capabilities in one session. A search for safe primes draws randomness some ten thousand times.
+pub const HOST_CALLS: u32 = 1_000_000;
+
+/// Bytes that all calls of capabilities in one session may carry, both ways together. Calls are not interrupted by
+/// ticks, so what they may copy is bounded by itself.
+pub const HOST_CALL_TOTAL_BYTES: usize = 1 << 30;
+
 /// How often running components are interrupted to yield and to be counted. Short enough that a signature waits
 /// little behind another, long enough that interruptions cost nothing measurable.
 pub const TICK: Duration = Duration::from_millis(5);
@@ -41,22 +48,23 @@ pub const INTERACTIVE_CPU: Duration = Duration::from_secs(120);
 pub const BACKGROUND_CPU: Duration = Duration::from_secs(3600);
 
 /// Time in which a component must describe itself: it only returns constants.
-pub const DESCRIBE_CPU: Duration = Duration::from_secs(2);
+pub const DESCRIBE_TIME: Duration = Duration::from_secs(5);
+
+/// How long after its deadline a session that has not stopped by itself is given up on. It notices at its next tick or
+/// capability call.
+pub const DEADLINE_GRACE: Duration = Duration::from_secs(1);
 
 /// One message. The largest that a known protocol sends is 143 kB.
 pub const MESSAGE_BYTES: usize = 2 << 20;
 
-/// All messages of one step. A keygen of 16 parties sends 15 × 143 kB in round 3.
-pub const STEP_BYTES: usize = 8 << 20;
-
-/// Messages of one step: a round has one per peer and delivery kind.
-pub const STEP_MESSAGES: usize = 64;
+/// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3.
+pub const SESSION_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Rounds of a session. The longest known protocol has 9.
 pub const ROUNDS: u16 = 64;
 
-/// Steps that end in `again` with nothing sent and nothing received, in a row. A long computation that returns
-/// every 50 ms comes to this many in 10 minutes.
+/// Steps in a row that end in `again` and that brought no message. A long computation that returns every 50 ms comes to
+/// this many in 10 minutes.
 pub const IDLE_STEPS: u32 = 12_000;
 
 /// One vault value. The largest known is a DKLs23 share of 16 parties: 785 kB.
@@ -86,6 +94,8 @@ pub const EVENTS: u32 = 1_000;
 pub const CACHE_VALUE_BYTES: usize = 64 << 10;
 /// See [`CACHE_VALUE_BYTES`].
 pub const CACHE_SETS: u32 = 256;
+/// The longest that a cached value is asked to be kept: a day.
+pub const CACHE_TTL: Duration = Duration::from_secs(86_400);
 
 /// Characters of a failure text that are kept: it goes into errors and logs.
 pub const FAILURE_CHARS: usize = 300;

@@ -1,12 +1,17 @@
 //! What a component returns, checked. A component is not trusted: whatever it hands over is either what the
 //! contract allows or [`Misbehaviour::InvalidOutput`].
 
-use quorate_core::PartyIndex;
+use std::collections::BTreeSet;
+
+use quorate_core::{ExecutionId, PartyIndex};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::bindings::exports::quorate::party::protocol as wit;
+use crate::capabilities::vault::{Entries, EntryName, Scope, Staged};
 use crate::error::{Misbehaviour, SessionErrorKind};
 use crate::limits;
+use crate::plugin::Descriptor;
 use crate::session::{Fault, Roster, TaskKind};
 
 /// How a message travels.
@@ -38,7 +43,7 @@ impl std::fmt::Debug for Outgoing {
 }
 
 /// Whom a message is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Recipient {
     Party(PartyIndex),
@@ -95,44 +100,163 @@ pub struct Signature {
 
 type Checked<T> = Result<T, Misbehaviour>;
 
-fn invalid<T>(what: impl Into<String>) -> Checked<T> {
-    Err(Misbehaviour::InvalidOutput(what.into()))
+fn invalid<T>(what: impl AsRef<str>) -> Checked<T> {
+    Err(Misbehaviour::InvalidOutput(tame(what.as_ref())))
 }
 
-/// Checks one step's output. `written_format` is the share format that the plugin says it writes; `last_round` is
-/// the round of the last message sent before, and is moved on.
-pub(crate) fn check(
-    progress: wit::Progress,
-    roster: &Roster,
-    task: &TaskKind,
-    written_format: Option<u32>,
-    last_round: &mut u16,
-) -> Checked<(Vec<Outgoing>, State)> {
-    // Moved into wiping buffers before anything can fail.
-    let messages: Vec<_> =
-        progress.outgoing.into_iter().map(|m| (m.round, m.to, Zeroizing::new(m.payload))).collect();
-    if messages.len() > limits::STEP_MESSAGES {
-        return invalid(format!("{} messages in one step", messages.len()));
-    }
-    let mut outgoing = Vec::with_capacity(messages.len());
-    let mut bytes = 0_usize;
-    for (round, to, payload) in messages {
-        if round == 0 || round > limits::ROUNDS || round < *last_round {
-            return invalid(format!("a message of round {round} after one of round {last_round}"));
+/// What is checked against: the session's terms, and what it has sent so far.
+pub(crate) struct Expected {
+    pub(crate) roster: Roster,
+    pub(crate) task: TaskKind,
+    /// Schemes that the plugin says it serves.
+    pub(crate) schemes: Vec<String>,
+    /// The share format that it says it writes.
+    pub(crate) format: Option<u32>,
+    last_round: u16,
+    sent: BTreeSet<(u16, Recipient)>,
+    sent_bytes: usize,
+}
+
+impl Expected {
+    pub(crate) fn new(roster: Roster, task: TaskKind, descriptor: &Descriptor) -> Self {
+        Self {
+            roster,
+            task,
+            schemes: descriptor.schemes.clone(),
+            format: descriptor.share_formats.last().copied(),
+            last_round: 0,
+            sent: BTreeSet::new(),
+            sent_bytes: 0,
         }
-        *last_round = round;
-        bytes = bytes.saturating_add(payload.len());
-        if payload.len() > limits::MESSAGE_BYTES || bytes > limits::STEP_BYTES {
-            return invalid(format!("a message of {} bytes", payload.len()));
-        }
-        outgoing.push(Outgoing { round, to: recipient(to, roster)?, payload });
     }
-    let state = match progress.state {
-        wit::State::Waiting => State::Waiting,
-        wit::State::Again => State::Again,
-        wit::State::Done(outcome) => State::Done(check_outcome(outcome, roster, task, written_format)?),
-    };
-    Ok((outgoing, state))
+
+    /// Checks one step's output.
+    pub(crate) fn check(&mut self, progress: wit::Progress) -> Checked<(Vec<Outgoing>, State)> {
+        // Moved into wiping buffers before a check can fail.
+        let messages: Vec<_> =
+            progress.outgoing.into_iter().map(|m| (m.round, m.to, Zeroizing::new(m.payload))).collect();
+        let mut outgoing = Vec::with_capacity(messages.len());
+        for (round, to, payload) in messages {
+            let last = self.last_round;
+            if round == 0 || round > limits::ROUNDS || round < last {
+                return invalid(format!("a message of round {round} after one of round {last}"));
+            }
+            self.last_round = round;
+            self.sent_bytes = self.sent_bytes.saturating_add(payload.len());
+            if payload.len() > limits::MESSAGE_BYTES || self.sent_bytes > limits::SESSION_MESSAGE_BYTES {
+                return invalid(format!("a message of {} bytes", payload.len()));
+            }
+            let to = recipient(to, &self.roster)?;
+            // With rounds bounded this bounds the number of messages too.
+            if !self.sent.insert((round, to)) {
+                return invalid(format!("a second message of round {round} to {to:?}"));
+            }
+            outgoing.push(Outgoing { round, to, payload });
+        }
+        let state = match progress.state {
+            wit::State::Waiting => State::Waiting,
+            wit::State::Again => State::Again,
+            wit::State::Done(outcome) => State::Done(self.check_outcome(outcome)?),
+        };
+        Ok((outgoing, state))
+    }
+
+    fn check_outcome(&self, outcome: wit::Outcome) -> Checked<Outcome> {
+        Ok(match (outcome, &self.task) {
+            (wit::Outcome::Key(info), TaskKind::Keygen { scheme }) => {
+                if info.scheme != *scheme {
+                    return invalid("a key of another scheme than was asked for");
+                }
+                Outcome::Key(self.check_key(info)?)
+            }
+            (wit::Outcome::Refreshed(info), TaskKind::Refresh) => Outcome::Refreshed(self.check_key(info)?),
+            (wit::Outcome::Repaired(info), TaskKind::Repair) => Outcome::Repaired(self.check_key(info)?),
+            (wit::Outcome::Signature(signature), TaskKind::Sign { .. }) => {
+                let Ok(bytes) = signature.bytes.try_into() else {
+                    return invalid("a signature that is not 64 bytes long");
+                };
+                if signature.recovery_id.is_some_and(|id| id > 3) {
+                    return invalid("a recovery id above 3");
+                }
+                Outcome::Signature(Signature { bytes, recovery_id: signature.recovery_id })
+            }
+            (wit::Outcome::Presignatures(count), TaskKind::Presign { at_most }) if count <= *at_most => {
+                Outcome::Presignatures(count)
+            }
+            (wit::Outcome::Prepared, TaskKind::Prepare | TaskKind::Auxiliary) => Outcome::Prepared,
+            _ => return invalid("an outcome that is not the task's"),
+        })
+    }
+
+    fn check_key(&self, info: wit::PublicKeyInfo) -> Checked<PublicKeyInfo> {
+        if !self.schemes.contains(&info.scheme) {
+            return invalid("a key of a scheme that it does not say it serves");
+        }
+        if Some(info.share_format) != self.format {
+            return invalid(format!(
+                "a share of format {}, which it does not say it writes",
+                info.share_format
+            ));
+        }
+        let point_bytes = if info.scheme == "ecdsa-secp256k1" { 33 } else { 32 };
+        if info.public_key.len() != point_bytes {
+            return invalid(format!("a public key of {} bytes", info.public_key.len()));
+        }
+        if info.verifying_shares.len() != usize::from(self.roster.threshold.parties()) {
+            return invalid("not one verifying share per party");
+        }
+        // A point of a curve that we know, in any encoding, is at most this long.
+        if info.verifying_shares.iter().any(|share| !(32..=65).contains(&share.len())) {
+            return invalid("a verifying share that is no point");
+        }
+        let Ok(chain_code) = info.chain_code.map(<[u8; 32]>::try_from).transpose() else {
+            return invalid("a chain code that is not 32 bytes long");
+        };
+        Ok(PublicKeyInfo {
+            scheme: info.scheme,
+            public_key: info.public_key,
+            chain_code,
+            verifying_shares: info.verifying_shares,
+            share_format: info.share_format,
+        })
+    }
+
+    /// Checks that what a session staged belongs to its outcome, and gives presignatures their names.
+    pub(crate) fn check_staged(&self, outcome: &Outcome, mut staged: Staged) -> Checked<Staged> {
+        match outcome {
+            Outcome::Key(_) | Outcome::Refreshed(_) | Outcome::Repaired(_) if staged.puts.is_empty() => {
+                invalid("a key without a share to keep")
+            }
+            Outcome::Presignatures(count) => {
+                let mut named = Entries::new();
+                for index in 0..*count {
+                    let given = EntryName::new(Scope::Key, &index.to_string());
+                    let kept = EntryName::new(Scope::Key, &presignature_id(&self.roster.execution_id, index));
+                    let value = given.and_then(|name| staged.stocks.remove(&name));
+                    let (Some(kept), Some(value)) = (kept, value) else {
+                        return invalid("fewer presignatures in the pool than it says");
+                    };
+                    named.insert(kept, value);
+                }
+                if !staged.stocks.is_empty() {
+                    return invalid("more presignatures in the pool than it says");
+                }
+                staged.stocks = named;
+                Ok(staged)
+            }
+            _ => Ok(staged),
+        }
+    }
+}
+
+/// The name of a presignature: the first half of SHA-256(tag ‖ execution id ‖ index), in hex. Both signers of a later
+/// session know it by this name.
+fn presignature_id(execution_id: &ExecutionId, index: u16) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"quorate presignature 1");
+    hash.update(execution_id.as_bytes());
+    hash.update(index.to_be_bytes());
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn recipient(to: wit::Recipient, roster: &Roster) -> Checked<Recipient> {
@@ -152,71 +276,6 @@ fn peer(index: u16, roster: &Roster) -> Option<PartyIndex> {
     (party != roster.me && roster.signers.contains(&party)).then_some(party)
 }
 
-fn check_outcome(
-    outcome: wit::Outcome,
-    roster: &Roster,
-    task: &TaskKind,
-    written_format: Option<u32>,
-) -> Checked<Outcome> {
-    Ok(match (outcome, task) {
-        (wit::Outcome::Key(info), TaskKind::Keygen { scheme }) => {
-            let info = check_key(info, roster, written_format)?;
-            if info.scheme != *scheme {
-                return invalid("a key of another scheme than was asked for");
-            }
-            Outcome::Key(info)
-        }
-        (wit::Outcome::Refreshed(info), TaskKind::Refresh) => Outcome::Refreshed(check_key(info, roster, written_format)?),
-        (wit::Outcome::Repaired(info), TaskKind::Repair) => Outcome::Repaired(check_key(info, roster, written_format)?),
-        (wit::Outcome::Signature(signature), TaskKind::Sign) => {
-            let Ok(bytes) = signature.bytes.try_into() else {
-                return invalid("a signature that is not 64 bytes long");
-            };
-            if signature.recovery_id.is_some_and(|id| id > 3) {
-                return invalid("a recovery id above 3");
-            }
-            Outcome::Signature(Signature { bytes, recovery_id: signature.recovery_id })
-        }
-        (wit::Outcome::Presignatures(count), TaskKind::Presign { at_most }) if count <= *at_most => {
-            Outcome::Presignatures(count)
-        }
-        (wit::Outcome::Prepared, TaskKind::Prepare | TaskKind::Auxiliary) => Outcome::Prepared,
-        _ => return invalid("an outcome that is not the task's"),
-    })
-}
-
-fn check_key(
-    info: wit::PublicKeyInfo,
-    roster: &Roster,
-    written_format: Option<u32>,
-) -> Checked<PublicKeyInfo> {
-    if Some(info.share_format) != written_format {
-        return invalid(format!("a share of format {}, which it does not say it writes", info.share_format));
-    }
-    let point_bytes = if info.scheme == "ecdsa-secp256k1" { 33 } else { 32 };
-    if info.public_key.len() != point_bytes {
-        return invalid(format!("a public key of {} bytes for {}", info.public_key.len(), info.scheme));
-    }
-    if info.verifying_shares.len() != usize::from(roster.threshold.parties()) {
-        return invalid("not one verifying share per party");
-    }
-    // A point of a curve that we know, in any encoding, is at most this long.
-    if info.verifying_shares.iter().any(|share| !(32..=65).contains(&share.len())) {
-        return invalid("a verifying share that is no point");
-    }
-    let chain_code = match info.chain_code.map(<[u8; 32]>::try_from).transpose() {
-        Ok(chain_code) => chain_code,
-        Err(_) => return invalid("a chain code that is not 32 bytes long"),
-    };
-    Ok(PublicKeyInfo {
-        scheme: info.scheme,
-        public_key: info.public_key,
-        chain_code,
-        verifying_shares: info.verifying_shares,
-        share_format: info.share_format,
-    })
-}
-
 /// A failure that the component reports, as ours.
 pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionErrorKind {
     match failure {
@@ -224,9 +283,13 @@ pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionEr
         wit::Failure::InvalidShare(text) => SessionErrorKind::InvalidShare(tame(&text)),
         wit::Failure::Internal(text) => SessionErrorKind::Internal(tame(&text)),
         wit::Failure::Fault(fault) => {
-            let culprits: Option<Vec<_>> = fault.culprits.iter().map(|&index| peer(index, roster)).collect();
+            // As many as there are peers at most: a list of millions is no accusation.
+            let few = fault.culprits.len() < roster.signers.len();
+            let culprits: Option<BTreeSet<_>> =
+                fault.culprits.iter().filter(|_| few).map(|&index| peer(index, roster)).collect();
             match culprits {
-                Some(culprits) if !(fault.ban && culprits.is_empty()) => {
+                Some(culprits) if few && !(fault.ban && culprits.is_empty()) => {
+                    let culprits = culprits.into_iter().collect();
                     SessionErrorKind::Fault(Fault { culprits, ban: fault.ban, reason: tame(&fault.reason) })
                 }
                 _ => Misbehaviour::InvalidOutput("a fault of somebody who is no peer".into()).into(),
@@ -237,5 +300,14 @@ pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionEr
 
 /// A text of the component, fit for an error or a log.
 pub(crate) fn tame(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(limits::FAILURE_CHARS).collect()
+    tame_to(text, limits::FAILURE_CHARS)
+}
+
+/// The first `chars` characters of a text, with everything that could break or reorder a line made a space.
+pub(crate) fn tame_to(text: &str, chars: usize) -> String {
+    let unruly = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if unruly(c) { ' ' } else { c }).take(chars).collect()
 }

@@ -1,6 +1,7 @@
 //! A loaded component: checked, compiled, and described by itself.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quorate_core::{Digest, PartyIndex, Threshold};
 use sha2::{Digest as _, Sha256};
@@ -10,11 +11,11 @@ use wasmtime::component::{Component, Linker};
 use crate::bindings::{PluginPre, exports::quorate::party::protocol as wit};
 use crate::capabilities::{Capabilities, Capability, Grants};
 use crate::engine::Runtime;
-use crate::error::{LoadError, Misbehaviour};
+use crate::error::{LoadError, SessionErrorKind, Stop};
 use crate::executor::Priority;
 use crate::limits;
 use crate::output::tame;
-use crate::session::HostState;
+use crate::session::{HostState, TaskKind};
 
 /// What a plugin says it is and can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,10 +105,12 @@ impl Runtime {
         grants.add_to(&mut linker).map_err(wrong_world)?;
         let ready = linker.instantiate_pre(&component).and_then(PluginPre::new).map_err(wrong_world)?;
         let described = self.describe(&ready).await;
-        let descriptor = described
-            .map_err(|m| m.to_string())
-            .and_then(check_descriptor)
-            .map_err(|reason| LoadError::BadDescriptor { digest, reason })?;
+        let bad = |reason| LoadError::BadDescriptor { digest, reason };
+        let descriptor = match described {
+            Ok(descriptor) => check_descriptor(descriptor).map_err(bad)?,
+            Err(SessionErrorKind::Host(reason)) => return Err(LoadError::Host { digest, reason }),
+            Err(other) => return Err(bad(other.to_string())),
+        };
         let runtime = self.clone();
         Ok(Plugin { inner: Arc::new(Inner { runtime, digest, descriptor, ready }) })
     }
@@ -129,9 +132,11 @@ impl Runtime {
         Ok(component)
     }
 
-    async fn describe(&self, ready: &PluginPre<HostState>) -> Result<wit::Descriptor, Misbehaviour> {
-        let state = HostState::new("unknown", PartyIndex::FIRST, Capabilities::none(), limits::DESCRIBE_CPU);
-        let mut store = state.into_store(self.engine());
+    async fn describe(&self, ready: &PluginPre<HostState>) -> Result<wit::Descriptor, SessionErrorKind> {
+        let deadline = Instant::now() + limits::DESCRIBE_TIME;
+        let nothing = Capabilities::nothing();
+        let state = HostState::new("unknown", PartyIndex::FIRST, TaskKind::Refresh, nothing, deadline);
+        let mut store = state.into_store(self.engine(), limits::DESCRIBE_TIME);
         let ready = ready.clone();
         self.executor(Priority::Interactive)
             .run(async move {
@@ -139,8 +144,8 @@ impl Runtime {
                 plugin.quorate_party_protocol().call_describe(&mut store).await
             })
             .await
-            .unwrap_or_else(|| Err(wasmtime::Error::msg("cancelled")))
-            .map_err(|error| Misbehaviour::from_wasmtime(&error))
+            .unwrap_or_else(|| Err(Stop::Host("a sandbox thread was stopped".into()).into()))
+            .map_err(|error| SessionErrorKind::from_wasmtime(&error))
     }
 }
 
@@ -168,12 +173,21 @@ fn is_plain(text: &str, extra: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || extra.as_bytes().contains(&b))
 }
 
+/// `1.2.3`, or `1.2.3-name` before a release (semver without build metadata).
+fn is_version(text: &str) -> bool {
+    let (numbers, name) = text.split_once('-').map_or((text, None), |(n, name)| (n, Some(name)));
+    let parts: Vec<&str> = numbers.split('.').collect();
+    parts.len() == 3
+        && parts.iter().all(|p| p.parse::<u32>().is_ok() && is_plain(p, ""))
+        && name.is_none_or(|name| is_plain(name, "."))
+}
+
 fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String> {
     if !is_plain(&d.id, "-") {
         return Err("its id is not 1 to 64 characters of a-z, 0-9 and -".into());
     }
-    if !is_plain(&d.version, ".-+") {
-        return Err("its version is not a plain one".into());
+    if !is_version(&d.version) {
+        return Err("its version is not of the form 1.2.3 or 1.2.3-name".into());
     }
     if d.schemes.is_empty() || d.schemes.len() > 16 || !d.schemes.iter().all(|s| is_plain(s, "-")) {
         return Err("its schemes are not 1 to 16 plain names".into());

@@ -1,23 +1,19 @@
-//! Bytes that are wiped when the last copy goes.
+//! Bytes that are wiped when the last handle goes.
 
 use std::sync::Arc;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-/// Secret bytes on the host's side: a vault value, randomness, a message with a share in it. Wiped on drop, never
-/// shown. Cloning shares the one allocation.
-///
-/// An `Arc`, because wasmtime lowers an `Arc<[u8]>` into guest memory as it is: a `Vec` handed to it would be freed
-/// without being wiped.
-pub struct SecretBytes(Arc<[u8]>);
+/// Secret bytes on the host's side: a vault value or single-use material. Wiped on drop, never shown. Cloning shares
+/// the one allocation.
+#[derive(Clone)]
+pub struct SecretBytes(Arc<Zeroizing<Vec<u8>>>);
 
 impl SecretBytes {
-    /// Takes over a secret and wipes the original.
+    /// Takes over a secret.
     #[must_use]
-    pub fn new(mut bytes: Vec<u8>) -> Self {
-        let secret = Self(Arc::from(bytes.as_slice()));
-        bytes.zeroize();
-        secret
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes)))
     }
 
     /// The bytes, for as long as they are needed.
@@ -25,30 +21,36 @@ impl SecretBytes {
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
-
-    /// The allocation itself, for wasmtime to copy into a guest. Whoever drops this handle must not be the last
-    /// to hold the allocation, or it is freed unwiped.
-    pub(crate) fn share(&self) -> Arc<[u8]> {
-        Arc::clone(&self.0)
-    }
-}
-
-impl Clone for SecretBytes {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for SecretBytes {
-    fn drop(&mut self) {
-        if let Some(bytes) = Arc::get_mut(&mut self.0) {
-            bytes.zeroize();
-        }
-    }
 }
 
 impl std::fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SecretBytes({} bytes)", self.0.len())
+    }
+}
+
+/// A copy of a secret on its way into a guest.
+///
+/// A `Vec` that a host function returns is freed by wasmtime without being wiped. An `Arc<[u8]>` is copied from and
+/// dropped; as long as this value lives, that drop is not the last one, and this value's own drop wipes. Both happen
+/// in the one store, so they never race.
+pub(crate) struct Lent(Arc<[u8]>);
+
+impl Lent {
+    pub(crate) fn new(secret: &[u8]) -> Self {
+        Self(Arc::from(secret))
+    }
+
+    /// The handle for wasmtime.
+    pub(crate) fn handle(&self) -> Arc<[u8]> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(bytes) = Arc::get_mut(&mut self.0) {
+            bytes.zeroize();
+        }
     }
 }

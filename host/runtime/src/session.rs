@@ -8,15 +8,15 @@ use wasmtime::component::ResourceAny;
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::SecretBytes;
 use crate::bindings::{Plugin as Bindings, exports::quorate::party::protocol as wit};
 use crate::capabilities::Capabilities;
 use crate::capabilities::vault::Staged;
-use crate::error::{Misbehaviour, SessionError, SessionErrorKind};
+use crate::error::{Misbehaviour, SessionError, SessionErrorKind, Stop};
 use crate::executor::Priority;
 use crate::limits;
-use crate::output::{self, Delivery, Outcome, Outgoing, State};
+use crate::output::{self, Delivery, Expected, Outcome, Outgoing, State};
 use crate::plugin::{Inner, Plugin};
+use crate::secret::Lent;
 
 /// Who takes part.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl Task {
     fn kind(&self) -> TaskKind {
         match self {
             Self::Keygen { scheme } => TaskKind::Keygen { scheme: scheme.clone() },
-            Self::Sign(_) => TaskKind::Sign,
+            Self::Sign(task) => TaskKind::Sign { presignature: task.presignature.clone() },
             Self::Presign { count } => TaskKind::Presign { at_most: *count },
             Self::Refresh => TaskKind::Refresh,
             Self::Repair { .. } => TaskKind::Repair,
@@ -72,9 +72,10 @@ impl Task {
 }
 
 /// What is left of a task once it runs: enough to know its outcome.
+#[derive(Clone)]
 pub(crate) enum TaskKind {
     Keygen { scheme: String },
-    Sign,
+    Sign { presignature: Option<String> },
     Presign { at_most: u16 },
     Refresh,
     Repair,
@@ -155,19 +156,19 @@ pub struct SessionSpec {
 /// A session that waits to be stepped. Dropping it ends it and wipes its memory.
 pub struct Session {
     plugin: Arc<Inner>,
-    roster: Arc<Roster>,
-    task: TaskKind,
+    me: PartyIndex,
     priority: Priority,
     deadline: Instant,
-    instance: Instance,
-    last_round: u16,
-    idle_steps: u32,
+    running: Box<Running>,
 }
 
-struct Instance {
+/// What moves to an executor thread and back.
+struct Running {
     store: Store<HostState>,
     bindings: Bindings,
     session: ResourceAny,
+    expected: Expected,
+    idle_steps: u32,
 }
 
 /// What one step gave.
@@ -218,11 +219,12 @@ impl Plugin {
             Priority::Background => limits::BACKGROUND_CPU,
         };
         let me = roster.me;
-        let state = HostState::new(&plugin.descriptor.id, me, capabilities, cpu);
+        let state = HostState::new(&plugin.descriptor.id, me, kind.clone(), capabilities, deadline);
         let (ready, engine) = (plugin.ready.clone(), plugin.runtime.engine().clone());
         let (wit_roster, wit_task) = (roster.to_wit(), task.into_wit());
+        let expected = Expected::new(roster, kind, &plugin.descriptor);
         let started = on_executor(&plugin, priority, deadline, async move {
-            let mut store = state.into_store(&engine);
+            let mut store = state.into_store(&engine, cpu);
             let bindings =
                 ready.instantiate_async(&mut store).await.map_err(|error| instantiation_failed(&error))?;
             let answer = bindings
@@ -230,26 +232,14 @@ impl Plugin {
                 .session()
                 .call_start(&mut store, &wit_roster, &wit_task)
                 .await
-                .map_err(|error| Misbehaviour::from_wasmtime(&error))?;
+                .map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
             store.data_mut().lent.clear();
-            Ok((store, bindings, answer))
+            let session = answer.map_err(|failure| output::check_failure(failure, &expected.roster))?;
+            Ok(Box::new(Running { store, bindings, session, expected, idle_steps: 0 }))
         })
         .await;
-        let checked = started.and_then(|(store, bindings, answer)| match answer {
-            Ok(session) => Ok(Instance { store, bindings, session }),
-            Err(failure) => Err(output::check_failure(failure, &roster)),
-        });
-        match checked {
-            Ok(instance) => Ok(Session {
-                plugin,
-                roster: Arc::new(roster),
-                task: kind,
-                priority,
-                deadline,
-                instance,
-                last_round: 0,
-                idle_steps: 0,
-            }),
+        match started {
+            Ok(running) => Ok(Session { plugin, me, priority, deadline, running }),
             Err(kind) => Err(plugin.error(me, kind)),
         }
     }
@@ -262,45 +252,68 @@ impl Session {
     /// # Errors
     /// See [`SessionErrorKind`].
     pub async fn step(self, incoming: Vec<Incoming>) -> Result<Step, SessionError> {
-        let (plugin, me) = (Arc::clone(&self.plugin), self.roster.me);
-        self.try_step(incoming).await.map_err(|kind| plugin.error(me, kind))
-    }
-
-    async fn try_step(self, incoming: Vec<Incoming>) -> Result<Step, SessionErrorKind> {
-        let Self { plugin, roster, task, priority, deadline, instance, mut last_round, idle_steps } = self;
-        let nothing_arrived = incoming.is_empty();
-        let Instance { mut store, bindings, session } = instance;
-        let (store, bindings, answer) = on_executor(&plugin, priority, deadline, async move {
-            let incoming = Arriving::new(incoming);
-            let answer = bindings
-                .quorate_party_protocol()
-                .session()
-                .call_step(&mut store, session, &incoming.0)
-                .await
-                .map_err(|error| Misbehaviour::from_wasmtime(&error))?;
-            store.data_mut().lent.clear();
-            Ok((store, bindings, answer))
-        })
-        .await?;
-        let progress = answer.map_err(|failure| output::check_failure(failure, &roster))?;
-        let written_format = plugin.descriptor.share_formats.last().copied();
-        let (outgoing, state) = output::check(progress, &roster, &task, written_format, &mut last_round)?;
-        if let State::Done(outcome) = state {
-            let staged = std::mem::take(&mut { store }.data_mut().staged);
-            return Ok(Step { outgoing, progress: Progress::Done { outcome, staged } });
-        }
-        let again = matches!(state, State::Again);
-        let idle = again && nothing_arrived && outgoing.is_empty();
-        let idle_steps = if idle { idle_steps + 1 } else { 0 };
-        if idle_steps > limits::IDLE_STEPS {
-            return Err(
-                Misbehaviour::InvalidOutput("it asks for step after step and does nothing".into()).into()
-            );
-        }
-        let instance = Instance { store, bindings, session };
-        let session = Self { plugin, roster, task, priority, deadline, instance, last_round, idle_steps };
-        let progress = if again { Progress::Again(session) } else { Progress::Waiting(session) };
+        let Self { plugin, me, priority, deadline, running } = self;
+        let stepped = on_executor(&plugin, priority, deadline, running.step(incoming)).await;
+        let (outgoing, next) = stepped.map_err(|kind| plugin.error(me, kind))?;
+        let again = matches!(next, Next::Again(_));
+        let progress = match next {
+            Next::Done(outcome, staged) => Progress::Done { outcome, staged },
+            Next::Waiting(running) | Next::Again(running) => {
+                let session = Self { plugin, me, priority, deadline, running };
+                if again { Progress::Again(session) } else { Progress::Waiting(session) }
+            }
+        };
         Ok(Step { outgoing, progress })
+    }
+}
+
+/// What one step left.
+enum Next {
+    Waiting(Box<Running>),
+    Again(Box<Running>),
+    Done(Outcome, Staged),
+}
+
+impl Running {
+    /// One step, all of it on an executor thread: the output is in wiping buffers, and a store that is no longer needed
+    /// is wiped, before anything leaves that thread.
+    async fn step(
+        mut self: Box<Self>,
+        incoming: Vec<Incoming>,
+    ) -> Result<(Vec<Outgoing>, Next), SessionErrorKind> {
+        let nothing_arrived = incoming.is_empty();
+        let incoming = Arriving::new(incoming);
+        let answer = self
+            .bindings
+            .quorate_party_protocol()
+            .session()
+            .call_step(&mut self.store, self.session, &incoming.0)
+            .await
+            .map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
+        drop(incoming);
+        self.store.data_mut().lent.clear();
+        let progress = answer.map_err(|failure| output::check_failure(failure, &self.expected.roster))?;
+        let (outgoing, state) = self.expected.check(progress)?;
+        let next = match state {
+            State::Done(outcome) => {
+                let staged = std::mem::take(&mut self.store.data_mut().staged);
+                let staged = self.expected.check_staged(&outcome, staged)?;
+                Next::Done(outcome, staged)
+            }
+            State::Waiting => {
+                self.idle_steps = 0;
+                Next::Waiting(self)
+            }
+            State::Again => {
+                self.idle_steps = if nothing_arrived { self.idle_steps + 1 } else { 0 };
+                if self.idle_steps > limits::IDLE_STEPS {
+                    let what = "it asks for step after step without end";
+                    return Err(Misbehaviour::InvalidOutput(what.into()).into());
+                }
+                Next::Again(self)
+            }
+        };
+        Ok((outgoing, next))
     }
 }
 
@@ -311,21 +324,29 @@ async fn on_executor<T: Send + 'static>(
     deadline: Instant,
     work: impl Future<Output = Result<T, SessionErrorKind>> + Send + 'static,
 ) -> Result<T, SessionErrorKind> {
-    plugin
-        .runtime
-        .executor(priority)
-        .run(async move {
-            tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(SessionErrorKind::Deadline))
-        })
-        .await
-        .unwrap_or_else(|| Err(SessionErrorKind::Host("a sandbox thread was stopped".into())))
+    let within = plugin.runtime.executor(priority).run(async move {
+        tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(SessionErrorKind::Deadline))
+    });
+    // From outside too: a thread that is busy can't look at its own clock.
+    match tokio::time::timeout_at((deadline + limits::DEADLINE_GRACE).into(), within).await {
+        Ok(Some(done)) => done,
+        Ok(None) => Err(SessionErrorKind::Host("a sandbox thread was stopped".into())),
+        Err(_) => Err(SessionErrorKind::Deadline),
+    }
 }
 
-/// Instantiating runs no code of the protocol: a trap in it is the component's, everything else a limit.
+/// Instantiating runs hardly any code of the component: a trap in it is the component's, anything else that is not a
+/// limit is ours (no memory, no stack).
 fn instantiation_failed(error: &wasmtime::Error) -> SessionErrorKind {
-    match Misbehaviour::from_wasmtime(error) {
-        Misbehaviour::Trap(text) => Misbehaviour::Instantiation(text).into(),
-        other => other.into(),
+    match SessionErrorKind::from_wasmtime(error) {
+        SessionErrorKind::Misbehaviour(Misbehaviour::Trap(text)) => {
+            if error.is::<wasmtime::Trap>() {
+                Misbehaviour::Instantiation(text).into()
+            } else {
+                SessionErrorKind::Host(text)
+            }
+        }
+        other => other,
     }
 }
 
@@ -404,23 +425,33 @@ pub(crate) struct HostState {
     pub(crate) plugin: String,
     pub(crate) party: PartyIndex,
     pub(crate) capabilities: Capabilities,
+    pub(crate) task: TaskKind,
     pub(crate) staged: Staged,
     /// Secrets that the guest is being given: held until the step is over, so that the last handle is one that
     /// wipes.
-    pub(crate) lent: Vec<SecretBytes>,
+    pub(crate) lent: Vec<Lent>,
     pub(crate) entropy_bytes: usize,
     pub(crate) log_lines: u32,
     pub(crate) events: u32,
     pub(crate) cache_sets: u32,
-    cpu: Duration,
+    deadline: Instant,
+    host_calls: u32,
+    host_call_bytes: usize,
     memory_bytes: usize,
 }
 
 impl HostState {
-    pub(crate) fn new(plugin: &str, party: PartyIndex, capabilities: Capabilities, cpu: Duration) -> Self {
+    pub(crate) fn new(
+        plugin: &str,
+        party: PartyIndex,
+        task: TaskKind,
+        capabilities: Capabilities,
+        deadline: Instant,
+    ) -> Self {
         Self {
             plugin: plugin.into(),
             party,
+            task,
             capabilities,
             staged: Staged::default(),
             lent: Vec::new(),
@@ -428,28 +459,46 @@ impl HostState {
             log_lines: 0,
             events: 0,
             cache_sets: 0,
-            cpu,
+            deadline,
+            host_calls: 0,
+            host_call_bytes: 0,
             memory_bytes: 0,
         }
     }
 
-    /// Lends a secret to the guest: the handle returned is for wasmtime to copy from and drop.
-    pub(crate) fn lend(&mut self, secret: SecretBytes) -> Arc<[u8]> {
-        let shared = secret.share();
-        self.lent.push(secret);
-        shared
+    /// Begins every capability call: counts it and what it carries, and ends the session at its deadline. No tick comes
+    /// during host calls, so a component that only makes them would see no other end.
+    pub(crate) fn charge(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.host_calls = self.host_calls.saturating_add(1);
+        self.host_call_bytes = self.host_call_bytes.saturating_add(bytes);
+        if self.host_calls > limits::HOST_CALLS || self.host_call_bytes > limits::HOST_CALL_TOTAL_BYTES {
+            return Err(Misbehaviour::Quota("capability calls").into());
+        }
+        self.stop_at_deadline()
     }
 
-    /// A store with every limit set.
-    pub(crate) fn into_store(self, engine: &Engine) -> Store<Self> {
-        let mut ticks = self.cpu.as_nanos() / limits::TICK.as_nanos();
-        let cpu = self.cpu;
+    fn stop_at_deadline(&self) -> wasmtime::Result<()> {
+        if Instant::now() >= self.deadline { Err(Stop::Deadline.into()) } else { Ok(()) }
+    }
+
+    /// Lends a secret to the guest: the handle returned is for wasmtime to copy from and drop.
+    pub(crate) fn lend(&mut self, secret: &[u8]) -> Arc<[u8]> {
+        let lent = Lent::new(secret);
+        let handle = lent.handle();
+        self.lent.push(lent);
+        handle
+    }
+
+    /// A store with every limit set, and `cpu` to spend.
+    pub(crate) fn into_store(self, engine: &Engine, cpu: Duration) -> Store<Self> {
+        let mut ticks = cpu.as_nanos() / limits::TICK.as_nanos();
         let mut store = Store::new(engine, self);
         store.limiter(|state| state);
         store.set_hostcall_fuel(limits::HOSTCALL_BYTES);
         store.set_max_component_handles(limits::COMPONENT_HANDLES);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
+        store.epoch_deadline_callback(move |store| {
+            store.data().stop_at_deadline()?;
             ticks = ticks.checked_sub(1).ok_or(Misbehaviour::CpuTime(cpu))?;
             Ok(UpdateDeadline::Yield(1))
         });
@@ -466,6 +515,16 @@ impl ResourceLimiter for HostState {
         }
         self.memory_bytes = total;
         Ok(true)
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        match error.downcast_ref::<rustix::io::Errno>() {
+            // The guest would abort and be blamed for it.
+            Some(errno) => Err(Stop::Host(format!("no more memory for the session: {errno}")).into()),
+            // Beyond the maximum that the component declared itself.
+            None => Ok(()),
+        }
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {

@@ -9,19 +9,19 @@ use quorate_plugin_sdk::{
 };
 use round_based::state_machine::wrap_protocol;
 
-use crate::{FORMAT, SCHEME, Toy, from_json, to_json};
+use crate::{FORMAT, MESSAGE_BYTES, SCHEME, Toy, from_json, to_json};
 
 const KEYGEN: Layout = &[
-    (0, Slot::new(1, Delivery::ReliableBroadcast)),
-    (1, Slot::new(2, Delivery::Broadcast)),
-    (2, Slot::new(2, Delivery::PointToPoint)),
-    (3, Slot::new(3, Delivery::Broadcast)),
+    (0, Slot::new(1, Delivery::ReliableBroadcast, MESSAGE_BYTES)),
+    (1, Slot::new(2, Delivery::Broadcast, MESSAGE_BYTES)),
+    (2, Slot::new(2, Delivery::PointToPoint, MESSAGE_BYTES)),
+    (3, Slot::new(3, Delivery::Broadcast, MESSAGE_BYTES)),
 ];
 
 const AUXILIARY: Layout = &[
-    (0, Slot::new(1, Delivery::ReliableBroadcast)),
-    (1, Slot::new(2, Delivery::Broadcast)),
-    (2, Slot::new(3, Delivery::PointToPoint)),
+    (0, Slot::new(1, Delivery::ReliableBroadcast, MESSAGE_BYTES)),
+    (1, Slot::new(2, Delivery::Broadcast, MESSAGE_BYTES)),
+    (2, Slot::new(3, Delivery::PointToPoint, MESSAGE_BYTES)),
 ];
 
 pub(crate) fn keygen(roster: &Roster) -> Result<Box<dyn Session>, Failure> {

@@ -15,6 +15,9 @@ use quorate_plugin_sdk::{
 const SCHEME: &str = "ecdsa-secp256k1";
 const FORMAT: u32 = 1;
 
+/// The proof of a Blum modulus makes the largest message, about 150 kB with real parameters.
+const MESSAGE_BYTES: usize = 1 << 20;
+
 /// Parameters that are large enough for the protocol to be correct (its proof of no small factor wants moduli of
 /// 4 · 256 bits) and far too small for it to be secure.
 #[derive(Clone, Copy, Debug)]

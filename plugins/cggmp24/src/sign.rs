@@ -11,14 +11,14 @@ use quorate_plugin_sdk::{
 use round_based::state_machine::wrap_protocol;
 
 use crate::keygen::blame;
-use crate::{Toy, from_json};
+use crate::{MESSAGE_BYTES, Toy, from_json};
 
 const SIGN: Layout = &[
-    (0, Slot::new(1, Delivery::ReliableBroadcast)),
-    (1, Slot::new(1, Delivery::PointToPoint)),
-    (2, Slot::new(2, Delivery::PointToPoint)),
-    (3, Slot::new(3, Delivery::Broadcast)),
-    (4, Slot::new(4, Delivery::Broadcast)),
+    (0, Slot::new(1, Delivery::ReliableBroadcast, MESSAGE_BYTES)),
+    (1, Slot::new(1, Delivery::PointToPoint, MESSAGE_BYTES)),
+    (2, Slot::new(2, Delivery::PointToPoint, MESSAGE_BYTES)),
+    (3, Slot::new(3, Delivery::Broadcast, MESSAGE_BYTES)),
+    (4, Slot::new(4, Delivery::Broadcast, MESSAGE_BYTES)),
 ];
 
 pub(crate) fn sign(

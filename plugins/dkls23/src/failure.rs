@@ -8,46 +8,62 @@ use quorate_plugin_sdk::{Failure, PartyIndex};
 pub(crate) fn failure(abort: Abort) -> Failure {
     // `AbortReason` has a `Display` that names parties and phases, never values.
     let reason = abort.reason.to_string();
-    match abort.kind {
-        AbortKind::BanCounterparty(culprit) => {
-            Failure::Fault { culprits: vec![index(culprit)], ban: true, reason }
-        }
-        AbortKind::Recoverable => match abort.reason {
-            AbortReason::InvalidLocalState { .. } | AbortReason::MissingMulState { .. } => {
-                Failure::InvalidShare(reason)
-            }
-            AbortReason::PhaseCalledOutOfOrder { .. }
-            | AbortReason::InvalidHex { .. }
-            | AbortReason::InvalidXCoordinateHex => Failure::Internal(reason),
-            cause => Failure::Fault { culprits: culprit(&cause).into_iter().collect(), ban: false, reason },
-        },
+    let (culprit, ban) = match (abort.kind, blame(&abort.reason)) {
+        (AbortKind::BanCounterparty(culprit), _) => (Some(culprit), true),
+        (AbortKind::Recoverable, Blame::OwnShare) => return Failure::InvalidShare(reason),
+        (AbortKind::Recoverable, Blame::Us) => return Failure::Internal(reason),
+        (AbortKind::Recoverable, Blame::Peer(party)) => (Some(party), false),
+        (AbortKind::Recoverable, Blame::Somebody) => (None, false),
+    };
+    if culprit == Some(abort.index) {
+        return Failure::Internal(format!("the library blames this party: {reason}"));
+    }
+    match culprit.map(|party| PartyIndex::new(party.as_u8().into())) {
+        Some(None) => Failure::Internal(format!("the library blames party 0: {reason}")),
+        culprit => Failure::Fault { culprits: culprit.flatten().into_iter().collect(), ban, reason },
     }
 }
 
-/// The party that a recoverable abort proves at fault. Where the library names nobody (a polynomial that does not
-/// fit, a signature that does not verify), any of the others may have caused it.
-fn culprit(reason: &AbortReason) -> Option<PartyIndex> {
-    let party = match reason {
-        AbortReason::UnexpectedSender { sender } | AbortReason::DuplicateSender { sender } => sender,
-        AbortReason::MissingMessageFromParty { party }
-        | AbortReason::MissingCommittedPoint { party }
-        | AbortReason::ChainCodeCommitmentFailed { party } => party,
-        AbortReason::SessionBindingMismatch { counterparty }
-        | AbortReason::ProofVerificationFailed { counterparty }
-        | AbortReason::CommitmentMismatch { counterparty }
-        | AbortReason::TrivialInstancePoint { counterparty }
-        | AbortReason::OtConsistencyCheckFailed { counterparty }
-        | AbortReason::MultiplicationVerificationFailed { counterparty, .. }
-        | AbortReason::GammaUInconsistency { counterparty }
-        | AbortReason::ZeroShareDecommitFailed { counterparty } => counterparty,
-        _ => return None,
-    };
-    Some(index(*party))
+/// Who is behind a recoverable abort.
+enum Blame {
+    /// The stored share can't be used.
+    OwnShare,
+    /// We called the library wrongly: the SDK's mailbox keeps peers from causing these.
+    Us,
+    /// This party, provably.
+    Peer(LibraryIndex),
+    /// A peer, but any of them may have caused it. Among these is a mismatch of session bindings: when shares of two
+    /// epochs meet, each side sees the other's as wrong.
+    Somebody,
 }
 
-/// A library index as ours. The library's are 1..=255 by construction.
-fn index(party: LibraryIndex) -> PartyIndex {
-    PartyIndex::new(party.as_u8().into()).unwrap_or(PartyIndex::FIRST)
+fn blame(reason: &AbortReason) -> Blame {
+    match reason {
+        AbortReason::InvalidLocalState { .. } | AbortReason::MissingMulState { .. } => Blame::OwnShare,
+        AbortReason::PhaseCalledOutOfOrder { .. }
+        | AbortReason::InvalidHex { .. }
+        | AbortReason::InvalidXCoordinateHex
+        | AbortReason::InvalidPartyIndex { .. }
+        | AbortReason::WrongCounterpartyCount { .. }
+        | AbortReason::DuplicateCounterparty { .. }
+        | AbortReason::SelfInCounterparties
+        | AbortReason::MisroutedMessage { .. }
+        | AbortReason::WrongMessageCount { .. }
+        | AbortReason::LagrangeCoefficientFailed => Blame::Us,
+        AbortReason::UnexpectedSender { sender: party }
+        | AbortReason::DuplicateSender { sender: party }
+        | AbortReason::MissingMessageFromParty { party }
+        | AbortReason::MissingCommittedPoint { party }
+        | AbortReason::ChainCodeCommitmentFailed { party }
+        | AbortReason::ProofVerificationFailed { counterparty: party }
+        | AbortReason::CommitmentMismatch { counterparty: party }
+        | AbortReason::TrivialInstancePoint { counterparty: party }
+        | AbortReason::OtConsistencyCheckFailed { counterparty: party }
+        | AbortReason::MultiplicationVerificationFailed { counterparty: party, .. }
+        | AbortReason::GammaUInconsistency { counterparty: party }
+        | AbortReason::ZeroShareDecommitFailed { counterparty: party } => Blame::Peer(*party),
+        _ => Blame::Somebody,
+    }
 }
 
 /// Our index as the library's.
@@ -80,5 +96,8 @@ mod tests {
             failure(Abort::recoverable(me, AbortReason::SignatureVerificationFailed)),
             Failure::Fault { culprits: c, ban: false, .. } if c.is_empty()
         ));
+        // The library names ourselves when our own proof is not about our point: nobody else is to blame for that.
+        let ours = AbortReason::ProofVerificationFailed { counterparty: me };
+        assert!(matches!(failure(Abort::recoverable(me, ours)), Failure::Internal(_)));
     }
 }

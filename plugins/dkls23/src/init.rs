@@ -11,7 +11,7 @@ use dkls23_core::protocols::dkg::{
 use dkls23_core::protocols::{PartiesMessage, PartyIndex as LibraryIndex};
 use dkls23_core::utilities::hashes::HashOutput;
 use dkls23_core::utilities::proofs::DLogProof;
-use k256::Scalar;
+use k256::{AffinePoint, Scalar};
 use quorate_plugin_sdk::{Delivery, Failure, Inbox, Message, Outbox, PartyIndex, Roster};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ pub(crate) struct Fragment(pub(crate) Scalar);
 impl Message for Fragment {
     const ROUND: u16 = 1;
     const DELIVERY: Delivery = Delivery::PointToPoint;
+    const MAX_BYTES: usize = 40;
 }
 
 impl Drop for Fragment {
@@ -40,6 +41,7 @@ pub(crate) struct ZeroCommitment(pub(crate) TransmitInitZeroSharePhase2to4);
 impl Message for ZeroCommitment {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::PointToPoint;
+    const MAX_BYTES: usize = 64;
 
     fn is_between(&self, from: PartyIndex, to: PartyIndex) -> bool {
         between(&self.0.parties, from, to)
@@ -56,6 +58,7 @@ pub(crate) struct PairInit {
 impl Message for PairInit {
     const ROUND: u16 = 3;
     const DELIVERY: Delivery = Delivery::PointToPoint;
+    const MAX_BYTES: usize = 160_000;
 
     fn is_between(&self, from: PartyIndex, to: PartyIndex) -> bool {
         between(&self.zero.parties, from, to) && between(&self.mul.parties, from, to)
@@ -131,6 +134,46 @@ pub(crate) fn send_pair_inits(
     Ok(())
 }
 
+/// Refuses commitments that repeat one another.
+///
+/// The library's commitments are bound to the session but not to their sender: whoever repeats another party's
+/// commitment, and later its opening, passes every check without knowing what it committed to. With t = n that lets
+/// t − 1 parties choose the key. A commitment is deterministic in what it opens to, so an opening that was chosen after
+/// another became visible has another commitment; what is distinct here was fixed independently.
+pub(crate) fn require_distinct(
+    own: &HashOutput,
+    others: impl IntoIterator<Item = (PartyIndex, HashOutput)>,
+) -> Result<(), Failure> {
+    let mut seen = Vec::new();
+    for (party, commitment) in others {
+        if commitment == *own {
+            return Err(Failure::fault(party, "a copy of this party's commitment"));
+        }
+        if seen.contains(&commitment) {
+            // One of the two copied; nobody can prove which.
+            let reason = "two parties sent the same commitment".into();
+            return Err(Failure::Fault { culprits: vec![], ban: false, reason });
+        }
+        seen.push(commitment);
+    }
+    Ok(())
+}
+
+/// Refuses public shares at infinity: a party that waits for all fragments before it sends its own can make its share
+/// zero. Only that party knows the fragment that it keeps, so only it can have done so.
+pub(crate) fn require_proper_shares(roster: &Roster, shares: &[AffinePoint]) -> Result<(), Failure> {
+    for (&party, share) in roster.signers().iter().zip(shares) {
+        if *share == AffinePoint::IDENTITY {
+            return Err(if party == roster.me() {
+                Failure::Internal("this party's share is zero".into())
+            } else {
+                Failure::fault(party, "its public share is the point at infinity")
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Puts the proofs of round 3 beside the commitments of round 2, which they must open, and adds our own.
 pub(crate) fn proofs_with_commitments(
     own: ProofCommitment<Curve>,
@@ -153,4 +196,22 @@ pub(crate) fn split_pair_inits(
     inits: BTreeMap<PartyIndex, PairInit>,
 ) -> (Vec<TransmitInitZeroSharePhase3to4>, Vec<TransmitInitMulPhase3to4<Curve>>) {
     inits.into_values().map(|init| (init.zero, init.mul)).unzip()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_share_at_infinity_is_a_fault_of_its_party() {
+        let roster = Roster::new(1, &[1, 2, 3], 3, 2, &[0; 32], &[0; 32]).unwrap();
+        let (good, zero) = (AffinePoint::GENERATOR, AffinePoint::IDENTITY);
+        assert_eq!(require_proper_shares(&roster, &[good, good, good]), Ok(()));
+        match require_proper_shares(&roster, &[good, good, zero]).unwrap_err() {
+            Failure::Fault { culprits, ban: false, .. } => assert_eq!(culprits[0].number(), 3),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(require_proper_shares(&roster, &[zero, good, good]), Err(Failure::Internal(_))));
+    }
 }

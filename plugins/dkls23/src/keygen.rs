@@ -23,12 +23,13 @@ use quorate_plugin_sdk::{
     Delivery, Failure, Host, Inbox, Message, Outbox, Outcome, PartyIndex, Roster, Rounds, Slot,
 };
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::Curve;
 use crate::failure::{failure, library_index};
 use crate::init::{
-    Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, send_each,
-    send_fragments, send_pair_inits, split_pair_inits,
+    Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, require_distinct,
+    require_proper_shares, send_each, send_fragments, send_pair_inits, split_pair_inits,
 };
 use crate::share::Share;
 
@@ -42,6 +43,7 @@ struct Commitments {
 impl Message for Commitments {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::ReliableBroadcast;
+    const MAX_BYTES: usize = 128;
 
     fn is_between(&self, from: PartyIndex, _: PartyIndex) -> bool {
         u16::from(self.chain_code.sender_index.as_u8()) == from.number()
@@ -58,6 +60,7 @@ struct Openings {
 impl Message for Openings {
     const ROUND: u16 = 3;
     const DELIVERY: Delivery = Delivery::Broadcast;
+    const MAX_BYTES: usize = 8_000;
 
     fn is_between(&self, from: PartyIndex, _: PartyIndex) -> bool {
         u16::from(self.chain_code.sender_index.as_u8()) == from.number()
@@ -69,7 +72,7 @@ pub(crate) struct Keygen {
     roster: Roster,
     /// Gone once the last phase has consumed it.
     session: Option<DkgSession<Curve>>,
-    own_fragment: Scalar,
+    own_fragment: Zeroizing<Scalar>,
     own: Option<Own>,
     round2: Option<(Round2, BTreeMap<LibraryIndex, BroadcastDerivationPhase2to4>)>,
 }
@@ -91,7 +94,7 @@ impl Keygen {
         Ok(Self {
             roster: roster.clone(),
             session: Some(DkgSession::new(parameters, me, roster.execution_id().to_vec())),
-            own_fragment: Scalar::ZERO,
+            own_fragment: Zeroizing::new(Scalar::ZERO),
             own: None,
             round2: None,
         })
@@ -102,8 +105,8 @@ impl Keygen {
     }
 
     fn commit(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
-        let fragments = zeroize::Zeroizing::new(all_fragments(self.own_fragment, inbox)?);
-        zeroize::Zeroize::zeroize(&mut self.own_fragment);
+        let fragments = Zeroizing::new(all_fragments(*self.own_fragment, inbox)?);
+        self.own_fragment.zeroize();
         let (proof, zero, chain_code) = self.session()?.phase2(&fragments).map_err(failure)?;
         out.broadcast(&Commitments { proof: proof.commitment, chain_code: chain_code.clone() })?;
         send_each(zero, |m| m.parties.receiver, ZeroCommitment, out)?;
@@ -113,6 +116,10 @@ impl Keygen {
 
     fn open(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
         let commitments = inbox.take::<Commitments>()?;
+        let own = self.own.as_ref().ok_or_else(out_of_order)?;
+        require_distinct(&own.proof.commitment, commitments.iter().map(|(&p, c)| (p, c.proof)))?;
+        let chain_codes = commitments.iter().map(|(&p, c)| (p, c.chain_code.cc_commitment));
+        require_distinct(&own.chain_code_commitment.cc_commitment, chain_codes)?;
         let zero = inbox.take::<ZeroCommitment>()?.into_values().map(|m| m.0).collect();
         let (zero_openings, mul, chain_code) = self.session()?.phase3().map_err(failure)?;
         let own = self.own.as_mut().ok_or_else(out_of_order)?;
@@ -149,7 +156,8 @@ impl Keygen {
             .signers()
             .iter()
             .map(|&p| package.verifying_share(library_index(p)?).copied().ok_or_else(out_of_order))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        require_proper_shares(&self.roster, &verifying_shares)?;
         Ok(Outcome::Key(Share::new(party, verifying_shares).save(host)?))
     }
 }
@@ -164,8 +172,8 @@ impl Rounds for Keygen {
     ];
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
-        let fragments = zeroize::Zeroizing::new(self.session()?.phase1());
-        self.own_fragment = send_fragments(&self.roster, &fragments, out)?;
+        let fragments = Zeroizing::new(self.session()?.phase1());
+        *self.own_fragment = send_fragments(&self.roster, &fragments, out)?;
         Ok(())
     }
 

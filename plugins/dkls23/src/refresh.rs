@@ -21,8 +21,8 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::Curve;
 use crate::failure::failure;
 use crate::init::{
-    Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, send_each,
-    send_fragments, send_pair_inits, split_pair_inits,
+    Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, require_distinct,
+    require_proper_shares, send_each, send_fragments, send_pair_inits, split_pair_inits,
 };
 use crate::share::Share;
 
@@ -33,6 +33,7 @@ struct Commitment(HashOutput);
 impl Message for Commitment {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::ReliableBroadcast;
+    const MAX_BYTES: usize = 64;
 }
 
 /// Round 3, to all: the proof.
@@ -42,31 +43,68 @@ struct Opening(DLogProof<Curve>);
 impl Message for Opening {
     const ROUND: u16 = 3;
     const DELIVERY: Delivery = Delivery::Broadcast;
+    const MAX_BYTES: usize = 8_000;
 }
 
 /// A refresh of one party.
 pub(crate) struct Refresh {
     roster: Roster,
     share: Share,
-    own_fragment: Scalar,
+    own_fragment: Zeroizing<Scalar>,
     kept2: Option<Kept2>,
     kept3: Option<Kept3>,
 }
 
+/// What the library gives to keep for each peer and does not wipe by itself outside of its keygen session.
+struct Wiped<T: Wipe>(BTreeMap<LibraryIndex, T>);
+
+impl<T: Wipe> Drop for Wiped<T> {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Wipe::wipe);
+    }
+}
+
+trait Wipe {
+    fn wipe(&mut self);
+}
+
+impl Wipe for KeepInitZeroSharePhase2to3 {
+    fn wipe(&mut self) {
+        self.seed.zeroize();
+        self.salt.zeroize();
+    }
+}
+
+impl Wipe for KeepInitZeroSharePhase3to4 {
+    fn wipe(&mut self) {
+        self.seed.zeroize();
+    }
+}
+
+impl Wipe for KeepInitMulPhase3to4<Curve> {
+    fn wipe(&mut self) {
+        self.ot_sender.s.zeroize();
+        self.ot_receiver.seed.zeroize();
+        self.nonce.zeroize();
+        self.vec_r.zeroize();
+        self.correlation.zeroize();
+    }
+}
+
 /// Kept from round 2 to round 3.
 struct Kept2 {
-    correction: Scalar,
+    correction: Zeroizing<Scalar>,
     proof: ProofCommitment<Curve>,
-    zero: BTreeMap<LibraryIndex, KeepInitZeroSharePhase2to3>,
+    zero: Wiped<KeepInitZeroSharePhase2to3>,
 }
 
 /// Kept from round 3 to the end.
 struct Kept3 {
-    correction: Scalar,
+    correction: Zeroizing<Scalar>,
     proof: ProofCommitment<Curve>,
     received: Round2,
-    zero: BTreeMap<LibraryIndex, KeepInitZeroSharePhase3to4>,
-    mul: BTreeMap<LibraryIndex, KeepInitMulPhase3to4<Curve>>,
+    zero: Wiped<KeepInitZeroSharePhase3to4>,
+    mul: Wiped<KeepInitMulPhase3to4<Curve>>,
 }
 
 impl Refresh {
@@ -74,7 +112,7 @@ impl Refresh {
         Ok(Self {
             roster: roster.clone(),
             share: Share::load(host, roster)?,
-            own_fragment: Scalar::ZERO,
+            own_fragment: Zeroizing::new(Scalar::ZERO),
             kept2: None,
             kept3: None,
         })
@@ -85,34 +123,35 @@ impl Refresh {
     }
 
     fn commit(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
-        let fragments = Zeroizing::new(all_fragments(self.own_fragment, inbox)?);
+        let fragments = Zeroizing::new(all_fragments(*self.own_fragment, inbox)?);
         self.own_fragment.zeroize();
         let (correction, proof, zero, transmit) =
             self.share.party.refresh_complete_phase2(self.id(), &fragments);
         out.broadcast(&Commitment(proof.commitment))?;
         send_each(transmit, |m| m.parties.receiver, ZeroCommitment, out)?;
-        self.kept2 = Some(Kept2 { correction, proof, zero });
+        self.kept2 = Some(Kept2 { correction: Zeroizing::new(correction), proof, zero: Wiped(zero) });
         Ok(())
     }
 
     fn open(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
         let Kept2 { correction, proof, zero } = self.kept2.take().ok_or_else(out_of_order)?;
-        let commitments = inbox.take::<Commitment>()?.into_iter().map(|(p, c)| (p, c.0)).collect();
+        let commitments: BTreeMap<_, _> =
+            inbox.take::<Commitment>()?.into_iter().map(|(p, c)| (p, c.0)).collect();
+        require_distinct(&proof.commitment, commitments.iter().map(|(&p, &c)| (p, c)))?;
         let received = Round2 {
             commitments,
             zero: inbox.take::<ZeroCommitment>()?.into_values().map(|m| m.0).collect(),
         };
         let (zero, zero_openings, mul, mul_inits) =
-            self.share.party.refresh_complete_phase3(self.id(), &zero);
+            self.share.party.refresh_complete_phase3(self.id(), &zero.0);
         out.broadcast(&Opening(proof.proof.clone()))?;
         send_pair_inits(zero_openings, mul_inits, out)?;
-        self.kept3 = Some(Kept3 { correction, proof, received, zero, mul });
+        self.kept3 = Some(Kept3 { correction, proof, received, zero: Wiped(zero), mul: Wiped(mul) });
         Ok(())
     }
 
     fn finish(&mut self, host: &mut dyn Host, inbox: &mut Inbox) -> Result<Outcome, Failure> {
-        let Kept3 { mut correction, proof, received, zero, mul } =
-            self.kept3.take().ok_or_else(out_of_order)?;
+        let Kept3 { correction, proof, received, zero, mul } = self.kept3.take().ok_or_else(out_of_order)?;
         let openings = inbox.take::<Opening>()?.into_iter().map(|(party, o)| (party, o.0));
         let proofs = proofs_with_commitments(proof, &received.commitments, openings)?;
         let (zero_received, mul_received) = split_pair_inits(inbox.take::<PairInit>()?);
@@ -123,14 +162,13 @@ impl Refresh {
                 self.id(),
                 &correction,
                 &proofs,
-                &zero,
+                &zero.0,
                 &received.zero,
                 &zero_received,
-                &mul,
+                &mul.0,
                 &mul_received,
             )
             .map_err(failure)?;
-        correction.zeroize();
         // `proofs` is in index order, and complete: the phase has just checked both.
         let verifying_shares = self
             .share
@@ -138,7 +176,8 @@ impl Refresh {
             .iter()
             .zip(&proofs)
             .map(|(old, p)| (ProjectivePoint::from(*old) + p.proof.point).to_affine())
-            .collect();
+            .collect::<Vec<_>>();
+        require_proper_shares(&self.roster, &verifying_shares)?;
         Ok(Outcome::Refreshed(Share::new(party, verifying_shares).save(host)?))
     }
 }
@@ -154,7 +193,7 @@ impl Rounds for Refresh {
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
         let fragments = Zeroizing::new(self.share.party.refresh_complete_phase1());
-        self.own_fragment = send_fragments(&self.roster, &fragments, out)?;
+        *self.own_fragment = send_fragments(&self.roster, &fragments, out)?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use dkls23_core::protocols::Party;
 use k256::AffinePoint;
 use k256::elliptic_curve::sec1::ToSec1Point;
-use quorate_plugin_sdk::{Failure, Host, PublicKeyInfo, Roster, Scope, encode, load};
+use quorate_plugin_sdk::{Failure, Host, PublicKeyInfo, Roster, Scope, decode, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::{Curve, SCHEME};
@@ -33,10 +33,15 @@ impl Share {
     /// Loads the share of this key and checks that it belongs to the roster's party, t and n.
     pub(crate) fn load(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
         let invalid = |what: &str| Failure::InvalidShare(format!("the stored share {what}"));
-        let share: Self = load(host, Scope::Key, NAME)?;
-        if share.format != FORMAT {
-            return Err(invalid("has a format that this version does not read"));
+        let bytes = host.vault_get(Scope::Key, NAME)?.ok_or_else(|| invalid("is missing"))?;
+        match postcard::take_from_bytes::<u32>(&bytes) {
+            Ok((FORMAT, _)) => {}
+            Ok((other, _)) => {
+                return Err(invalid(&format!("has format {other}, and this version reads {FORMAT}")));
+            }
+            Err(_) => return Err(invalid("is empty")),
         }
+        let share: Self = decode(&bytes).ok_or_else(|| invalid("does not decode"))?;
         let parameters = &share.party.parameters;
         if u16::from(share.party.party_index.as_u8()) != roster.me().number()
             || u16::from(parameters.threshold) != roster.threshold()

@@ -31,6 +31,7 @@ struct First(TransmitPhase1to2);
 impl Message for First {
     const ROUND: u16 = 1;
     const DELIVERY: Delivery = Delivery::PointToPoint;
+    const MAX_BYTES: usize = 32_000;
 
     fn is_between(&self, from: PartyIndex, to: PartyIndex) -> bool {
         between(&self.0.parties, from, to)
@@ -43,6 +44,7 @@ struct Second(TransmitPhase2to3<Curve>);
 impl Message for Second {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::PointToPoint;
+    const MAX_BYTES: usize = 64_000;
 
     fn is_between(&self, from: PartyIndex, to: PartyIndex) -> bool {
         between(&self.0.parties, from, to)
@@ -55,6 +57,7 @@ struct Third(Broadcast3to4<Curve>);
 impl Message for Third {
     const ROUND: u16 = 3;
     const DELIVERY: Delivery = Delivery::Broadcast;
+    const MAX_BYTES: usize = 128;
 }
 
 /// A signing of one party.

@@ -1,12 +1,14 @@
 //! A plugin that misbehaves, in one way per mode, to prove what the sandbox does about it. The mode is the message of
-//! the sign task. Before it misbehaves it reads the key share, so that there is something to wipe.
+//! the sign task, or the scheme of the keygen task. Before it misbehaves it reads the key share, so that there is something to wipe.
 
 use std::hint::black_box;
 
 use quorate_plugin_sdk::{
-    Descriptor, Failure, Host, Incoming, Operation, Outcome, Outgoing, PartyIndex, Progress, Protocol,
+    Descriptor, Failure, Host, Incoming, Level, Operation, Outcome, Outgoing, PartyIndex, Progress, Protocol,
     PublicKeyInfo, Recipient, Roster, Scope, Session, Signature, State, Task,
 };
+
+const SCHEME: &str = "ecdsa-secp256k1";
 
 struct Faulty;
 
@@ -22,7 +24,7 @@ impl Protocol for Faulty {
         Descriptor {
             id: "faulty",
             version: env!("CARGO_PKG_VERSION"),
-            schemes: &["ecdsa-secp256k1"],
+            schemes: &[SCHEME],
             operations: &[Operation::Keygen, Operation::Sign],
             max_parties: 16,
             share_formats: &[1],
@@ -32,7 +34,9 @@ impl Protocol for Faulty {
     fn start(host: &mut dyn Host, _: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
         let name = match task {
             Task::Sign(sign) => String::from_utf8_lossy(&sign.message).into_owned(),
-            Task::Keygen { .. } => "keygen-of-a-strange-format".into(),
+            Task::Keygen { scheme } if scheme == SCHEME => "keygen-of-a-strange-format".into(),
+            Task::Keygen { scheme } => scheme,
+            Task::Refresh => "refresh-without-a-share".into(),
             _ => return Err(Failure::InvalidTask("no such mode".into())),
         };
         let share = host.vault_get(Scope::Key, "share")?.map(|s| s.to_vec()).unwrap_or_default();
@@ -90,17 +94,30 @@ impl Session for Mode {
             "recovery-id-9" => {
                 state = State::Done(Outcome::Signature(Signature { bytes: [1; 64], recovery_id: Some(9) }));
             }
+            "keygen-of-too-much" => {
+                for i in 0..20 {
+                    host.vault_put(Scope::Key, &format!("value-{i}"), &vec![0; 4 << 20])?;
+                }
+            }
+            "refresh-without-a-share" => {
+                state = State::Done(Outcome::Refreshed(PublicKeyInfo { share_format: 1, ..strange_key() }))
+            }
             "keygen-of-a-strange-format" => state = State::Done(Outcome::Key(strange_key())),
             "blames-nobody-with-a-ban" => {
                 return Err(Failure::Fault { culprits: vec![], ban: true, reason: "as asked".into() });
             }
             "blames-itself" => return Err(Failure::fault(PartyIndex::FIRST, "as asked")),
-            "stages-too-much" => {
-                for i in 0..20 {
-                    host.vault_put(Scope::Key, &format!("value-{i}"), &vec![0; 4 << 20])?;
-                }
-            }
             "bad-vault-name" => host.vault_put(Scope::Key, "../share", b"x")?,
+            "replaces-its-share" => host.vault_put(Scope::Key, "share", b"x")?,
+            "takes-what-it-likes" => drop(host.vault_take(Scope::Key, "presignature")?),
+            "same-message-twice" => (0..2).for_each(|_| send(1, Recipient::Broadcast, 1)),
+            "calls-without-end" => loop {
+                host.log(Level::Debug, 1, "");
+            },
+            "blames-millions" => {
+                let culprits = vec![PartyIndex::new(2).unwrap_or(PartyIndex::FIRST); 1_000_000];
+                return Err(Failure::Fault { culprits, ban: true, reason: "as asked".into() });
+            }
             "idle-for-ever" => state = State::Again,
             other => return Err(Failure::InvalidTask(format!("no mode `{other}`"))),
         }
@@ -117,7 +134,7 @@ fn recurse(depth: u64) -> u64 {
 
 fn strange_key() -> PublicKeyInfo {
     PublicKeyInfo {
-        scheme: "ecdsa-secp256k1".into(),
+        scheme: SCHEME.into(),
         public_key: vec![2; 33],
         chain_code: None,
         verifying_shares: vec![vec![2; 33]; 3],

@@ -19,6 +19,7 @@ struct First(Vec<u8>);
 impl Message for First {
     const ROUND: u16 = 1;
     const DELIVERY: Delivery = Delivery::ReliableBroadcast;
+    const MAX_BYTES: usize = 2_000;
 }
 
 /// Bound bytes of the library's round-2 package.
@@ -28,6 +29,7 @@ struct Second(Vec<u8>);
 impl Message for Second {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::PointToPoint;
+    const MAX_BYTES: usize = 200;
 }
 
 pub(crate) struct Keygen {
@@ -50,7 +52,7 @@ impl Keygen {
     }
 
     fn bind<T: Serialize>(&self, round: u16, value: &T) -> Result<Vec<u8>, Failure> {
-        Ok(self.binding.seal(round, "dkg", self.roster.me(), &encode(value)?))
+        Ok(self.binding.seal(round, "dkg", self.roster.me(), &encode(value)?).to_vec())
     }
 
     fn unbind<T: DeserializeOwned>(

@@ -20,6 +20,7 @@ struct Commitments(SigningCommitments);
 impl Message for Commitments {
     const ROUND: u16 = 1;
     const DELIVERY: Delivery = Delivery::ReliableBroadcast;
+    const MAX_BYTES: usize = 200;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,6 +29,7 @@ struct Partial(SignatureShare);
 impl Message for Partial {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::Broadcast;
+    const MAX_BYTES: usize = 200;
 }
 
 pub(crate) struct Sign {

@@ -19,8 +19,10 @@ const MOST_AT_ONCE: usize = 65_536;
 pub(crate) fn fill(dest: &mut [u8]) -> Result<(), Error> {
     for part in dest.chunks_mut(MOST_AT_ONCE) {
         // `part` is at most 65536 bytes long, so its length fits.
-        let bytes = bindings::quorate::party::entropy::fill(part.len() as u32);
+        let mut bytes = bindings::quorate::party::entropy::fill(part.len() as u32);
         part.copy_from_slice(&bytes);
+        // What libraries draw seeds their generators.
+        zeroize::Zeroize::zeroize(&mut bytes);
     }
     Ok(())
 }

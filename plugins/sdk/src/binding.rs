@@ -25,8 +25,8 @@ impl Binding {
 
     /// Prefixes a payload that `sender` sends.
     #[must_use]
-    pub fn seal(&self, round: u16, kind: &str, sender: PartyIndex, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(PREFIX + payload.len());
+    pub fn seal(&self, round: u16, kind: &str, sender: PartyIndex, payload: &[u8]) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(PREFIX + payload.len()));
         bytes.extend_from_slice(&self.prefix(round, kind, sender));
         bytes.extend_from_slice(payload);
         bytes

@@ -25,6 +25,8 @@ pub enum VaultError {
     Quota,
     /// The store did not answer; nothing was changed.
     Unavailable,
+    /// Not in a session with this task.
+    Denied,
 }
 
 impl From<VaultError> for Failure {

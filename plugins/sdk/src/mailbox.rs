@@ -17,6 +17,9 @@ pub trait Message: Serialize + DeserializeOwned {
     const ROUND: u16;
     /// How it travels.
     const DELIVERY: Delivery;
+    /// The most bytes that an honest sender's message has. A longer one is refused before it is kept or decoded: what
+    /// decodes to lists of points takes many times its size in memory.
+    const MAX_BYTES: usize;
 
     /// Whether sender and receiver named inside the message are those of its envelope. A type that names
     /// neither keeps the default.
@@ -26,24 +29,25 @@ pub trait Message: Serialize + DeserializeOwned {
     }
 }
 
-/// Where a message type belongs: its round and delivery kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a message type belongs: its round and delivery kind, and how long it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     round: u16,
     delivery: Delivery,
+    max_bytes: usize,
 }
 
 impl Slot {
     /// The slot of a message type.
     #[must_use]
     pub const fn of<M: Message>() -> Self {
-        Self { round: M::ROUND, delivery: M::DELIVERY }
+        Self { round: M::ROUND, delivery: M::DELIVERY, max_bytes: M::MAX_BYTES }
     }
 
     /// A slot for message types that are not [`Message`]s, as those of `round-based` libraries.
     #[must_use]
-    pub const fn new(round: u16, delivery: Delivery) -> Self {
-        Self { round, delivery }
+    pub const fn new(round: u16, delivery: Delivery, max_bytes: usize) -> Self {
+        Self { round, delivery, max_bytes }
     }
 
     /// The round, from 1.
@@ -57,9 +61,16 @@ impl Slot {
     pub const fn delivery(self) -> Delivery {
         self.delivery
     }
+
+    fn key(self) -> Key {
+        (self.round, self.delivery)
+    }
 }
 
 type Payload = Zeroizing<Vec<u8>>;
+
+/// What tells slots apart.
+type Key = (u16, Delivery);
 
 /// Collects messages until a round is complete.
 pub struct Mailbox {
@@ -67,7 +78,7 @@ pub struct Mailbox {
     peers: Vec<PartyIndex>,
     schedule: Vec<Slot>,
     round: u16,
-    held: BTreeMap<(Slot, PartyIndex), Payload>,
+    held: BTreeMap<(Key, PartyIndex), Payload>,
 }
 
 impl Mailbox {
@@ -93,15 +104,20 @@ impl Mailbox {
             // The host authenticates senders: it would be its bug, not a peer's fault.
             return Err(Failure::Internal(format!("message from {from}, who takes no part")));
         }
-        let slot = Slot { round, delivery };
-        if !self.schedule.contains(&slot) {
+        let Some(slot) = self.schedule.iter().find(|s| s.key() == (round, delivery)) else {
             return Err(Failure::fault(from, format!("no {delivery:?} belongs to round {round}")));
+        };
+        if payload.len() > slot.max_bytes {
+            return Err(Failure::fault(
+                from,
+                format!("a message of {} bytes in round {round}", payload.len()),
+            ));
         }
         // A peer can be one round ahead: it has everything of ours that our current round needs.
         if round < self.round || round > self.round.saturating_add(1) {
             return Err(Failure::fault(from, format!("a message of round {round} in round {}", self.round)));
         }
-        if self.held.insert((slot, from), payload).is_some() {
+        if self.held.insert((slot.key(), from), payload).is_some() {
             return Err(Failure::fault(from, format!("a second {delivery:?} in round {round}")));
         }
         Ok(())
@@ -113,14 +129,14 @@ impl Mailbox {
         let mut slots = self.schedule.iter().filter(|s| s.round == self.round).peekable();
         slots.peek()?;
         slots
-            .all(|&slot| self.peers.iter().all(|&peer| self.held.contains_key(&(slot, peer))))
+            .all(|&slot| self.peers.iter().all(|&peer| self.held.contains_key(&(slot.key(), peer))))
             .then_some(self.round)
     }
 
     /// Hands over the current round's messages and moves on to the next.
     #[must_use]
     pub fn take_round(&mut self) -> Inbox {
-        let later = Slot { round: self.round + 1, delivery: Delivery::PointToPoint };
+        let later = (self.round + 1, Delivery::PointToPoint);
         let rest = self.held.split_off(&(later, PartyIndex::FIRST));
         let messages = std::mem::replace(&mut self.held, rest);
         self.round += 1;
@@ -131,7 +147,7 @@ impl Mailbox {
 /// All messages of one complete round.
 pub struct Inbox {
     me: PartyIndex,
-    messages: BTreeMap<(Slot, PartyIndex), Payload>,
+    messages: BTreeMap<(Key, PartyIndex), Payload>,
 }
 
 impl Inbox {
@@ -155,11 +171,11 @@ impl Inbox {
     /// Takes every peer's undecoded message of one slot, by sender.
     pub fn take_raw(&mut self, slot: Slot) -> impl Iterator<Item = (PartyIndex, Payload)> + use<> {
         let mut taken = Vec::new();
-        self.messages.retain(|&(s, from), payload| {
-            if s == slot {
+        self.messages.retain(|&(key, from), payload| {
+            if key == slot.key() {
                 taken.push((from, std::mem::take(payload)));
             }
-            s != slot
+            key != slot.key()
         });
         taken.into_iter()
     }
@@ -210,5 +226,78 @@ impl Outbox {
         let payload = encode(message)?;
         self.messages.push(Outgoing { round: M::ROUND, to, payload });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const ONE: Slot = Slot::new(1, Delivery::PointToPoint, 4);
+    const TWO: Slot = Slot::new(2, Delivery::Broadcast, 4);
+    const THREE: Slot = Slot::new(3, Delivery::ReliableBroadcast, 4);
+
+    fn mailbox() -> Mailbox {
+        let roster = Roster::new(1, &[1, 2, 3], 3, 2, &[0; 32], &[0; 32]).unwrap();
+        Mailbox::new(&roster, &[ONE, TWO, THREE])
+    }
+
+    fn message(slot: Slot, from: u16, bytes: usize) -> Incoming {
+        Incoming {
+            round: slot.round,
+            from: PartyIndex::new(from).unwrap(),
+            delivery: slot.delivery,
+            payload: vec![u8::try_from(from).unwrap(); bytes].into(),
+        }
+    }
+
+    fn assert_fault(mailbox: &mut Mailbox, bad: Incoming) {
+        let from = bad.from;
+        match mailbox.accept(bad).unwrap_err() {
+            Failure::Fault { culprits, ban: false, .. } => assert_eq!(culprits, [from]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_round_is_handed_over_once_it_is_complete_and_early_messages_wait() {
+        let mut mailbox = mailbox();
+        mailbox.accept(message(ONE, 2, 1)).unwrap();
+        mailbox.accept(message(TWO, 2, 2)).unwrap();
+        assert_eq!(mailbox.complete(), None);
+        mailbox.accept(message(ONE, 3, 1)).unwrap();
+        assert_eq!(mailbox.complete(), Some(1));
+        let mut inbox = mailbox.take_round();
+        assert_eq!(inbox.take_raw(ONE).count(), 2);
+        assert_eq!(inbox.take_raw(TWO).count(), 0, "an early message was handed over");
+        mailbox.accept(message(TWO, 3, 2)).unwrap();
+        assert_eq!(mailbox.complete(), Some(2));
+        let early: Vec<_> =
+            mailbox.take_round().take_raw(TWO).map(|(from, p)| (from.number(), p.len())).collect();
+        assert_eq!(early, [(2, 2), (3, 2)]);
+    }
+
+    #[test]
+    fn what_has_no_place_is_a_fault_of_its_sender() {
+        let mut mailbox = mailbox();
+        assert_fault(&mut mailbox, message(THREE, 2, 1));
+        assert_fault(&mut mailbox, message(Slot::new(4, Delivery::Broadcast, 4), 2, 1));
+        assert_fault(&mut mailbox, message(Slot::new(0, Delivery::Broadcast, 4), 2, 1));
+        assert_fault(&mut mailbox, message(Slot::new(1, Delivery::Broadcast, 4), 2, 1));
+        assert_fault(&mut mailbox, message(ONE, 2, 5));
+        mailbox.accept(message(ONE, 2, 4)).unwrap();
+        assert_fault(&mut mailbox, message(ONE, 2, 4));
+        mailbox.accept(message(ONE, 3, 1)).unwrap();
+        let _ = mailbox.take_round();
+        assert_fault(&mut mailbox, message(ONE, 3, 1));
+    }
+
+    #[test]
+    fn a_stranger_is_the_hosts_bug_and_nobodys_fault() {
+        let stranger = message(ONE, 7, 1);
+        assert!(matches!(mailbox().accept(stranger), Err(Failure::Internal(_))));
+        let myself = message(ONE, 1, 1);
+        assert!(matches!(mailbox().accept(myself), Err(Failure::Internal(_))));
     }
 }

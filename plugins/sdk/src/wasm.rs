@@ -163,6 +163,7 @@ impl From<imports::vault::VaultError> for VaultError {
             imports::vault::VaultError::InvalidName => Self::InvalidName,
             imports::vault::VaultError::Quota => Self::Quota,
             imports::vault::VaultError::Unavailable => Self::Unavailable,
+            imports::vault::VaultError::Denied => Self::Denied,
         }
     }
 }

@@ -40,6 +40,7 @@ impl Bus for NoBus {
 pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
     interface.func_wrap("publish", |mut store: StoreContextMut<'_, HostState>, (event,): (wit::Event,)| {
         let state = store.data_mut();
+        state.charge(0)?;
         state.events = state.events.saturating_add(1);
         if state.events <= limits::EVENTS {
             state.capabilities.bus.publish(match event {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
+use crate::capabilities::vault::is_entry_name;
 use crate::limits;
 use crate::session::HostState;
 
@@ -29,16 +30,22 @@ impl Cache for NoCache {
 }
 
 pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
-    interface.func_wrap("get", |store: StoreContextMut<'_, HostState>, (name,): (String,)| {
-        Ok((store.data().capabilities.cache.get(&name),))
+    interface.func_wrap("get", |mut store: StoreContextMut<'_, HostState>, (name,): (String,)| {
+        let state = store.data_mut();
+        state.charge(name.len())?;
+        let found = is_entry_name(&name).then(|| state.capabilities.cache.get(&name)).flatten();
+        Ok((found,))
     })?;
     interface.func_wrap(
         "set",
         |mut store: StoreContextMut<'_, HostState>, (name, value, ttl): (String, Vec<u8>, u32)| {
             let state = store.data_mut();
+            state.charge(name.len().saturating_add(value.len()))?;
             state.cache_sets = state.cache_sets.saturating_add(1);
-            if state.cache_sets <= limits::CACHE_SETS && value.len() <= limits::CACHE_VALUE_BYTES {
-                state.capabilities.cache.set(&name, value, Duration::from_secs(ttl.into()));
+            let fits = state.cache_sets <= limits::CACHE_SETS && value.len() <= limits::CACHE_VALUE_BYTES;
+            if fits && is_entry_name(&name) {
+                let ttl = Duration::from_secs(ttl.into()).min(limits::CACHE_TTL);
+                state.capabilities.cache.set(&name, value, ttl);
             }
             Ok(())
         },

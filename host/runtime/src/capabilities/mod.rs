@@ -104,6 +104,11 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// As [`none`](Self::none), and without randomness: for a component that describes itself.
+    pub(crate) fn nothing() -> Self {
+        Self { entropy: Arc::new(entropy::NoEntropy), ..Self::none() }
+    }
+
     /// Nothing behind anything but the operating system's randomness: an empty vault and pool, a cache that
     /// forgets, events that go nowhere, log codes without texts.
     #[must_use]

@@ -9,10 +9,9 @@ use std::pin::Pin;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
-use zeroize::Zeroize;
 
 use crate::bindings::quorate::party::vault as wit;
-use crate::session::HostState;
+use crate::session::{HostState, TaskKind};
 use crate::{SecretBytes, limits};
 
 /// How far an entry reaches.
@@ -38,9 +37,7 @@ impl EntryName {
     /// `None` when the name is not allowed.
     #[must_use]
     pub fn new(scope: Scope, name: &str) -> Option<Self> {
-        let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-        let good = (1..=64).contains(&name.len()) && name.bytes().all(allowed);
-        good.then(|| Self { scope, name: name.into() })
+        is_entry_name(name).then(|| Self { scope, name: name.into() })
     }
 
     /// The name.
@@ -48,6 +45,12 @@ impl EntryName {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// Whether a name is 1 to 64 characters of `a-z`, `0-9`, `.`, `_`, `-`.
+pub(crate) fn is_entry_name(name: &str) -> bool {
+    let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// Entries with their values.
@@ -98,24 +101,47 @@ impl Pool for NoPool {
 
 type Answer<T> = Result<T, wit::VaultError>;
 
+/// Whether a session with this task may write there: a share only when it makes one, presignatures only when it
+/// presigns. A session that signs writes nothing, so it can't replace the share that it signs with.
+fn may_write(task: &TaskKind, scope: Scope, single_use: bool) -> bool {
+    match task {
+        TaskKind::Keygen { .. } | TaskKind::Refresh | TaskKind::Repair => scope == Scope::Key && !single_use,
+        TaskKind::Presign { .. } => scope == Scope::Key && single_use,
+        TaskKind::Auxiliary => scope == Scope::Group && !single_use,
+        TaskKind::Prepare => scope == Scope::Party,
+        TaskKind::Sign { .. } => false,
+    }
+}
+
+/// Whether a session with this task may take that entry: signing, only the presignature that the plan names.
+fn may_take(task: &TaskKind, name: &EntryName) -> bool {
+    match task {
+        TaskKind::Sign { presignature } => {
+            name.scope == Scope::Key && presignature.as_deref() == Some(name.name())
+        }
+        TaskKind::Presign { .. } | TaskKind::Auxiliary | TaskKind::Prepare => true,
+        TaskKind::Keygen { .. } | TaskKind::Refresh | TaskKind::Repair => false,
+    }
+}
+
 fn entry(scope: wit::Scope, name: &str) -> Answer<EntryName> {
     EntryName::new(scope.into(), name).ok_or(wit::VaultError::InvalidName)
 }
 
 impl Staged {
-    fn stage(&mut self, single_use: bool, name: EntryName, mut value: Vec<u8>) -> Answer<()> {
+    fn stage(&mut self, single_use: bool, name: EntryName, value: SecretBytes) -> Answer<()> {
         let entries = self.puts.len() + self.stocks.len();
-        let bytes = self.bytes.saturating_add(value.len());
-        if value.len() > limits::VAULT_VALUE_BYTES
+        let length = value.expose().len();
+        let bytes = self.bytes.saturating_add(length);
+        if length > limits::VAULT_VALUE_BYTES
             || bytes > limits::VAULT_STAGED_BYTES
             || entries >= limits::VAULT_STAGED_ENTRIES
         {
-            value.zeroize();
             return Err(wit::VaultError::Quota);
         }
         self.bytes = bytes;
         let entries = if single_use { &mut self.stocks } else { &mut self.puts };
-        entries.insert(name, SecretBytes::new(value));
+        entries.insert(name, value);
         Ok(())
     }
 }
@@ -125,35 +151,50 @@ pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime:
         "get",
         |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
             let state = store.data_mut();
-            Ok((entry(scope, &name).map(|name| {
-                let value = state.capabilities.vault.kept.get(&name).cloned();
-                value.map(|value| state.lend(value))
-            }),))
+            let found = entry(scope, &name).map(|name| state.capabilities.vault.kept.get(&name).cloned());
+            let bytes = found.as_ref().ok().and_then(|v| v.as_ref()).map_or(0, |v| v.expose().len());
+            state.charge(name.len().saturating_add(bytes))?;
+            Ok((found.map(|value| value.map(|value| state.lend(value.expose()))),))
         },
     )?;
     interface.func_wrap(
         "put",
         |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
-            Ok((stage(&mut store, false, scope, &name, value),))
+            Ok((stage(&mut store, false, scope, &name, value)?,))
         },
     )?;
     interface.func_wrap(
         "stock",
         |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
-            Ok((stage(&mut store, true, scope, &name, value),))
+            Ok((stage(&mut store, true, scope, &name, value)?,))
         },
     )?;
     interface.func_wrap_async(
         "take",
         |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
             Box::new(async move {
+                let state = store.data_mut();
+                state.charge(name.len())?;
                 let name = match entry(scope, &name) {
-                    Ok(name) => name,
+                    Ok(name) if may_take(&state.task, &name) => name,
+                    Ok(_) => return Ok((Err(wit::VaultError::Denied),)),
                     Err(error) => return Ok((Err(error),)),
                 };
-                let taking = store.data().capabilities.pool.take(name);
+                // What the snapshot does not name is not there, and a name is good for one take: so a session takes
+                // no more than there is, and asks the store no more often.
+                let pooled = &mut state.capabilities.vault.pooled;
+                let Some(position) = pooled.iter().position(|pooled| *pooled == name) else {
+                    return Ok((Ok(None),));
+                };
+                pooled.swap_remove(position);
+                let taking = state.capabilities.pool.take(name);
                 Ok((match taking.await {
-                    Ok(value) => Ok(value.map(|value| store.data_mut().lend(value))),
+                    Ok(Some(value)) => {
+                        let state = store.data_mut();
+                        state.charge(value.expose().len())?;
+                        Ok(Some(state.lend(value.expose())))
+                    }
+                    Ok(None) => Ok(None),
                     Err(PoolUnavailable) => Err(wit::VaultError::Unavailable),
                 },))
             })
@@ -161,8 +202,10 @@ pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime:
     )?;
     interface.func_wrap(
         "list",
-        |store: StoreContextMut<'_, HostState>, (scope, prefix, limit): (wit::Scope, String, u16)| {
-            let snapshot = &store.data().capabilities.vault;
+        |mut store: StoreContextMut<'_, HostState>, (scope, prefix, limit): (wit::Scope, String, u16)| {
+            let state = store.data_mut();
+            state.charge(prefix.len().saturating_add(usize::from(limit) * 64))?;
+            let snapshot = &state.capabilities.vault;
             let scope = Scope::from(scope);
             let mut names: Vec<String> = snapshot
                 .kept
@@ -183,15 +226,18 @@ fn stage(
     single_use: bool,
     scope: wit::Scope,
     name: &str,
-    mut value: Vec<u8>,
-) -> Answer<()> {
-    match entry(scope, name) {
-        Ok(name) => store.data_mut().staged.stage(single_use, name, value),
-        Err(error) => {
-            value.zeroize();
-            Err(error)
+    value: Vec<u8>,
+) -> wasmtime::Result<Answer<()>> {
+    let value = SecretBytes::new(value);
+    let state = store.data_mut();
+    state.charge(name.len().saturating_add(value.expose().len()))?;
+    Ok(match entry(scope, name) {
+        Ok(name) if may_write(&state.task, name.scope, single_use) => {
+            state.staged.stage(single_use, name, value)
         }
-    }
+        Ok(_) => Err(wit::VaultError::Denied),
+        Err(error) => Err(error),
+    })
 }
 
 impl From<wit::Scope> for Scope {

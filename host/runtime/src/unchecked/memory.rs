@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 /// Memories kept for reuse: more than run at a time on a machine of the size that hosts a party.
@@ -50,7 +50,7 @@ unsafe impl MemoryCreator for WipedMemories {
 impl WipedMemories {
     fn reuse(&self, length: usize) -> Option<Mapping> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = kept.iter().position(|mapping| mapping.length == length)?;
+        let position = kept.iter().position(|mapping| mapping.length == length + GUARD_BEFORE)?;
         Some(kept.swap_remove(position))
     }
 
@@ -108,12 +108,18 @@ impl Drop for Wiped {
     }
 }
 
-/// A reservation of address space; its first `accessible` bytes can be read and written.
+/// A reservation of address space: a guard, then the memory, whose first `accessible` bytes can be read and written,
+/// then whatever else was reserved behind it.
 struct Mapping {
+    start: NonNull<c_void>,
     base: NonNull<c_void>,
     length: usize,
     accessible: usize,
 }
+
+/// Inaccessible bytes before a memory, against a miscompiled access below its start. wasmtime's own memories have the
+/// same in front.
+const GUARD_BEFORE: usize = 32 << 20;
 
 // SAFETY: the mapping is plain memory that this value owns.
 unsafe impl Send for Mapping {}
@@ -123,10 +129,16 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     fn reserve(length: usize) -> rustix::io::Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let length = length.checked_add(GUARD_BEFORE).ok_or(rustix::io::Errno::NOMEM)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing one.
-        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::empty(), flags)? };
-        let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
-        Ok(Self { base, length, accessible: 0 })
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::empty(), flags)? };
+        let start = NonNull::new(start).ok_or(rustix::io::Errno::NOMEM)?;
+        // SAFETY: the guard lies within the mapping, so the result is in the same allocation and not null.
+        let base = unsafe { start.byte_add(GUARD_BEFORE) };
+        let mapping = Self { start, base, length, accessible: 0 };
+        // SAFETY: the whole mapping is ours; the advice only keeps it out of core dumps.
+        unsafe { madvise(start.as_ptr(), length, Advice::LinuxDontDump)? };
+        Ok(mapping)
     }
 
     /// Makes exactly the first `size` bytes accessible. wasmtime asks for whole WebAssembly pages.
@@ -160,6 +172,6 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and nothing points into it any more.
         // An error would mean that it is not mapped, and there is nothing to do about that.
-        let _ = unsafe { munmap(self.base.as_ptr(), self.length) };
+        let _ = unsafe { munmap(self.start.as_ptr(), self.length) };
     }
 }

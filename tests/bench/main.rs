@@ -1,0 +1,25 @@
+//! `quorate-bench [PART]`: measures, prints, and writes BENCHMARKS.json and BENCHMARKS.md at the top of the checkout.
+//! Parts that are not run keep the figures of their last run.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
+mod report;
+mod sandbox;
+mod stats;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let wanted = std::env::args().nth(1);
+    let parts: [(&str, fn() -> serde_json::Value); 1] = [("sandbox", sandbox::measure)];
+    let chosen: Vec<_> =
+        parts.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|w| w == *name)).collect();
+    if chosen.is_empty() {
+        eprintln!("no such part; there are: {}", parts.map(|(name, _)| name).join(", "));
+        return ExitCode::from(2);
+    }
+    for (name, measure) in chosen {
+        println!("measuring {name}");
+        report::record(name, &measure());
+    }
+    ExitCode::SUCCESS
+}

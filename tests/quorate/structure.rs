@@ -1,0 +1,149 @@
+//! The structure of the repository: which crate may depend on which, licences, and forbidden or doubled crates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn metadata(folder: &str) -> Value {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("Cargo.toml");
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--offline",
+            "--all-features",
+            "--manifest-path",
+        ])
+        .arg(manifest)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// Which crates of ours each of our crates may use, tests included.
+const ALLOWED: [(&str, &[&str]); 3] = [
+    ("quorate-core", &[]),
+    ("quorate-runtime", &["quorate-core"]),
+    ("quorate-tests", &["quorate-core", "quorate-runtime"]),
+];
+
+const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 8] = [
+    ("getrandom", &[]),
+    ("quorate-plugin-sdk", &["getrandom"]),
+    ("quorate-plugin-testkit", &["getrandom", "quorate-plugin-sdk"]),
+    ("quorate-dkls23", &["getrandom", "quorate-plugin-sdk", "quorate-plugin-testkit"]),
+    ("quorate-frost", &["quorate-plugin-sdk", "quorate-plugin-testkit"]),
+    ("quorate-cggmp24", &["quorate-plugin-sdk", "quorate-plugin-testkit"]),
+    ("quorate-faulty", &["quorate-plugin-sdk"]),
+    ("quorate-pack", &[]),
+];
+
+fn assert_direction(folder: &str, allowed: &[(&str, &[&str])]) {
+    let metadata = metadata(folder);
+    let ours: Vec<&Value> =
+        metadata["packages"].as_array().unwrap().iter().filter(|p| p["source"].is_null()).collect();
+    let names: BTreeSet<&str> = ours.iter().map(|p| text(p, "name")).collect();
+    let allowed: BTreeMap<&str, &[&str]> = allowed.iter().copied().collect();
+    assert_eq!(names, allowed.keys().copied().collect(), "a crate without a line in this test");
+    for package in ours {
+        let name = text(package, "name");
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let used = text(dependency, "name");
+            let is_ours = dependency["source"].is_null() && names.contains(used);
+            assert!(!is_ours || allowed[name].contains(&used), "{name} must not depend on {used}");
+        }
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    assert_direction("", &ALLOWED);
+    assert_direction("plugins", &ALLOWED_IN_PLUGINS);
+}
+
+#[test]
+fn core_knows_no_io_and_only_the_runtime_knows_wasmtime() {
+    let metadata = metadata("");
+    for package in metadata["packages"].as_array().unwrap().iter().filter(|p| p["source"].is_null()) {
+        let name = text(package, "name");
+        let uses: Vec<&str> =
+            package["dependencies"].as_array().unwrap().iter().map(|d| text(d, "name")).collect();
+        if name == "quorate-core" {
+            let io = ["tokio", "sqlx", "wasmtime", "getrandom", "rand", "chrono", "reqwest", "tonic", "axum"];
+            assert!(!uses.iter().any(|u| io.contains(u)), "{name} uses {uses:?}");
+        }
+        if name != "quorate-runtime" {
+            assert!(!uses.contains(&"wasmtime"), "{name} names wasmtime");
+        }
+    }
+}
+
+/// Crates with published attacks, or that we have decided against.
+const FORBIDDEN: [&str; 8] = [
+    "cggmp21",
+    "tss-lib",
+    "multi-party-ecdsa",
+    "openssl",
+    "native-tls",
+    "wasmtime-wasi",
+    "rug",
+    "serde_yaml",
+];
+
+const LICENCES: [&str; 12] = [
+    "MIT",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "CC0-1.0",
+    "0BSD",
+    "Unlicense",
+    "Unicode-3.0",
+    "Apache-2.0 WITH LLVM-exception",
+    // MIT with "no false attribution"; only in tests, through rust-bitcoin.
+    "MITNFA",
+];
+
+/// Whether an SPDX expression can be met with the licences above. Knows `AND`, `OR`, `/` and parentheses as far as
+/// our dependencies use them.
+fn acceptable(expression: &str) -> bool {
+    let flat = expression.replace(['(', ')'], "").replace('/', " OR ");
+    flat.split(" AND ").all(|part| part.split(" OR ").any(|l| LICENCES.contains(&l.trim())))
+}
+
+#[test]
+fn dependencies_have_licences_that_we_can_ship_and_none_is_forbidden() {
+    for folder in ["", "plugins"] {
+        let metadata = metadata(folder);
+        for package in metadata["packages"].as_array().unwrap() {
+            let (name, licence) = (text(package, "name"), text(package, "license"));
+            assert!(!FORBIDDEN.contains(&name), "{name} is forbidden");
+            assert!(acceptable(licence), "{name}: licence `{licence}`");
+        }
+    }
+}
+
+#[test]
+fn one_version_of_what_must_not_be_doubled() {
+    let metadata = metadata("");
+    for single in ["wasmtime", "tokio", "serde", "zeroize", "tracing"] {
+        let versions: BTreeSet<&str> = metadata["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|p| text(p, "name") == single)
+            .map(|p| text(p, "version"))
+            .collect();
+        assert!(versions.len() <= 1, "{single} comes in {versions:?}");
+    }
+}
