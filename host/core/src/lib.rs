@@ -2,9 +2,24 @@
 //!
 //! Architecture invariant: no I/O, no clock, no operating-system randomness, no async runtime. Time and randomness
 //! are passed in; effects are values that the caller carries out.
+//!
+//! A party [takes on](admission) a [plan](plan) for an [order](order), runs a [session](session) over an untrusted
+//! network and, where the session makes shares, keeps a [promise](promise) until there is a [certificate](certificate).
 
+pub mod abort;
+
+pub mod certificate;
+pub mod codec;
+pub mod envelope;
+pub mod hello;
+pub mod identity;
 pub mod ids;
+pub mod order;
 pub mod party;
+pub mod plan;
+pub mod promise;
+pub mod sealing;
+pub mod session;
 
-pub use ids::{Digest, ExecutionId, GroupId};
+pub use ids::{AccountId, Digest, ExecutionId, GroupId, OrderId, OutputHash, PlanHash, SessionId};
 pub use party::{PartyIndex, PartyIndexError, Threshold, ThresholdError};

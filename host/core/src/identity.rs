@@ -1,0 +1,155 @@
+//! Who signs what: Ed25519 keys of parties and originators, and a tag for every kind of statement.
+//!
+//! Invariant: every signature is over `tag ‖ statement`, with the tags of [`Tag`], so that a signature of one kind never
+//! counts as one of another.
+
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+
+use crate::codec::{Malformed, Reader, Wire};
+use crate::ids::{GroupId, hash};
+
+/// What a statement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Tag {
+    Order,
+    Hello,
+    HelloEcho,
+    Envelope,
+    Broadcast,
+    Echo,
+    Ready,
+    Abort,
+    Report,
+    Acknowledgement,
+}
+
+impl Tag {
+    fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Order => b"quorate 1 order\0",
+            Self::Hello => b"quorate 1 hello\0",
+            Self::HelloEcho => b"quorate 1 hello echo\0",
+            Self::Envelope => b"quorate 1 envelope\0",
+            Self::Broadcast => b"quorate 1 broadcast\0",
+            Self::Echo => b"quorate 1 echo\0",
+            Self::Ready => b"quorate 1 ready\0",
+            Self::Abort => b"quorate 1 abort\0",
+            Self::Report => b"quorate 1 report\0",
+            Self::Acknowledgement => b"quorate 1 acknowledgement\0",
+        }
+    }
+
+    fn over(self, statement: &[u8]) -> Vec<u8> {
+        [self.bytes(), statement].concat()
+    }
+}
+
+/// A public key of a party or an originator, in its 32-byte encoding. That it is a point shows when it verifies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// A signature.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Signature(pub [u8; 64]);
+
+/// A signature that does not verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the signature does not verify")]
+pub struct BadSignature;
+
+impl PublicKey {
+    /// Verifies a statement (RFC 8032, and strictly: no weak keys, no malleable signatures).
+    ///
+    /// # Errors
+    /// When it does not verify.
+    pub fn verify(&self, tag: Tag, statement: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadSignature)?;
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        key.verify_strict(&tag.over(statement), &signature).map_err(|_| BadSignature)
+    }
+}
+
+impl core::fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl core::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+/// A party's identity key or the originator key. Wiped when dropped, never shown.
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// The key of a 32-byte seed.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// Its public side.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs a statement.
+    #[must_use]
+    pub fn sign(&self, tag: Tag, statement: &[u8]) -> Signature {
+        Signature(self.0.sign(&tag.over(statement)).to_bytes())
+    }
+}
+
+impl core::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "SecretKey of {}", self.public())
+    }
+}
+
+/// The group of parties with these identity keys, in index order.
+#[must_use]
+pub fn group_id(parties: &[PublicKey]) -> GroupId {
+    let keys: Vec<&[u8]> = parties.iter().map(|key| key.0.as_slice()).collect();
+    GroupId(hash("quorate 1 group", &keys))
+}
+
+impl Wire for PublicKey {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Wire::take(input).map(Self)
+    }
+}
+
+impl Wire for Signature {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Wire::take(input).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_of_one_kind_is_none_of_another() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let signature = key.sign(Tag::Hello, b"statement");
+        assert_eq!(key.public().verify(Tag::Hello, b"statement", &signature), Ok(()));
+        assert_eq!(key.public().verify(Tag::Envelope, b"statement", &signature), Err(BadSignature));
+        assert_eq!(key.public().verify(Tag::Hello, b"another", &signature), Err(BadSignature));
+        let other = SecretKey::from_seed(&[2; 32]).public();
+        assert_eq!(other.verify(Tag::Hello, b"statement", &signature), Err(BadSignature));
+    }
+}

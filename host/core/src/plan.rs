@@ -1,0 +1,40 @@
+//! Plans: what the coordinator adds to an order. It is trusted with none of it: every party checks the plan against the
+//! order and against what it knows itself (rule 2, [`admission`](crate::admission)).
+
+use crate::PartyIndex;
+use crate::codec::{encode, wire_struct};
+use crate::ids::{Digest, PlanHash, SessionId, hash};
+use crate::order::SignedOrder;
+
+/// A plan for one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The order that it carries out.
+    pub order: SignedOrder,
+    /// Who takes part, ascending and unique.
+    pub signers: Vec<PartyIndex>,
+    /// The component that all of them run.
+    pub digest: Digest,
+    /// The presignature to use, by its name.
+    pub presignature: Option<String>,
+    /// Random: tells the sessions of one order apart.
+    pub nonce: [u8; 32],
+    /// When the session ends, in milliseconds since 1970.
+    pub deadline: u64,
+}
+
+wire_struct!(Plan { order, signers, digest, presignature, nonce, deadline });
+
+impl Plan {
+    /// What every signer commits to in its hello: the whole plan.
+    #[must_use]
+    pub fn hash(&self) -> PlanHash {
+        PlanHash(hash("quorate 1 plan", &[&encode(self)]))
+    }
+
+    /// H(order ‖ plan nonce).
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        SessionId(hash("quorate 1 session", &[self.order.bytes(), &self.nonce]))
+    }
+}

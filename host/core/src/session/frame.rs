@@ -1,0 +1,56 @@
+//! What travels between the parties of a session.
+
+use crate::abort::SignedAbort;
+use crate::codec::{Malformed, Reader, Wire};
+use crate::envelope::{Envelope, SignedEcho};
+use crate::hello::SignedHello;
+use crate::session::handshake::SignedHelloEcho;
+
+/// One frame. Every kind is signed by its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Frame {
+    Hello(SignedHello),
+    HelloEcho(SignedHelloEcho),
+    Envelope(Envelope),
+    Echo(SignedEcho),
+    Abort(SignedAbort),
+}
+
+impl Wire for Frame {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Hello(hello) => {
+                1_u8.put(out);
+                hello.put(out);
+            }
+            Self::HelloEcho(echo) => {
+                2_u8.put(out);
+                echo.put(out);
+            }
+            Self::Envelope(envelope) => {
+                3_u8.put(out);
+                envelope.put(out);
+            }
+            Self::Echo(echo) => {
+                4_u8.put(out);
+                echo.put(out);
+            }
+            Self::Abort(abort) => {
+                5_u8.put(out);
+                abort.put(out);
+            }
+        }
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match u8::take(input)? {
+            1 => Wire::take(input).map(Self::Hello),
+            2 => Wire::take(input).map(Self::HelloEcho),
+            3 => Wire::take(input).map(Self::Envelope),
+            4 => Wire::take(input).map(Self::Echo),
+            5 => Wire::take(input).map(Self::Abort),
+            _ => Err(Malformed),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Hellos, and their echo when there are more than two signers (rule 3).
+
+use std::collections::BTreeMap;
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::Rng;
+
+use crate::PartyIndex;
+use crate::abort::{Abort, AbortCode};
+use crate::codec::{encode, wire_struct};
+use crate::hello::{Hello, SignedHello, execution_id};
+use crate::identity::{PublicKey, SecretKey, Signature, Tag};
+use crate::ids::{ExecutionId, PlanHash};
+use crate::sealing::Ephemeral;
+use crate::session::Terms;
+
+/// A signer's word on which hellos it has: the execution id that follows from them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HelloEcho {
+    plan: PlanHash,
+    by: PartyIndex,
+    execution: ExecutionId,
+}
+
+wire_struct!(HelloEcho { plan, by, execution });
+
+/// A hello echo as it travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedHelloEcho {
+    echo: HelloEcho,
+    signature: Signature,
+}
+
+wire_struct!(SignedHelloEcho { echo, signature });
+
+impl SignedHelloEcho {
+    fn is_by(&self, key: &PublicKey) -> bool {
+        key.verify(Tag::HelloEcho, &encode(&self.echo), &self.signature).is_ok()
+    }
+}
+
+/// The hellos so far.
+pub(super) struct Handshake {
+    /// There until the handshake is complete.
+    ephemeral: Option<Ephemeral>,
+    own: SignedHello,
+    hellos: BTreeMap<PartyIndex, Hello>,
+    echoes: BTreeMap<PartyIndex, ExecutionId>,
+    echoed: bool,
+}
+
+/// A complete handshake.
+pub(super) struct Shaken {
+    pub(super) execution: ExecutionId,
+    pub(super) ephemeral: Ephemeral,
+    pub(super) hellos: BTreeMap<PartyIndex, Hello>,
+}
+
+impl Handshake {
+    pub(super) fn new(terms: &Terms, key: &SecretKey, random: &mut ChaCha20Rng) -> Self {
+        let ephemeral = Ephemeral::new(random);
+        let mut fresh = [0; 32];
+        random.fill_bytes(&mut fresh);
+        let (plan, index, counter) = (terms.plan, terms.me, terms.counter);
+        let hello = Hello { plan, index, ephemeral: ephemeral.public(), fresh, counter };
+        Self {
+            ephemeral: Some(ephemeral),
+            own: hello.clone().sign(key),
+            hellos: [(index, hello)].into(),
+            echoes: BTreeMap::new(),
+            echoed: false,
+        }
+    }
+
+    pub(super) fn own_hello(&self) -> SignedHello {
+        self.own.clone()
+    }
+
+    /// Takes in a hello. One that is not a signer's, or is for another plan, is dropped; a second, different one of the
+    /// same signer ends the session.
+    pub(super) fn hello(&mut self, terms: &Terms, signed: SignedHello) -> Result<(), Abort> {
+        let party = signed.hello.index;
+        let Some(key) = terms.key_of_peer(party) else { return Ok(()) };
+        if signed.hello.plan != terms.plan || signed.verify(key).is_err() {
+            return Ok(());
+        }
+        match self.hellos.get(&party) {
+            Some(first) if *first != signed.hello => {
+                Err(Abort::fault(party, "two different hellos for one plan"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.hellos.insert(party, signed.hello);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in a hello echo.
+    pub(super) fn echo(&mut self, terms: &Terms, signed: SignedHelloEcho) -> Result<(), Abort> {
+        let by = signed.echo.by;
+        let Some(key) = terms.key_of_peer(by) else { return Ok(()) };
+        if signed.echo.plan != terms.plan || !signed.is_by(key) {
+            return Ok(());
+        }
+        match self.echoes.insert(by, signed.echo.execution) {
+            Some(first) if first != signed.echo.execution => {
+                Err(Abort::fault(by, "two different echoes of the hellos"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn needs_echo(terms: &Terms) -> bool {
+        terms.signers.len() > 2
+    }
+
+    /// The execution id, once all hellos are here.
+    fn execution(&self, terms: &Terms) -> Option<ExecutionId> {
+        let all = self.hellos.len() == terms.signers.len();
+        all.then(|| execution_id(terms.plan, self.hellos.values()))
+    }
+
+    /// Our echo, the first time that it can be given.
+    pub(super) fn own_echo(&mut self, terms: &Terms, key: &SecretKey) -> Option<SignedHelloEcho> {
+        let execution = self.execution(terms).filter(|_| !self.echoed && Self::needs_echo(terms))?;
+        self.echoed = true;
+        let echo = HelloEcho { plan: terms.plan, by: terms.me, execution };
+        let signature = key.sign(Tag::HelloEcho, &encode(&echo));
+        Some(SignedHelloEcho { echo, signature })
+    }
+
+    /// The result, once all hellos are here and all echoes say the same. Whoever has caused a difference can't be told
+    /// from an echo alone, so such a session never completes and ends with [`Abort`] through [`Self::contradiction`].
+    pub(super) fn complete(&mut self, terms: &Terms) -> Option<Shaken> {
+        let execution = self.execution(terms)?;
+        if Self::needs_echo(terms) {
+            let agree = terms.peers().all(|peer| self.echoes.get(&peer) == Some(&execution));
+            if !agree {
+                return None;
+            }
+        }
+        let ephemeral = self.ephemeral.take()?;
+        Some(Shaken { execution, ephemeral, hellos: std::mem::take(&mut self.hellos) })
+    }
+
+    /// Whether an echo shows that not all have the same hellos.
+    pub(super) fn contradiction(&self, terms: &Terms) -> Option<Abort> {
+        let execution = self.execution(terms)?;
+        let (by, _) = self.echoes.iter().find(|(_, other)| **other != execution)?;
+        let reason = format!("party {by} got other hellos than this party: somebody sent two");
+        Some(Abort::of(AbortCode::PeerFault, reason))
+    }
+
+    pub(super) fn waiting_for(&self, terms: &Terms) -> String {
+        let missing = |has: &dyn Fn(PartyIndex) -> bool| {
+            let list: Vec<String> = terms.peers().filter(|&p| !has(p)).map(|p| p.to_string()).collect();
+            list.join(", ")
+        };
+        let hellos = missing(&|p| self.hellos.contains_key(&p));
+        if hellos.is_empty() {
+            format!("the hello echoes of parties {}", missing(&|p| self.echoes.contains_key(&p)))
+        } else {
+            format!("the hellos of parties {hellos}")
+        }
+    }
+}

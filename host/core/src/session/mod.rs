@@ -1,0 +1,409 @@
+//! A session of one party over an untrusted network, as a state machine without I/O.
+//!
+//! It begins with hellos (rule 3) and, with more than two signers, their echo; then the component is started and
+//! everything it sends and gets goes through signed envelopes (rule 4) and, where it asks for it, reliable broadcast
+//! (rule 5). The caller feeds in frames from the router, what the component sends, and the time; it carries out the
+//! [`Effect`]s that come back, in their order.
+//!
+//! Invariants:
+//! - the component is started only when all signers have the same hellos;
+//! - it gets every message once, in the order in which its sender sent it, and a reliable broadcast only when all
+//!   signers got the same;
+//! - a frame that does not prove its sender is dropped and changes nothing: the router can't end a session by
+//!   inventing frames, only by withholding them;
+//! - what has been sent is sent again, byte for byte, while the session waits: lost frames cost time, not the session;
+//! - after its end a session has no effects.
+
+mod broadcast;
+mod frame;
+mod handshake;
+#[cfg(test)]
+mod model;
+mod streams;
+
+use std::collections::BTreeMap;
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::SeedableRng;
+use zeroize::Zeroizing;
+
+use crate::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
+use crate::codec::{decode, encode};
+use crate::envelope::{Envelope, Kind, SignedEcho};
+use crate::hello::Hello;
+use crate::identity::{PublicKey, SecretKey};
+use crate::ids::{ExecutionId, PlanHash};
+use crate::{PartyIndex, Threshold};
+
+use broadcast::Broadcasts;
+pub use frame::Frame;
+use handshake::{Handshake, Shaken};
+use streams::Streams;
+
+/// Frames that are kept for a session whose hellos are not complete: what an honest peer can send by then is its first
+/// round, one or two frames.
+const EARLY_FRAMES: usize = 64;
+
+/// How long a session waits without anything new before it sends everything again, in milliseconds: longer than a
+/// slow step of a peer, so that a healthy session sends nothing twice.
+const RESEND_AFTER: u64 = 2_000;
+
+/// Who takes part and until when; all of it admitted ([`admission`](crate::admission)).
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The plan.
+    pub plan: PlanHash,
+    /// This party.
+    pub me: PartyIndex,
+    /// Ascending and unique, `me` among them.
+    pub signers: Vec<PartyIndex>,
+    /// t of n.
+    pub threshold: Threshold,
+    /// The identity keys of all n parties, in index order.
+    pub parties: Vec<PublicKey>,
+    /// When the session ends, in milliseconds.
+    pub deadline: u64,
+    /// This party's durable state counter.
+    pub counter: u64,
+}
+
+impl Terms {
+    fn peers(&self) -> impl Iterator<Item = PartyIndex> + '_ {
+        self.signers.iter().copied().filter(|&party| party != self.me)
+    }
+
+    fn key_of_peer(&self, party: PartyIndex) -> Option<&PublicKey> {
+        let is_peer = party != self.me && self.signers.contains(&party);
+        self.parties.get(usize::from(party.number()) - 1).filter(|_| is_peer)
+    }
+}
+
+/// A message for the component. Wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The sender's round.
+    pub round: u16,
+    /// The sender, by its signature.
+    pub from: PartyIndex,
+    /// How it travelled.
+    pub kind: Kind,
+    /// The message.
+    pub payload: Zeroizing<Vec<u8>>,
+}
+
+impl core::fmt::Debug for Message {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { round, from, kind, payload } = self;
+        write!(f, "Message(round {round}, from {from}, {kind:?}, {} bytes)", payload.len())
+    }
+}
+
+/// Whom a message of the component is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum To {
+    Party(PartyIndex),
+    Broadcast,
+    ReliableBroadcast,
+}
+
+/// What the caller has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a frame to a peer.
+    Send {
+        /// The peer.
+        to: PartyIndex,
+        /// The frame's bytes.
+        frame: Vec<u8>,
+    },
+    /// Start the component.
+    Start {
+        /// The id of this execution.
+        execution: ExecutionId,
+        /// The state counters that the peers told, to be held against the highest seen (rule 10).
+        counters: BTreeMap<PartyIndex, u64>,
+    },
+    /// Hand a message to the component.
+    Deliver(Message),
+    /// The session is over without a result. Record that durably, so that this party never promises anything for it;
+    /// then send the notices.
+    Abort {
+        /// Why.
+        abort: Abort,
+        /// For each peer, the frame that tells it.
+        notices: Vec<(PartyIndex, Vec<u8>)>,
+    },
+}
+
+/// A session of one party.
+pub struct Session {
+    terms: Terms,
+    key: SecretKey,
+    random: ChaCha20Rng,
+    state: State,
+    /// Everything sent so far, in order.
+    sent: Vec<(PartyIndex, Vec<u8>)>,
+    /// When something new last came in or went out, or everything was sent again.
+    quiet_since: u64,
+}
+
+enum State {
+    Greeting {
+        handshake: Handshake,
+        early: Vec<Frame>,
+    },
+    Running(Running),
+    /// The component is done. The peers may still need what we have sent.
+    Done,
+    Over,
+}
+
+struct Running {
+    execution: ExecutionId,
+    streams: Streams,
+    broadcasts: Broadcasts,
+}
+
+type Effects = Vec<Effect>;
+
+impl Session {
+    /// Begins a session. `seed` is fresh randomness: the ephemeral key and all else that has to be unpredictable comes
+    /// from it.
+    #[must_use]
+    pub fn begin(terms: Terms, key: SecretKey, seed: Zeroizing<[u8; 32]>, now: u64) -> (Self, Vec<Effect>) {
+        let mut random = ChaCha20Rng::from_seed(*seed);
+        let handshake = Handshake::new(&terms, &key, &mut random);
+        let hello = handshake.own_hello();
+        let state = State::Greeting { handshake, early: Vec::new() };
+        let mut session = Self { terms, key, random, state, sent: Vec::new(), quiet_since: now };
+        let effects = session.send_all(&Frame::Hello(hello));
+        (session, effects)
+    }
+
+    /// Takes in a frame from the router, which says truthfully or not that it is for this session.
+    pub fn receive(&mut self, frame: &[u8], now: u64) -> Vec<Effect> {
+        let Ok(frame) = decode::<Frame>(frame) else { return vec![] };
+        match self.take_in(frame, now) {
+            Ok(effects) => effects,
+            Err(abort) => self.abort(abort),
+        }
+    }
+
+    /// Sends what the component wants sent.
+    pub fn send(&mut self, round: u16, to: To, payload: &[u8], now: u64) -> Vec<Effect> {
+        self.quiet_since = now;
+        match self.try_send(round, to, payload) {
+            Ok(effects) => effects,
+            Err(abort) => self.abort(abort),
+        }
+    }
+
+    /// The component is done. Frames of the session are still sent again for peers that lack them.
+    pub fn done(&mut self) {
+        if matches!(self.state, State::Running(_)) {
+            self.state = State::Done;
+        }
+    }
+
+    /// Ends the session for a reason of the caller's: the component failed, or the host is shutting down.
+    pub fn fail(&mut self, abort: Abort) -> Vec<Effect> {
+        self.abort(abort)
+    }
+
+    /// Looks at the clock: ends the session at its deadline, and sends everything again when it has been quiet for long.
+    pub fn tick(&mut self, now: u64) -> Vec<Effect> {
+        if now >= self.terms.deadline {
+            let reason = self.waiting_for();
+            return self.abort(Abort::of(AbortCode::Timeout, reason));
+        }
+        if matches!(self.state, State::Over) || now < self.quiet_since.saturating_add(RESEND_AFTER) {
+            return vec![];
+        }
+        self.quiet_since = now;
+        self.sent.iter().map(|(to, frame)| Effect::Send { to: *to, frame: frame.clone() }).collect()
+    }
+
+    /// Whether nothing can happen any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    fn waiting_for(&self) -> String {
+        match &self.state {
+            State::Greeting { handshake, .. } => {
+                format!("the deadline passed while waiting for {}", handshake.waiting_for(&self.terms))
+            }
+            _ => "the deadline passed while the protocol was running".into(),
+        }
+    }
+
+    fn take_in(&mut self, frame: Frame, now: u64) -> Result<Effects, Abort> {
+        if let Frame::Abort(notice) = &frame {
+            return self.peer_aborted(notice);
+        }
+        match &mut self.state {
+            State::Greeting { handshake, early } => match frame {
+                Frame::Hello(hello) => handshake.hello(&self.terms, hello)?,
+                Frame::HelloEcho(echo) => handshake.echo(&self.terms, echo)?,
+                // The sender has all hellos already, we do not. If it is dropped it will come again.
+                later => {
+                    if early.len() < EARLY_FRAMES {
+                        early.push(later);
+                    }
+                    return Ok(vec![]);
+                }
+            },
+            State::Running(running) => match frame {
+                Frame::Hello(_) | Frame::HelloEcho(_) => return Ok(vec![]),
+                Frame::Envelope(envelope) => {
+                    running.streams.accept(&self.terms, envelope)?;
+                    return self.deliver(now);
+                }
+                Frame::Echo(echo) => {
+                    running.broadcasts.echo(&self.terms, running.execution, &echo)?;
+                    return self.deliver(now);
+                }
+                Frame::Abort(_) => return Ok(vec![]),
+            },
+            State::Done | State::Over => return Ok(vec![]),
+        }
+        self.quiet_since = now;
+        self.greet(now)
+    }
+
+    /// Goes on with the handshake as far as it allows.
+    fn greet(&mut self, now: u64) -> Result<Effects, Abort> {
+        let mut effects = Effects::new();
+        if let State::Greeting { handshake, .. } = &mut self.state
+            && let Some(echo) = handshake.own_echo(&self.terms, &self.key)
+        {
+            effects.extend(self.send_all(&Frame::HelloEcho(echo)));
+        }
+        let State::Greeting { handshake, early } = &mut self.state else { return Ok(effects) };
+        if let Some(abort) = handshake.contradiction(&self.terms) {
+            return Err(abort);
+        }
+        let Some(Shaken { execution, ephemeral, hellos }) = handshake.complete(&self.terms) else {
+            return Ok(effects);
+        };
+        let early = std::mem::take(early);
+        let counters = hellos.iter().filter(|(p, _)| **p != self.terms.me);
+        let counters = counters.map(|(&party, hello)| (party, hello.counter)).collect();
+        effects.push(Effect::Start { execution, counters });
+        let keys = hellos.iter().map(|(&party, hello): (_, &Hello)| (party, hello.ephemeral)).collect();
+        let streams = Streams::new(&self.terms, execution, ephemeral, &keys, &mut self.random)?;
+        self.state = State::Running(Running { execution, streams, broadcasts: Broadcasts::default() });
+        for frame in early {
+            effects.extend(self.take_in(frame, now)?);
+        }
+        Ok(effects)
+    }
+
+    fn try_send(&mut self, round: u16, to: To, payload: &[u8]) -> Result<Effects, Abort> {
+        let State::Running(running) = &mut self.state else { return Ok(vec![]) };
+        let (receivers, kind) = match to {
+            To::Party(party) => (vec![party], Kind::PointToPoint),
+            To::Broadcast => (self.terms.peers().collect(), Kind::Broadcast),
+            To::ReliableBroadcast => (self.terms.peers().collect(), Kind::ReliableBroadcast),
+        };
+        let statement = (kind == Kind::ReliableBroadcast)
+            .then(|| running.broadcasts.own(&self.terms, &self.key, running.execution, round, payload));
+        let mut frames = Vec::with_capacity(receivers.len());
+        for to in receivers {
+            let envelope: Envelope =
+                running.streams.seal(&self.terms, &self.key, to, round, kind, payload, statement)?;
+            frames.push((to, encode(&Frame::Envelope(envelope))));
+        }
+        let mut effects: Effects =
+            frames.into_iter().map(|(to, frame)| self.keep_and_send(to, frame)).collect();
+        // Our own broadcast may be the last that an echo was waiting for.
+        effects.extend(self.deliver(self.quiet_since)?);
+        Ok(effects)
+    }
+
+    /// Hands over every message that may be handed over, and sends the echoes that are due.
+    fn deliver(&mut self, now: u64) -> Result<Effects, Abort> {
+        let State::Running(running) = &mut self.state else { return Ok(vec![]) };
+        let mut effects = Effects::new();
+        let mut echoes: Vec<SignedEcho> = Vec::new();
+        // Each turn opens what is in order; a reliable broadcast stops its sender's stream until its round is settled.
+        loop {
+            let opened = running.streams.open_next(&self.terms)?;
+            for message in opened.messages {
+                effects.push(Effect::Deliver(message));
+            }
+            for (message, statement) in opened.reliable {
+                running.broadcasts.received(&self.terms, running.execution, message, statement)?;
+            }
+            echoes.extend(running.broadcasts.due_echoes(&self.terms, &self.key, running.execution));
+            let settled = running.broadcasts.settled(&self.terms)?;
+            if settled.is_empty() {
+                break;
+            }
+            for message in settled {
+                running.streams.resume(message.from);
+                effects.push(Effect::Deliver(message));
+            }
+        }
+        if !effects.is_empty() || !echoes.is_empty() {
+            self.quiet_since = now;
+        }
+        for echo in echoes {
+            effects.extend(self.send_all(&Frame::Echo(echo)));
+        }
+        Ok(effects)
+    }
+
+    fn peer_aborted(&mut self, signed: &SignedAbort) -> Result<Effects, Abort> {
+        let by = signed.notice.by;
+        let Some(key) = self.terms.key_of_peer(by) else { return Ok(vec![]) };
+        let here = matches!(self.state, State::Greeting { .. } | State::Running(_));
+        if !here || signed.notice.plan != self.terms.plan || signed.verify(key).is_err() {
+            return Ok(vec![]);
+        }
+        Err(Abort::of(
+            AbortCode::PeerAborted,
+            format!("party {by} ended the session: {:?}", signed.notice.code),
+        ))
+    }
+
+    fn abort(&mut self, abort: Abort) -> Effects {
+        let was = std::mem::replace(&mut self.state, State::Over);
+        match was {
+            State::Over => vec![],
+            // There was a result: nothing is taken back, there is only nothing more to send.
+            State::Done => vec![],
+            State::Greeting { .. } | State::Running(_) => {
+                let notice = AbortNotice { plan: self.terms.plan, by: self.terms.me, code: abort.code };
+                let frame = encode(&Frame::Abort(notice.sign(&self.key)));
+                let notices = self.terms.peers().map(|peer| (peer, frame.clone())).collect();
+                vec![Effect::Abort { abort, notices }]
+            }
+        }
+    }
+
+    fn send_all(&mut self, frame: &Frame) -> Effects {
+        let bytes = encode(frame);
+        let peers: Vec<_> = self.terms.peers().collect();
+        peers.into_iter().map(|peer| self.keep_and_send(peer, bytes.clone())).collect()
+    }
+
+    fn keep_and_send(&mut self, to: PartyIndex, frame: Vec<u8>) -> Effect {
+        self.sent.push((to, frame.clone()));
+        Effect::Send { to, frame }
+    }
+}
+
+impl core::fmt::Debug for Session {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let state = match self.state {
+            State::Greeting { .. } => "greeting",
+            State::Running(_) => "running",
+            State::Done => "done",
+            State::Over => "over",
+        };
+        write!(f, "Session(party {}, {state})", self.terms.me)
+    }
+}

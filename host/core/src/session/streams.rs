@@ -1,0 +1,174 @@
+//! One stream of envelopes per ordered pair (rule 4): signed, numbered, sealed, and opened once each and in order.
+
+use std::collections::BTreeMap;
+
+use chacha20::ChaCha20Rng;
+use zeroize::Zeroizing;
+
+use crate::PartyIndex;
+use crate::abort::{Abort, AbortCode};
+use crate::codec::{Bytes, encode};
+use crate::envelope::{Envelope, Header, Kind};
+use crate::identity::{SecretKey, Signature};
+use crate::ids::ExecutionId;
+use crate::sealing::{Ephemeral, Opener, Sealer};
+use crate::session::{Message, Terms};
+
+/// Envelopes of one sender that wait for earlier ones. An honest sender is at most a round ahead: two frames.
+const WAITING: usize = 32;
+
+/// The longest payload: the sandbox takes no longer message from a component, and sealing adds 48 bytes.
+const PAYLOAD_BYTES: usize = (2 << 20) + 48;
+
+/// The streams from and to all peers.
+pub(super) struct Streams {
+    execution: ExecutionId,
+    ephemeral: Ephemeral,
+    outgoing: BTreeMap<PartyIndex, Outgoing>,
+    incoming: BTreeMap<PartyIndex, Incoming>,
+}
+
+struct Outgoing {
+    sealer: Sealer,
+    next: u32,
+}
+
+struct Incoming {
+    opener: Opener,
+    next: u32,
+    waiting: BTreeMap<u32, Envelope>,
+    /// A reliable broadcast of this sender is not settled: nothing later is handed over.
+    held: bool,
+}
+
+/// What could be opened.
+#[derive(Default)]
+pub(super) struct Opened {
+    pub(super) messages: Vec<Message>,
+    pub(super) reliable: Vec<(Message, Signature)>,
+}
+
+impl Streams {
+    pub(super) fn new(
+        terms: &Terms,
+        execution: ExecutionId,
+        ephemeral: Ephemeral,
+        keys: &BTreeMap<PartyIndex, [u8; 32]>,
+        random: &mut ChaCha20Rng,
+    ) -> Result<Self, Abort> {
+        let mut outgoing = BTreeMap::new();
+        let mut incoming = BTreeMap::new();
+        for peer in terms.peers() {
+            let key = keys.get(&peer).ok_or_else(missing_peer)?;
+            let sealer = Sealer::new(execution, terms.me, peer, key, random)
+                .map_err(|_| Abort::fault(peer, "an ephemeral key that is none"))?;
+            outgoing.insert(peer, Outgoing { sealer, next: 0 });
+            let opener = Opener::new(execution, peer, terms.me);
+            incoming.insert(peer, Incoming { opener, next: 0, waiting: BTreeMap::new(), held: false });
+        }
+        Ok(Self { execution, ephemeral, outgoing, incoming })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn seal(
+        &mut self,
+        terms: &Terms,
+        key: &SecretKey,
+        to: PartyIndex,
+        round: u16,
+        kind: Kind,
+        payload: &[u8],
+        statement: Option<Signature>,
+    ) -> Result<Envelope, Abort> {
+        let stream = self.outgoing.get_mut(&to).ok_or_else(missing_peer)?;
+        let header = Header::new(self.execution, (terms.me, to), stream.next, round, kind);
+        stream.next += 1;
+        let payload = match kind {
+            Kind::PointToPoint => stream
+                .sealer
+                .seal(payload, &encode(&header))
+                .map_err(|e| Abort::of(AbortCode::Internal, e.to_string()))?,
+            Kind::Broadcast | Kind::ReliableBroadcast => payload.to_vec(),
+        };
+        Ok(Envelope::sign(header, payload, statement, key))
+    }
+
+    /// Takes in an envelope. One that is not a signer's, or belongs to another session or receiver, is dropped, and so
+    /// is one that has been here before; two different ones with one number are a fault of their sender.
+    pub(super) fn accept(&mut self, terms: &Terms, envelope: Envelope) -> Result<(), Abort> {
+        let header = envelope.header;
+        let Some(key) = terms.key_of_peer(header.from) else { return Ok(()) };
+        if header.execution != self.execution || header.to != terms.me {
+            return Ok(());
+        }
+        let Some(stream) = self.incoming.get_mut(&header.from) else { return Ok(()) };
+        if header.sequence < stream.next || stream.waiting.len() >= WAITING {
+            return Ok(());
+        }
+        if envelope.payload.0.len() > PAYLOAD_BYTES || envelope.verify(key).is_err() {
+            return Ok(());
+        }
+        match stream.waiting.get(&header.sequence) {
+            Some(first) if *first != envelope => {
+                Err(Abort::fault(header.from, "two different envelopes with one number"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                stream.waiting.insert(header.sequence, envelope);
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens what is next, of every sender, up to its next reliable broadcast.
+    pub(super) fn open_next(&mut self, terms: &Terms) -> Result<Opened, Abort> {
+        let mut opened = Opened::default();
+        let reliable_is_plain = terms.signers.len() == 2;
+        for (&from, stream) in &mut self.incoming {
+            while !stream.held {
+                let Some(envelope) = stream.waiting.remove(&stream.next) else { break };
+                stream.next += 1;
+                let Envelope { header, payload: Bytes(payload), statement, .. } = envelope;
+                if statement.is_some() != (header.kind == Kind::ReliableBroadcast) {
+                    return Err(Abort::fault(from, "a broadcast statement where none belongs, or none"));
+                }
+                let payload = match header.kind {
+                    Kind::PointToPoint => stream
+                        .opener
+                        .open(&self.ephemeral, &payload, &encode(&header))
+                        .map_err(|_| Abort::fault(from, "a sealed payload that does not open"))?,
+                    Kind::Broadcast | Kind::ReliableBroadcast => Zeroizing::new(payload),
+                };
+                let message = Message { round: header.round, from, kind: header.kind, payload };
+                match statement {
+                    // With two signers there is nobody else who could have got something else.
+                    Some(statement) if !reliable_is_plain => {
+                        stream.held = true;
+                        opened.reliable.push((message, statement));
+                    }
+                    _ => opened.messages.push(message),
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Uses the last number towards a peer once more, as only a liar does.
+    #[cfg(test)]
+    pub(super) fn set_back(&mut self, to: PartyIndex) {
+        if let Some(stream) = self.outgoing.get_mut(&to) {
+            stream.next -= 1;
+        }
+    }
+
+    /// A sender's reliable broadcast is settled: what came after it may be handed over.
+    pub(super) fn resume(&mut self, sender: PartyIndex) {
+        if let Some(stream) = self.incoming.get_mut(&sender) {
+            stream.held = false;
+        }
+    }
+}
+
+fn missing_peer() -> Abort {
+    Abort::of(AbortCode::Internal, "the component sends to nobody of this session")
+}
