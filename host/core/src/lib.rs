@@ -7,6 +7,7 @@
 //! network and, where the session makes shares, keeps a [promise](promise) until there is a [certificate](certificate).
 
 pub mod abort;
+pub mod admission;
 
 pub mod certificate;
 pub mod codec;

@@ -1,7 +1,10 @@
 //! A promised share: durable, not yet usable, and not to be deleted by any timeout (rule 9).
 //!
-//! A [`Promise`] begins when a party has stored its pending share together with the promise, and ends in one of two
-//! ways: with the certificate (activate), or with a peer's signed word that it never promised and never will (release).
+//! A [`Promise`] begins when a party has stored its pending share together with the promise. It ends with the certificate
+//! (activate), or with a peer's signed word that it never promised and never will (release).
+//!
+//! A release gives up the waiting, not the share: a peer that promised to some and denied it to others would otherwise
+//! make the latter delete what the former have activated. A certificate that turns up later still activates.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +26,8 @@ pub struct Promise {
 pub enum Kept {
     /// All n have promised the same: activate the share, and store the certificate in the same transaction.
     Activate(Certificate),
-    /// A party never promised and never will: the pending share can never become active, delete it.
+    /// A party says that it never promised and never will: the lock on the account is free again. Keep the share, and
+    /// keep listening for a certificate: if one turns up, that party has lied.
     Release {
         /// Who said so.
         by: PartyIndex,
@@ -83,5 +87,99 @@ impl Promise {
 
     fn key(&self, party: PartyIndex) -> Option<PublicKey> {
         self.parties.get(usize::from(party.number()) - 1).copied()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Threshold;
+    use crate::abort::{AbortCode, AbortNotice};
+    use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash};
+    use crate::order::tests::identities;
+
+    fn activation(outputs: u8) -> Activation {
+        Activation {
+            plan: PlanHash([1; 32]),
+            execution: ExecutionId([2; 32]),
+            account: AccountId([3; 16]),
+            epoch: 1,
+            threshold: Threshold::new(2, 3).unwrap(),
+            digest: Digest([4; 32]),
+            outputs: OutputHash([outputs; 32]),
+        }
+    }
+
+    fn party(index: u16) -> PartyIndex {
+        PartyIndex::try_from(index).unwrap()
+    }
+
+    fn keys() -> Vec<PublicKey> {
+        identities(3).iter().map(SecretKey::public).collect()
+    }
+
+    fn ready(index: u16, outputs: u8) -> Ready {
+        Ready::sign(activation(outputs), party(index), &identities(3)[usize::from(index) - 1])
+    }
+
+    fn abort(index: u16, plan: u8) -> SignedAbort {
+        let notice = AbortNotice { plan: PlanHash([plan; 32]), by: party(index), code: AbortCode::Timeout };
+        notice.sign(&identities(3)[usize::from(index) - 1])
+    }
+
+    fn promise() -> Promise {
+        Promise::make(activation(0), party(1), &identities(3)[0], keys())
+    }
+
+    #[test]
+    fn only_n_matching_promises_activate() {
+        let mut promise = promise();
+        assert_eq!(promise.ready(ready(2, 0)), None);
+        assert_eq!(promise.ready(ready(2, 0)), None, "one promise counted twice");
+        assert_eq!(promise.ready(ready(3, 9)), None, "a promise of other outputs counted");
+        let forged = Ready::sign(activation(0), party(3), &identities(3)[1]);
+        assert_eq!(promise.ready(forged), None, "another party's signature counted");
+        let Some(Kept::Activate(certificate)) = promise.ready(ready(3, 0)) else { panic!() };
+        assert_eq!(certificate.verify(&keys()), Ok(()));
+    }
+
+    #[test]
+    fn a_certificate_needs_every_party() {
+        let all = [ready(1, 0), ready(2, 0), ready(3, 0)];
+        let good = Certificate::of(&all, &keys()).unwrap();
+        assert!(Certificate::of(&all[..2], &keys()).is_none());
+        assert!(Certificate::of(&[ready(1, 0), ready(2, 0), ready(3, 9)], &keys()).is_none());
+        assert!(good.verify(&keys()[..2]).is_err());
+        let other_order = [keys()[1], keys()[0], keys()[2]];
+        assert!(good.verify(&other_order).is_err());
+        let bytes = crate::codec::encode(&good);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let accepted =
+                crate::codec::decode::<Certificate>(&flipped).is_ok_and(|c| c.verify(&keys()).is_ok());
+            assert!(!accepted, "bit {bit}");
+        }
+        assert_eq!(promise().certificate(good.clone()), Some(Kept::Activate(good)));
+    }
+
+    #[test]
+    fn a_certificate_of_another_activation_is_ignored() {
+        let all = [ready(1, 9), ready(2, 9), ready(3, 9)];
+        assert_eq!(promise().certificate(Certificate::of(&all, &keys()).unwrap()), None);
+    }
+
+    #[test]
+    fn only_the_signed_word_of_a_party_that_has_not_promised_releases() {
+        let mut promise = promise();
+        assert_eq!(promise.abort(&abort(2, 9)), None, "a notice about another plan");
+        let forged = abort(2, 1).notice.sign(&identities(3)[2]);
+        assert_eq!(promise.abort(&forged), None, "another party's signature");
+        assert_eq!(promise.ready(ready(2, 0)), None);
+        assert_eq!(promise.abort(&abort(2, 1)), None, "a promise taken back");
+        assert_eq!(promise.abort(&abort(3, 1)), Some(Kept::Release { by: party(3) }));
+        // It lied: the certificate still counts.
+        assert!(matches!(promise.ready(ready(3, 0)), Some(Kept::Activate(_))));
     }
 }

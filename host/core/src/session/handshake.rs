@@ -165,3 +165,66 @@ impl Handshake {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use chacha20::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::Threshold;
+    use crate::order::tests::identities;
+
+    fn terms(me: u16) -> Terms {
+        Terms {
+            plan: PlanHash([1; 32]),
+            me: PartyIndex::try_from(me).unwrap(),
+            signers: PartyIndex::all(3).collect(),
+            threshold: Threshold::new(2, 3).unwrap(),
+            parties: identities(3).iter().map(SecretKey::public).collect(),
+            deadline: 1_000,
+            counter: 0,
+        }
+    }
+
+    fn greet(me: u16, seed: u8) -> Handshake {
+        let key = &identities(3)[usize::from(me) - 1];
+        Handshake::new(&terms(me), key, &mut ChaCha20Rng::from_seed([seed; 32]))
+    }
+
+    #[test]
+    fn a_second_different_hello_ends_the_session_and_names_its_sender() {
+        let mut handshake = greet(1, 1);
+        let hello = greet(2, 2).own_hello();
+        assert_eq!(handshake.hello(&terms(1), hello.clone()), Ok(()));
+        assert_eq!(handshake.hello(&terms(1), hello), Ok(()), "the same hello again is no fault");
+        let abort = handshake.hello(&terms(1), greet(2, 3).own_hello()).unwrap_err();
+        assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
+    }
+
+    #[test]
+    fn hellos_of_strangers_and_other_plans_are_dropped() {
+        let mut handshake = greet(1, 1);
+        let mut other_plan = greet(2, 2).own_hello().hello;
+        other_plan.plan = PlanHash([9; 32]);
+        let forged = greet(2, 2).own_hello().hello.sign(&identities(3)[2]);
+        let own = greet(1, 9).own_hello();
+        for dropped in [other_plan.sign(&identities(3)[1]), forged, own] {
+            assert_eq!(handshake.hello(&terms(1), dropped), Ok(()));
+        }
+        assert_eq!(handshake.hellos.len(), 1);
+    }
+
+    #[test]
+    fn the_execution_id_depends_on_every_hello_and_on_the_plan() {
+        let id = |plan, seeds: [u8; 2]| {
+            let hellos = [greet(1, seeds[0]).own_hello().hello, greet(2, seeds[1]).own_hello().hello];
+            execution_id(PlanHash([plan; 32]), &hellos)
+        };
+        let one = id(1, [1, 2]);
+        assert_eq!(one, id(1, [1, 2]));
+        for other in [id(2, [1, 2]), id(1, [3, 2]), id(1, [1, 3])] {
+            assert_ne!(one, other);
+        }
+    }
+}

@@ -77,7 +77,7 @@ fn restarts_leave_no_share_half_active_and_delete_no_promise() {
         world.calm(&mut dice);
         world.assert_agreement();
         world.assert_nothing_open();
-        world.assert_activation_is_all_or_nothing();
+        world.assert_active_everywhere_or_nowhere();
     });
 }
 
@@ -91,6 +91,24 @@ fn a_network_that_goes_dead_ends_every_session_at_its_deadline() {
         world.assert_nothing_runs();
         world.assert_activation_is_all_or_nothing();
     });
+}
+
+#[test]
+fn a_party_that_promises_to_some_and_denies_it_to_others_makes_nobody_lose_a_share() {
+    for_seeds(60, |mut dice| {
+        let parties = 3 + dice.below(2);
+        let mut world = World::new(&mut dice, parties, Liar::Promise);
+        world.chaos(&mut dice, 200, false);
+        world.calm(&mut dice);
+        world.assert_agreement();
+        world.assert_nothing_open();
+        world.assert_active_everywhere_or_nowhere();
+    });
+    // The lie matters: on a quiet network the party that was promised to activates, and the others with it.
+    let mut dice = Dice(1);
+    let mut world = World::new(&mut dice, 3, Liar::Promise);
+    world.calm_after_sessions(&mut dice);
+    world.assert_all_active();
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) enum Liar {
     Broadcast,
     /// It sends two envelopes with one number.
     Envelope,
+    /// It promises to one party and tells the others that it never will.
+    Promise,
 }
 
 /// What travels: a session's frame, or what the parties exchange about a promise.
@@ -276,7 +278,21 @@ impl World {
             (None, None, Some((_, abort))) => Packet::Frame(encode(&Frame::Abort(abort.clone()))),
             (None, None, None) => return,
         };
+        if self.lies(party) && self.liar == Liar::Promise && matches!(packet, Packet::Ready(_)) {
+            return self.promise_to_one(me, plan, packet);
+        }
         self.peers(me).into_iter().for_each(|to| self.put(to, plan, packet.clone()));
+    }
+
+    fn promise_to_one(&mut self, me: PartyIndex, plan: usize, packet: Packet) {
+        let notice =
+            AbortNotice { plan: plan_hash(plan), by: me, code: AbortCode::Timeout }.sign(&secret(me));
+        let denial = Packet::Frame(encode(&Frame::Abort(notice)));
+        let first = self.parties[0].index;
+        for to in self.peers(me) {
+            let word = if to == first { &packet } else { &denial };
+            self.put(to, plan, word.clone());
+        }
     }
 
     fn keep(&mut self, party: usize, plan: usize, kept: Option<Kept>) {
@@ -284,16 +300,15 @@ impl World {
         match kept {
             None => return,
             Some(Kept::Activate(certificate)) => {
-                assert!(!run.durable.released, "activated after a release");
                 run.durable.active = Some(certificate);
                 run.durable.pending = None;
+                run.durable.released = false;
+                run.volatile.promise = None;
             }
-            Some(Kept::Release { .. }) => {
-                run.durable.pending = None;
-                run.durable.released = true;
-            }
+            // The share stays: a certificate may still turn up.
+            Some(Kept::Release { .. }) if run.durable.released => return,
+            Some(Kept::Release { .. }) => run.durable.released = true,
         }
-        run.volatile.promise = None;
         self.send_promise(party, plan);
     }
 
@@ -435,6 +450,22 @@ impl World {
         }
     }
 
+    /// As [`calm`](Self::calm), but nothing about promises is delivered while sessions run: every denial comes late.
+    pub(super) fn calm_after_sessions(&mut self, dice: &mut Dice) {
+        let mut later = Vec::new();
+        while let Some(flight) = self.pick(dice) {
+            let abort =
+                matches!(&flight.packet, Packet::Frame(f) if matches!(decode(f), Ok(Frame::Abort(_))));
+            if abort || !matches!(flight.packet, Packet::Frame(_)) {
+                later.push(flight);
+            } else {
+                self.deliver(flight);
+            }
+        }
+        self.network = later;
+        self.calm(dice);
+    }
+
     /// From now on nothing is delivered.
     pub(super) fn dead(&mut self, _: &mut Dice) {
         self.network.clear();
@@ -466,7 +497,7 @@ impl World {
     }
 
     pub(super) fn assert_all_active(&self) {
-        for party in &self.parties {
+        for party in self.honest() {
             for run in &party.runs {
                 let aborted = &run.durable.aborted;
                 assert!(run.durable.active.is_some(), "party {} did not finish: {aborted:?}", party.index);
@@ -486,7 +517,16 @@ impl World {
     pub(super) fn assert_nothing_open(&self) {
         self.assert_nothing_runs();
         for run in self.honest().flat_map(|party| &party.runs) {
-            assert!(run.durable.pending.is_none(), "a promise that nobody ended");
+            let ended = run.durable.pending.is_none() || run.durable.released;
+            assert!(ended, "a promise that nobody ended");
+        }
+    }
+
+    /// Once the network has delivered everything.
+    pub(super) fn assert_active_everywhere_or_nowhere(&self) {
+        for plan in 0..PLANS {
+            let active = || self.honest().map(|p| p.runs[plan].durable.active.is_some());
+            assert!(active().all(|a| a) || !active().any(|a| a), "active at one party only");
         }
     }
 

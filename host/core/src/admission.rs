@@ -1,0 +1,474 @@
+//! Whether a party takes on a plan (rules 1, 2, 8, 10 and 11).
+//!
+//! The coordinator is trusted with nothing: the plan is held against the signed order, against what was sealed with the
+//! share at key generation, against the party's own registry of plugins, bans and clock. What is admitted here may
+//! run; that it runs at most three times, and each plan once, is counted durably by the caller, who reads
+//! [`Facts::sessions_of_order`] and claims the session in one transaction.
+
+use crate::certificate::Certificate;
+use crate::identity::PublicKey;
+use crate::ids::{AccountId, Digest};
+use crate::order::{CLOCK_SKEW, Operation, Order, OrderRefused, Version};
+use crate::plan::Plan;
+use crate::{PartyIndex, Threshold};
+
+/// Sessions that a party starts for one order: the first and two retries.
+pub const SESSIONS_PER_ORDER: u32 = 3;
+
+/// What a party knows by itself.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// This party's identity key.
+    pub me: PublicKey,
+    /// Whose orders it takes.
+    pub originators: &'a [PublicKey],
+    /// Which parties it works with.
+    pub pinned: &'a [PublicKey],
+    /// The component of the plan, if the registry has it as active.
+    pub plugin: Option<&'a Plugin>,
+    /// Its share of the account's key, if it has one.
+    pub share: Option<&'a Share>,
+    /// Parties that it never works with again on this account (rule 8).
+    pub banned: &'a [PublicKey],
+    /// How many sessions it has started for this order.
+    pub sessions_of_order: u32,
+    /// Whether it saw this order succeed.
+    pub order_succeeded: bool,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// The latest time that it ever stored, in seconds since 1970.
+    pub latest_seen: u64,
+}
+
+/// A component in the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugin {
+    /// Which bytes.
+    pub digest: Digest,
+    /// The protocol.
+    pub protocol: String,
+    /// Its version.
+    pub version: Version,
+    /// Signature schemes that it serves.
+    pub schemes: Vec<String>,
+    /// The largest n.
+    pub max_parties: u16,
+}
+
+/// What was sealed together with a share when it became active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The account.
+    pub account: AccountId,
+    /// The signature scheme.
+    pub scheme: String,
+    /// The protocol.
+    pub protocol: String,
+    /// t of n.
+    pub threshold: Threshold,
+    /// The identity keys of all parties, in index order.
+    pub parties: Vec<PublicKey>,
+    /// Parties that must be among the signers.
+    pub mandatory: Vec<PartyIndex>,
+    /// The epoch.
+    pub epoch: u32,
+    /// The public key.
+    pub public_key: Vec<u8>,
+    /// The plugin version that wrote it.
+    pub written_by: Version,
+    /// What made it active.
+    pub certificate: Certificate,
+}
+
+/// A plan that this party takes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The order.
+    pub order: Order,
+    /// This party's index.
+    pub me: PartyIndex,
+}
+
+/// Why a party does not take on a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The order is not good.
+    #[error(transparent)]
+    Order(#[from] OrderRefused),
+    /// This party's clock stands behind a time that it has already seen: its operator must set it right.
+    #[error("this party's clock is behind the latest time that it has seen: set the clock")]
+    ClockWentBack,
+    /// The order has had its sessions.
+    #[error("this order has had its {SESSIONS_PER_ORDER} sessions")]
+    TooManySessions,
+    /// The order has succeeded.
+    #[error("this order has succeeded already")]
+    Succeeded,
+    /// This party does not take part by the order.
+    #[error("the order does not name this party")]
+    NotAParty,
+    /// The order names a party that this one does not pin.
+    #[error("the order names party {0}, whose identity key this party does not pin")]
+    NotPinned(PartyIndex),
+    /// The signers do not fit the order.
+    #[error("the plan's signers do not fit the order: {0}")]
+    Signers(&'static str),
+    /// A signer is banned for this account.
+    #[error("party {0} is banned for this account")]
+    Banned(PartyIndex),
+    /// The component is not active here.
+    #[error("the plan's plugin is not active at this party")]
+    PluginNotActive,
+    /// The component does not fit the order.
+    #[error("the plan's plugin does not fit the order: {0}")]
+    Plugin(&'static str),
+    /// There is no share, or there is one already.
+    #[error("{0}")]
+    Share(&'static str),
+    /// The order contradicts what was sealed with the share.
+    #[error("the order contradicts what this party keeps with its share: {0}")]
+    Contradicts(&'static str),
+    /// The plan names a presignature that the order does not allow.
+    #[error("the order does not allow presignatures")]
+    Presignature,
+    /// The plan's deadline lies after the order's end.
+    #[error("the plan outlives its order")]
+    Deadline,
+}
+
+impl Plan {
+    /// Checks the plan against everything that this party knows.
+    ///
+    /// # Errors
+    /// See [`Refused`]. Nothing has been started or stored.
+    pub fn admit(&self, facts: &Facts<'_>) -> Result<Admitted, Refused> {
+        if facts.now.saturating_add(CLOCK_SKEW) < facts.latest_seen {
+            return Err(Refused::ClockWentBack);
+        }
+        let order = self.order.open(facts.originators, facts.now)?;
+        if self.deadline > order.expires_at.saturating_mul(1_000) {
+            return Err(Refused::Deadline);
+        }
+        if facts.order_succeeded {
+            return Err(Refused::Succeeded);
+        }
+        if facts.sessions_of_order >= SESSIONS_PER_ORDER {
+            return Err(Refused::TooManySessions);
+        }
+        let me = index_of(&order, &facts.me).ok_or(Refused::NotAParty)?;
+        for (party, key) in PartyIndex::all(order.threshold.parties()).zip(&order.parties) {
+            if *key != facts.me && !facts.pinned.contains(key) {
+                return Err(Refused::NotPinned(party));
+            }
+        }
+        self.check_signers(&order, me, facts)?;
+        self.check_plugin(&order, facts)?;
+        check_share(&order, facts)?;
+        let allowed = matches!(&order.operation, Operation::Sign(signing) if signing.presignatures);
+        if self.presignature.is_some() && !allowed {
+            return Err(Refused::Presignature);
+        }
+        Ok(Admitted { order, me })
+    }
+
+    fn check_signers(&self, order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {
+        let parties = order.threshold.parties();
+        let wanted = match order.operation {
+            Operation::Keygen | Operation::Refresh => parties,
+            Operation::Sign(_) => order.threshold.required(),
+        };
+        if self.signers.len() != usize::from(wanted) {
+            return Err(Refused::Signers("a keygen or refresh takes all n parties, a signing exactly t"));
+        }
+        if !self.signers.is_sorted_by(|a, b| a < b) || self.signers.iter().any(|s| s.number() > parties) {
+            return Err(Refused::Signers("they are not ascending indices of the key's parties"));
+        }
+        if !self.signers.contains(&me) {
+            return Err(Refused::Signers("this party is not among them"));
+        }
+        if order.mandatory.iter().any(|party| !self.signers.contains(party)) {
+            return Err(Refused::Signers("a mandatory party is missing"));
+        }
+        let key_of = |party: PartyIndex| order.parties.get(usize::from(party.number()) - 1);
+        let banned = |party: &PartyIndex| key_of(*party).is_some_and(|key| facts.banned.contains(key));
+        self.signers.iter().find(|party| banned(party)).map_or(Ok(()), |&party| Err(Refused::Banned(party)))
+    }
+
+    fn check_plugin(&self, order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
+        let plugin =
+            facts.plugin.filter(|plugin| plugin.digest == self.digest).ok_or(Refused::PluginNotActive)?;
+        let wrong = |what| Err(Refused::Plugin(what));
+        if plugin.protocol != order.protocol {
+            return wrong("it implements another protocol");
+        }
+        if !plugin.schemes.contains(&order.scheme) {
+            return wrong("it does not serve the scheme");
+        }
+        if order.threshold.parties() > plugin.max_parties {
+            return wrong("it does not serve as many parties");
+        }
+        if plugin.version < order.minimum_plugin {
+            return wrong("it is older than the order allows");
+        }
+        if facts.share.is_some_and(|share| plugin.version < share.written_by) {
+            return wrong("it is older than the plugin that wrote the share");
+        }
+        Ok(())
+    }
+}
+
+fn index_of(order: &Order, key: &PublicKey) -> Option<PartyIndex> {
+    PartyIndex::all(order.threshold.parties()).zip(&order.parties).find(|(_, k)| *k == key).map(|(p, _)| p)
+}
+
+fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
+    let share = match (&order.operation, facts.share) {
+        (Operation::Keygen, None) => return Ok(()),
+        (Operation::Keygen, Some(_)) => return Err(Refused::Share("this account has a key already")),
+        (_, None) => return Err(Refused::Share("this party has no share of this account's key")),
+        (_, Some(share)) => share,
+    };
+    let wrong = |what| Err(Refused::Contradicts(what));
+    if share.account != order.account {
+        return wrong("account");
+    }
+    if share.scheme != order.scheme || share.protocol != order.protocol {
+        return wrong("scheme or protocol");
+    }
+    if share.threshold != order.threshold || share.parties != order.parties {
+        return wrong("t, n or the parties");
+    }
+    if share.mandatory != order.mandatory {
+        return wrong("mandatory parties");
+    }
+    if share.epoch != order.epoch {
+        return wrong("epoch");
+    }
+    if share.public_key != order.public_key.0 {
+        return wrong("public key");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::certificate::{Activation, Ready};
+    use crate::ids::{ExecutionId, OrderId, OutputHash, PlanHash};
+    use crate::order::tests::{NOW, identities, originator, signing, terms};
+    use crate::order::{LIFETIME, Signing, Terms};
+
+    fn party(index: u16) -> PartyIndex {
+        PartyIndex::try_from(index).unwrap()
+    }
+
+    fn keys() -> Vec<PublicKey> {
+        identities(3).iter().map(crate::identity::SecretKey::public).collect()
+    }
+
+    fn plan_of(terms: Terms, signers: &[u16]) -> Plan {
+        Plan {
+            order: Order::new(OrderId([3; 32]), terms, NOW, LIFETIME).sign(&originator()),
+            signers: signers.iter().map(|&s| party(s)).collect(),
+            digest: Digest([5; 32]),
+            presignature: None,
+            nonce: [6; 32],
+            deadline: (NOW + 10) * 1_000,
+        }
+    }
+
+    fn share() -> Share {
+        let terms = terms(signing());
+        let activation = Activation {
+            plan: PlanHash([1; 32]),
+            execution: ExecutionId([2; 32]),
+            account: terms.account,
+            epoch: 1,
+            threshold: terms.threshold,
+            digest: Digest([5; 32]),
+            outputs: OutputHash([0; 32]),
+        };
+        let readies: Vec<Ready> = PartyIndex::all(3)
+            .zip(&identities(3))
+            .map(|(p, key)| Ready::sign(activation.clone(), p, key))
+            .collect();
+        Share {
+            account: terms.account,
+            scheme: terms.scheme,
+            protocol: terms.protocol,
+            threshold: terms.threshold,
+            parties: terms.parties,
+            mandatory: vec![],
+            epoch: 1,
+            public_key: terms.public_key,
+            written_by: "0.1.0".parse().unwrap(),
+            certificate: Certificate::of(&readies, &keys()).unwrap(),
+        }
+    }
+
+    fn plugin() -> Plugin {
+        Plugin {
+            digest: Digest([5; 32]),
+            protocol: "dkls23".into(),
+            version: "0.1.0".parse().unwrap(),
+            schemes: vec!["ecdsa-secp256k1".into()],
+            max_parties: 16,
+        }
+    }
+
+    struct Known {
+        share: Option<Share>,
+        plugin: Option<Plugin>,
+        banned: Vec<PublicKey>,
+        pinned: Vec<PublicKey>,
+        originators: Vec<PublicKey>,
+        sessions: u32,
+        succeeded: bool,
+        latest_seen: u64,
+    }
+
+    fn known() -> Known {
+        Known {
+            share: Some(share()),
+            plugin: Some(plugin()),
+            banned: vec![],
+            pinned: keys(),
+            originators: vec![originator().public()],
+            sessions: 0,
+            succeeded: false,
+            latest_seen: 0,
+        }
+    }
+
+    impl Known {
+        fn admit(&self, plan: &Plan) -> Result<Admitted, Refused> {
+            plan.admit(&Facts {
+                me: keys()[0],
+                originators: &self.originators,
+                pinned: &self.pinned,
+                plugin: self.plugin.as_ref(),
+                share: self.share.as_ref(),
+                banned: &self.banned,
+                sessions_of_order: self.sessions,
+                order_succeeded: self.succeeded,
+                now: NOW,
+                latest_seen: self.latest_seen,
+            })
+        }
+    }
+
+    fn good() -> Plan {
+        plan_of(terms(signing()), &[1, 3])
+    }
+
+    #[test]
+    fn a_good_plan_is_admitted() {
+        assert_eq!(known().admit(&good()).unwrap().me, party(1));
+        let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
+        assert!(Known { share: None, ..known() }.admit(&keygen).is_ok());
+        assert!(known().admit(&plan_of(terms(Operation::Refresh), &[1, 2, 3])).is_ok());
+    }
+
+    #[test]
+    fn signers_that_do_not_fit_are_refused() {
+        for signers in [&[1_u16][..], &[1, 2, 3], &[3, 1], &[1, 1], &[1, 4], &[2, 3]] {
+            let refused = known().admit(&plan_of(terms(signing()), signers));
+            assert!(matches!(refused, Err(Refused::Signers(_))), "{signers:?}");
+        }
+        let refused = known().admit(&plan_of(terms(Operation::Refresh), &[1, 2]));
+        assert!(matches!(refused, Err(Refused::Signers(_))));
+        let mandatory = Terms { mandatory: vec![party(2)], ..terms(signing()) };
+        assert!(matches!(known().admit(&plan_of(mandatory, &[1, 3])), Err(Refused::Signers(_))));
+    }
+
+    #[test]
+    fn what_contradicts_the_sealed_share_is_refused() {
+        let swapped = vec![keys()[0], keys()[2], keys()[1]];
+        for terms in [
+            Terms { account: AccountId([9; 16]), ..terms(signing()) },
+            Terms { threshold: Threshold::new(3, 3).unwrap(), ..terms(signing()) },
+            Terms { parties: swapped, ..terms(signing()) },
+            Terms { epoch: 2, ..terms(signing()) },
+            Terms { public_key: vec![3; 33], ..terms(signing()) },
+            Terms { mandatory: vec![party(1)], ..terms(signing()) },
+        ] {
+            let signers: &[u16] = if terms.threshold.required() == 3 { &[1, 2, 3] } else { &[1, 3] };
+            let refused = known().admit(&plan_of(terms.clone(), signers));
+            assert!(matches!(refused, Err(Refused::Contradicts(_))), "{terms:?}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn no_share_and_a_share_too_many_are_refused() {
+        let none = Known { share: None, ..known() };
+        assert!(matches!(none.admit(&good()), Err(Refused::Share(_))));
+        let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
+        assert!(matches!(known().admit(&keygen), Err(Refused::Share(_))));
+    }
+
+    #[test]
+    fn a_banned_counterparty_is_refused_for_every_operation() {
+        let known = Known { banned: vec![keys()[2]], ..known() };
+        assert_eq!(known.admit(&good()), Err(Refused::Banned(party(3))));
+        let refresh = plan_of(terms(Operation::Refresh), &[1, 2, 3]);
+        assert_eq!(known.admit(&refresh), Err(Refused::Banned(party(3))));
+        assert!(known.admit(&plan_of(terms(signing()), &[1, 2])).is_ok());
+    }
+
+    #[test]
+    fn a_plugin_that_is_not_active_too_old_or_another_is_refused() {
+        let with = |plugin: Option<Plugin>| Known { plugin, ..known() }.admit(&good());
+        assert_eq!(with(None), Err(Refused::PluginNotActive));
+        let other = Plugin { digest: Digest([6; 32]), ..plugin() };
+        assert_eq!(with(Some(other)), Err(Refused::PluginNotActive));
+        for plugin in [
+            Plugin { protocol: "frost".into(), ..plugin() },
+            Plugin { schemes: vec![], ..plugin() },
+            Plugin { max_parties: 2, ..plugin() },
+            Plugin { version: "0.0.9".parse().unwrap(), ..plugin() },
+        ] {
+            assert!(matches!(with(Some(plugin.clone())), Err(Refused::Plugin(_))), "{plugin:?}");
+        }
+        let newer = Terms { minimum_plugin: "0.2.0".parse().unwrap(), ..terms(signing()) };
+        assert!(matches!(known().admit(&plan_of(newer, &[1, 3])), Err(Refused::Plugin(_))));
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        let nobody = Known { originators: vec![], ..known() };
+        assert_eq!(nobody.admit(&good()), Err(Refused::Order(OrderRefused::NotSigned)));
+        let unpinned = Known { pinned: keys()[..2].to_vec(), ..known() };
+        assert_eq!(unpinned.admit(&good()), Err(Refused::NotPinned(party(3))));
+        let others = identities(4)[1..].iter().map(crate::identity::SecretKey::public).collect();
+        let plan = plan_of(Terms { parties: others, ..terms(signing()) }, &[1, 3]);
+        assert_eq!(known().admit(&plan), Err(Refused::NotAParty));
+    }
+
+    #[test]
+    fn an_order_has_three_sessions_and_none_after_it_succeeded() {
+        assert!(Known { sessions: 2, ..known() }.admit(&good()).is_ok());
+        assert_eq!(Known { sessions: 3, ..known() }.admit(&good()), Err(Refused::TooManySessions));
+        assert_eq!(Known { succeeded: true, ..known() }.admit(&good()), Err(Refused::Succeeded));
+    }
+
+    #[test]
+    fn a_clock_that_went_back_and_a_plan_that_outlives_its_order_are_refused() {
+        assert!(Known { latest_seen: NOW + CLOCK_SKEW, ..known() }.admit(&good()).is_ok());
+        let back = Known { latest_seen: NOW + CLOCK_SKEW + 1, ..known() };
+        assert_eq!(back.admit(&good()), Err(Refused::ClockWentBack));
+        let late = Plan { deadline: (NOW + LIFETIME) * 1_000 + 1, ..good() };
+        assert_eq!(known().admit(&late), Err(Refused::Deadline));
+    }
+
+    #[test]
+    fn presignatures_only_where_the_order_allows_them() {
+        let with = |plan: Plan| known().admit(&Plan { presignature: Some("p".into()), ..plan });
+        assert_eq!(with(good()), Err(Refused::Presignature));
+        let Operation::Sign(plain) = signing() else { unreachable!() };
+        let known_message =
+            Signing { presignatures: true, hash: crate::order::HashFunction::Sha256, ..plain };
+        let allowed = plan_of(terms(Operation::Sign(known_message)), &[1, 3]);
+        assert!(with(allowed).is_ok());
+    }
+}
