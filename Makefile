@@ -54,8 +54,11 @@ lint: plugins ## formatting, clippy and docs, warnings denied
 	cd plugins && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(IN_PLUGINS) cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
-	$(IN_PLUGINS) RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="$(DOC_FLAGS)" cargo doc --locked --workspace --no-deps --document-private-items
+	$(IN_PLUGINS) RUSTDOCFLAGS="$(DOC_FLAGS)" cargo doc --locked --workspace --no-deps --document-private-items
+
+# Private items are documented too: links to them are wanted.
+DOC_FLAGS := -D warnings -A rustdoc::private_intra_doc_links
 
 NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples/native
 SOFT_SHA := $(CARGO_TARGET_DIR)/soft-sha

@@ -8,9 +8,14 @@ mod stats;
 
 use std::process::ExitCode;
 
+use serde_json::Value;
+
+/// A part of the benchmark: its name, and what measures it.
+type Part = (&'static str, fn() -> Value);
+
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
-    let parts: [(&str, fn() -> serde_json::Value); 1] = [("sandbox", sandbox::measure)];
+    let parts: [Part; 1] = [("sandbox", sandbox::measure)];
     let chosen: Vec<_> =
         parts.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|w| w == *name)).collect();
     if chosen.is_empty() {

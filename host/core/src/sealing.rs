@@ -2,7 +2,7 @@
 //! ChaCha20-Poly1305, one context per ordered pair and session.
 //!
 //! The first sealed payload of a pair carries the encapsulated key in front. Payloads of a pair must be opened in the
-//! order in which they were sealed; [`streams`](crate::session) see to that.
+//! order in which they were sealed; the session's streams see to that.
 
 use chacha20::ChaCha20Rng;
 use hpke::aead::{AeadCtxR, AeadCtxS, ChaCha20Poly1305};

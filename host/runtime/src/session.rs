@@ -517,7 +517,6 @@ impl ResourceLimiter for HostState {
         Ok(true)
     }
 
-    #[allow(clippy::needless_pass_by_value)]
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         match error.downcast_ref::<rustix::io::Errno>() {
             // The guest would abort and be blamed for it.

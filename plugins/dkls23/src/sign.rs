@@ -60,13 +60,16 @@ impl Message for Third {
     const MAX_BYTES: usize = 128;
 }
 
+type Kept1 = (UniqueKeep1to2<Curve>, BTreeMap<LibraryIndex, KeepPhase1to2<Curve>>);
+type Kept2 = (UniqueKeep2to3<Curve>, BTreeMap<LibraryIndex, KeepPhase2to3<Curve>>);
+
 /// A signing of one party.
 pub(crate) struct Sign {
     party: Party<Curve>,
     data: SignData,
     // Each is taken by the phase that consumes it: the library's kept data is single-use.
-    kept1: Option<(UniqueKeep1to2<Curve>, BTreeMap<LibraryIndex, KeepPhase1to2<Curve>>)>,
-    kept2: Option<(UniqueKeep2to3<Curve>, BTreeMap<LibraryIndex, KeepPhase2to3<Curve>>)>,
+    kept1: Option<Kept1>,
+    kept2: Option<Kept2>,
     kept3: Option<(String, Broadcast3to4<Curve>)>,
 }
 

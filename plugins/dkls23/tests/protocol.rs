@@ -268,7 +268,8 @@ fn a_broken_keygen_message_ends_the_session_and_bans_nobody() {
 #[test]
 fn messages_that_have_no_place_are_faults_of_their_sender() {
     let (cluster, _) = keygen(2, 2);
-    let bends: [(&str, fn(&mut quorate_plugin_sdk::Incoming)); 4] = [
+    type Bend = (&'static str, fn(&mut quorate_plugin_sdk::Incoming));
+    let bends: [Bend; 4] = [
         ("far too long", |m| m.payload.resize(1_000_000, 0)),
         ("a byte too many", |m| m.payload.push(0)),
         ("another round", |m| m.round = 3),

@@ -2,7 +2,7 @@
 //! signing work; it has no refresh, no BIP-340, and is not for keys that matter.
 //!
 //! FROST's key generation has no slot for a context string, so every payload of it is bound to the session
-//! ([`Binding`]).
+//! ([`quorate_plugin_sdk::Binding`]).
 
 mod keygen;
 mod sign;

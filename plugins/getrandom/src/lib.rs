@@ -1,7 +1,7 @@
 //! Stands in for the `getrandom` 0.4 crate in every plugin (`[patch.crates-io]` in the workspace), so that
 //! whatever a protocol library asks of it comes from the host's `entropy` capability and from nowhere else.
 //!
-//! It offers the part of the original's interface that our dependencies use: [`fill`], [`u32`], [`u64`],
+//! It offers the part of the original's interface that our dependencies use: [`fill`], [`u32()`], [`u64()`],
 //! [`Error`] and, with the feature `sys_rng`, [`SysRng`]. On native targets, where plugin code is tested and
 //! benchmarked, the operating system answers.
 //!

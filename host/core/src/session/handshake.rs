@@ -97,7 +97,7 @@ impl Handshake {
     }
 
     /// Takes in a hello echo.
-    pub(super) fn echo(&mut self, terms: &Terms, signed: SignedHelloEcho) -> Result<(), Abort> {
+    pub(super) fn echo(&mut self, terms: &Terms, signed: &SignedHelloEcho) -> Result<(), Abort> {
         let by = signed.echo.by;
         let Some(key) = terms.key_of_peer(by) else { return Ok(()) };
         if signed.echo.plan != terms.plan || !signed.is_by(key) {

@@ -171,8 +171,8 @@ impl Session {
     /// Begins a session. `seed` is fresh randomness: the ephemeral key and all else that has to be unpredictable comes
     /// from it.
     #[must_use]
-    pub fn begin(terms: Terms, key: SecretKey, seed: Zeroizing<[u8; 32]>, now: u64) -> (Self, Vec<Effect>) {
-        let mut random = ChaCha20Rng::from_seed(*seed);
+    pub fn begin(terms: Terms, key: SecretKey, seed: &Zeroizing<[u8; 32]>, now: u64) -> (Self, Vec<Effect>) {
+        let mut random = ChaCha20Rng::from_seed(**seed);
         let handshake = Handshake::new(&terms, &key, &mut random);
         let hello = handshake.own_hello();
         let state = State::Greeting { handshake, early: Vec::new() };
@@ -246,7 +246,7 @@ impl Session {
         match &mut self.state {
             State::Greeting { handshake, early } => match frame {
                 Frame::Hello(hello) => handshake.hello(&self.terms, hello)?,
-                Frame::HelloEcho(echo) => handshake.echo(&self.terms, echo)?,
+                Frame::HelloEcho(echo) => handshake.echo(&self.terms, &echo)?,
                 // The sender has all hellos already, we do not. If it is dropped it will come again.
                 later => {
                     if early.len() < EARLY_FRAMES {

@@ -141,7 +141,7 @@ impl World {
             counter: 0,
         };
         let begin =
-            |world: &Self, seed| Session::begin(terms(world), secret(me), Zeroizing::new(seed), world.now);
+            |world: &Self, seed| Session::begin(terms(world), secret(me), &Zeroizing::new(seed), world.now);
         let (session, effects) = begin(self, dice.bytes32());
         if self.lies(party) && self.liar == Liar::Hello {
             // The second hello goes to the first party only, instead of the first.
