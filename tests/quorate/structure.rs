@@ -29,8 +29,9 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Which crates of ours each of our crates may use, tests included.
-const ALLOWED: [(&str, &[&str]); 3] = [
+const ALLOWED: [(&str, &[&str]); 4] = [
     ("quorate-core", &[]),
+    ("quorate-broker", &["quorate-core"]),
     ("quorate-runtime", &["quorate-core"]),
     ("quorate-tests", &["quorate-core", "quorate-runtime"]),
 ];

@@ -6,6 +6,7 @@
 //! [`Facts::sessions_of_order`] and claims the session in one transaction.
 
 use crate::certificate::Certificate;
+use crate::codec::{Bytes, wire_struct};
 use crate::identity::PublicKey;
 use crate::ids::{AccountId, Digest};
 use crate::order::{CLOCK_SKEW, Operation, Order, OrderRefused, Version};
@@ -73,12 +74,16 @@ pub struct Share {
     /// The epoch.
     pub epoch: u32,
     /// The public key.
-    pub public_key: Vec<u8>,
+    pub public_key: Bytes,
     /// The plugin version that wrote it.
     pub written_by: Version,
     /// What made it active.
     pub certificate: Certificate,
 }
+
+wire_struct!(Share {
+    account, scheme, protocol, threshold, parties, mandatory, epoch, public_key, written_by, certificate,
+});
 
 /// A plan that this party takes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,7 +249,7 @@ fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
     if share.epoch != order.epoch {
         return wrong("epoch");
     }
-    if share.public_key != order.public_key.0 {
+    if share.public_key != order.public_key {
         return wrong("public key");
     }
     Ok(())
@@ -301,7 +306,7 @@ mod tests {
             parties: terms.parties,
             mandatory: vec![],
             epoch: 1,
-            public_key: terms.public_key,
+            public_key: Bytes(terms.public_key),
             written_by: "0.1.0".parse().unwrap(),
             certificate: Certificate::of(&readies, &keys()).unwrap(),
         }

@@ -1,0 +1,16 @@
+//! What Quorate keeps and passes on: three ports with two adapters each, one for a single process and one for many.
+//!
+//! | port | holds | in one process | in many |
+//! |---|---|---|---|
+//! | [`store`] | what must survive | SQLite | PostgreSQL (to come) |
+//! | [`queue`] | plans on their way to parties | memory | RabbitMQ (to come) |
+//! | [`cache`] | what may be lost | memory | Redis (to come) |
+//!
+//! Every adapter of a port passes the same conformance suite, written against the port's trait.
+//!
+//! Architecture invariant: a method of a store is one whole transaction with a name from the domain. Nothing outside of
+//! this crate writes SQL or knows which adapter it talks to.
+
+pub mod cache;
+pub mod queue;
+pub mod store;

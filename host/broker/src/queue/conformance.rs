@@ -1,0 +1,160 @@
+//! What every queue must do. An adapter's tests are `conformance::suite!(async { … a fresh queue … })`.
+
+use std::time::Duration;
+
+use super::{CAPACITY, Consumer, DELIVERIES, Delivery, Queue, QueueError};
+
+/// Longer than any test runs.
+const LONG: Duration = Duration::from_secs(600);
+
+/// How long a message is waited for that should be there.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How long nothing is waited for.
+const MOMENT: Duration = Duration::from_millis(100);
+
+macro_rules! suite {
+    ($fresh:expr) => {
+        $crate::queue::conformance::tests! {
+            $fresh;
+            messages_come_in_order_and_once_when_acknowledged,
+            a_message_that_is_not_acknowledged_comes_again,
+            a_message_that_nobody_acknowledges_becomes_a_dead_letter,
+            a_message_whose_time_is_over_becomes_a_dead_letter,
+            a_consumer_has_no_more_than_its_prefetch,
+            two_consumers_share_the_messages,
+            what_a_dropped_consumer_had_goes_to_another,
+            a_full_queue_takes_nothing_more_and_loses_nothing,
+            a_cancelled_wait_loses_nothing,
+            queues_are_apart,
+        }
+    };
+}
+pub(crate) use suite;
+
+macro_rules! tests {
+    ($fresh:expr; $($name:ident,)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let queue = $fresh.await;
+            $crate::queue::conformance::$name(&queue).await;
+        }
+    )*};
+}
+pub(crate) use tests;
+
+async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
+    tokio::time::timeout(SOON, consumer.next()).await.expect("a message").expect("a queue")
+}
+
+async fn assert_nothing(consumer: &mut Box<dyn Consumer>) {
+    let got = tokio::time::timeout(MOMENT, consumer.next()).await;
+    assert!(got.is_err(), "{got:?}");
+}
+
+async fn publish(queue: &dyn Queue, payload: u8) {
+    queue.publish("q", vec![payload], LONG).await.unwrap();
+}
+
+pub(crate) async fn messages_come_in_order_and_once_when_acknowledged(queue: &dyn Queue) {
+    for payload in 0..3 {
+        publish(queue, payload).await;
+    }
+    let mut consumer = queue.consume("q", 10).await.unwrap();
+    for payload in 0..3 {
+        let delivery = next(&mut consumer).await;
+        assert_eq!((delivery.payload(), delivery.attempt()), ([payload].as_slice(), 1));
+        delivery.ack().await.unwrap();
+    }
+    assert_nothing(&mut consumer).await;
+    assert!(queue.dead_letters("q").await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_message_that_is_not_acknowledged_comes_again(queue: &dyn Queue) {
+    publish(queue, 7).await;
+    let mut consumer = queue.consume("q", 1).await.unwrap();
+    drop(next(&mut consumer).await);
+    let again = next(&mut consumer).await;
+    assert_eq!((again.payload(), again.attempt()), ([7].as_slice(), 2));
+    again.ack().await.unwrap();
+    assert_nothing(&mut consumer).await;
+}
+
+pub(crate) async fn a_message_that_nobody_acknowledges_becomes_a_dead_letter(queue: &dyn Queue) {
+    publish(queue, 7).await;
+    let mut consumer = queue.consume("q", 1).await.unwrap();
+    for attempt in 1..=DELIVERIES {
+        assert_eq!(next(&mut consumer).await.attempt(), attempt);
+    }
+    assert_nothing(&mut consumer).await;
+    assert_eq!(queue.dead_letters("q").await.unwrap(), [[7]]);
+}
+
+pub(crate) async fn a_message_whose_time_is_over_becomes_a_dead_letter(queue: &dyn Queue) {
+    queue.publish("q", vec![7], MOMENT).await.unwrap();
+    tokio::time::sleep(MOMENT * 2).await;
+    let mut consumer = queue.consume("q", 1).await.unwrap();
+    assert_nothing(&mut consumer).await;
+    assert_eq!(queue.dead_letters("q").await.unwrap(), [[7]]);
+}
+
+pub(crate) async fn a_consumer_has_no_more_than_its_prefetch(queue: &dyn Queue) {
+    for payload in 0..3 {
+        publish(queue, payload).await;
+    }
+    let mut consumer = queue.consume("q", 2).await.unwrap();
+    let (first, _second) = (next(&mut consumer).await, next(&mut consumer).await);
+    assert_nothing(&mut consumer).await;
+    first.ack().await.unwrap();
+    assert_eq!(next(&mut consumer).await.payload(), [2]);
+}
+
+pub(crate) async fn two_consumers_share_the_messages(queue: &dyn Queue) {
+    let mut one = queue.consume("q", 1).await.unwrap();
+    let mut two = queue.consume("q", 1).await.unwrap();
+    publish(queue, 1).await;
+    publish(queue, 2).await;
+    let (a, b) = tokio::join!(next(&mut one), next(&mut two));
+    let mut payloads = [a.payload()[0], b.payload()[0]];
+    payloads.sort_unstable();
+    assert_eq!(payloads, [1, 2]);
+}
+
+pub(crate) async fn what_a_dropped_consumer_had_goes_to_another(queue: &dyn Queue) {
+    publish(queue, 7).await;
+    let mut one = queue.consume("q", 1).await.unwrap();
+    let delivery = next(&mut one).await;
+    drop((one, delivery));
+    let mut two = queue.consume("q", 1).await.unwrap();
+    assert_eq!(next(&mut two).await.payload(), [7]);
+}
+
+pub(crate) async fn a_full_queue_takes_nothing_more_and_loses_nothing(queue: &dyn Queue) {
+    for _ in 0..CAPACITY {
+        publish(queue, 1).await;
+    }
+    assert_eq!(queue.publish("q", vec![2], LONG).await, Err(QueueError::Full));
+    let mut consumer = queue.consume("q", CAPACITY).await.unwrap();
+    for _ in 0..CAPACITY {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(delivery.payload(), [1]);
+        delivery.ack().await.unwrap();
+    }
+    publish(queue, 3).await;
+    assert_eq!(next(&mut consumer).await.payload(), [3]);
+}
+
+pub(crate) async fn a_cancelled_wait_loses_nothing(queue: &dyn Queue) {
+    let mut consumer = queue.consume("q", 1).await.unwrap();
+    for _ in 0..3 {
+        assert_nothing(&mut consumer).await;
+    }
+    publish(queue, 7).await;
+    assert_eq!(next(&mut consumer).await.payload(), [7]);
+}
+
+pub(crate) async fn queues_are_apart(queue: &dyn Queue) {
+    publish(queue, 7).await;
+    let mut other = queue.consume("other", 1).await.unwrap();
+    assert_nothing(&mut other).await;
+}

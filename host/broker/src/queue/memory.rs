@@ -1,0 +1,171 @@
+//! The queue of a single process. Messages survive their consumers, not the process: what is claimed is in the store.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::{CAPACITY, Consumer, DEAD_LETTERS, DELIVERIES, Delivery, Queue, QueueError, Settle};
+
+/// Queues in memory. Clones share them.
+#[derive(Clone, Default)]
+pub struct MemoryQueue {
+    queues: Arc<Mutex<HashMap<String, Arc<One>>>>,
+}
+
+#[derive(Default)]
+struct One {
+    messages: Mutex<Messages>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Messages {
+    waiting: VecDeque<Message>,
+    unacknowledged: usize,
+    dead: VecDeque<Vec<u8>>,
+}
+
+struct Message {
+    payload: Vec<u8>,
+    deliveries: u32,
+    expires: Instant,
+}
+
+impl MemoryQueue {
+    fn one(&self, queue: &str) -> Arc<One> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(queues.entry(queue.to_owned()).or_default())
+    }
+}
+
+impl One {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Messages {
+    fn bury(&mut self, payload: Vec<u8>) {
+        if self.dead.len() == DEAD_LETTERS {
+            self.dead.pop_front();
+        }
+        self.dead.push_back(payload);
+    }
+
+    /// Buries what has expired, wherever it waits.
+    fn expire(&mut self, now: Instant) {
+        while let Some(position) = self.waiting.iter().position(|m| m.expires <= now) {
+            if let Some(message) = self.waiting.remove(position) {
+                self.bury(message.payload);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryQueue {
+    async fn publish(&self, queue: &str, payload: Vec<u8>, time_to_live: Duration) -> Result<(), QueueError> {
+        let one = self.one(queue);
+        {
+            let mut messages = one.lock();
+            let now = Instant::now();
+            messages.expire(now);
+            // What is being worked on counts: a consumer that dies gives it back.
+            if messages.waiting.len() + messages.unacknowledged >= CAPACITY {
+                return Err(QueueError::Full);
+            }
+            messages.waiting.push_back(Message { payload, deliveries: 0, expires: now + time_to_live });
+        }
+        one.arrived.notify_one();
+        Ok(())
+    }
+
+    async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>, QueueError> {
+        let slots = Arc::new(Semaphore::new(prefetch.max(1)));
+        Ok(Box::new(MemoryConsumer { one: self.one(queue), slots }))
+    }
+
+    async fn dead_letters(&self, queue: &str) -> Result<Vec<Vec<u8>>, QueueError> {
+        let one = self.one(queue);
+        let mut messages = one.lock();
+        messages.expire(Instant::now());
+        Ok(messages.dead.iter().cloned().collect())
+    }
+}
+
+struct MemoryConsumer {
+    one: Arc<One>,
+    slots: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Consumer for MemoryConsumer {
+    async fn next(&mut self) -> Result<Delivery, QueueError> {
+        // The semaphore is never closed.
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| QueueError::Unavailable)?;
+        loop {
+            let arrived = self.one.arrived.notified();
+            if let Some(mut message) = self.take() {
+                message.deliveries += 1;
+                let (payload, attempt) = (message.payload.clone(), message.deliveries);
+                let held = Held { one: Arc::clone(&self.one), message, _slot: slot };
+                return Ok(Delivery::new(payload, attempt, Box::new(held)));
+            }
+            arrived.await;
+        }
+    }
+}
+
+impl MemoryConsumer {
+    fn take(&self) -> Option<Message> {
+        let mut messages = self.one.lock();
+        messages.expire(Instant::now());
+        let message = messages.waiting.pop_front()?;
+        messages.unacknowledged += 1;
+        if !messages.waiting.is_empty() {
+            // One notification can stand for several messages: pass it on.
+            self.one.arrived.notify_one();
+        }
+        Some(message)
+    }
+}
+
+/// A message that was delivered and not acknowledged.
+struct Held {
+    one: Arc<One>,
+    message: Message,
+    _slot: OwnedSemaphorePermit,
+}
+
+#[async_trait]
+impl Settle for Held {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        self.one.lock().unacknowledged -= 1;
+        Ok(())
+    }
+
+    fn give_back(self: Box<Self>) {
+        let Self { one, message, .. } = *self;
+        {
+            let mut messages = one.lock();
+            messages.unacknowledged -= 1;
+            if message.deliveries >= DELIVERIES {
+                messages.bury(message.payload);
+            } else {
+                messages.waiting.push_front(message);
+            }
+        }
+        one.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    super::super::conformance::suite!(async { MemoryQueue::default() });
+}

@@ -1,0 +1,126 @@
+//! The queue: plans on their way to parties.
+//!
+//! A message is delivered to one consumer, and again to another when that one does not acknowledge it; after
+//! [`DELIVERIES`] deliveries, or when its time is over, it becomes a dead letter. Delivery is at least once: consumers
+//! claim what must happen once in their store.
+
+mod memory;
+
+#[cfg(test)]
+mod conformance;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use memory::MemoryQueue;
+
+/// How often a message is delivered before it becomes a dead letter: a consumer that dies of it takes few others
+/// along.
+pub const DELIVERIES: u32 = 5;
+
+/// Messages that may wait in one queue. At 60 signatures a second this is more than any deadline.
+pub const CAPACITY: usize = 1_000;
+
+/// Dead letters that are kept of one queue; older ones go first.
+pub const DEAD_LETTERS: usize = 1_000;
+
+/// Why the queue did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// As many messages wait as may. The caller is told to come back later.
+    #[error("the queue is full")]
+    Full,
+    /// The queue can't be reached.
+    #[error("the queue does not answer")]
+    Unavailable,
+}
+
+/// Passes messages on.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Puts a message at the end. When this returns, the message survives whatever the adapter says it survives.
+    ///
+    /// # Errors
+    /// See [`QueueError`]; the message is then not in the queue.
+    async fn publish(&self, queue: &str, payload: Vec<u8>, time_to_live: Duration) -> Result<(), QueueError>;
+
+    /// Begins to consume, with at most `prefetch` messages unacknowledged at a time.
+    ///
+    /// # Errors
+    /// See [`QueueError`].
+    async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>, QueueError>;
+
+    /// The payloads of dead letters, oldest first.
+    ///
+    /// # Errors
+    /// See [`QueueError`].
+    async fn dead_letters(&self, queue: &str) -> Result<Vec<Vec<u8>>, QueueError>;
+}
+
+/// Takes messages from one queue. Messages that it has not acknowledged when it is dropped are delivered again.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for the next message. May be cancelled without losing one.
+    ///
+    /// # Errors
+    /// When the queue is gone.
+    async fn next(&mut self) -> Result<Delivery, QueueError>;
+}
+
+/// A delivered message. Dropped without a word, it is delivered again.
+pub struct Delivery {
+    payload: Vec<u8>,
+    attempt: u32,
+    settle: Option<Box<dyn Settle>>,
+}
+
+/// How an adapter learns what became of a delivery.
+#[async_trait]
+trait Settle: Send {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError>;
+    fn give_back(self: Box<Self>);
+}
+
+impl Delivery {
+    fn new(payload: Vec<u8>, attempt: u32, settle: Box<dyn Settle>) -> Self {
+        Self { payload, attempt, settle: Some(settle) }
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Which delivery of this message it is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The message has been dealt with.
+    ///
+    /// # Errors
+    /// When the queue is gone; the message may then be delivered again.
+    pub async fn ack(mut self) -> Result<(), QueueError> {
+        match self.settle.take() {
+            Some(settle) => settle.ack().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(settle) = self.settle.take() {
+            settle.give_back();
+        }
+    }
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Delivery({} bytes, attempt {})", self.payload.len(), self.attempt)
+    }
+}

@@ -1,0 +1,1 @@
+//! The store (to come in the next commit).
