@@ -82,7 +82,16 @@ pub struct Share {
 }
 
 wire_struct!(Share {
-    account, scheme, protocol, threshold, parties, mandatory, epoch, public_key, written_by, certificate,
+    account,
+    scheme,
+    protocol,
+    threshold,
+    parties,
+    mandatory,
+    epoch,
+    public_key,
+    written_by,
+    certificate,
 });
 
 /// A plan that this party takes on.

@@ -1,1 +1,185 @@
-//! The store (to come in the next commit).
+//! The store: what a party must not forget.
+//!
+//! Every method of [`PartyStore`] is one transaction, durable when it returns. What has to happen at most once (a
+//! session, a promise, an activation) is decided by the store, so that it holds for all replicas of a party.
+
+mod crypter;
+mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use quorate_core::admission::Share;
+use quorate_core::certificate::{Certificate, Ready};
+use quorate_core::identity::PublicKey;
+use quorate_core::{AccountId, OrderId, PlanHash, SessionId};
+use zeroize::Zeroizing;
+
+pub use crypter::{Crypter, MasterKey, MasterKeyError};
+pub use sqlite::SqlitePartyStore;
+
+/// Why a transaction did not happen. Nothing of it has.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database does not answer, is full, or is damaged: the operator must look into it.
+    #[error("the database of this party failed")]
+    Database(#[source] sqlx::Error),
+    /// The schema could not be brought up to date, or is of a newer version.
+    #[error("the database's schema can't be used by this version")]
+    Schema(#[source] sqlx::migrate::MigrateError),
+    /// The master key is not the one that sealed this database.
+    #[error("CRYPTO_MASTER_KEY is not the key that sealed this database: nothing was changed")]
+    WrongMasterKey,
+    /// A row was changed, or moved here from elsewhere.
+    #[error("a sealed row does not open: {0} was changed or moved")]
+    Sealed(&'static str),
+    /// A row that makes no sense: damaged, or written by something else.
+    #[error("a stored row does not decode: {0}")]
+    Malformed(&'static str),
+    /// The call does not fit what is stored: a bug of the caller.
+    #[error("{0}")]
+    Conflict(&'static str),
+}
+
+/// Vault entries of a share, by name.
+pub type Entries = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+/// What a party knows that bears on a plan.
+#[derive(Debug)]
+pub struct Knowledge {
+    /// Sessions started for the order.
+    pub sessions_of_order: u32,
+    /// Whether the order was seen to succeed.
+    pub order_succeeded: bool,
+    /// Counterparties banned for the account.
+    pub banned: Vec<PublicKey>,
+    /// What is sealed with the active share.
+    pub share: Option<Share>,
+    /// The latest time ever seen, in seconds since 1970.
+    pub latest_seen: u64,
+    /// The party's own state counter.
+    pub counter: u64,
+}
+
+/// A session to claim.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The session.
+    pub session: SessionId,
+    /// Its plan.
+    pub plan: PlanHash,
+    /// Its order.
+    pub order: OrderId,
+    /// When the order expires, in seconds since 1970.
+    pub expires_at: u64,
+    /// The account.
+    pub account: AccountId,
+    /// Whether it makes shares, and so must be the only one of its account that does.
+    pub exclusive: bool,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// How many sessions an order may have.
+    pub at_most: u32,
+}
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is ours: run it.
+    Yes,
+    /// It was claimed before, here or by another replica: do not run it.
+    Before,
+    /// The order has had its sessions, or has succeeded.
+    OrderIsOver,
+    /// Another keygen or refresh of this account runs or is promised.
+    Locked,
+}
+
+/// A share that waits for its certificate.
+#[derive(Debug)]
+pub struct Pending {
+    /// The promise, as it was signed.
+    pub ready: Ready,
+}
+
+/// What a restart has to take up.
+#[derive(Debug, Default)]
+pub struct Unsettled {
+    /// Sessions that were claimed and have no outcome: to be aborted, for this party never promised anything for them.
+    pub running: Vec<PlanHash>,
+    /// Promises without a certificate: to be sent again until there is one.
+    pub promised: Vec<Pending>,
+}
+
+/// What one party must not forget.
+#[async_trait]
+pub trait PartyStore: Send + Sync {
+    /// Reads what bears on a plan.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    async fn knowledge(&self, order: OrderId, account: AccountId) -> Result<Knowledge, StoreError>;
+
+    /// Claims a session: counts it for its order, locks the account if it is exclusive, and notes the time.
+    #[allow(clippy::missing_errors_doc)]
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
+
+    /// The entries of the active share.
+    #[allow(clippy::missing_errors_doc)]
+    async fn active_entries(&self, account: AccountId) -> Result<Option<Entries>, StoreError>;
+
+    /// Records that a session has ended without a promise and will never have one. Frees the account.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it was promised.
+    async fn abort(&self, plan: PlanHash) -> Result<(), StoreError>;
+
+    /// Records that a session has ended well and that its order has succeeded.
+    #[allow(clippy::missing_errors_doc)]
+    async fn finish(&self, plan: PlanHash) -> Result<(), StoreError>;
+
+    /// Stores a pending share together with its promise. Only then may the promise be sent.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the session was aborted or never claimed.
+    async fn promise(&self, ready: &Ready, entries: &Entries) -> Result<(), StoreError>;
+
+    /// Frees the account of a promised share that nobody can complete. The share stays, for a certificate that may
+    /// still turn up.
+    #[allow(clippy::missing_errors_doc)]
+    async fn release(&self, plan: PlanHash) -> Result<(), StoreError>;
+
+    /// Makes a promised share the active one, together with what is sealed with it; the one before is retired. Raises
+    /// the state counter. A second time it changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is no such promise, or the account has a share of this epoch or a later one.
+    async fn activate(&self, certificate: &Certificate, share: &Share) -> Result<(), StoreError>;
+
+    /// Erases the retired shares of an account: all n parties have acknowledged the new epoch.
+    #[allow(clippy::missing_errors_doc)]
+    async fn erase_retired(&self, account: AccountId) -> Result<(), StoreError>;
+
+    /// Bars a counterparty from an account for ever, and raises the state counter.
+    #[allow(clippy::missing_errors_doc)]
+    async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError>;
+
+    /// Holds a peer's state counter against the highest seen: false if it is lower, which means that the peer was set
+    /// back to an earlier state.
+    #[allow(clippy::missing_errors_doc)]
+    async fn peer_counter(&self, peer: PublicKey, counter: u64) -> Result<bool, StoreError>;
+
+    /// What a restart has to take up.
+    #[allow(clippy::missing_errors_doc)]
+    async fn unsettled(&self) -> Result<Unsettled, StoreError>;
+
+    /// Forgets orders and their sessions a day after they have expired. Promises are never forgotten.
+    #[allow(clippy::missing_errors_doc)]
+    async fn forget_expired(&self, now: u64) -> Result<(), StoreError>;
+}
+
+/// How long an order's id is kept after it has expired, in seconds.
+const KEPT_AFTER_EXPIRY: u64 = 86_400;

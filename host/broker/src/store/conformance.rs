@@ -1,0 +1,258 @@
+//! What every party store must do. An adapter's tests are `conformance::suite!(async { … a fresh store … })`.
+
+use quorate_core::admission::Share;
+use quorate_core::certificate::{Activation, Certificate, Ready};
+use quorate_core::codec::Bytes;
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::{
+    AccountId, Digest, ExecutionId, OrderId, OutputHash, PartyIndex, PlanHash, SessionId, Threshold,
+};
+use zeroize::Zeroizing;
+
+use super::{Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, PartyStore, StoreError};
+
+macro_rules! suite {
+    ($fresh:expr) => {
+        $crate::store::conformance::tests! {
+            $fresh;
+            a_session_is_claimed_once,
+            claims_at_the_same_time_have_one_winner,
+            an_order_has_no_more_sessions_than_it_may_and_none_after_success,
+            one_keygen_or_refresh_of_an_account_at_a_time,
+            a_share_is_active_only_after_its_certificate,
+            an_activation_happens_once_and_retires_the_share_before,
+            a_promise_and_an_abort_exclude_each_other,
+            a_released_promise_frees_the_account_and_can_still_activate,
+            a_restart_finds_what_is_unsettled,
+            bans_stay_and_raise_the_counter_once,
+            a_peer_that_went_back_is_noticed,
+            time_and_orders_are_remembered_for_a_day,
+        }
+    };
+}
+pub(crate) use suite;
+
+macro_rules! tests {
+    ($fresh:expr; $($name:ident,)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let (store, _guard) = $fresh.await;
+            $crate::store::conformance::$name(&store).await;
+        }
+    )*};
+}
+pub(crate) use tests;
+
+const NOW: u64 = 1_800_000_000;
+pub(crate) const ACCOUNT: AccountId = AccountId([1; 16]);
+
+pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
+    Claim {
+        session: SessionId([session; 32]),
+        plan: PlanHash([session; 32]),
+        order: OrderId([order; 32]),
+        expires_at: NOW + 600,
+        account: ACCOUNT,
+        exclusive,
+        now: NOW,
+        at_most: 3,
+    }
+}
+
+fn secrets() -> Vec<SecretKey> {
+    (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect()
+}
+
+fn keys() -> Vec<PublicKey> {
+    secrets().iter().map(SecretKey::public).collect()
+}
+
+fn readies(session: u8, epoch: u32) -> Vec<Ready> {
+    let activation = Activation {
+        plan: PlanHash([session; 32]),
+        execution: ExecutionId([2; 32]),
+        account: ACCOUNT,
+        epoch,
+        threshold: Threshold::new(2, 2).unwrap(),
+        digest: Digest([4; 32]),
+        outputs: OutputHash([5; 32]),
+    };
+    PartyIndex::all(2).zip(&secrets()).map(|(p, key)| Ready::sign(activation.clone(), p, key)).collect()
+}
+
+pub(crate) fn certificate(session: u8, epoch: u32) -> Certificate {
+    Certificate::of(&readies(session, epoch), &keys()).unwrap()
+}
+
+pub(crate) fn share(session: u8, epoch: u32) -> Share {
+    Share {
+        account: ACCOUNT,
+        scheme: "ecdsa-secp256k1".into(),
+        protocol: "dkls23".into(),
+        threshold: Threshold::new(2, 2).unwrap(),
+        parties: keys(),
+        mandatory: vec![],
+        epoch,
+        public_key: Bytes(vec![2; 33]),
+        written_by: "0.1.0".parse().unwrap(),
+        certificate: certificate(session, epoch),
+    }
+}
+
+pub(crate) fn entries(value: u8) -> Entries {
+    [("share".to_owned(), Zeroizing::new(vec![value; 1_000]))].into()
+}
+
+/// Claims a keygen or refresh and promises its share.
+pub(crate) async fn promise(store: &dyn PartyStore, session: u8, epoch: u32) {
+    assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), Claimed::Yes);
+    store.promise(&readies(session, epoch)[0], &entries(session)).await.unwrap();
+}
+
+async fn active(store: &dyn PartyStore) -> Option<u8> {
+    store.active_entries(ACCOUNT).await.unwrap().map(|entries| entries["share"][0])
+}
+
+async fn counter(store: &dyn PartyStore) -> u64 {
+    store.knowledge(OrderId([0; 32]), ACCOUNT).await.unwrap().counter
+}
+
+pub(crate) async fn a_session_is_claimed_once(store: &dyn PartyStore) {
+    assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), Claimed::Yes);
+    assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), Claimed::Before);
+    let same_plan = Claim { session: SessionId([9; 32]), ..claim(1, 1, false) };
+    assert_eq!(store.claim(&same_plan).await.unwrap(), Claimed::Before);
+    assert_eq!(store.knowledge(OrderId([1; 32]), ACCOUNT).await.unwrap().sessions_of_order, 1);
+}
+
+pub(crate) async fn claims_at_the_same_time_have_one_winner(store: &dyn PartyStore) {
+    let one = claim(1, 1, true);
+    let (a, b, c) = tokio::join!(store.claim(&one), store.claim(&one), store.claim(&one));
+    let won = [a, b, c].into_iter().filter(|r| matches!(r, Ok(Claimed::Yes))).count();
+    assert_eq!(won, 1);
+}
+
+pub(crate) async fn an_order_has_no_more_sessions_than_it_may_and_none_after_success(store: &dyn PartyStore) {
+    for session in 1..=3 {
+        assert_eq!(store.claim(&claim(1, session, false)).await.unwrap(), Claimed::Yes);
+    }
+    assert_eq!(store.claim(&claim(1, 4, false)).await.unwrap(), Claimed::OrderIsOver);
+    assert_eq!(store.claim(&claim(2, 5, false)).await.unwrap(), Claimed::Yes);
+    store.finish(PlanHash([5; 32])).await.unwrap();
+    assert_eq!(store.claim(&claim(2, 6, false)).await.unwrap(), Claimed::OrderIsOver);
+    let knowledge = store.knowledge(OrderId([2; 32]), ACCOUNT).await.unwrap();
+    assert_eq!((knowledge.sessions_of_order, knowledge.order_succeeded), (1, true));
+}
+
+pub(crate) async fn one_keygen_or_refresh_of_an_account_at_a_time(store: &dyn PartyStore) {
+    assert_eq!(store.claim(&claim(1, 1, true)).await.unwrap(), Claimed::Yes);
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Locked);
+    assert_eq!(store.knowledge(OrderId([2; 32]), ACCOUNT).await.unwrap().sessions_of_order, 0);
+    let other = Claim { account: AccountId([9; 16]), ..claim(3, 3, true) };
+    assert_eq!(store.claim(&other).await.unwrap(), Claimed::Yes);
+    assert_eq!(store.claim(&claim(4, 4, false)).await.unwrap(), Claimed::Yes, "signing needs no lock");
+    store.abort(PlanHash([1; 32])).await.unwrap();
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Yes);
+}
+
+pub(crate) async fn a_share_is_active_only_after_its_certificate(store: &dyn PartyStore) {
+    promise(store, 1, 1).await;
+    assert_eq!(active(store).await, None);
+    assert!(store.knowledge(OrderId([1; 32]), ACCOUNT).await.unwrap().share.is_none());
+    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(1));
+    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT).await.unwrap();
+    assert_eq!((knowledge.share, knowledge.order_succeeded, knowledge.counter), (Some(share(1, 1)), true, 1));
+    let nothing = store.activate(&certificate(7, 2), &share(7, 2)).await;
+    assert!(matches!(nothing, Err(StoreError::Conflict(_))), "{nothing:?}");
+}
+
+pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(store: &dyn PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    assert_eq!(counter(store).await, 1);
+    promise(store, 2, 2).await;
+    assert_eq!(active(store).await, Some(1), "the old share serves until the certificate");
+    store.activate(&certificate(2, 2), &share(2, 2)).await.unwrap();
+    assert_eq!((active(store).await, counter(store).await), (Some(2), 2));
+    // The old certificate again: nothing goes back.
+    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(2));
+    store.erase_retired(ACCOUNT).await.unwrap();
+    assert_eq!(active(store).await, Some(2));
+    // A second share of the same epoch never becomes active.
+    promise(store, 3, 2).await;
+    let again = store.activate(&certificate(3, 2), &share(3, 2)).await;
+    assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+}
+
+pub(crate) async fn a_promise_and_an_abort_exclude_each_other(store: &dyn PartyStore) {
+    promise(store, 1, 1).await;
+    assert!(matches!(store.abort(PlanHash([1; 32])).await, Err(StoreError::Conflict(_))));
+    store.release(PlanHash([1; 32])).await.unwrap();
+    store.claim(&claim(2, 2, true)).await.unwrap();
+    store.abort(PlanHash([2; 32])).await.unwrap();
+    store.abort(PlanHash([2; 32])).await.unwrap();
+    let promised = store.promise(&readies(2, 1)[0], &entries(2)).await;
+    assert!(matches!(promised, Err(StoreError::Conflict(_))), "{promised:?}");
+    let unclaimed = store.promise(&readies(8, 1)[0], &entries(8)).await;
+    assert!(matches!(unclaimed, Err(StoreError::Conflict(_))), "{unclaimed:?}");
+}
+
+pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(store: &dyn PartyStore) {
+    promise(store, 1, 1).await;
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Locked);
+    store.release(PlanHash([1; 32])).await.unwrap();
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Yes);
+    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(1));
+}
+
+pub(crate) async fn a_restart_finds_what_is_unsettled(store: &dyn PartyStore) {
+    store.claim(&claim(1, 1, false)).await.unwrap();
+    store.claim(&claim(2, 2, false)).await.unwrap();
+    store.finish(PlanHash([2; 32])).await.unwrap();
+    promise(store, 3, 1).await;
+    let unsettled = store.unsettled().await.unwrap();
+    assert_eq!(unsettled.running, [PlanHash([1; 32])]);
+    assert_eq!(unsettled.promised.len(), 1);
+    assert_eq!(unsettled.promised[0].ready, readies(3, 1)[0]);
+    store.abort(PlanHash([1; 32])).await.unwrap();
+    store.activate(&certificate(3, 1), &share(3, 1)).await.unwrap();
+    let settled = store.unsettled().await.unwrap();
+    assert!(settled.running.is_empty() && settled.promised.is_empty(), "{settled:?}");
+}
+
+pub(crate) async fn bans_stay_and_raise_the_counter_once(store: &dyn PartyStore) {
+    for _ in 0..2 {
+        store.ban(ACCOUNT, keys()[1]).await.unwrap();
+    }
+    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT).await.unwrap();
+    assert_eq!((knowledge.banned, knowledge.counter), (vec![keys()[1]], 1));
+    let other = store.knowledge(OrderId([1; 32]), AccountId([9; 16])).await.unwrap();
+    assert!(other.banned.is_empty());
+}
+
+pub(crate) async fn a_peer_that_went_back_is_noticed(store: &dyn PartyStore) {
+    for (counter, good) in [(5, true), (5, true), (7, true), (6, false), (7, true)] {
+        assert_eq!(store.peer_counter(keys()[1], counter).await.unwrap(), good, "{counter}");
+    }
+    assert!(store.peer_counter(keys()[0], 0).await.unwrap());
+}
+
+pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &dyn PartyStore) {
+    store.claim(&claim(1, 1, false)).await.unwrap();
+    store.claim(&Claim { now: NOW - 50, ..claim(2, 2, false) }).await.unwrap();
+    store.finish(PlanHash([1; 32])).await.unwrap();
+    let sessions = |order| async move {
+        let knowledge = store.knowledge(OrderId([order; 32]), ACCOUNT).await.unwrap();
+        assert_eq!(knowledge.latest_seen, NOW);
+        knowledge.sessions_of_order
+    };
+    store.forget_expired(NOW + 600 + KEPT_AFTER_EXPIRY).await.unwrap();
+    assert_eq!(sessions(1).await, 1);
+    store.forget_expired(NOW + 601 + KEPT_AFTER_EXPIRY).await.unwrap();
+    assert_eq!(sessions(1).await, 0);
+    assert_eq!(sessions(2).await, 1, "a session that still runs was forgotten");
+}

@@ -1,0 +1,173 @@
+//! Sealing at rest: AES-256-GCM under keys that come from the master key.
+//!
+//! Each account has a data key of its own (HKDF-SHA256, RFC 5869). The associated data says where a row belongs; a row
+//! that is moved to another table, party, account, epoch or name does not open.
+
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use hkdf::Hkdf;
+use quorate_core::AccountId;
+use quorate_core::codec::{Bytes, encode};
+use quorate_core::identity::PublicKey;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::StoreError;
+
+const NONCE_BYTES: usize = 12;
+
+/// A party's master key.
+pub struct MasterKey(Zeroizing<[u8; 32]>);
+
+/// A master key that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a master key is 64 hexadecimal characters, for example from `openssl rand -hex 32`")]
+pub struct MasterKeyError;
+
+impl MasterKey {
+    /// The key of 64 hexadecimal characters.
+    ///
+    /// # Errors
+    /// When it is anything else. The error does not repeat it.
+    pub fn from_hex(text: &str) -> Result<Self, MasterKeyError> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(MasterKeyError);
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            let (high, low) = (digit(pair[0]), digit(pair[1]));
+            *byte = high.zip(low).map(|(high, low)| high << 4 | low).ok_or(MasterKeyError)?;
+        }
+        Ok(Self(key))
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey")
+    }
+}
+
+/// Where a sealed value belongs.
+pub(super) struct Place<'a> {
+    pub(super) table: &'static str,
+    pub(super) account: AccountId,
+    pub(super) epoch: u32,
+    pub(super) name: &'a str,
+}
+
+/// Seals and opens the rows of one party.
+#[derive(Debug)]
+pub struct Crypter {
+    master: MasterKey,
+    party: PublicKey,
+    key_id: String,
+}
+
+impl Crypter {
+    /// For the rows of `party`, under its master key.
+    #[must_use]
+    pub fn new(master: MasterKey, party: PublicKey) -> Self {
+        let id = derive(&master, b"quorate 1 key id");
+        let key_id = id.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { master, party, key_id }
+    }
+
+    /// A public name of the master key: it tells keys apart and nothing more.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    pub(super) fn seal(&self, place: &Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|_| StoreError::Conflict("no randomness"))?;
+        let payload = Payload { msg: value, aad: &self.associated(place) };
+        let sealed = self
+            .cipher(place.account)
+            .encrypt(Nonce::from_slice(&nonce), payload)
+            .map_err(|_| StoreError::Conflict("a value too long to seal"))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    pub(super) fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let wrong = || StoreError::Sealed(place.table);
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(wrong)?;
+        let payload = Payload { msg: sealed, aad: &self.associated(place) };
+        let opened = self.cipher(place.account).decrypt(Nonce::from_slice(nonce), payload);
+        opened.map(Zeroizing::new).map_err(|_| wrong())
+    }
+
+    /// The cipher with an account's data key. It wipes its key schedule when it is dropped.
+    fn cipher(&self, account: AccountId) -> Aes256Gcm {
+        let info = [b"quorate 1 data key".as_slice(), account.as_bytes()].concat();
+        Aes256Gcm::new(derive(&self.master, &info).as_ref().into())
+    }
+
+    fn associated(&self, place: &Place<'_>) -> Vec<u8> {
+        let mut bytes = encode(&Bytes(place.table.as_bytes().to_vec()));
+        bytes.extend(encode(&self.party));
+        bytes.extend(encode(&place.account));
+        bytes.extend(encode(&place.epoch));
+        bytes.extend(encode(&place.name.to_owned()));
+        bytes.extend(encode(&self.key_id));
+        bytes
+    }
+}
+
+fn derive(master: &MasterKey, info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    // 32 bytes are far below what HKDF can expand to.
+    #[allow(clippy::expect_used)]
+    Hkdf::<Sha256>::new(None, master.0.as_slice()).expand(info, key.as_mut_slice()).expect("32 bytes");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crypter(key: u8, party: u8) -> Crypter {
+        Crypter::new(MasterKey(Zeroizing::new([key; 32])), PublicKey([party; 32]))
+    }
+
+    fn place<'a>(table: &'static str, account: u8, epoch: u32, name: &'a str) -> Place<'a> {
+        Place { table, account: AccountId([account; 16]), epoch, name }
+    }
+
+    #[test]
+    fn a_row_opens_only_where_it_was_sealed() {
+        let here = || place("entries", 1, 1, "share");
+        let sealed = crypter(1, 1).seal(&here(), b"secret").unwrap();
+        assert_eq!(*crypter(1, 1).open(&here(), &sealed).unwrap(), b"secret");
+        for elsewhere in [
+            place("other", 1, 1, "share"),
+            place("entries", 2, 1, "share"),
+            place("entries", 1, 2, "share"),
+            place("entries", 1, 1, "other"),
+        ] {
+            assert!(crypter(1, 1).open(&elsewhere, &sealed).is_err());
+        }
+        assert!(crypter(2, 1).open(&here(), &sealed).is_err(), "another master key");
+        assert!(crypter(1, 2).open(&here(), &sealed).is_err(), "another party");
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(crypter(1, 1).open(&here(), &flipped).is_err(), "bit {bit}");
+        }
+        assert!(crypter(1, 1).open(&here(), &sealed[..11]).is_err());
+        assert_ne!(crypter(1, 1).seal(&here(), b"secret").unwrap(), sealed, "a nonce was used twice");
+    }
+
+    #[test]
+    fn a_master_key_is_64_hex_characters() {
+        assert!(MasterKey::from_hex(&"0aF9".repeat(16)).is_ok());
+        for bad in ["", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"ä".repeat(32)] {
+            assert_eq!(MasterKey::from_hex(bad).err(), Some(MasterKeyError));
+        }
+        let key = MasterKey::from_hex(&"ab".repeat(32)).unwrap();
+        assert_eq!(format!("{key:?}"), "MasterKey");
+    }
+}

@@ -1,0 +1,423 @@
+//! The party store on SQLite: one file, write-ahead log, synced at every commit.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quorate_core::admission::Share;
+use quorate_core::certificate::{Certificate, Ready};
+use quorate_core::codec::{Wire, decode, encode};
+use quorate_core::identity::PublicKey;
+use quorate_core::{AccountId, OrderId, PlanHash};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row, SqlitePool, Transaction};
+
+use super::crypter::{Crypter, Place};
+use super::{
+    Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Knowledge, PartyStore, Pending, StoreError, Unsettled,
+};
+
+/// How long a writer waits for another before it gives up.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// What is sealed in `key_check`.
+const KNOWN_TEXT: &[u8] = b"quorate key check";
+
+/// One party's database.
+#[derive(Debug)]
+pub struct SqlitePartyStore {
+    pool: SqlitePool,
+    crypter: Crypter,
+}
+
+type Tx<'a> = Transaction<'a, sqlx::Sqlite>;
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// SQLite's integers are signed; ours are counts and times, far below 2⁶³.
+fn signed(value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::Conflict("a number beyond 63 bits"))
+}
+
+fn unsigned(value: i64) -> Result<u64, StoreError> {
+    u64::try_from(value).map_err(|_| StoreError::Malformed("a negative number"))
+}
+
+fn decoded<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T, StoreError> {
+    decode(bytes).map_err(|_| StoreError::Malformed(what))
+}
+
+impl SqlitePartyStore {
+    /// Opens the file, or makes it, brings its schema up to date and checks that the master key is the one that sealed
+    /// it. With another key nothing is changed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open(file: &Path, crypter: Crypter) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        // One connection: a party writes little, and a single writer never waits for itself.
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let store = Self { pool, crypter };
+        store.check_key().await?;
+        sqlx::migrate!("../../migrations/party/sqlite").run(&store.pool).await.map_err(StoreError::Schema)?;
+        store.note_key().await?;
+        Ok(store)
+    }
+
+    async fn begin(&self) -> Result<Tx<'static>, StoreError> {
+        match self.pool.begin_with("BEGIN IMMEDIATE").await {
+            // SQLite rolls back by itself when its disk is full; the library then believes that a transaction is still
+            // open. A new connection knows better.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.pool.acquire().await?.close().await?;
+                Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            begun => Ok(begun?),
+        }
+    }
+
+    fn key_place(&self) -> Place<'_> {
+        Place { table: "key_check", account: AccountId([0; 16]), epoch: 0, name: "known text" }
+    }
+
+    /// Before anything is changed: a database that has been sealed must have been sealed with this key.
+    async fn check_key(&self) -> Result<(), StoreError> {
+        let exists = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'key_check'");
+        if exists.fetch_optional(&self.pool).await?.is_none() {
+            return Ok(());
+        }
+        let Some(row) = sqlx::query("SELECT sealed FROM key_check").fetch_optional(&self.pool).await? else {
+            return Ok(());
+        };
+        let sealed: Vec<u8> = row.try_get(0)?;
+        let opened = self.crypter.open(&self.key_place(), &sealed).map_err(|_| StoreError::WrongMasterKey)?;
+        if opened.as_slice() == KNOWN_TEXT { Ok(()) } else { Err(StoreError::WrongMasterKey) }
+    }
+
+    async fn note_key(&self) -> Result<(), StoreError> {
+        let sealed = self.crypter.seal(&self.key_place(), KNOWN_TEXT)?;
+        sqlx::query("INSERT INTO key_check (id, key_id, sealed) VALUES (1, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(self.crypter.key_id())
+            .bind(sealed)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    fn entry_place<'a>(&self, account: AccountId, epoch: u32, name: &'a str) -> Place<'a> {
+        Place { table: "entries", account, epoch, name }
+    }
+}
+
+async fn raise_counter(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    sqlx::query("UPDATE state SET counter = counter + 1").execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Ends a running session; false when it does not run.
+async fn end(tx: &mut Tx<'_>, plan: PlanHash, outcome: &str) -> Result<bool, StoreError> {
+    let ended = sqlx::query("UPDATE sessions SET outcome = ? WHERE plan = ? AND outcome IS NULL")
+        .bind(outcome)
+        .bind(plan.as_bytes().as_slice())
+        .execute(&mut **tx)
+        .await?;
+    Ok(ended.rows_affected() == 1)
+}
+
+async fn unlock(tx: &mut Tx<'_>, plan: PlanHash) -> Result<(), StoreError> {
+    let unlock = sqlx::query("DELETE FROM locks WHERE plan = ?").bind(plan.as_bytes().as_slice());
+    unlock.execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn outcome_of(tx: &mut Tx<'_>, plan: PlanHash) -> Result<Option<Option<String>>, StoreError> {
+    let row = sqlx::query("SELECT outcome FROM sessions WHERE plan = ?")
+        .bind(plan.as_bytes().as_slice())
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+#[async_trait]
+impl PartyStore for SqlitePartyStore {
+    async fn knowledge(&self, order: OrderId, account: AccountId) -> Result<Knowledge, StoreError> {
+        let mut tx = self.begin().await?;
+        let state = sqlx::query("SELECT latest_seen, counter FROM state").fetch_one(&mut *tx).await?;
+        let seen = sqlx::query("SELECT sessions, succeeded FROM orders WHERE id = ?")
+            .bind(order.as_bytes().as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let bans = sqlx::query("SELECT counterparty FROM bans WHERE account = ?")
+            .bind(account.as_bytes().as_slice())
+            .fetch_all(&mut *tx)
+            .await?;
+        let share = sqlx::query("SELECT facts FROM shares WHERE account = ? AND state = 'active'")
+            .bind(account.as_bytes().as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        let (sessions, succeeded) = match seen {
+            Some(row) => (row.try_get::<i64, _>(0)?, row.try_get::<bool, _>(1)?),
+            None => (0, false),
+        };
+        let banned =
+            bans.iter().map(|row| decoded(row.try_get::<&[u8], _>(0)?, "bans")).collect::<Result<_, _>>()?;
+        let share = share.map(|row| decoded(row.try_get::<&[u8], _>(0)?, "shares")).transpose()?;
+        Ok(Knowledge {
+            sessions_of_order: u32::try_from(sessions).map_err(|_| StoreError::Malformed("orders"))?,
+            order_succeeded: succeeded,
+            banned,
+            share,
+            latest_seen: unsigned(state.try_get(0)?)?,
+            counter: unsigned(state.try_get(1)?)?,
+        })
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let mut tx = self.begin().await?;
+        let plan = claim.plan.as_bytes().as_slice();
+        let before = sqlx::query("SELECT 1 FROM sessions WHERE id = ? OR plan = ?")
+            .bind(claim.session.as_bytes().as_slice())
+            .bind(plan)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if before.is_some() {
+            return Ok(Claimed::Before);
+        }
+        let counted = sqlx::query(
+            "INSERT INTO orders (id, expires_at, sessions) VALUES (?, ?, 1)
+             ON CONFLICT (id) DO UPDATE SET sessions = sessions + 1 WHERE sessions < ? AND NOT succeeded",
+        )
+        .bind(claim.order.as_bytes().as_slice())
+        .bind(signed(claim.expires_at)?)
+        .bind(i64::from(claim.at_most))
+        .execute(&mut *tx)
+        .await?;
+        if counted.rows_affected() == 0 {
+            return Ok(Claimed::OrderIsOver);
+        }
+        if claim.exclusive {
+            let locked =
+                sqlx::query("INSERT INTO locks (account, plan) VALUES (?, ?) ON CONFLICT DO NOTHING")
+                    .bind(claim.account.as_bytes().as_slice())
+                    .bind(plan)
+                    .execute(&mut *tx)
+                    .await?;
+            if locked.rows_affected() == 0 {
+                // Dropping the transaction takes the count back.
+                return Ok(Claimed::Locked);
+            }
+        }
+        sqlx::query("INSERT INTO sessions (id, plan, order_id, account) VALUES (?, ?, ?, ?)")
+            .bind(claim.session.as_bytes().as_slice())
+            .bind(plan)
+            .bind(claim.order.as_bytes().as_slice())
+            .bind(claim.account.as_bytes().as_slice())
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("UPDATE state SET latest_seen = max(latest_seen, ?)")
+            .bind(signed(claim.now)?)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Claimed::Yes)
+    }
+
+    async fn active_entries(&self, account: AccountId) -> Result<Option<Entries>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT shares.epoch, entries.name, entries.sealed FROM shares JOIN entries USING (plan)
+             WHERE shares.account = ? AND shares.state = 'active'",
+        )
+        .bind(account.as_bytes().as_slice())
+        .fetch_all(&self.pool)
+        .await?;
+        let mut entries = Entries::new();
+        for row in &rows {
+            let (epoch, name, sealed): (u32, String, &[u8]) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let value = self.crypter.open(&self.entry_place(account, epoch, &name), sealed)?;
+            entries.insert(name, value);
+        }
+        Ok((!entries.is_empty()).then_some(entries))
+    }
+
+    async fn abort(&self, plan: PlanHash) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        if !end(&mut tx, plan, "aborted").await? {
+            match outcome_of(&mut tx, plan).await?.flatten().as_deref() {
+                Some("aborted") => {}
+                _ => return Err(StoreError::Conflict("only a running session can be aborted")),
+            }
+        }
+        unlock(&mut tx, plan).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn finish(&self, plan: PlanHash) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        if !end(&mut tx, plan, "finished").await? {
+            return Err(StoreError::Conflict("only a running session can finish"));
+        }
+        sqlx::query(
+            "UPDATE orders SET succeeded = 1 WHERE id = (SELECT order_id FROM sessions WHERE plan = ?)",
+        )
+        .bind(plan.as_bytes().as_slice())
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn promise(&self, ready: &Ready, entries: &Entries) -> Result<(), StoreError> {
+        let activation = &ready.activation;
+        let (plan, account, epoch) = (activation.plan, activation.account, activation.epoch);
+        let mut tx = self.begin().await?;
+        if !end(&mut tx, plan, "promised").await? {
+            return Err(StoreError::Conflict("only a running session can be promised"));
+        }
+        sqlx::query("INSERT INTO shares (plan, account, epoch, state, ready) VALUES (?, ?, ?, 'pending', ?)")
+            .bind(plan.as_bytes().as_slice())
+            .bind(account.as_bytes().as_slice())
+            .bind(epoch)
+            .bind(encode(ready))
+            .execute(&mut *tx)
+            .await?;
+        for (name, value) in entries {
+            let sealed = self.crypter.seal(&self.entry_place(account, epoch, name), value)?;
+            sqlx::query("INSERT INTO entries (plan, name, sealed) VALUES (?, ?, ?)")
+                .bind(plan.as_bytes().as_slice())
+                .bind(name)
+                .bind(sealed)
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn release(&self, plan: PlanHash) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        unlock(&mut tx, plan).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn activate(&self, certificate: &Certificate, share: &Share) -> Result<(), StoreError> {
+        let activation = &certificate.activation;
+        let plan = activation.plan.as_bytes().as_slice();
+        let account = activation.account.as_bytes().as_slice();
+        if share.account != activation.account || share.epoch != activation.epoch {
+            return Err(StoreError::Conflict("a share that is not the certificate's"));
+        }
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("SELECT state FROM shares WHERE plan = ?")
+            .bind(plan)
+            .fetch_optional(&mut *tx)
+            .await?;
+        match row.map(|row| row.try_get::<String, _>(0)).transpose()?.as_deref() {
+            Some("active" | "retired") => return Ok(()),
+            Some(_) => {}
+            None => return Err(StoreError::Conflict("there is no promise to activate")),
+        }
+        let later =
+            sqlx::query("SELECT 1 FROM shares WHERE account = ? AND state <> 'pending' AND epoch >= ?")
+                .bind(account)
+                .bind(activation.epoch)
+                .fetch_optional(&mut *tx)
+                .await?;
+        if later.is_some() {
+            return Err(StoreError::Conflict("the account has a share of this epoch or a later one"));
+        }
+        sqlx::query("UPDATE shares SET state = 'retired' WHERE account = ? AND state = 'active'")
+            .bind(account)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("UPDATE shares SET state = 'active', facts = ? WHERE plan = ?")
+            .bind(encode(share))
+            .bind(plan)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "UPDATE orders SET succeeded = 1 WHERE id = (SELECT order_id FROM sessions WHERE plan = ?)",
+        )
+        .bind(plan)
+        .execute(&mut *tx)
+        .await?;
+        unlock(&mut tx, activation.plan).await?;
+        raise_counter(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn erase_retired(&self, account: AccountId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM shares WHERE account = ? AND state = 'retired'")
+            .bind(account.as_bytes().as_slice())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let banned =
+            sqlx::query("INSERT INTO bans (account, counterparty) VALUES (?, ?) ON CONFLICT DO NOTHING")
+                .bind(account.as_bytes().as_slice())
+                .bind(counterparty.0.as_slice())
+                .execute(&mut *tx)
+                .await?;
+        if banned.rows_affected() == 1 {
+            raise_counter(&mut tx).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn peer_counter(&self, peer: PublicKey, counter: u64) -> Result<bool, StoreError> {
+        let kept = sqlx::query(
+            "INSERT INTO peers (identity, counter) VALUES (?, ?)
+             ON CONFLICT (identity) DO UPDATE SET counter = excluded.counter WHERE excluded.counter >= counter",
+        )
+        .bind(peer.0.as_slice())
+        .bind(signed(counter)?)
+        .execute(&self.pool)
+        .await?;
+        Ok(kept.rows_affected() == 1)
+    }
+
+    async fn unsettled(&self) -> Result<Unsettled, StoreError> {
+        let running =
+            sqlx::query("SELECT plan FROM sessions WHERE outcome IS NULL").fetch_all(&self.pool).await?;
+        let promised =
+            sqlx::query("SELECT ready FROM shares WHERE state = 'pending'").fetch_all(&self.pool).await?;
+        Ok(Unsettled {
+            running: running
+                .iter()
+                .map(|row| decoded(row.try_get::<&[u8], _>(0)?, "sessions"))
+                .collect::<Result<_, _>>()?,
+            promised: promised
+                .iter()
+                .map(|row| Ok(Pending { ready: decoded(row.try_get::<&[u8], _>(0)?, "shares")? }))
+                .collect::<Result<_, StoreError>>()?,
+        })
+    }
+
+    async fn forget_expired(&self, now: u64) -> Result<(), StoreError> {
+        // Sessions that still run keep their order: they end first.
+        sqlx::query(
+            "DELETE FROM orders WHERE expires_at < ?
+             AND NOT EXISTS (SELECT 1 FROM sessions WHERE order_id = orders.id AND outcome IS NULL)",
+        )
+        .bind(signed(now.saturating_sub(KEPT_AFTER_EXPIRY))?)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

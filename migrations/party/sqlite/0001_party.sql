@@ -1,0 +1,72 @@
+-- What one party must not forget. Secrets are sealed before they come here (quorate-broker, store/crypter.rs).
+
+-- One row: a known text sealed under the master key, so that a wrong key is noticed at the start.
+CREATE TABLE key_check (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    key_id  TEXT NOT NULL,
+    sealed  BLOB NOT NULL
+) STRICT;
+
+-- One row: the latest time that was seen, and the counter that every consumption, ban and activation raises.
+CREATE TABLE state (
+    id           INTEGER PRIMARY KEY CHECK (id = 1),
+    latest_seen  INTEGER NOT NULL,
+    counter      INTEGER NOT NULL
+) STRICT;
+INSERT INTO state (id, latest_seen, counter) VALUES (1, 0, 0);
+
+-- Orders that this party has started sessions for; kept until a day after they expire.
+CREATE TABLE orders (
+    id          BLOB PRIMARY KEY,
+    expires_at  INTEGER NOT NULL,
+    sessions    INTEGER NOT NULL,
+    succeeded   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Sessions that this party has claimed. outcome: NULL while it runs, then 'aborted', 'promised' or 'finished'.
+CREATE TABLE sessions (
+    id        BLOB PRIMARY KEY,
+    plan      BLOB NOT NULL UNIQUE,
+    order_id  BLOB NOT NULL REFERENCES orders (id) ON DELETE CASCADE,
+    account   BLOB NOT NULL,
+    outcome   TEXT CHECK (outcome IN ('aborted', 'promised', 'finished'))
+) STRICT;
+
+-- One keygen or refresh per account at a time.
+CREATE TABLE locks (
+    account  BLOB PRIMARY KEY,
+    plan     BLOB NOT NULL
+) STRICT;
+
+-- Shares. facts: what is sealed together with the share, in the clear for admission, and sealed in `entries` with it.
+-- state: 'pending' while its promise lasts, then 'active', then 'retired'.
+CREATE TABLE shares (
+    plan     BLOB PRIMARY KEY,
+    account  BLOB NOT NULL,
+    epoch    INTEGER NOT NULL,
+    state    TEXT NOT NULL CHECK (state IN ('pending', 'active', 'retired')),
+    ready    BLOB NOT NULL,
+    facts    BLOB
+) STRICT;
+CREATE UNIQUE INDEX one_active_share ON shares (account) WHERE state = 'active';
+
+-- The vault entries of a share.
+CREATE TABLE entries (
+    plan    BLOB NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
+    name    TEXT NOT NULL,
+    sealed  BLOB NOT NULL,
+    PRIMARY KEY (plan, name)
+) STRICT;
+
+-- Counterparties that this party never works with again on an account.
+CREATE TABLE bans (
+    account       BLOB NOT NULL,
+    counterparty  BLOB NOT NULL,
+    PRIMARY KEY (account, counterparty)
+) STRICT;
+
+-- The highest state counter that each peer has told.
+CREATE TABLE peers (
+    identity  BLOB PRIMARY KEY,
+    counter   INTEGER NOT NULL
+) STRICT;
