@@ -5,6 +5,7 @@ mod compile_cache;
 mod dkls23;
 mod faulty;
 mod loading;
+mod party;
 mod skeletons;
 mod structure;
 mod verify;

@@ -29,11 +29,12 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Which crates of ours each of our crates may use, tests included.
-const ALLOWED: [(&str, &[&str]); 4] = [
+const ALLOWED: [(&str, &[&str]); 5] = [
     ("quorate-core", &[]),
     ("quorate-broker", &["quorate-core"]),
     ("quorate-runtime", &["quorate-core"]),
-    ("quorate-tests", &["quorate-core", "quorate-runtime"]),
+    ("quorate", &["quorate-core", "quorate-broker", "quorate-runtime"]),
+    ("quorate-tests", &["quorate", "quorate-core", "quorate-broker", "quorate-runtime"]),
 ];
 
 const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 8] = [

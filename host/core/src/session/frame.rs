@@ -1,12 +1,14 @@
 //! What travels between the parties of a session.
 
 use crate::abort::SignedAbort;
+use crate::certificate::{Certificate, Ready};
 use crate::codec::{Malformed, Reader, Wire};
 use crate::envelope::{Envelope, SignedEcho};
 use crate::hello::SignedHello;
 use crate::session::handshake::SignedHelloEcho;
 
-/// One frame. Every kind is signed by its sender.
+/// One frame. Every kind is signed by its sender. The last two are about what a session has made and are for the
+/// party's promise ([`promise`](crate::promise)), not for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Frame {
@@ -15,6 +17,8 @@ pub enum Frame {
     Envelope(Envelope),
     Echo(SignedEcho),
     Abort(SignedAbort),
+    Ready(Ready),
+    Certificate(Certificate),
 }
 
 impl Wire for Frame {
@@ -40,6 +44,14 @@ impl Wire for Frame {
                 5_u8.put(out);
                 abort.put(out);
             }
+            Self::Ready(ready) => {
+                6_u8.put(out);
+                ready.put(out);
+            }
+            Self::Certificate(certificate) => {
+                7_u8.put(out);
+                certificate.put(out);
+            }
         }
     }
 
@@ -50,6 +62,8 @@ impl Wire for Frame {
             3 => Wire::take(input).map(Self::Envelope),
             4 => Wire::take(input).map(Self::Echo),
             5 => Wire::take(input).map(Self::Abort),
+            6 => Wire::take(input).map(Self::Ready),
+            7 => Wire::take(input).map(Self::Certificate),
             _ => Err(Malformed),
         }
     }

@@ -243,6 +243,9 @@ impl Session {
         if let Frame::Abort(notice) = &frame {
             return self.peer_aborted(notice);
         }
+        if matches!(frame, Frame::Ready(_) | Frame::Certificate(_)) {
+            return Ok(vec![]);
+        }
         match &mut self.state {
             State::Greeting { handshake, early } => match frame {
                 Frame::Hello(hello) => handshake.hello(&self.terms, hello)?,
@@ -265,7 +268,7 @@ impl Session {
                     running.broadcasts.echo(&self.terms, running.execution, &echo)?;
                     return self.deliver(now);
                 }
-                Frame::Abort(_) => return Ok(vec![]),
+                Frame::Abort(_) | Frame::Ready(_) | Frame::Certificate(_) => return Ok(vec![]),
             },
             State::Done | State::Over => return Ok(vec![]),
         }

@@ -1,0 +1,115 @@
+//! Verification by the host (rule 7): which key must have signed what, and whether it has.
+//!
+//! Child keys and ECDSA are computed by rust-bitcoin and libsecp256k1, Ed25519 by ed25519-dalek: none of them is part of
+//! a plugin.
+
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpub};
+use bitcoin::hashes::{Hash, sha256, sha256d};
+use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as Ecdsa};
+use bitcoin::secp256k1::{Message, PublicKey, Secp256k1};
+use quorate_core::order::{HashFunction, Signing};
+use quorate_runtime::Signature;
+use sha3::{Digest as _, Keccak256};
+
+/// Why a signature is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// It does not verify under the expected key: the plugin is not to be trusted.
+    #[error("the signature does not verify")]
+    BadSignature,
+    /// The order asks for what can't be checked: an unknown scheme, a digest that is none, a path without chain code.
+    #[error("the signature can't be checked: {0}")]
+    NotCheckable(&'static str),
+}
+
+/// The digest that an ECDSA order is about.
+///
+/// # Errors
+/// [`Rejected::NotCheckable`] when the message has no hash function and is not 32 bytes long.
+pub fn digest(signing: &Signing) -> Result<[u8; 32], Rejected> {
+    let message = &signing.message.0;
+    Ok(match signing.hash {
+        HashFunction::None => {
+            let digest = message.as_slice().try_into();
+            digest.map_err(|_| Rejected::NotCheckable("a digest is 32 bytes long"))?
+        }
+        HashFunction::Keccak256 => Keccak256::digest(message).into(),
+        HashFunction::Sha256 => sha256::Hash::hash(message).to_byte_array(),
+        HashFunction::Sha256d => sha256d::Hash::hash(message).to_byte_array(),
+    })
+}
+
+/// The compressed public key of the child at `path` (BIP-32, non-hardened).
+///
+/// # Errors
+/// [`Rejected::NotCheckable`] when there is no chain code, or no such child.
+pub fn child_key(key: &[u8], chain_code: Option<&[u8; 32]>, path: &[u32]) -> Result<PublicKey, Rejected> {
+    let key = PublicKey::from_slice(key).map_err(|_| Rejected::NotCheckable("the stored key is no point"))?;
+    if path.is_empty() {
+        return Ok(key);
+    }
+    let no_child = |_| Rejected::NotCheckable("there is no such child key");
+    let chain_code = chain_code.ok_or(Rejected::NotCheckable("the key has no chain code"))?;
+    let path = path
+        .iter()
+        .map(|&n| ChildNumber::from_normal_idx(n))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(no_child)?;
+    let root = Xpub {
+        network: NetworkKind::Main,
+        depth: 0,
+        parent_fingerprint: Fingerprint::default(),
+        child_number: ChildNumber::Normal { index: 0 },
+        public_key: key,
+        chain_code: ChainCode::from(*chain_code),
+    };
+    Ok(root.derive_pub(&Secp256k1::verification_only(), &path).map_err(no_child)?.public_key)
+}
+
+/// Verifies a signature for an order: under the account's key or its child, low s, and with a recovery id that recovers
+/// that key.
+///
+/// # Errors
+/// See [`Rejected`].
+pub fn verify(
+    scheme: &str,
+    key: &[u8],
+    chain_code: Option<&[u8; 32]>,
+    signing: &Signing,
+    signature: &Signature,
+) -> Result<(), Rejected> {
+    match scheme {
+        "ecdsa-secp256k1" => {
+            let key = child_key(key, chain_code, &signing.path)?;
+            verify_ecdsa(&key, digest(signing)?, signature)
+        }
+        "ed25519" => verify_ed25519(key, &signing.message.0, signature),
+        _ => Err(Rejected::NotCheckable("this host does not know the scheme")),
+    }
+}
+
+fn verify_ecdsa(key: &PublicKey, digest: [u8; 32], signature: &Signature) -> Result<(), Rejected> {
+    let bad = |_| Rejected::BadSignature;
+    let secp = Secp256k1::verification_only();
+    let message = Message::from_digest(digest);
+    let plain = Ecdsa::from_compact(&signature.bytes).map_err(bad)?;
+    // libsecp256k1 accepts no high s.
+    secp.verify_ecdsa(&message, &plain, key).map_err(bad)?;
+    if let Some(id) = signature.recovery_id {
+        let id = RecoveryId::from_i32(id.into()).map_err(bad)?;
+        let recoverable = RecoverableSignature::from_compact(&signature.bytes, id).map_err(bad)?;
+        if secp.recover_ecdsa(&message, &recoverable).map_err(bad)? != *key {
+            return Err(Rejected::BadSignature);
+        }
+    }
+    Ok(())
+}
+
+fn verify_ed25519(key: &[u8], message: &[u8], signature: &Signature) -> Result<(), Rejected> {
+    let key = key.try_into().map_err(|_| Rejected::NotCheckable("the stored key is no point"))?;
+    let key = ed25519_dalek::VerifyingKey::from_bytes(key)
+        .map_err(|_| Rejected::NotCheckable("the stored key is no point"))?;
+    let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes);
+    key.verify_strict(message, &signature).map_err(|_| Rejected::BadSignature)
+}

@@ -1,0 +1,274 @@
+//! Parties with real components and real databases, over the router's hub: orders, plans, sessions, activation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::clock::{Clock, SystemClock};
+use quorate::party::{Ended, NotRun, Party, PartySetup};
+use quorate::router::Hub;
+use quorate_broker::store::{Crypter, MasterKey, SqlitePartyStore};
+use quorate_core::abort::AbortCode;
+use quorate_core::admission::Refused;
+use quorate_core::certificate::Certificate;
+use quorate_core::codec::Bytes;
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, Signing, Terms, Version};
+use quorate_core::plan::Plan;
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex, Threshold};
+use quorate_runtime::{Plugin, PublicKeyInfo, Signature};
+use quorate_tests::sandbox::random32;
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use crate::dkls23::load;
+use crate::verify::assert_ecdsa;
+
+const ACCOUNT: AccountId = AccountId([42; 16]);
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Three parties, each with a database of its own, and whoever gives orders and plans.
+struct Cluster {
+    folder: TempDir,
+    seeds: Vec<[u8; 32]>,
+    parties: Vec<Arc<Party>>,
+    originator: SecretKey,
+    router: Hub,
+    plugins: Vec<Plugin>,
+    epoch: u32,
+    public_key: Vec<u8>,
+}
+
+impl Cluster {
+    async fn new(plugins: Vec<Plugin>) -> Self {
+        let seeds: Vec<_> = (0..3).map(|_| random32()).collect();
+        let mut cluster = Self {
+            folder: tempfile::tempdir().unwrap(),
+            seeds,
+            parties: vec![],
+            originator: SecretKey::from_seed(&random32()),
+            router: Hub::default(),
+            plugins,
+            epoch: 0,
+            public_key: vec![],
+        };
+        for index in 0..3 {
+            let party = cluster.start(index).await;
+            cluster.parties.push(party);
+        }
+        cluster
+    }
+
+    fn keys(&self) -> Vec<PublicKey> {
+        self.seeds.iter().map(|seed| SecretKey::from_seed(seed).public()).collect()
+    }
+
+    async fn start(&self, index: usize) -> Arc<Party> {
+        let master = MasterKey::from_hex(&format!("{index:02x}").repeat(32)).unwrap();
+        let file = self.folder.path().join(format!("party-{index}.db"));
+        let store = SqlitePartyStore::open(&file, Crypter::new(master, self.keys()[index])).await.unwrap();
+        let party = Party::new(PartySetup {
+            seed: Zeroizing::new(self.seeds[index]),
+            originators: vec![self.originator.public()],
+            pinned: self.keys(),
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            router: self.router.clone(),
+        });
+        for plugin in &self.plugins {
+            assert!(party.register(plugin));
+        }
+        party.take_up().await.unwrap();
+        Arc::new(party)
+    }
+
+    fn terms(&self, operation: Operation) -> Terms {
+        let keygen = operation == Operation::Keygen;
+        Terms {
+            operation,
+            account: ACCOUNT,
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: self.plugins[0].descriptor().id.clone(),
+            threshold: Threshold::new(2, 3).unwrap(),
+            parties: self.keys(),
+            mandatory: vec![],
+            minimum_plugin: Version::default(),
+            epoch: if keygen { 0 } else { self.epoch },
+            public_key: if keygen { vec![] } else { self.public_key.clone() },
+        }
+    }
+
+    fn plan(&self, operation: Operation, signers: &[u16]) -> Plan {
+        self.plan_on(operation, signers, self.plugins[0].digest())
+    }
+
+    fn plan_on(&self, operation: Operation, signers: &[u16], digest: Digest) -> Plan {
+        let now = SystemClock.seconds();
+        Plan {
+            order: Order::new(OrderId(random32()), self.terms(operation), now, 120).sign(&self.originator),
+            signers: signers.iter().map(|&s| PartyIndex::try_from(s).unwrap()).collect(),
+            digest,
+            presignature: None,
+            nonce: random32(),
+            deadline: SystemClock.millis() + u64::try_from(DEADLINE.as_millis()).unwrap(),
+        }
+    }
+
+    /// Runs a plan at all its signers.
+    async fn run(&self, plan: &Plan) -> Vec<Result<Ended, NotRun>> {
+        let runs = plan.signers.iter().map(|signer| {
+            let party = Arc::clone(&self.parties[usize::from(signer.number()) - 1]);
+            async move { party.run(plan).await }
+        });
+        futures::future::join_all(runs).await
+    }
+
+    async fn activate(&mut self, operation: Operation) -> Certificate {
+        let ended = self.run(&self.plan(operation, &[1, 2, 3])).await;
+        let certificates: Vec<Certificate> = ended
+            .into_iter()
+            .map(|ended| match ended {
+                Ok(Ended::Activated(certificate)) => certificate,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(certificates.windows(2).all(|w| w[0] == w[1]));
+        certificates[0].verify(&self.keys()).unwrap();
+        self.epoch = certificates[0].activation.epoch;
+        certificates[0].clone()
+    }
+
+    async fn keygen(&mut self) {
+        self.activate(Operation::Keygen).await;
+        // What the account service learns from a party's report; here it is read from a party's own store.
+        let key = self.stored_key(0).await;
+        self.public_key = key;
+    }
+
+    async fn stored_key(&self, index: usize) -> Vec<u8> {
+        use quorate_broker::store::PartyStore;
+        let master = MasterKey::from_hex(&format!("{index:02x}").repeat(32)).unwrap();
+        let file = self.folder.path().join(format!("party-{index}.db"));
+        let store = SqlitePartyStore::open(&file, Crypter::new(master, self.keys()[index])).await.unwrap();
+        store.knowledge(OrderId([0; 32]), ACCOUNT).await.unwrap().share.unwrap().public_key.0
+    }
+
+    async fn sign(&self, signers: &[u16], digest: [u8; 32]) -> Signature {
+        let ended = self.run(&self.plan(signing(digest), signers)).await;
+        let mut signatures = ended.into_iter().map(|ended| match ended {
+            Ok(Ended::Signed(signature)) => signature,
+            other => panic!("{other:?}"),
+        });
+        let first = signatures.next().unwrap();
+        assert!(signatures.all(|s| s == first));
+        first
+    }
+
+    fn assert_signed(&self, signature: &Signature, digest: [u8; 32]) {
+        let key = PublicKeyInfo {
+            scheme: String::new(),
+            public_key: self.public_key.clone(),
+            chain_code: None,
+            verifying_shares: vec![],
+            share_format: 1,
+        };
+        assert_ecdsa(signature, digest, &key);
+    }
+}
+
+fn signing(digest: [u8; 32]) -> Operation {
+    Operation::Sign(Signing {
+        message: Bytes(digest.to_vec()),
+        hash: HashFunction::None,
+        path: vec![],
+        tweak: None,
+        presignatures: false,
+    })
+}
+
+#[tokio::test]
+async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_restart() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    for (i, signers) in [[1, 2], [1, 3], [2, 3]].into_iter().enumerate() {
+        let digest = [u8::try_from(i).unwrap() + 1; 32];
+        cluster.assert_signed(&cluster.sign(&signers, digest).await, digest);
+    }
+    let certificate = cluster.activate(Operation::Refresh).await;
+    assert_eq!(certificate.activation.epoch, 2);
+    cluster.assert_signed(&cluster.sign(&[2, 3], [7; 32]).await, [7; 32]);
+    // Orders of the old epoch are over.
+    let old = Terms { epoch: 1, ..cluster.terms(signing([8; 32])) };
+    let mut plan = cluster.plan(signing([8; 32]), &[1, 2]);
+    plan.order = Order::new(OrderId(random32()), old, SystemClock.seconds(), 120).sign(&cluster.originator);
+    for ended in cluster.run(&plan).await {
+        assert!(matches!(ended, Err(NotRun::Refused(Refused::Contradicts("epoch")))), "{ended:?}");
+    }
+    cluster.parties[1] = cluster.start(1).await;
+    cluster.assert_signed(&cluster.sign(&[1, 2], [9; 32]).await, [9; 32]);
+}
+
+#[tokio::test]
+async fn a_plan_is_run_once_and_an_account_has_one_key() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    let plan = cluster.plan(signing([1; 32]), &[1, 2]);
+    assert!(cluster.run(&plan).await.iter().all(|ended| matches!(ended, Ok(Ended::Signed(_)))));
+    for ended in cluster.run(&plan).await {
+        assert!(matches!(ended, Err(NotRun::Refused(Refused::Succeeded))), "{ended:?}");
+    }
+    // The same order under a new nonce: it has succeeded.
+    let again = Plan { nonce: random32(), ..plan };
+    for ended in cluster.run(&again).await {
+        assert!(matches!(ended, Err(NotRun::Refused(Refused::Succeeded))), "{ended:?}");
+    }
+    for ended in cluster.run(&cluster.plan(Operation::Keygen, &[1, 2, 3])).await {
+        assert!(matches!(ended, Err(NotRun::Refused(Refused::Share(_)))), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn forged_and_foreign_orders_start_nothing() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    let mut forged = cluster.plan(signing([1; 32]), &[1, 2]);
+    let stranger = SecretKey::from_seed(&random32());
+    forged.order =
+        Order::new(OrderId(random32()), cluster.terms(signing([1; 32])), SystemClock.seconds(), 120)
+            .sign(&stranger);
+    for ended in cluster.run(&forged).await {
+        assert!(matches!(ended, Err(NotRun::Refused(Refused::Order(OrderRefused::NotSigned)))), "{ended:?}");
+    }
+    let other_plugin = cluster.plan_on(signing([1; 32]), &[1, 2], Digest([9; 32]));
+    for ended in cluster.run(&other_plugin).await {
+        assert!(matches!(ended, Err(NotRun::Refused(Refused::PluginNotActive))), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_party_is_a_timeout_that_blames_nobody_and_the_next_session_works() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    let mut plan = cluster.plan(signing([1; 32]), &[1, 2]);
+    plan.deadline = SystemClock.millis() + 700;
+    let Ok(Ended::Aborted(abort)) = cluster.parties[0].run(&plan).await else { panic!() };
+    assert_eq!((abort.code, abort.culprits.len()), (AbortCode::Timeout, 0));
+    assert!(abort.reason.contains("hellos of parties 2"), "{}", abort.reason);
+    cluster.assert_signed(&cluster.sign(&[1, 2], [2; 32]).await, [2; 32]);
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_verify_is_not_reported_and_suspends_its_plugin() {
+    // The order names the good plugin's protocol, so a faulty component must claim to be it to be used at all: here the
+    // faulty one is the only one, and its key is made by hand.
+    let (good, bad) = (load("dkls23").await, load("faulty").await);
+    let mut cluster = Cluster::new(vec![good]).await;
+    cluster.keygen().await;
+    for party in &cluster.parties {
+        assert!(party.register(&bad));
+    }
+    let plan = cluster.plan_on(signing([1; 32]), &[1, 2], bad.digest());
+    for ended in cluster.run(&plan).await {
+        // A component of another protocol never gets near the share.
+        assert!(matches!(ended, Err(NotRun::Refused(Refused::Plugin(_)))), "{ended:?}");
+    }
+}
