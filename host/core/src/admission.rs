@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub plugin: Option<&'a Plugin>,
     /// Its share of the account's key, if it has one.
     pub share: Option<&'a Share>,
+    /// Whether it has promised a share of the account that was never activated.
+    pub promised: bool,
     /// Parties that it never works with again on this account (rule 8).
     pub banned: &'a [PublicKey],
     /// How many sessions it has started for this order.
@@ -145,8 +147,8 @@ pub enum Refused {
     /// The plan names a presignature that the order does not allow.
     #[error("the order does not allow presignatures")]
     Presignature,
-    /// The plan's deadline lies after the order's end.
-    #[error("the plan outlives its order")]
+    /// The plan's deadline has passed, or lies after the order's end.
+    #[error("the plan's deadline has passed or lies after the order's end")]
     Deadline,
 }
 
@@ -160,7 +162,8 @@ impl Plan {
             return Err(Refused::ClockWentBack);
         }
         let order = self.order.open(facts.originators, facts.now)?;
-        if self.deadline > order.expires_at.saturating_mul(1_000) {
+        let now = facts.now.saturating_mul(1_000);
+        if self.deadline <= now || self.deadline > order.expires_at.saturating_mul(1_000) {
             return Err(Refused::Deadline);
         }
         if facts.order_succeeded {
@@ -237,6 +240,10 @@ fn index_of(order: &Order, key: &PublicKey) -> Option<PartyIndex> {
 
 fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
     let share = match (&order.operation, facts.share) {
+        // A certificate for the promised share may still turn up; with a second key under way it would split the parties.
+        (Operation::Keygen, None) if facts.promised => {
+            return Err(Refused::Share("this account has an unfinished key: use a new account"));
+        }
         (Operation::Keygen, None) => return Ok(()),
         (Operation::Keygen, Some(_)) => return Err(Refused::Share("this account has a key already")),
         (_, None) => return Err(Refused::Share("this party has no share of this account's key")),
@@ -333,6 +340,7 @@ mod tests {
 
     struct Known {
         share: Option<Share>,
+        promised: bool,
         plugin: Option<Plugin>,
         banned: Vec<PublicKey>,
         pinned: Vec<PublicKey>,
@@ -345,6 +353,7 @@ mod tests {
     fn known() -> Known {
         Known {
             share: Some(share()),
+            promised: false,
             plugin: Some(plugin()),
             banned: vec![],
             pinned: keys(),
@@ -363,6 +372,7 @@ mod tests {
                 pinned: &self.pinned,
                 plugin: self.plugin.as_ref(),
                 share: self.share.as_ref(),
+                promised: self.promised,
                 banned: &self.banned,
                 sessions_of_order: self.sessions,
                 order_succeeded: self.succeeded,
@@ -419,6 +429,8 @@ mod tests {
         assert!(matches!(none.admit(&good()), Err(Refused::Share(_))));
         let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
         assert!(matches!(known().admit(&keygen), Err(Refused::Share(_))));
+        let promised = Known { share: None, promised: true, ..known() };
+        assert!(matches!(promised.admit(&keygen), Err(Refused::Share(_))));
     }
 
     #[test]
@@ -473,6 +485,8 @@ mod tests {
         assert_eq!(back.admit(&good()), Err(Refused::ClockWentBack));
         let late = Plan { deadline: (NOW + LIFETIME) * 1_000 + 1, ..good() };
         assert_eq!(known().admit(&late), Err(Refused::Deadline));
+        let over = Plan { deadline: NOW * 1_000, ..good() };
+        assert_eq!(known().admit(&over), Err(Refused::Deadline));
     }
 
     #[test]

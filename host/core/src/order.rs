@@ -259,8 +259,9 @@ impl Order {
                 return wrong("its path has hardened child numbers");
             }
             let known_message = signing.hash != HashFunction::None;
-            if signing.presignatures && (!known_message || !signing.path.is_empty()) {
-                return wrong("presignatures go with a known message and no path");
+            let own_key = signing.path.is_empty() && signing.tweak.is_none();
+            if signing.presignatures && !(known_message && own_key) {
+                return wrong("presignatures go with a known message and the account's own key");
             }
         }
         Ok(())

@@ -80,8 +80,13 @@ impl Broadcasts {
     ) -> Result<(), Abort> {
         let Echo { by, round, .. } = signed.echo;
         let Some(key) = terms.key_of_peer(by) else { return Ok(()) };
-        if signed.echo.execution != execution || round > ROUNDS || signed.verify(key).is_err() {
+        let here = signed.echo.execution == execution && terms.signers.len() > 2;
+        if !here || round == 0 || round > ROUNDS || signed.verify(key).is_err() {
             return Ok(());
+        }
+        // Before it is kept: its length is the signer's choice.
+        if !signed.echo.received.iter().map(|r| r.from).eq(terms.signers.iter().copied()) {
+            return Err(Abort::fault(by, "an echo that does not name each signer once"));
         }
         let first = self.rounds.entry(round).or_default().echoes.insert(by, signed.echo.clone());
         match first {
@@ -144,10 +149,6 @@ fn compare(
     ours: &BTreeMap<PartyIndex, Received>,
     echo: &Echo,
 ) -> Result<(), Abort> {
-    let named: Vec<PartyIndex> = echo.received.iter().map(|r| r.from).collect();
-    if named != terms.signers {
-        return Err(Abort::fault(echo.by, "an echo that does not name each signer once"));
-    }
     for theirs in &echo.received {
         let differs = ours.get(&theirs.from).is_none_or(|ours| ours.hash != theirs.hash);
         if !differs {

@@ -1,5 +1,6 @@
 //! What travels between the parties of a session.
 
+use crate::PartyIndex;
 use crate::abort::SignedAbort;
 use crate::certificate::{Certificate, Ready};
 use crate::codec::{Malformed, Reader, Wire};
@@ -19,6 +20,17 @@ pub enum Frame {
     Abort(SignedAbort),
     Ready(Ready),
     Certificate(Certificate),
+}
+
+impl Frame {
+    /// The sender of a frame that belongs to a running protocol, by its own word.
+    pub(super) fn sender(&self) -> Option<PartyIndex> {
+        match self {
+            Self::Envelope(envelope) => Some(envelope.header.from),
+            Self::Echo(echo) => Some(echo.echo.by),
+            _ => None,
+        }
+    }
 }
 
 impl Wire for Frame {

@@ -78,36 +78,37 @@ impl Handshake {
 
     /// Takes in a hello. One that is not a signer's, or is for another plan, is dropped; a second, different one of the
     /// same signer ends the session.
-    pub(super) fn hello(&mut self, terms: &Terms, signed: SignedHello) -> Result<(), Abort> {
+    /// Says whether it was new.
+    pub(super) fn hello(&mut self, terms: &Terms, signed: SignedHello) -> Result<bool, Abort> {
         let party = signed.hello.index;
-        let Some(key) = terms.key_of_peer(party) else { return Ok(()) };
+        let Some(key) = terms.key_of_peer(party) else { return Ok(false) };
         if signed.hello.plan != terms.plan || signed.verify(key).is_err() {
-            return Ok(());
+            return Ok(false);
         }
         match self.hellos.get(&party) {
             Some(first) if *first != signed.hello => {
                 Err(Abort::fault(party, "two different hellos for one plan"))
             }
-            Some(_) => Ok(()),
+            Some(_) => Ok(false),
             None => {
                 self.hellos.insert(party, signed.hello);
-                Ok(())
+                Ok(true)
             }
         }
     }
 
-    /// Takes in a hello echo.
-    pub(super) fn echo(&mut self, terms: &Terms, signed: &SignedHelloEcho) -> Result<(), Abort> {
+    /// Takes in a hello echo. Says whether it was new.
+    pub(super) fn echo(&mut self, terms: &Terms, signed: &SignedHelloEcho) -> Result<bool, Abort> {
         let by = signed.echo.by;
-        let Some(key) = terms.key_of_peer(by) else { return Ok(()) };
+        let Some(key) = terms.key_of_peer(by) else { return Ok(false) };
         if signed.echo.plan != terms.plan || !signed.is_by(key) {
-            return Ok(());
+            return Ok(false);
         }
         match self.echoes.insert(by, signed.echo.execution) {
             Some(first) if first != signed.echo.execution => {
                 Err(Abort::fault(by, "two different echoes of the hellos"))
             }
-            _ => Ok(()),
+            before => Ok(before.is_none()),
         }
     }
 
@@ -196,8 +197,8 @@ mod tests {
     fn a_second_different_hello_ends_the_session_and_names_its_sender() {
         let mut handshake = greet(1, 1);
         let hello = greet(2, 2).own_hello();
-        assert_eq!(handshake.hello(&terms(1), hello.clone()), Ok(()));
-        assert_eq!(handshake.hello(&terms(1), hello), Ok(()), "the same hello again is no fault");
+        assert_eq!(handshake.hello(&terms(1), hello.clone()), Ok(true));
+        assert_eq!(handshake.hello(&terms(1), hello), Ok(false), "the same hello again is no fault");
         let abort = handshake.hello(&terms(1), greet(2, 3).own_hello()).unwrap_err();
         assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
     }
@@ -210,7 +211,7 @@ mod tests {
         let forged = greet(2, 2).own_hello().hello.sign(&identities(3)[2]);
         let own = greet(1, 9).own_hello();
         for dropped in [other_plan.sign(&identities(3)[1]), forged, own] {
-            assert_eq!(handshake.hello(&terms(1), dropped), Ok(()));
+            assert_eq!(handshake.hello(&terms(1), dropped), Ok(false));
         }
         assert_eq!(handshake.hellos.len(), 1);
     }

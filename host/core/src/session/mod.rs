@@ -40,9 +40,12 @@ pub use frame::Frame;
 use handshake::{Handshake, Shaken};
 use streams::Streams;
 
-/// Frames that are kept for a session whose hellos are not complete: what an honest peer can send by then is its first
-/// round, one or two frames.
-const EARLY_FRAMES: usize = 64;
+/// Frames of one peer that are kept for a session whose hellos are not complete: what an honest peer can send by then
+/// is its first round, one or two frames.
+const EARLY_FRAMES: usize = 4;
+
+/// The longest frame: a payload of 2 MiB and what is around it.
+const FRAME_BYTES: usize = streams::PAYLOAD_BYTES + 1_024;
 
 /// How long a session waits without anything new before it sends everything again, in milliseconds: longer than a
 /// slow step of a peer, so that a healthy session sends nothing twice.
@@ -107,7 +110,8 @@ pub enum To {
     ReliableBroadcast,
 }
 
-/// What the caller has to do.
+/// What the caller has to do, one after the other in the order given: effects that come back while one is carried out
+/// go behind those that are left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send a frame to a peer.
@@ -140,7 +144,8 @@ pub enum Effect {
 pub struct Session {
     terms: Terms,
     key: SecretKey,
-    random: ChaCha20Rng,
+    /// There until the streams are sealed: whoever has it can compute the ephemeral key.
+    random: Option<ChaCha20Rng>,
     state: State,
     /// Everything sent so far, in order.
     sent: Vec<(PartyIndex, Vec<u8>)>,
@@ -154,8 +159,10 @@ enum State {
         early: Vec<Frame>,
     },
     Running(Running),
-    /// The component is done. The peers may still need what we have sent.
-    Done,
+    /// The component is done. The peers may still need what we have sent; until the result is settled it can still fail.
+    Done {
+        settled: bool,
+    },
     Over,
 }
 
@@ -176,18 +183,34 @@ impl Session {
         let handshake = Handshake::new(&terms, &key, &mut random);
         let hello = handshake.own_hello();
         let state = State::Greeting { handshake, early: Vec::new() };
-        let mut session = Self { terms, key, random, state, sent: Vec::new(), quiet_since: now };
+        let mut session =
+            Self { terms, key, random: Some(random), state, sent: Vec::new(), quiet_since: now };
         let effects = session.send_all(&Frame::Hello(hello));
         (session, effects)
     }
 
     /// Takes in a frame from the router, which says truthfully or not that it is for this session.
     pub fn receive(&mut self, frame: &[u8], now: u64) -> Vec<Effect> {
+        if frame.len() > FRAME_BYTES {
+            return vec![];
+        }
         let Ok(frame) = decode::<Frame>(frame) else { return vec![] };
         match self.take_in(frame, now) {
             Ok(effects) => effects,
             Err(abort) => self.abort(abort),
         }
+    }
+
+    /// Whether a frame that came too early is worth keeping: signed by a peer that has sent few.
+    fn is_worth_keeping(&self, early: &[Frame], frame: &Frame) -> bool {
+        let Some(from) = frame.sender() else { return false };
+        let few = early.iter().filter(|kept| kept.sender() == Some(from)).count() < EARLY_FRAMES;
+        let signed = self.terms.key_of_peer(from).is_some_and(|key| match frame {
+            Frame::Envelope(envelope) => envelope.header.to == self.terms.me && envelope.verify(key).is_ok(),
+            Frame::Echo(echo) => echo.verify(key).is_ok(),
+            _ => false,
+        });
+        few && signed && !early.contains(frame)
     }
 
     /// Sends what the component wants sent.
@@ -199,10 +222,19 @@ impl Session {
         }
     }
 
-    /// The component is done. Frames of the session are still sent again for peers that lack them.
+    /// The component is done. Frames of the session are still sent again for peers that lack them, and no timeout and no
+    /// peer ends it any more; until the result is [settled](Self::settled), the caller still can.
     pub fn done(&mut self) {
         if matches!(self.state, State::Running(_)) {
-            self.state = State::Done;
+            self.state = State::Done { settled: false };
+        }
+    }
+
+    /// The result is durable: a verified signature, or a promised share. From now on this party never says that it has
+    /// aborted.
+    pub fn settled(&mut self) {
+        if let State::Done { settled } = &mut self.state {
+            *settled = true;
         }
     }
 
@@ -213,7 +245,7 @@ impl Session {
 
     /// Looks at the clock: ends the session at its deadline, and sends everything again when it has been quiet for long.
     pub fn tick(&mut self, now: u64) -> Vec<Effect> {
-        if now >= self.terms.deadline {
+        if now >= self.terms.deadline && !matches!(self.state, State::Done { .. }) {
             let reason = self.waiting_for();
             return self.abort(Abort::of(AbortCode::Timeout, reason));
         }
@@ -248,12 +280,24 @@ impl Session {
         }
         match &mut self.state {
             State::Greeting { handshake, early } => match frame {
-                Frame::Hello(hello) => handshake.hello(&self.terms, hello)?,
-                Frame::HelloEcho(echo) => handshake.echo(&self.terms, &echo)?,
+                Frame::Hello(hello) => {
+                    if !handshake.hello(&self.terms, hello)? {
+                        return Ok(vec![]);
+                    }
+                }
+                Frame::HelloEcho(echo) => {
+                    if !handshake.echo(&self.terms, &echo)? {
+                        return Ok(vec![]);
+                    }
+                }
                 // The sender has all hellos already, we do not. If it is dropped it will come again.
                 later => {
-                    if early.len() < EARLY_FRAMES {
-                        early.push(later);
+                    let mut kept = std::mem::take(early);
+                    if self.is_worth_keeping(&kept, &later) {
+                        kept.push(later);
+                    }
+                    if let State::Greeting { early, .. } = &mut self.state {
+                        *early = kept;
                     }
                     return Ok(vec![]);
                 }
@@ -270,7 +314,7 @@ impl Session {
                 }
                 Frame::Abort(_) | Frame::Ready(_) | Frame::Certificate(_) => return Ok(vec![]),
             },
-            State::Done | State::Over => return Ok(vec![]),
+            State::Done { .. } | State::Over => return Ok(vec![]),
         }
         self.quiet_since = now;
         self.greet(now)
@@ -296,7 +340,9 @@ impl Session {
         let counters = counters.map(|(&party, hello)| (party, hello.counter)).collect();
         effects.push(Effect::Start { execution, counters });
         let keys = hellos.iter().map(|(&party, hello): (_, &Hello)| (party, hello.ephemeral)).collect();
-        let streams = Streams::new(&self.terms, execution, ephemeral, &keys, &mut self.random)?;
+        // Taken, not borrowed: what can compute the ephemeral key again is gone with it.
+        let Some(mut random) = self.random.take() else { return Ok(effects) };
+        let streams = Streams::new(&self.terms, execution, ephemeral, &keys, &mut random)?;
         self.state = State::Running(Running { execution, streams, broadcasts: Broadcasts::default() });
         for frame in early {
             effects.extend(self.take_in(frame, now)?);
@@ -376,9 +422,9 @@ impl Session {
         let was = std::mem::replace(&mut self.state, State::Over);
         match was {
             State::Over => vec![],
-            // There was a result: nothing is taken back, there is only nothing more to send.
-            State::Done => vec![],
-            State::Greeting { .. } | State::Running(_) => {
+            // There is a result: nothing is taken back, there is only nothing more to send.
+            State::Done { settled: true } => vec![],
+            State::Greeting { .. } | State::Running(_) | State::Done { settled: false } => {
                 let notice = AbortNotice { plan: self.terms.plan, by: self.terms.me, code: abort.code };
                 let frame = encode(&Frame::Abort(notice.sign(&self.key)));
                 let notices = self.terms.peers().map(|peer| (peer, frame.clone())).collect();
@@ -404,7 +450,7 @@ impl core::fmt::Debug for Session {
         let state = match self.state {
             State::Greeting { .. } => "greeting",
             State::Running(_) => "running",
-            State::Done => "done",
+            State::Done { .. } => "done",
             State::Over => "over",
         };
         write!(f, "Session(party {}, {state})", self.terms.me)

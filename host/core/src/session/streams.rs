@@ -14,11 +14,19 @@ use crate::ids::ExecutionId;
 use crate::sealing::{Ephemeral, Opener, Sealer};
 use crate::session::{Message, Terms};
 
-/// Envelopes of one sender that wait for earlier ones. An honest sender is at most a round ahead: two frames.
-const WAITING: usize = 32;
+/// How far ahead of the next envelope of a sender one may be that waits. An honest sender is at most a round ahead: two
+/// frames.
+const WINDOW: u32 = 8;
+
+/// Rounds that the sandbox lets a component have; each has one message per receiver and kind at most.
+const ROUNDS: u16 = 64;
+
+/// What one peer may send in a session, all envelopes together. The most that a known protocol sends to one peer is
+/// 150 kB.
+const PEER_BYTES: usize = 16 << 20;
 
 /// The longest payload: the sandbox takes no longer message from a component, and sealing adds 48 bytes.
-const PAYLOAD_BYTES: usize = (2 << 20) + 48;
+pub(super) const PAYLOAD_BYTES: usize = (2 << 20) + 48;
 
 /// The streams from and to all peers.
 pub(super) struct Streams {
@@ -37,6 +45,8 @@ struct Incoming {
     opener: Opener,
     next: u32,
     waiting: BTreeMap<u32, Envelope>,
+    /// Bytes taken in so far.
+    bytes: usize,
     /// A reliable broadcast of this sender is not settled: nothing later is handed over.
     held: bool,
 }
@@ -64,7 +74,8 @@ impl Streams {
                 .map_err(|_| Abort::fault(peer, "an ephemeral key that is none"))?;
             outgoing.insert(peer, Outgoing { sealer, next: 0 });
             let opener = Opener::new(execution, peer, terms.me);
-            incoming.insert(peer, Incoming { opener, next: 0, waiting: BTreeMap::new(), held: false });
+            incoming
+                .insert(peer, Incoming { opener, next: 0, waiting: BTreeMap::new(), bytes: 0, held: false });
         }
         Ok(Self { execution, ephemeral, outgoing, incoming })
     }
@@ -102,7 +113,7 @@ impl Streams {
             return Ok(());
         }
         let Some(stream) = self.incoming.get_mut(&header.from) else { return Ok(()) };
-        if header.sequence < stream.next || stream.waiting.len() >= WAITING {
+        if header.sequence < stream.next || header.sequence >= stream.next.saturating_add(WINDOW) {
             return Ok(());
         }
         if envelope.payload.0.len() > PAYLOAD_BYTES || envelope.verify(key).is_err() {
@@ -114,6 +125,10 @@ impl Streams {
             }
             Some(_) => Ok(()),
             None => {
+                stream.bytes = stream.bytes.saturating_add(envelope.payload.0.len());
+                if stream.bytes > PEER_BYTES || header.round == 0 || header.round > ROUNDS {
+                    return Err(Abort::fault(header.from, "more bytes or rounds than a session has"));
+                }
                 stream.waiting.insert(header.sequence, envelope);
                 Ok(())
             }

@@ -262,6 +262,9 @@ impl World {
             digest: Digest([0; 32]),
             outputs: OutputHash(outcome),
         };
+        if let Some(session) = &mut run.volatile.session {
+            session.settled();
+        }
         let promise = Promise::make(activation, me, &secret(me), keys);
         assert!(run.durable.aborted.is_none(), "promised after an abort");
         run.durable.pending = Some(promise.own().clone());
@@ -343,7 +346,12 @@ impl World {
     }
 
     fn tick(&mut self) {
-        for party in 0..self.parties.len() {
+        (0..self.parties.len()).for_each(|party| self.tick_one(party));
+    }
+
+    /// Clocks do not tick together: one party looks at its own.
+    fn tick_one(&mut self, party: usize) {
+        {
             for plan in 0..PLANS {
                 let now = self.now;
                 if let Some(session) = &mut self.parties[party].runs[plan].volatile.session {
@@ -408,8 +416,9 @@ impl World {
                     flight
                 }),
                 93..=98 => {
-                    self.now += 700;
-                    self.tick();
+                    self.now += 300;
+                    let party = dice.below(self.parties.len());
+                    self.tick_one(party);
                 }
                 _ if restarts && dice.chance(50) => {
                     let party = dice.below(self.parties.len());
@@ -442,8 +451,19 @@ impl World {
             while let Some(flight) = self.pick(dice) {
                 self.deliver(flight);
             }
-            self.now = if turn < 30 { self.now + 2_500 } else { DEADLINE + turn };
-            self.tick();
+            if turn >= 30 {
+                self.now = DEADLINE + turn;
+                self.tick();
+                continue;
+            }
+            // One after the other, and what each sends arrives before the next one looks at its clock.
+            for party in 0..self.parties.len() {
+                self.now += 700;
+                self.tick_one(party);
+                while let Some(flight) = self.pick(dice) {
+                    self.deliver(flight);
+                }
+            }
         }
         while let Some(flight) = self.pick(dice) {
             self.deliver(flight);
