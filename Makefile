@@ -45,6 +45,9 @@ build: plugins ## build the host
 
 .PHONY: test
 test: plugins ## run all tests
+	@# The structure test reads what both workspaces depend on, development included.
+	cargo fetch --locked --quiet
+	$(IN_PLUGINS) cargo fetch --locked --quiet
 	cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
 

@@ -257,9 +257,7 @@ async fn a_missing_party_is_a_timeout_that_blames_nobody_and_the_next_session_wo
 }
 
 #[tokio::test]
-async fn a_signature_that_does_not_verify_is_not_reported_and_suspends_its_plugin() {
-    // The order names the good plugin's protocol, so a faulty component must claim to be it to be used at all: here the
-    // faulty one is the only one, and its key is made by hand.
+async fn a_component_of_another_protocol_never_gets_near_a_share() {
     let (good, bad) = (load("dkls23").await, load("faulty").await);
     let mut cluster = Cluster::new(vec![good]).await;
     cluster.keygen().await;
@@ -268,7 +266,6 @@ async fn a_signature_that_does_not_verify_is_not_reported_and_suspends_its_plugi
     }
     let plan = cluster.plan_on(signing([1; 32]), &[1, 2], bad.digest());
     for ended in cluster.run(&plan).await {
-        // A component of another protocol never gets near the share.
         assert!(matches!(ended, Err(NotRun::Refused(Refused::Plugin(_)))), "{ended:?}");
     }
 }

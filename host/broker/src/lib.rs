@@ -11,6 +11,10 @@
 //! Architecture invariant: a method of a store is one whole transaction with a name from the domain. Nothing outside of
 //! this crate writes SQL or knows which adapter it talks to.
 
+// Only for the features that they turn on: see the workspace manifest.
+use aes as _;
+use polyval as _;
+
 pub mod cache;
 pub mod queue;
 pub mod store;

@@ -31,6 +31,9 @@ CREATE TABLE sessions (
     account   BLOB NOT NULL,
     outcome   TEXT CHECK (outcome IN ('aborted', 'promised', 'finished'))
 ) STRICT;
+CREATE INDEX orders_by_end ON orders (expires_at);
+CREATE INDEX sessions_by_order ON sessions (order_id);
+CREATE INDEX running_sessions ON sessions (plan) WHERE outcome IS NULL;
 
 -- One keygen or refresh per account at a time.
 CREATE TABLE locks (
@@ -38,7 +41,7 @@ CREATE TABLE locks (
     plan     BLOB NOT NULL
 ) STRICT;
 
--- Shares. facts: what is sealed together with the share, in the clear for admission, and sealed in `entries` with it.
+-- Shares. facts: what the party must know of its share before it takes on a plan, and the names of its entries, sealed.
 -- state: 'pending' while its promise lasts, then 'active', then 'retired'.
 CREATE TABLE shares (
     plan     BLOB PRIMARY KEY,
@@ -46,14 +49,18 @@ CREATE TABLE shares (
     epoch    INTEGER NOT NULL,
     state    TEXT NOT NULL CHECK (state IN ('pending', 'active', 'retired')),
     ready    BLOB NOT NULL,
+    key_id   TEXT,
     facts    BLOB
 ) STRICT;
 CREATE UNIQUE INDEX one_active_share ON shares (account) WHERE state = 'active';
+CREATE INDEX shares_by_account ON shares (account);
+CREATE INDEX pending_shares ON shares (plan) WHERE state = 'pending';
 
 -- The vault entries of a share.
 CREATE TABLE entries (
     plan    BLOB NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
     name    TEXT NOT NULL,
+    key_id  TEXT NOT NULL,
     sealed  BLOB NOT NULL,
     PRIMARY KEY (plan, name)
 ) STRICT;

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::{Cache, CacheUnavailable, VALUE_BYTES};
 
-/// Entries kept: some MiB at most for what a process of the demo's size needs.
-const ENTRIES: usize = 10_000;
+/// Entries kept. Most are a few bytes; if all were as long as they may be it would come to 64 MiB.
+const ENTRIES: usize = 1_000;
 
 /// A cache in memory. Clones share it.
 #[derive(Clone, Default)]

@@ -27,6 +27,7 @@ macro_rules! suite {
             bans_stay_and_raise_the_counter_once,
             a_peer_that_went_back_is_noticed,
             time_and_orders_are_remembered_for_a_day,
+            a_claim_on_what_has_changed_since_admission_is_stale,
         }
     };
 }
@@ -54,6 +55,8 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         expires_at: NOW + 600,
         account: ACCOUNT,
         exclusive,
+        epoch: None,
+        signers: keys(),
         now: NOW,
         at_most: 3,
     }
@@ -105,12 +108,15 @@ pub(crate) fn entries(value: u8) -> Entries {
 
 /// Claims a keygen or refresh and promises its share.
 pub(crate) async fn promise(store: &dyn PartyStore, session: u8, epoch: u32) {
-    assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), Claimed::Yes);
+    let claim = Claim { epoch: epoch.checked_sub(1).filter(|&e| e > 0), ..claim(session, session, true) };
+    assert_eq!(store.claim(&claim).await.unwrap(), Claimed::Yes);
     store.promise(&readies(session, epoch)[0], &entries(session)).await.unwrap();
 }
 
 async fn active(store: &dyn PartyStore) -> Option<u8> {
-    store.active_entries(ACCOUNT).await.unwrap().map(|entries| entries["share"][0])
+    let share = store.knowledge(OrderId([0; 32]), ACCOUNT).await.unwrap().share?;
+    assert!(store.active_entries(ACCOUNT, share.epoch + 1).await.unwrap().is_none());
+    store.active_entries(ACCOUNT, share.epoch).await.unwrap().map(|entries| entries["share"][0])
 }
 
 async fn counter(store: &dyn PartyStore) -> u64 {
@@ -128,8 +134,9 @@ pub(crate) async fn a_session_is_claimed_once(store: &dyn PartyStore) {
 pub(crate) async fn claims_at_the_same_time_have_one_winner(store: &dyn PartyStore) {
     let one = claim(1, 1, true);
     let (a, b, c) = tokio::join!(store.claim(&one), store.claim(&one), store.claim(&one));
-    let won = [a, b, c].into_iter().filter(|r| matches!(r, Ok(Claimed::Yes))).count();
-    assert_eq!(won, 1);
+    let mut claimed = [a.unwrap(), b.unwrap(), c.unwrap()].map(|c| c == Claimed::Before);
+    claimed.sort_unstable();
+    assert_eq!(claimed, [false, true, true]);
 }
 
 pub(crate) async fn an_order_has_no_more_sessions_than_it_may_and_none_after_success(store: &dyn PartyStore) {
@@ -158,6 +165,11 @@ pub(crate) async fn one_keygen_or_refresh_of_an_account_at_a_time(store: &dyn Pa
 pub(crate) async fn a_share_is_active_only_after_its_certificate(store: &dyn PartyStore) {
     promise(store, 1, 1).await;
     assert_eq!(active(store).await, None);
+    let other_certificate = Share { certificate: certificate(2, 1), ..share(1, 1) };
+    for (certificate, share) in [(certificate(1, 1), other_certificate), (certificate(1, 2), share(1, 2))] {
+        let refused = store.activate(&certificate, &share).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    }
     assert!(store.knowledge(OrderId([1; 32]), ACCOUNT).await.unwrap().share.is_none());
     store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
@@ -179,12 +191,15 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     // The old certificate again: nothing goes back.
     store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(2));
-    store.erase_retired(ACCOUNT).await.unwrap();
+    assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 1);
+    assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 0);
     assert_eq!(active(store).await, Some(2));
-    // A second share of the same epoch never becomes active.
-    promise(store, 3, 2).await;
-    let again = store.activate(&certificate(3, 2), &share(3, 2)).await;
+    // A second share of the same epoch is not even promised.
+    let claim = Claim { epoch: Some(2), ..claim(3, 3, true) };
+    assert_eq!(store.claim(&claim).await.unwrap(), Claimed::Yes);
+    let again = store.promise(&readies(3, 2)[0], &entries(3)).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+    store.abort(PlanHash([3; 32])).await.unwrap();
 }
 
 pub(crate) async fn a_promise_and_an_abort_exclude_each_other(store: &dyn PartyStore) {
@@ -205,8 +220,25 @@ pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Locked);
     store.release(PlanHash([1; 32])).await.unwrap();
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Yes);
+    let released_running = store.release(PlanHash([2; 32])).await;
+    assert!(matches!(released_running, Err(StoreError::Conflict(_))), "{released_running:?}");
+    assert!(store.knowledge(OrderId([0; 32]), ACCOUNT).await.unwrap().promised);
     store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
+    // The other session can't promise any more: that would be a second key.
+    let second = store.promise(&readies(2, 1)[0], &entries(2)).await;
+    assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
+}
+
+pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: &dyn PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    let signing = |session, epoch| Claim { epoch: Some(epoch), ..claim(session, session, false) };
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Stale, "a keygen beside a key");
+    assert_eq!(store.claim(&signing(3, 2)).await.unwrap(), Claimed::Stale, "another epoch");
+    assert_eq!(store.claim(&signing(4, 1)).await.unwrap(), Claimed::Yes);
+    store.ban(ACCOUNT, keys()[1]).await.unwrap();
+    assert_eq!(store.claim(&signing(5, 1)).await.unwrap(), Claimed::Stale, "a banned signer");
 }
 
 pub(crate) async fn a_restart_finds_what_is_unsettled(store: &dyn PartyStore) {
@@ -245,14 +277,18 @@ pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &dyn PartySt
     store.claim(&claim(1, 1, false)).await.unwrap();
     store.claim(&Claim { now: NOW - 50, ..claim(2, 2, false) }).await.unwrap();
     store.finish(PlanHash([1; 32])).await.unwrap();
-    let sessions = |order| async move {
+    let sessions = |order, latest| async move {
         let knowledge = store.knowledge(OrderId([order; 32]), ACCOUNT).await.unwrap();
-        assert_eq!(knowledge.latest_seen, NOW);
+        assert_eq!(knowledge.latest_seen, latest);
         knowledge.sessions_of_order
     };
-    store.forget_expired(NOW + 600 + KEPT_AFTER_EXPIRY).await.unwrap();
-    assert_eq!(sessions(1).await, 1);
-    store.forget_expired(NOW + 601 + KEPT_AFTER_EXPIRY).await.unwrap();
-    assert_eq!(sessions(1).await, 0);
-    assert_eq!(sessions(2).await, 1, "a session that still runs was forgotten");
+    store.forget_expired().await.unwrap();
+    assert_eq!(sessions(1, NOW).await, 1);
+    let day = NOW + 600 + u64::from(KEPT_AFTER_EXPIRY);
+    for (now, left) in [(day, 1), (day + 1, 0)] {
+        store.claim(&Claim { now, ..claim(9, u8::try_from(now % 100).unwrap() + 100, false) }).await.unwrap();
+        store.forget_expired().await.unwrap();
+        assert_eq!(sessions(1, now).await, left);
+    }
+    assert_eq!(sessions(2, day + 1).await, 1, "a session that still runs was forgotten");
 }

@@ -6,9 +6,9 @@
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use hkdf::Hkdf;
-use quorate_core::AccountId;
 use quorate_core::codec::{Bytes, encode};
 use quorate_core::identity::PublicKey;
+use quorate_core::{AccountId, PlanHash};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -55,6 +55,8 @@ pub(super) struct Place<'a> {
     pub(super) table: &'static str,
     pub(super) account: AccountId,
     pub(super) epoch: u32,
+    /// The session that made the share: two shares of one epoch are not to be mixed.
+    pub(super) plan: PlanHash,
     pub(super) name: &'a str,
 }
 
@@ -100,7 +102,8 @@ impl Crypter {
         opened.map(Zeroizing::new).map_err(|_| wrong())
     }
 
-    /// The cipher with an account's data key. It wipes its key schedule when it is dropped.
+    /// The cipher with an account's data key. Its key schedule is wiped when it is dropped: the features that Cargo.toml
+    /// asks of `aes` and `polyval` see to that. What HKDF keeps on its stack is not.
     fn cipher(&self, account: AccountId) -> Aes256Gcm {
         let info = [b"quorate 1 data key".as_slice(), account.as_bytes()].concat();
         Aes256Gcm::new(derive(&self.master, &info).as_ref().into())
@@ -111,6 +114,7 @@ impl Crypter {
         bytes.extend(encode(&self.party));
         bytes.extend(encode(&place.account));
         bytes.extend(encode(&place.epoch));
+        bytes.extend(encode(&place.plan));
         bytes.extend(encode(&place.name.to_owned()));
         bytes.extend(encode(&self.key_id));
         bytes
@@ -134,7 +138,7 @@ mod tests {
     }
 
     fn place<'a>(table: &'static str, account: u8, epoch: u32, name: &'a str) -> Place<'a> {
-        Place { table, account: AccountId([account; 16]), epoch, name }
+        Place { table, account: AccountId([account; 16]), epoch, plan: PlanHash([0; 32]), name }
     }
 
     #[test]
@@ -147,6 +151,7 @@ mod tests {
             place("entries", 2, 1, "share"),
             place("entries", 1, 2, "share"),
             place("entries", 1, 1, "other"),
+            Place { plan: PlanHash([1; 32]), ..here() },
         ] {
             assert!(crypter(1, 1).open(&elsewhere, &sealed).is_err());
         }

@@ -58,6 +58,8 @@ pub struct Knowledge {
     pub banned: Vec<PublicKey>,
     /// What is sealed with the active share.
     pub share: Option<Share>,
+    /// Whether a share of the account was promised and is not active.
+    pub promised: bool,
     /// The latest time ever seen, in seconds since 1970.
     pub latest_seen: u64,
     /// The party's own state counter.
@@ -79,6 +81,10 @@ pub struct Claim {
     pub account: AccountId,
     /// Whether it makes shares, and so must be the only one of its account that does.
     pub exclusive: bool,
+    /// The epoch of the share that it uses; `None` for a keygen. It must still be the active one.
+    pub epoch: Option<u32>,
+    /// The identity keys of all its signers: none of them may be banned by now.
+    pub signers: Vec<PublicKey>,
     /// The time, in seconds since 1970.
     pub now: u64,
     /// How many sessions an order may have.
@@ -96,6 +102,8 @@ pub enum Claimed {
     OrderIsOver,
     /// Another keygen or refresh of this account runs or is promised.
     Locked,
+    /// What the plan was admitted on has changed since: another epoch is active, or a signer was banned.
+    Stale,
 }
 
 /// A share that waits for its certificate.
@@ -127,9 +135,9 @@ pub trait PartyStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
 
-    /// The entries of the active share.
+    /// The entries of the active share, if it is of this epoch.
     #[allow(clippy::missing_errors_doc)]
-    async fn active_entries(&self, account: AccountId) -> Result<Option<Entries>, StoreError>;
+    async fn active_entries(&self, account: AccountId, epoch: u32) -> Result<Option<Entries>, StoreError>;
 
     /// Records that a session has ended without a promise and will never have one. Frees the account.
     ///
@@ -137,31 +145,35 @@ pub trait PartyStore: Send + Sync {
     /// [`StoreError::Conflict`] when it was promised.
     async fn abort(&self, plan: PlanHash) -> Result<(), StoreError>;
 
-    /// Records that a session has ended well and that its order has succeeded.
+    /// Records that a session has ended well and that its order has succeeded. A second time it changes nothing.
     #[allow(clippy::missing_errors_doc)]
     async fn finish(&self, plan: PlanHash) -> Result<(), StoreError>;
 
     /// Stores a pending share together with its promise. Only then may the promise be sent.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the session was aborted or never claimed.
+    /// [`StoreError::Conflict`] when the session was aborted, never claimed, or claimed for something else, or when the
+    /// account has a share of this epoch or a later one: a promise must be one that can be kept.
     async fn promise(&self, ready: &Ready, entries: &Entries) -> Result<(), StoreError>;
 
     /// Frees the account of a promised share that nobody can complete. The share stays, for a certificate that may
     /// still turn up.
-    #[allow(clippy::missing_errors_doc)]
-    async fn release(&self, plan: PlanHash) -> Result<(), StoreError>;
-
-    /// Makes a promised share the active one, together with what is sealed with it; the one before is retired. Raises
-    /// the state counter. A second time it changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when there is no such promise, or the account has a share of this epoch or a later one.
+    /// [`StoreError::Conflict`] when it was not promised.
+    async fn release(&self, plan: PlanHash) -> Result<(), StoreError>;
+
+    /// Makes a promised share the active one, together with what is sealed with it; the one before is retired, and so is
+    /// every other promise that can't become active any more. Raises the state counter. A second time it changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when this was not promised, or the account has a share of this epoch or a later one.
     async fn activate(&self, certificate: &Certificate, share: &Share) -> Result<(), StoreError>;
 
-    /// Erases the retired shares of an account: all n parties have acknowledged the new epoch.
+    /// Erases the retired shares of an account from before `epoch`, which all n parties have acknowledged. Says how many
+    /// there were.
     #[allow(clippy::missing_errors_doc)]
-    async fn erase_retired(&self, account: AccountId) -> Result<(), StoreError>;
+    async fn erase_retired(&self, account: AccountId, epoch: u32) -> Result<u64, StoreError>;
 
     /// Bars a counterparty from an account for ever, and raises the state counter.
     #[allow(clippy::missing_errors_doc)]
@@ -176,10 +188,11 @@ pub trait PartyStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn unsettled(&self) -> Result<Unsettled, StoreError>;
 
-    /// Forgets orders and their sessions a day after they have expired. Promises are never forgotten.
+    /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:
+    /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten.
     #[allow(clippy::missing_errors_doc)]
-    async fn forget_expired(&self, now: u64) -> Result<(), StoreError>;
+    async fn forget_expired(&self) -> Result<(), StoreError>;
 }
 
 /// How long an order's id is kept after it has expired, in seconds.
-const KEPT_AFTER_EXPIRY: u64 = 86_400;
+const KEPT_AFTER_EXPIRY: u32 = 86_400;

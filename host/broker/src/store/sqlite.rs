@@ -64,6 +64,8 @@ impl SqlitePartyStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is erased is overwritten, not only forgotten.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY);
         // One connection: a party writes little, and a single writer never waits for itself.
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
@@ -71,6 +73,8 @@ impl SqlitePartyStore {
         store.check_key().await?;
         sqlx::migrate!("../../migrations/party/sqlite").run(&store.pool).await.map_err(StoreError::Schema)?;
         store.note_key().await?;
+        // Of two processes that start on a new database at once, one has set the key.
+        store.check_key().await?;
         Ok(store)
     }
 
@@ -87,7 +91,8 @@ impl SqlitePartyStore {
     }
 
     fn key_place(&self) -> Place<'_> {
-        Place { table: "key_check", account: AccountId([0; 16]), epoch: 0, name: "known text" }
+        let (account, plan) = (AccountId([0; 16]), PlanHash([0; 32]));
+        Place { table: "key_check", account, epoch: 0, plan, name: "known text" }
     }
 
     /// Before anything is changed: a database that has been sealed must have been sealed with this key.
@@ -114,10 +119,33 @@ impl SqlitePartyStore {
         Ok(())
     }
 
-    fn entry_place<'a>(&self, account: AccountId, epoch: u32, name: &'a str) -> Place<'a> {
-        Place { table: "entries", account, epoch, name }
+    fn open_facts(&self, account: AccountId, row: &sqlx::sqlite::SqliteRow) -> Result<Facts, StoreError> {
+        let plan: PlanHash = decoded(row.try_get::<&[u8], _>(0)?, "shares")?;
+        let epoch: u32 = row.try_get(1)?;
+        let facts = self.crypter.open(&facts_place(account, epoch, plan), row.try_get::<&[u8], _>(2)?)?;
+        let (share, names): (Share, Vec<String>) = decoded(&facts, "shares")?;
+        Ok(Facts { plan, epoch, share, names })
     }
 }
+
+/// What is sealed with an active share.
+struct Facts {
+    plan: PlanHash,
+    epoch: u32,
+    share: Share,
+    /// The names of its entries: one that is missing is noticed.
+    names: Vec<String>,
+}
+
+fn facts_place(account: AccountId, epoch: u32, plan: PlanHash) -> Place<'static> {
+    Place { table: "shares", account, epoch, plan, name: "facts" }
+}
+
+fn entry_place(account: AccountId, epoch: u32, plan: PlanHash, name: &str) -> Place<'_> {
+    Place { table: "entries", account, epoch, plan, name }
+}
+
+const ACTIVE_FACTS: &str = "SELECT plan, epoch, facts FROM shares WHERE account = ? AND state = 'active'";
 
 async fn raise_counter(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     sqlx::query("UPDATE state SET counter = counter + 1").execute(&mut **tx).await?;
@@ -161,7 +189,9 @@ impl PartyStore for SqlitePartyStore {
             .bind(account.as_bytes().as_slice())
             .fetch_all(&mut *tx)
             .await?;
-        let share = sqlx::query("SELECT facts FROM shares WHERE account = ? AND state = 'active'")
+        let share =
+            sqlx::query(ACTIVE_FACTS).bind(account.as_bytes().as_slice()).fetch_optional(&mut *tx).await?;
+        let promised = sqlx::query("SELECT 1 FROM shares WHERE account = ? AND state = 'pending'")
             .bind(account.as_bytes().as_slice())
             .fetch_optional(&mut *tx)
             .await?;
@@ -172,12 +202,13 @@ impl PartyStore for SqlitePartyStore {
         };
         let banned =
             bans.iter().map(|row| decoded(row.try_get::<&[u8], _>(0)?, "bans")).collect::<Result<_, _>>()?;
-        let share = share.map(|row| decoded(row.try_get::<&[u8], _>(0)?, "shares")).transpose()?;
+        let share = share.map(|row| self.open_facts(account, &row)).transpose()?.map(|facts| facts.share);
         Ok(Knowledge {
             sessions_of_order: u32::try_from(sessions).map_err(|_| StoreError::Malformed("orders"))?,
             order_succeeded: succeeded,
             banned,
             share,
+            promised: promised.is_some(),
             latest_seen: unsigned(state.try_get(0)?)?,
             counter: unsigned(state.try_get(1)?)?,
         })
@@ -194,9 +225,27 @@ impl PartyStore for SqlitePartyStore {
         if before.is_some() {
             return Ok(Claimed::Before);
         }
+        let active = sqlx::query("SELECT epoch FROM shares WHERE account = ? AND state = 'active'")
+            .bind(claim.account.as_bytes().as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let active: Option<u32> = active.map(|row| row.try_get(0)).transpose()?;
+        let mut stale = active != claim.epoch;
+        for signer in &claim.signers {
+            let banned = sqlx::query("SELECT 1 FROM bans WHERE account = ? AND counterparty = ?")
+                .bind(claim.account.as_bytes().as_slice())
+                .bind(signer.0.as_slice())
+                .fetch_optional(&mut *tx)
+                .await?;
+            stale |= banned.is_some();
+        }
+        if stale {
+            return Ok(Claimed::Stale);
+        }
         let counted = sqlx::query(
             "INSERT INTO orders (id, expires_at, sessions) VALUES (?, ?, 1)
-             ON CONFLICT (id) DO UPDATE SET sessions = sessions + 1 WHERE sessions < ? AND NOT succeeded",
+             ON CONFLICT (id) DO UPDATE SET sessions = orders.sessions + 1
+             WHERE orders.sessions < ? AND orders.succeeded = 0",
         )
         .bind(claim.order.as_bytes().as_slice())
         .bind(signed(claim.expires_at)?)
@@ -233,22 +282,29 @@ impl PartyStore for SqlitePartyStore {
         Ok(Claimed::Yes)
     }
 
-    async fn active_entries(&self, account: AccountId) -> Result<Option<Entries>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT shares.epoch, entries.name, entries.sealed FROM shares JOIN entries USING (plan)
-             WHERE shares.account = ? AND shares.state = 'active'",
-        )
-        .bind(account.as_bytes().as_slice())
-        .fetch_all(&self.pool)
-        .await?;
+    async fn active_entries(&self, account: AccountId, epoch: u32) -> Result<Option<Entries>, StoreError> {
+        let mut tx = self.begin().await?;
+        let row =
+            sqlx::query(ACTIVE_FACTS).bind(account.as_bytes().as_slice()).fetch_optional(&mut *tx).await?;
+        let Some(facts) = row.map(|row| self.open_facts(account, &row)).transpose()? else { return Ok(None) };
+        if facts.epoch != epoch {
+            return Ok(None);
+        }
+        let rows = sqlx::query("SELECT name, sealed FROM entries WHERE plan = ? ORDER BY name")
+            .bind(facts.plan.as_bytes().as_slice())
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
         let mut entries = Entries::new();
         for row in &rows {
-            let (epoch, name, sealed): (u32, String, &[u8]) =
-                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            let value = self.crypter.open(&self.entry_place(account, epoch, &name), sealed)?;
+            let (name, sealed): (String, &[u8]) = (row.try_get(0)?, row.try_get(1)?);
+            let value = self.crypter.open(&entry_place(account, epoch, facts.plan, &name), sealed)?;
             entries.insert(name, value);
         }
-        Ok((!entries.is_empty()).then_some(entries))
+        if entries.keys().ne(&facts.names) {
+            return Err(StoreError::Sealed("entries"));
+        }
+        Ok(Some(entries))
     }
 
     async fn abort(&self, plan: PlanHash) -> Result<(), StoreError> {
@@ -266,7 +322,10 @@ impl PartyStore for SqlitePartyStore {
     async fn finish(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         if !end(&mut tx, plan, "finished").await? {
-            return Err(StoreError::Conflict("only a running session can finish"));
+            return match outcome_of(&mut tx, plan).await?.flatten().as_deref() {
+                Some("finished") => Ok(()),
+                _ => Err(StoreError::Conflict("only a running session can finish")),
+            };
         }
         sqlx::query(
             "UPDATE orders SET succeeded = 1 WHERE id = (SELECT order_id FROM sessions WHERE plan = ?)",
@@ -284,6 +343,19 @@ impl PartyStore for SqlitePartyStore {
         if !end(&mut tx, plan, "promised").await? {
             return Err(StoreError::Conflict("only a running session can be promised"));
         }
+        let kept = sqlx::query(
+            "SELECT 1 FROM sessions JOIN locks USING (plan, account) WHERE plan = ? AND account = ?
+             AND NOT EXISTS (SELECT 1 FROM shares WHERE shares.account = sessions.account
+                             AND shares.state <> 'pending' AND shares.epoch >= ?)",
+        )
+        .bind(plan.as_bytes().as_slice())
+        .bind(account.as_bytes().as_slice())
+        .bind(epoch)
+        .fetch_optional(&mut *tx)
+        .await?;
+        if kept.is_none() {
+            return Err(StoreError::Conflict("a promise that this party could not keep"));
+        }
         sqlx::query("INSERT INTO shares (plan, account, epoch, state, ready) VALUES (?, ?, ?, 'pending', ?)")
             .bind(plan.as_bytes().as_slice())
             .bind(account.as_bytes().as_slice())
@@ -292,10 +364,11 @@ impl PartyStore for SqlitePartyStore {
             .execute(&mut *tx)
             .await?;
         for (name, value) in entries {
-            let sealed = self.crypter.seal(&self.entry_place(account, epoch, name), value)?;
-            sqlx::query("INSERT INTO entries (plan, name, sealed) VALUES (?, ?, ?)")
+            let sealed = self.crypter.seal(&entry_place(account, epoch, plan, name), value)?;
+            sqlx::query("INSERT INTO entries (plan, name, key_id, sealed) VALUES (?, ?, ?, ?)")
                 .bind(plan.as_bytes().as_slice())
                 .bind(name)
+                .bind(self.crypter.key_id())
                 .bind(sealed)
                 .execute(&mut *tx)
                 .await?;
@@ -305,6 +378,9 @@ impl PartyStore for SqlitePartyStore {
 
     async fn release(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        if outcome_of(&mut tx, plan).await?.flatten().as_deref() != Some("promised") {
+            return Err(StoreError::Conflict("only a promise can be released"));
+        }
         unlock(&mut tx, plan).await?;
         Ok(tx.commit().await?)
     }
@@ -313,18 +389,21 @@ impl PartyStore for SqlitePartyStore {
         let activation = &certificate.activation;
         let plan = activation.plan.as_bytes().as_slice();
         let account = activation.account.as_bytes().as_slice();
-        if share.account != activation.account || share.epoch != activation.epoch {
+        let fits = share.account == activation.account && share.epoch == activation.epoch;
+        if !fits || share.certificate != *certificate {
             return Err(StoreError::Conflict("a share that is not the certificate's"));
         }
         let mut tx = self.begin().await?;
-        let row = sqlx::query("SELECT state FROM shares WHERE plan = ?")
-            .bind(plan)
-            .fetch_optional(&mut *tx)
-            .await?;
-        match row.map(|row| row.try_get::<String, _>(0)).transpose()?.as_deref() {
-            Some("active" | "retired") => return Ok(()),
-            Some(_) => {}
-            None => return Err(StoreError::Conflict("there is no promise to activate")),
+        let row = sqlx::query("SELECT state, ready FROM shares WHERE plan = ?").bind(plan);
+        let Some(row) = row.fetch_optional(&mut *tx).await? else {
+            return Err(StoreError::Conflict("there is no promise to activate"));
+        };
+        let promised: Ready = decoded(row.try_get::<&[u8], _>(1)?, "shares")?;
+        if promised.activation != *activation {
+            return Err(StoreError::Conflict("this is not what was promised"));
+        }
+        if row.try_get::<&str, _>(0)? != "pending" {
+            return Ok(());
         }
         let later =
             sqlx::query("SELECT 1 FROM shares WHERE account = ? AND state <> 'pending' AND epoch >= ?")
@@ -335,12 +414,23 @@ impl PartyStore for SqlitePartyStore {
         if later.is_some() {
             return Err(StoreError::Conflict("the account has a share of this epoch or a later one"));
         }
-        sqlx::query("UPDATE shares SET state = 'retired' WHERE account = ? AND state = 'active'")
-            .bind(account)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query("UPDATE shares SET state = 'active', facts = ? WHERE plan = ?")
-            .bind(encode(share))
+        sqlx::query(
+            "UPDATE shares SET state = 'retired'
+             WHERE account = ? AND plan <> ? AND (state = 'active' OR state = 'pending' AND epoch <= ?)",
+        )
+        .bind(account)
+        .bind(plan)
+        .bind(activation.epoch)
+        .execute(&mut *tx)
+        .await?;
+        let names = sqlx::query("SELECT name FROM entries WHERE plan = ? ORDER BY name").bind(plan);
+        let names = names.fetch_all(&mut *tx).await?;
+        let names: Vec<String> = names.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let place = facts_place(activation.account, activation.epoch, activation.plan);
+        let facts = self.crypter.seal(&place, &encode(&(share.clone(), names)))?;
+        sqlx::query("UPDATE shares SET state = 'active', key_id = ?, facts = ? WHERE plan = ?")
+            .bind(self.crypter.key_id())
+            .bind(facts)
             .bind(plan)
             .execute(&mut *tx)
             .await?;
@@ -355,12 +445,14 @@ impl PartyStore for SqlitePartyStore {
         Ok(tx.commit().await?)
     }
 
-    async fn erase_retired(&self, account: AccountId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM shares WHERE account = ? AND state = 'retired'")
+    async fn erase_retired(&self, account: AccountId, epoch: u32) -> Result<u64, StoreError> {
+        // A retired promise of the same epoch is one that lost: it is erased with the shares from before.
+        let erased = sqlx::query("DELETE FROM shares WHERE account = ? AND state = 'retired' AND epoch <= ?")
             .bind(account.as_bytes().as_slice())
+            .bind(epoch)
             .execute(&self.pool)
             .await?;
-        Ok(())
+        Ok(erased.rows_affected())
     }
 
     async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
@@ -378,12 +470,14 @@ impl PartyStore for SqlitePartyStore {
     }
 
     async fn peer_counter(&self, peer: PublicKey, counter: u64) -> Result<bool, StoreError> {
+        // No party has raised its counter that often: the peer says what it likes.
+        let Ok(counter) = signed(counter) else { return Ok(false) };
         let kept = sqlx::query(
             "INSERT INTO peers (identity, counter) VALUES (?, ?)
-             ON CONFLICT (identity) DO UPDATE SET counter = excluded.counter WHERE excluded.counter >= counter",
+             ON CONFLICT (identity) DO UPDATE SET counter = excluded.counter WHERE excluded.counter >= peers.counter",
         )
         .bind(peer.0.as_slice())
-        .bind(signed(counter)?)
+        .bind(counter)
         .execute(&self.pool)
         .await?;
         Ok(kept.rows_affected() == 1)
@@ -406,13 +500,13 @@ impl PartyStore for SqlitePartyStore {
         })
     }
 
-    async fn forget_expired(&self, now: u64) -> Result<(), StoreError> {
+    async fn forget_expired(&self) -> Result<(), StoreError> {
         // Sessions that still run keep their order: they end first.
         sqlx::query(
-            "DELETE FROM orders WHERE expires_at < ?
+            "DELETE FROM orders WHERE expires_at < (SELECT latest_seen FROM state) - ?
              AND NOT EXISTS (SELECT 1 FROM sessions WHERE order_id = orders.id AND outcome IS NULL)",
         )
-        .bind(signed(now.saturating_sub(KEPT_AFTER_EXPIRY))?)
+        .bind(KEPT_AFTER_EXPIRY)
         .execute(&self.pool)
         .await?;
         Ok(())

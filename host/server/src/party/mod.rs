@@ -78,6 +78,9 @@ pub enum NotRun {
     /// Another keygen or refresh of the account runs or waits for its certificate.
     #[error("another keygen or refresh of this account is under way")]
     Locked,
+    /// What the plan was admitted on has changed in between.
+    #[error("the account's epoch or bans have changed: ask again")]
+    Stale,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -163,6 +166,7 @@ impl Party {
             pinned: &self.pinned,
             plugin: entry.as_ref().map(|entry| &entry.facts),
             share: knowledge.share.as_ref(),
+            promised: knowledge.promised,
             banned: &knowledge.banned,
             sessions_of_order: knowledge.sessions_of_order,
             order_succeeded: knowledge.order_succeeded,
@@ -178,6 +182,12 @@ impl Party {
             expires_at: order.expires_at,
             account: order.account,
             exclusive: !matches!(order.operation, Operation::Sign(_)),
+            epoch: (order.operation != Operation::Keygen).then_some(order.epoch),
+            signers: plan
+                .signers
+                .iter()
+                .filter_map(|signer| order.parties.get(usize::from(signer.number()) - 1).copied())
+                .collect(),
             now,
             at_most: SESSIONS_PER_ORDER,
         };
@@ -186,8 +196,9 @@ impl Party {
             Claimed::Before => return Err(NotRun::ClaimedBefore),
             Claimed::OrderIsOver => return Err(Refused::TooManySessions.into()),
             Claimed::Locked => return Err(NotRun::Locked),
+            Claimed::Stale => return Err(NotRun::Stale),
         }
-        run::Run::new(self, plan, admitted, entry, knowledge).to_its_end().await
+        run::Run::new(self, plan, admitted, entry, knowledge).finish().await
     }
 
     /// After a restart: ends what was running, for nothing was promised for it.

@@ -92,6 +92,7 @@ pub(super) async fn see_through(
     let mut promise = Promise::make(fresh.activation(), fresh.admitted.me, &key, order.parties.clone());
     let own: Ready = promise.own().clone();
     fresh.party.store.promise(&own, &fresh.entries).await?;
+    session.settled();
     let own = Frame::Ready(own);
     let mut tick = interval(REPEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,13 +121,12 @@ pub(super) async fn see_through(
         };
         match kept {
             None => {}
-            Some(Kept::Release { by }) => {
-                if !released {
-                    released = true;
-                    fresh.party.store.release(fresh.plan.hash()).await?;
-                    tracing::warn!(%by, "a peer will never promise: the account is free for another try");
-                }
+            Some(Kept::Release { by }) if !released => {
+                released = true;
+                fresh.party.store.release(fresh.plan.hash()).await?;
+                tracing::warn!(%by, "a peer will never promise: the account is free for another try");
             }
+            Some(Kept::Release { .. }) => {}
             Some(Kept::Activate(certificate)) => {
                 let ended = fresh.activate(certificate.clone()).await?;
                 pass_on(&fresh, certificate, link, session);
@@ -150,7 +150,9 @@ fn pass_on(fresh: &Fresh<'_>, certificate: Certificate, mut link: Attached, mut 
                 // Whoever still promises lacks the certificate; the next tick brings it.
                 Some(_) = link.receive() => {}
                 _ = tick.tick() => {
-                    peers.iter().for_each(|&peer| drop(router.send(id, peer, frame.clone(), linger)));
+                    for &peer in &peers {
+                        router.send(id, peer, frame.clone(), linger);
+                    }
                     for effect in session.tick(clock.millis()) {
                         if let Effect::Send { to, frame } = effect {
                             router.send(id, to, frame, linger);

@@ -77,15 +77,18 @@ impl<'a> Run<'a> {
         Self { party, plan, id: plan.session_id(), admitted, entry, knowledge }
     }
 
-    pub(super) async fn to_its_end(self) -> Result<Ended, NotRun> {
+    pub(super) async fn finish(self) -> Result<Ended, NotRun> {
         let span = tracing::info_span!("session", id = %self.id, party = %self.admitted.me);
-        tracing::Instrument::instrument(self.try_to_its_end(), span).await
+        tracing::Instrument::instrument(self.run_on(), span).await
     }
 
-    async fn try_to_its_end(self) -> Result<Ended, NotRun> {
+    async fn run_on(self) -> Result<Ended, NotRun> {
         let share = match self.admitted.order.operation {
             Operation::Keygen => None,
-            _ => self.party.store.active_entries(self.admitted.order.account).await?,
+            _ => {
+                let order = &self.admitted.order;
+                self.party.store.active_entries(order.account, order.epoch).await?
+            }
         };
         let Some(link) = self.party.router.attach(self.id, self.admitted.me, self.remaining()) else {
             self.party.store.abort(self.plan.hash()).await?;
@@ -111,7 +114,10 @@ impl<'a> Run<'a> {
             None => self.until_the_component_is_done(&mut live).await?,
         };
         match result {
-            ComponentEnded::Aborted(abort) => Ok(Ended::Aborted(abort)),
+            ComponentEnded::Aborted(abort) => {
+                self.linger(live);
+                Ok(Ended::Aborted(abort))
+            }
             ComponentEnded::Outcome(Outcome::Signature(signature), _) => self.signed(live, signature).await,
             ComponentEnded::Outcome(Outcome::Key(key) | Outcome::Refreshed(key), staged) => {
                 self.made_a_share(live, key, &staged).await
@@ -292,6 +298,7 @@ impl<'a> Run<'a> {
         match verified {
             Ok(()) => {
                 self.party.store.finish(self.plan.hash()).await?;
+                live.session.settled();
                 self.linger(live);
                 Ok(Ended::Signed(signature))
             }
@@ -336,10 +343,9 @@ impl<'a> Run<'a> {
     }
 
     async fn fail(&self, live: &mut Live, abort: Abort) -> Result<Ended, NotRun> {
-        // The component is done, so the session has nothing more to say; what counts is the record.
-        self.party.store.abort(self.plan.hash()).await?;
-        live.session.fail(abort.clone());
-        Ok(Ended::Aborted(abort))
+        let effects = live.session.fail(abort.clone());
+        let recorded = self.carry_out(live, effects).await?;
+        Ok(Ended::Aborted(recorded.unwrap_or(abort)))
     }
 
     /// Goes on sending what peers may lack, for a while, without holding up the result.

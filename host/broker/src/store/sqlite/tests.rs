@@ -33,7 +33,7 @@ async fn what_is_stored_survives_a_restart() {
     let (store, folder) = with_active_share().await;
     store.pool.close().await;
     let store = open(&folder, "aa").await.unwrap();
-    assert_eq!(store.active_entries(ACCOUNT).await.unwrap().unwrap()["share"].len(), 1_000);
+    assert_eq!(store.active_entries(ACCOUNT, 1).await.unwrap().unwrap()["share"].len(), 1_000);
 }
 
 #[tokio::test]
@@ -54,18 +54,38 @@ async fn a_changed_or_moved_row_does_not_open() {
     for (harm, mend) in [
         ("UPDATE entries SET sealed = substr(sealed, 1, 500)", None),
         ("UPDATE entries SET name = 'other'", Some("UPDATE entries SET name = 'share'")),
-        ("UPDATE shares SET epoch = 9", Some("UPDATE shares SET epoch = 1")),
+        ("UPDATE entries SET sealed = x''", None),
     ] {
         let good: Vec<u8> =
             sqlx::query("SELECT sealed FROM entries").fetch_one(&store.pool).await.unwrap().get(0);
         sqlx::query(harm).execute(&store.pool).await.unwrap();
-        let error = store.active_entries(ACCOUNT).await.unwrap_err();
+        let error = store.active_entries(ACCOUNT, 1).await.unwrap_err();
         assert!(matches!(error, StoreError::Sealed("entries")), "{harm}: {error}");
         if let Some(mend) = mend {
             sqlx::query(mend).execute(&store.pool).await.unwrap();
         }
         sqlx::query("UPDATE entries SET sealed = ?").bind(good).execute(&store.pool).await.unwrap();
-        assert!(store.active_entries(ACCOUNT).await.is_ok());
+        assert!(store.active_entries(ACCOUNT, 1).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_admission_relies_on_can_not_be_changed_or_moved() {
+    let (store, _folder) = with_active_share().await;
+    for harm in [
+        "UPDATE shares SET epoch = 9",
+        "UPDATE shares SET facts = substr(facts, 1, 100)",
+        "UPDATE shares SET account = x'09090909090909090909090909090909'",
+        "DELETE FROM entries",
+    ] {
+        let mut tx = store.begin().await.unwrap();
+        sqlx::query(harm).execute(&mut *tx).await.unwrap();
+        let row = sqlx::query("SELECT plan, epoch, facts FROM shares").fetch_one(&mut *tx).await.unwrap();
+        let account: Vec<u8> =
+            sqlx::query("SELECT account FROM shares").fetch_one(&mut *tx).await.unwrap().get(0);
+        let opened = store.open_facts(AccountId(account.try_into().unwrap()), &row);
+        let names = sqlx::query("SELECT name FROM entries").fetch_all(&mut *tx).await.unwrap().len();
+        assert!(opened.is_err() || opened.is_ok_and(|facts| facts.names.len() != names), "{harm}");
     }
 }
 
@@ -89,7 +109,7 @@ async fn a_truncated_database_is_a_clear_error() {
     std::fs::File::options().write(true).open(&file).unwrap().set_len(length / 3).unwrap();
     let opened = open(&folder, "aa").await;
     let failed = match opened {
-        Ok(store) => store.active_entries(ACCOUNT).await.is_err(),
+        Ok(store) => store.active_entries(ACCOUNT, 1).await.is_err(),
         Err(error) => matches!(error, StoreError::Database(_) | StoreError::Schema(_)),
     };
     assert!(failed, "a truncated database was used");
@@ -110,6 +130,10 @@ async fn a_database_of_a_newer_version_is_refused() {
     assert!(matches!(refused, StoreError::Schema(_)), "{refused}");
 }
 
+fn with_epoch(order: u8) -> Claim {
+    Claim { epoch: Some(1), ..conformance::claim(order, order, false) }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_a_clear_error_and_what_was_stored_stays() {
     let (store, _folder) = with_active_share().await;
@@ -121,13 +145,13 @@ async fn a_full_disk_is_a_clear_error_and_what_was_stored_stays() {
         .unwrap();
     let mut failed = None;
     for order in 2..200 {
-        if let Err(error) = store.claim(&conformance::claim(order, order, false)).await {
+        if let Err(error) = store.claim(&with_epoch(order)).await {
             failed = Some(error);
             break;
         }
     }
     assert!(matches!(failed, Some(StoreError::Database(_))), "{failed:?}");
-    assert!(store.active_entries(ACCOUNT).await.unwrap().is_some());
+    assert!(store.active_entries(ACCOUNT, 1).await.unwrap().is_some());
     sqlx::query("PRAGMA max_page_count = 100000").execute(&store.pool).await.unwrap();
-    assert_eq!(store.claim(&conformance::claim(250, 250, false)).await.unwrap(), Claimed::Yes);
+    assert_eq!(store.claim(&with_epoch(250)).await.unwrap(), Claimed::Yes);
 }
