@@ -1,6 +1,6 @@
 //! The party: holds one share of each key, and runs sessions with it.
 //!
-//! It takes on a plan only after [admission](quorate_core::admission) and only once ([`Party::run`]); the session itself
+//! It takes on a plan only after [`admission`] and only once ([`Party::run`]); the session itself
 //! is [`core`](quorate_core::session)'s, the protocol is the [sandbox](quorate_runtime)'s, what must not be forgotten is
 //! the [store](quorate_broker::store)'s. This module is the shell that carries out what they say, in the order that they
 //! say it: what is to be durable is durable before anything is sent.
