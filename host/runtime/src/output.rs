@@ -249,14 +249,14 @@ impl Expected {
     }
 }
 
-/// The name of a presignature: the first half of SHA-256(tag ‖ execution id ‖ index), in hex. Both signers of a later
+/// The name of a presignature: SHA-256(tag ‖ execution id ‖ index), in hex. Both signers of a later
 /// session know it by this name.
 fn presignature_id(execution_id: &ExecutionId, index: u16) -> String {
     let mut hash = Sha256::new();
     hash.update(b"quorate presignature 1");
     hash.update(execution_id.as_bytes());
     hash.update(index.to_be_bytes());
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn recipient(to: wit::Recipient, roster: &Roster) -> Checked<Recipient> {

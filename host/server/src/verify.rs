@@ -113,3 +113,57 @@ fn verify_ed25519(key: &[u8], message: &[u8], signature: &Signature) -> Result<(
     let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes);
     key.verify_strict(message, &signature).map_err(|_| Rejected::BadSignature)
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::secp256k1::SecretKey;
+    use quorate_core::codec::Bytes;
+
+    use super::*;
+
+    fn signing(message: u8) -> Signing {
+        let message = Bytes(vec![message; 32]);
+        Signing { message, hash: HashFunction::None, path: vec![], tweak: None, presignatures: false }
+    }
+
+    /// A key, and its signature of 32 sevens, by libsecp256k1 itself.
+    fn signed() -> (Vec<u8>, Signature) {
+        let secp = Secp256k1::new();
+        let secret = SecretKey::from_slice(&[1; 32]).unwrap();
+        let recoverable = secp.sign_ecdsa_recoverable(&Message::from_digest([7; 32]), &secret);
+        let (id, bytes) = recoverable.serialize_compact();
+        let recovery_id = Some(u8::try_from(id.to_i32()).unwrap());
+        (secret.public_key(&secp).serialize().to_vec(), Signature { bytes, recovery_id })
+    }
+
+    #[test]
+    fn only_the_signature_of_this_key_for_this_message_is_accepted() {
+        let (key, good) = signed();
+        let check = |key: &[u8], message, signature: &Signature| {
+            verify("ecdsa-secp256k1", key, None, &signing(message), signature)
+        };
+        assert_eq!(check(&key, 7, &good), Ok(()));
+        assert_eq!(check(&key, 8, &good), Err(Rejected::BadSignature));
+        let mut other_key = key.clone();
+        other_key[0] ^= 1;
+        assert_eq!(check(&other_key, 7, &good), Err(Rejected::BadSignature));
+        let other_parity = Signature { recovery_id: good.recovery_id.map(|id| id ^ 1), ..good.clone() };
+        assert_eq!(check(&key, 7, &other_parity), Err(Rejected::BadSignature));
+        let mut flipped = good;
+        flipped.bytes[40] ^= 1;
+        assert_eq!(check(&key, 7, &flipped), Err(Rejected::BadSignature));
+    }
+
+    #[test]
+    fn what_can_not_be_checked_is_not_accepted() {
+        let (key, good) = signed();
+        let path = Signing { path: vec![1], ..signing(7) };
+        let short = Signing { message: Bytes(vec![7; 31]), ..signing(7) };
+        for (scheme, signing) in
+            [("ecdsa-secp256k1", path), ("ecdsa-secp256k1", short), ("bip340", signing(7))]
+        {
+            let refused = verify(scheme, &key, None, &signing, &good);
+            assert!(matches!(refused, Err(Rejected::NotCheckable(_))), "{refused:?}");
+        }
+    }
+}
