@@ -5,8 +5,8 @@
 //! run; that it runs at most three times, and each plan once, is counted durably by the caller, who reads
 //! [`Facts::sessions_of_order`] and claims the session in one transaction.
 
-use crate::certificate::Certificate;
-use crate::codec::{Bytes, wire_struct};
+use crate::certificate::KeyOutputs;
+use crate::codec::wire_struct;
 use crate::identity::PublicKey;
 use crate::ids::{AccountId, Digest};
 use crate::order::{CLOCK_SKEW, Operation, Order, OrderRefused, Version};
@@ -58,7 +58,7 @@ pub struct Plugin {
     pub max_parties: u16,
 }
 
-/// What was sealed together with a share when it became active.
+/// What was sealed together with a share when it was promised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The account.
@@ -75,26 +75,13 @@ pub struct Share {
     pub mandatory: Vec<PartyIndex>,
     /// The epoch.
     pub epoch: u32,
-    /// The public key.
-    pub public_key: Bytes,
+    /// The public key and all else that is public about it.
+    pub key: KeyOutputs,
     /// The plugin version that wrote it.
     pub written_by: Version,
-    /// What made it active.
-    pub certificate: Certificate,
 }
 
-wire_struct!(Share {
-    account,
-    scheme,
-    protocol,
-    threshold,
-    parties,
-    mandatory,
-    epoch,
-    public_key,
-    written_by,
-    certificate,
-});
+wire_struct!(Share { account, scheme, protocol, threshold, parties, mandatory, epoch, key, written_by });
 
 /// A plan that this party takes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,7 +252,7 @@ fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
     if share.epoch != order.epoch {
         return wrong("epoch");
     }
-    if share.public_key != order.public_key {
+    if share.key.public_key != order.public_key {
         return wrong("public key");
     }
     Ok(())
@@ -275,8 +262,8 @@ fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::certificate::{Activation, Ready};
-    use crate::ids::{ExecutionId, OrderId, OutputHash, PlanHash};
+    use crate::codec::Bytes;
+    use crate::ids::OrderId;
     use crate::order::tests::{NOW, identities, originator, signing, terms};
     use crate::order::{LIFETIME, Signing, Terms};
 
@@ -294,6 +281,7 @@ mod tests {
             signers: signers.iter().map(|&s| party(s)).collect(),
             digest: Digest([5; 32]),
             presignature: None,
+            certificate: None,
             nonce: [6; 32],
             deadline: (NOW + 10) * 1_000,
         }
@@ -301,19 +289,6 @@ mod tests {
 
     fn share() -> Share {
         let terms = terms(signing());
-        let activation = Activation {
-            plan: PlanHash([1; 32]),
-            execution: ExecutionId([2; 32]),
-            account: terms.account,
-            epoch: 1,
-            threshold: terms.threshold,
-            digest: Digest([5; 32]),
-            outputs: OutputHash([0; 32]),
-        };
-        let readies: Vec<Ready> = PartyIndex::all(3)
-            .zip(&identities(3))
-            .map(|(p, key)| Ready::sign(activation.clone(), p, key))
-            .collect();
         Share {
             account: terms.account,
             scheme: terms.scheme,
@@ -322,9 +297,13 @@ mod tests {
             parties: terms.parties,
             mandatory: vec![],
             epoch: 1,
-            public_key: Bytes(terms.public_key),
+            key: KeyOutputs {
+                scheme: "ecdsa-secp256k1".into(),
+                public_key: Bytes(terms.public_key),
+                chain_code: None,
+                verifying_shares: vec![],
+            },
             written_by: "0.1.0".parse().unwrap(),
-            certificate: Certificate::of(&readies, &keys()).unwrap(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Activation (rule 9): a key becomes usable only when all n parties have promised, by signature, that their shares of it
 //! are durable.
 
-use crate::codec::{encode, wire_struct};
+use crate::codec::{Bytes, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
 use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash, hash};
 use crate::{PartyIndex, Threshold};
@@ -27,18 +27,27 @@ pub struct Activation {
 
 wire_struct!(Activation { plan, execution, account, epoch, threshold, digest, outputs });
 
-/// The hash of a session's public outputs.
-#[must_use]
-pub fn output_hash(
-    scheme: &str,
-    public_key: &[u8],
-    chain_code: Option<&[u8; 32]>,
-    shares: &[Vec<u8>],
-) -> OutputHash {
-    let mut parts: Vec<&[u8]> = vec![scheme.as_bytes(), public_key];
-    parts.push(chain_code.map_or(&[], |code| code.as_slice()));
-    parts.extend(shares.iter().map(Vec::as_slice));
-    OutputHash(hash("quorate 1 outputs", &parts))
+/// What a keygen or refresh makes public.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOutputs {
+    /// The signature scheme.
+    pub scheme: String,
+    /// The public key, in the scheme's usual encoding (compressed SEC 1 for ECDSA).
+    pub public_key: Bytes,
+    /// The BIP-32 chain code, where the protocol has one.
+    pub chain_code: Option<[u8; 32]>,
+    /// The verifying shares of all n parties, in index order.
+    pub verifying_shares: Vec<Bytes>,
+}
+
+wire_struct!(KeyOutputs { scheme, public_key, chain_code, verifying_shares });
+
+impl KeyOutputs {
+    /// What parties promise to: every field.
+    #[must_use]
+    pub fn hash(&self) -> OutputHash {
+        OutputHash(hash("quorate 1 outputs", &[&encode(self)]))
+    }
 }
 
 /// One party's promise: its share is durable, and it will keep it until it sees the certificate or a peer's signed

@@ -8,7 +8,6 @@
 
 pub mod abort;
 pub mod admission;
-
 pub mod certificate;
 pub mod codec;
 pub mod envelope;
@@ -19,6 +18,7 @@ pub mod order;
 pub mod party;
 pub mod plan;
 pub mod promise;
+pub mod report;
 pub mod sealing;
 pub mod session;
 

@@ -29,6 +29,8 @@ CREATE TABLE sessions (
     plan      BLOB NOT NULL UNIQUE,
     order_id  BLOB NOT NULL REFERENCES orders (id) ON DELETE CASCADE,
     account   BLOB NOT NULL,
+    me        INTEGER NOT NULL,
+    digest    BLOB NOT NULL,
     outcome   TEXT CHECK (outcome IN ('aborted', 'promised', 'finished'))
 ) STRICT;
 CREATE INDEX orders_by_end ON orders (expires_at);
@@ -42,15 +44,16 @@ CREATE TABLE locks (
 ) STRICT;
 
 -- Shares. facts: what the party must know of its share before it takes on a plan, and the names of its entries, sealed.
--- state: 'pending' while its promise lasts, then 'active', then 'retired'.
+-- state: 'pending' while its promise lasts, then 'active' with its certificate, then 'retired'.
 CREATE TABLE shares (
-    plan     BLOB PRIMARY KEY,
-    account  BLOB NOT NULL,
-    epoch    INTEGER NOT NULL,
-    state    TEXT NOT NULL CHECK (state IN ('pending', 'active', 'retired')),
-    ready    BLOB NOT NULL,
-    key_id   TEXT,
-    facts    BLOB
+    plan         BLOB PRIMARY KEY,
+    account      BLOB NOT NULL,
+    epoch        INTEGER NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN ('pending', 'active', 'retired')),
+    ready        BLOB NOT NULL,
+    key_id       TEXT NOT NULL,
+    facts        BLOB NOT NULL,
+    certificate  BLOB
 ) STRICT;
 CREATE UNIQUE INDEX one_active_share ON shares (account) WHERE state = 'active';
 CREATE INDEX shares_by_account ON shares (account);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CAPACITY, Consumer, DELIVERIES, Delivery, Queue, QueueError};
+use super::{ANNOUNCEMENTS, CAPACITY, Consumer, DELIVERIES, Delivery, Listener, Queue, QueueError};
 
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(600);
@@ -27,6 +27,8 @@ macro_rules! suite {
             a_full_queue_takes_nothing_more_and_loses_nothing,
             a_cancelled_wait_loses_nothing,
             queues_are_apart,
+            everybody_who_listens_hears_what_is_announced,
+            a_listener_that_falls_behind_misses_the_oldest,
         }
     };
 }
@@ -157,4 +159,38 @@ pub(crate) async fn queues_are_apart(queue: &dyn Queue) {
     publish(queue, 7).await;
     let mut other = queue.consume("other", 1).await.unwrap();
     assert_nothing(&mut other).await;
+}
+
+async fn heard(listener: &mut Box<dyn Listener>) -> Vec<u8> {
+    tokio::time::timeout(SOON, listener.next()).await.expect("nothing was heard").unwrap()
+}
+
+pub(crate) async fn everybody_who_listens_hears_what_is_announced(queue: &dyn Queue) {
+    queue.announce("news", b"before anybody listens".to_vec()).await.unwrap();
+    let mut first = queue.listen("news").await.unwrap();
+    let mut second = queue.listen("news").await.unwrap();
+    let mut elsewhere = queue.listen("other").await.unwrap();
+    for news in [b"one", b"two"] {
+        queue.announce("news", news.to_vec()).await.unwrap();
+    }
+    for listener in [&mut first, &mut second] {
+        assert_eq!((heard(listener).await, heard(listener).await), (b"one".to_vec(), b"two".to_vec()));
+    }
+    drop(first);
+    queue.announce("news", b"three".to_vec()).await.unwrap();
+    assert_eq!(heard(&mut second).await, b"three");
+    assert!(tokio::time::timeout(MOMENT, elsewhere.next()).await.is_err(), "topics are apart");
+}
+
+pub(crate) async fn a_listener_that_falls_behind_misses_the_oldest(queue: &dyn Queue) {
+    let mut listener = queue.listen("news").await.unwrap();
+    let last = 2 * ANNOUNCEMENTS;
+    for number in 0..=last {
+        queue.announce("news", number.to_be_bytes().to_vec()).await.unwrap();
+    }
+    let mut all = 0;
+    while heard(&mut listener).await != last.to_be_bytes() {
+        all += 1;
+    }
+    assert!(all <= ANNOUNCEMENTS, "{all} waited for one listener");
 }

@@ -5,15 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::Instant;
 
-use super::{CAPACITY, Consumer, DEAD_LETTERS, DELIVERIES, Delivery, Queue, QueueError, Settle};
+use super::{
+    ANNOUNCEMENTS, CAPACITY, Consumer, DEAD_LETTERS, DELIVERIES, Delivery, Listener, Queue, QueueError,
+    Settle,
+};
 
 /// Queues in memory. Clones share them.
 #[derive(Clone, Default)]
 pub struct MemoryQueue {
     queues: Arc<Mutex<HashMap<String, Arc<One>>>>,
+    topics: Arc<Mutex<HashMap<String, broadcast::Sender<Vec<u8>>>>>,
 }
 
 #[derive(Default)]
@@ -39,6 +43,11 @@ impl MemoryQueue {
     fn one(&self, queue: &str) -> Arc<One> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(queues.entry(queue.to_owned()).or_default())
+    }
+
+    fn topic(&self, topic: &str) -> broadcast::Sender<Vec<u8>> {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.entry(topic.to_owned()).or_insert_with(|| broadcast::channel(ANNOUNCEMENTS).0).clone()
     }
 }
 
@@ -89,11 +98,35 @@ impl Queue for MemoryQueue {
         Ok(Box::new(MemoryConsumer { one: self.one(queue), slots }))
     }
 
+    async fn announce(&self, topic: &str, payload: Vec<u8>) -> Result<(), QueueError> {
+        // Nobody may be listening.
+        let _ = self.topic(topic).send(payload);
+        Ok(())
+    }
+
+    async fn listen(&self, topic: &str) -> Result<Box<dyn Listener>, QueueError> {
+        Ok(Box::new(self.topic(topic).subscribe()))
+    }
+
     async fn dead_letters(&self, queue: &str) -> Result<Vec<Vec<u8>>, QueueError> {
         let one = self.one(queue);
         let mut messages = one.lock();
         messages.expire(Instant::now());
         Ok(messages.dead.iter().cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Listener for broadcast::Receiver<Vec<u8>> {
+    async fn next(&mut self) -> Result<Vec<u8>, QueueError> {
+        loop {
+            match self.recv().await {
+                Ok(payload) => return Ok(payload),
+                // It fell behind: the oldest are gone.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return Err(QueueError::Unavailable),
+            }
+        }
     }
 }
 

@@ -1,8 +1,11 @@
-//! The queue: plans on their way to parties.
+//! The queue: plans on their way to parties, and announcements to whoever listens.
 //!
 //! A message is delivered to one consumer, and again to another when that one does not acknowledge it; after
 //! [`DELIVERIES`] deliveries, or when its time is over, it becomes a dead letter. Delivery is at least once: consumers
 //! claim what must happen once in their store.
+//!
+//! An announcement goes to everybody who listens to its topic at the time, once or not at all: whoever comes later or
+//! falls behind misses it.
 
 mod memory;
 
@@ -24,6 +27,10 @@ pub const CAPACITY: usize = 1_000;
 
 /// Dead letters that are kept of one queue; older ones go first.
 pub const DEAD_LETTERS: usize = 1_000;
+
+/// Announcements that wait for one listener; older ones go first. At one heartbeat a second from each of 16 parties this
+/// is a minute.
+pub const ANNOUNCEMENTS: usize = 1_024;
 
 /// Why the queue did not take a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +58,18 @@ pub trait Queue: Send + Sync {
     /// See [`QueueError`].
     async fn consume(&self, queue: &str, prefetch: usize) -> Result<Box<dyn Consumer>, QueueError>;
 
+    /// Tells everybody who listens to a topic.
+    ///
+    /// # Errors
+    /// See [`QueueError`].
+    async fn announce(&self, topic: &str, payload: Vec<u8>) -> Result<(), QueueError>;
+
+    /// Listens to a topic from now on.
+    ///
+    /// # Errors
+    /// See [`QueueError`].
+    async fn listen(&self, topic: &str) -> Result<Box<dyn Listener>, QueueError>;
+
     /// The payloads of dead letters, oldest first.
     ///
     /// # Errors
@@ -66,6 +85,16 @@ pub trait Consumer: Send {
     /// # Errors
     /// When the queue is gone.
     async fn next(&mut self) -> Result<Delivery, QueueError>;
+}
+
+/// Hears the announcements of one topic.
+#[async_trait]
+pub trait Listener: Send {
+    /// Waits for the next announcement. May be cancelled without losing one.
+    ///
+    /// # Errors
+    /// When the queue is gone.
+    async fn next(&mut self) -> Result<Vec<u8>, QueueError>;
 }
 
 /// A delivered message. Dropped without a word, it is delivered again.

@@ -1,31 +1,30 @@
-//! The store: what a party must not forget.
+//! The store: what must survive.
 //!
-//! Every method of [`PartyStore`] is one transaction, durable when it returns. What has to happen at most once (a
-//! session, a promise, an activation) is decided by the store, so that it holds for all replicas of a party.
+//! A [`PartyStore`] is what one party must not forget; a [`ControlStore`] is what account service and coordinator must
+//! not. Every method is one transaction, durable when it returns. What has to happen at most once (a session, a promise,
+//! an activation, the run for an idempotency key) is decided by the store, so that it holds for all replicas.
 
+mod control;
 mod crypter;
+mod party;
 mod sqlite;
 
 #[cfg(test)]
 mod conformance;
 
-use std::collections::BTreeMap;
-
-use async_trait::async_trait;
-use quorate_core::admission::Share;
-use quorate_core::certificate::{Certificate, Ready};
-use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, OrderId, PlanHash, SessionId};
-use zeroize::Zeroizing;
-
+pub use control::{
+    Account, AccountState, ControlStore, IdempotencyKey, KEY_KEPT, NewSession, RUN_HELD, Run, Running,
+    SESSION_KEPT, SessionRecord, SessionStatus,
+};
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use sqlite::SqlitePartyStore;
+pub use party::{Claim, Claimed, Entries, Knowledge, PartyStore, Pending, Started, Unsettled};
+pub use sqlite::{SqliteControlStore, SqlitePartyStore};
 
 /// Why a transaction did not happen. Nothing of it has.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database does not answer, is full, or is damaged: the operator must look into it.
-    #[error("the database of this party failed")]
+    #[error("the database failed")]
     Database(#[source] sqlx::Error),
     /// The schema could not be brought up to date, or is of a newer version.
     #[error("the database's schema can't be used by this version")]
@@ -43,156 +42,3 @@ pub enum StoreError {
     #[error("{0}")]
     Conflict(&'static str),
 }
-
-/// Vault entries of a share, by name.
-pub type Entries = BTreeMap<String, Zeroizing<Vec<u8>>>;
-
-/// What a party knows that bears on a plan.
-#[derive(Debug)]
-pub struct Knowledge {
-    /// Sessions started for the order.
-    pub sessions_of_order: u32,
-    /// Whether the order was seen to succeed.
-    pub order_succeeded: bool,
-    /// Counterparties banned for the account.
-    pub banned: Vec<PublicKey>,
-    /// What is sealed with the active share.
-    pub share: Option<Share>,
-    /// Whether a share of the account was promised and is not active.
-    pub promised: bool,
-    /// The latest time ever seen, in seconds since 1970.
-    pub latest_seen: u64,
-    /// The party's own state counter.
-    pub counter: u64,
-}
-
-/// A session to claim.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// The session.
-    pub session: SessionId,
-    /// Its plan.
-    pub plan: PlanHash,
-    /// Its order.
-    pub order: OrderId,
-    /// When the order expires, in seconds since 1970.
-    pub expires_at: u64,
-    /// The account.
-    pub account: AccountId,
-    /// Whether it makes shares, and so must be the only one of its account that does.
-    pub exclusive: bool,
-    /// The epoch of the share that it uses; `None` for a keygen. It must still be the active one.
-    pub epoch: Option<u32>,
-    /// The identity keys of all its signers: none of them may be banned by now.
-    pub signers: Vec<PublicKey>,
-    /// The time, in seconds since 1970.
-    pub now: u64,
-    /// How many sessions an order may have.
-    pub at_most: u32,
-}
-
-/// What became of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claimed {
-    /// It is ours: run it.
-    Yes,
-    /// It was claimed before, here or by another replica: do not run it.
-    Before,
-    /// The order has had its sessions, or has succeeded.
-    OrderIsOver,
-    /// Another keygen or refresh of this account runs or is promised.
-    Locked,
-    /// What the plan was admitted on has changed since: another epoch is active, or a signer was banned.
-    Stale,
-}
-
-/// A share that waits for its certificate.
-#[derive(Debug)]
-pub struct Pending {
-    /// The promise, as it was signed.
-    pub ready: Ready,
-}
-
-/// What a restart has to take up.
-#[derive(Debug, Default)]
-pub struct Unsettled {
-    /// Sessions that were claimed and have no outcome: to be aborted, for this party never promised anything for them.
-    pub running: Vec<PlanHash>,
-    /// Promises without a certificate: to be sent again until there is one.
-    pub promised: Vec<Pending>,
-}
-
-/// What one party must not forget.
-#[async_trait]
-pub trait PartyStore: Send + Sync {
-    /// Reads what bears on a plan.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; the same holds for all methods.
-    async fn knowledge(&self, order: OrderId, account: AccountId) -> Result<Knowledge, StoreError>;
-
-    /// Claims a session: counts it for its order, locks the account if it is exclusive, and notes the time.
-    #[allow(clippy::missing_errors_doc)]
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
-
-    /// The entries of the active share, if it is of this epoch.
-    #[allow(clippy::missing_errors_doc)]
-    async fn active_entries(&self, account: AccountId, epoch: u32) -> Result<Option<Entries>, StoreError>;
-
-    /// Records that a session has ended without a promise and will never have one. Frees the account.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when it was promised.
-    async fn abort(&self, plan: PlanHash) -> Result<(), StoreError>;
-
-    /// Records that a session has ended well and that its order has succeeded. A second time it changes nothing.
-    #[allow(clippy::missing_errors_doc)]
-    async fn finish(&self, plan: PlanHash) -> Result<(), StoreError>;
-
-    /// Stores a pending share together with its promise. Only then may the promise be sent.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when the session was aborted, never claimed, or claimed for something else, or when the
-    /// account has a share of this epoch or a later one: a promise must be one that can be kept.
-    async fn promise(&self, ready: &Ready, entries: &Entries) -> Result<(), StoreError>;
-
-    /// Frees the account of a promised share that nobody can complete. The share stays, for a certificate that may
-    /// still turn up.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when it was not promised.
-    async fn release(&self, plan: PlanHash) -> Result<(), StoreError>;
-
-    /// Makes a promised share the active one, together with what is sealed with it; the one before is retired, and so is
-    /// every other promise that can't become active any more. Raises the state counter. A second time it changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when this was not promised, or the account has a share of this epoch or a later one.
-    async fn activate(&self, certificate: &Certificate, share: &Share) -> Result<(), StoreError>;
-
-    /// Erases the retired shares of an account from before `epoch`, which all n parties have acknowledged. Says how many
-    /// there were.
-    #[allow(clippy::missing_errors_doc)]
-    async fn erase_retired(&self, account: AccountId, epoch: u32) -> Result<u64, StoreError>;
-
-    /// Bars a counterparty from an account for ever, and raises the state counter.
-    #[allow(clippy::missing_errors_doc)]
-    async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError>;
-
-    /// Holds a peer's state counter against the highest seen: false if it is lower, which means that the peer was set
-    /// back to an earlier state.
-    #[allow(clippy::missing_errors_doc)]
-    async fn peer_counter(&self, peer: PublicKey, counter: u64) -> Result<bool, StoreError>;
-
-    /// What a restart has to take up.
-    #[allow(clippy::missing_errors_doc)]
-    async fn unsettled(&self) -> Result<Unsettled, StoreError>;
-
-    /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:
-    /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten.
-    #[allow(clippy::missing_errors_doc)]
-    async fn forget_expired(&self) -> Result<(), StoreError>;
-}
-
-/// How long an order's id is kept after it has expired, in seconds.
-const KEPT_AFTER_EXPIRY: u32 = 86_400;

@@ -1,20 +1,19 @@
-//! What every party store must do. An adapter's tests are `conformance::suite!(async { … a fresh store … })`.
+//! What every party store must do. An adapter's tests are `conformance::party::suite!(async { … a fresh store … })`.
 
 use quorate_core::admission::Share;
-use quorate_core::certificate::{Activation, Certificate, Ready};
+use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::{
-    AccountId, Digest, ExecutionId, OrderId, OutputHash, PartyIndex, PlanHash, SessionId, Threshold,
-};
+use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
 use zeroize::Zeroizing;
 
-use super::{Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, PartyStore, StoreError};
+use crate::store::StoreError;
+use crate::store::party::{Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, PartyStore, Pending, Started};
 
 macro_rules! suite {
     ($fresh:expr) => {
         $crate::store::conformance::tests! {
-            $fresh;
+            party, $fresh;
             a_session_is_claimed_once,
             claims_at_the_same_time_have_one_winner,
             an_order_has_no_more_sessions_than_it_may_and_none_after_success,
@@ -33,17 +32,6 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
-macro_rules! tests {
-    ($fresh:expr; $($name:ident,)*) => {$(
-        #[tokio::test]
-        async fn $name() {
-            let (store, _guard) = $fresh.await;
-            $crate::store::conformance::$name(&store).await;
-        }
-    )*};
-}
-pub(crate) use tests;
-
 const NOW: u64 = 1_800_000_000;
 pub(crate) const ACCOUNT: AccountId = AccountId([1; 16]);
 
@@ -56,6 +44,8 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         account: ACCOUNT,
         exclusive,
         epoch: None,
+        me: PartyIndex::FIRST,
+        digest: Digest([4; 32]),
         signers: keys(),
         now: NOW,
         at_most: 3,
@@ -78,7 +68,7 @@ fn readies(session: u8, epoch: u32) -> Vec<Ready> {
         epoch,
         threshold: Threshold::new(2, 2).unwrap(),
         digest: Digest([4; 32]),
-        outputs: OutputHash([5; 32]),
+        outputs: key().hash(),
     };
     PartyIndex::all(2).zip(&secrets()).map(|(p, key)| Ready::sign(activation.clone(), p, key)).collect()
 }
@@ -87,7 +77,16 @@ pub(crate) fn certificate(session: u8, epoch: u32) -> Certificate {
     Certificate::of(&readies(session, epoch), &keys()).unwrap()
 }
 
-pub(crate) fn share(session: u8, epoch: u32) -> Share {
+fn key() -> KeyOutputs {
+    KeyOutputs {
+        scheme: "ecdsa-secp256k1".into(),
+        public_key: Bytes(vec![2; 33]),
+        chain_code: Some([6; 32]),
+        verifying_shares: vec![Bytes(vec![3; 33]), Bytes(vec![2; 33])],
+    }
+}
+
+pub(crate) fn share(epoch: u32) -> Share {
     Share {
         account: ACCOUNT,
         scheme: "ecdsa-secp256k1".into(),
@@ -96,9 +95,8 @@ pub(crate) fn share(session: u8, epoch: u32) -> Share {
         parties: keys(),
         mandatory: vec![],
         epoch,
-        public_key: Bytes(vec![2; 33]),
+        key: key(),
         written_by: "0.1.0".parse().unwrap(),
-        certificate: certificate(session, epoch),
     }
 }
 
@@ -110,7 +108,7 @@ pub(crate) fn entries(value: u8) -> Entries {
 pub(crate) async fn promise(store: &dyn PartyStore, session: u8, epoch: u32) {
     let claim = Claim { epoch: epoch.checked_sub(1).filter(|&e| e > 0), ..claim(session, session, true) };
     assert_eq!(store.claim(&claim).await.unwrap(), Claimed::Yes);
-    store.promise(&readies(session, epoch)[0], &entries(session)).await.unwrap();
+    store.promise(&readies(session, epoch)[0], &share(epoch), &entries(session)).await.unwrap();
 }
 
 async fn active(store: &dyn PartyStore) -> Option<u8> {
@@ -165,31 +163,30 @@ pub(crate) async fn one_keygen_or_refresh_of_an_account_at_a_time(store: &dyn Pa
 pub(crate) async fn a_share_is_active_only_after_its_certificate(store: &dyn PartyStore) {
     promise(store, 1, 1).await;
     assert_eq!(active(store).await, None);
-    let other_certificate = Share { certificate: certificate(2, 1), ..share(1, 1) };
-    for (certificate, share) in [(certificate(1, 1), other_certificate), (certificate(1, 2), share(1, 2))] {
-        let refused = store.activate(&certificate, &share).await;
+    for certificate in [certificate(2, 1), certificate(1, 2)] {
+        let refused = store.activate(&certificate).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     }
     assert!(store.knowledge(OrderId([1; 32]), ACCOUNT).await.unwrap().share.is_none());
-    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
     let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT).await.unwrap();
-    assert_eq!((knowledge.share, knowledge.order_succeeded, knowledge.counter), (Some(share(1, 1)), true, 1));
-    let nothing = store.activate(&certificate(7, 2), &share(7, 2)).await;
+    assert_eq!((knowledge.share, knowledge.order_succeeded, knowledge.counter), (Some(share(1)), true, 1));
+    let nothing = store.activate(&certificate(7, 2)).await;
     assert!(matches!(nothing, Err(StoreError::Conflict(_))), "{nothing:?}");
 }
 
 pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(store: &dyn PartyStore) {
     promise(store, 1, 1).await;
-    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
-    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(counter(store).await, 1);
     promise(store, 2, 2).await;
     assert_eq!(active(store).await, Some(1), "the old share serves until the certificate");
-    store.activate(&certificate(2, 2), &share(2, 2)).await.unwrap();
+    store.activate(&certificate(2, 2)).await.unwrap();
     assert_eq!((active(store).await, counter(store).await), (Some(2), 2));
     // The old certificate again: nothing goes back.
-    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(2));
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 1);
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 0);
@@ -197,7 +194,7 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     // A second share of the same epoch is not even promised.
     let claim = Claim { epoch: Some(2), ..claim(3, 3, true) };
     assert_eq!(store.claim(&claim).await.unwrap(), Claimed::Yes);
-    let again = store.promise(&readies(3, 2)[0], &entries(3)).await;
+    let again = store.promise(&readies(3, 2)[0], &share(2), &entries(3)).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
     store.abort(PlanHash([3; 32])).await.unwrap();
 }
@@ -209,9 +206,9 @@ pub(crate) async fn a_promise_and_an_abort_exclude_each_other(store: &dyn PartyS
     store.claim(&claim(2, 2, true)).await.unwrap();
     store.abort(PlanHash([2; 32])).await.unwrap();
     store.abort(PlanHash([2; 32])).await.unwrap();
-    let promised = store.promise(&readies(2, 1)[0], &entries(2)).await;
+    let promised = store.promise(&readies(2, 1)[0], &share(1), &entries(2)).await;
     assert!(matches!(promised, Err(StoreError::Conflict(_))), "{promised:?}");
-    let unclaimed = store.promise(&readies(8, 1)[0], &entries(8)).await;
+    let unclaimed = store.promise(&readies(8, 1)[0], &share(1), &entries(8)).await;
     assert!(matches!(unclaimed, Err(StoreError::Conflict(_))), "{unclaimed:?}");
 }
 
@@ -223,16 +220,16 @@ pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(
     let released_running = store.release(PlanHash([2; 32])).await;
     assert!(matches!(released_running, Err(StoreError::Conflict(_))), "{released_running:?}");
     assert!(store.knowledge(OrderId([0; 32]), ACCOUNT).await.unwrap().promised);
-    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
     // The other session can't promise any more: that would be a second key.
-    let second = store.promise(&readies(2, 1)[0], &entries(2)).await;
+    let second = store.promise(&readies(2, 1)[0], &share(1), &entries(2)).await;
     assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
 }
 
 pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: &dyn PartyStore) {
     promise(store, 1, 1).await;
-    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
     let signing = |session, epoch| Claim { epoch: Some(epoch), ..claim(session, session, false) };
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), Claimed::Stale, "a keygen beside a key");
     assert_eq!(store.claim(&signing(3, 2)).await.unwrap(), Claimed::Stale, "another epoch");
@@ -241,17 +238,25 @@ pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: 
     assert_eq!(store.claim(&signing(5, 1)).await.unwrap(), Claimed::Stale, "a banned signer");
 }
 
+fn started(session: u8) -> Started {
+    let claim = claim(session, session, false);
+    let Claim { plan, session, order, me, digest, .. } = claim;
+    Started { plan, session, order, me, digest }
+}
+
 pub(crate) async fn a_restart_finds_what_is_unsettled(store: &dyn PartyStore) {
     store.claim(&claim(1, 1, false)).await.unwrap();
     store.claim(&claim(2, 2, false)).await.unwrap();
     store.finish(PlanHash([2; 32])).await.unwrap();
     promise(store, 3, 1).await;
     let unsettled = store.unsettled().await.unwrap();
-    assert_eq!(unsettled.running, [PlanHash([1; 32])]);
-    assert_eq!(unsettled.promised.len(), 1);
-    assert_eq!(unsettled.promised[0].ready, readies(3, 1)[0]);
+    assert_eq!(unsettled.running, [started(1)]);
+    let pending = Pending { started: started(3), ready: readies(3, 1)[0].clone(), key: key() };
+    assert_eq!(unsettled.promised, [pending]);
+    assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(share(1)));
+    assert_eq!(store.promised(PlanHash([1; 32])).await.unwrap(), None);
     store.abort(PlanHash([1; 32])).await.unwrap();
-    store.activate(&certificate(3, 1), &share(3, 1)).await.unwrap();
+    store.activate(&certificate(3, 1)).await.unwrap();
     let settled = store.unsettled().await.unwrap();
     assert!(settled.running.is_empty() && settled.promised.is_empty(), "{settled:?}");
 }

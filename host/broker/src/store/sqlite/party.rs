@@ -1,24 +1,22 @@
 //! The party store on SQLite: one file, write-ahead log, synced at every commit.
 
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use quorate_core::admission::Share;
 use quorate_core::certificate::{Certificate, Ready};
-use quorate_core::codec::{Wire, decode, encode};
+use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, OrderId, PlanHash};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqlitePool, Transaction};
+use quorate_core::{AccountId, OrderId, PartyIndex, PlanHash};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
 
-use super::crypter::{Crypter, Place};
-use super::{
-    Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Knowledge, PartyStore, Pending, StoreError, Unsettled,
+use super::{Tx, begin, decoded, open_pool, signed, unsigned};
+use crate::store::StoreError;
+use crate::store::crypter::{Crypter, Place};
+use crate::store::party::{
+    Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Knowledge, PartyStore, Pending, Started, Unsettled,
 };
-
-/// How long a writer waits for another before it gives up.
-const BUSY: Duration = Duration::from_secs(5);
 
 /// What is sealed in `key_check`.
 const KNOWN_TEXT: &[u8] = b"quorate key check";
@@ -30,27 +28,6 @@ pub struct SqlitePartyStore {
     crypter: Crypter,
 }
 
-type Tx<'a> = Transaction<'a, sqlx::Sqlite>;
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// SQLite's integers are signed; ours are counts and times, far below 2⁶³.
-fn signed(value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value).map_err(|_| StoreError::Conflict("a number beyond 63 bits"))
-}
-
-fn unsigned(value: i64) -> Result<u64, StoreError> {
-    u64::try_from(value).map_err(|_| StoreError::Malformed("a negative number"))
-}
-
-fn decoded<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T, StoreError> {
-    decode(bytes).map_err(|_| StoreError::Malformed(what))
-}
-
 impl SqlitePartyStore {
     /// Opens the file, or makes it, brings its schema up to date and checks that the master key is the one that sealed
     /// it. With another key nothing is changed.
@@ -58,18 +35,7 @@ impl SqlitePartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn open(file: &Path, crypter: Crypter) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // What is erased is overwritten, not only forgotten.
-            .pragma("secure_delete", "ON")
-            .busy_timeout(BUSY);
-        // One connection: a party writes little, and a single writer never waits for itself.
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        let store = Self { pool, crypter };
+        let store = Self { pool: open_pool(file).await?, crypter };
         store.check_key().await?;
         sqlx::migrate!("../../migrations/party/sqlite").run(&store.pool).await.map_err(StoreError::Schema)?;
         store.note_key().await?;
@@ -79,15 +45,7 @@ impl SqlitePartyStore {
     }
 
     async fn begin(&self) -> Result<Tx<'static>, StoreError> {
-        match self.pool.begin_with("BEGIN IMMEDIATE").await {
-            // SQLite rolls back by itself when its disk is full; the library then believes that a transaction is still
-            // open. A new connection knows better.
-            Err(sqlx::Error::InvalidSavePointStatement) => {
-                self.pool.acquire().await?.close().await?;
-                Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
-            }
-            begun => Ok(begun?),
-        }
+        begin(&self.pool).await
     }
 
     fn key_place(&self) -> Place<'_> {
@@ -119,16 +77,34 @@ impl SqlitePartyStore {
         Ok(())
     }
 
-    fn open_facts(&self, account: AccountId, row: &sqlx::sqlite::SqliteRow) -> Result<Facts, StoreError> {
-        let plan: PlanHash = decoded(row.try_get::<&[u8], _>(0)?, "shares")?;
-        let epoch: u32 = row.try_get(1)?;
-        let facts = self.crypter.open(&facts_place(account, epoch, plan), row.try_get::<&[u8], _>(2)?)?;
+    fn open_facts(&self, account: AccountId, row: &SqliteRow) -> Result<Facts, StoreError> {
+        let plan: PlanHash = decoded(row.try_get("plan")?, "shares")?;
+        let epoch: u32 = row.try_get("epoch")?;
+        let facts = self.crypter.open(&facts_place(account, epoch, plan), row.try_get("facts")?)?;
         let (share, names): (Share, Vec<String>) = decoded(&facts, "shares")?;
         Ok(Facts { plan, epoch, share, names })
     }
+
+    fn pending(&self, row: &SqliteRow) -> Result<Pending, StoreError> {
+        let account = decoded(row.try_get("account")?, "shares")?;
+        let ready = decoded(row.try_get("ready")?, "shares")?;
+        let key = self.open_facts(account, row)?.share.key;
+        Ok(Pending { started: started(row)?, ready, key })
+    }
 }
 
-/// What is sealed with an active share.
+fn started(row: &SqliteRow) -> Result<Started, StoreError> {
+    let me: u16 = row.try_get("me")?;
+    Ok(Started {
+        plan: decoded(row.try_get("plan")?, "sessions")?,
+        session: decoded(row.try_get("id")?, "sessions")?,
+        order: decoded(row.try_get("order_id")?, "sessions")?,
+        me: PartyIndex::try_from(me).map_err(|_| StoreError::Malformed("sessions"))?,
+        digest: decoded(row.try_get("digest")?, "sessions")?,
+    })
+}
+
+/// What is sealed with a share.
 struct Facts {
     plan: PlanHash,
     epoch: u32,
@@ -267,13 +243,17 @@ impl PartyStore for SqlitePartyStore {
                 return Ok(Claimed::Locked);
             }
         }
-        sqlx::query("INSERT INTO sessions (id, plan, order_id, account) VALUES (?, ?, ?, ?)")
-            .bind(claim.session.as_bytes().as_slice())
-            .bind(plan)
-            .bind(claim.order.as_bytes().as_slice())
-            .bind(claim.account.as_bytes().as_slice())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO sessions (id, plan, order_id, account, me, digest) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(claim.session.as_bytes().as_slice())
+        .bind(plan)
+        .bind(claim.order.as_bytes().as_slice())
+        .bind(claim.account.as_bytes().as_slice())
+        .bind(claim.me.number())
+        .bind(claim.digest.as_bytes().as_slice())
+        .execute(&mut *tx)
+        .await?;
         sqlx::query("UPDATE state SET latest_seen = max(latest_seen, ?)")
             .bind(signed(claim.now)?)
             .execute(&mut *tx)
@@ -336,9 +316,12 @@ impl PartyStore for SqlitePartyStore {
         Ok(tx.commit().await?)
     }
 
-    async fn promise(&self, ready: &Ready, entries: &Entries) -> Result<(), StoreError> {
+    async fn promise(&self, ready: &Ready, share: &Share, entries: &Entries) -> Result<(), StoreError> {
         let activation = &ready.activation;
         let (plan, account, epoch) = (activation.plan, activation.account, activation.epoch);
+        if (share.account, share.epoch, share.key.hash()) != (account, epoch, activation.outputs) {
+            return Err(StoreError::Conflict("a share that is not the one that is promised"));
+        }
         let mut tx = self.begin().await?;
         if !end(&mut tx, plan, "promised").await? {
             return Err(StoreError::Conflict("only a running session can be promised"));
@@ -356,13 +339,21 @@ impl PartyStore for SqlitePartyStore {
         if kept.is_none() {
             return Err(StoreError::Conflict("a promise that this party could not keep"));
         }
-        sqlx::query("INSERT INTO shares (plan, account, epoch, state, ready) VALUES (?, ?, ?, 'pending', ?)")
-            .bind(plan.as_bytes().as_slice())
-            .bind(account.as_bytes().as_slice())
-            .bind(epoch)
-            .bind(encode(ready))
-            .execute(&mut *tx)
-            .await?;
+        let names: Vec<String> = entries.keys().cloned().collect();
+        let facts =
+            self.crypter.seal(&facts_place(account, epoch, plan), &encode(&(share.clone(), names)))?;
+        sqlx::query(
+            "INSERT INTO shares (plan, account, epoch, state, ready, key_id, facts)
+             VALUES (?, ?, ?, 'pending', ?, ?, ?)",
+        )
+        .bind(plan.as_bytes().as_slice())
+        .bind(account.as_bytes().as_slice())
+        .bind(epoch)
+        .bind(encode(ready))
+        .bind(self.crypter.key_id())
+        .bind(facts)
+        .execute(&mut *tx)
+        .await?;
         for (name, value) in entries {
             let sealed = self.crypter.seal(&entry_place(account, epoch, plan, name), value)?;
             sqlx::query("INSERT INTO entries (plan, name, key_id, sealed) VALUES (?, ?, ?, ?)")
@@ -376,6 +367,18 @@ impl PartyStore for SqlitePartyStore {
         Ok(tx.commit().await?)
     }
 
+    async fn promised(&self, plan: PlanHash) -> Result<Option<Share>, StoreError> {
+        let row = sqlx::query(
+            "SELECT plan, epoch, facts, account FROM shares WHERE plan = ? AND state = 'pending'",
+        )
+        .bind(plan.as_bytes().as_slice())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let account = decoded(row.try_get::<&[u8], _>(3)?, "shares")?;
+        Ok(Some(self.open_facts(account, &row)?.share))
+    }
+
     async fn release(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         if outcome_of(&mut tx, plan).await?.flatten().as_deref() != Some("promised") {
@@ -385,14 +388,10 @@ impl PartyStore for SqlitePartyStore {
         Ok(tx.commit().await?)
     }
 
-    async fn activate(&self, certificate: &Certificate, share: &Share) -> Result<(), StoreError> {
+    async fn activate(&self, certificate: &Certificate) -> Result<(), StoreError> {
         let activation = &certificate.activation;
         let plan = activation.plan.as_bytes().as_slice();
         let account = activation.account.as_bytes().as_slice();
-        let fits = share.account == activation.account && share.epoch == activation.epoch;
-        if !fits || share.certificate != *certificate {
-            return Err(StoreError::Conflict("a share that is not the certificate's"));
-        }
         let mut tx = self.begin().await?;
         let row = sqlx::query("SELECT state, ready FROM shares WHERE plan = ?").bind(plan);
         let Some(row) = row.fetch_optional(&mut *tx).await? else {
@@ -423,14 +422,8 @@ impl PartyStore for SqlitePartyStore {
         .bind(activation.epoch)
         .execute(&mut *tx)
         .await?;
-        let names = sqlx::query("SELECT name FROM entries WHERE plan = ? ORDER BY name").bind(plan);
-        let names = names.fetch_all(&mut *tx).await?;
-        let names: Vec<String> = names.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        let place = facts_place(activation.account, activation.epoch, activation.plan);
-        let facts = self.crypter.seal(&place, &encode(&(share.clone(), names)))?;
-        sqlx::query("UPDATE shares SET state = 'active', key_id = ?, facts = ? WHERE plan = ?")
-            .bind(self.crypter.key_id())
-            .bind(facts)
+        sqlx::query("UPDATE shares SET state = 'active', certificate = ? WHERE plan = ?")
+            .bind(encode(certificate))
             .bind(plan)
             .execute(&mut *tx)
             .await?;
@@ -485,18 +478,18 @@ impl PartyStore for SqlitePartyStore {
 
     async fn unsettled(&self) -> Result<Unsettled, StoreError> {
         let running =
-            sqlx::query("SELECT plan FROM sessions WHERE outcome IS NULL").fetch_all(&self.pool).await?;
-        let promised =
-            sqlx::query("SELECT ready FROM shares WHERE state = 'pending'").fetch_all(&self.pool).await?;
+            sqlx::query("SELECT plan, id, order_id, me, digest FROM sessions WHERE outcome IS NULL")
+                .fetch_all(&self.pool)
+                .await?;
+        let promised = sqlx::query(
+            "SELECT sessions.plan, sessions.id, order_id, me, digest, shares.account, epoch, ready, facts
+             FROM shares JOIN sessions USING (plan) WHERE state = 'pending'",
+        )
+        .fetch_all(&self.pool)
+        .await?;
         Ok(Unsettled {
-            running: running
-                .iter()
-                .map(|row| decoded(row.try_get::<&[u8], _>(0)?, "sessions"))
-                .collect::<Result<_, _>>()?,
-            promised: promised
-                .iter()
-                .map(|row| Ok(Pending { ready: decoded(row.try_get::<&[u8], _>(0)?, "shares")? }))
-                .collect::<Result<_, StoreError>>()?,
+            running: running.iter().map(started).collect::<Result<_, _>>()?,
+            promised: promised.iter().map(|row| self.pending(row)).collect::<Result<_, _>>()?,
         })
     }
 

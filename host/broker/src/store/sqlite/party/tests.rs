@@ -4,7 +4,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::MasterKey;
-use crate::store::conformance::{self, ACCOUNT, certificate, promise, share};
+use crate::store::conformance;
+use crate::store::conformance::party::{ACCOUNT, certificate, claim, promise};
 
 fn crypter(key: &str) -> Crypter {
     Crypter::new(MasterKey::from_hex(&key.repeat(32)).unwrap(), PublicKey([1; 32]))
@@ -19,12 +20,12 @@ async fn fresh() -> (SqlitePartyStore, TempDir) {
     (open(&folder, "aa").await.unwrap(), folder)
 }
 
-conformance::suite!(fresh());
+conformance::party::suite!(fresh());
 
 async fn with_active_share() -> (SqlitePartyStore, TempDir) {
     let (store, folder) = fresh().await;
     promise(&store, 1, 1).await;
-    store.activate(&certificate(1, 1), &share(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
     (store, folder)
 }
 
@@ -131,7 +132,7 @@ async fn a_database_of_a_newer_version_is_refused() {
 }
 
 fn with_epoch(order: u8) -> Claim {
-    Claim { epoch: Some(1), ..conformance::claim(order, order, false) }
+    Claim { epoch: Some(1), ..claim(order, order, false) }
 }
 
 #[tokio::test]

@@ -1,0 +1,239 @@
+//! What every control store must do. An adapter's tests are `conformance::control::suite!(async { … a fresh store … })`.
+
+use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
+use quorate_core::codec::Bytes;
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
+
+use crate::store::control::{KEY_KEPT, RUN_HELD, SESSION_KEPT};
+use crate::store::{
+    Account, AccountState, ControlStore, IdempotencyKey, NewSession, Run, Running, SessionRecord,
+    SessionStatus, StoreError,
+};
+
+macro_rules! suite {
+    ($fresh:expr) => {
+        $crate::store::conformance::tests! {
+            control, $fresh;
+            an_account_becomes_active_once_per_epoch_and_never_goes_back,
+            a_failed_keygen_can_still_turn_out_well,
+            reports_and_outcomes_of_sessions_are_kept,
+            a_completed_session_is_found_before_a_failed_one,
+            sessions_past_their_deadline_end,
+            a_key_stands_for_one_request_and_one_run,
+            runs_at_the_same_time_have_one_runner,
+            an_interrupted_run_is_taken_over_with_what_it_was_about,
+            old_keys_and_sessions_are_forgotten,
+        }
+    };
+}
+pub(crate) use suite;
+
+const NOW: u64 = 1_800_000_000_000;
+const ACCOUNT: AccountId = AccountId([1; 16]);
+
+fn secrets() -> Vec<SecretKey> {
+    (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect()
+}
+
+fn parties() -> Vec<PublicKey> {
+    secrets().iter().map(SecretKey::public).collect()
+}
+
+fn account() -> Account {
+    Account {
+        id: ACCOUNT,
+        user_id: "user123".into(),
+        state: AccountState::Creating,
+        scheme: "ecdsa-secp256k1".into(),
+        protocol: "dkls23".into(),
+        threshold: Threshold::new(2, 2).unwrap(),
+        parties: parties(),
+        created: NOW,
+    }
+}
+
+fn key(epoch: u8) -> KeyOutputs {
+    KeyOutputs {
+        scheme: "ecdsa-secp256k1".into(),
+        public_key: Bytes(vec![2; 33]),
+        chain_code: None,
+        verifying_shares: vec![Bytes(vec![epoch; 33])],
+    }
+}
+
+fn certificate(account: AccountId, epoch: u8) -> Certificate {
+    let activation = Activation {
+        plan: PlanHash([epoch; 32]),
+        execution: ExecutionId([2; 32]),
+        account,
+        epoch: epoch.into(),
+        threshold: Threshold::new(2, 2).unwrap(),
+        digest: Digest([4; 32]),
+        outputs: key(epoch).hash(),
+    };
+    let readies: Vec<Ready> =
+        PartyIndex::all(2).zip(&secrets()).map(|(p, key)| Ready::sign(activation.clone(), p, key)).collect();
+    Certificate::of(&readies, &parties()).unwrap()
+}
+
+async fn state(store: &dyn ControlStore) -> AccountState {
+    store.account(ACCOUNT).await.unwrap().unwrap().state
+}
+
+fn active(epoch: u8) -> AccountState {
+    AccountState::Active { certificate: certificate(ACCOUNT, epoch), key: key(epoch) }
+}
+
+pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back(store: &dyn ControlStore) {
+    assert_eq!(store.account(ACCOUNT).await.unwrap(), None);
+    store.create_account(&account()).await.unwrap();
+    assert_eq!(store.account(ACCOUNT).await.unwrap(), Some(account()));
+    assert!(store.create_account(&account()).await.is_err(), "an id was used twice");
+    for (epoch, then) in [(1, 1), (2, 2), (1, 2), (2, 2)] {
+        store.activate_account(&certificate(ACCOUNT, epoch), &key(epoch)).await.unwrap();
+        assert_eq!(state(store).await, active(then));
+    }
+    store.fail_account(ACCOUNT).await.unwrap();
+    assert_eq!(state(store).await, active(2));
+    let nobody = store.activate_account(&certificate(AccountId([9; 16]), 1), &key(1)).await;
+    assert!(matches!(nobody, Err(StoreError::Conflict(_))), "{nobody:?}");
+}
+
+pub(crate) async fn a_failed_keygen_can_still_turn_out_well(store: &dyn ControlStore) {
+    store.create_account(&account()).await.unwrap();
+    store.fail_account(ACCOUNT).await.unwrap();
+    assert_eq!(state(store).await, AccountState::Failed);
+    store.activate_account(&certificate(ACCOUNT, 1), &key(1)).await.unwrap();
+    assert_eq!(state(store).await, active(1));
+}
+
+fn session(id: u8, created: u64) -> NewSession {
+    NewSession {
+        id: SessionId([id; 32]),
+        order: OrderId([7; 32]),
+        account: ACCOUNT,
+        ordered: vec![8; 100],
+        signers: PartyIndex::all(2).collect(),
+        digest: Digest([4; 32]),
+        created,
+        deadline: created + 10_000,
+    }
+}
+
+fn failed() -> SessionStatus {
+    SessionStatus::Failed {
+        at: NOW + 3,
+        code: "peer_fault".into(),
+        reason: "party 2 broke the protocol".into(),
+        culprits: PartyIndex::all(2).skip(1).collect(),
+    }
+}
+
+pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &dyn ControlStore) {
+    let id = SessionId([1; 32]);
+    assert_eq!(store.session(id).await.unwrap(), None);
+    assert!(matches!(store.add_report(id, PartyIndex::FIRST, b"early").await, Err(StoreError::Conflict(_))));
+    store.record_session(&session(1, NOW)).await.unwrap();
+    let [one, two]: [PartyIndex; 2] = PartyIndex::all(2).collect::<Vec<_>>().try_into().unwrap();
+    store.add_report(id, two, b"second").await.unwrap();
+    store.add_report(id, one, b"first").await.unwrap();
+    store.add_report(id, one, b"first, corrected").await.unwrap();
+    let reports = vec![b"first, corrected".to_vec(), b"second".to_vec()];
+    let record = |status| Some(SessionRecord { session: session(1, NOW), status, reports: reports.clone() });
+    assert_eq!(store.session(id).await.unwrap(), record(SessionStatus::Running));
+    assert!(store.end_session(id, &SessionStatus::Running).await.is_err());
+    store.end_session(id, &failed()).await.unwrap();
+    assert_eq!(store.session(id).await.unwrap(), record(failed()));
+    let completed = SessionStatus::Completed { at: NOW + 5 };
+    store.end_session(id, &completed).await.unwrap();
+    store.end_session(id, &failed()).await.unwrap();
+    assert_eq!(store.session(id).await.unwrap(), record(completed));
+}
+
+pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &dyn ControlStore) {
+    let order = OrderId([7; 32]);
+    assert_eq!(store.session_of(order).await.unwrap(), None);
+    for (id, created) in [(1, NOW), (2, NOW), (3, NOW + 1)] {
+        store.record_session(&session(id, created)).await.unwrap();
+        assert_eq!(store.session_of(order).await.unwrap().unwrap().session.id, SessionId([id; 32]));
+    }
+    store.end_session(SessionId([1; 32]), &SessionStatus::Completed { at: NOW }).await.unwrap();
+    assert_eq!(store.session_of(order).await.unwrap().unwrap().session.id, SessionId([1; 32]));
+}
+
+pub(crate) async fn sessions_past_their_deadline_end(store: &dyn ControlStore) {
+    store.record_session(&session(1, NOW)).await.unwrap();
+    store.record_session(&session(2, NOW + 1)).await.unwrap();
+    assert_eq!(store.end_overdue(NOW + 10_000).await.unwrap(), 0);
+    assert_eq!(store.end_overdue(NOW + 10_001).await.unwrap(), 1);
+    assert_eq!(store.end_overdue(NOW + 10_001).await.unwrap(), 0);
+    let status = store.session(SessionId([1; 32])).await.unwrap().unwrap().status;
+    assert!(matches!(status, SessionStatus::Failed { code, .. } if code == "deadline_passed"));
+    assert_eq!(store.session(SessionId([2; 32])).await.unwrap().unwrap().status, SessionStatus::Running);
+}
+
+fn run(runner: u8) -> Run {
+    let key = IdempotencyKey { caller: "caller".into(), name: "name".into() };
+    Run { key, request: [1; 32], subject: vec![runner; 16], runner: [runner; 16] }
+}
+
+const OURS: Running = Running::Ours { earlier: None };
+
+pub(crate) async fn a_key_stands_for_one_request_and_one_run(store: &dyn ControlStore) {
+    assert_eq!(store.begin_run(&run(1), NOW).await.unwrap(), OURS);
+    assert_eq!(store.begin_run(&run(2), NOW + RUN_HELD).await.unwrap(), Running::Another);
+    let other_request = Run { request: [2; 32], ..run(2) };
+    assert_eq!(store.begin_run(&other_request, NOW).await.unwrap(), Running::Differs);
+    let other_caller = IdempotencyKey { caller: "other".into(), ..run(1).key };
+    assert_eq!(store.begin_run(&Run { key: other_caller, ..run(3) }, NOW).await.unwrap(), OURS);
+    assert!(store.finish_run(&run(2), 201, "not ours").await.is_err());
+    store.finish_run(&run(1), 201, "answer").await.unwrap();
+    assert!(store.finish_run(&run(1), 201, "twice").await.is_err());
+    let over = Running::Over { status: 201, answer: "answer".into() };
+    assert_eq!(store.begin_run(&run(2), NOW + KEY_KEPT).await.unwrap(), over);
+    assert_eq!(store.begin_run(&other_request, NOW).await.unwrap(), Running::Differs);
+    assert_eq!(store.begin_run(&other_request, NOW + KEY_KEPT + 1).await.unwrap(), OURS, "a day later");
+}
+
+pub(crate) async fn runs_at_the_same_time_have_one_runner(store: &dyn ControlStore) {
+    let [a, b, c] = [run(1), run(2), run(3)];
+    let (a, b, c) =
+        tokio::join!(store.begin_run(&a, NOW), store.begin_run(&b, NOW), store.begin_run(&c, NOW));
+    let ours = [a, b, c].into_iter().filter(|r| *r.as_ref().unwrap() == OURS).count();
+    assert_eq!(ours, 1);
+}
+
+pub(crate) async fn an_interrupted_run_is_taken_over_with_what_it_was_about(store: &dyn ControlStore) {
+    assert_eq!(store.begin_run(&run(1), NOW).await.unwrap(), OURS);
+    let earlier = |subject: u8| Running::Ours { earlier: Some(vec![subject; 16]) };
+    assert_eq!(store.begin_run(&run(2), NOW + RUN_HELD + 1).await.unwrap(), earlier(1));
+    assert!(store.finish_run(&run(1), 201, "too late").await.is_err());
+    store.turn_run(&run(2)).await.unwrap();
+    store.give_up_run(&run(2)).await.unwrap();
+    assert_eq!(store.begin_run(&run(3), NOW).await.unwrap(), earlier(2));
+    assert!(store.turn_run(&run(2)).await.is_err());
+    store.give_up_all_runs().await.unwrap();
+    assert_eq!(store.begin_run(&run(4), NOW).await.unwrap(), earlier(2));
+    store.finish_run(&run(4), 200, "at last").await.unwrap();
+    store.give_up_all_runs().await.unwrap();
+    let over = Running::Over { status: 200, answer: "at last".into() };
+    assert_eq!(store.begin_run(&run(5), NOW).await.unwrap(), over);
+}
+
+pub(crate) async fn old_keys_and_sessions_are_forgotten(store: &dyn ControlStore) {
+    store.begin_run(&run(1), NOW).await.unwrap();
+    store.finish_run(&run(1), 200, "answer").await.unwrap();
+    store.record_session(&session(1, NOW)).await.unwrap();
+    store.record_session(&session(2, NOW)).await.unwrap();
+    store.add_report(SessionId([1; 32]), PartyIndex::FIRST, b"report").await.unwrap();
+    store.end_session(SessionId([1; 32]), &failed()).await.unwrap();
+    store.forget_old(NOW + KEY_KEPT).await.unwrap();
+    assert!(matches!(store.begin_run(&run(2), NOW).await.unwrap(), Running::Over { .. }));
+    store.forget_old(NOW + KEY_KEPT + 1).await.unwrap();
+    assert_eq!(store.begin_run(&run(2), NOW).await.unwrap(), OURS);
+    assert!(store.session(SessionId([1; 32])).await.unwrap().is_some());
+    store.forget_old(NOW + SESSION_KEPT + 1).await.unwrap();
+    assert!(store.session(SessionId([1; 32])).await.unwrap().is_none());
+    assert!(store.session(SessionId([2; 32])).await.unwrap().is_some(), "one that runs was forgotten");
+}

@@ -1,0 +1,10 @@
+//! The gRPC services by which the roles talk to each other, generated from `quorate/v1/*.proto`.
+//!
+//! What is signed (orders, reports) travels in these messages as the bytes that were signed: nobody on the way takes
+//! it apart and puts it together again.
+#![allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub, unused_qualifications)]
+
+/// Version 1.
+pub mod v1 {
+    tonic::include_proto!("quorate.v1");
+}
