@@ -4,20 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::clock::{Clock, SystemClock};
-use quorate::party::{Ended, NotRun, Party, PartySetup};
-use quorate::router::Hub;
+use quorate::grpc;
+use quorate::http::serve::serve;
+use quorate::party::{NotRun, Party, PartySetup};
+use quorate::router::{self, Hub, RouterClient};
 use quorate_broker::store::{Crypter, MasterKey, SqlitePartyStore};
 use quorate_core::abort::AbortCode;
 use quorate_core::admission::Refused;
-use quorate_core::certificate::Certificate;
+use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, Signing, Terms, Version};
 use quorate_core::plan::Plan;
+use quorate_core::report::Outcome;
 use quorate_core::{AccountId, Digest, OrderId, PartyIndex, Threshold};
 use quorate_runtime::{Plugin, PublicKeyInfo, Signature};
 use quorate_tests::sandbox::random32;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::dkls23::load;
@@ -26,16 +30,25 @@ use crate::verify::assert_ecdsa;
 const ACCOUNT: AccountId = AccountId([42; 16]);
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A router, reached as parties reach it.
+fn router() -> RouterClient {
+    let (listener, connector) = grpc::in_memory();
+    let service = router::service(Hub::default());
+    tokio::spawn(serve(listener, service, CancellationToken::new(), Duration::ZERO));
+    RouterClient::new(grpc::channel(connector))
+}
+
 /// Three parties, each with a database of its own, and whoever gives orders and plans.
 struct Cluster {
     folder: TempDir,
     seeds: Vec<[u8; 32]>,
     parties: Vec<Arc<Party>>,
     originator: SecretKey,
-    router: Hub,
+    router: RouterClient,
     plugins: Vec<Plugin>,
     epoch: u32,
     public_key: Vec<u8>,
+    certificate: Option<Certificate>,
 }
 
 impl Cluster {
@@ -46,10 +59,11 @@ impl Cluster {
             seeds,
             parties: vec![],
             originator: SecretKey::from_seed(&random32()),
-            router: Hub::default(),
+            router: router(),
             plugins,
             epoch: 0,
             public_key: vec![],
+            certificate: None,
         };
         for index in 0..3 {
             let party = cluster.start(index).await;
@@ -73,12 +87,15 @@ impl Cluster {
             store: Arc::new(store),
             clock: Arc::new(SystemClock),
             router: self.router.clone(),
-        });
+        })
+        .await
+        .unwrap();
+        let party = Arc::new(party);
         for plugin in &self.plugins {
-            assert!(party.register(plugin));
+            assert!(party.install(plugin));
         }
         party.take_up().await.unwrap();
-        Arc::new(party)
+        party
     }
 
     fn terms(&self, operation: Operation) -> Terms {
@@ -108,54 +125,50 @@ impl Cluster {
             signers: signers.iter().map(|&s| PartyIndex::try_from(s).unwrap()).collect(),
             digest,
             presignature: None,
+            certificate: self.certificate.clone(),
             nonce: random32(),
             deadline: SystemClock.millis() + u64::try_from(DEADLINE.as_millis()).unwrap(),
         }
     }
 
     /// Runs a plan at all its signers.
-    async fn run(&self, plan: &Plan) -> Vec<Result<Ended, NotRun>> {
+    async fn run(&self, plan: &Plan) -> Vec<Result<Outcome, NotRun>> {
         let runs = plan.signers.iter().map(|signer| {
             let party = Arc::clone(&self.parties[usize::from(signer.number()) - 1]);
-            async move { party.run(plan).await }
+            async move { party.run(plan.clone()).await }
         });
         futures::future::join_all(runs).await
     }
 
     async fn activate(&mut self, operation: Operation) -> Certificate {
         let ended = self.run(&self.plan(operation, &[1, 2, 3])).await;
-        let certificates: Vec<Certificate> = ended
+        let activated: Vec<(Certificate, KeyOutputs)> = ended
             .into_iter()
             .map(|ended| match ended {
-                Ok(Ended::Activated(certificate)) => certificate,
+                Ok(Outcome::Activated { certificate, key }) => (certificate, key),
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert!(certificates.windows(2).all(|w| w[0] == w[1]));
-        certificates[0].verify(&self.keys()).unwrap();
-        self.epoch = certificates[0].activation.epoch;
-        certificates[0].clone()
+        assert!(activated.windows(2).all(|w| w[0] == w[1]));
+        let (certificate, key) = activated[0].clone();
+        certificate.verify(&self.keys()).unwrap();
+        assert_eq!(certificate.activation.outputs, key.hash());
+        self.epoch = certificate.activation.epoch;
+        self.public_key = key.public_key.0;
+        self.certificate = Some(certificate.clone());
+        certificate
     }
 
     async fn keygen(&mut self) {
         self.activate(Operation::Keygen).await;
-        // What the account service learns from a party's report; here it is read from a party's own store.
-        let key = self.stored_key(0).await;
-        self.public_key = key;
-    }
-
-    async fn stored_key(&self, index: usize) -> Vec<u8> {
-        use quorate_broker::store::PartyStore;
-        let master = MasterKey::from_hex(&format!("{index:02x}").repeat(32)).unwrap();
-        let file = self.folder.path().join(format!("party-{index}.db"));
-        let store = SqlitePartyStore::open(&file, Crypter::new(master, self.keys()[index])).await.unwrap();
-        store.knowledge(OrderId([0; 32]), ACCOUNT).await.unwrap().share.unwrap().public_key.0
     }
 
     async fn sign(&self, signers: &[u16], digest: [u8; 32]) -> Signature {
         let ended = self.run(&self.plan(signing(digest), signers)).await;
         let mut signatures = ended.into_iter().map(|ended| match ended {
-            Ok(Ended::Signed(signature)) => signature,
+            Ok(Outcome::Signed { signature, recovery_id }) => {
+                Signature { bytes: signature.0.try_into().unwrap(), recovery_id }
+            }
             other => panic!("{other:?}"),
         });
         let first = signatures.next().unwrap();
@@ -212,7 +225,7 @@ async fn a_plan_is_run_once_and_an_account_has_one_key() {
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
     cluster.keygen().await;
     let plan = cluster.plan(signing([1; 32]), &[1, 2]);
-    assert!(cluster.run(&plan).await.iter().all(|ended| matches!(ended, Ok(Ended::Signed(_)))));
+    assert!(cluster.run(&plan).await.iter().all(|ended| matches!(ended, Ok(Outcome::Signed { .. }))));
     for ended in cluster.run(&plan).await {
         assert!(matches!(ended, Err(NotRun::Refused(Refused::Succeeded))), "{ended:?}");
     }
@@ -250,9 +263,10 @@ async fn a_missing_party_is_a_timeout_that_blames_nobody_and_the_next_session_wo
     cluster.keygen().await;
     let mut plan = cluster.plan(signing([1; 32]), &[1, 2]);
     plan.deadline = SystemClock.millis() + 700;
-    let Ok(Ended::Aborted(abort)) = cluster.parties[0].run(&plan).await else { panic!() };
-    assert_eq!((abort.code, abort.culprits.len()), (AbortCode::Timeout, 0));
-    assert!(abort.reason.contains("hellos of parties 2"), "{}", abort.reason);
+    let ended = cluster.parties[0].run(plan).await;
+    let Ok(Outcome::Aborted { code, culprits, reason }) = ended else { panic!() };
+    assert_eq!((code, culprits.len()), (AbortCode::Timeout, 0));
+    assert!(reason.contains("hellos of parties 2"), "{reason}");
     cluster.assert_signed(&cluster.sign(&[1, 2], [2; 32]).await, [2; 32]);
 }
 
@@ -262,7 +276,7 @@ async fn a_component_of_another_protocol_never_gets_near_a_share() {
     let mut cluster = Cluster::new(vec![good]).await;
     cluster.keygen().await;
     for party in &cluster.parties {
-        assert!(party.register(&bad));
+        assert!(party.install(&bad));
     }
     let plan = cluster.plan_on(signing([1; 32]), &[1, 2], bad.digest());
     for ended in cluster.run(&plan).await {

@@ -24,6 +24,10 @@ pub enum AbortCode {
     Plugin,
     /// Our own bug or trouble.
     Internal,
+    /// A party is shutting down, was restarted, or can't reach the router: nobody's fault, try again.
+    Unavailable,
+    /// The plugin made a signature that does not verify: it is suspended (rule 7), its publisher must act.
+    BadSignature,
 }
 
 impl Wire for AbortCode {
@@ -41,6 +45,8 @@ impl Wire for AbortCode {
             5 => Self::Misconfigured,
             6 => Self::Plugin,
             7 => Self::Internal,
+            8 => Self::Unavailable,
+            9 => Self::BadSignature,
             _ => return Err(Malformed),
         })
     }

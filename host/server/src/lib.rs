@@ -1,9 +1,17 @@
 //! The roles of Quorate, and the only place where core, store, queue, cache and sandbox are wired together.
 //!
-//! What is here so far: [`party`], which takes on plans and runs sessions, and the heart of the [`router`]. Coordinator,
-//! account service and the interfaces between the roles come next.
+//! | role | module | what it does |
+//! |---|---|---|
+//! | account | [`account`], [`http`] | the API that backends call; states what they asked for, in signed orders |
+//! | coordinator | [`coordinator`] | makes sessions out of orders; trusted with nothing but to try |
+//! | router | [`router`] | carries frames between parties; trusted with nothing but to try |
+//! | party | [`party`] | holds one share of each key, and runs the plugin |
+//!
+//! The roles talk through their gRPC services ([`grpc`]). [`embedded`] runs all of them in one process.
 
 pub mod clock;
+pub mod grpc;
+pub mod http;
 pub mod party;
 pub mod router;
 pub mod verify;

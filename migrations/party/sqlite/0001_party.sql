@@ -80,3 +80,8 @@ CREATE TABLE peers (
     identity  BLOB PRIMARY KEY,
     counter   INTEGER NOT NULL
 ) STRICT;
+
+-- Components that made a signature that does not verify: no new session runs on them here.
+CREATE TABLE suspended (
+    digest  BLOB PRIMARY KEY
+) STRICT;

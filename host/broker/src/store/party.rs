@@ -174,6 +174,14 @@ pub trait PartyStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError>;
 
+    /// Remembers that no new session may run on a component (rule 7).
+    #[allow(clippy::missing_errors_doc)]
+    async fn suspend(&self, digest: Digest) -> Result<(), StoreError>;
+
+    /// The components that no new session may run on.
+    #[allow(clippy::missing_errors_doc)]
+    async fn suspended(&self) -> Result<Vec<Digest>, StoreError>;
+
     /// Holds a peer's state counter against the highest seen: false if it is lower, which means that the peer was set
     /// back to an earlier state.
     #[allow(clippy::missing_errors_doc)]

@@ -23,12 +23,16 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// The sender of a frame that belongs to a running protocol, by its own word.
+    /// The sender, by its own word; nobody for a certificate, which is everybody's.
     pub(super) fn sender(&self) -> Option<PartyIndex> {
         match self {
+            Self::Hello(hello) => Some(hello.hello.index),
+            Self::HelloEcho(echo) => Some(echo.sender()),
             Self::Envelope(envelope) => Some(envelope.header.from),
             Self::Echo(echo) => Some(echo.echo.by),
-            _ => None,
+            Self::Abort(abort) => Some(abort.notice.by),
+            Self::Ready(ready) => Some(ready.by),
+            Self::Certificate(_) => None,
         }
     }
 }

@@ -34,6 +34,11 @@ pub struct SignedHelloEcho {
 wire_struct!(SignedHelloEcho { echo, signature });
 
 impl SignedHelloEcho {
+    /// Who echoes, by its own word.
+    pub(super) fn sender(&self) -> PartyIndex {
+        self.echo.by
+    }
+
     fn is_by(&self, key: &PublicKey) -> bool {
         key.verify(Tag::HelloEcho, &encode(&self.echo), &self.signature).is_ok()
     }

@@ -11,8 +11,9 @@
 //!   signers got the same;
 //! - a frame that does not prove its sender is dropped and changes nothing: the router can't end a session by
 //!   inventing frames, only by withholding them;
-//! - what has been sent is sent again, byte for byte, while the session waits: lost frames cost time, not the session;
-//! - after its end a session has no effects.
+//! - what has been sent is sent again, byte for byte, while the session waits, and after that to whoever shows that it
+//!   still waits: lost frames cost time, not the session;
+//! - after its end a session has no effects but to say so to whoever asks.
 
 mod broadcast;
 mod frame;
@@ -50,6 +51,9 @@ const FRAME_BYTES: usize = streams::PAYLOAD_BYTES + 1_024;
 /// How long a session waits without anything new before it sends everything again, in milliseconds: longer than a
 /// slow step of a peer, so that a healthy session sends nothing twice.
 const RESEND_AFTER: u64 = 2_000;
+
+/// How often a peer that still waits is answered after the end of a session, in milliseconds.
+const ANSWER_AFTER: u64 = 1_000;
 
 /// Who takes part and until when; all of it admitted ([`admission`](crate::admission)).
 #[derive(Clone, Debug)]
@@ -162,8 +166,33 @@ enum State {
     /// The component is done. The peers may still need what we have sent; until the result is settled it can still fail.
     Done {
         settled: bool,
+        answers: Answers,
     },
-    Over,
+    Over {
+        /// What tells a peer that there is no result.
+        notice: Vec<u8>,
+        answers: Answers,
+    },
+}
+
+/// When peers were answered last after the end of a session. Their frames are not verified: whoever invents some gets a
+/// bounded number of answers that he could have kept from the first time.
+struct Answers(BTreeMap<PartyIndex, u64>);
+
+impl Answers {
+    /// Nobody is answered at once: what peers sent before they heard of the end may still come in.
+    fn from(terms: &Terms, now: u64) -> Self {
+        Self(terms.peers().map(|peer| (peer, now)).collect())
+    }
+
+    fn is_due(&mut self, peer: PartyIndex, now: u64) -> bool {
+        let Some(last) = self.0.get_mut(&peer) else { return false };
+        let due = now >= last.saturating_add(ANSWER_AFTER);
+        if due {
+            *last = now;
+        }
+        due
+    }
 }
 
 struct Running {
@@ -195,9 +224,34 @@ impl Session {
             return vec![];
         }
         let Ok(frame) = decode::<Frame>(frame) else { return vec![] };
+        if matches!(self.state, State::Done { .. } | State::Over { .. }) {
+            return self.answer(&frame, now);
+        }
         match self.take_in(frame, now) {
             Ok(effects) => effects,
-            Err(abort) => self.abort(abort),
+            Err(abort) => self.abort(abort, now),
+        }
+    }
+
+    /// After the end: a peer that sends something still waits.
+    fn answer(&mut self, frame: &Frame, now: u64) -> Vec<Effect> {
+        let Some(from) = frame.sender() else { return vec![] };
+        let waits = !matches!(frame, Frame::Abort(_));
+        match &mut self.state {
+            State::Done { answers, .. } => {
+                if !waits || !answers.is_due(from, now) {
+                    return vec![];
+                }
+                let sent = self.sent.iter().filter(|(to, _)| *to == from);
+                sent.map(|(to, frame)| Effect::Send { to: *to, frame: frame.clone() }).collect()
+            }
+            State::Over { notice, answers } => {
+                if !waits || !answers.is_due(from, now) {
+                    return vec![];
+                }
+                vec![Effect::Send { to: from, frame: notice.clone() }]
+            }
+            _ => vec![],
         }
     }
 
@@ -218,38 +272,41 @@ impl Session {
         self.quiet_since = now;
         match self.try_send(round, to, payload) {
             Ok(effects) => effects,
-            Err(abort) => self.abort(abort),
+            Err(abort) => self.abort(abort, now),
         }
     }
 
-    /// The component is done. Frames of the session are still sent again for peers that lack them, and no timeout and no
-    /// peer ends it any more; until the result is [settled](Self::settled), the caller still can.
-    pub fn done(&mut self) {
+    /// The component is done. Frames of the session are still sent again to peers that show that they lack them, and no
+    /// timeout and no peer ends it any more; until the result is [settled](Self::settled), the caller still can.
+    pub fn done(&mut self, now: u64) {
         if matches!(self.state, State::Running(_)) {
-            self.state = State::Done { settled: false };
+            self.state = State::Done { settled: false, answers: Answers::from(&self.terms, now) };
         }
     }
 
     /// The result is durable: a verified signature, or a promised share. From now on this party never says that it has
     /// aborted.
     pub fn settled(&mut self) {
-        if let State::Done { settled } = &mut self.state {
+        if let State::Done { settled, .. } = &mut self.state {
             *settled = true;
         }
     }
 
     /// Ends the session for a reason of the caller's: the component failed, or the host is shutting down.
-    pub fn fail(&mut self, abort: Abort) -> Vec<Effect> {
-        self.abort(abort)
+    pub fn fail(&mut self, abort: Abort, now: u64) -> Vec<Effect> {
+        self.abort(abort, now)
     }
 
     /// Looks at the clock: ends the session at its deadline, and sends everything again when it has been quiet for long.
     pub fn tick(&mut self, now: u64) -> Vec<Effect> {
-        if now >= self.terms.deadline && !matches!(self.state, State::Done { .. }) {
-            let reason = self.waiting_for();
-            return self.abort(Abort::of(AbortCode::Timeout, reason));
+        if matches!(self.state, State::Done { .. } | State::Over { .. }) {
+            return vec![];
         }
-        if matches!(self.state, State::Over) || now < self.quiet_since.saturating_add(RESEND_AFTER) {
+        if now >= self.terms.deadline {
+            let reason = self.waiting_for();
+            return self.abort(Abort::of(AbortCode::Timeout, reason), now);
+        }
+        if now < self.quiet_since.saturating_add(RESEND_AFTER) {
             return vec![];
         }
         self.quiet_since = now;
@@ -259,7 +316,7 @@ impl Session {
     /// Whether nothing can happen any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
+        matches!(self.state, State::Over { .. })
     }
 
     fn waiting_for(&self) -> String {
@@ -314,7 +371,7 @@ impl Session {
                 }
                 Frame::Abort(_) | Frame::Ready(_) | Frame::Certificate(_) => return Ok(vec![]),
             },
-            State::Done { .. } | State::Over => return Ok(vec![]),
+            State::Done { .. } | State::Over { .. } => return Ok(vec![]),
         }
         self.quiet_since = now;
         self.greet(now)
@@ -418,19 +475,17 @@ impl Session {
         ))
     }
 
-    fn abort(&mut self, abort: Abort) -> Effects {
-        let was = std::mem::replace(&mut self.state, State::Over);
-        match was {
-            State::Over => vec![],
-            // There is a result: nothing is taken back, there is only nothing more to send.
-            State::Done { settled: true } => vec![],
-            State::Greeting { .. } | State::Running(_) | State::Done { settled: false } => {
-                let notice = AbortNotice { plan: self.terms.plan, by: self.terms.me, code: abort.code };
-                let frame = encode(&Frame::Abort(notice.sign(&self.key)));
-                let notices = self.terms.peers().map(|peer| (peer, frame.clone())).collect();
-                vec![Effect::Abort { abort, notices }]
-            }
+    fn abort(&mut self, abort: Abort, now: u64) -> Effects {
+        // With a settled result nothing is taken back.
+        if matches!(self.state, State::Over { .. } | State::Done { settled: true, .. }) {
+            return vec![];
         }
+        let notice = AbortNotice { plan: self.terms.plan, by: self.terms.me, code: abort.code };
+        let notice = encode(&Frame::Abort(notice.sign(&self.key)));
+        let notices = self.terms.peers().map(|peer| (peer, notice.clone())).collect();
+        self.state = State::Over { notice, answers: Answers::from(&self.terms, now) };
+        self.sent.clear();
+        vec![Effect::Abort { abort, notices }]
     }
 
     fn send_all(&mut self, frame: &Frame) -> Effects {
@@ -451,7 +506,7 @@ impl core::fmt::Debug for Session {
             State::Greeting { .. } => "greeting",
             State::Running(_) => "running",
             State::Done { .. } => "done",
-            State::Over => "over",
+            State::Over { .. } => "over",
         };
         write!(f, "Session(party {}, {state})", self.terms.me)
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quorate_broker::store::Entries;
 use quorate_core::admission::{Admitted, Share};
-use quorate_core::certificate::Certificate;
+use quorate_core::certificate::KeyOutputs;
 use quorate_core::codec::Bytes;
 use quorate_core::envelope::Kind;
 use quorate_core::identity::group_id;
@@ -19,14 +19,10 @@ use quorate_runtime::{
 };
 use zeroize::Zeroizing;
 
-/// The vault entry in which a party keeps its account's chain code, beside the share.
-const CHAIN_CODE: &str = "host.chain-code";
-
-/// A share's entries as the sandbox sees them: without the host's own.
+/// A share's entries as the sandbox sees them.
 pub(super) fn snapshot(entries: &Entries) -> Snapshot {
     let kept = entries
         .iter()
-        .filter(|(name, _)| name.as_str() != CHAIN_CODE)
         .filter_map(|(name, value)| {
             Some((EntryName::new(Scope::Key, name)?, SecretBytes::new(value.to_vec())))
         })
@@ -34,33 +30,28 @@ pub(super) fn snapshot(entries: &Entries) -> Snapshot {
     Snapshot { kept, pooled: Vec::new() }
 }
 
-/// The account's chain code, as stored with the share.
-pub(super) fn chain_code(entries: &Entries) -> Option<[u8; 32]> {
-    entries.get(CHAIN_CODE).and_then(|bytes| bytes.as_slice().try_into().ok())
-}
-
 /// What a session staged, as entries of the new share.
-pub(super) fn entries(staged: &Staged, key: &PublicKeyInfo) -> Entries {
-    let mut entries: Entries = staged
+pub(super) fn entries(staged: &Staged) -> Entries {
+    staged
         .puts
         .iter()
-        .filter(|(name, _)| name.scope == Scope::Key && name.name() != CHAIN_CODE)
+        .filter(|(name, _)| name.scope == Scope::Key)
         .map(|(name, value)| (name.name().to_owned(), Zeroizing::new(value.expose().to_vec())))
-        .collect();
-    if let Some(code) = key.chain_code {
-        entries.insert(CHAIN_CODE.into(), Zeroizing::new(code.to_vec()));
+        .collect()
+}
+
+/// What a session has made public.
+pub(super) fn outputs(key: PublicKeyInfo) -> KeyOutputs {
+    KeyOutputs {
+        scheme: key.scheme,
+        public_key: Bytes(key.public_key),
+        chain_code: key.chain_code,
+        verifying_shares: key.verifying_shares.into_iter().map(Bytes).collect(),
     }
-    entries
 }
 
 /// What is sealed with a new share.
-pub(super) fn share(
-    admitted: &Admitted,
-    epoch: u32,
-    key: &PublicKeyInfo,
-    written_by: order::Version,
-    certificate: Certificate,
-) -> Share {
+pub(super) fn share(admitted: &Admitted, epoch: u32, key: KeyOutputs, written_by: order::Version) -> Share {
     let order = &admitted.order;
     Share {
         account: order.account,
@@ -70,9 +61,8 @@ pub(super) fn share(
         parties: order.parties.clone(),
         mandatory: order.mandatory.clone(),
         epoch,
-        public_key: Bytes(key.public_key.clone()),
+        key,
         written_by,
-        certificate,
     }
 }
 

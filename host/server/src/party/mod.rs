@@ -1,92 +1,53 @@
 //! The party: holds one share of each key, and runs sessions with it.
 //!
-//! It takes on a plan only after [`admission`] and only once ([`Party::run`]); the session itself
-//! is [`core`](quorate_core::session)'s, the protocol is the [sandbox](quorate_runtime)'s, what must not be forgotten is
-//! the [store](quorate_broker::store)'s. This module is the shell that carries out what they say, in the order that they
-//! say it: what is to be durable is durable before anything is sent.
+//! It takes on a plan only after [`admission`](quorate_core::admission) and only once ([`Party::take_on`]); the session
+//! itself is [`core`](quorate_core::session)'s, the protocol is the [sandbox](quorate_runtime)'s, what must not be
+//! forgotten is the [store](quorate_broker::store)'s. This module is the shell that carries out what they say, in the
+//! order that they say it: what is to be durable is durable before anything is sent. [`service`] takes plans from the
+//! queue and reports what became of them.
 
 mod material;
+mod not_run;
 mod promises;
+mod registry;
 mod run;
+pub mod service;
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use quorate_broker::store::{Claim, Claimed, PartyStore, StoreError};
-use quorate_core::abort::Abort;
-use quorate_core::admission::{self, Facts, Refused, SESSIONS_PER_ORDER};
+use quorate_broker::store::{Claim, Claimed, PartyStore, Started, StoreError};
+use quorate_core::Digest;
+use quorate_core::abort::AbortCode;
+use quorate_core::admission::{Facts, Refused, SESSIONS_PER_ORDER};
 use quorate_core::certificate::Certificate;
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{Operation, OrderRefused};
+use quorate_core::order::{Operation, Order, OrderRefused};
 use quorate_core::plan::Plan;
-use quorate_core::{Digest, PlanHash};
-use quorate_runtime::{Plugin, Signature};
+use quorate_core::report::{Outcome, Report, SignedReport};
+use quorate_runtime::Plugin;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::router::Hub;
+use crate::router::RouterClient;
+use registry::Registry;
+
+pub use not_run::NotRun;
+pub use run::Run;
 
 /// What a party is made of.
 pub struct Party {
     /// The seed of its identity key.
     seed: Zeroizing<[u8; 32]>,
     identity: PublicKey,
-    /// Whose orders it takes.
     originators: Vec<PublicKey>,
-    /// Which parties it works with.
     pinned: Vec<PublicKey>,
     store: Arc<dyn PartyStore>,
     clock: Arc<dyn Clock>,
-    router: Hub,
-    registry: RwLock<HashMap<Digest, Entry>>,
-}
-
-/// A component that new sessions may run on.
-#[derive(Clone)]
-struct Entry {
-    plugin: Plugin,
-    facts: admission::Plugin,
-    /// It made a signature that does not verify (rule 7): nothing new runs on it here.
-    suspended: bool,
-}
-
-/// How a session ended at this party.
-#[derive(Debug)]
-pub enum Ended {
-    /// With a signature that this party has verified.
-    Signed(Signature),
-    /// With an active share.
-    Activated(Certificate),
-    /// With a share that still waits for its certificate. The promise stays.
-    Promised(PlanHash),
-    /// Without a result.
-    Aborted(Abort),
-}
-
-/// Why a plan was not run. Nothing was sent.
-#[derive(Debug, thiserror::Error)]
-pub enum NotRun {
-    /// It is not a plan.
-    #[error("the bytes are no plan")]
-    Malformed,
-    /// It is not to be taken on.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    /// It was run before, or another replica runs it.
-    #[error("this plan was claimed before")]
-    ClaimedBefore,
-    /// Another keygen or refresh of the account runs or waits for its certificate.
-    #[error("another keygen or refresh of this account is under way")]
-    Locked,
-    /// What the plan was admitted on has changed in between.
-    #[error("the account's epoch or bans have changed: ask again")]
-    Stale,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The router has no room.
-    #[error("the router has no room for this session")]
-    NoRoom,
+    router: RouterClient,
+    registry: Registry,
+    /// Cancelled when running sessions are to end.
+    closing: CancellationToken,
 }
 
 /// What a [`Party`] is given.
@@ -102,17 +63,20 @@ pub struct PartySetup {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The router.
-    pub router: Hub,
+    pub router: RouterClient,
 }
 
 impl Party {
     /// A party that has no plugin yet.
-    #[must_use]
-    pub fn new(setup: PartySetup) -> Self {
+    ///
+    /// # Errors
+    /// When its store fails.
+    pub async fn new(setup: PartySetup) -> Result<Self, StoreError> {
         let PartySetup { seed, originators, pinned, store, clock, router } = setup;
         let identity = SecretKey::from_seed(&seed).public();
-        let registry = RwLock::default();
-        Self { seed, identity, originators, pinned, store, clock, router, registry }
+        let registry = Registry::new(store.suspended().await?);
+        let closing = CancellationToken::new();
+        Ok(Self { seed, identity, originators, pinned, store, clock, router, registry, closing })
     }
 
     /// The public identity key.
@@ -121,45 +85,45 @@ impl Party {
         self.identity
     }
 
-    /// Lets new sessions run on a component. `false` if its version can't be compared with others.
-    pub fn register(&self, plugin: &Plugin) -> bool {
-        let descriptor = plugin.descriptor();
-        let Ok(version) = descriptor.version.parse() else { return false };
-        let facts = admission::Plugin {
-            digest: plugin.digest(),
-            protocol: descriptor.id.clone(),
-            version,
-            schemes: descriptor.schemes.clone(),
-            max_parties: descriptor.max_parties,
-        };
-        let entry = Entry { plugin: plugin.clone(), facts, suspended: false };
-        self.registry.write().unwrap_or_else(PoisonError::into_inner).insert(plugin.digest(), entry);
-        true
+    /// Lets new sessions run on a component, beside those that are there. `false` if its version can't be compared with
+    /// others, or if it is suspended.
+    pub fn install(&self, plugin: &Plugin) -> bool {
+        self.registry.install(plugin)
     }
 
-    /// No new session runs on a component: it made a signature that does not verify.
-    fn suspend(&self, digest: Digest) {
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = registry.get_mut(&digest) {
-            entry.suspended = true;
-            tracing::error!(%digest, "bad_signature: the plugin is suspended at this party");
-        }
+    /// The components that new sessions may run on.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<Plugin> {
+        self.registry.all()
     }
 
-    fn entry(&self, digest: Digest) -> Option<Entry> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        registry.get(&digest).filter(|entry| !entry.suspended).cloned()
+    /// Waits until the components have changed since the last time.
+    async fn plugins_changed(&self) {
+        self.registry.changed().await;
     }
 
-    /// Takes on a plan and runs its session to the end.
+    /// Ends all running sessions: the host is shutting down.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
+        self.registry.suspend(digest);
+        self.store.suspend(digest).await
+    }
+
+    /// Takes on a plan, or says why not.
     ///
     /// # Errors
-    /// See [`NotRun`]: the plan was not taken on. How a session that was taken on ends is [`Ended`].
-    pub async fn run(&self, plan: &Plan) -> Result<Ended, NotRun> {
+    /// See [`NotRun`]: nothing was started or sent.
+    pub async fn take_on(self: &Arc<Self>, plan: Plan) -> Result<Run, NotRun> {
         let now = self.clock.seconds();
         let order = plan.order.open(&self.originators, now).map_err(|e: OrderRefused| Refused::from(e))?;
+        if let Some(certificate) = &plan.certificate {
+            self.roll_forward(&order, certificate).await?;
+        }
         let knowledge = self.store.knowledge(order.id, order.account).await?;
-        let entry = self.entry(plan.digest);
+        let entry = self.registry.active(plan.digest);
         let admitted = plan.admit(&Facts {
             me: self.identity,
             originators: &self.originators,
@@ -183,6 +147,8 @@ impl Party {
             account: order.account,
             exclusive: !matches!(order.operation, Operation::Sign(_)),
             epoch: (order.operation != Operation::Keygen).then_some(order.epoch),
+            me: admitted.me,
+            digest: plan.digest,
             signers: plan
                 .signers
                 .iter()
@@ -192,24 +158,68 @@ impl Party {
             at_most: SESSIONS_PER_ORDER,
         };
         match self.store.claim(&claim).await? {
-            Claimed::Yes => {}
-            Claimed::Before => return Err(NotRun::ClaimedBefore),
-            Claimed::OrderIsOver => return Err(Refused::TooManySessions.into()),
-            Claimed::Locked => return Err(NotRun::Locked),
-            Claimed::Stale => return Err(NotRun::Stale),
+            Claimed::Yes => Ok(Run::new(Arc::clone(self), plan, admitted, entry, knowledge)),
+            Claimed::Before => Err(NotRun::ClaimedBefore),
+            Claimed::OrderIsOver => Err(Refused::TooManySessions.into()),
+            Claimed::Locked => Err(NotRun::Locked),
+            Claimed::Stale => Err(NotRun::Stale),
         }
-        run::Run::new(self, plan, admitted, entry, knowledge).finish().await
     }
 
-    /// After a restart: ends what was running, for nothing was promised for it.
+    /// Takes on a plan and runs its session to the end.
+    ///
+    /// # Errors
+    /// See [`NotRun`].
+    pub async fn run(self: &Arc<Self>, plan: Plan) -> Result<Outcome, NotRun> {
+        Ok(self.take_on(plan).await?.finish().await)
+    }
+
+    /// A party that has promised a share and not heard of its certificate learns of it from a plan (rule 9).
+    async fn roll_forward(&self, order: &Order, certificate: &Certificate) -> Result<(), StoreError> {
+        let plan = certificate.activation.plan;
+        if certificate.activation.account != order.account {
+            return Ok(());
+        }
+        let Some(promised) = self.store.promised(plan).await? else { return Ok(()) };
+        // The parties that were sealed with the share count, not those that the order names.
+        if certificate.verify(&promised.parties).is_err() {
+            return Ok(());
+        }
+        match self.store.activate(certificate).await {
+            Ok(()) => {
+                tracing::info!(epoch = certificate.activation.epoch, "rolled forward with a certificate")
+            }
+            // Another share of this epoch is active, or this is not what was promised: admission says what follows.
+            Err(StoreError::Conflict(reason)) => tracing::warn!(reason, "a certificate was not followed"),
+            Err(other) => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// After a restart: ends what was running, for nothing was promised for it; gives the reports that are due for that
+    /// and for promises that still wait for their certificate.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn take_up(&self) -> Result<(), StoreError> {
-        for plan in self.store.unsettled().await?.running {
-            self.store.abort(plan).await?;
+    pub async fn take_up(&self) -> Result<Vec<SignedReport>, StoreError> {
+        let unsettled = self.store.unsettled().await?;
+        let mut reports = Vec::new();
+        for started in unsettled.running {
+            self.store.abort(started.plan).await?;
+            let reason = "the party was restarted in the middle of the session".into();
+            let outcome = Outcome::Aborted { code: AbortCode::Unavailable, culprits: vec![], reason };
+            reports.push(self.report(&started, outcome));
         }
-        Ok(())
+        for pending in unsettled.promised {
+            let outcome = Outcome::Promised { ready: pending.ready, key: pending.key };
+            reports.push(self.report(&pending.started, outcome));
+        }
+        Ok(reports)
+    }
+
+    fn report(&self, started: &Started, outcome: Outcome) -> SignedReport {
+        let Started { session, order, me, digest, .. } = *started;
+        Report { session, order, by: me, digest, outcome }.sign(&self.key())
     }
 
     fn key(&self) -> SecretKey {

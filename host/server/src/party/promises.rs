@@ -1,22 +1,21 @@
 //! Seeing a promise through: the pending share is stored with it, then it is sent until there is a certificate or the
-//! session's time is over. The promise itself outlives the session.
+//! session's time is over. The promise itself outlives the session: it is reported, and the certificate of all n comes
+//! with a later plan.
 
 use std::time::Duration;
 
-use quorate_broker::store::Entries;
-use quorate_core::admission::Admitted;
+use quorate_broker::store::{Entries, StoreError};
+use quorate_core::PartyIndex;
 use quorate_core::certificate::{Activation, Certificate, Ready};
 use quorate_core::codec::{decode, encode};
-use quorate_core::order::{Operation, Version};
-use quorate_core::plan::Plan;
 use quorate_core::promise::{Kept, Promise};
+use quorate_core::report::Outcome;
 use quorate_core::session::{Effect, Frame, Session};
-use quorate_core::{ExecutionId, OutputHash, PartyIndex};
-use quorate_runtime::PublicKeyInfo;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Ended, NotRun, Party, material};
-use crate::router::Attached;
+use super::run::Run;
+use crate::router::Link;
+use quorate_core::admission::Share;
 
 /// How often the promise is sent until there is a certificate.
 const REPEAT: Duration = Duration::from_millis(500);
@@ -26,95 +25,51 @@ const LINGER: Duration = Duration::from_secs(3);
 
 /// A share that a session has just made.
 pub(super) struct Fresh<'a> {
-    pub(super) party: &'a Party,
-    pub(super) plan: &'a Plan,
-    pub(super) admitted: &'a Admitted,
-    pub(super) written_by: Version,
-    pub(super) execution: ExecutionId,
-    pub(super) outputs: OutputHash,
+    pub(super) run: &'a Run,
+    pub(super) activation: Activation,
+    pub(super) share: Share,
     pub(super) entries: Entries,
-    pub(super) key: PublicKeyInfo,
-}
-
-impl Fresh<'_> {
-    fn epoch(&self) -> u32 {
-        match self.admitted.order.operation {
-            Operation::Refresh => self.admitted.order.epoch.saturating_add(1),
-            _ => 1,
-        }
-    }
-
-    fn activation(&self) -> Activation {
-        let order = &self.admitted.order;
-        Activation {
-            plan: self.plan.hash(),
-            execution: self.execution,
-            account: order.account,
-            epoch: self.epoch(),
-            threshold: order.threshold,
-            digest: self.plan.digest,
-            outputs: self.outputs,
-        }
-    }
-
-    fn peers(&self) -> impl Iterator<Item = PartyIndex> {
-        self.plan.signers.iter().copied().filter(|&peer| peer != self.admitted.me)
-    }
-
-    fn remaining(&self) -> Duration {
-        Duration::from_millis(self.plan.deadline.saturating_sub(self.party.clock.millis()))
-    }
-
-    fn send_all(&self, frame: &Frame) {
-        let frame = encode(frame);
-        for peer in self.peers() {
-            // A frame that finds no room is sent again with the next tick.
-            self.party.router.send(self.plan.session_id(), peer, frame.clone(), self.remaining());
-        }
-    }
-
-    async fn activate(&self, certificate: Certificate) -> Result<Ended, NotRun> {
-        let share =
-            material::share(self.admitted, self.epoch(), &self.key, self.written_by, certificate.clone());
-        self.party.store.activate(&certificate, &share).await?;
-        Ok(Ended::Activated(certificate))
-    }
 }
 
 /// Stores the share with its promise, and exchanges promises until there is a certificate or the deadline has passed.
 pub(super) async fn see_through(
     fresh: Fresh<'_>,
-    mut link: Attached,
+    mut link: Link,
     mut session: Session,
-) -> Result<Ended, NotRun> {
-    let order = &fresh.admitted.order;
-    let key = fresh.party.key();
-    let mut promise = Promise::make(fresh.activation(), fresh.admitted.me, &key, order.parties.clone());
-    let own: Ready = promise.own().clone();
-    fresh.party.store.promise(&own, &fresh.entries).await?;
+) -> Result<Outcome, StoreError> {
+    let Fresh { run, activation, share, entries } = fresh;
+    let store = &run.party.store;
+    let plan = activation.plan;
+    let mut promise = Promise::make(activation, run.admitted.me, &run.party.key(), share.parties.clone());
+    let ready: Ready = promise.own().clone();
+    store.promise(&ready, &share, &entries).await?;
+    drop(entries);
     session.settled();
-    let own = Frame::Ready(own);
+    let own = encode(&Frame::Ready(ready.clone()));
+    let sender = link.sender();
     let mut tick = interval(REPEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut released = false;
     loop {
-        if fresh.remaining().is_zero() {
-            return Ok(Ended::Promised(fresh.plan.hash()));
+        if run.remaining().is_zero() || run.party.closing.is_cancelled() {
+            return Ok(Outcome::Promised { ready, key: share.key });
         }
         let kept = tokio::select! {
-            Some(frame) = link.receive() => match decode::<Frame>(&frame) {
+            frame = link.receive() => match decode::<Frame>(&frame) {
                 Ok(Frame::Ready(ready)) => promise.ready(ready),
                 Ok(Frame::Certificate(certificate)) => promise.certificate(certificate),
                 Ok(Frame::Abort(abort)) => promise.abort(&abort),
-                _ => None,
+                // Whoever still runs the session may lack a frame of it.
+                Ok(_) => {
+                    run.send_all(&sender, session.receive(&frame, run.party.clock.millis()));
+                    None
+                }
+                Err(_) => None,
             },
             _ = tick.tick() => {
-                fresh.send_all(&own);
-                // Peers may still lack frames of the session itself.
-                for effect in session.tick(fresh.party.clock.millis()) {
-                    if let Effect::Send { to, frame } = effect {
-                        fresh.party.router.send(fresh.plan.session_id(), to, frame, fresh.remaining());
-                    }
+                for peer in run.peers() {
+                    // A frame that finds no room is sent again with the next tick.
+                    sender.send(peer, own.clone());
                 }
                 None
             }
@@ -123,43 +78,54 @@ pub(super) async fn see_through(
             None => {}
             Some(Kept::Release { by }) if !released => {
                 released = true;
-                fresh.party.store.release(fresh.plan.hash()).await?;
+                store.release(plan).await?;
                 tracing::warn!(%by, "a peer will never promise: the account is free for another try");
             }
             Some(Kept::Release { .. }) => {}
             Some(Kept::Activate(certificate)) => {
-                let ended = fresh.activate(certificate.clone()).await?;
-                pass_on(&fresh, certificate, link, session);
-                return Ok(ended);
+                store.activate(&certificate).await?;
+                tracing::info!(epoch = certificate.activation.epoch, "activated");
+                pass_on(run, certificate.clone(), link, session);
+                return Ok(Outcome::Activated { certificate, key: share.key });
             }
         }
     }
 }
 
 /// Sends the certificate to those who may lack it, for a while, without holding up the result.
-fn pass_on(fresh: &Fresh<'_>, certificate: Certificate, mut link: Attached, mut session: Session) {
+fn pass_on(run: &Run, certificate: Certificate, mut link: Link, mut session: Session) {
     let frame = encode(&Frame::Certificate(certificate));
-    let (router, id) = (fresh.party.router.clone(), fresh.plan.session_id());
-    let clock = std::sync::Arc::clone(&fresh.party.clock);
-    let peers: Vec<PartyIndex> = fresh.peers().collect();
-    let linger = LINGER.min(fresh.remaining());
-    tokio::spawn(tokio::time::timeout(linger, async move {
-        let mut tick = interval(REPEAT);
+    let clock = std::sync::Arc::clone(&run.party.clock);
+    let closing = run.party.closing.clone();
+    let peers: Vec<PartyIndex> = run.peers().collect();
+    let linger = LINGER.min(run.remaining());
+    let passing = async move {
+        let sender = link.sender();
+        // At once to all; then to whoever shows that it lacks it.
+        for &peer in &peers {
+            sender.send(peer, frame.clone());
+        }
         loop {
-            tokio::select! {
-                // Whoever still promises lacks the certificate; the next tick brings it.
-                Some(_) = link.receive() => {}
-                _ = tick.tick() => {
-                    for &peer in &peers {
-                        router.send(id, peer, frame.clone(), linger);
-                    }
-                    for effect in session.tick(clock.millis()) {
+            let incoming = link.receive().await;
+            match decode::<Frame>(&incoming) {
+                Ok(Frame::Ready(ready)) if peers.contains(&ready.by) => {
+                    sender.send(ready.by, frame.clone());
+                }
+                Ok(_) => {
+                    for effect in session.receive(&incoming, clock.millis()) {
                         if let Effect::Send { to, frame } = effect {
-                            router.send(id, to, frame, linger);
+                            sender.send(to, frame);
                         }
                     }
                 }
+                Err(_) => {}
             }
         }
-    }));
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::time::timeout(linger, passing) => {}
+            () = closing.cancelled() => {}
+        }
+    });
 }

@@ -1,15 +1,18 @@
 //! One session of a party: frames, time and the component's steps in; what they lead to, out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_broker::store::{Entries, Knowledge};
+use quorate_broker::store::{Entries, Knowledge, Started, StoreError};
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::admission::Admitted;
-use quorate_core::certificate::output_hash;
+use quorate_core::certificate::Activation;
+use quorate_core::codec::Bytes;
 use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
+use quorate_core::report;
 use quorate_core::session::{Effect, Session, Terms};
 use quorate_core::{ExecutionId, PartyIndex, SessionId};
 use quorate_runtime::capabilities::vault::Staged;
@@ -17,39 +20,45 @@ use quorate_runtime::{
     Incoming, Outcome, Progress, PublicKeyInfo, SessionError, SessionErrorKind, Signature, Step,
 };
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::Instrument;
 use zeroize::Zeroizing;
 
 use super::promises::{self, Fresh};
-use super::{Ended, Entry, NotRun, Party, material};
-use crate::router::Attached;
+use super::registry::Entry;
+use super::{Party, material};
+use crate::router::{Link, Sender};
 use crate::verify::{self, Rejected};
 
 /// How often the session looks at the clock.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long frames are sent again after this party has its result: peers may lack the last ones.
+/// How long a party that has its result answers peers that still wait: one notices after two seconds that nothing comes.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A step of the component under way, or its start.
 type Stepping = Pin<Box<dyn Future<Output = Result<Step, SessionError>> + Send>>;
 
-pub(super) struct Run<'a> {
-    party: &'a Party,
-    plan: &'a Plan,
+/// A session that this party has taken on.
+pub struct Run {
+    pub(super) party: Arc<Party>,
+    plan: Plan,
     id: SessionId,
-    admitted: Admitted,
+    pub(super) admitted: Admitted,
     entry: Entry,
     knowledge: Knowledge,
 }
 
 /// What a running session is made of, apart from its terms.
 struct Live {
-    link: Attached,
+    link: Link,
+    sender: Sender,
     session: Session,
     share: Option<Entries>,
     execution: Option<ExecutionId>,
     component: Component,
     inbox: VecDeque<Incoming>,
+    /// The round of the message that came in last; for the log.
+    round: u16,
 }
 
 /// Where the component is.
@@ -66,23 +75,42 @@ enum ComponentEnded {
     Aborted(Abort),
 }
 
-impl<'a> Run<'a> {
+fn aborted(abort: Abort) -> report::Outcome {
+    let Abort { code, culprits, reason } = abort;
+    report::Outcome::Aborted { code, culprits, reason }
+}
+
+impl Run {
     pub(super) fn new(
-        party: &'a Party,
-        plan: &'a Plan,
+        party: Arc<Party>,
+        plan: Plan,
         admitted: Admitted,
         entry: Entry,
         knowledge: Knowledge,
     ) -> Self {
-        Self { party, plan, id: plan.session_id(), admitted, entry, knowledge }
+        let id = plan.session_id();
+        Self { party, plan, id, admitted, entry, knowledge }
     }
 
-    pub(super) async fn finish(self) -> Result<Ended, NotRun> {
+    pub(super) fn started(&self) -> Started {
+        let (plan, session, digest) = (self.plan.hash(), self.id, self.plan.digest);
+        Started { plan, session, order: self.admitted.order.id, me: self.admitted.me, digest }
+    }
+
+    /// Runs the session to its end.
+    pub async fn finish(self) -> report::Outcome {
         let span = tracing::info_span!("session", id = %self.id, party = %self.admitted.me);
-        tracing::Instrument::instrument(self.run_on(), span).await
+        async move {
+            self.run_on().await.unwrap_or_else(|error| {
+                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the party's store failed");
+                aborted(Abort::of(AbortCode::Internal, error.to_string()))
+            })
+        }
+        .instrument(span)
+        .await
     }
 
-    async fn run_on(self) -> Result<Ended, NotRun> {
+    async fn run_on(self) -> Result<report::Outcome, StoreError> {
         let share = match self.admitted.order.operation {
             Operation::Keygen => None,
             _ => {
@@ -90,24 +118,31 @@ impl<'a> Run<'a> {
                 self.party.store.active_entries(order.account, order.epoch).await?
             }
         };
-        let Some(link) = self.party.router.attach(self.id, self.admitted.me, self.remaining()) else {
-            self.party.store.abort(self.plan.hash()).await?;
-            return Err(NotRun::NoRoom);
+        let attached = self.party.router.attach(self.id, self.admitted.me, self.remaining()).await;
+        let link = match attached {
+            Ok(link) => link,
+            Err(status) => {
+                self.party.store.abort(self.plan.hash()).await?;
+                let reason = format!("the router did not take this party in: {}", status.message());
+                return Ok(aborted(Abort::of(AbortCode::Unavailable, reason)));
+            }
         };
         let mut seed = Zeroizing::new([0; 32]);
         if getrandom::fill(seed.as_mut_slice()).is_err() {
             self.party.store.abort(self.plan.hash()).await?;
-            return Ok(Ended::Aborted(Abort::of(AbortCode::Internal, "there is no randomness")));
+            return Ok(aborted(Abort::of(AbortCode::Internal, "there is no randomness")));
         }
         let (session, effects) =
             Session::begin(self.terms(), self.party.key(), &seed, self.party.clock.millis());
         let mut live = Live {
+            sender: link.sender(),
             link,
             session,
             share,
             execution: None,
             component: Component::Absent,
             inbox: VecDeque::new(),
+            round: 0,
         };
         let result = match self.carry_out(&mut live, effects).await? {
             Some(abort) => ComponentEnded::Aborted(abort),
@@ -116,14 +151,14 @@ impl<'a> Run<'a> {
         match result {
             ComponentEnded::Aborted(abort) => {
                 self.linger(live);
-                Ok(Ended::Aborted(abort))
+                Ok(aborted(abort))
             }
             ComponentEnded::Outcome(Outcome::Signature(signature), _) => self.signed(live, signature).await,
             ComponentEnded::Outcome(Outcome::Key(key) | Outcome::Refreshed(key), staged) => {
                 self.made_a_share(live, key, &staged).await
             }
             ComponentEnded::Outcome(..) => {
-                self.fail(&mut live, Abort::of(AbortCode::Plugin, "an outcome that nobody asked for")).await
+                self.fail(live, Abort::of(AbortCode::Plugin, "an outcome that nobody asked for")).await
             }
         }
     }
@@ -141,19 +176,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn remaining(&self) -> Duration {
+    pub(super) fn remaining(&self) -> Duration {
         Duration::from_millis(self.plan.deadline.saturating_sub(self.party.clock.millis()))
     }
 
     /// Waits for frames, ticks and steps until the component has an outcome or the session is over.
-    async fn until_the_component_is_done(&self, live: &mut Live) -> Result<ComponentEnded, NotRun> {
+    async fn until_the_component_is_done(&self, live: &mut Live) -> Result<ComponentEnded, StoreError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = self.party.clock.millis();
             let effects = tokio::select! {
-                Some(frame) = live.link.receive() => live.session.receive(&frame, self.party.clock.millis()),
+                frame = live.link.receive() => live.session.receive(&frame, self.party.clock.millis()),
                 _ = tick.tick() => live.session.tick(now),
+                () = self.party.closing.cancelled() => {
+                    live.session.fail(Abort::of(AbortCode::Unavailable, "the party is shutting down"), now)
+                }
                 step = stepped(&mut live.component) => match self.after_step(live, step) {
                     Ok(Stepped::Effects(effects)) => effects,
                     Ok(Stepped::Done(outcome, staged, effects)) => {
@@ -164,7 +202,7 @@ impl<'a> Run<'a> {
                     }
                     Err(error) => {
                         let abort = self.blame(error).await?;
-                        live.session.fail(abort)
+                        live.session.fail(abort, now)
                     }
                 },
             };
@@ -175,27 +213,28 @@ impl<'a> Run<'a> {
     }
 
     /// Carries out effects in their order; gives the abort if the session is over.
-    async fn carry_out(&self, live: &mut Live, effects: Vec<Effect>) -> Result<Option<Abort>, NotRun> {
+    async fn carry_out(&self, live: &mut Live, effects: Vec<Effect>) -> Result<Option<Abort>, StoreError> {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Send { to, frame } => self.send(to, frame),
+                Effect::Send { to, frame } => send(live, to, frame),
                 Effect::Start { execution, counters } => {
                     if let Some(abort) = self.check_counters(&counters).await? {
-                        effects = live.session.fail(abort).into();
+                        effects = live.session.fail(abort, self.party.clock.millis()).into();
                         continue;
                     }
                     live.execution = Some(execution);
                     self.start(live, execution);
                 }
                 Effect::Deliver(message) => {
+                    live.round = message.round;
                     live.inbox.push_back(material::incoming(message));
                     step_if_waiting(live);
                 }
                 Effect::Abort { abort, notices } => {
                     // Durable before it is said: the others give up on their shares on our word.
                     self.party.store.abort(self.plan.hash()).await?;
-                    notices.into_iter().for_each(|(to, frame)| self.send(to, frame));
+                    notices.into_iter().for_each(|(to, frame)| send(live, to, frame));
                     tracing::warn!(code = ?abort.code, culprits = ?abort.culprits, reason = abort.reason, "aborted");
                     return Ok(Some(abort));
                 }
@@ -204,17 +243,24 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    fn send(&self, to: PartyIndex, frame: Vec<u8>) {
-        if !self.party.router.send(self.id, to, frame, self.remaining()) {
-            tracing::debug!(%to, "the router has no room for a frame; it is sent again later");
+    pub(super) fn peers(&self) -> impl Iterator<Item = PartyIndex> {
+        self.plan.signers.iter().copied().filter(|&peer| peer != self.admitted.me)
+    }
+
+    /// Carries out the effects of a session that has its result: there is only something to send again.
+    pub(super) fn send_all(&self, sender: &Sender, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Effect::Send { to, frame } = effect {
+                sender.send(to, frame);
+            }
         }
     }
 
     /// Rule 10: a peer whose counter went back was restored from an old backup.
     async fn check_counters(
         &self,
-        counters: &std::collections::BTreeMap<PartyIndex, u64>,
-    ) -> Result<Option<Abort>, NotRun> {
+        counters: &BTreeMap<PartyIndex, u64>,
+    ) -> Result<Option<Abort>, StoreError> {
         for (&peer, &counter) in counters {
             let Some(key) = self.admitted.order.parties.get(usize::from(peer.number()) - 1) else { continue };
             if !self.party.store.peer_counter(*key, counter).await? {
@@ -228,7 +274,7 @@ impl<'a> Run<'a> {
 
     fn start(&self, live: &mut Live, execution: ExecutionId) {
         let vault = live.share.as_ref().map(material::snapshot).unwrap_or_default();
-        let spec = material::spec(self.plan, &self.admitted, execution, vault, self.remaining());
+        let spec = material::spec(&self.plan, &self.admitted, execution, vault, self.remaining());
         let plugin = self.entry.plugin.clone();
         live.component =
             Component::Stepping(Box::pin(async move { plugin.start(spec).await?.step(vec![]).await }));
@@ -248,7 +294,7 @@ impl<'a> Run<'a> {
         }
         match progress {
             Progress::Done { outcome, staged } => {
-                live.session.done();
+                live.session.done(now);
                 return Ok(Stepped::Done(outcome, staged, effects));
             }
             Progress::Waiting(session) => {
@@ -261,7 +307,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the component's failure means. A ban is durable before anything is sent.
-    async fn blame(&self, error: SessionError) -> Result<Abort, NotRun> {
+    async fn blame(&self, error: SessionError) -> Result<Abort, StoreError> {
         let reason = error.to_string();
         Ok(match error.kind {
             SessionErrorKind::Fault(fault) => {
@@ -287,12 +333,12 @@ impl<'a> Run<'a> {
     }
 
     /// Verifies a signature before anybody hears of it (rule 7).
-    async fn signed(self, mut live: Live, signature: Signature) -> Result<Ended, NotRun> {
+    async fn signed(self, mut live: Live, signature: Signature) -> Result<report::Outcome, StoreError> {
         let order = &self.admitted.order;
         let Operation::Sign(signing) = &order.operation else {
-            return self.fail(&mut live, Abort::of(AbortCode::Internal, "a signature of nothing")).await;
+            return self.fail(live, Abort::of(AbortCode::Plugin, "a signature that nobody asked for")).await;
         };
-        let chain_code = live.share.as_ref().and_then(material::chain_code);
+        let chain_code = self.knowledge.share.as_ref().and_then(|share| share.key.chain_code);
         let verified =
             verify::verify(&order.scheme, &order.public_key.0, chain_code.as_ref(), signing, &signature);
         match verified {
@@ -300,13 +346,14 @@ impl<'a> Run<'a> {
                 self.party.store.finish(self.plan.hash()).await?;
                 live.session.settled();
                 self.linger(live);
-                Ok(Ended::Signed(signature))
+                let Signature { bytes, recovery_id } = signature;
+                Ok(report::Outcome::Signed { signature: Bytes(bytes.to_vec()), recovery_id })
             }
             Err(rejected) => {
                 if rejected == Rejected::BadSignature {
-                    self.party.suspend(self.plan.digest);
+                    self.party.suspend(self.plan.digest).await?;
                 }
-                self.fail(&mut live, Abort::of(AbortCode::Plugin, format!("bad_signature: {rejected}"))).await
+                self.fail(live, Abort::of(AbortCode::BadSignature, rejected.to_string())).await
             }
         }
     }
@@ -314,60 +361,72 @@ impl<'a> Run<'a> {
     /// Stores a new share with its promise, and waits for the promises of the others (rule 9).
     async fn made_a_share(
         self,
-        mut live: Live,
+        live: Live,
         key: PublicKeyInfo,
         staged: &Staged,
-    ) -> Result<Ended, NotRun> {
+    ) -> Result<report::Outcome, StoreError> {
         let order = &self.admitted.order;
-        let refresh = order.operation == Operation::Refresh;
-        if refresh && (key.public_key != order.public_key.0 || key.scheme != order.scheme) {
-            let abort = Abort::of(AbortCode::Plugin, "a refresh that gave another key");
-            return self.fail(&mut live, abort).await;
+        let epoch = match order.operation {
+            Operation::Keygen => 1,
+            Operation::Refresh => order.epoch.saturating_add(1),
+            Operation::Sign(_) => {
+                return self.fail(live, Abort::of(AbortCode::Plugin, "a key that nobody asked for")).await;
+            }
+        };
+        if epoch > 1 && (key.public_key != order.public_key.0 || key.scheme != order.scheme) {
+            return self.fail(live, Abort::of(AbortCode::Plugin, "a refresh that gave another key")).await;
         }
         let Some(execution) = live.execution else {
-            return self.fail(&mut live, Abort::of(AbortCode::Internal, "a share without a session")).await;
+            return self.fail(live, Abort::of(AbortCode::Internal, "a share without a session")).await;
         };
-        let outputs =
-            output_hash(&key.scheme, &key.public_key, key.chain_code.as_ref(), &key.verifying_shares);
-        let fresh = Fresh {
-            party: self.party,
-            plan: self.plan,
-            admitted: &self.admitted,
-            written_by: self.entry.facts.version,
+        let outputs = material::outputs(key);
+        let activation = Activation {
+            plan: self.plan.hash(),
             execution,
-            outputs,
-            entries: material::entries(staged, &key),
-            key,
+            account: order.account,
+            epoch,
+            threshold: order.threshold,
+            digest: self.plan.digest,
+            outputs: outputs.hash(),
         };
+        let share = material::share(&self.admitted, epoch, outputs, self.entry.facts.version);
+        let fresh = Fresh { run: &self, activation, share, entries: material::entries(staged) };
         promises::see_through(fresh, live.link, live.session).await
     }
 
-    async fn fail(&self, live: &mut Live, abort: Abort) -> Result<Ended, NotRun> {
-        let effects = live.session.fail(abort.clone());
-        let recorded = self.carry_out(live, effects).await?;
-        Ok(Ended::Aborted(recorded.unwrap_or(abort)))
+    async fn fail(&self, mut live: Live, abort: Abort) -> Result<report::Outcome, StoreError> {
+        let effects = live.session.fail(abort.clone(), self.party.clock.millis());
+        let recorded = self.carry_out(&mut live, effects).await?;
+        self.linger(live);
+        Ok(aborted(recorded.unwrap_or(abort)))
     }
 
-    /// Goes on sending what peers may lack, for a while, without holding up the result.
+    /// Goes on answering peers that still wait, for a while, without holding up the result.
     fn linger(&self, live: Live) {
-        let Live { mut link, mut session, .. } = live;
-        let (router, id, clock) =
-            (self.party.router.clone(), self.id, std::sync::Arc::clone(&self.party.clock));
-        let linger = LINGER.min(self.remaining());
-        tokio::spawn(tokio::time::timeout(linger, async move {
-            let mut tick = interval(TICK);
+        let Live { mut link, sender, mut session, .. } = live;
+        let (clock, closing) = (Arc::clone(&self.party.clock), self.party.closing.clone());
+        let lingering = async move {
             loop {
-                let effects = tokio::select! {
-                    Some(frame) = link.receive() => session.receive(&frame, clock.millis()),
-                    _ = tick.tick() => session.tick(clock.millis()),
-                };
-                for effect in effects {
+                let frame = link.receive().await;
+                for effect in session.receive(&frame, clock.millis()) {
                     if let Effect::Send { to, frame } = effect {
-                        router.send(id, to, frame, linger);
+                        sender.send(to, frame);
                     }
                 }
             }
-        }));
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = tokio::time::timeout(LINGER, lingering) => {}
+                () = closing.cancelled() => {}
+            }
+        });
+    }
+}
+
+fn send(live: &Live, to: PartyIndex, frame: Vec<u8>) {
+    if !live.sender.send(to, frame) {
+        tracing::debug!(%to, "there is no room for a frame; it is sent again later");
     }
 }
 
@@ -397,5 +456,6 @@ fn step_if_waiting(live: &mut Live) {
 
 fn step(live: &mut Live, session: quorate_runtime::Session) {
     let incoming = live.inbox.drain(..).collect();
-    live.component = Component::Stepping(Box::pin(session.step(incoming)));
+    let span = tracing::debug_span!("step", round = live.round);
+    live.component = Component::Stepping(Box::pin(session.step(incoming).instrument(span)));
 }

@@ -1,12 +1,14 @@
 //! Buffers of frames, one per session and party.
 //!
 //! A frame for a party that is not attached yet waits. A buffer that is full takes nothing more: the parties send again
-//! what was lost. A buffer is gone when its party has let go of it, or when the session's time is over.
+//! what was lost. A party that has let go of its buffer gets nothing more; the buffer itself is gone when the session's
+//! time is over.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_core::{PartyIndex, SessionId};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
@@ -15,29 +17,50 @@ use tokio::time::Instant;
 /// every two seconds while nothing moves.
 const FRAMES: usize = 512;
 
-/// Sessions at a time. At 60 signatures a second with a deadline of 10 seconds there are 600.
-const SESSIONS: usize = 4_096;
+/// Buffers at a time, of parties that were there a while ago too. At 60 signatures a second, with two signers and a
+/// deadline of 10 seconds, there are 1,200.
+const BUFFERS: usize = 4_096;
+
+/// How often buffers whose time is over are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 
 type Key = (SessionId, PartyIndex);
 
 /// All buffers of a router. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Hub {
-    buffers: Arc<Mutex<HashMap<Key, Buffer>>>,
+    buffers: Arc<Mutex<Buffers>>,
+}
+
+struct Buffers {
+    of: HashMap<Key, Buffer>,
+    swept: Instant,
 }
 
 struct Buffer {
-    sender: Sender<Vec<u8>>,
-    /// There until the party attaches.
-    receiver: Option<Receiver<Vec<u8>>>,
+    state: State,
     expires: Instant,
+}
+
+enum State {
+    /// Frames wait for a party that has not come yet.
+    Waiting(Sender<Bytes>, Receiver<Bytes>),
+    Attached(Sender<Bytes>),
+    /// The party has let go: what still comes for it is thrown away.
+    Left,
 }
 
 /// A party's hold on its buffer. Dropping it closes the buffer.
 pub struct Attached {
     hub: Hub,
     key: Key,
-    receiver: Receiver<Vec<u8>>,
+    receiver: Receiver<Bytes>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { buffers: Arc::new(Mutex::new(Buffers { of: HashMap::new(), swept: Instant::now() })) }
+    }
 }
 
 impl Hub {
@@ -48,15 +71,27 @@ impl Hub {
         let key = (session, party);
         let receiver = self.with_buffer(key, time_to_live, |buffer| {
             buffer.expires = Instant::now() + time_to_live;
-            buffer.receiver.take()
+            let (sender, receiver) = match std::mem::replace(&mut buffer.state, State::Left) {
+                State::Waiting(sender, receiver) => (sender, receiver),
+                State::Left => channel(FRAMES),
+                attached @ State::Attached(_) => {
+                    buffer.state = attached;
+                    return None;
+                }
+            };
+            buffer.state = State::Attached(sender);
+            Some(receiver)
         })??;
         Some(Attached { hub: self.clone(), key, receiver })
     }
 
     /// Puts a frame into a party's buffer; false if there was no room.
-    pub fn send(&self, session: SessionId, to: PartyIndex, frame: Vec<u8>, time_to_live: Duration) -> bool {
-        self.with_buffer((session, to), time_to_live, |buffer| buffer.sender.try_send(frame).is_ok())
-            .unwrap_or(false)
+    pub fn send(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) -> bool {
+        self.with_buffer((session, to), time_to_live, |buffer| match &buffer.state {
+            State::Waiting(sender, _) | State::Attached(sender) => sender.try_send(frame).is_ok(),
+            State::Left => true,
+        })
+        .unwrap_or(false)
     }
 
     fn with_buffer<T>(
@@ -66,25 +101,36 @@ impl Hub {
         act: impl FnOnce(&mut Buffer) -> T,
     ) -> Option<T> {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !buffers.contains_key(&key) {
-            if buffers.len() >= SESSIONS {
-                let now = Instant::now();
-                buffers.retain(|_, buffer| buffer.expires > now);
+        let now = Instant::now();
+        if now >= buffers.swept + SWEEP {
+            buffers.sweep(now);
+        }
+        if !buffers.of.contains_key(&key) {
+            if buffers.of.len() >= BUFFERS {
+                buffers.sweep(now);
             }
-            if buffers.len() >= SESSIONS {
+            if buffers.of.len() >= BUFFERS {
                 return None;
             }
             let (sender, receiver) = channel(FRAMES);
-            let expires = Instant::now() + time_to_live;
-            buffers.insert(key, Buffer { sender, receiver: Some(receiver), expires });
+            let state = State::Waiting(sender, receiver);
+            buffers.of.insert(key, Buffer { state, expires: now + time_to_live });
         }
-        buffers.get_mut(&key).map(act)
+        buffers.of.get_mut(&key).map(act)
+    }
+}
+
+impl Buffers {
+    /// An attached party keeps its buffer past its time: it lets go of it by itself.
+    fn sweep(&mut self, now: Instant) {
+        self.swept = now;
+        self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, State::Attached(_)));
     }
 }
 
 impl Attached {
     /// The next frame. May be cancelled without losing one.
-    pub async fn receive(&mut self) -> Option<Vec<u8>> {
+    pub async fn receive(&mut self) -> Option<Bytes> {
         self.receiver.recv().await
     }
 }
@@ -92,7 +138,9 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         let mut buffers = self.hub.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        buffers.remove(&self.key);
+        if let Some(buffer) = buffers.of.get_mut(&self.key) {
+            buffer.state = State::Left;
+        }
     }
 }
 
@@ -109,34 +157,39 @@ mod tests {
     #[tokio::test]
     async fn frames_wait_for_a_party_that_is_not_attached_yet() {
         let (hub, (session, party)) = (Hub::default(), key());
-        assert!(hub.send(session, party, vec![1], SOON));
+        assert!(hub.send(session, party, Bytes::from_static(&[1]), SOON));
         let mut attached = hub.attach(session, party, SOON).unwrap();
-        assert!(hub.send(session, party, vec![2], SOON));
-        assert_eq!((attached.receive().await, attached.receive().await), (Some(vec![1]), Some(vec![2])));
+        assert!(hub.send(session, party, Bytes::from_static(&[2]), SOON));
+        assert_eq!(attached.receive().await.unwrap()[..], [1]);
+        assert_eq!(attached.receive().await.unwrap()[..], [2]);
         assert!(hub.attach(session, party, SOON).is_none(), "two hold one buffer");
         drop(attached);
-        assert!(hub.attach(session, party, SOON).is_some());
+        assert!(hub.send(session, party, Bytes::from_static(&[3]), SOON));
+        let mut again = hub.attach(session, party, SOON).unwrap();
+        assert!(hub.send(session, party, Bytes::from_static(&[4]), SOON));
+        assert_eq!(again.receive().await.unwrap()[..], [4], "what came for nobody was kept");
     }
 
     #[tokio::test]
     async fn buffers_and_their_number_are_bounded() {
         let (hub, (session, party)) = (Hub::default(), key());
-        let taken = (0..FRAMES * 2).filter(|_| hub.send(session, party, vec![1], SOON)).count();
+        let taken =
+            (0..FRAMES * 2).filter(|_| hub.send(session, party, Bytes::from_static(&[1]), SOON)).count();
         assert_eq!(taken, FRAMES);
         let sessions = |hub: &Hub, from: usize, ttl| {
-            (from..from + SESSIONS)
+            (from..from + BUFFERS)
                 .filter(|i| {
                     let mut id = [2; 32];
                     id[..8].copy_from_slice(&(*i as u64).to_be_bytes());
-                    hub.send(SessionId(id), party, vec![1], ttl)
+                    hub.send(SessionId(id), party, Bytes::from_static(&[1]), ttl)
                 })
                 .count()
         };
-        assert_eq!(sessions(&hub, 0, SOON), SESSIONS - 1);
-        assert_eq!(sessions(&hub, SESSIONS, SOON), 0);
+        assert_eq!(sessions(&hub, 0, SOON), BUFFERS - 1);
+        assert_eq!(sessions(&hub, BUFFERS, SOON), 0);
         // Sessions whose time is over give their room to others.
         let over = Hub::default();
-        assert_eq!(sessions(&over, 0, Duration::ZERO), SESSIONS);
-        assert_eq!(sessions(&over, SESSIONS, SOON), SESSIONS);
+        assert_eq!(sessions(&over, 0, Duration::ZERO), BUFFERS);
+        assert_eq!(sessions(&over, BUFFERS, SOON), BUFFERS);
     }
 }

@@ -27,6 +27,7 @@ macro_rules! suite {
             a_peer_that_went_back_is_noticed,
             time_and_orders_are_remembered_for_a_day,
             a_claim_on_what_has_changed_since_admission_is_stale,
+            a_suspended_component_is_remembered,
         }
     };
 }
@@ -269,6 +270,14 @@ pub(crate) async fn bans_stay_and_raise_the_counter_once(store: &dyn PartyStore)
     assert_eq!((knowledge.banned, knowledge.counter), (vec![keys()[1]], 1));
     let other = store.knowledge(OrderId([1; 32]), AccountId([9; 16])).await.unwrap();
     assert!(other.banned.is_empty());
+}
+
+pub(crate) async fn a_suspended_component_is_remembered(store: &dyn PartyStore) {
+    assert_eq!(store.suspended().await.unwrap(), []);
+    for digest in [2, 1, 2] {
+        store.suspend(Digest([digest; 32])).await.unwrap();
+    }
+    assert_eq!(store.suspended().await.unwrap(), [Digest([1; 32]), Digest([2; 32])]);
 }
 
 pub(crate) async fn a_peer_that_went_back_is_noticed(store: &dyn PartyStore) {

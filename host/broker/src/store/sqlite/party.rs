@@ -7,7 +7,7 @@ use quorate_core::admission::Share;
 use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, OrderId, PartyIndex, PlanHash};
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex, PlanHash};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
@@ -460,6 +460,19 @@ impl PartyStore for SqlitePartyStore {
             raise_counter(&mut tx).await?;
         }
         Ok(tx.commit().await?)
+    }
+
+    async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO suspended (digest) VALUES (?) ON CONFLICT DO NOTHING")
+            .bind(digest.as_bytes().as_slice())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn suspended(&self) -> Result<Vec<Digest>, StoreError> {
+        let rows = sqlx::query("SELECT digest FROM suspended ORDER BY digest").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| decoded(row.try_get(0)?, "suspended")).collect()
     }
 
     async fn peer_counter(&self, peer: PublicKey, counter: u64) -> Result<bool, StoreError> {

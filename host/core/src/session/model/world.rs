@@ -248,9 +248,10 @@ impl World {
     fn promise(&mut self, party: usize, plan: usize, outcome: [u8; 32]) {
         let me = self.parties[party].index;
         let (threshold, keys) = (self.threshold(), self.keys.clone());
+        let now = self.now;
         let run = &mut self.parties[party].runs[plan];
         if let Some(session) = &mut run.volatile.session {
-            session.done();
+            session.done(now);
         }
         let Some(execution) = run.volatile.execution else { panic!("done before the start") };
         let activation = Activation {

@@ -1,0 +1,3 @@
+//! HTTP: the accept loop of all roles.
+
+pub mod serve;

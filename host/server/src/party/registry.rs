@@ -1,0 +1,84 @@
+//! Which components new sessions may run on at this party (rule 11).
+//!
+//! A newer component of a protocol is put beside the older one, and both are active: the coordinator picks the newest
+//! that a quorum has in common. One that made a signature that does not verify is suspended (rule 7), for good: only a
+//! component with another digest takes its place.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock};
+
+use quorate_core::{Digest, admission};
+use quorate_runtime::Plugin;
+use tokio::sync::Notify;
+
+/// A component that new sessions may run on.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) plugin: Plugin,
+    pub(super) facts: admission::Plugin,
+}
+
+/// The components of one party.
+#[derive(Default)]
+pub(super) struct Registry {
+    inner: RwLock<Inner>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    active: HashMap<Digest, Entry>,
+    suspended: HashSet<Digest>,
+}
+
+impl Registry {
+    pub(super) fn new(suspended: impl IntoIterator<Item = Digest>) -> Self {
+        let inner = Inner { active: HashMap::new(), suspended: suspended.into_iter().collect() };
+        Self { inner: RwLock::new(inner), changed: Notify::new() }
+    }
+
+    /// Lets new sessions run on a component. `false` if its version can't be compared with others, or if it is suspended.
+    pub(super) fn install(&self, plugin: &Plugin) -> bool {
+        let descriptor = plugin.descriptor();
+        let Ok(version) = descriptor.version.parse() else { return false };
+        let facts = admission::Plugin {
+            digest: plugin.digest(),
+            protocol: descriptor.id.clone(),
+            version,
+            schemes: descriptor.schemes.clone(),
+            max_parties: descriptor.max_parties,
+        };
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.suspended.contains(&plugin.digest()) {
+            tracing::error!(digest = %plugin.digest(), "this plugin made a bad signature here: it stays suspended");
+            return false;
+        }
+        inner.active.insert(plugin.digest(), Entry { plugin: plugin.clone(), facts });
+        self.changed.notify_one();
+        true
+    }
+
+    /// Lets no new session run on a component.
+    pub(super) fn suspend(&self, digest: Digest) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.suspended.insert(digest);
+        inner.active.remove(&digest);
+        self.changed.notify_one();
+        tracing::error!(%digest, "bad_signature: the plugin is suspended at this party");
+    }
+
+    /// Waits until something has been installed or suspended since the last time.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn active(&self, digest: Digest) -> Option<Entry> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.active.get(&digest).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Plugin> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.active.values().map(|entry| entry.plugin.clone()).collect()
+    }
+}

@@ -1,0 +1,209 @@
+//! The party at work: takes plans from its queue, tells that it is there, and reports what became of every plan.
+//!
+//! A plan is acknowledged when its session is claimed or refused: from then on the queue has no part in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use quorate_broker::queue::{Delivery, Queue, QueueError};
+use quorate_core::PartyIndex;
+use quorate_core::codec::{decode, encode};
+use quorate_core::identity::PublicKey;
+use quorate_core::order::Order;
+use quorate_core::plan::Plan;
+use quorate_core::report::{Report, SignedReport};
+use quorate_proto::v1::coordinator_client::CoordinatorClient;
+use quorate_proto::v1::{Plugin, Presence, ReportRequest};
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+
+use super::Party;
+
+/// The topic on which parties tell that they are there.
+pub const PRESENCE: &str = "presence";
+
+/// How often a party tells that it is there.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Sessions of one party at a time. More would only share the same processors; further plans wait in the queue until
+/// their deadline.
+const SESSIONS: usize = 128;
+
+/// How often a report is tried, and how long to wait before the first repetition; each further wait is twice as long.
+const REPORT_TRIES: u32 = 5;
+const REPORT_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long the coordinator may take to receive a report.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// How long to wait before the queue is tried again.
+const QUEUE_AGAIN: Duration = Duration::from_secs(1);
+
+/// The queue of a party's plans.
+#[must_use]
+pub fn queue_of(identity: &PublicKey) -> String {
+    format!("party.{identity}")
+}
+
+/// What the party's work takes.
+pub struct PartyService {
+    /// The party.
+    pub party: Arc<Party>,
+    /// Where its plans come from.
+    pub queue: Arc<dyn Queue>,
+    /// Where its reports go.
+    pub coordinator: CoordinatorClient<Channel>,
+}
+
+impl PartyService {
+    /// Works until `stop`, and then for at most `grace` on the sessions that are running; those that take longer are
+    /// aborted.
+    ///
+    /// # Errors
+    /// When the store fails at the start.
+    pub async fn serve(
+        self,
+        stop: CancellationToken,
+        grace: Duration,
+    ) -> Result<(), quorate_broker::store::StoreError> {
+        let work = Arc::new(self);
+        let tasks = TaskTracker::new();
+        for report in work.party.take_up().await? {
+            tasks.spawn(Arc::clone(&work).report(report));
+        }
+        let beating = tokio::spawn(Arc::clone(&work).beat(stop.clone()));
+        Arc::clone(&work).consume(&tasks, &stop).await;
+        tasks.close();
+        if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+            tracing::warn!(left = tasks.len(), "sessions are aborted: the party is shutting down");
+            work.party.close();
+            if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+                tracing::error!(left = tasks.len(), "sessions did not end");
+            }
+        }
+        work.party.close();
+        beating.abort();
+        Ok(())
+    }
+
+    async fn consume(self: Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
+        let slots = Arc::new(Semaphore::new(SESSIONS));
+        let name = queue_of(&self.party.identity());
+        while !stop.is_cancelled() {
+            let consuming = async {
+                let mut consumer = self.queue.consume(&name, SESSIONS).await?;
+                loop {
+                    // The semaphore is never closed.
+                    let slot = Arc::clone(&slots).acquire_owned().await.ok();
+                    let delivery = consumer.next().await?;
+                    let work = Arc::clone(&self);
+                    tasks.spawn(async move {
+                        work.take(delivery).await;
+                        drop(slot);
+                    });
+                }
+            };
+            let ended: Result<(), QueueError> = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = consuming => ended,
+            };
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the queue of plans is gone; trying again");
+                tokio::time::sleep(QUEUE_AGAIN).await;
+            }
+        }
+    }
+
+    async fn take(self: Arc<Self>, delivery: Delivery) {
+        let Ok(plan) = decode::<Plan>(delivery.payload()) else {
+            tracing::warn!("what came through the queue is no plan");
+            return acknowledge(delivery).await;
+        };
+        let (session, digest) = (plan.session_id(), plan.digest);
+        let order = plan.order.clone();
+        let taken = self.party.take_on(plan).await;
+        acknowledge(delivery).await;
+        match taken {
+            Ok(run) => {
+                let (started, party) = (run.started(), Arc::clone(&self.party));
+                let outcome = run.finish().await;
+                self.report(party.report(&started, outcome)).await;
+            }
+            Err(refused) => {
+                tracing::info!(%session, reason = %refused, "a plan was not taken on");
+                // Only an order that is genuine says who this party is.
+                let Ok(order) = decode::<Order>(order.bytes()) else { return };
+                let (Some(outcome), Some(by)) = (refused.report(), self.index(&order)) else { return };
+                let report = Report { session, order: order.id, by, digest, outcome };
+                let report = report.sign(&self.party.key());
+                self.report(report).await;
+            }
+        }
+    }
+
+    fn index(&self, order: &Order) -> Option<PartyIndex> {
+        let me = self.party.identity();
+        PartyIndex::all(order.threshold.parties())
+            .zip(&order.parties)
+            .find(|(_, key)| **key == me)
+            .map(|(p, _)| p)
+    }
+
+    async fn report(self: Arc<Self>, report: SignedReport) {
+        let bytes: bytes::Bytes = encode(&report).into();
+        let mut wait = REPORT_AGAIN;
+        for attempt in 1..=REPORT_TRIES {
+            let mut coordinator = self.coordinator.clone();
+            let reporting = coordinator.report(ReportRequest { report: bytes.clone() });
+            let error = match tokio::time::timeout(REPORT, reporting).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(status)) => status.to_string(),
+                Err(_) => "no answer".into(),
+            };
+            tracing::warn!(session = %report.report.session, attempt, of = REPORT_TRIES, error, "a report was not taken");
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    async fn beat(self: Arc<Self>, stop: CancellationToken) {
+        let mut tick = interval(HEARTBEAT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+                () = self.party.plugins_changed() => {}
+            }
+            if let Err(error) = self.queue.announce(PRESENCE, self.presence().encode_to_vec()).await {
+                tracing::warn!(%error, "a heartbeat was not sent");
+            }
+        }
+    }
+
+    fn presence(&self) -> Presence {
+        let plugins = self.party.plugins().into_iter().map(|plugin| {
+            let descriptor = plugin.descriptor();
+            Plugin {
+                digest: bytes::Bytes::copy_from_slice(plugin.digest().as_bytes()),
+                protocol: descriptor.id.clone(),
+                version: descriptor.version.clone(),
+                schemes: descriptor.schemes.clone(),
+                max_parties: descriptor.max_parties.into(),
+            }
+        });
+        let identity = bytes::Bytes::copy_from_slice(&self.party.identity().0);
+        Presence { identity, plugins: plugins.collect() }
+    }
+}
+
+async fn acknowledge(delivery: Delivery) {
+    if let Err(error) = delivery.ack().await {
+        // It comes again, and is then found to be claimed.
+        tracing::warn!(%error, "a plan could not be acknowledged");
+    }
+}
