@@ -149,6 +149,12 @@ pub struct Version {
 
 wire_struct!(Version { major, minor, patch });
 
+impl core::fmt::Display for Version {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
 impl core::str::FromStr for Version {
     type Err = Malformed;
 

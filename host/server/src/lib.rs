@@ -9,9 +9,19 @@
 //!
 //! The roles talk through their gRPC services ([`grpc`]). [`embedded`] runs all of them in one process.
 
+pub mod account;
+pub mod cli;
 pub mod clock;
+pub mod code;
+pub mod config;
+pub mod coordinator;
+pub mod embedded;
 pub mod grpc;
+pub mod hardening;
 pub mod http;
 pub mod party;
+pub mod problem;
+pub mod proof;
 pub mod router;
+pub mod telemetry;
 pub mod verify;

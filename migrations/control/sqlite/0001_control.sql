@@ -12,6 +12,8 @@ CREATE TABLE accounts (
     threshold    BLOB NOT NULL,
     parties      BLOB NOT NULL,
     created      INTEGER NOT NULL,
+    -- Its keygen.
+    order_id     BLOB NOT NULL,
     epoch        INTEGER NOT NULL DEFAULT 0,
     certificate  BLOB,
     outputs      BLOB
@@ -26,6 +28,8 @@ CREATE TABLE sessions (
     -- The signed order, as bytes.
     ordered    BLOB NOT NULL,
     signers    BLOB NOT NULL,
+    -- Of the account's key, where it has one: what signatures under derived keys are verified with.
+    chain_code BLOB,
     digest     BLOB NOT NULL,
     created    INTEGER NOT NULL,
     deadline   INTEGER NOT NULL,

@@ -36,6 +36,8 @@ pub struct Account {
     pub threshold: Threshold,
     /// The identity keys of its parties, in index order.
     pub parties: Vec<PublicKey>,
+    /// The order of its keygen.
+    pub order: OrderId,
     /// When it was made, in milliseconds since 1970.
     pub created: u64,
 }
@@ -69,6 +71,8 @@ pub struct NewSession {
     pub ordered: Vec<u8>,
     /// Who takes part.
     pub signers: Vec<PartyIndex>,
+    /// The chain code of the account's key, where it has one.
+    pub chain_code: Option<[u8; 32]>,
     /// The component.
     pub digest: Digest,
     /// When it was made, in milliseconds since 1970.

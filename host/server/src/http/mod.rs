@@ -1,3 +1,115 @@
-//! HTTP: the accept loop of all roles.
+//! HTTP: the API that backends call, and the accept loop of all roles.
+//!
+//! One handler file per resource; the list of routes is [`router`].
 
+mod accounts;
+mod body;
+mod guard;
+mod health;
+mod idempotency;
+mod problem;
 pub mod serve;
+mod sessions;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use tokio_util::task::TaskTracker;
+use utoipa::openapi::security::{ApiKey as ApiKeyPlace, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::account::AccountService;
+use crate::code::Code;
+use crate::problem::Problem;
+
+pub use guard::{AllowedAddresses, ApiKey, NoAddress};
+
+/// What the API is served from.
+pub struct ApiSetup {
+    /// The account service.
+    pub accounts: AccountService,
+    /// The key that callers present.
+    pub key: ApiKey,
+    /// The addresses that they may call from.
+    pub allowed: AllowedAddresses,
+}
+
+/// The API. Clones share it.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+/// What clones of an API share.
+pub struct Inner {
+    accounts: AccountService,
+    key: ApiKey,
+    allowed: AllowedAddresses,
+    /// Requests under way, which go on when their callers hang up.
+    requests: TaskTracker,
+}
+
+impl Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Api {
+    /// An API.
+    #[must_use]
+    pub fn new(setup: ApiSetup) -> Self {
+        let ApiSetup { accounts, key, allowed } = setup;
+        Self(Arc::new(Inner { accounts, key, allowed, requests: TaskTracker::new() }))
+    }
+
+    /// Waits for the requests under way, once no new ones come.
+    pub async fn finish(&self) {
+        self.requests.close();
+        self.requests.wait().await;
+    }
+}
+
+/// All routes.
+pub fn router(api: Api) -> Router {
+    let (open, mut description) = OpenApiRouter::new().routes(routes!(health::health)).split_for_parts();
+    let (guarded, described) = OpenApiRouter::new()
+        .routes(routes!(accounts::create))
+        .routes(routes!(accounts::read))
+        .routes(routes!(accounts::sign))
+        .routes(routes!(accounts::refresh))
+        .routes(routes!(sessions::read))
+        .split_for_parts();
+    description.merge(described);
+    describe(&mut description);
+    let guarded = guarded.method_not_allowed_fallback(method_not_allowed).with_state(api.clone());
+    let guarded = guarded.fallback(not_found).layer(from_fn_with_state(api, guard::guard));
+    let description = Arc::new(description);
+    open.route("/openapi.json", get(move || async move { axum::Json((*description).clone()) }))
+        .method_not_allowed_fallback(method_not_allowed)
+        .merge(guarded)
+}
+
+fn describe(api: &mut OpenApi) {
+    api.info.title = "Quorate".into();
+    api.info.version = env!("CARGO_PKG_VERSION").into();
+    api.info.description = Some("Accounts whose keys no process holds, and signatures with them.".into());
+    let place = ApiKeyPlace::Header(ApiKeyValue::new("X-API-Key"));
+    api.components
+        .get_or_insert_with(Components::default)
+        .add_security_scheme("api_key", SecurityScheme::ApiKey(place));
+    api.security = Some(vec![SecurityRequirement::new("api_key", Vec::<String>::new())]);
+}
+
+async fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "there is no such route: GET /openapi.json lists all")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "this route takes another method: GET /openapi.json lists all")
+}

@@ -49,6 +49,7 @@ fn account() -> Account {
         protocol: "dkls23".into(),
         threshold: Threshold::new(2, 2).unwrap(),
         parties: parties(),
+        order: OrderId([6; 32]),
         created: NOW,
     }
 }
@@ -115,6 +116,7 @@ fn session(id: u8, created: u64) -> NewSession {
         account: ACCOUNT,
         ordered: vec![8; 100],
         signers: PartyIndex::all(2).collect(),
+        chain_code: Some([9; 32]),
         digest: Digest([4; 32]),
         created,
         deadline: created + 10_000,

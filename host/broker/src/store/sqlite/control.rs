@@ -62,6 +62,7 @@ fn account(row: &SqliteRow) -> Result<Account, StoreError> {
         protocol: row.try_get("protocol")?,
         threshold: decoded(row.try_get("threshold")?, "accounts")?,
         parties: decoded(row.try_get("parties")?, "accounts")?,
+        order: decoded(row.try_get("order_id")?, "accounts")?,
         created: unsigned(row.try_get("created")?)?,
     })
 }
@@ -73,6 +74,10 @@ fn session(row: &SqliteRow) -> Result<NewSession, StoreError> {
         account: decoded(row.try_get("account")?, "sessions")?,
         ordered: row.try_get("ordered")?,
         signers: decoded(row.try_get("signers")?, "sessions")?,
+        chain_code: row
+            .try_get::<Option<&[u8]>, _>("chain_code")?
+            .map(|code| decoded(code, "sessions"))
+            .transpose()?,
         digest: decoded(row.try_get("digest")?, "sessions")?,
         created: unsigned(row.try_get("created")?)?,
         deadline: unsigned(row.try_get("deadline")?)?,
@@ -101,8 +106,8 @@ fn ours(result: &sqlx::sqlite::SqliteQueryResult) -> Result<(), StoreError> {
 impl ControlStore for SqliteControlStore {
     async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, created)
-             VALUES (?, ?, 'creating', ?, ?, ?, ?, ?)",
+            "INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, order_id, created)
+             VALUES (?, ?, 'creating', ?, ?, ?, ?, ?, ?)",
         )
         .bind(account.id.as_bytes().as_slice())
         .bind(&account.user_id)
@@ -110,6 +115,7 @@ impl ControlStore for SqliteControlStore {
         .bind(&account.protocol)
         .bind(encode(&account.threshold))
         .bind(encode(&account.parties))
+        .bind(account.order.as_bytes().as_slice())
         .bind(signed(account.created)?)
         .execute(&self.pool)
         .await?;
@@ -156,14 +162,16 @@ impl ControlStore for SqliteControlStore {
 
     async fn record_session(&self, session: &NewSession) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO sessions (id, order_id, account, ordered, signers, digest, created, deadline, status)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'running')",
+            "INSERT INTO sessions
+             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, status)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'running')",
         )
         .bind(session.id.as_bytes().as_slice())
         .bind(session.order.as_bytes().as_slice())
         .bind(session.account.as_bytes().as_slice())
         .bind(session.ordered.as_slice())
         .bind(encode(&session.signers))
+        .bind(session.chain_code.map(|code| code.to_vec()))
         .bind(session.digest.as_bytes().as_slice())
         .bind(signed(session.created)?)
         .bind(signed(session.deadline)?)

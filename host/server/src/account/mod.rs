@@ -1,0 +1,428 @@
+//! The account service: knows accounts, states in signed orders what callers ask for, and believes only what proves
+//! itself.
+
+mod keys;
+mod request;
+mod results;
+mod submit;
+mod views;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_broker::store::{Account, AccountState, ControlStore};
+use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::codec::encode;
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::order::{LIFETIME, Operation, Order, Terms, Version};
+use quorate_core::{AccountId, OrderId, SessionId, Threshold};
+use quorate_proto::v1::PartiesRequest;
+use quorate_proto::v1::coordinator_client::CoordinatorClient;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::transport::Channel;
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::code::Code;
+use crate::grpc::MESSAGE_BYTES;
+use crate::problem::Problem;
+use crate::proof::Proved;
+use submit::Submission;
+
+pub use request::{Creation, SignRequest, account_id, session_id};
+pub use views::{AccountView, ErrorView, KeyView, SessionView, SignatureView, ThresholdView};
+
+/// The scheme of an account whose creator names none.
+pub const DEFAULT_SCHEME: &str = "ecdsa-secp256k1";
+
+/// Schemes whose signatures this host can verify and whose keys it can show.
+const SCHEMES: [&str; 1] = [DEFAULT_SCHEME];
+
+/// The protocol that is taken where several serve a scheme and the caller names none.
+const DEFAULT_PROTOCOL: &str = "dkls23";
+
+/// Requests at a time that take a session. More would wait for the same processors until their deadline.
+const REQUESTS: usize = 256;
+
+/// Time limits of operations. A keygen takes longer the more parties there are: every pair exchanges proofs.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// Of a signing.
+    pub sign: Duration,
+    /// Of a keygen or refresh, for each of its parties.
+    pub shares_per_party: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self { sign: Duration::from_secs(10), shares_per_party: Duration::from_secs(10) }
+    }
+}
+
+/// What an [`AccountService`] is given.
+pub struct AccountSetup {
+    /// Where accounts are kept.
+    pub store: Arc<dyn ControlStore>,
+    /// Who carries out orders.
+    pub coordinator: Channel,
+    /// The seed of the originator key.
+    pub originator: Zeroizing<[u8; 32]>,
+    /// The identity keys of the parties of this deployment.
+    pub parties: Vec<PublicKey>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How long operations may take.
+    pub limits: TimeLimits,
+}
+
+/// The account service.
+pub struct AccountService {
+    store: Arc<dyn ControlStore>,
+    coordinator: CoordinatorClient<Channel>,
+    originator: Zeroizing<[u8; 32]>,
+    parties: Vec<PublicKey>,
+    clock: Arc<dyn Clock>,
+    limits: TimeLimits,
+    slots: Semaphore,
+}
+
+/// Ids for what an operation is about to make, chosen before it begins so that an interrupted one can be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The account.
+    pub account: AccountId,
+    /// The order.
+    pub order: OrderId,
+}
+
+impl AccountService {
+    /// An account service.
+    #[must_use]
+    pub fn new(setup: AccountSetup) -> Self {
+        let AccountSetup { store, coordinator, originator, parties, clock, limits } = setup;
+        let coordinator = CoordinatorClient::new(coordinator)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
+        let slots = Semaphore::new(REQUESTS);
+        Self { store, coordinator, originator, parties, clock, limits, slots }
+    }
+
+    /// The public side of the originator key, which parties pin.
+    #[must_use]
+    pub fn originator(&self) -> PublicKey {
+        self.originator_key().public()
+    }
+
+    /// The store, for what belongs to requests and not to accounts.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ControlStore> {
+        &self.store
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The longest that an operation may take.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.shares_limit(Threshold::MAX_PARTIES).max(self.limits.sign)
+    }
+
+    /// A new subject about an account.
+    ///
+    /// # Errors
+    /// When the machine has no randomness.
+    pub fn subject(&self, account: AccountId) -> Result<Subject, Problem> {
+        Ok(Subject { account, order: OrderId(random()?) })
+    }
+
+    /// A new account's subject.
+    ///
+    /// # Errors
+    /// When the machine has no randomness.
+    pub fn new_account(&self) -> Result<Subject, Problem> {
+        self.subject(AccountId(uuid::Builder::from_random_bytes(random()?).into_uuid().into_bytes()))
+    }
+
+    /// Creates an account: a distributed key generation.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn create(&self, subject: Subject, creation: Creation) -> Result<AccountView, Problem> {
+        let _slot = self.slot()?;
+        let scheme = creation.scheme.unwrap_or_else(|| DEFAULT_SCHEME.into());
+        if !SCHEMES.contains(&scheme.as_str()) {
+            let detail = format!("scheme: this deployment serves {}", SCHEMES.join(", "));
+            return Err(Problem::new(Code::UnknownScheme, detail));
+        }
+        let threshold = self.threshold(creation.threshold)?;
+        let protocol = self.protocol(&scheme, creation.protocol).await?;
+        let account = Account {
+            id: subject.account,
+            user_id: creation.user_id,
+            state: AccountState::Creating,
+            scheme,
+            protocol,
+            threshold,
+            parties: self.parties.iter().take(usize::from(threshold.parties())).copied().collect(),
+            order: subject.order,
+            created: self.clock.millis(),
+        };
+        self.store.create_account(&account).await?;
+        let order = self.order(subject.order, &account, Operation::Keygen, None);
+        let limit = self.shares_limit(threshold.parties());
+        let submission = Submission { order, key: None, signers: vec![], limit };
+        match self.submit(submission).await {
+            Ok(result) => self.activated(result.proved).await,
+            Err(problem) => {
+                // What comes in late still makes it active.
+                self.store.fail_account(account.id).await?;
+                Err(problem)
+            }
+        }
+    }
+
+    /// An account.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn account(&self, id: AccountId) -> Result<AccountView, Problem> {
+        let account = self.find(id).await?;
+        if !matches!(account.state, AccountState::Active { .. }) {
+            // Its keygen may have ended well after all.
+            self.settle_order(account.order).await?;
+        }
+        view(&self.find(id).await?)
+    }
+
+    /// Signs with an account.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn sign(&self, subject: Subject, request: SignRequest) -> Result<SignatureView, Problem> {
+        let _slot = self.slot()?;
+        let (account, current) = self.active(subject.account).await?;
+        let order = self.order(subject.order, &account, Operation::Sign(request.signing), Some(&current));
+        let began = self.clock.millis();
+        let key = current.1.clone();
+        let submission =
+            Submission { order, key: Some(current), signers: request.signers, limit: self.limits.sign };
+        let order = submission.order.clone();
+        let result = self.submit(submission).await?;
+        results::signature_view(&order, &key, &result, self.clock.millis().saturating_sub(began))
+    }
+
+    /// Gives all parties of an account new shares of the same key.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn refresh(&self, subject: Subject) -> Result<AccountView, Problem> {
+        let _slot = self.slot()?;
+        let (account, current) = self.active(subject.account).await?;
+        let order = self.order(subject.order, &account, Operation::Refresh, Some(&current));
+        let limit = self.shares_limit(account.threshold.parties());
+        let submission = Submission { order, key: Some(current), signers: vec![], limit };
+        let result = self.submit(submission).await?;
+        self.activated(result.proved).await
+    }
+
+    /// A session. What it has led to is taken note of.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn session(&self, id: SessionId) -> Result<SessionView, Problem> {
+        let state = self.session_state(id).await?;
+        self.settle(state).await
+    }
+
+    fn originator_key(&self) -> SecretKey {
+        SecretKey::from_seed(&self.originator)
+    }
+
+    fn slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let overloaded =
+            |_| Problem::new(Code::Overloaded, "too many requests are being worked on: try again later");
+        self.slots.try_acquire().map_err(overloaded)
+    }
+
+    fn shares_limit(&self, parties: u16) -> Duration {
+        self.limits.shares_per_party * u32::from(parties)
+    }
+
+    fn threshold(&self, wanted: Option<Threshold>) -> Result<Threshold, Problem> {
+        let there = u16::try_from(self.parties.len()).unwrap_or(u16::MAX);
+        let threshold = match wanted {
+            Some(threshold) => threshold,
+            None => Threshold::new(2, there.clamp(2, 3))
+                .map_err(|e| Problem::new(Code::InvalidThreshold, e.to_string()))?,
+        };
+        if threshold.parties() > there {
+            let detail = format!("threshold: this deployment has {there} parties, so n is at most {there}");
+            return Err(Problem::new(Code::InvalidThreshold, detail));
+        }
+        Ok(threshold)
+    }
+
+    /// The protocol for a scheme, among those that the parties that are there have a plugin of.
+    async fn protocol(&self, scheme: &str, wanted: Option<String>) -> Result<String, Problem> {
+        let mut coordinator = self.coordinator.clone();
+        let parties =
+            coordinator.parties(PartiesRequest {}).await.map_err(|status| submit::problem(&status))?;
+        let parties = parties.into_inner().parties;
+        let plugins = parties.iter().flat_map(|party| &party.plugins);
+        let serving = plugins.filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
+        let mut protocols: Vec<&str> = serving.map(|plugin| plugin.protocol.as_str()).collect();
+        protocols.sort_unstable();
+        protocols.dedup();
+        if protocols.is_empty() {
+            // The parties may be about to start: whether they come in time is for the coordinator to see.
+            return Ok(wanted.unwrap_or_else(|| DEFAULT_PROTOCOL.into()));
+        }
+        match wanted {
+            Some(wanted) if protocols.contains(&wanted.as_str()) => Ok(wanted),
+            Some(_) => {
+                let detail = format!("protocol: for {scheme} this deployment has {}", protocols.join(", "));
+                Err(Problem::new(Code::UnknownProtocol, detail))
+            }
+            None if protocols.contains(&DEFAULT_PROTOCOL) => Ok(DEFAULT_PROTOCOL.into()),
+            None => Ok(protocols[0].to_owned()),
+        }
+    }
+
+    fn order(
+        &self,
+        id: OrderId,
+        account: &Account,
+        operation: Operation,
+        current: Option<&(Certificate, KeyOutputs)>,
+    ) -> Order {
+        let terms = Terms {
+            operation,
+            account: account.id,
+            scheme: account.scheme.clone(),
+            protocol: account.protocol.clone(),
+            threshold: account.threshold,
+            parties: account.parties.clone(),
+            mandatory: vec![],
+            minimum_plugin: Version::default(),
+            epoch: current.map_or(0, |(certificate, _)| certificate.activation.epoch),
+            public_key: current.map(|(_, key)| key.public_key.0.clone()).unwrap_or_default(),
+        };
+        Order::new(id, terms, self.clock.seconds(), LIFETIME)
+    }
+
+    async fn find(&self, id: AccountId) -> Result<Account, Problem> {
+        let account = self.store.account(id).await?;
+        account.ok_or_else(|| Problem::new(Code::AccountNotFound, "no account has this id"))
+    }
+
+    async fn active(&self, id: AccountId) -> Result<(Account, (Certificate, KeyOutputs)), Problem> {
+        let account = self.find(id).await?;
+        match &account.state {
+            AccountState::Active { certificate, key } => {
+                let current = (certificate.clone(), key.clone());
+                Ok((account, current))
+            }
+            AccountState::Creating => Err(Problem::new(
+                Code::AccountNotActive,
+                "the account's key is still being made: ask for it later",
+            )),
+            AccountState::Failed => Err(Problem::new(
+                Code::AccountNotActive,
+                "the account's key generation has failed: create another account",
+            )),
+        }
+    }
+
+    /// Takes note of new shares.
+    async fn activated(&self, proved: Proved) -> Result<AccountView, Problem> {
+        let Proved::Shares { certificate, key } = proved else {
+            return Err(Problem::new(Code::Internal, "a signature where a key was asked for"));
+        };
+        self.store.activate_account(&certificate, &key).await?;
+        view(&self.find(certificate.activation.account).await?)
+    }
+}
+
+impl Subject {
+    /// The subject as bytes, to be kept with an idempotency key.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        encode(&(self.account, self.order))
+    }
+
+    /// What was kept.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (account, order) = quorate_core::codec::decode(bytes).ok()?;
+        Some(Self { account, order })
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Problem> {
+    let mut bytes = [0; N];
+    let none = |_| Problem::new(Code::Internal, "the machine has no randomness");
+    getrandom::fill(&mut bytes).map_err(none)?;
+    Ok(bytes)
+}
+
+fn view(account: &Account) -> Result<AccountView, Problem> {
+    let (state, epoch, key) = match &account.state {
+        AccountState::Creating => ("creating", 0, None),
+        AccountState::Failed => ("failed", 0, None),
+        AccountState::Active { certificate, key } => {
+            let shown = keys::key_view(certificate, key);
+            let shown = shown.ok_or_else(|| Problem::new(Code::Internal, "the account's key is no point"))?;
+            ("active", certificate.activation.epoch, Some(shown))
+        }
+    };
+    Ok(AccountView {
+        id: uuid::Uuid::from_bytes(account.id.0).to_string(),
+        user_id: account.user_id.clone(),
+        state,
+        scheme: account.scheme.clone(),
+        protocol: account.protocol.clone(),
+        threshold: ThresholdView { t: account.threshold.required(), n: account.threshold.parties() },
+        epoch,
+        created_at_ms: account.created,
+        key,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::certificate::{Activation, Ready};
+    use quorate_core::{Digest, ExecutionId, PartyIndex, PlanHash};
+
+    use super::*;
+
+    /// A certificate for a key, of two parties.
+    pub(super) fn certificate(key: &KeyOutputs) -> Certificate {
+        let secrets: Vec<SecretKey> = (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect();
+        let activation = Activation {
+            plan: PlanHash([1; 32]),
+            execution: ExecutionId([2; 32]),
+            account: AccountId([3; 16]),
+            epoch: 1,
+            threshold: Threshold::new(2, 2).unwrap(),
+            digest: Digest([4; 32]),
+            outputs: key.hash(),
+        };
+        let readies: Vec<Ready> = PartyIndex::all(2)
+            .zip(&secrets)
+            .map(|(p, key)| Ready::sign(activation.clone(), p, key))
+            .collect();
+        let parties: Vec<PublicKey> = secrets.iter().map(SecretKey::public).collect();
+        Certificate::of(&readies, &parties).unwrap()
+    }
+
+    #[test]
+    fn a_subject_is_read_as_it_was_written() {
+        let subject = Subject { account: AccountId([1; 16]), order: OrderId([2; 32]) };
+        assert_eq!(Subject::read(&subject.bytes()), Some(subject));
+        assert_eq!(Subject::read(&[1; 47]), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! What sessions have led to, read from what parties reported, now or later.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_broker::store::AccountState;
+use quorate_core::certificate::KeyOutputs;
+use quorate_core::codec::decode;
+use quorate_core::order::{Operation, Order, SignedOrder};
+use quorate_core::report::Outcome;
+use quorate_core::{AccountId, Digest, OrderId, SessionId};
+use quorate_proto::v1::session_request::Which;
+use quorate_proto::v1::session_state::Status;
+use quorate_proto::v1::{SessionRequest, SessionState};
+use tonic::Code as Grpc;
+
+use super::submit::{self, Submitted, genuine};
+use super::views::{ErrorView, SessionView, SignatureView};
+use super::{AccountService, AccountView, Subject, keys};
+use crate::code::Code;
+use crate::problem::Problem;
+use crate::proof::{Proved, proved, proved_by_promises};
+use crate::verify;
+
+/// How often a session that runs is looked at, when its result is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+fn uuid(account: AccountId) -> String {
+    uuid::Uuid::from_bytes(account.0).to_string()
+}
+
+fn internal(detail: &str) -> Problem {
+    Problem::new(Code::Internal, detail)
+}
+
+/// A proved signature in all its forms.
+pub(super) fn signature_view(
+    order: &Order,
+    key: &KeyOutputs,
+    result: &Submitted,
+    milliseconds: u64,
+) -> Result<SignatureView, Problem> {
+    let (Proved::Signature(signature), Operation::Sign(signing)) = (&result.proved, &order.operation) else {
+        return Err(internal("a key where a signature was asked for"));
+    };
+    let unshowable = |_| internal("a signature that verified can't be shown");
+    let signed_by = verify::child_key(&key.public_key.0, key.chain_code.as_ref(), &signing.path);
+    let mut view = SignatureView {
+        account_id: uuid(order.account),
+        session_id: result.session.to_string(),
+        scheme: order.scheme.clone(),
+        digest: hex::encode(verify::digest(signing).map_err(unshowable)?),
+        r: String::new(),
+        s: String::new(),
+        recovery_id: 0,
+        signature: String::new(),
+        der: String::new(),
+        public_key: hex::encode(signed_by.map_err(unshowable)?.serialize()),
+        signers: result.signers.clone(),
+        plugin_digest: result.digest.to_string(),
+        milliseconds,
+    };
+    keys::put_signature(&mut view, signature);
+    Ok(view)
+}
+
+/// What the parties of a session reported, as far as it is genuine.
+struct Found {
+    order: Order,
+    session: SessionId,
+    digest: Digest,
+    outcomes: Vec<Outcome>,
+}
+
+fn found(state: &SessionState) -> Option<Found> {
+    let session = SessionId(state.session.as_ref().try_into().ok()?);
+    let signed: SignedOrder = decode(&state.order).ok()?;
+    let order: Order = decode(signed.bytes()).ok()?;
+    let digest = Digest(state.digest.as_ref().try_into().ok()?);
+    let outcomes = state.reports.iter().filter_map(|bytes| genuine(&order, session, bytes));
+    let outcomes = outcomes.map(|(_, outcome)| outcome).collect();
+    Some(Found { order, session, digest, outcomes })
+}
+
+impl AccountService {
+    /// What became of the order of an interrupted creation; `None` if nothing came of it.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn created(&self, subject: Subject) -> Result<Option<AccountView>, Problem> {
+        self.settled_order(subject.order).await?;
+        let account = self.store.account(subject.account).await?;
+        let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
+        active.as_ref().map(super::view).transpose()
+    }
+
+    /// What became of the order of an interrupted refresh; `None` if nothing came of it.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn refreshed(&self, subject: Subject) -> Result<Option<AccountView>, Problem> {
+        match self.settled_order(subject.order).await? {
+            Some(session) if session.status == "completed" => self.account(subject.account).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What became of the order of an interrupted signing; `None` if nothing came of it.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn signed(&self, subject: Subject) -> Result<Option<SignatureView>, Problem> {
+        Ok(self.settled_order(subject.order).await?.and_then(|session| session.signature))
+    }
+
+    /// Waits until the sessions of an order are over, and takes note of what they have led to.
+    async fn settled_order(&self, order: OrderId) -> Result<Option<SessionView>, Problem> {
+        loop {
+            let session = self.settle_order(order).await?;
+            let runs = session.as_ref().is_some_and(|session| {
+                session.status == "running" && session.deadline_at_ms >= self.clock.millis()
+            });
+            if !runs {
+                return Ok(session);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Takes note of what an order has led to so far, if any session was made for it.
+    pub(super) async fn settle_order(&self, order: OrderId) -> Result<Option<SessionView>, Problem> {
+        let which = Which::Order(Bytes::copy_from_slice(order.as_bytes()));
+        match self.state(which).await? {
+            Some(state) => self.settle(state).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn session_state(&self, id: SessionId) -> Result<SessionState, Problem> {
+        let which = Which::Session(Bytes::copy_from_slice(id.as_bytes()));
+        let state = self.state(which).await?;
+        state.ok_or_else(|| {
+            Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days")
+        })
+    }
+
+    async fn state(&self, which: Which) -> Result<Option<SessionState>, Problem> {
+        let mut coordinator = self.coordinator.clone();
+        match coordinator.session(SessionRequest { which: Some(which) }).await {
+            Ok(state) => Ok(Some(state.into_inner())),
+            Err(status) if status.code() == Grpc::NotFound => Ok(None),
+            Err(status) => Err(submit::problem(&status)),
+        }
+    }
+
+    /// Takes note of what a session has led to, by what proves itself.
+    pub(super) async fn settle(&self, state: SessionState) -> Result<SessionView, Problem> {
+        let Found { order, session, digest, outcomes } =
+            found(&state).ok_or_else(|| internal("the coordinator's record makes no sense"))?;
+        let account = self.store.account(order.account).await?;
+        let key = account.and_then(|account| match account.state {
+            AccountState::Active { key, .. } => Some(key),
+            _ => None,
+        });
+        let chain_code = key.as_ref().and_then(|key| key.chain_code);
+        let result = outcomes
+            .iter()
+            .find_map(|outcome| proved(&order, chain_code.as_ref(), outcome))
+            .or_else(|| proved_by_promises(&order, &outcomes));
+        let is_proved = result.is_some();
+        let signers: Vec<u16> = state.signers.iter().filter_map(|s| u16::try_from(*s).ok()).collect();
+        let mut signature = None;
+        match result {
+            Some(Proved::Shares { certificate, key }) => {
+                self.store.activate_account(&certificate, &key).await?
+            }
+            Some(proved @ Proved::Signature(_)) => {
+                let took = state.ended_ms.saturating_sub(state.created_ms);
+                let submitted = Submitted { proved, session, signers: signers.clone(), digest };
+                let key = key.ok_or_else(|| internal("a signature of an account without a key"))?;
+                signature = Some(signature_view(&order, &key, &submitted, took)?);
+            }
+            None => {}
+        }
+        let status = match state.status() {
+            _ if is_proved => "completed",
+            Status::Running => "running",
+            _ => "failed",
+        };
+        let error = state.failure.filter(|_| !is_proved).map(|failure| ErrorView {
+            code: failure.code,
+            reason: failure.reason,
+            culprits: failure.culprits,
+        });
+        Ok(SessionView {
+            id: session.to_string(),
+            account_id: uuid(order.account),
+            operation: match order.operation {
+                Operation::Keygen => "keygen",
+                Operation::Sign(_) => "sign",
+                Operation::Refresh => "refresh",
+            },
+            status,
+            signers,
+            plugin_digest: digest.to_string(),
+            created_at_ms: state.created_ms,
+            deadline_at_ms: state.deadline_ms,
+            ended_at_ms: Some(state.ended_ms).filter(|&ms| ms > 0),
+            signature,
+            error,
+        })
+    }
+}

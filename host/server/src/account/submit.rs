@@ -1,0 +1,141 @@
+//! Having an order carried out: the coordinator's word is worth nothing, a report that proves itself ends the wait.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::codec::{decode, encode};
+use quorate_core::order::Order;
+use quorate_core::report::{Outcome, SignedReport};
+use quorate_core::{Digest, PartyIndex, SessionId};
+use quorate_proto::v1::submit_event::Event;
+use quorate_proto::v1::{Failure, Started, SubmitRequest};
+use tokio::time::Instant;
+use tonic::{Code as Grpc, Status};
+
+use super::AccountService;
+use crate::code::Code;
+use crate::problem::Problem;
+use crate::proof::{Proved, proved, proved_by_promises};
+
+/// How long after its time limit the coordinator may still say how an order ended.
+const LATE: Duration = Duration::from_secs(2);
+
+/// An order to be carried out.
+pub(super) struct Submission {
+    pub(super) order: Order,
+    /// The account's current key, and what made its shares active.
+    pub(super) key: Option<(Certificate, KeyOutputs)>,
+    pub(super) signers: Vec<PartyIndex>,
+    pub(super) limit: Duration,
+}
+
+/// What an order has led to.
+pub(super) struct Submitted {
+    pub(super) proved: Proved,
+    pub(super) session: SessionId,
+    pub(super) signers: Vec<u16>,
+    pub(super) digest: Digest,
+}
+
+/// The session that was begun last.
+struct Session {
+    id: SessionId,
+    signers: Vec<u16>,
+    outcomes: Vec<Outcome>,
+}
+
+impl AccountService {
+    /// Signs the order, submits it and waits for its result.
+    pub(super) async fn submit(&self, submission: Submission) -> Result<Submitted, Problem> {
+        let Submission { order, key, signers, limit } = submission;
+        let chain_code = key.as_ref().and_then(|(_, key)| key.chain_code);
+        let request = SubmitRequest {
+            order: encode(&order.sign(&self.originator_key())).into(),
+            time_limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            signers: signers.iter().map(|s| s.number().into()).collect(),
+            certificate: key.map(|(certificate, _)| encode(&certificate).into()).unwrap_or_default(),
+            chain_code: chain_code.map(|code| Bytes::copy_from_slice(&code)).unwrap_or_default(),
+        };
+        let until = Instant::now() + limit + LATE;
+        let mut session = None;
+        let waited =
+            tokio::time::timeout_at(until, self.wait(request, &order, chain_code, &mut session)).await;
+        let id = session.map(|session| session.id);
+        waited.unwrap_or_else(|_| Err(too_late())).map_err(|problem| Problem { session: id, ..problem })
+    }
+
+    async fn wait(
+        &self,
+        request: SubmitRequest,
+        order: &Order,
+        chain_code: Option<[u8; 32]>,
+        session: &mut Option<Session>,
+    ) -> Result<Submitted, Problem> {
+        let mut coordinator = self.coordinator.clone();
+        let mut events = coordinator.submit(request).await.map_err(|status| problem(&status))?.into_inner();
+        while let Some(event) = events.message().await.map_err(|status| problem(&status))? {
+            match event.event {
+                Some(Event::Started(started)) => *session = read(&started),
+                Some(Event::Report(bytes)) => {
+                    let Some(session) = session else { continue };
+                    let Some((digest, outcome)) = genuine(order, session.id, &bytes) else { continue };
+                    let found = proved(order, chain_code.as_ref(), &outcome);
+                    session.outcomes.push(outcome);
+                    if let Some(proved) = found.or_else(|| proved_by_promises(order, &session.outcomes)) {
+                        let (session, signers) = (session.id, session.signers.clone());
+                        return Ok(Submitted { proved, session, signers, digest });
+                    }
+                }
+                Some(Event::Ended(failure)) => return Err(failed(failure)),
+                None => {}
+            }
+        }
+        Err(too_late())
+    }
+}
+
+/// What a report says, if it is one of a party of the order about this session.
+pub(super) fn genuine(order: &Order, session: SessionId, bytes: &[u8]) -> Option<(Digest, Outcome)> {
+    let signed: SignedReport = decode(bytes).ok()?;
+    let about_this = signed.report.order == order.id && signed.report.session == session;
+    (about_this && signed.verify(&order.parties).is_ok())
+        .then_some((signed.report.digest, signed.report.outcome))
+}
+
+fn read(started: &Started) -> Option<Session> {
+    let id = SessionId(started.session.as_ref().try_into().ok()?);
+    let signers = started.signers.iter().map(|s| u16::try_from(*s)).collect::<Result<_, _>>().ok()?;
+    Some(Session { id, signers, outcomes: vec![] })
+}
+
+fn too_late() -> Problem {
+    Problem::new(
+        Code::DeadlinePassed,
+        "there was no result in time; if a session is named, its result can still be read",
+    )
+}
+
+fn failed(failure: Failure) -> Problem {
+    let code = Code::of(&failure.code).unwrap_or(Code::Internal);
+    let culprits = failure.culprits.iter().filter_map(|&c| u16::try_from(c).ok());
+    let culprits = culprits.filter_map(|c| PartyIndex::try_from(c).ok()).collect();
+    Problem { culprits, ..Problem::new(code, failure.reason) }
+}
+
+/// What the coordinator's refusal means to a caller.
+pub(super) fn problem(status: &Status) -> Problem {
+    match status.code() {
+        Grpc::ResourceExhausted => {
+            Problem::new(Code::Overloaded, "too many requests are being worked on: try again later")
+        }
+        Grpc::DeadlineExceeded => too_late(),
+        Grpc::Unavailable | Grpc::Cancelled => {
+            Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
+        }
+        _ => {
+            tracing::error!(%status, "the coordinator refused");
+            Problem::new(Code::Internal, "the coordinator refused: the operator finds the reason in the log")
+        }
+    }
+}

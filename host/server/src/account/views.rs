@@ -1,0 +1,135 @@
+//! What callers see of accounts, signatures and sessions. Bytes are lower-case hex without `0x`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// t of n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ThresholdView {
+    /// How many parties are required to sign.
+    #[schema(minimum = 2, maximum = 16)]
+    pub t: u16,
+    /// How many there are.
+    #[schema(minimum = 2, maximum = 16)]
+    pub n: u16,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AccountView {
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub id: String,
+    /// Whose it is, in the caller's words.
+    pub user_id: String,
+    /// `creating`, `active` or `failed`. Keys and addresses are there only when it is active.
+    pub state: &'static str,
+    /// The signature scheme.
+    #[schema(example = "ecdsa-secp256k1")]
+    pub scheme: String,
+    /// The protocol that holds its shares.
+    #[schema(example = "dkls23")]
+    pub protocol: String,
+    /// t of n.
+    pub threshold: ThresholdView,
+    /// The version of its share set: 1 after its creation, one more after each refresh; 0 while there is none.
+    pub epoch: u32,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Its key.
+    #[serde(flatten)]
+    pub key: Option<KeyView>,
+}
+
+/// A key and its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct KeyView {
+    /// SHA-256 of the component that made the current shares.
+    pub plugin_digest: String,
+    /// The public key: 33 bytes, compressed SEC 1.
+    pub public_key: String,
+    /// The public key: 65 bytes, uncompressed SEC 1.
+    pub public_key_uncompressed: String,
+    /// The BIP-32 chain code, for deriving child keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain_code: Option<String>,
+    /// The Ethereum address, with the checksum of EIP-55.
+    #[schema(example = "0x52908400098527886E0F7030069857D2E4169EE7")]
+    pub ethereum_address: String,
+    /// The Bitcoin address (P2WPKH, BIP-173, main network).
+    pub bitcoin_address: String,
+}
+
+/// A signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SignatureView {
+    /// The account.
+    #[schema(format = "uuid")]
+    pub account_id: String,
+    /// The session that made it.
+    pub session_id: String,
+    /// The signature scheme.
+    pub scheme: String,
+    /// The digest that is signed.
+    pub digest: String,
+    /// r, 32 bytes.
+    pub r: String,
+    /// s, 32 bytes; never more than half the order (BIP-62).
+    pub s: String,
+    /// 0 or 1: which public key the signature recovers to.
+    pub recovery_id: u8,
+    /// r ‖ s, 64 bytes.
+    pub signature: String,
+    /// The signature in DER.
+    pub der: String,
+    /// The public key that it verifies under, compressed: the account's, or its child at the derivation path.
+    pub public_key: String,
+    /// Who signed.
+    pub signers: Vec<u16>,
+    /// SHA-256 of the component that they ran.
+    pub plugin_digest: String,
+    /// How long it took, from the order to the first verified report.
+    pub milliseconds: u64,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SessionView {
+    /// Its id.
+    pub id: String,
+    /// The account.
+    #[schema(format = "uuid")]
+    pub account_id: String,
+    /// `keygen`, `sign` or `refresh`.
+    pub operation: &'static str,
+    /// `running`, `completed` or `failed`.
+    pub status: &'static str,
+    /// Who takes part.
+    pub signers: Vec<u16>,
+    /// SHA-256 of the component that they run.
+    pub plugin_digest: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When it must be over, in milliseconds since 1970.
+    pub deadline_at_ms: u64,
+    /// When it ended, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at_ms: Option<u64>,
+    /// The signature, if that is what it made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureView>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorView>,
+}
+
+/// Why a session failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ErrorView {
+    /// A stable code.
+    pub code: String,
+    /// For people.
+    pub reason: String,
+    /// Parties that are held responsible.
+    pub culprits: Vec<u32>,
+}

@@ -1,0 +1,62 @@
+//! The command line.
+
+mod demo;
+mod serve;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// Threshold signatures with sandboxed, swappable protocols.
+#[derive(Parser)]
+#[command(name = "quorate", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve one role or several. So far: `serve all --embedded`
+    Serve(serve::ServeArguments),
+    /// Create an account and sign with it, in one process with throw-away keys
+    Demo(demo::DemoArguments),
+}
+
+/// What went wrong, for people: each cause on a line of its own.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Runs the program with the arguments and the environment of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = Config::from_env().map_err(Failure::from).and_then(|config| {
+        crate::hardening::harden()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            match arguments.command {
+                Command::Serve(arguments) => serve::serve(config, arguments).await,
+                Command::Demo(arguments) => demo::demo(config, arguments).await,
+            }
+        })
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(failure.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(failure: &(dyn Error + Send + Sync)) {
+    eprintln!("quorate: {failure}");
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}

@@ -1,0 +1,115 @@
+//! `quorate serve`
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+use crate::account::TimeLimits;
+use crate::config::Config;
+use crate::embedded::{Embedded, EmbeddedSetup};
+use crate::http::ApiKey;
+use crate::telemetry;
+
+/// What to serve.
+#[derive(Args)]
+pub(super) struct ServeArguments {
+    /// The roles
+    #[arg(required = true)]
+    roles: Vec<Role>,
+    /// On SQLite, with everything else in this process
+    #[arg(long)]
+    embedded: bool,
+    /// Where the API listens (QUORATE_LISTEN; 127.0.0.1:4000)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where databases and keys are kept (QUORATE_DATA; quorate-data)
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// How many parties, 2 to 16 (QUORATE_PARTIES; 3)
+    #[arg(long, value_name = "N")]
+    parties: Option<u16>,
+    /// A component to run; may be given several times (QUORATE_PLUGIN_FILES)
+    #[arg(long = "plugin", value_name = "FILE")]
+    plugins: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// All of them
+    All,
+}
+
+pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), Failure> {
+    telemetry::start(&config.log.filter, config.log.format)?;
+    if arguments.roles != [Role::All] || !arguments.embedded {
+        return Err("only `quorate serve all --embedded` can be served by this version".into());
+    }
+    let data = arguments.data.unwrap_or(config.embedded.data);
+    let plugins = if arguments.plugins.is_empty() { config.embedded.plugins } else { arguments.plugins };
+    let key = match config.http.key {
+        Some(key) => key,
+        None => kept_key(&data)?,
+    };
+    let embedded = Embedded::start(EmbeddedSetup {
+        data,
+        parties: arguments.parties.unwrap_or(config.embedded.parties),
+        listen: arguments.listen.unwrap_or(config.http.listen),
+        key,
+        allowed: config.http.allowed,
+        limits: TimeLimits::default(),
+    })
+    .await?;
+    install(&embedded, &plugins).await?;
+    tracing::info!(address = %embedded.address(), "the API is served; its description is at /openapi.json");
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = hangup.recv() => {
+                // A component that is not there or not good changes nothing: the others go on.
+                if let Err(failure) = install(&embedded, &plugins).await {
+                    tracing::error!(error = %failure, "the plugins were not read again");
+                }
+            }
+        }
+    }
+    tracing::info!("stopping: running sessions are finished or aborted");
+    embedded.stop().await;
+    Ok(())
+}
+
+async fn install(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), Failure> {
+    for path in plugins {
+        let missing = |error| format!("{}: {error}; `make plugins` builds the components", path.display());
+        let bytes = std::fs::read(path).map_err(missing)?;
+        embedded.install(&bytes).await?;
+    }
+    Ok(())
+}
+
+/// The API key of a deployment that was given none: made once, and kept where only its owner can read it.
+fn kept_key(data: &Path) -> Result<ApiKey, Failure> {
+    let path = data.join("api-key");
+    let unusable =
+        || format!("{}: this is no API key; delete the file to have a new one made", path.display());
+    if path.exists() {
+        let text = std::fs::read_to_string(&path)?;
+        return ApiKey::new(text.trim()).ok_or_else(|| unusable().into());
+    }
+    std::fs::create_dir_all(data)?;
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    let text = hex::encode(bytes);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(text.as_bytes())?;
+    tracing::warn!(file = %path.display(), "MPC_API_KEY is not set: a key was made; callers find it in this file");
+    ApiKey::new(&text).ok_or_else(|| unusable().into())
+}

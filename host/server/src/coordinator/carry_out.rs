@@ -1,0 +1,249 @@
+//! Carrying out an order: a session, and for a signing that fails another one, with another quorum if there is one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_broker::queue::QueueError;
+use quorate_broker::store::{NewSession, SessionStatus};
+use quorate_core::PartyIndex;
+use quorate_core::abort::AbortCode;
+use quorate_core::admission::SESSIONS_PER_ORDER;
+use quorate_core::certificate::Certificate;
+use quorate_core::codec::encode;
+use quorate_core::order::{Operation, Order, SignedOrder};
+use quorate_core::plan::Plan;
+use quorate_core::report::{Outcome, RefusedCode, SignedReport};
+use quorate_proto::v1::submit_event::Event;
+use quorate_proto::v1::{Failure, Started};
+use tokio::sync::mpsc;
+
+use super::Coordinator;
+use super::quorum::{Choice, Known, NoQuorum, choose};
+use super::verdict::{Verdict, verdict};
+use crate::code::Code;
+use crate::party::service::queue_of;
+use crate::proof::{proved, proved_by_promises};
+
+/// How long after a session's deadline its parties may still report, in milliseconds.
+pub(super) const LATE_REPORTS: u64 = 1_000;
+
+/// How long to wait for parties that are not there: as long as a restart of one takes.
+const WAIT_FOR_PARTIES: u64 = 3_000;
+
+/// The shortest time that a session is worth beginning with, in milliseconds.
+const SHORTEST: u64 = 200;
+
+/// An order to carry out.
+pub(super) struct Submitted {
+    pub(super) order: Order,
+    pub(super) signed: SignedOrder,
+    pub(super) wish: Vec<PartyIndex>,
+    pub(super) certificate: Option<Certificate>,
+    pub(super) chain_code: Option<[u8; 32]>,
+    /// When all is over, in milliseconds since 1970.
+    pub(super) until: u64,
+    /// Where to tell of it. Nobody may be listening any more.
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl Submitted {
+    async fn tell(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+}
+
+impl Coordinator {
+    pub(super) async fn carry_out(self: Arc<Self>, submitted: Submitted) {
+        let attempts = match submitted.order.operation {
+            Operation::Sign(_) => SESSIONS_PER_ORDER,
+            // A share that was promised in a first session would stand in the way of a second.
+            Operation::Keygen | Operation::Refresh => 1,
+        };
+        let mut avoid = BTreeSet::new();
+        let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
+        for attempt in 1..=attempts {
+            let now = self.setup.clock.millis();
+            if now.saturating_add(SHORTEST) > submitted.until {
+                break;
+            }
+            match self.attempt(&submitted, attempt, attempts, &mut avoid).await {
+                Ok(()) => return,
+                Err((verdict, again)) => {
+                    tracing::warn!(
+                        order = %submitted.order.id, attempt, code = %verdict.code, reason = verdict.reason,
+                        "an order was not carried out"
+                    );
+                    last = verdict;
+                    if !again {
+                        break;
+                    }
+                }
+            }
+        }
+        let culprits = last.culprits.iter().map(|c| u32::from(c.number())).collect();
+        let failure = Failure { code: last.code.text().into(), reason: last.reason, culprits };
+        submitted.tell(Event::Ended(failure)).await;
+    }
+
+    /// One session. An error says also whether another is worth a try.
+    async fn attempt(
+        &self,
+        submitted: &Submitted,
+        attempt: u32,
+        attempts: u32,
+        avoid: &mut BTreeSet<PartyIndex>,
+    ) -> Result<(), (Verdict, bool)> {
+        let choice = self.quorum(submitted, avoid).await.map_err(|verdict| (verdict, false))?;
+        let order = &submitted.order;
+        let now = self.setup.clock.millis();
+        let left = submitted.until.saturating_sub(now);
+        // A first session leaves time for another.
+        let deadline = if attempt < attempts { now + left / 2 } else { submitted.until };
+        let internal = |reason: &str| (Verdict::of(Code::Internal, reason), false);
+        let mut nonce = [0; 32];
+        getrandom::fill(&mut nonce).map_err(|_| internal("there is no randomness"))?;
+        let plan = Plan {
+            order: submitted.signed.clone(),
+            signers: choice.signers.clone(),
+            digest: choice.digest,
+            presignature: None,
+            certificate: submitted.certificate.clone(),
+            nonce,
+            deadline,
+        };
+        let id = plan.session_id();
+        let session = NewSession {
+            id,
+            order: order.id,
+            account: order.account,
+            ordered: encode(&submitted.signed),
+            signers: choice.signers.clone(),
+            chain_code: submitted.chain_code,
+            digest: choice.digest,
+            created: now,
+            deadline,
+        };
+        let store = &self.setup.store;
+        store.record_session(&session).await.map_err(|error| {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "a session was not recorded");
+            internal("the control database failed")
+        })?;
+        let mut wait = self.waiting.wait(id);
+        let published = self.publish(order, &plan, Duration::from_millis(deadline.saturating_sub(now))).await;
+        submitted
+            .tell(Event::Started(Started {
+                session: bytes::Bytes::copy_from_slice(id.as_bytes()),
+                signers: choice.signers.iter().map(|s| s.number().into()).collect(),
+                digest: bytes::Bytes::copy_from_slice(choice.digest.as_bytes()),
+                attempt,
+            }))
+            .await;
+        let ended = match published {
+            Ok(()) => {
+                let until = deadline.saturating_add(LATE_REPORTS);
+                self.gather(submitted, &choice.signers, &mut wait.reports, until).await
+            }
+            Err(QueueError::Full) => Err(Verdict::of(Code::Overloaded, "a party's queue is full")),
+            Err(QueueError::Unavailable) => Err(Verdict::of(Code::Unavailable, "the queue does not answer")),
+        };
+        let Err(verdict) = ended else { return Ok(()) };
+        let status = SessionStatus::Failed {
+            at: self.setup.clock.millis(),
+            code: verdict.code.text().into(),
+            reason: verdict.reason.clone(),
+            culprits: verdict.culprits.clone(),
+        };
+        if let Err(error) = store.end_session(id, &status).await {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "the end of a session was not recorded");
+        }
+        avoid.extend(&verdict.culprits);
+        let again = !matches!(verdict.code, Code::Refused | Code::Overloaded);
+        Err((verdict, again))
+    }
+
+    /// Chooses a quorum; waits a little for parties that are not there.
+    async fn quorum(&self, submitted: &Submitted, avoid: &BTreeSet<PartyIndex>) -> Result<Choice, Verdict> {
+        let order = &submitted.order;
+        let patience = self.setup.clock.millis().saturating_add(WAIT_FOR_PARTIES).min(submitted.until);
+        loop {
+            let (there, banned) = (self.presence.there(), self.bans_of(order.account));
+            let known = Known { there: &there, banned: &banned, avoid, turn: self.next_turn() };
+            let why = match choose(order, &submitted.wish, &known) {
+                Ok(choice) => return Ok(choice),
+                Err(why) => why,
+            };
+            let waiting_helps = matches!(why, NoQuorum::Missing(_) | NoQuorum::NoPlugin);
+            if !waiting_helps || self.setup.clock.millis() >= patience {
+                return Err(no_quorum(why));
+            }
+            self.presence.next_heartbeat().await;
+        }
+    }
+
+    async fn publish(&self, order: &Order, plan: &Plan, time_to_live: Duration) -> Result<(), QueueError> {
+        let bytes = encode(plan);
+        for signer in &plan.signers {
+            let Some(key) = order.parties.get(usize::from(signer.number()) - 1) else { continue };
+            self.setup.queue.publish(&queue_of(key), bytes.clone(), time_to_live).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on reports until all signers have reported or the time is up.
+    async fn gather(
+        &self,
+        submitted: &Submitted,
+        signers: &[PartyIndex],
+        reports: &mut mpsc::Receiver<SignedReport>,
+        until: u64,
+    ) -> Result<(), Verdict> {
+        let mut outcomes: BTreeMap<PartyIndex, Outcome> = BTreeMap::new();
+        let mut success = false;
+        while outcomes.len() < signers.len() {
+            let left = Duration::from_millis(until.saturating_sub(self.setup.clock.millis()));
+            let Ok(Some(report)) = tokio::time::timeout(left, reports.recv()).await else { break };
+            submitted.tell(Event::Report(encode(&report).into())).await;
+            let (by, outcome) = (report.report.by, report.report.outcome);
+            self.learn(submitted, by, &outcome);
+            success |= proved(&submitted.order, submitted.chain_code.as_ref(), &outcome).is_some();
+            outcomes.insert(by, outcome);
+        }
+        // Reported promises are looked at together by whoever took the last one in.
+        success |= proved_by_promises(&submitted.order, outcomes.values()).is_some();
+        if success { Ok(()) } else { Err(verdict(signers, &outcomes)) }
+    }
+
+    /// What a report says beyond its session: who never works with whom again.
+    fn learn(&self, submitted: &Submitted, by: PartyIndex, outcome: &Outcome) {
+        let culprits = match outcome {
+            Outcome::Aborted { code: AbortCode::Ban, culprits, .. } => culprits,
+            Outcome::Refused { code: RefusedCode::Banned, culprits, .. } => culprits,
+            _ => return,
+        };
+        for &culprit in culprits {
+            self.note_ban(submitted.order.account, by, culprit);
+        }
+    }
+}
+
+fn no_quorum(why: NoQuorum) -> Verdict {
+    match why {
+        NoQuorum::Missing(parties) => {
+            let list: Vec<String> = parties.iter().map(ToString::to_string).collect();
+            Verdict::of(Code::PartiesUnavailable, format!("parties {} are not there", list.join(", ")))
+        }
+        NoQuorum::NoPlugin => Verdict::of(
+            Code::PluginUnavailable,
+            "the parties that are there have no active plugin in common that the order allows",
+        ),
+        NoQuorum::Banned => Verdict::of(
+            Code::BlockedByBan,
+            "every possible quorum has two parties of which one banned the other",
+        ),
+        NoQuorum::Wish => Verdict::of(
+            Code::InvalidSigners,
+            "name exactly t different parties of the account in ascending order, all mandatory ones among them",
+        ),
+    }
+}

@@ -1,0 +1,149 @@
+//! The coordinator: makes sessions out of orders, and passes on what parties report. It is trusted with nothing but to
+//! try: what it chooses is checked by every party, what it passes on is signed by others.
+
+mod carry_out;
+mod presence;
+mod quorum;
+mod reports;
+mod service;
+mod verdict;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quorate_broker::queue::Queue;
+use quorate_broker::store::{ControlStore, StoreError};
+use quorate_core::identity::PublicKey;
+use quorate_core::{AccountId, PartyIndex};
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::party::service::PRESENCE;
+use presence::Presence;
+use reports::Waiting;
+
+pub use service::service;
+
+/// Orders at a time. Fewer than a party's queue has room for, so that a plan always finds room in it.
+const ORDERS: usize = 512;
+
+/// Accounts whose bans are remembered between sessions. What is forgotten is learned again from a refusal.
+const ACCOUNTS_WITH_BANS: usize = 10_000;
+
+/// How often sessions that nobody ended are ended, and what is old is forgotten.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// How long to wait before presence is listened to again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a [`Coordinator`] is given.
+pub struct CoordinatorSetup {
+    /// Where sessions are kept.
+    pub store: Arc<dyn ControlStore>,
+    /// Where plans go.
+    pub queue: Arc<dyn Queue>,
+    /// Whose orders it carries out.
+    pub originators: Vec<PublicKey>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A coordinator.
+pub struct Coordinator {
+    setup: CoordinatorSetup,
+    presence: Presence,
+    waiting: Waiting,
+    slots: Arc<Semaphore>,
+    bans: Mutex<HashMap<AccountId, BTreeSet<(PartyIndex, PartyIndex)>>>,
+    turn: AtomicU64,
+    orders: TaskTracker,
+}
+
+impl Coordinator {
+    /// A coordinator that knows of no party yet.
+    #[must_use]
+    pub fn new(setup: CoordinatorSetup) -> Arc<Self> {
+        Arc::new(Self {
+            setup,
+            presence: Presence::default(),
+            waiting: Waiting::default(),
+            slots: Arc::new(Semaphore::new(ORDERS)),
+            bans: Mutex::default(),
+            turn: AtomicU64::new(0),
+            orders: TaskTracker::new(),
+        })
+    }
+
+    /// Listens for parties and keeps the house until `stop`; then waits for the orders under way, for at most `grace`.
+    ///
+    /// # Errors
+    /// When the store fails at the start.
+    pub async fn work(self: Arc<Self>, stop: CancellationToken, grace: Duration) -> Result<(), StoreError> {
+        self.sweep().await?;
+        let mut tick = interval(SWEEP);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let listening = self.listen();
+        let sweeping = async {
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.sweep().await {
+                    tracing::error!(%error, cause = ?std::error::Error::source(&error), "the control database failed");
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = listening => {}
+            () = sweeping => {}
+        }
+        self.orders.close();
+        let _ = tokio::time::timeout(grace, self.orders.wait()).await;
+        Ok(())
+    }
+
+    async fn listen(&self) {
+        loop {
+            match self.setup.queue.listen(PRESENCE).await {
+                Ok(mut listener) => {
+                    while let Ok(payload) = listener.next().await {
+                        self.presence.heard(&payload);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the parties can't be heard"),
+            }
+            tokio::time::sleep(LISTEN_AGAIN).await;
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.setup.clock.millis();
+        // A session's parties may report a moment after its deadline.
+        let ended = self.setup.store.end_overdue(now.saturating_sub(carry_out::LATE_REPORTS)).await?;
+        if ended > 0 {
+            tracing::info!(ended, "sessions were ended whose deadline had passed");
+        }
+        self.setup.store.forget_old(now).await
+    }
+
+    fn bans_of(&self, account: AccountId) -> BTreeSet<(PartyIndex, PartyIndex)> {
+        let bans = self.bans.lock().unwrap_or_else(PoisonError::into_inner);
+        bans.get(&account).cloned().unwrap_or_default()
+    }
+
+    fn note_ban(&self, account: AccountId, by: PartyIndex, counterparty: PartyIndex) {
+        let mut bans = self.bans.lock().unwrap_or_else(PoisonError::into_inner);
+        if bans.len() >= ACCOUNTS_WITH_BANS && !bans.contains_key(&account) {
+            bans.clear();
+        }
+        bans.entry(account).or_default().insert((by, counterparty));
+    }
+
+    fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}

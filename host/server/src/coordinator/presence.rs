@@ -1,0 +1,85 @@
+//! Which parties are there, and what they can run: by their heartbeats, and by nothing that is signed. A lie costs time.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prost::Message;
+use quorate_core::admission::Plugin;
+use quorate_core::identity::PublicKey;
+use quorate_core::{Digest, Threshold};
+use quorate_proto::v1;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::party::service::HEARTBEAT;
+
+/// How long a party counts as there after a heartbeat: three may be lost.
+const THERE: Duration = Duration::from_millis(3_500);
+
+/// Parties that are remembered: far more than any deployment has. Strangers beyond that are not.
+const PARTIES: usize = 1_024;
+
+/// Plugins of one party that are looked at.
+const PLUGINS: usize = 64;
+
+/// The parties that are there.
+#[derive(Default)]
+pub(super) struct Presence {
+    seen: Mutex<HashMap<PublicKey, Seen>>,
+    changed: Notify,
+}
+
+struct Seen {
+    at: Instant,
+    plugins: Vec<Plugin>,
+}
+
+impl Presence {
+    /// Takes in a heartbeat.
+    pub(super) fn heard(&self, payload: &[u8]) {
+        let Some((identity, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
+            tracing::debug!("a heartbeat that is none");
+            return;
+        };
+        let now = Instant::now();
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.retain(|_, party| now.duration_since(party.at) < 10 * THERE);
+            if seen.len() >= PARTIES && !seen.contains_key(&identity) {
+                return;
+            }
+            seen.insert(identity, Seen { at: now, plugins });
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The parties that are there, with their plugins.
+    pub(super) fn there(&self) -> HashMap<PublicKey, Vec<Plugin>> {
+        let now = Instant::now();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter()
+            .filter(|(_, party)| now.duration_since(party.at) < THERE)
+            .map(|(identity, party)| (*identity, party.plugins.clone()))
+            .collect()
+    }
+
+    /// Waits for a heartbeat, for as long as one may take.
+    pub(super) async fn next_heartbeat(&self) {
+        let _ = tokio::time::timeout(HEARTBEAT, self.changed.notified()).await;
+    }
+}
+
+fn read(presence: v1::Presence) -> Option<(PublicKey, Vec<Plugin>)> {
+    let identity = PublicKey(presence.identity.as_ref().try_into().ok()?);
+    let plugins = presence.plugins.into_iter().take(PLUGINS).filter_map(|plugin| {
+        Some(Plugin {
+            digest: Digest(plugin.digest.as_ref().try_into().ok()?),
+            protocol: plugin.protocol,
+            version: plugin.version.parse().ok()?,
+            schemes: plugin.schemes,
+            max_parties: u16::try_from(plugin.max_parties).unwrap_or(Threshold::MAX_PARTIES),
+        })
+    });
+    Some((identity, plugins.collect()))
+}

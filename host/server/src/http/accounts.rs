@@ -1,0 +1,212 @@
+//! `/api/v1/accounts`
+
+use axum::Json;
+use axum::body::Body as Answer;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Response, StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::body::Body;
+use super::idempotency::{Asked, Operation, answer};
+use super::problem::ProblemDocument;
+use crate::account::{self, AccountView, Creation, SignRequest, SignatureView, Subject};
+use crate::problem::Problem;
+use quorate_core::AccountId;
+
+/// An account to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAccount {
+    /// Whose it is, in your words.
+    #[schema(example = "user123")]
+    user_id: String,
+    /// The signature scheme; `ecdsa-secp256k1` if you name none.
+    scheme: Option<String>,
+    /// The protocol that holds the shares; `dkls23` if you name none.
+    protocol: Option<String>,
+    /// t of n; 2 of 3 if you name none.
+    threshold: Option<NewThreshold>,
+}
+
+/// t of n.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewThreshold {
+    /// How many parties are required to sign: 2 or more.
+    t: u16,
+    /// How many there are: at most 16, and at most as many as this deployment has.
+    n: u16,
+}
+
+struct Create(Creation);
+
+impl Operation for Create {
+    type Answer = AccountView;
+    const STATUS: StatusCode = StatusCode::CREATED;
+
+    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
+        api.accounts.new_account()
+    }
+
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Option<AccountView>, Problem> {
+        api.accounts.created(earlier).await
+    }
+
+    async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
+        api.accounts.create(subject, self.0).await
+    }
+}
+
+/// Create an account
+///
+/// Makes a key that no process ever holds. Answers when all parties have promised to keep their shares.
+#[utoipa::path(
+    post, path = "/api/v1/accounts", tag = "accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours.")),
+    request_body = NewAccount,
+    responses(
+        (status = 201, description = "The account, with its key and addresses", body = AccountView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn create(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body<NewAccount>,
+) -> Result<Response<Answer>, Problem> {
+    let NewAccount { user_id, scheme, protocol, threshold } = body.value;
+    let creation = Creation::read(user_id, scheme, protocol, threshold.map(|t| (t.t, t.n)))?;
+    let asked = Asked { headers: &headers, operation: ["create", ""], body: &body.bytes };
+    answer(&api, asked, Create(creation)).await
+}
+
+/// Read an account
+#[utoipa::path(
+    get, path = "/api/v1/accounts/{id}", tag = "accounts",
+    params(("id" = String, Path, description = "The account's id")),
+    responses(
+        (status = 200, description = "The account", body = AccountView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn read(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<AccountView>, Problem> {
+    Ok(Json(api.accounts.account(account::account_id(&id)?).await?))
+}
+
+/// What to sign.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSignature {
+    /// In hex: a digest of 32 bytes, or with `hash` the message itself.
+    message: String,
+    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
+    hash: Option<String>,
+    /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
+    #[schema(example = "m/0/7")]
+    path: Option<String>,
+    /// Which parties should sign: exactly t indices, ascending. Leave it out for whichever are there.
+    signers: Option<Vec<u16>>,
+}
+
+struct Sign(AccountId, SignRequest);
+
+impl Operation for Sign {
+    type Answer = SignatureView;
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
+        api.accounts.subject(self.0)
+    }
+
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Option<SignatureView>, Problem> {
+        api.accounts.signed(earlier).await
+    }
+
+    async fn run(self, api: &Api, subject: Subject) -> Result<SignatureView, Problem> {
+        api.accounts.sign(subject, self.1).await
+    }
+}
+
+/// Sign with an account
+#[utoipa::path(
+    post, path = "/api/v1/accounts/{id}/sign", tag = "accounts",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours."),
+    ),
+    request_body = NewSignature,
+    responses(
+        (status = 200, description = "The signature, verified", body = SignatureView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn sign(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<NewSignature>,
+) -> Result<Response<Answer>, Problem> {
+    let account = account::account_id(&id)?;
+    let NewSignature { message, hash, path, signers } = body.value;
+    let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
+    let asked = Asked { headers: &headers, operation: ["sign", &id], body: &body.bytes };
+    answer(&api, asked, Sign(account, request)).await
+}
+
+/// Nothing: a refresh takes no fields.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRefresh {}
+
+struct Refresh(AccountId);
+
+impl Operation for Refresh {
+    type Answer = AccountView;
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
+        api.accounts.subject(self.0)
+    }
+
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Option<AccountView>, Problem> {
+        api.accounts.refreshed(earlier).await
+    }
+
+    async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
+        api.accounts.refresh(subject).await
+    }
+}
+
+/// Refresh an account's shares
+///
+/// All parties get new shares of the same key; what was stolen of the old ones is of no use any more.
+#[utoipa::path(
+    post, path = "/api/v1/accounts/{id}/refresh", tag = "accounts",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours."),
+    ),
+    responses(
+        (status = 200, description = "The account, one epoch later", body = AccountView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn refresh(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<NewRefresh>,
+) -> Result<Response<Answer>, Problem> {
+    let NewRefresh {} = body.value;
+    let account = account::account_id(&id)?;
+    let asked = Asked { headers: &headers, operation: ["refresh", &id], body: &body.bytes };
+    answer(&api, asked, Refresh(account)).await
+}

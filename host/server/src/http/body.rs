@@ -1,0 +1,58 @@
+//! Bodies: JSON with exactly the fields that a request has.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::code::Code;
+use crate::problem::Problem;
+
+/// The longest body, in bytes.
+pub(super) const LONGEST: usize = 64 << 10;
+
+/// A body as bytes, and as what it says.
+pub(super) struct Body<T> {
+    pub(super) bytes: Bytes,
+    pub(super) value: T,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let is_json = kind.is_some_and(|kind| {
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            kind.eq_ignore_ascii_case("application/json")
+        });
+        let declared_empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|l| l == "0");
+        let bytes = read(request).await?;
+        // What takes no field takes no body either.
+        let json: &[u8] = if bytes.is_empty() && declared_empty { b"{}" } else { &bytes };
+        if !bytes.is_empty() && !is_json {
+            let detail = "send JSON, and say so: Content-Type: application/json";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        let value = serde_json::from_slice(json).map_err(|error| {
+            let code = match error.classify() {
+                Category::Data => Code::InvalidBody,
+                Category::Syntax | Category::Eof | Category::Io => Code::MalformedJson,
+            };
+            Problem::new(code, format!("body: {error}"))
+        })?;
+        Ok(Self { bytes, value })
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, Problem> {
+    use http_body_util::{BodyExt, LengthLimitError, Limited};
+    match Limited::new(request.into_body(), LONGEST).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::BodyTooLarge, format!("body: send at most {LONGEST} bytes")))
+        }
+        Err(_) => Err(Problem::new(Code::MalformedJson, "body: it ended early")),
+    }
+}

@@ -1,0 +1,187 @@
+//! `Idempotency-Key`: the same key and request give the same answer, even if this process dies in between.
+//!
+//! The first request with a key runs; whoever comes with the same one meanwhile waits for its answer. A run that was
+//! interrupted is taken over: what it was about was stored before it began, so that a key that was made is found and
+//! not made again. Only answers that are final are kept; a request that failed for a passing reason may be made again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use quorate_broker::store::{IdempotencyKey, Run, Running};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::Api;
+use crate::account::Subject;
+use crate::code::Code;
+use crate::problem::Problem;
+
+/// The header that carries the key.
+const KEY: &str = "idempotency-key";
+
+/// Says that an answer was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// The longest key, in bytes.
+const LONGEST: usize = 255;
+
+/// How often a request looks whether the run that it waits for is over.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a request is, apart from its key: the same key must come with the same of it.
+pub(super) struct Asked<'a> {
+    pub(super) headers: &'a HeaderMap,
+    /// The operation and what it is about: `sign` and the account's id.
+    pub(super) operation: [&'a str; 2],
+    pub(super) body: &'a [u8],
+}
+
+impl Asked<'_> {
+    fn key(&self, api: &Api) -> Result<Option<IdempotencyKey>, Problem> {
+        let Some(value) = self.headers.get(KEY) else { return Ok(None) };
+        let name = value.to_str().ok().filter(|name| (1..=LONGEST).contains(&name.len()));
+        let detail = "Idempotency-Key: give 1 to 255 printable ASCII characters";
+        let name = name.ok_or_else(|| Problem::new(Code::InvalidIdempotencyKey, detail))?;
+        Ok(Some(IdempotencyKey { caller: api.key.caller(), name: name.into() }))
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in [self.operation[0].as_bytes(), self.operation[1].as_bytes(), self.body] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
+/// An operation: what it does anew, and how to find what an interrupted run of it has led to.
+pub(super) trait Operation: Send + 'static {
+    /// Its answer.
+    type Answer: Serialize + Send;
+    /// The status of its answer.
+    const STATUS: StatusCode;
+
+    /// Ids for what it is about to make.
+    fn subject(&self, api: &Api) -> Result<Subject, Problem>;
+
+    /// What an interrupted run has led to, if it has.
+    fn find(
+        &self,
+        api: &Api,
+        earlier: Subject,
+    ) -> impl Future<Output = Result<Option<Self::Answer>, Problem>> + Send;
+
+    /// Does it.
+    fn run(self, api: &Api, subject: Subject) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
+}
+
+/// Answers a request. It goes on when the caller hangs up: what it makes is not lost.
+pub(super) async fn answer<O: Operation>(
+    api: &Api,
+    asked: Asked<'_>,
+    operation: O,
+) -> Result<Response<Body>, Problem> {
+    let (key, request) = (asked.key(api)?, asked.hash());
+    let spawned = Arc::clone(&api.0);
+    let answering = api.requests.spawn(async move {
+        let api = Api(spawned);
+        match key {
+            None => run(&api, operation).await,
+            Some(key) => run_once(&api, key, request, operation).await,
+        }
+    });
+    let died = |error| {
+        tracing::error!(%error, "a request died");
+        Problem::new(Code::Internal, "the request died: the operator finds the reason in the log")
+    };
+    answering.await.map_err(died)?
+}
+
+async fn run<O: Operation>(api: &Api, operation: O) -> Result<Response<Body>, Problem> {
+    let subject = operation.subject(api)?;
+    let answer = operation.run(api, subject).await?;
+    Ok(json(O::STATUS, text(&answer)?, false))
+}
+
+async fn run_once<O: Operation>(
+    api: &Api,
+    key: IdempotencyKey,
+    request: [u8; 32],
+    operation: O,
+) -> Result<Response<Body>, Problem> {
+    let store = Arc::clone(api.accounts.store());
+    let mut subject = operation.subject(api)?;
+    let mut run = Run { key, request, subject: subject.bytes(), runner: runner()? };
+    let patience = tokio::time::Instant::now() + api.accounts.longest();
+    let earlier = loop {
+        match store.begin_run(&run, api.accounts.clock().millis()).await? {
+            Running::Ours { earlier } => break earlier,
+            Running::Over { status, answer } => {
+                let status = StatusCode::from_u16(status).unwrap_or(O::STATUS);
+                return Ok(json(status, answer, true));
+            }
+            Running::Differs => {
+                let detail = "this Idempotency-Key came with another request: use a new key for each request";
+                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+            }
+            Running::Another if tokio::time::Instant::now() >= patience => {
+                let detail = "the first request with this Idempotency-Key is still running: try again later";
+                return Err(Problem::new(Code::InProgress, detail));
+            }
+            Running::Another => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    };
+    let found = match earlier.as_deref().and_then(Subject::read) {
+        Some(earlier) => operation.find(api, earlier).await,
+        None => Ok(None),
+    };
+    let answer = match found {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => {
+            if earlier.is_some() {
+                subject = operation.subject(api)?;
+                run.subject = subject.bytes();
+                store.turn_run(&run).await?;
+            }
+            operation.run(api, subject).await
+        }
+        Err(problem) => Err(problem),
+    };
+    match answer {
+        Ok(answer) => {
+            let answer = text(&answer)?;
+            store.finish_run(&run, O::STATUS.as_u16(), &answer).await?;
+            Ok(json(O::STATUS, answer, false))
+        }
+        Err(problem) => {
+            // Whoever asks again runs it again, after a look at what this run has led to.
+            store.give_up_run(&run).await?;
+            Err(problem)
+        }
+    }
+}
+
+fn runner() -> Result<[u8; 16], Problem> {
+    let mut runner = [0; 16];
+    let none = |_| Problem::new(Code::Internal, "the machine has no randomness");
+    getrandom::fill(&mut runner).map_err(none)?;
+    Ok(runner)
+}
+
+fn text<T: Serialize>(answer: &T) -> Result<String, Problem> {
+    serde_json::to_string(answer).map_err(|_| Problem::new(Code::Internal, "an answer that is no JSON"))
+}
+
+fn json(status: StatusCode, text: String, replayed: bool) -> Response<Body> {
+    let mut response = (status, text).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}

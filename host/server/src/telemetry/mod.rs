@@ -1,0 +1,35 @@
+//! The log: what happened, to standard error. Spans carry session, party and round; nothing carries a secret.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Starts the log. `filter` is of the form `info` or `quorate=debug,warn`; a second start changes nothing.
+///
+/// # Errors
+/// When the filter can't be read.
+pub fn start(filter: &str, format: Format) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(filter)?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::NONE)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // It fails when there is a log already.
+    let _ = match format {
+        Format::Text => log.compact().try_init(),
+        Format::Json => log.json().try_init(),
+    };
+    Ok(())
+}
