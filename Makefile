@@ -8,7 +8,12 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export QUORATE_PLUGINS ?= $(CURDIR)/target/plugins
 
-PLUGINS := dkls23 frost cggmp24 faulty
+# Each is the component of a crate, `quorate-NAME`, unless CRATE_ and FEATURES_ say otherwise.
+PLUGINS := dkls23 dkls23-next frost cggmp24 faulty imposter
+CRATE_dkls23-next := dkls23
+FEATURES_dkls23-next := next
+CRATE_imposter := faulty
+FEATURES_imposter := imposter
 WASM := wasm32-unknown-unknown
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
 PACK := $(CARGO_TARGET_DIR)/guests/release/quorate-pack
@@ -31,9 +36,10 @@ plugins: setup $(PLUGINS:%=plugin-%) ## build all components into target/plugins
 # One at a time: cargo would unite the features of plugins that are built together.
 .PHONY: $(PLUGINS:%=plugin-%)
 $(PLUGINS:%=plugin-%): plugin-%: pack
-	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) -p quorate-$*
+	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) \
+	  -p quorate-$(or $(CRATE_$*),$*) --features "$(FEATURES_$*)"
 	@mkdir -p $(QUORATE_PLUGINS)
-	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$*.wasm $(QUORATE_PLUGINS)/$*.wasm
+	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(or $(CRATE_$*),$*).wasm $(QUORATE_PLUGINS)/$*.wasm
 
 .PHONY: pack
 pack: setup
@@ -42,6 +48,14 @@ pack: setup
 .PHONY: build
 build: plugins ## build the host
 	cargo build --locked --workspace
+
+.PHONY: demo
+demo: build ## create an account and sign real transactions with it (DEMO=--json for one JSON object)
+	@$(CARGO_TARGET_DIR)/debug/quorate demo $(DEMO)
+
+.PHONY: serve
+serve: build ## serve the API on port 4000, everything in one process
+	$(CARGO_TARGET_DIR)/debug/quorate serve all --embedded
 
 .PHONY: test
 test: plugins ## run all tests

@@ -24,8 +24,8 @@ struct Mode {
 impl Protocol for Faulty {
     fn describe() -> Descriptor {
         Descriptor {
-            id: "faulty",
-            version: env!("CARGO_PKG_VERSION"),
+            id: if cfg!(feature = "imposter") { "dkls23" } else { "faulty" },
+            version: if cfg!(feature = "imposter") { "9.9.9" } else { env!("CARGO_PKG_VERSION") },
             schemes: &[SCHEME],
             operations: &[Operation::Keygen, Operation::Sign],
             max_parties: 16,

@@ -1,0 +1,90 @@
+//! What the demo shows: progress while it runs, a table and, with `--json`, one object at the end.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// A signed transaction, and all that an outsider needs to verify it.
+#[derive(Debug, Serialize)]
+pub(super) struct SignedTransaction {
+    /// Which step of the demo it was.
+    pub(super) step: String,
+    pub(super) account_id: String,
+    /// What was given to the API: the unsigned transaction, in hex.
+    pub(super) message: String,
+    /// How the parties hashed it.
+    pub(super) hash: &'static str,
+    /// The API's answer.
+    pub(super) signature: Value,
+    /// The signed transaction.
+    pub(super) raw_transaction: String,
+    /// Who sent it, recovered from its bytes.
+    pub(super) sender: String,
+    pub(super) chain_id: u64,
+}
+
+/// A component that was used.
+#[derive(Debug, Serialize)]
+pub(super) struct UsedPlugin {
+    pub(super) protocol: String,
+    pub(super) version: String,
+    pub(super) digest: String,
+}
+
+/// How long a step took.
+#[derive(Debug, Serialize)]
+pub(super) struct Timing {
+    pub(super) step: String,
+    pub(super) milliseconds: f64,
+}
+
+/// All of it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    /// The account after its creation, and after its refresh.
+    pub(super) accounts: Vec<Value>,
+    pub(super) plugins: Vec<UsedPlugin>,
+    pub(super) transactions: Vec<SignedTransaction>,
+    pub(super) timings: Vec<Timing>,
+    /// Whether every signature was verified; there is no report otherwise.
+    pub(super) verified: bool,
+}
+
+/// Tells of the demo's progress: to standard output, or with `--json` to standard error.
+#[derive(Clone, Copy)]
+pub(super) struct Progress {
+    pub(super) json: bool,
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+impl Progress {
+    pub(super) fn say(self, line: &str) {
+        if self.json {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
+    }
+
+    pub(super) fn finish(self, report: &Report) -> Result<(), serde_json::Error> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(report)?);
+            return Ok(());
+        }
+        println!("\n  step                                   ms");
+        println!("  ---------------------------------  ------");
+        for Timing { step, milliseconds } in &report.timings {
+            println!("  {step:<33}  {milliseconds:>6.0}");
+        }
+        println!("\nEvery signature verified; every sender is the account's address.");
+        Ok(())
+    }
+}
+
+impl Report {
+    pub(super) fn timing(&mut self, step: &str, took: Duration) {
+        let milliseconds = (took.as_secs_f64() * 1e5).round() / 1e2;
+        self.timings.push(Timing { step: step.into(), milliseconds });
+    }
+}
