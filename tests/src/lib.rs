@@ -4,4 +4,5 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 pub mod components;
+pub mod deployment;
 pub mod sandbox;

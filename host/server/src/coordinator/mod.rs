@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use quorate_broker::queue::Queue;
 use quorate_broker::store::{ControlStore, StoreError};
+use quorate_core::admission::Plugin;
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, PartyIndex};
+use quorate_core::{AccountId, Digest, PartyIndex};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -104,6 +105,21 @@ impl Coordinator {
         self.orders.close();
         let _ = tokio::time::timeout(grace, self.orders.wait()).await;
         Ok(())
+    }
+
+    /// Waits until all these parties have said that a component is active, for at most `patience`; false if not.
+    pub async fn hears_of(&self, digest: Digest, parties: &[PublicKey], patience: Duration) -> bool {
+        let has = |plugins: &Vec<Plugin>| plugins.iter().any(|plugin| plugin.digest == digest);
+        let heard = async {
+            loop {
+                let there = self.presence.there();
+                if parties.iter().all(|party| there.get(party).is_some_and(has)) {
+                    return;
+                }
+                self.presence.next_heartbeat().await;
+            }
+        };
+        tokio::time::timeout(patience, heard).await.is_ok()
     }
 
     async fn listen(&self) {

@@ -39,6 +39,9 @@ const GRACE: Duration = Duration::from_secs(12);
 /// How long servers wait for their connections to close, once nobody needs them any more.
 const CLOSE: Duration = Duration::from_secs(1);
 
+/// How long the coordinator may take to hear of a new plugin.
+const HEARD: Duration = Duration::from_secs(5);
+
 /// What an [`Embedded`] is given.
 pub struct EmbeddedSetup {
     /// Where databases, keys and compiled plugins are kept: a folder of ours alone.
@@ -101,6 +104,7 @@ pub struct Embedded {
     address: SocketAddr,
     runtime: Runtime,
     parties: Vec<Arc<Party>>,
+    coordinator: Arc<Coordinator>,
     api: Api,
     stop_api: CancellationToken,
     stop_parties: CancellationToken,
@@ -146,7 +150,7 @@ impl Embedded {
         let (coordinator_end, to_coordinator) = grpc::in_memory();
         let service = coordinator::service(Arc::clone(&coordinator));
         rest.spawn(serve(coordinator_end, service, stop_rest.clone(), CLOSE));
-        rest.spawn(log_failure("coordinator", coordinator.work(stop_rest.clone(), CLOSE)));
+        rest.spawn(log_failure("coordinator", Arc::clone(&coordinator).work(stop_rest.clone(), CLOSE)));
 
         let mut parties = Vec::new();
         for (index, key) in keys.parties.into_iter().enumerate() {
@@ -193,6 +197,7 @@ impl Embedded {
             address: bound,
             runtime,
             parties,
+            coordinator,
             api,
             stop_api,
             stop_parties,
@@ -227,8 +232,14 @@ impl Embedded {
     /// See [`LoadError`].
     pub async fn install(&self, component: &[u8]) -> Result<Plugin, LoadError> {
         let plugin = self.runtime.load(component, &Grants::default()).await?;
+        let mut installed = Vec::new();
         for party in &self.parties {
-            party.install(&plugin);
+            if party.install(&plugin) {
+                installed.push(party.identity());
+            }
+        }
+        if !self.coordinator.hears_of(plugin.digest(), &installed, HEARD).await {
+            tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
         }
         tracing::info!(?plugin, "installed");
         Ok(plugin)

@@ -3,8 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
-use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::code::Code;
 use crate::problem::Problem;
@@ -35,15 +34,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             let detail = "send JSON, and say so: Content-Type: application/json";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
-        let value = serde_json::from_slice(json).map_err(|error| {
-            let code = match error.classify() {
-                Category::Data => Code::InvalidBody,
-                Category::Syntax | Category::Eof | Category::Io => Code::MalformedJson,
-            };
-            Problem::new(code, format!("body: {error}"))
-        })?;
+        let value = parse(json)?;
         Ok(Self { bytes, value })
     }
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
+    let problem = |code| move |error: serde_json::Error| Problem::new(code, format!("body: {error}"));
+    // Whether it is JSON at all comes before what it says.
+    serde_json::from_slice::<IgnoredAny>(json).map_err(problem(Code::MalformedJson))?;
+    // A struct would also be read from a list of its fields.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(Code::InvalidBody, "body: send an object with named fields"));
+    }
+    serde_json::from_slice(json).map_err(problem(Code::InvalidBody))
 }
 
 async fn read(request: Request) -> Result<Bytes, Problem> {
