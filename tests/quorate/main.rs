@@ -5,6 +5,7 @@ mod api;
 mod compile_cache;
 mod dkls23;
 mod faulty;
+mod hostile;
 mod loading;
 mod party;
 mod skeletons;

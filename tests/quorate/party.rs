@@ -4,39 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::clock::{Clock, SystemClock};
-use quorate::grpc;
-use quorate::http::serve::serve;
 use quorate::party::{NotRun, Party, PartySetup};
-use quorate::router::{self, Hub, RouterClient};
-use quorate_broker::store::{Crypter, MasterKey, SqlitePartyStore};
+use quorate::proof::{Proved, proved_by_promises};
+use quorate::router::RouterClient;
+use quorate_broker::store::{Crypter, MasterKey, PartyStore, SqlitePartyStore};
 use quorate_core::abort::AbortCode;
 use quorate_core::admission::Refused;
-use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, Signing, Terms, Version};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
+use quorate_core::session::Frame;
 use quorate_core::{AccountId, Digest, OrderId, PartyIndex, Threshold};
 use quorate_runtime::{Plugin, PublicKeyInfo, Signature};
 use quorate_tests::sandbox::random32;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::dkls23::load;
+use crate::hostile::{honest, hostile};
 use crate::verify::assert_ecdsa;
 
 const ACCOUNT: AccountId = AccountId([42; 16]);
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A router, reached as parties reach it.
-fn router() -> RouterClient {
-    let (listener, connector) = grpc::in_memory();
-    let service = router::service(Hub::default());
-    tokio::spawn(serve(listener, service, CancellationToken::new(), Duration::ZERO));
-    RouterClient::new(grpc::channel(connector))
-}
 
 /// Three parties, each with a database of its own, and whoever gives orders and plans.
 struct Cluster {
@@ -53,13 +45,17 @@ struct Cluster {
 
 impl Cluster {
     async fn new(plugins: Vec<Plugin>) -> Self {
+        Self::over(honest(), plugins).await
+    }
+
+    async fn over(router: RouterClient, plugins: Vec<Plugin>) -> Self {
         let seeds: Vec<_> = (0..3).map(|_| random32()).collect();
         let mut cluster = Self {
             folder: tempfile::tempdir().unwrap(),
             seeds,
             parties: vec![],
             originator: SecretKey::from_seed(&random32()),
-            router: router(),
+            router,
             plugins,
             epoch: 0,
             public_key: vec![],
@@ -76,10 +72,17 @@ impl Cluster {
         self.seeds.iter().map(|seed| SecretKey::from_seed(seed).public()).collect()
     }
 
-    async fn start(&self, index: usize) -> Arc<Party> {
+    fn file(&self, index: usize) -> std::path::PathBuf {
+        self.folder.path().join(format!("party-{index}.db"))
+    }
+
+    async fn store(&self, index: usize) -> SqlitePartyStore {
         let master = MasterKey::from_hex(&format!("{index:02x}").repeat(32)).unwrap();
-        let file = self.folder.path().join(format!("party-{index}.db"));
-        let store = SqlitePartyStore::open(&file, Crypter::new(master, self.keys()[index])).await.unwrap();
+        SqlitePartyStore::open(&self.file(index), Crypter::new(master, self.keys()[index])).await.unwrap()
+    }
+
+    async fn start(&self, index: usize) -> Arc<Party> {
+        let store = self.store(index).await;
         let party = Party::new(PartySetup {
             seed: Zeroizing::new(self.seeds[index]),
             originators: vec![self.originator.public()],
@@ -94,7 +97,6 @@ impl Cluster {
         for plugin in &self.plugins {
             assert!(party.install(plugin));
         }
-        party.take_up().await.unwrap();
         party
     }
 
@@ -217,6 +219,7 @@ async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_res
         assert!(matches!(ended, Err(NotRun::Refused(Refused::Contradicts("epoch")))), "{ended:?}");
     }
     cluster.parties[1] = cluster.start(1).await;
+    assert!(cluster.parties[1].take_up().await.unwrap().is_empty());
     cluster.assert_signed(&cluster.sign(&[1, 2], [9; 32]).await, [9; 32]);
 }
 
@@ -282,4 +285,119 @@ async fn a_component_of_another_protocol_never_gets_near_a_share() {
     for ended in cluster.run(&plan).await {
         assert!(matches!(ended, Err(NotRun::Refused(Refused::Plugin(_)))), "{ended:?}");
     }
+}
+
+fn is_about_promises(frame: &Frame) -> bool {
+    matches!(frame, Frame::Ready(_) | Frame::Certificate(_))
+}
+
+/// A keygen that ends before all promises have arrived everywhere.
+async fn interrupted_keygen(cluster: &Cluster) -> (Plan, Vec<Outcome>) {
+    let mut plan = cluster.plan(Operation::Keygen, &[1, 2, 3]);
+    plan.deadline = SystemClock.millis() + 10_000;
+    let ended = cluster.run(&plan).await;
+    (plan, ended.into_iter().map(Result::unwrap).collect())
+}
+
+#[tokio::test]
+async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() {
+    let router =
+        hostile(|_, to, frame, sent| if to == 3 && is_about_promises(frame) { vec![] } else { vec![sent] });
+    let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
+    let (_, outcomes) = interrupted_keygen(&cluster).await;
+    let [Outcome::Activated { certificate, key }, Outcome::Activated { .. }, Outcome::Promised { .. }] =
+        outcomes.as_slice()
+    else {
+        panic!("{outcomes:?}")
+    };
+    (cluster.epoch, cluster.public_key) = (1, key.public_key.0.clone());
+    let sign = |cluster: &Cluster, digest: [u8; 32]| cluster.plan(signing(digest), &[1, 3]);
+    let without = cluster.parties[2].run(sign(&cluster, [1; 32])).await;
+    assert!(matches!(without, Err(NotRun::Refused(Refused::Share(_)))), "{without:?}");
+    // What others have signed is no certificate.
+    let mut forged = sign(&cluster, [2; 32]);
+    let strangers: Vec<SecretKey> = (0..3).map(|_| SecretKey::from_seed(&random32())).collect();
+    let readies: Vec<Ready> = PartyIndex::all(3)
+        .zip(&strangers)
+        .map(|(p, key)| Ready::sign(certificate.activation.clone(), p, key))
+        .collect();
+    let identities: Vec<PublicKey> = strangers.iter().map(SecretKey::public).collect();
+    forged.certificate = Certificate::of(&readies, &identities);
+    let refused = cluster.parties[2].run(forged).await;
+    assert!(matches!(refused, Err(NotRun::Refused(Refused::Share(_)))), "{refused:?}");
+    cluster.certificate = Some(certificate.clone());
+    cluster.assert_signed(&cluster.sign(&[1, 3], [3; 32]).await, [3; 32]);
+}
+
+#[tokio::test]
+async fn promises_that_reached_nobody_are_reported_after_a_restart_and_make_the_key_active() {
+    let router = hostile(|_, _, frame, sent| if is_about_promises(frame) { vec![] } else { vec![sent] });
+    let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
+    let (plan, outcomes) = interrupted_keygen(&cluster).await;
+    assert!(outcomes.iter().all(|o| matches!(o, Outcome::Promised { .. })), "{outcomes:?}");
+    let mut reported = Vec::new();
+    for index in 0..3 {
+        cluster.parties[index] = cluster.start(index).await;
+        let reports = cluster.parties[index].take_up().await.unwrap();
+        let [report] = reports.as_slice() else { panic!("{reports:?}") };
+        report.verify(&cluster.keys()).unwrap();
+        reported.push(report.report.outcome.clone());
+    }
+    let order = plan.order.open(&[cluster.originator.public()], SystemClock.seconds()).unwrap();
+    assert_eq!(proved_by_promises(&order, &reported[..2]), None, "two of three are no certificate");
+    let Some(Proved::Shares { certificate, key }) = proved_by_promises(&order, &reported) else { panic!() };
+    (cluster.epoch, cluster.public_key) = (1, key.public_key.0);
+    cluster.certificate = Some(certificate);
+    cluster.assert_signed(&cluster.sign(&[2, 3], [4; 32]).await, [4; 32]);
+}
+
+#[tokio::test]
+async fn a_router_that_loses_doubles_and_changes_frames_costs_time_and_nothing_else() {
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let router = hostile(move |_, _, _, sent| {
+        let mut changed = sent.clone();
+        let mut bytes = changed.frame.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        changed.frame = bytes.into();
+        match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 5 {
+            0 => vec![],
+            1 => vec![changed],
+            _ => vec![changed, sent.clone(), sent],
+        }
+    });
+    let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    cluster.assert_signed(&cluster.sign(&[1, 3], [5; 32]).await, [5; 32]);
+}
+
+#[tokio::test]
+async fn a_party_that_was_set_back_is_refused_by_its_peers() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    let backup = cluster.folder.path().join("backup.db");
+    copy(&cluster.file(0), &backup).await;
+    // Something that raises its counter, and a session in which its peer hears of it.
+    cluster.store(0).await.ban(AccountId([1; 16]), PublicKey([9; 32])).await.unwrap();
+    cluster.assert_signed(&cluster.sign(&[1, 2], [6; 32]).await, [6; 32]);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", cluster.file(0).display()));
+    }
+    std::fs::copy(&backup, cluster.file(0)).unwrap();
+    cluster.parties[0] = cluster.start(0).await;
+    let mut plan = cluster.plan(signing([7; 32]), &[1, 2]);
+    plan.deadline = SystemClock.millis() + 5_000;
+    let ended = cluster.run(&plan).await;
+    let Ok(Outcome::Aborted { code, culprits, reason }) = &ended[1] else { panic!("{ended:?}") };
+    assert_eq!((*code, culprits.len()), (AbortCode::PeerFault, 1), "{reason}");
+    assert!(reason.contains("party 1 was set back"), "{reason}");
+    // Who never heard of the later state goes on with it.
+    cluster.assert_signed(&cluster.sign(&[1, 3], [8; 32]).await, [8; 32]);
+}
+
+/// A consistent copy of a party's database.
+async fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", from.display())).await.unwrap();
+    sqlx::query("VACUUM INTO ?").bind(to.to_str().unwrap()).execute(&pool).await.unwrap();
+    pool.close().await;
 }

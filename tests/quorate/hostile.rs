@@ -1,0 +1,76 @@
+//! A router that does what it likes: it stands before a real one and decides what becomes of every frame.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use quorate::grpc;
+use quorate::http::serve::serve;
+use quorate::router::{self, Hub, RouterClient};
+use quorate_core::codec::decode;
+use quorate_core::session::Frame;
+use quorate_proto::v1::router_client::RouterClient as Client;
+use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::router_server::{Router, RouterServer};
+use quorate_proto::v1::{Frame as Sent, Outgoing, RouterRequest};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+
+/// What is sent on instead of a frame that party `from` sends to party `to`: itself, something else, nothing.
+pub(crate) type Whim = dyn Fn(u32, u32, &Frame, Outgoing) -> Vec<Outgoing> + Send + Sync;
+
+struct Hostile {
+    honest: Client<Channel>,
+    whim: Arc<Whim>,
+}
+
+#[tonic::async_trait]
+impl Router for Hostile {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<Sent, Status>> + Send>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<RouterRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let mut incoming = request.into_inner();
+        let first = incoming.message().await?.unwrap();
+        let Some(Kind::Join(join)) = &first.request else { return Err(Status::invalid_argument("no join")) };
+        let (from, whim) = (join.party, Arc::clone(&self.whim));
+        let (sender, requests) = tokio::sync::mpsc::channel(1_024);
+        sender.send(first).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = incoming.message().await {
+                let Some(Kind::Outgoing(outgoing)) = request.request else { continue };
+                let frame = decode::<Frame>(&outgoing.frame).unwrap();
+                for outgoing in whim(from, outgoing.to, &frame, outgoing) {
+                    let _ = sender.send(RouterRequest { request: Some(Kind::Outgoing(outgoing)) }).await;
+                }
+            }
+        });
+        let requests = ReceiverStream::new(requests);
+        Ok(Response::new(Box::pin(self.honest.clone().attach(requests).await?.into_inner())))
+    }
+}
+
+fn served(service: axum::Router) -> Channel {
+    let (listener, connector) = grpc::in_memory();
+    tokio::spawn(serve(listener, service, CancellationToken::new(), Duration::ZERO));
+    grpc::channel(connector)
+}
+
+/// A router, reached as parties reach it.
+pub(crate) fn honest() -> RouterClient {
+    RouterClient::new(served(router::service(Hub::default())))
+}
+
+/// A router with a will of its own.
+pub(crate) fn hostile(
+    whim: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<Outgoing> + Send + Sync + 'static,
+) -> RouterClient {
+    let honest = Client::new(served(router::service(Hub::default())));
+    let server = RouterServer::new(Hostile { honest, whim: Arc::new(whim) });
+    RouterClient::new(served(tonic::service::Routes::new(server).prepare().into_axum_router()))
+}
