@@ -1,6 +1,7 @@
 //! Parties with real components and real databases, over the router's hub: orders, plans, sessions, activation.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate::clock::{Clock, SystemClock};
@@ -8,7 +9,7 @@ use quorate::party::{NotRun, Party, PartySetup};
 use quorate::proof::{Proved, proved_by_promises};
 use quorate::router::RouterClient;
 use quorate_broker::store::{Crypter, MasterKey, PartyStore, SqlitePartyStore};
-use quorate_core::abort::AbortCode;
+use quorate_core::abort::{AbortCode, AbortNotice, SignedAbort};
 use quorate_core::admission::Refused;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
@@ -41,6 +42,18 @@ struct Cluster {
     epoch: u32,
     public_key: Vec<u8>,
     certificate: Option<Certificate>,
+    aborts: Vec<SignedAbort>,
+    clock: Arc<Later>,
+}
+
+/// The machine's clock, and a while later if so wished.
+#[derive(Default)]
+struct Later(AtomicU64);
+
+impl Clock for Later {
+    fn millis(&self) -> u64 {
+        SystemClock.millis() + self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Cluster {
@@ -60,6 +73,8 @@ impl Cluster {
             epoch: 0,
             public_key: vec![],
             certificate: None,
+            aborts: vec![],
+            clock: Arc::default(),
         };
         for index in 0..3 {
             let party = cluster.start(index).await;
@@ -88,7 +103,7 @@ impl Cluster {
             originators: vec![self.originator.public()],
             pinned: self.keys(),
             store: Arc::new(store),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             router: self.router.clone(),
         })
         .await
@@ -121,15 +136,16 @@ impl Cluster {
     }
 
     fn plan_on(&self, operation: Operation, signers: &[u16], digest: Digest) -> Plan {
-        let now = SystemClock.seconds();
+        let now = self.clock.seconds();
         Plan {
             order: Order::new(OrderId(random32()), self.terms(operation), now, 120).sign(&self.originator),
             signers: signers.iter().map(|&s| PartyIndex::try_from(s).unwrap()).collect(),
             digest,
             presignature: None,
             certificate: self.certificate.clone(),
+            aborts: self.aborts.clone(),
             nonce: random32(),
-            deadline: SystemClock.millis() + u64::try_from(DEADLINE.as_millis()).unwrap(),
+            deadline: self.clock.millis() + u64::try_from(DEADLINE.as_millis()).unwrap(),
         }
     }
 
@@ -214,7 +230,7 @@ async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_res
     // Orders of the old epoch are over.
     let old = Terms { epoch: 1, ..cluster.terms(signing([8; 32])) };
     let mut plan = cluster.plan(signing([8; 32]), &[1, 2]);
-    plan.order = Order::new(OrderId(random32()), old, SystemClock.seconds(), 120).sign(&cluster.originator);
+    plan.order = Order::new(OrderId(random32()), old, cluster.clock.seconds(), 120).sign(&cluster.originator);
     for ended in cluster.run(&plan).await {
         assert!(matches!(ended, Err(NotRun::Refused(Refused::Contradicts("epoch")))), "{ended:?}");
     }
@@ -249,7 +265,7 @@ async fn forged_and_foreign_orders_start_nothing() {
     let mut forged = cluster.plan(signing([1; 32]), &[1, 2]);
     let stranger = SecretKey::from_seed(&random32());
     forged.order =
-        Order::new(OrderId(random32()), cluster.terms(signing([1; 32])), SystemClock.seconds(), 120)
+        Order::new(OrderId(random32()), cluster.terms(signing([1; 32])), cluster.clock.seconds(), 120)
             .sign(&stranger);
     for ended in cluster.run(&forged).await {
         assert!(matches!(ended, Err(NotRun::Refused(Refused::Order(OrderRefused::NotSigned)))), "{ended:?}");
@@ -265,9 +281,9 @@ async fn a_missing_party_is_a_timeout_that_blames_nobody_and_the_next_session_wo
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
     cluster.keygen().await;
     let mut plan = cluster.plan(signing([1; 32]), &[1, 2]);
-    plan.deadline = SystemClock.millis() + 700;
+    plan.deadline = cluster.clock.millis() + 700;
     let ended = cluster.parties[0].run(plan).await;
-    let Ok(Outcome::Aborted { code, culprits, reason }) = ended else { panic!() };
+    let Ok(Outcome::Aborted { code, culprits, reason, .. }) = ended else { panic!() };
     assert_eq!((code, culprits.len()), (AbortCode::Timeout, 0));
     assert!(reason.contains("hellos of parties 2"), "{reason}");
     cluster.assert_signed(&cluster.sign(&[1, 2], [2; 32]).await, [2; 32]);
@@ -294,7 +310,7 @@ fn is_about_promises(frame: &Frame) -> bool {
 /// A keygen that ends before all promises have arrived everywhere.
 async fn interrupted_keygen(cluster: &Cluster) -> (Plan, Vec<Outcome>) {
     let mut plan = cluster.plan(Operation::Keygen, &[1, 2, 3]);
-    plan.deadline = SystemClock.millis() + 10_000;
+    plan.deadline = cluster.clock.millis() + 10_000;
     let ended = cluster.run(&plan).await;
     (plan, ended.into_iter().map(Result::unwrap).collect())
 }
@@ -343,7 +359,7 @@ async fn promises_that_reached_nobody_are_reported_after_a_restart_and_make_the_
         report.verify(&cluster.keys()).unwrap();
         reported.push(report.report.outcome.clone());
     }
-    let order = plan.order.open(&[cluster.originator.public()], SystemClock.seconds()).unwrap();
+    let order = plan.order.open(&[cluster.originator.public()], cluster.clock.seconds()).unwrap();
     assert_eq!(proved_by_promises(&order, &reported[..2]), None, "two of three are no certificate");
     let Some(Proved::Shares { certificate, key }) = proved_by_promises(&order, &reported) else { panic!() };
     (cluster.epoch, cluster.public_key) = (1, key.public_key.0);
@@ -352,22 +368,94 @@ async fn promises_that_reached_nobody_are_reported_after_a_restart_and_make_the_
 }
 
 #[tokio::test]
+async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_the_next() {
+    // Party 3's promises and aborts reach nobody.
+    let is_mute = Arc::new(AtomicBool::new(false));
+    let for_router = Arc::clone(&is_mute);
+    let router = hostile(move |from, _, frame, sent| {
+        let ends = matches!(frame, Frame::Ready(_) | Frame::Certificate(_) | Frame::Abort(_));
+        if from == 3 && ends && for_router.load(Ordering::Relaxed) { vec![] } else { vec![sent] }
+    });
+    let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    is_mute.store(true, Ordering::Relaxed);
+    let mut plan = cluster.plan(Operation::Refresh, &[1, 2, 3]);
+    plan.deadline = cluster.clock.millis() + 10_000;
+    // It dies when it is about to promise: what it says after its restart is that it never has and never will.
+    let [first, second] = [0, 1].map(|i| (Arc::clone(&cluster.parties[i]), plan.clone()));
+    let third = (Arc::clone(&cluster.parties[2]), plan.clone());
+    let dying = tokio::spawn(async move { third.0.run(third.1).await });
+    let dies = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        dying.abort();
+    };
+    let (one, two, ()) = tokio::join!(first.0.run(first.1), second.0.run(second.1), dies);
+    assert!(matches!(one, Ok(Outcome::Aborted { .. } | Outcome::Promised { .. })), "{one:?}");
+    assert!(matches!(two, Ok(Outcome::Aborted { .. } | Outcome::Promised { .. })), "{two:?}");
+    is_mute.store(false, Ordering::Relaxed);
+    cluster.parties[2] = cluster.start(2).await;
+    for report in cluster.parties[2].take_up().await.unwrap() {
+        let Outcome::Aborted { notice: Some(notice), .. } = report.report.outcome else { panic!() };
+        cluster.aborts.push(notice);
+    }
+    assert_eq!(cluster.activate(Operation::Refresh).await.activation.epoch, 2);
+    cluster.assert_signed(&cluster.sign(&[1, 3], [9; 32]).await, [9; 32]);
+}
+
+#[tokio::test]
+async fn a_word_that_nothing_was_promised_frees_those_who_have_promised_in_vain() {
+    // Nobody's promise reaches anybody, and party 3 has none.
+    let router = hostile(|_, _, frame, sent| if is_about_promises(frame) { vec![] } else { vec![sent] });
+    let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
+    let (plan, outcomes) = interrupted_keygen(&cluster).await;
+    assert!(outcomes.iter().all(|o| matches!(o, Outcome::Promised { .. })));
+    let locked = |cluster: &Cluster| {
+        let party = Arc::clone(&cluster.parties[0]);
+        let plan = cluster.plan(Operation::Keygen, &[1, 2, 3]);
+        async move { party.run(plan).await }
+    };
+    let before = locked(&cluster).await;
+    assert!(matches!(before, Err(NotRun::Refused(Refused::Share(_)))), "{before:?}");
+    let notice = |index: u16, key: &[u8; 32]| {
+        let by = PartyIndex::try_from(index).unwrap();
+        let code = AbortCode::Unavailable;
+        AbortNotice { plan: plan.hash(), by, code }.sign(&SecretKey::from_seed(key))
+    };
+    let stranger = random32();
+    for (abort, frees) in [
+        (notice(3, &stranger), false),
+        (notice(1, &cluster.seeds[0]), false),
+        (notice(3, &cluster.seeds[2]), true),
+    ] {
+        cluster.aborts = vec![abort];
+        let _ = locked(&cluster).await;
+        assert_eq!(locks(&cluster.file(0)).await == 0, frees);
+    }
+}
+
+#[tokio::test]
 async fn a_router_that_loses_doubles_and_changes_frames_costs_time_and_nothing_else() {
-    let count = std::sync::atomic::AtomicU32::new(0);
+    let is_good = Arc::new(AtomicBool::new(true));
+    let for_router = Arc::clone(&is_good);
     let router = hostile(move |_, _, _, sent| {
+        if for_router.load(Ordering::Relaxed) {
+            return vec![sent];
+        }
         let mut changed = sent.clone();
         let mut bytes = changed.frame.to_vec();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         changed.frame = bytes.into();
-        match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 5 {
+        match random32()[0] % 5 {
             0 => vec![],
             1 => vec![changed],
             _ => vec![changed, sent.clone(), sent],
         }
     });
     let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
+    // A keygen has many frames: it would wait for them to be sent again many times.
     cluster.keygen().await;
+    is_good.store(false, Ordering::Relaxed);
     cluster.assert_signed(&cluster.sign(&[1, 3], [5; 32]).await, [5; 32]);
 }
 
@@ -385,10 +473,12 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
     }
     std::fs::copy(&backup, cluster.file(0)).unwrap();
     cluster.parties[0] = cluster.start(0).await;
+    // Hellos may overtake each other for a while; after that nobody believes it any more.
+    cluster.clock.0.fetch_add(130_000, Ordering::Relaxed);
     let mut plan = cluster.plan(signing([7; 32]), &[1, 2]);
-    plan.deadline = SystemClock.millis() + 5_000;
+    plan.deadline = cluster.clock.millis() + 5_000;
     let ended = cluster.run(&plan).await;
-    let Ok(Outcome::Aborted { code, culprits, reason }) = &ended[1] else { panic!("{ended:?}") };
+    let Ok(Outcome::Aborted { code, culprits, reason, .. }) = &ended[1] else { panic!("{ended:?}") };
     assert_eq!((*code, culprits.len()), (AbortCode::PeerFault, 1), "{reason}");
     assert!(reason.contains("party 1 was set back"), "{reason}");
     // Who never heard of the later state goes on with it.
@@ -400,4 +490,9 @@ async fn copy(from: &std::path::Path, to: &std::path::Path) {
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", from.display())).await.unwrap();
     sqlx::query("VACUUM INTO ?").bind(to.to_str().unwrap()).execute(&pool).await.unwrap();
     pool.close().await;
+}
+
+async fn locks(file: &std::path::Path) -> i64 {
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    sqlx::query_scalar("SELECT count(*) FROM locks").fetch_one(&pool).await.unwrap()
 }

@@ -282,6 +282,7 @@ mod tests {
             digest: Digest([5; 32]),
             presignature: None,
             certificate: None,
+            aborts: vec![],
             nonce: [6; 32],
             deadline: (NOW + 10) * 1_000,
         }

@@ -290,11 +290,11 @@ impl SignedOrder {
         &self.bytes.0
     }
 
-    /// Verifies, decodes and checks the order, by `now` in seconds since 1970.
+    /// Verifies, decodes and checks the order, whatever the time is: for whoever looks at what became of it.
     ///
     /// # Errors
     /// See [`OrderRefused`].
-    pub fn open(&self, originators: &[PublicKey], now: u64) -> Result<Order, OrderRefused> {
+    pub fn read(&self, originators: &[PublicKey]) -> Result<Order, OrderRefused> {
         let signed =
             originators.iter().any(|key| key.verify(Tag::Order, &self.bytes.0, &self.signature).is_ok());
         if !signed {
@@ -302,6 +302,15 @@ impl SignedOrder {
         }
         let order: Order = decode(&self.bytes.0).map_err(|_| OrderRefused::Malformed)?;
         order.check()?;
+        Ok(order)
+    }
+
+    /// Verifies, decodes and checks the order, by `now` in seconds since 1970.
+    ///
+    /// # Errors
+    /// See [`OrderRefused`].
+    pub fn open(&self, originators: &[PublicKey], now: u64) -> Result<Order, OrderRefused> {
+        let order = self.read(originators)?;
         if order.expires_at.checked_sub(order.issued_at).is_none_or(|lifetime| lifetime > LIFETIME) {
             return Err(OrderRefused::Lifetime);
         }

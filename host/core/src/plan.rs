@@ -2,6 +2,7 @@
 //! order and against what it knows itself (rule 2, [`admission`](crate::admission)).
 
 use crate::PartyIndex;
+use crate::abort::SignedAbort;
 use crate::certificate::Certificate;
 use crate::codec::{encode, wire_struct};
 use crate::ids::{Digest, PlanHash, SessionId, hash};
@@ -21,13 +22,16 @@ pub struct Plan {
     /// What made the account's current shares active: a party that has promised its share and not heard more rolls
     /// forward with it (rule 9).
     pub certificate: Option<Certificate>,
+    /// Parties' word that they have ended earlier sessions of the account without a promise: it frees those who have
+    /// promised in vain (rule 9).
+    pub aborts: Vec<SignedAbort>,
     /// Random: tells the sessions of one order apart.
     pub nonce: [u8; 32],
     /// When the session ends, in milliseconds since 1970.
     pub deadline: u64,
 }
 
-wire_struct!(Plan { order, signers, digest, presignature, certificate, nonce, deadline });
+wire_struct!(Plan { order, signers, digest, presignature, certificate, aborts, nonce, deadline });
 
 impl Plan {
     /// What every signer commits to in its hello: the whole plan.

@@ -2,11 +2,14 @@
 //! verifies or does not, a certificate is signed by all.
 
 use crate::PartyIndex;
-use crate::abort::AbortCode;
+use crate::abort::{AbortCode, SignedAbort};
 use crate::certificate::{Certificate, KeyOutputs, Ready};
 use crate::codec::{Bytes, Malformed, Reader, Wire, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
 use crate::ids::{Digest, OrderId, SessionId};
+
+/// The longest reason in a report, in bytes: a sentence or two.
+pub const REASON_BYTES: usize = 512;
 
 /// What one party says about one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub enum Outcome {
         culprits: Vec<PartyIndex>,
         /// For people.
         reason: String,
+        /// The party's word that it never promised anything in this session and never will.
+        notice: Option<SignedAbort>,
     },
     /// It was not taken on.
     Refused {
@@ -128,11 +133,12 @@ impl Wire for Outcome {
                 ready.put(out);
                 key.put(out);
             }
-            Self::Aborted { code, culprits, reason } => {
+            Self::Aborted { code, culprits, reason, notice } => {
                 4_u8.put(out);
                 code.put(out);
                 culprits.put(out);
                 reason.put(out);
+                notice.put(out);
             }
             Self::Refused { culprits, code, reason } => {
                 5_u8.put(out);
@@ -152,6 +158,7 @@ impl Wire for Outcome {
                 code: Wire::take(input)?,
                 culprits: Wire::take(input)?,
                 reason: Wire::take(input)?,
+                notice: Wire::take(input)?,
             },
             5 => Self::Refused {
                 culprits: Wire::take(input)?,
@@ -172,6 +179,33 @@ pub struct SignedReport {
 }
 
 wire_struct!(SignedReport { report, signature });
+
+impl Outcome {
+    /// Cuts what people and plugins have written to what a report may contain.
+    #[must_use]
+    pub fn tamed(mut self) -> Self {
+        if let Self::Aborted { culprits, reason, .. } | Self::Refused { culprits, reason, .. } = &mut self {
+            culprits.sort_unstable();
+            culprits.dedup();
+            reason.retain(|c| !c.is_control());
+            if let Some((end, _)) = reason.char_indices().find(|(i, c)| i + c.len_utf8() > REASON_BYTES) {
+                reason.truncate(end);
+            }
+        }
+        self
+    }
+
+    /// Whether it contains no more than a party of a key with `parties` parties has to say.
+    #[must_use]
+    pub fn is_tame(&self, parties: u16) -> bool {
+        match self {
+            Self::Aborted { culprits, .. } | Self::Refused { culprits, .. } => {
+                culprits.iter().all(|c| c.number() <= parties) && self.clone().tamed() == *self
+            }
+            _ => true,
+        }
+    }
+}
 
 impl Report {
     /// Signs the report.
@@ -203,6 +237,21 @@ mod tests {
     fn report(outcome: Outcome) -> Report {
         let (session, order) = (SessionId([1; 32]), OrderId([2; 32]));
         Report { session, order, by: PartyIndex::FIRST, digest: Digest([3; 32]), outcome }
+    }
+
+    #[test]
+    fn what_is_written_in_a_report_is_bounded() {
+        let wild = Outcome::Aborted {
+            code: AbortCode::Plugin,
+            culprits: PartyIndex::all(3).chain(PartyIndex::all(2)).collect(),
+            reason: "line\nline ".repeat(100) + "ä",
+            notice: None,
+        };
+        assert!(!wild.is_tame(3));
+        let tamed = wild.tamed();
+        assert!(tamed.is_tame(3) && !tamed.is_tame(2));
+        let Outcome::Aborted { culprits, reason, .. } = tamed else { unreachable!() };
+        assert_eq!((culprits.len(), reason.len()), (3, REASON_BYTES));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Problem {
     pub detail: String,
     /// The session, if one was begun: its result can still be read.
     pub session: Option<SessionId>,
-    /// Parties that are held responsible.
+    /// Parties that another party accuses. No proof.
     pub culprits: Vec<PartyIndex>,
 }
 

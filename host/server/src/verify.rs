@@ -96,12 +96,12 @@ fn verify_ecdsa(key: &PublicKey, digest: [u8; 32], signature: &Signature) -> Res
     let plain = Ecdsa::from_compact(&signature.bytes).map_err(bad)?;
     // libsecp256k1 accepts no high s.
     secp.verify_ecdsa(&message, &plain, key).map_err(bad)?;
-    if let Some(id) = signature.recovery_id {
-        let id = RecoveryId::from_i32(id.into()).map_err(bad)?;
-        let recoverable = RecoverableSignature::from_compact(&signature.bytes, id).map_err(bad)?;
-        if secp.recover_ecdsa(&message, &recoverable).map_err(bad)? != *key {
-            return Err(Rejected::BadSignature);
-        }
+    // Callers rely on it: Ethereum recovers the sender with it. 2 and 3 do not occur in practice.
+    let id = signature.recovery_id.filter(|&id| id <= 1).ok_or(Rejected::BadSignature)?;
+    let id = RecoveryId::from_i32(id.into()).map_err(bad)?;
+    let recoverable = RecoverableSignature::from_compact(&signature.bytes, id).map_err(bad)?;
+    if secp.recover_ecdsa(&message, &recoverable).map_err(bad)? != *key {
+        return Err(Rejected::BadSignature);
     }
     Ok(())
 }
@@ -149,6 +149,10 @@ mod tests {
         assert_eq!(check(&other_key, 7, &good), Err(Rejected::BadSignature));
         let other_parity = Signature { recovery_id: good.recovery_id.map(|id| id ^ 1), ..good.clone() };
         assert_eq!(check(&key, 7, &other_parity), Err(Rejected::BadSignature));
+        for recovery_id in [None, Some(2)] {
+            let vague = Signature { recovery_id, ..good.clone() };
+            assert_eq!(check(&key, 7, &vague), Err(Rejected::BadSignature));
+        }
         let mut flipped = good;
         flipped.bytes[40] ^= 1;
         assert_eq!(check(&key, 7, &flipped), Err(Rejected::BadSignature));

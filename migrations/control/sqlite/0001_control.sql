@@ -12,8 +12,9 @@ CREATE TABLE accounts (
     threshold    BLOB NOT NULL,
     parties      BLOB NOT NULL,
     created      INTEGER NOT NULL,
-    -- Its keygen.
+    -- Its last keygen or refresh, and whether it is not known yet what came of it.
     order_id     BLOB NOT NULL,
+    open         INTEGER NOT NULL DEFAULT 1,
     epoch        INTEGER NOT NULL DEFAULT 0,
     certificate  BLOB,
     outputs      BLOB

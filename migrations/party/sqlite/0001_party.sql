@@ -53,11 +53,14 @@ CREATE TABLE shares (
     ready        BLOB NOT NULL,
     key_id       TEXT NOT NULL,
     facts        BLOB NOT NULL,
-    certificate  BLOB
+    certificate  BLOB,
+    -- Whether somebody has been told that it is active.
+    reported     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX one_active_share ON shares (account) WHERE state = 'active';
 CREATE INDEX shares_by_account ON shares (account);
 CREATE INDEX pending_shares ON shares (plan) WHERE state = 'pending';
+CREATE INDEX unreported_shares ON shares (plan) WHERE state = 'active' AND reported = 0;
 
 -- The vault entries of a share.
 CREATE TABLE entries (
@@ -75,10 +78,14 @@ CREATE TABLE bans (
     PRIMARY KEY (account, counterparty)
 ) STRICT;
 
--- The highest state counter that each peer has told.
+-- The highest state counter that each peer has told, by now and up to a while ago (times in seconds since 1970): a
+-- hello that is on its way while the peer goes on may tell a lower one than those that overtake it.
 CREATE TABLE peers (
     identity  BLOB PRIMARY KEY,
-    counter   INTEGER NOT NULL
+    highest   INTEGER NOT NULL,
+    marked    INTEGER NOT NULL,
+    settled   INTEGER NOT NULL,
+    turned    INTEGER NOT NULL
 ) STRICT;
 
 -- Components that made a signature that does not verify: no new session runs on them here.

@@ -36,8 +36,10 @@ pub struct Account {
     pub threshold: Threshold,
     /// The identity keys of its parties, in index order.
     pub parties: Vec<PublicKey>,
-    /// The order of its keygen.
+    /// The order of its last keygen or refresh.
     pub order: OrderId,
+    /// Whether it is not known yet what came of that order.
+    pub open: bool,
     /// When it was made, in milliseconds since 1970.
     pub created: u64,
 }
@@ -169,8 +171,12 @@ pub trait ControlStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError>;
 
+    /// Notes that a refresh of an account is about to begin.
+    #[allow(clippy::missing_errors_doc)]
+    async fn open_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError>;
+
     /// Makes a certified share set the current one, by a certificate that the caller has verified. One of an earlier or
-    /// the same epoch changes nothing.
+    /// the same epoch changes nothing. The account's order is no longer open.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when there is no such account.

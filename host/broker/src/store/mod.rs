@@ -17,7 +17,9 @@ pub use control::{
     SESSION_KEPT, SessionRecord, SessionStatus,
 };
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use party::{Claim, Claimed, Entries, Knowledge, PartyStore, Pending, Started, Unsettled};
+pub use party::{
+    COUNTER_SETTLES, Claim, Claimed, Entries, Knowledge, PartyStore, Pending, Started, Unreported, Unsettled,
+};
 pub use sqlite::{SqliteControlStore, SqlitePartyStore};
 
 /// Why a transaction did not happen. Nothing of it has.

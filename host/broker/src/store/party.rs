@@ -103,6 +103,21 @@ pub struct Pending {
     pub key: KeyOutputs,
 }
 
+/// A share that is active, and of which nobody has been told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreported {
+    /// The session that made it.
+    pub started: Started,
+    /// What made it active.
+    pub certificate: Certificate,
+    /// Its key.
+    pub key: KeyOutputs,
+}
+
+/// How long a state counter of a peer takes until a lower one is no longer accepted, in seconds: longer than a hello is
+/// on its way.
+pub const COUNTER_SETTLES: u64 = 60;
+
 /// What a restart has to take up.
 #[derive(Debug, Default)]
 pub struct Unsettled {
@@ -182,10 +197,19 @@ pub trait PartyStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn suspended(&self) -> Result<Vec<Digest>, StoreError>;
 
-    /// Holds a peer's state counter against the highest seen: false if it is lower, which means that the peer was set
-    /// back to an earlier state.
+    /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLES`] ago: false if it is
+    /// lower, which means that the peer was set back to an earlier state. Hellos of sessions that run at the same time
+    /// may come in another order than they were sent; `now` is in seconds since 1970.
     #[allow(clippy::missing_errors_doc)]
-    async fn peer_counter(&self, peer: PublicKey, counter: u64) -> Result<bool, StoreError>;
+    async fn peer_counter(&self, peer: PublicKey, counter: u64, now: u64) -> Result<bool, StoreError>;
+
+    /// Shares that are active and of which nobody has been told.
+    #[allow(clippy::missing_errors_doc)]
+    async fn unreported(&self) -> Result<Vec<Unreported>, StoreError>;
+
+    /// Notes that somebody has been told of an active share.
+    #[allow(clippy::missing_errors_doc)]
+    async fn reported(&self, plan: PlanHash) -> Result<(), StoreError>;
 
     /// What a restart has to take up.
     #[allow(clippy::missing_errors_doc)]

@@ -2,13 +2,13 @@
 
 use crate::PartyIndex;
 use crate::abort::SignedAbort;
-use crate::certificate::{Certificate, Ready};
+use crate::certificate::{Acknowledgement, Certificate, Ready};
 use crate::codec::{Malformed, Reader, Wire};
 use crate::envelope::{Envelope, SignedEcho};
 use crate::hello::SignedHello;
 use crate::session::handshake::SignedHelloEcho;
 
-/// One frame. Every kind is signed by its sender. The last two are about what a session has made and are for the
+/// One frame. Every kind is signed by its sender. The last three are about what a session has made and are for the
 /// party's promise ([`promise`](crate::promise)), not for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -20,6 +20,7 @@ pub enum Frame {
     Abort(SignedAbort),
     Ready(Ready),
     Certificate(Certificate),
+    Acknowledgement(Acknowledgement),
 }
 
 impl Frame {
@@ -32,6 +33,7 @@ impl Frame {
             Self::Echo(echo) => Some(echo.echo.by),
             Self::Abort(abort) => Some(abort.notice.by),
             Self::Ready(ready) => Some(ready.by),
+            Self::Acknowledgement(acknowledgement) => Some(acknowledgement.by),
             Self::Certificate(_) => None,
         }
     }
@@ -68,6 +70,10 @@ impl Wire for Frame {
                 7_u8.put(out);
                 certificate.put(out);
             }
+            Self::Acknowledgement(acknowledgement) => {
+                8_u8.put(out);
+                acknowledgement.put(out);
+            }
         }
     }
 
@@ -80,6 +86,7 @@ impl Wire for Frame {
             5 => Wire::take(input).map(Self::Abort),
             6 => Wire::take(input).map(Self::Ready),
             7 => Wire::take(input).map(Self::Certificate),
+            8 => Wire::take(input).map(Self::Acknowledgement),
             _ => Err(Malformed),
         }
     }

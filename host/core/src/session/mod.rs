@@ -236,7 +236,7 @@ impl Session {
     /// After the end: a peer that sends something still waits.
     fn answer(&mut self, frame: &Frame, now: u64) -> Vec<Effect> {
         let Some(from) = frame.sender() else { return vec![] };
-        let waits = !matches!(frame, Frame::Abort(_));
+        let waits = !matches!(frame, Frame::Abort(_) | Frame::Acknowledgement(_));
         match &mut self.state {
             State::Done { answers, .. } => {
                 if !waits || !answers.is_due(from, now) {
@@ -332,7 +332,7 @@ impl Session {
         if let Frame::Abort(notice) = &frame {
             return self.peer_aborted(notice);
         }
-        if matches!(frame, Frame::Ready(_) | Frame::Certificate(_)) {
+        if matches!(frame, Frame::Ready(_) | Frame::Certificate(_) | Frame::Acknowledgement(_)) {
             return Ok(vec![]);
         }
         match &mut self.state {
@@ -369,7 +369,9 @@ impl Session {
                     running.broadcasts.echo(&self.terms, running.execution, &echo)?;
                     return self.deliver(now);
                 }
-                Frame::Abort(_) | Frame::Ready(_) | Frame::Certificate(_) => return Ok(vec![]),
+                Frame::Abort(_) | Frame::Ready(_) | Frame::Certificate(_) | Frame::Acknowledgement(_) => {
+                    return Ok(vec![]);
+                }
             },
             State::Done { .. } | State::Over { .. } => return Ok(vec![]),
         }

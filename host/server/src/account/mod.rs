@@ -169,12 +169,13 @@ impl AccountService {
             threshold,
             parties: self.parties.iter().take(usize::from(threshold.parties())).copied().collect(),
             order: subject.order,
+            open: true,
             created: self.clock.millis(),
         };
         self.store.create_account(&account).await?;
         let order = self.order(subject.order, &account, Operation::Keygen, None);
         let limit = self.shares_limit(threshold.parties());
-        let submission = Submission { order, key: None, signers: vec![], limit };
+        let submission = Submission { order, key: None, signers: vec![], aborts: vec![], limit };
         match self.submit(submission).await {
             Ok(result) => self.activated(result.proved).await,
             Err(problem) => {
@@ -191,8 +192,8 @@ impl AccountService {
     /// A problem for the caller.
     pub async fn account(&self, id: AccountId) -> Result<AccountView, Problem> {
         let account = self.find(id).await?;
-        if !matches!(account.state, AccountState::Active { .. }) {
-            // Its keygen may have ended well after all.
+        if account.open {
+            // Its keygen or refresh may have ended well after all.
             self.settle_order(account.order).await?;
         }
         view(&self.find(id).await?)
@@ -208,8 +209,13 @@ impl AccountService {
         let order = self.order(subject.order, &account, Operation::Sign(request.signing), Some(&current));
         let began = self.clock.millis();
         let key = current.1.clone();
-        let submission =
-            Submission { order, key: Some(current), signers: request.signers, limit: self.limits.sign };
+        let submission = Submission {
+            order,
+            key: Some(current),
+            signers: request.signers,
+            aborts: vec![],
+            limit: self.limits.sign,
+        };
         let order = submission.order.clone();
         let result = self.submit(submission).await?;
         results::signature_view(&order, &key, &result, self.clock.millis().saturating_sub(began))
@@ -224,9 +230,20 @@ impl AccountService {
         let (account, current) = self.active(subject.account).await?;
         let order = self.order(subject.order, &account, Operation::Refresh, Some(&current));
         let limit = self.shares_limit(account.threshold.parties());
-        let submission = Submission { order, key: Some(current), signers: vec![], limit };
-        let result = self.submit(submission).await?;
-        self.activated(result.proved).await
+        // A refresh that came to nothing may still hold promises at some parties: others' word frees them.
+        let aborts = if account.open { self.aborts_of(account.order).await? } else { vec![] };
+        self.store.open_order(account.id, subject.order).await?;
+        let submission = Submission { order, key: Some(current), signers: vec![], aborts, limit };
+        match self.submit(submission).await {
+            Ok(result) => self.activated(result.proved).await,
+            Err(problem) => {
+                if problem.code == Code::Busy && account.open {
+                    // Nothing was begun: the refresh that is in the way is still the one to hear of.
+                    self.store.open_order(account.id, account.order).await?;
+                }
+                Err(problem)
+            }
+        }
     }
 
     /// A session. What it has led to is taken note of.
@@ -269,8 +286,9 @@ impl AccountService {
     /// The protocol for a scheme, among those that the parties that are there have a plugin of.
     async fn protocol(&self, scheme: &str, wanted: Option<String>) -> Result<String, Problem> {
         let mut coordinator = self.coordinator.clone();
-        let parties =
-            coordinator.parties(PartiesRequest {}).await.map_err(|status| submit::problem(&status))?;
+        let parties = submit::answered(coordinator.parties(PartiesRequest {}))
+            .await
+            .map_err(|status| submit::problem(&status))?;
         let parties = parties.into_inner().parties;
         let plugins = parties.iter().flat_map(|party| &party.plugins);
         let serving = plugins.filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
@@ -320,7 +338,12 @@ impl AccountService {
     }
 
     async fn active(&self, id: AccountId) -> Result<(Account, (Certificate, KeyOutputs)), Problem> {
-        let account = self.find(id).await?;
+        let mut account = self.find(id).await?;
+        if account.open && matches!(account.state, AccountState::Active { .. }) {
+            // The answer to a refresh may have been lost; its parties have gone on.
+            self.settle_order(account.order).await?;
+            account = self.find(id).await?;
+        }
         match &account.state {
             AccountState::Active { certificate, key } => {
                 let current = (certificate.clone(), key.clone());

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_broker::store::AccountState;
+use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::KeyOutputs;
 use quorate_core::codec::decode;
+use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::report::Outcome;
 use quorate_core::{AccountId, Digest, OrderId, SessionId};
@@ -14,7 +16,7 @@ use quorate_proto::v1::session_state::Status;
 use quorate_proto::v1::{SessionRequest, SessionState};
 use tonic::Code as Grpc;
 
-use super::submit::{self, Submitted, genuine};
+use super::submit::{self, Submitted, answered, genuine};
 use super::views::{ErrorView, SessionView, SignatureView};
 use super::{AccountService, AccountView, Subject, keys};
 use crate::code::Code;
@@ -72,10 +74,11 @@ struct Found {
     outcomes: Vec<Outcome>,
 }
 
-fn found(state: &SessionState) -> Option<Found> {
+/// The coordinator's record counts for nothing: what it says was ordered must be what we have ordered.
+fn found(state: &SessionState, originator: PublicKey) -> Option<Found> {
     let session = SessionId(state.session.as_ref().try_into().ok()?);
     let signed: SignedOrder = decode(&state.order).ok()?;
-    let order: Order = decode(signed.bytes()).ok()?;
+    let order = signed.read(&[originator]).ok()?;
     let digest = Digest(state.digest.as_ref().try_into().ok()?);
     let outcomes = state.reports.iter().filter_map(|bytes| genuine(&order, session, bytes));
     let outcomes = outcomes.map(|(_, outcome)| outcome).collect();
@@ -117,28 +120,47 @@ impl AccountService {
     async fn settled_order(&self, order: OrderId) -> Result<Option<SessionView>, Problem> {
         loop {
             let session = self.settle_order(order).await?;
-            let runs = session.as_ref().is_some_and(|session| {
-                session.status == "running" && session.deadline_at_ms >= self.clock.millis()
+            let runs = session.as_ref().is_some_and(|(session, in_hand)| {
+                let runs = session.status == "running" && session.deadline_at_ms >= self.clock.millis();
+                runs || *in_hand && session.status != "completed"
             });
             if !runs {
-                return Ok(session);
+                return Ok(session.map(|(session, _)| session));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
     /// Takes note of what an order has led to so far, if any session was made for it.
-    pub(super) async fn settle_order(&self, order: OrderId) -> Result<Option<SessionView>, Problem> {
-        let which = Which::Order(Bytes::copy_from_slice(order.as_bytes()));
-        match self.state(which).await? {
-            Some(state) => self.settle(state).await.map(Some),
-            None => Ok(None),
+    pub(super) async fn settle_order(&self, order: OrderId) -> Result<Option<(SessionView, bool)>, Problem> {
+        let Some(state) = self.state_of(order).await? else { return Ok(None) };
+        let in_hand = state.in_hand;
+        Ok(Some((self.settle(state).await?, in_hand)))
+    }
+
+    /// Parties' signed word that they ended the session of an order without a promise.
+    pub(super) async fn aborts_of(&self, order: OrderId) -> Result<Vec<SignedAbort>, Problem> {
+        let Some(state) = self.state_of(order).await? else { return Ok(vec![]) };
+        let outcomes = found(&state, self.originator()).map(|found| found.outcomes).unwrap_or_default();
+        let notice = |outcome| match outcome {
+            Outcome::Aborted { notice, .. } => notice,
+            _ => None,
+        };
+        Ok(outcomes.into_iter().filter_map(notice).collect())
+    }
+
+    async fn state_of(&self, order: OrderId) -> Result<Option<SessionState>, Problem> {
+        let state = self.state(Which::Order(Bytes::copy_from_slice(order.as_bytes()))).await?;
+        let Some(state) = state else { return Ok(None) };
+        match found(&state, self.originator()) {
+            Some(found) if found.order.id == order => Ok(Some(state)),
+            _ => Err(internal("the coordinator answered with another order")),
         }
     }
 
     pub(super) async fn session_state(&self, id: SessionId) -> Result<SessionState, Problem> {
         let which = Which::Session(Bytes::copy_from_slice(id.as_bytes()));
-        let state = self.state(which).await?;
+        let state = self.state(which).await?.filter(|state| state.session.as_ref() == id.as_bytes());
         state.ok_or_else(|| {
             Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days")
         })
@@ -146,7 +168,7 @@ impl AccountService {
 
     async fn state(&self, which: Which) -> Result<Option<SessionState>, Problem> {
         let mut coordinator = self.coordinator.clone();
-        match coordinator.session(SessionRequest { which: Some(which) }).await {
+        match answered(coordinator.session(SessionRequest { which: Some(which) })).await {
             Ok(state) => Ok(Some(state.into_inner())),
             Err(status) if status.code() == Grpc::NotFound => Ok(None),
             Err(status) => Err(submit::problem(&status)),
@@ -155,8 +177,8 @@ impl AccountService {
 
     /// Takes note of what a session has led to, by what proves itself.
     pub(super) async fn settle(&self, state: SessionState) -> Result<SessionView, Problem> {
-        let Found { order, session, digest, outcomes } =
-            found(&state).ok_or_else(|| internal("the coordinator's record makes no sense"))?;
+        let Found { order, session, digest, outcomes } = found(&state, self.originator())
+            .ok_or_else(|| internal("the coordinator's record makes no sense"))?;
         let account = self.store.account(order.account).await?;
         let key = account.and_then(|account| match account.state {
             AccountState::Active { key, .. } => Some(key),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::{decode, encode};
 use quorate_core::order::Order;
@@ -21,12 +22,17 @@ use crate::proof::{Proved, proved, proved_by_promises};
 /// How long after its time limit the coordinator may still say how an order ended.
 const LATE: Duration = Duration::from_secs(2);
 
+/// How long the coordinator may take to answer what it knows by itself.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// An order to be carried out.
 pub(super) struct Submission {
     pub(super) order: Order,
     /// The account's current key, and what made its shares active.
     pub(super) key: Option<(Certificate, KeyOutputs)>,
     pub(super) signers: Vec<PartyIndex>,
+    /// Parties' word that they ended an earlier keygen or refresh of the account.
+    pub(super) aborts: Vec<SignedAbort>,
     pub(super) limit: Duration,
 }
 
@@ -48,13 +54,14 @@ struct Session {
 impl AccountService {
     /// Signs the order, submits it and waits for its result.
     pub(super) async fn submit(&self, submission: Submission) -> Result<Submitted, Problem> {
-        let Submission { order, key, signers, limit } = submission;
+        let Submission { order, key, signers, aborts, limit } = submission;
         let chain_code = key.as_ref().and_then(|(_, key)| key.chain_code);
         let request = SubmitRequest {
             order: encode(&order.sign(&self.originator_key())).into(),
             time_limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             signers: signers.iter().map(|s| s.number().into()).collect(),
             certificate: key.map(|(certificate, _)| encode(&certificate).into()).unwrap_or_default(),
+            aborts: aborts.iter().map(|abort| encode(abort).into()).collect(),
             chain_code: chain_code.map(|code| Bytes::copy_from_slice(&code)).unwrap_or_default(),
         };
         let until = Instant::now() + limit + LATE;
@@ -93,6 +100,14 @@ impl AccountService {
         }
         Err(too_late())
     }
+}
+
+/// The answer to a call that takes no work.
+pub(super) async fn answered<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<tonic::Response<T>, Status> {
+    let late = |_| Status::unavailable("no answer in time");
+    tokio::time::timeout(ANSWER, call).await.map_err(late)?
 }
 
 /// What a report says, if it is one of a party of the order about this session.

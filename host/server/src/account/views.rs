@@ -76,7 +76,7 @@ pub struct SignatureView {
     pub r: String,
     /// s, 32 bytes; never more than half the order (BIP-62).
     pub s: String,
-    /// 0 or 1: which public key the signature recovers to.
+    /// 0 or 1: which of the two public keys that fit the signature is the right one.
     pub recovery_id: u8,
     /// r ‖ s, 64 bytes.
     pub signature: String,
@@ -130,6 +130,6 @@ pub struct ErrorView {
     pub code: String,
     /// For people.
     pub reason: String,
-    /// Parties that are held responsible.
+    /// Parties that another party accuses. No proof.
     pub culprits: Vec<u32>,
 }

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -73,6 +73,10 @@ pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
+            () = embedded.broken() => {
+                embedded.stop().await;
+                return Err("a role can't go on: the log says which and why".into());
+            }
             _ = hangup.recv() => {
                 // A component that is not there or not good changes nothing: the others go on.
                 if let Err(failure) = install(&embedded, &plugins).await {
@@ -104,7 +108,7 @@ fn kept_key(data: &Path) -> Result<ApiKey, Failure> {
         let text = std::fs::read_to_string(&path)?;
         return ApiKey::new(text.trim()).ok_or_else(|| unusable().into());
     }
-    std::fs::create_dir_all(data)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data)?;
     let mut bytes = [0; 24];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     let text = hex::encode(bytes);

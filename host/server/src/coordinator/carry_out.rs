@@ -1,13 +1,13 @@
 //! Carrying out an order: a session, and for a signing that fails another one, with another quorum if there is one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_broker::queue::QueueError;
 use quorate_broker::store::{NewSession, SessionStatus};
 use quorate_core::PartyIndex;
-use quorate_core::abort::AbortCode;
+use quorate_core::abort::{AbortCode, SignedAbort};
 use quorate_core::admission::SESSIONS_PER_ORDER;
 use quorate_core::certificate::Certificate;
 use quorate_core::codec::encode;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::Coordinator;
 use super::quorum::{Choice, Known, NoQuorum, choose};
-use super::verdict::{Verdict, verdict};
+use super::verdict::{Verdict, troubled, verdict};
 use crate::code::Code;
 use crate::party::service::queue_of;
 use crate::proof::{proved, proved_by_promises};
@@ -34,6 +34,9 @@ const WAIT_FOR_PARTIES: u64 = 3_000;
 /// The shortest time that a session is worth beginning with, in milliseconds.
 const SHORTEST: u64 = 200;
 
+/// How often each party had trouble in sessions of one order, or made some.
+type Trouble = BTreeMap<PartyIndex, u32>;
+
 /// An order to carry out.
 pub(super) struct Submitted {
     pub(super) order: Order,
@@ -41,6 +44,7 @@ pub(super) struct Submitted {
     pub(super) wish: Vec<PartyIndex>,
     pub(super) certificate: Option<Certificate>,
     pub(super) chain_code: Option<[u8; 32]>,
+    pub(super) aborts: Vec<SignedAbort>,
     /// When all is over, in milliseconds since 1970.
     pub(super) until: u64,
     /// Where to tell of it. Nobody may be listening any more.
@@ -55,19 +59,20 @@ impl Submitted {
 
 impl Coordinator {
     pub(super) async fn carry_out(self: Arc<Self>, submitted: Submitted) {
+        let _in_hand = self.in_hand.take(submitted.order.id);
         let attempts = match submitted.order.operation {
             Operation::Sign(_) => SESSIONS_PER_ORDER,
             // A share that was promised in a first session would stand in the way of a second.
             Operation::Keygen | Operation::Refresh => 1,
         };
-        let mut avoid = BTreeSet::new();
+        let mut trouble = BTreeMap::new();
         let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
         for attempt in 1..=attempts {
             let now = self.setup.clock.millis();
             if now.saturating_add(SHORTEST) > submitted.until {
                 break;
             }
-            match self.attempt(&submitted, attempt, attempts, &mut avoid).await {
+            match self.attempt(&submitted, attempt, attempts, &mut trouble).await {
                 Ok(()) => return,
                 Err((verdict, again)) => {
                     tracing::warn!(
@@ -92,9 +97,9 @@ impl Coordinator {
         submitted: &Submitted,
         attempt: u32,
         attempts: u32,
-        avoid: &mut BTreeSet<PartyIndex>,
+        trouble: &mut Trouble,
     ) -> Result<(), (Verdict, bool)> {
-        let choice = self.quorum(submitted, avoid).await.map_err(|verdict| (verdict, false))?;
+        let choice = self.quorum(submitted, trouble).await.map_err(|verdict| (verdict, false))?;
         let order = &submitted.order;
         let now = self.setup.clock.millis();
         let left = submitted.until.saturating_sub(now);
@@ -109,6 +114,7 @@ impl Coordinator {
             digest: choice.digest,
             presignature: None,
             certificate: submitted.certificate.clone(),
+            aborts: submitted.aborts.clone(),
             nonce,
             deadline,
         };
@@ -142,7 +148,7 @@ impl Coordinator {
         let ended = match published {
             Ok(()) => {
                 let until = deadline.saturating_add(LATE_REPORTS);
-                self.gather(submitted, &choice.signers, &mut wait.reports, until).await
+                self.gather(submitted, &choice.signers, &mut wait.reports, until, trouble).await
             }
             Err(QueueError::Full) => Err(Verdict::of(Code::Overloaded, "a party's queue is full")),
             Err(QueueError::Unavailable) => Err(Verdict::of(Code::Unavailable, "the queue does not answer")),
@@ -157,18 +163,18 @@ impl Coordinator {
         if let Err(error) = store.end_session(id, &status).await {
             tracing::error!(%error, cause = ?std::error::Error::source(&error), "the end of a session was not recorded");
         }
-        avoid.extend(&verdict.culprits);
-        let again = !matches!(verdict.code, Code::Refused | Code::Overloaded);
+        // What a party refuses because of the order itself, others will refuse too; but one of them may be wrong.
+        let again = verdict.code != Code::Overloaded;
         Err((verdict, again))
     }
 
     /// Chooses a quorum; waits a little for parties that are not there.
-    async fn quorum(&self, submitted: &Submitted, avoid: &BTreeSet<PartyIndex>) -> Result<Choice, Verdict> {
+    async fn quorum(&self, submitted: &Submitted, trouble: &Trouble) -> Result<Choice, Verdict> {
         let order = &submitted.order;
         let patience = self.setup.clock.millis().saturating_add(WAIT_FOR_PARTIES).min(submitted.until);
         loop {
             let (there, banned) = (self.presence.there(), self.bans_of(order.account));
-            let known = Known { there: &there, banned: &banned, avoid, turn: self.next_turn() };
+            let known = Known { there: &there, banned: &banned, trouble, turn: self.next_turn() };
             let why = match choose(order, &submitted.wish, &known) {
                 Ok(choice) => return Ok(choice),
                 Err(why) => why,
@@ -197,6 +203,7 @@ impl Coordinator {
         signers: &[PartyIndex],
         reports: &mut mpsc::Receiver<SignedReport>,
         until: u64,
+        trouble: &mut Trouble,
     ) -> Result<(), Verdict> {
         let mut outcomes: BTreeMap<PartyIndex, Outcome> = BTreeMap::new();
         let mut success = false;
@@ -211,7 +218,13 @@ impl Coordinator {
         }
         // Reported promises are looked at together by whoever took the last one in.
         success |= proved_by_promises(&submitted.order, outcomes.values()).is_some();
-        if success { Ok(()) } else { Err(verdict(signers, &outcomes)) }
+        if success {
+            return Ok(());
+        }
+        for party in troubled(signers, &outcomes) {
+            *trouble.entry(party).or_default() += 1;
+        }
+        Err(verdict(signers, &outcomes))
     }
 
     /// What a report says beyond its session: who never works with whom again.

@@ -8,7 +8,7 @@ mod reports;
 mod service;
 mod verdict;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use quorate_broker::queue::Queue;
 use quorate_broker::store::{ControlStore, StoreError};
 use quorate_core::admission::Plugin;
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, Digest, PartyIndex};
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,31 @@ pub struct Coordinator {
     bans: Mutex<HashMap<AccountId, BTreeSet<(PartyIndex, PartyIndex)>>>,
     turn: AtomicU64,
     orders: TaskTracker,
+    in_hand: InHand,
+}
+
+/// Orders that are being carried out.
+#[derive(Default)]
+struct InHand(Mutex<HashSet<OrderId>>);
+
+/// An order being carried out, for as long as it lives.
+struct Held<'a>(&'a InHand, OrderId);
+
+impl InHand {
+    fn take(&self, order: OrderId) -> Held<'_> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order);
+        Held(self, order)
+    }
+
+    fn has(&self, order: OrderId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&order)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
 }
 
 impl Coordinator {
@@ -77,6 +102,7 @@ impl Coordinator {
             bans: Mutex::default(),
             turn: AtomicU64::new(0),
             orders: TaskTracker::new(),
+            in_hand: InHand::default(),
         })
     }
 

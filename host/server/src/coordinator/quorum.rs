@@ -1,6 +1,6 @@
 //! Who takes part in a session, and on which component: a choice among what is possible, that no party relies on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use quorate_core::admission::Plugin;
 use quorate_core::identity::PublicKey;
@@ -33,8 +33,8 @@ pub(super) struct Known<'a> {
     pub(super) there: &'a HashMap<PublicKey, Vec<Plugin>>,
     /// Pairs that refuse each other on this account.
     pub(super) banned: &'a BTreeSet<(PartyIndex, PartyIndex)>,
-    /// Parties to do without if possible: they failed in an earlier session of this order.
-    pub(super) avoid: &'a BTreeSet<PartyIndex>,
+    /// Parties to do without if possible: how often they had trouble in earlier sessions of this order, or made some.
+    pub(super) trouble: &'a BTreeMap<PartyIndex, u32>,
     /// Counts up: spreads work over quorums that are equally good.
     pub(super) turn: u64,
 }
@@ -67,9 +67,9 @@ pub(super) fn choose(order: &Order, wish: &[PartyIndex], known: &Known<'_>) -> R
             obstacle = NoQuorum::NoPlugin;
             continue;
         };
-        let avoided = signers.iter().filter(|party| known.avoid.contains(party)).count();
+        let trouble: u32 = signers.iter().filter_map(|party| known.trouble.get(party)).sum();
         let turn = (number as u64).wrapping_add(known.turn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let rank = (avoided, turn);
+        let rank = (trouble, turn);
         if best.as_ref().is_none_or(|(least, _)| rank < *least) {
             best = Some((rank, Choice { signers, digest }));
         }
@@ -175,19 +175,19 @@ mod tests {
     struct World {
         there: HashMap<PublicKey, Vec<Plugin>>,
         banned: BTreeSet<(PartyIndex, PartyIndex)>,
-        avoid: BTreeSet<PartyIndex>,
+        trouble: BTreeMap<PartyIndex, u32>,
     }
 
     fn world(there: &[u16]) -> World {
         let there = there.iter().map(|&p| (key(p), vec![plugin(1, "0.2.0")])).collect();
-        World { there, banned: BTreeSet::new(), avoid: BTreeSet::new() }
+        World { there, banned: BTreeSet::new(), trouble: BTreeMap::new() }
     }
 
     impl World {
         fn choose(&self, order: &Order, wish: &[u16], turn: u64) -> Result<Choice, NoQuorum> {
             let wish: Vec<PartyIndex> = wish.iter().map(|&w| party(w)).collect();
-            let Self { there, banned, avoid } = self;
-            choose(order, &wish, &Known { there, banned, avoid, turn })
+            let Self { there, banned, trouble } = self;
+            choose(order, &wish, &Known { there, banned, trouble, turn })
         }
 
         fn signers(&self, order: &Order, turn: u64) -> Vec<u16> {
@@ -227,10 +227,11 @@ mod tests {
             assert!(banned.signers(&order(sign(), &[]), turn).contains(&3));
         }
         assert_eq!(banned.choose(&order(Operation::Refresh, &[]), &[], 0), Err(NoQuorum::Banned));
-        let failed = World { avoid: [party(3)].into(), ..world(&[1, 2, 3]) };
+        let failed = World { trouble: [(party(3), 1)].into(), ..world(&[1, 2, 3]) };
         assert!((0..10).all(|turn| failed.signers(&order(sign(), &[]), turn) == [1, 2]));
-        let all_failed = World { avoid: PartyIndex::all(3).collect(), ..world(&[1, 2, 3]) };
-        assert!(all_failed.choose(&order(sign(), &[]), &[], 0).is_ok());
+        let all_failed =
+            World { trouble: [(party(1), 1), (party(2), 1), (party(3), 2)].into(), ..world(&[1, 2, 3]) };
+        assert!((0..10).all(|turn| all_failed.signers(&order(sign(), &[]), turn) == [1, 2]));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::proof::{proved, proved_by_promises};
 /// Reports of one session that wait to be looked at: one of each party, and a few repetitions.
 const REPORTS: usize = 64;
 
+/// The longest report: a certificate and the public outputs of 16 parties take 3 kB.
+const REPORT_BYTES: usize = 16 << 10;
+
 /// Who waits for the reports of which session.
 #[derive(Default)]
 pub(super) struct Waiting(Mutex<HashMap<SessionId, mpsc::Sender<SignedReport>>>);
@@ -51,6 +54,8 @@ impl Drop for Wait<'_> {
 pub(super) enum NotTaken {
     #[error("that is no report")]
     Malformed,
+    #[error("the report contains more than a party has to say")]
+    TooMuch,
     #[error("there is no such session")]
     Unknown,
     #[error("the report is not signed by the party that it names, or is about another order")]
@@ -62,6 +67,9 @@ pub(super) enum NotTaken {
 impl Coordinator {
     /// Keeps a report, and passes it on to whoever waits for it.
     pub(super) async fn take_report(&self, bytes: &[u8]) -> Result<(), NotTaken> {
+        if bytes.len() > REPORT_BYTES {
+            return Err(NotTaken::TooMuch);
+        }
         let signed: SignedReport = decode(bytes).map_err(|_| NotTaken::Malformed)?;
         let report = &signed.report;
         let store = &self.setup.store;
@@ -72,8 +80,22 @@ impl Coordinator {
         if !about_this || signed.verify(&order.parties).is_err() {
             return Err(NotTaken::NotSigned);
         }
-        store.add_report(report.session, report.by, &encode(&signed)).await?;
+        if !report.outcome.is_tame(order.threshold.parties()) {
+            return Err(NotTaken::TooMuch);
+        }
         let mut success = proved(&order, record.session.chain_code.as_ref(), &report.outcome).is_some();
+        // What proves more stays: a party may not take back what it has proved or promised.
+        let weight = |outcome: &Outcome| match outcome {
+            outcome if proved(&order, record.session.chain_code.as_ref(), outcome).is_some() => 2,
+            Outcome::Promised { .. } => 1,
+            _ => 0,
+        };
+        let kept = record.reports.iter().filter_map(|bytes| decode::<SignedReport>(bytes).ok());
+        let mut kept = kept.filter(|kept| kept.report.by == report.by);
+        if kept.any(|kept| weight(&kept.report.outcome) > weight(&report.outcome)) {
+            return Ok(());
+        }
+        store.add_report(report.session, report.by, &encode(&signed)).await?;
         if matches!(report.outcome, Outcome::Promised { .. }) {
             let outcomes = self.outcomes(report.session).await?;
             success |= proved_by_promises(&order, &outcomes).is_some();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use quorate_broker::store::{SessionRecord, SessionStatus, StoreError};
+use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::Certificate;
 use quorate_core::codec::decode;
 use quorate_core::order::SignedOrder;
@@ -28,6 +29,9 @@ use crate::grpc::MESSAGE_BYTES;
 
 /// Events that wait for whoever submitted an order: those of three sessions with 16 parties each.
 const EVENTS: usize = 64;
+
+/// Aborts that go with a plan: of one earlier session, one of each party.
+const ABORTS: usize = 16;
 
 struct Served(Arc<Coordinator>);
 
@@ -70,11 +74,13 @@ impl Service for Served {
             [] => None,
             bytes => Some(bytes.try_into().map_err(|_| invalid("a chain code is 32 bytes long")())?),
         };
+        let aborts = request.aborts.iter().take(ABORTS).map(|bytes| decode::<SignedAbort>(bytes));
+        let aborts = aborts.collect::<Result<_, _>>().map_err(|_| invalid("that is no abort")())?;
         let wish = parties(&request.signers).ok_or_else(invalid("a signer that is no party index"))?;
         let until = setup.clock.millis().saturating_add(request.time_limit_ms);
         let until = until.min(order.expires_at.saturating_mul(1_000));
         let (events, receiver) = mpsc::channel(EVENTS);
-        let submitted = Submitted { order, signed, wish, certificate, chain_code, until, events };
+        let submitted = Submitted { order, signed, wish, certificate, chain_code, aborts, until, events };
         let running = Arc::clone(&coordinator);
         coordinator.orders.spawn(async move {
             running.carry_out(submitted).await;
@@ -87,6 +93,7 @@ impl Service for Served {
     async fn session(&self, request: Request<SessionRequest>) -> Result<Response<SessionState>, Status> {
         let store = &self.0.setup.store;
         let id = invalid("an id is 32 bytes long");
+        let mut in_hand = false;
         let found = match request.into_inner().which.ok_or_else(invalid("which session?"))? {
             Which::Session(bytes) => {
                 let session = SessionId(bytes.as_ref().try_into().map_err(|_| id())?);
@@ -94,12 +101,15 @@ impl Service for Served {
             }
             Which::Order(bytes) => {
                 let order = OrderId(bytes.as_ref().try_into().map_err(|_| id())?);
+                in_hand = self.0.in_hand.has(order);
                 store.session_of(order).await
             }
         };
-        let record =
-            found.map_err(store_failed)?.ok_or_else(|| Status::not_found("there is no such session"))?;
-        Ok(Response::new(state(record)))
+        match found.map_err(store_failed)? {
+            Some(record) => Ok(Response::new(SessionState { in_hand, ..state(record) })),
+            None if in_hand => Err(Status::unavailable("the order's first session is about to be made")),
+            None => Err(Status::not_found("there is no such session")),
+        }
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
@@ -156,5 +166,6 @@ fn state(record: SessionRecord) -> SessionState {
         ended_ms,
         reports: record.reports.into_iter().map(Bytes::from).collect(),
         failure,
+        in_hand: false,
     }
 }

@@ -1,6 +1,6 @@
 //! What the reports of a failed session add up to: one code, one reason, and who is held responsible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_core::PartyIndex;
 use quorate_core::abort::AbortCode;
@@ -20,6 +20,32 @@ impl Verdict {
     pub(super) fn of(code: Code, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into(), culprits: vec![] }
     }
+}
+
+/// Parties that had trouble, or made some: to be done without in another session, if possible. Whoever accuses another
+/// counts as much as the accused: one of them is lying.
+pub(super) fn troubled(
+    signers: &[PartyIndex],
+    outcomes: &BTreeMap<PartyIndex, Outcome>,
+) -> BTreeSet<PartyIndex> {
+    let mut troubled: BTreeSet<PartyIndex> =
+        signers.iter().filter(|s| !outcomes.contains_key(s)).copied().collect();
+    for (&by, outcome) in outcomes {
+        let (accused, is_its_own) = match outcome {
+            Outcome::Aborted { code, culprits, .. } => {
+                // That of a session that others have ended, or that a silent party has held up, is not.
+                (culprits.as_slice(), !matches!(code, AbortCode::PeerAborted | AbortCode::Timeout))
+            }
+            Outcome::Refused { culprits, .. } => (culprits.as_slice(), true),
+            Outcome::Signed { .. } | Outcome::Activated { .. } => (&[][..], true),
+            Outcome::Promised { .. } => (&[][..], false),
+        };
+        if is_its_own || !accused.is_empty() {
+            troubled.insert(by);
+        }
+        troubled.extend(accused.iter().filter(|party| signers.contains(party)));
+    }
+    troubled
 }
 
 /// The reason that says most: one that names a cause goes before one that only follows from it.
@@ -44,7 +70,7 @@ pub(super) fn verdict(signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Ou
 
 fn failure(by: PartyIndex, outcome: &Outcome) -> Option<(u8, Verdict)> {
     let (rank, code, culprits, reason) = match outcome {
-        Outcome::Aborted { code, culprits, reason } => {
+        Outcome::Aborted { code, culprits, reason, .. } => {
             (abort_rank(*code), Code::from(*code), culprits, reason)
         }
         Outcome::Refused { code, culprits, reason } => {
@@ -98,7 +124,23 @@ mod tests {
     }
 
     fn aborted(code: AbortCode) -> Outcome {
-        Outcome::Aborted { code, culprits: vec![], reason: "why".into() }
+        Outcome::Aborted { code, culprits: vec![], reason: "why".into(), notice: None }
+    }
+
+    #[test]
+    fn the_accuser_is_avoided_as_much_as_the_accused() {
+        let signers: Vec<PartyIndex> = PartyIndex::all(3).collect();
+        let accuses = Outcome::Aborted {
+            code: AbortCode::PeerFault,
+            culprits: vec![party(1), party(9)],
+            reason: "why".into(),
+            notice: None,
+        };
+        let outcomes = [(party(3), accuses), (party(1), aborted(AbortCode::PeerAborted))].into();
+        // 2 has said nothing at all.
+        assert_eq!(troubled(&signers, &outcomes), signers.iter().copied().collect());
+        let slow = [(party(1), aborted(AbortCode::Timeout)), (party(2), aborted(AbortCode::Timeout))].into();
+        assert_eq!(troubled(&signers, &slow), [party(3)].into());
     }
 
     #[test]

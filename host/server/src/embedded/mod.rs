@@ -106,6 +106,7 @@ pub struct Embedded {
     parties: Vec<Arc<Party>>,
     coordinator: Arc<Coordinator>,
     api: Api,
+    broken: CancellationToken,
     stop_api: CancellationToken,
     stop_parties: CancellationToken,
     stop_rest: CancellationToken,
@@ -126,6 +127,7 @@ impl Embedded {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|source| StartError::Listen { address, source })?;
         let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        secrets::make_folder(&setup.data)?;
         let runtime = runtime(&setup)?;
         let keys = secrets::read_or_make(&setup.data, setup.parties)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -150,7 +152,9 @@ impl Embedded {
         let (coordinator_end, to_coordinator) = grpc::in_memory();
         let service = coordinator::service(Arc::clone(&coordinator));
         rest.spawn(serve(coordinator_end, service, stop_rest.clone(), CLOSE));
-        rest.spawn(log_failure("coordinator", Arc::clone(&coordinator).work(stop_rest.clone(), CLOSE)));
+        let broken = CancellationToken::new();
+        let work = Arc::clone(&coordinator).work(stop_rest.clone(), CLOSE);
+        rest.spawn(watch("coordinator", work, broken.clone()));
 
         let mut parties = Vec::new();
         for (index, key) in keys.parties.into_iter().enumerate() {
@@ -174,7 +178,7 @@ impl Embedded {
                 coordinator: CoordinatorClient::new(grpc::channel(to_coordinator.clone()))
                     .max_encoding_message_size(grpc::MESSAGE_BYTES),
             };
-            party_tasks.spawn(log_failure("party", service.serve(stop_parties.clone(), GRACE)));
+            party_tasks.spawn(watch("party", service.serve(stop_parties.clone(), GRACE), broken.clone()));
         }
 
         let accounts = AccountService::new(AccountSetup {
@@ -199,6 +203,7 @@ impl Embedded {
             parties,
             coordinator,
             api,
+            broken,
             stop_api,
             stop_parties,
             stop_rest,
@@ -212,6 +217,11 @@ impl Embedded {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until a role has ended because it can't go on; the log says why.
+    pub async fn broken(&self) {
+        self.broken.cancelled().await;
     }
 
     /// The sandbox.
@@ -261,9 +271,11 @@ impl Embedded {
     }
 }
 
-async fn log_failure(role: &str, work: impl Future<Output = Result<(), StoreError>>) {
+/// Notices when a role ends because it can't go on.
+async fn watch(role: &str, work: impl Future<Output = Result<(), StoreError>>, broken: CancellationToken) {
     if let Err(error) = work.await {
         tracing::error!(role, %error, cause = ?std::error::Error::source(&error), "a role ended");
+        broken.cancel();
     }
 }
 

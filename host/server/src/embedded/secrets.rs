@@ -45,7 +45,8 @@ pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, StartError> {
     seed(&folder.join("compile_cache"))
 }
 
-fn make_folder(path: &Path) -> Result<(), StartError> {
+/// Makes a folder that only we can look into.
+pub(super) fn make_folder(path: &Path) -> Result<(), StartError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StartError::File { path: path.to_owned(), source })
 }

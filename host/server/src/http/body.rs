@@ -1,5 +1,7 @@
 //! Bodies: JSON with exactly the fields that a request has.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
@@ -10,6 +12,9 @@ use crate::problem::Problem;
 
 /// The longest body, in bytes.
 pub(super) const LONGEST: usize = 64 << 10;
+
+/// How long a body may take to arrive.
+const SLOWEST: Duration = Duration::from_secs(10);
 
 /// A body as bytes, and as what it says.
 pub(super) struct Body<T> {
@@ -52,7 +57,11 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
 
 async fn read(request: Request) -> Result<Bytes, Problem> {
     use http_body_util::{BodyExt, LengthLimitError, Limited};
-    match Limited::new(request.into_body(), LONGEST).collect().await {
+    let reading = Limited::new(request.into_body(), LONGEST).collect();
+    let Ok(read) = tokio::time::timeout(SLOWEST, reading).await else {
+        return Err(Problem::new(Code::MalformedJson, "body: it took too long to arrive"));
+    };
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Problem::new(Code::BodyTooLarge, format!("body: send at most {LONGEST} bytes")))

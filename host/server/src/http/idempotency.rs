@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use quorate_broker::store::{IdempotencyKey, Run, Running};
+use quorate_broker::store::{ControlStore, IdempotencyKey, Run, Running};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -28,8 +28,12 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
 
-/// How often a request looks whether the run that it waits for is over.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a request waits before it looks for the first time whether the run that it waits for is over; each further
+/// wait is longer, up to the second.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// Requests with a key at a time, those that wait for another's run among them.
+pub(super) const WAITING: usize = 512;
 
 /// What a request is, apart from its key: the same key must come with the same of it.
 pub(super) struct Asked<'a> {
@@ -113,9 +117,13 @@ async fn run_once<O: Operation>(
     request: [u8; 32],
     operation: O,
 ) -> Result<Response<Body>, Problem> {
+    let overloaded =
+        |_| Problem::new(Code::Overloaded, "too many requests are being worked on: try again later");
+    let _slot = api.waiting.try_acquire().map_err(overloaded)?;
     let store = Arc::clone(api.accounts.store());
     let mut subject = operation.subject(api)?;
     let mut run = Run { key, request, subject: subject.bytes(), runner: runner()? };
+    let mut wait = LOOK_AGAIN[0];
     let patience = tokio::time::Instant::now() + api.accounts.longest();
     let earlier = loop {
         match store.begin_run(&run, api.accounts.clock().millis()).await? {
@@ -132,9 +140,14 @@ async fn run_once<O: Operation>(
                 let detail = "the first request with this Idempotency-Key is still running: try again later";
                 return Err(Problem::new(Code::InProgress, detail));
             }
-            Running::Another => tokio::time::sleep(LOOK_AGAIN).await,
+            Running::Another => {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LOOK_AGAIN[1]);
+            }
         }
     };
+    // Whatever happens from here on: if there is no answer to keep, the key is free for the next one.
+    let mut held = Held { store: Arc::clone(&store), run: Some(run.clone()) };
     let found = match earlier.as_deref().and_then(Subject::read) {
         Some(earlier) => operation.find(api, earlier).await,
         None => Ok(None),
@@ -155,13 +168,43 @@ async fn run_once<O: Operation>(
         Ok(answer) => {
             let answer = text(&answer)?;
             store.finish_run(&run, O::STATUS.as_u16(), &answer).await?;
+            held.run = None;
             Ok(json(O::STATUS, answer, false))
         }
         Err(problem) => {
             // Whoever asks again runs it again, after a look at what this run has led to.
-            store.give_up_run(&run).await?;
+            held.give_up().await;
             Err(problem)
         }
+    }
+}
+
+/// A run that has no answer yet. Dropped, it is given up.
+struct Held {
+    store: Arc<dyn ControlStore>,
+    run: Option<Run>,
+}
+
+impl Held {
+    async fn give_up(&mut self) {
+        if let Some(run) = self.run.take() {
+            give_up(&self.store, &run).await;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            let store = Arc::clone(&self.store);
+            tokio::spawn(async move { give_up(&store, &run).await });
+        }
+    }
+}
+
+async fn give_up(store: &Arc<dyn ControlStore>, run: &Run) {
+    if let Err(error) = store.give_up_run(run).await {
+        tracing::error!(%error, "an idempotency key stays held for a while");
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::security::{ApiKey as ApiKeyPlace, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi, SecurityRequirement};
@@ -48,6 +49,8 @@ pub struct Inner {
     accounts: AccountService,
     key: ApiKey,
     allowed: AllowedAddresses,
+    /// Room for requests with an idempotency key.
+    waiting: Semaphore,
     /// Requests under way, which go on when their callers hang up.
     requests: TaskTracker,
 }
@@ -65,7 +68,8 @@ impl Api {
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
         let ApiSetup { accounts, key, allowed } = setup;
-        Self(Arc::new(Inner { accounts, key, allowed, requests: TaskTracker::new() }))
+        let (waiting, requests) = (Semaphore::new(idempotency::WAITING), TaskTracker::new());
+        Self(Arc::new(Inner { accounts, key, allowed, waiting, requests }))
     }
 
     /// Waits for the requests under way, once no new ones come.

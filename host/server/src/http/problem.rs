@@ -30,7 +30,7 @@ pub(super) struct ProblemDocument {
     /// The session, if one was begun: its result can still be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<String>,
-    /// Parties that are held responsible.
+    /// Parties that another party accuses. No proof.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     culprits: Vec<u16>,
 }

@@ -1,12 +1,13 @@
 //! The accept loop that serves all roles: HTTP/1 and HTTP/2, JSON and gRPC, over TCP or in memory.
 //!
-//! Connections are bounded in number, in the time that their headers may take and in how long they may be idle. When
+//! Connections are bounded in number, in the time that their first request and all headers may take, and those of others
+//! in how long they may be idle. When
 //! told to stop, the loop accepts nothing new, lets the requests under way finish and gives up after a grace period.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -36,6 +37,9 @@ const STREAMS: u32 = 4_096;
 
 /// How long to wait after accepting has failed: most often there are no file descriptors left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a connection from outside may be without a request.
+const IDLE: Duration = Duration::from_secs(75);
 
 /// Who is on the other end: nobody with an address, if it is this process.
 #[derive(Clone, Copy, Debug)]
@@ -112,9 +116,12 @@ where
         .initial_stream_window_size(grpc::STREAM_WINDOW)
         .initial_connection_window_size(grpc::CONNECTION_WINDOW)
         .max_frame_size(grpc::FRAME_BYTES);
+    let activity = Arc::new(Activity::default());
+    let active = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let router = router.clone();
+        let (router, active) = (router.clone(), Arc::clone(&active));
         async move {
+            let _request = active.begin();
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(peer);
             Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
@@ -135,6 +142,51 @@ where
                 stopping = true;
                 served.as_mut().graceful_shutdown();
             }
+            // Roles keep their connections in memory for as long as they live.
+            () = activity.ends(), if peer.0.is_some() => return,
         }
+    }
+}
+
+/// What goes on on a connection.
+#[derive(Default)]
+struct Activity {
+    /// Requests under way, and requests ever.
+    counts: Mutex<(usize, u64)>,
+}
+
+/// A request under way.
+struct Active<'a>(&'a Activity);
+
+impl Activity {
+    fn counts(&self) -> std::sync::MutexGuard<'_, (usize, u64)> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) -> Active<'_> {
+        let mut counts = self.counts();
+        *counts = (counts.0 + 1, counts.1 + 1);
+        Active(self)
+    }
+
+    /// Waits until the first request has not come in time, or no request has been under way for long.
+    async fn ends(&self) {
+        tokio::time::sleep(HEADERS).await;
+        loop {
+            let before = *self.counts();
+            if before.1 == 0 {
+                return;
+            }
+            tokio::time::sleep(IDLE).await;
+            if before.0 == 0 && *self.counts() == before {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.counts().0 -= 1;
     }
 }

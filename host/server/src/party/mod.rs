@@ -15,15 +15,15 @@ pub mod service;
 
 use std::sync::Arc;
 
-use quorate_broker::store::{Claim, Claimed, PartyStore, Started, StoreError};
-use quorate_core::Digest;
-use quorate_core::abort::AbortCode;
+use quorate_broker::store::{Claim, Claimed, PartyStore, Started, StoreError, Unreported};
+use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use quorate_core::admission::{Facts, Refused, SESSIONS_PER_ORDER};
 use quorate_core::certificate::Certificate;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{Operation, Order, OrderRefused};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
+use quorate_core::{Digest, PartyIndex, PlanHash, Threshold};
 use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -122,6 +122,7 @@ impl Party {
         if let Some(certificate) = &plan.certificate {
             self.roll_forward(&order, certificate).await?;
         }
+        self.heed(&order, &plan.aborts).await?;
         let knowledge = self.store.knowledge(order.id, order.account).await?;
         let entry = self.registry.active(plan.digest);
         let admitted = plan.admit(&Facts {
@@ -206,9 +207,9 @@ impl Party {
         let mut reports = Vec::new();
         for started in unsettled.running {
             self.store.abort(started.plan).await?;
-            let reason = "the party was restarted in the middle of the session".into();
-            let outcome = Outcome::Aborted { code: AbortCode::Unavailable, culprits: vec![], reason };
-            reports.push(self.report(&started, outcome));
+            let reason = "the party was restarted in the middle of the session";
+            let abort = Abort::of(AbortCode::Unavailable, reason);
+            reports.push(self.report(&started, self.aborted(started.plan, started.me, abort)));
         }
         for pending in unsettled.promised {
             let outcome = Outcome::Promised { ready: pending.ready, key: pending.key };
@@ -217,9 +218,53 @@ impl Party {
         Ok(reports)
     }
 
+    /// Reports of shares that are active and of which nobody has been told.
+    async fn unreported(&self) -> Result<Vec<(PlanHash, SignedReport)>, StoreError> {
+        let unreported = self.store.unreported().await?;
+        let report = |unreported: Unreported| {
+            let Unreported { started, certificate, key } = unreported;
+            (started.plan, self.report(&started, Outcome::Activated { certificate, key }))
+        };
+        Ok(unreported.into_iter().map(report).collect())
+    }
+
     fn report(&self, started: &Started, outcome: Outcome) -> SignedReport {
         let Started { session, order, me, digest, .. } = *started;
-        Report { session, order, by: me, digest, outcome }.sign(&self.key())
+        Report { session, order, by: me, digest, outcome: outcome.tamed() }.sign(&self.key())
+    }
+
+    /// What is reported of an abort that has been recorded.
+    fn aborted(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
+        let Abort { code, culprits, reason } = abort;
+        let notice = Some(AbortNotice { plan, by: me, code }.sign(&self.key()));
+        Outcome::Aborted { code, culprits, reason, notice }
+    }
+
+    /// Ends a session in the middle of which the store has failed. If it fails again, a restart ends it.
+    async fn failed(&self, started: &Started, error: &StoreError) -> Outcome {
+        tracing::error!(%error, cause = ?std::error::Error::source(error), "the party's store failed");
+        let abort = Abort::of(AbortCode::Internal, error.to_string());
+        match self.store.abort(started.plan).await {
+            Ok(()) => self.aborted(started.plan, started.me, abort),
+            // It may have promised: it says nothing of the kind.
+            Err(_) => {
+                Outcome::Aborted { code: abort.code, culprits: vec![], reason: abort.reason, notice: None }
+            }
+        }
+    }
+
+    /// Frees accounts of promises that a peer, by its signed word, will never complete (rule 9).
+    async fn heed(&self, order: &Order, aborts: &[SignedAbort]) -> Result<(), StoreError> {
+        for abort in aborts.iter().take(usize::from(Threshold::MAX_PARTIES)) {
+            let Some(promised) = self.store.promised(abort.notice.plan).await? else { continue };
+            let by = promised.parties.get(usize::from(abort.notice.by.number()) - 1);
+            let said = by.is_some_and(|key| *key != self.identity && abort.verify(key).is_ok());
+            if said && promised.account == order.account {
+                self.store.release(abort.notice.plan).await?;
+                tracing::warn!(by = %abort.notice.by, "a peer will never promise: the account is free for another try");
+            }
+        }
+        Ok(())
     }
 
     fn key(&self) -> SecretKey {

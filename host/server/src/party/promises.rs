@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use quorate_broker::store::{Entries, StoreError};
 use quorate_core::PartyIndex;
-use quorate_core::certificate::{Activation, Certificate, Ready};
+use quorate_core::certificate::{Acknowledgement, Acknowledgements, Activation, Certificate, Ready};
 use quorate_core::codec::{decode, encode};
+use quorate_core::identity::PublicKey;
 use quorate_core::promise::{Kept, Promise};
 use quorate_core::report::Outcome;
 use quorate_core::session::{Effect, Frame, Session};
@@ -20,8 +21,11 @@ use quorate_core::admission::Share;
 /// How often the promise is sent until there is a certificate.
 const REPEAT: Duration = Duration::from_millis(500);
 
-/// How long the certificate is sent to those who may lack it.
-const LINGER: Duration = Duration::from_secs(3);
+/// How long after the deadline promises and aborts are still listened to.
+const LATE: Duration = Duration::from_secs(2);
+
+/// How long the certificate is sent to those who may lack it, and acknowledgements are waited for.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A share that a session has just made.
 pub(super) struct Fresh<'a> {
@@ -50,8 +54,10 @@ pub(super) async fn see_through(
     let mut tick = interval(REPEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut released = false;
+    // A little longer than the session: who has not finished says so at the deadline, and should be heard.
+    let until = tokio::time::Instant::now() + run.remaining() + LATE;
     loop {
-        if run.remaining().is_zero() || run.party.closing.is_cancelled() {
+        if tokio::time::Instant::now() >= until || run.party.closing.is_cancelled() {
             return Ok(Outcome::Promised { ready, key: share.key });
         }
         let kept = tokio::select! {
@@ -85,16 +91,30 @@ pub(super) async fn see_through(
             Some(Kept::Activate(certificate)) => {
                 store.activate(&certificate).await?;
                 tracing::info!(epoch = certificate.activation.epoch, "activated");
-                pass_on(run, certificate.clone(), link, session);
+                let parties = share.parties.clone();
+                pass_on(run, certificate.clone(), parties, link, session);
                 return Ok(Outcome::Activated { certificate, key: share.key });
             }
         }
     }
 }
 
-/// Sends the certificate to those who may lack it, for a while, without holding up the result.
-fn pass_on(run: &Run, certificate: Certificate, mut link: Link, mut session: Session) {
+/// Sends the certificate to those who may lack it, for a while, without holding up the result; and erases the shares from
+/// before when all parties have acknowledged these.
+fn pass_on(
+    run: &Run,
+    certificate: Certificate,
+    parties: Vec<PublicKey>,
+    mut link: Link,
+    mut session: Session,
+) {
+    let Activation { plan, account, epoch, .. } = certificate.activation;
     let frame = encode(&Frame::Certificate(certificate));
+    let own = Acknowledgement::sign(plan, run.admitted.me, &run.party.key());
+    let mut all = Acknowledgements::new(plan, parties);
+    all.take(&own);
+    let own = encode(&Frame::Acknowledgement(own));
+    let store = std::sync::Arc::clone(&run.party.store);
     let clock = std::sync::Arc::clone(&run.party.clock);
     let closing = run.party.closing.clone();
     let peers: Vec<PartyIndex> = run.peers().collect();
@@ -104,12 +124,26 @@ fn pass_on(run: &Run, certificate: Certificate, mut link: Link, mut session: Ses
         // At once to all; then to whoever shows that it lacks it.
         for &peer in &peers {
             sender.send(peer, frame.clone());
+            sender.send(peer, own.clone());
         }
         loop {
             let incoming = link.receive().await;
             match decode::<Frame>(&incoming) {
                 Ok(Frame::Ready(ready)) if peers.contains(&ready.by) => {
                     sender.send(ready.by, frame.clone());
+                    sender.send(ready.by, own.clone());
+                }
+                Ok(Frame::Acknowledgement(acknowledgement)) => {
+                    if all.take(&acknowledgement) {
+                        match store.erase_retired(account, epoch).await {
+                            Ok(erased) => tracing::info!(
+                                erased,
+                                epoch,
+                                "all parties have the new shares: old ones erased"
+                            ),
+                            Err(error) => tracing::error!(%error, "old shares were not erased"),
+                        }
+                    }
                 }
                 Ok(_) => {
                     for effect in session.receive(&incoming, clock.millis()) {

@@ -32,7 +32,8 @@ use crate::verify::{self, Rejected};
 /// How often the session looks at the clock.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long a party that has its result answers peers that still wait: one notices after two seconds that nothing comes.
+/// How long a party that has its result stays, after the last sign that a peer still waits: one notices after two seconds
+/// that nothing comes.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A step of the component under way, or its start.
@@ -75,11 +76,6 @@ enum ComponentEnded {
     Aborted(Abort),
 }
 
-fn aborted(abort: Abort) -> report::Outcome {
-    let Abort { code, culprits, reason } = abort;
-    report::Outcome::Aborted { code, culprits, reason }
-}
-
 impl Run {
     pub(super) fn new(
         party: Arc<Party>,
@@ -97,14 +93,20 @@ impl Run {
         Started { plan, session, order: self.admitted.order.id, me: self.admitted.me, digest }
     }
 
+    /// The report of an abort that has been recorded.
+    fn aborted(&self, abort: Abort) -> report::Outcome {
+        self.party.aborted(self.plan.hash(), self.admitted.me, abort)
+    }
+
     /// Runs the session to its end.
     pub async fn finish(self) -> report::Outcome {
         let span = tracing::info_span!("session", id = %self.id, party = %self.admitted.me);
         async move {
-            self.run_on().await.unwrap_or_else(|error| {
-                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the party's store failed");
-                aborted(Abort::of(AbortCode::Internal, error.to_string()))
-            })
+            let (party, started) = (Arc::clone(&self.party), self.started());
+            match self.run_on().await {
+                Ok(outcome) => outcome,
+                Err(error) => party.failed(&started, &error).await,
+            }
         }
         .instrument(span)
         .await
@@ -118,19 +120,19 @@ impl Run {
                 self.party.store.active_entries(order.account, order.epoch).await?
             }
         };
-        let attached = self.party.router.attach(self.id, self.admitted.me, self.remaining()).await;
+        let attached = self.party.router.attach(self.id, self.admitted.me, self.remaining() + LINGER).await;
         let link = match attached {
             Ok(link) => link,
             Err(status) => {
                 self.party.store.abort(self.plan.hash()).await?;
                 let reason = format!("the router did not take this party in: {}", status.message());
-                return Ok(aborted(Abort::of(AbortCode::Unavailable, reason)));
+                return Ok(self.aborted(Abort::of(AbortCode::Unavailable, reason)));
             }
         };
         let mut seed = Zeroizing::new([0; 32]);
         if getrandom::fill(seed.as_mut_slice()).is_err() {
             self.party.store.abort(self.plan.hash()).await?;
-            return Ok(aborted(Abort::of(AbortCode::Internal, "there is no randomness")));
+            return Ok(self.aborted(Abort::of(AbortCode::Internal, "there is no randomness")));
         }
         let (session, effects) =
             Session::begin(self.terms(), self.party.key(), &seed, self.party.clock.millis());
@@ -151,7 +153,7 @@ impl Run {
         match result {
             ComponentEnded::Aborted(abort) => {
                 self.linger(live);
-                Ok(aborted(abort))
+                Ok(self.aborted(abort))
             }
             ComponentEnded::Outcome(Outcome::Signature(signature), _) => self.signed(live, signature).await,
             ComponentEnded::Outcome(Outcome::Key(key) | Outcome::Refreshed(key), staged) => {
@@ -263,7 +265,7 @@ impl Run {
     ) -> Result<Option<Abort>, StoreError> {
         for (&peer, &counter) in counters {
             let Some(key) = self.admitted.order.parties.get(usize::from(peer.number()) - 1) else { continue };
-            if !self.party.store.peer_counter(*key, counter).await? {
+            if !self.party.store.peer_counter(*key, counter, self.party.clock.seconds()).await? {
                 let reason =
                     format!("party {peer} was set back to an earlier state: an operator must re-admit it");
                 return Ok(Some(Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason }));
@@ -398,26 +400,29 @@ impl Run {
         let effects = live.session.fail(abort.clone(), self.party.clock.millis());
         let recorded = self.carry_out(&mut live, effects).await?;
         self.linger(live);
-        Ok(aborted(recorded.unwrap_or(abort)))
+        Ok(self.aborted(recorded.unwrap_or(abort)))
     }
 
     /// Goes on answering peers that still wait, for a while, without holding up the result.
     fn linger(&self, live: Live) {
         let Live { mut link, sender, mut session, .. } = live;
         let (clock, closing) = (Arc::clone(&self.party.clock), self.party.closing.clone());
+        let at_most = self.remaining() + LINGER;
         let lingering = async move {
-            loop {
-                let frame = link.receive().await;
+            let mut until = tokio::time::Instant::now() + LINGER;
+            while let Ok(frame) = tokio::time::timeout_at(until, link.receive()).await {
                 for effect in session.receive(&frame, clock.millis()) {
                     if let Effect::Send { to, frame } = effect {
                         sender.send(to, frame);
+                        // Somebody still waits, and the answer may be lost too.
+                        until = tokio::time::Instant::now() + LINGER;
                     }
                 }
             }
         };
         tokio::spawn(async move {
             tokio::select! {
-                _ = tokio::time::timeout(LINGER, lingering) => {}
+                _ = tokio::time::timeout(at_most, lingering) => {}
                 () = closing.cancelled() => {}
             }
         });

@@ -12,7 +12,7 @@ use quorate_core::codec::{decode, encode};
 use quorate_core::identity::PublicKey;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
-use quorate_core::report::{Report, SignedReport};
+use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_proto::v1::{Plugin, Presence, ReportRequest};
 use tokio::sync::Semaphore;
@@ -39,6 +39,9 @@ const REPORT_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long the coordinator may take to receive a report.
 const REPORT: Duration = Duration::from_secs(5);
+
+/// How often a party reports again what nobody has taken in, and forgets what is over.
+const HOUSE: Duration = Duration::from_secs(30);
 
 /// How long to wait before the queue is tried again.
 const QUEUE_AGAIN: Duration = Duration::from_secs(1);
@@ -72,10 +75,15 @@ impl PartyService {
     ) -> Result<(), quorate_broker::store::StoreError> {
         let work = Arc::new(self);
         let tasks = TaskTracker::new();
-        for report in work.party.take_up().await? {
-            tasks.spawn(Arc::clone(&work).report(report));
-        }
+        let due = work.party.take_up().await?;
+        let reporting = Arc::clone(&work);
+        tasks.spawn(async move {
+            for report in due {
+                Arc::clone(&reporting).report(report).await;
+            }
+        });
         let beating = tokio::spawn(Arc::clone(&work).beat(stop.clone()));
+        let keeping = tokio::spawn(Arc::clone(&work).keep_house(stop.clone()));
         Arc::clone(&work).consume(&tasks, &stop).await;
         tasks.close();
         if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
@@ -87,6 +95,7 @@ impl PartyService {
         }
         work.party.close();
         beating.abort();
+        keeping.abort();
         Ok(())
     }
 
@@ -138,7 +147,7 @@ impl PartyService {
                 // Only an order that is genuine says who this party is.
                 let Ok(order) = decode::<Order>(order.bytes()) else { return };
                 let (Some(outcome), Some(by)) = (refused.report(), self.index(&order)) else { return };
-                let report = Report { session, order: order.id, by, digest, outcome };
+                let report = Report { session, order: order.id, by, digest, outcome: outcome.tamed() };
                 let report = report.sign(&self.party.key());
                 self.report(report).await;
             }
@@ -153,20 +162,60 @@ impl PartyService {
             .map(|(p, _)| p)
     }
 
+    /// Reports again what nobody has taken in, and forgets what is over.
+    async fn keep_house(self: Arc<Self>, stop: CancellationToken) {
+        let mut tick = interval(HOUSE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let kept = async {
+                for (plan, report) in self.party.unreported().await? {
+                    if self.report_once(&report).await.is_ok() {
+                        self.party.store.reported(plan).await?;
+                    }
+                }
+                self.party.store.forget_expired().await
+            };
+            if let Err(error) = kept.await {
+                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the party's store failed");
+            }
+        }
+    }
+
+    async fn report_once(&self, report: &SignedReport) -> Result<(), tonic::Status> {
+        let mut coordinator = self.coordinator.clone();
+        let reporting = coordinator.report(ReportRequest { report: encode(report).into() });
+        match tokio::time::timeout(REPORT, reporting).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(status),
+            Err(_) => Err(tonic::Status::deadline_exceeded("no answer")),
+        }
+    }
+
     async fn report(self: Arc<Self>, report: SignedReport) {
-        let bytes: bytes::Bytes = encode(&report).into();
         let mut wait = REPORT_AGAIN;
         for attempt in 1..=REPORT_TRIES {
-            let mut coordinator = self.coordinator.clone();
-            let reporting = coordinator.report(ReportRequest { report: bytes.clone() });
-            let error = match tokio::time::timeout(REPORT, reporting).await {
-                Ok(Ok(_)) => return,
-                Ok(Err(status)) => status.to_string(),
-                Err(_) => "no answer".into(),
+            let Err(error) = self.report_once(&report).await else {
+                return self.noted(&report).await;
             };
-            tracing::warn!(session = %report.report.session, attempt, of = REPORT_TRIES, error, "a report was not taken");
+            if error.code() == tonic::Code::InvalidArgument {
+                tracing::error!(session = %report.report.session, %error, "a report was refused");
+                return;
+            }
+            tracing::warn!(session = %report.report.session, attempt, of = REPORT_TRIES, %error, "a report was not taken");
             tokio::time::sleep(wait).await;
             wait *= 2;
+        }
+    }
+
+    async fn noted(&self, report: &SignedReport) {
+        if let Outcome::Activated { certificate, .. } = &report.report.outcome
+            && let Err(error) = self.party.store.reported(certificate.activation.plan).await
+        {
+            tracing::warn!(%error, "a report is given again later: it could not be noted that it was taken");
         }
     }
 

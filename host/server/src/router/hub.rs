@@ -5,6 +5,7 @@
 //! time is over.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,13 @@ use tokio::time::Instant;
 /// Frames that wait for one party of one session. A keygen of 16 parties sends each about 150, and sends them again
 /// every two seconds while nothing moves.
 const FRAMES: usize = 512;
+
+/// Bytes that wait for one party of one session. A round of a keygen of 16 parties is 15 times 143 kB, and frames that are
+/// sent again come on top.
+const BUFFER_BYTES: usize = 16 << 20;
+
+/// Bytes that wait in all buffers. What comes beyond that is lost, and sent again.
+const ALL_BYTES: usize = 512 << 20;
 
 /// Buffers at a time, of parties that were there a while ago too. At 60 signatures a second, with two signers and a
 /// deadline of 10 seconds, there are 1,200.
@@ -35,17 +43,49 @@ pub struct Hub {
 struct Buffers {
     of: HashMap<Key, Buffer>,
     swept: Instant,
+    /// Bytes that wait in all of them.
+    bytes: Arc<AtomicUsize>,
+}
+
+/// A frame in a buffer, counted for as long as it waits.
+struct Waiting {
+    frame: Bytes,
+    counted: [Arc<AtomicUsize>; 2],
+}
+
+impl Waiting {
+    fn new(frame: Bytes, counted: [Arc<AtomicUsize>; 2]) -> Option<Self> {
+        let room = |(count, most): (&Arc<AtomicUsize>, usize)| {
+            count.load(Ordering::Relaxed).saturating_add(frame.len()) <= most
+        };
+        if !counted.iter().zip([BUFFER_BYTES, ALL_BYTES]).all(room) {
+            return None;
+        }
+        counted.iter().for_each(|count| {
+            count.fetch_add(frame.len(), Ordering::Relaxed);
+        });
+        Some(Self { frame, counted })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for count in &self.counted {
+            count.fetch_sub(self.frame.len(), Ordering::Relaxed);
+        }
+    }
 }
 
 struct Buffer {
     state: State,
     expires: Instant,
+    bytes: Arc<AtomicUsize>,
 }
 
 enum State {
     /// Frames wait for a party that has not come yet.
-    Waiting(Sender<Bytes>, Receiver<Bytes>),
-    Attached(Sender<Bytes>),
+    Waiting(Sender<Waiting>, Receiver<Waiting>),
+    Attached(Sender<Waiting>),
     /// The party has let go: what still comes for it is thrown away.
     Left,
 }
@@ -54,12 +94,14 @@ enum State {
 pub struct Attached {
     hub: Hub,
     key: Key,
-    receiver: Receiver<Bytes>,
+    receiver: Receiver<Waiting>,
+    expires: Instant,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { buffers: Arc::new(Mutex::new(Buffers { of: HashMap::new(), swept: Instant::now() })) }
+        let buffers = Buffers { of: HashMap::new(), swept: Instant::now(), bytes: Arc::default() };
+        Self { buffers: Arc::new(Mutex::new(buffers)) }
     }
 }
 
@@ -69,8 +111,9 @@ impl Hub {
     #[must_use]
     pub fn attach(&self, session: SessionId, party: PartyIndex, time_to_live: Duration) -> Option<Attached> {
         let key = (session, party);
-        let receiver = self.with_buffer(key, time_to_live, |buffer| {
-            buffer.expires = Instant::now() + time_to_live;
+        let expires = Instant::now() + time_to_live;
+        let receiver = self.with_buffer(key, time_to_live, |buffer, _| {
+            buffer.expires = expires;
             let (sender, receiver) = match std::mem::replace(&mut buffer.state, State::Left) {
                 State::Waiting(sender, receiver) => (sender, receiver),
                 State::Left => channel(FRAMES),
@@ -82,13 +125,16 @@ impl Hub {
             buffer.state = State::Attached(sender);
             Some(receiver)
         })??;
-        Some(Attached { hub: self.clone(), key, receiver })
+        Some(Attached { hub: self.clone(), key, receiver, expires })
     }
 
     /// Puts a frame into a party's buffer; false if there was no room.
     pub fn send(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) -> bool {
-        self.with_buffer((session, to), time_to_live, |buffer| match &buffer.state {
-            State::Waiting(sender, _) | State::Attached(sender) => sender.try_send(frame).is_ok(),
+        self.with_buffer((session, to), time_to_live, |buffer, all| match &buffer.state {
+            State::Waiting(sender, _) | State::Attached(sender) => {
+                let waiting = Waiting::new(frame, [Arc::clone(&buffer.bytes), Arc::clone(all)]);
+                waiting.is_some_and(|waiting| sender.try_send(waiting).is_ok())
+            }
             State::Left => true,
         })
         .unwrap_or(false)
@@ -98,7 +144,7 @@ impl Hub {
         &self,
         key: Key,
         time_to_live: Duration,
-        act: impl FnOnce(&mut Buffer) -> T,
+        act: impl FnOnce(&mut Buffer, &Arc<AtomicUsize>) -> T,
     ) -> Option<T> {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -114,9 +160,10 @@ impl Hub {
             }
             let (sender, receiver) = channel(FRAMES);
             let state = State::Waiting(sender, receiver);
-            buffers.of.insert(key, Buffer { state, expires: now + time_to_live });
+            buffers.of.insert(key, Buffer { state, expires: now + time_to_live, bytes: Arc::default() });
         }
-        buffers.of.get_mut(&key).map(act)
+        let Buffers { of, bytes, .. } = &mut *buffers;
+        of.get_mut(&key).map(|buffer| act(buffer, bytes))
     }
 }
 
@@ -129,9 +176,10 @@ impl Buffers {
 }
 
 impl Attached {
-    /// The next frame. May be cancelled without losing one.
+    /// The next frame; `None` when the session's time is over. May be cancelled without losing one.
     pub async fn receive(&mut self) -> Option<Bytes> {
-        self.receiver.recv().await
+        let waiting = tokio::time::timeout_at(self.expires, self.receiver.recv()).await.ok()??;
+        Some(waiting.frame.clone())
     }
 }
 
@@ -176,6 +224,13 @@ mod tests {
         let taken =
             (0..FRAMES * 2).filter(|_| hub.send(session, party, Bytes::from_static(&[1]), SOON)).count();
         assert_eq!(taken, FRAMES);
+        let large = Bytes::from(vec![0; 3 << 20]);
+        let other = SessionId([9; 32]);
+        let taken = (0..10).filter(|_| hub.send(other, party, large.clone(), SOON)).count();
+        assert_eq!(taken, BUFFER_BYTES / large.len());
+        let mut attached = hub.attach(other, party, SOON).unwrap();
+        attached.receive().await.unwrap();
+        assert!(hub.send(other, party, large, SOON), "what was taken still counts");
         let sessions = |hub: &Hub, from: usize, ttl| {
             (from..from + BUFFERS)
                 .filter(|i| {
@@ -185,7 +240,7 @@ mod tests {
                 })
                 .count()
         };
-        assert_eq!(sessions(&hub, 0, SOON), BUFFERS - 1);
+        assert_eq!(sessions(&hub, 0, SOON), BUFFERS - 2);
         assert_eq!(sessions(&hub, BUFFERS, SOON), 0);
         // Sessions whose time is over give their room to others.
         let over = Hub::default();

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use quorate_core::{PartyIndex, SessionId};
+use quorate_core::{PartyIndex, SessionId, Threshold};
 use quorate_proto::v1::router_request::Request as Kind;
 use quorate_proto::v1::router_server::{Router, RouterServer};
 use quorate_proto::v1::{Frame, Join, RouterRequest};
@@ -47,7 +47,8 @@ fn joined(join: &Join) -> Result<Joined, Status> {
 }
 
 fn party(index: u32) -> Option<PartyIndex> {
-    u16::try_from(index).ok().and_then(|index| PartyIndex::try_from(index).ok())
+    let index = u16::try_from(index).ok().filter(|&index| index <= Threshold::MAX_PARTIES)?;
+    PartyIndex::try_from(index).ok()
 }
 
 #[tonic::async_trait]

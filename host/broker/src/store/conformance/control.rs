@@ -50,6 +50,7 @@ fn account() -> Account {
         threshold: Threshold::new(2, 2).unwrap(),
         parties: parties(),
         order: OrderId([6; 32]),
+        open: true,
         created: NOW,
     }
 }
@@ -97,6 +98,10 @@ pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back
     }
     store.fail_account(ACCOUNT).await.unwrap();
     assert_eq!(state(store).await, active(2));
+    assert!(!store.account(ACCOUNT).await.unwrap().unwrap().open);
+    store.open_order(ACCOUNT, OrderId([8; 32])).await.unwrap();
+    let open = store.account(ACCOUNT).await.unwrap().unwrap();
+    assert_eq!((open.open, open.order), (true, OrderId([8; 32])));
     let nobody = store.activate_account(&certificate(AccountId([9; 16]), 1), &key(1)).await;
     assert!(matches!(nobody, Err(StoreError::Conflict(_))), "{nobody:?}");
 }

@@ -8,7 +8,9 @@ use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash
 use zeroize::Zeroizing;
 
 use crate::store::StoreError;
-use crate::store::party::{Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, PartyStore, Pending, Started};
+use crate::store::party::{
+    COUNTER_SETTLES, Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, PartyStore, Pending, Started, Unreported,
+};
 
 macro_rules! suite {
     ($fresh:expr) => {
@@ -258,6 +260,10 @@ pub(crate) async fn a_restart_finds_what_is_unsettled(store: &dyn PartyStore) {
     assert_eq!(store.promised(PlanHash([1; 32])).await.unwrap(), None);
     store.abort(PlanHash([1; 32])).await.unwrap();
     store.activate(&certificate(3, 1)).await.unwrap();
+    let unreported = Unreported { started: started(3), certificate: certificate(3, 1), key: key() };
+    assert_eq!(store.unreported().await.unwrap(), [unreported]);
+    store.reported(PlanHash([3; 32])).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap(), []);
     let settled = store.unsettled().await.unwrap();
     assert!(settled.running.is_empty() && settled.promised.is_empty(), "{settled:?}");
 }
@@ -281,10 +287,22 @@ pub(crate) async fn a_suspended_component_is_remembered(store: &dyn PartyStore) 
 }
 
 pub(crate) async fn a_peer_that_went_back_is_noticed(store: &dyn PartyStore) {
-    for (counter, good) in [(5, true), (5, true), (7, true), (6, false), (7, true)] {
-        assert_eq!(store.peer_counter(keys()[1], counter).await.unwrap(), good, "{counter}");
+    let late = NOW + COUNTER_SETTLES;
+    for (now, counter, good) in [
+        (NOW, 5, true),
+        (NOW, 7, true),
+        (NOW, 6, true),
+        (late, 7, true),
+        (late, 6, true),
+        (late + COUNTER_SETTLES, 6, false),
+        (late + COUNTER_SETTLES, 8, true),
+        (late + COUNTER_SETTLES, 7, true),
+        (late + 3 * COUNTER_SETTLES, 7, false),
+        (late + 3 * COUNTER_SETTLES, 8, true),
+    ] {
+        assert_eq!(store.peer_counter(keys()[1], counter, now).await.unwrap(), good, "{counter} at {now}");
     }
-    assert!(store.peer_counter(keys()[0], 0).await.unwrap());
+    assert!(store.peer_counter(keys()[0], 0, NOW).await.unwrap());
 }
 
 pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &dyn PartyStore) {

@@ -63,6 +63,7 @@ fn account(row: &SqliteRow) -> Result<Account, StoreError> {
         threshold: decoded(row.try_get("threshold")?, "accounts")?,
         parties: decoded(row.try_get("parties")?, "accounts")?,
         order: decoded(row.try_get("order_id")?, "accounts")?,
+        open: row.try_get("open")?,
         created: unsigned(row.try_get("created")?)?,
     })
 }
@@ -130,6 +131,15 @@ impl ControlStore for SqliteControlStore {
         row.as_ref().map(account).transpose()
     }
 
+    async fn open_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE accounts SET order_id = ?, open = 1 WHERE id = ?")
+            .bind(order.as_bytes().as_slice())
+            .bind(id.as_bytes().as_slice())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     async fn activate_account(&self, certificate: &Certificate, key: &KeyOutputs) -> Result<(), StoreError> {
         let activation = &certificate.activation;
         let mut tx = begin(&self.pool).await?;
@@ -139,7 +149,7 @@ impl ControlStore for SqliteControlStore {
             return Err(StoreError::Conflict("there is no such account"));
         }
         sqlx::query(
-            "UPDATE accounts SET state = 'active', epoch = ?, certificate = ?, outputs = ?
+            "UPDATE accounts SET state = 'active', open = 0, epoch = ?, certificate = ?, outputs = ?
              WHERE id = ? AND epoch < ?",
         )
         .bind(activation.epoch)

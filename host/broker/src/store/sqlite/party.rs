@@ -15,7 +15,8 @@ use super::{Tx, begin, decoded, open_pool, signed, unsigned};
 use crate::store::StoreError;
 use crate::store::crypter::{Crypter, Place};
 use crate::store::party::{
-    Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Knowledge, PartyStore, Pending, Started, Unsettled,
+    COUNTER_SETTLES, Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Knowledge, PartyStore, Pending, Started,
+    Unreported, Unsettled,
 };
 
 /// What is sealed in `key_check`.
@@ -475,18 +476,69 @@ impl PartyStore for SqlitePartyStore {
         rows.iter().map(|row| decoded(row.try_get(0)?, "suspended")).collect()
     }
 
-    async fn peer_counter(&self, peer: PublicKey, counter: u64) -> Result<bool, StoreError> {
+    async fn peer_counter(&self, peer: PublicKey, counter: u64, now: u64) -> Result<bool, StoreError> {
         // No party has raised its counter that often: the peer says what it likes.
         let Ok(counter) = signed(counter) else { return Ok(false) };
-        let kept = sqlx::query(
-            "INSERT INTO peers (identity, counter) VALUES (?, ?)
-             ON CONFLICT (identity) DO UPDATE SET counter = excluded.counter WHERE excluded.counter >= peers.counter",
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("SELECT highest, marked, settled, turned FROM peers WHERE identity = ?")
+            .bind(peer.0.as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let (mut highest, mut marked, mut settled, mut turned) = match row {
+            Some(row) => (
+                row.try_get::<i64, _>(0)?,
+                row.try_get::<i64, _>(1)?,
+                row.try_get::<i64, _>(2)?,
+                unsigned(row.try_get(3)?)?,
+            ),
+            None => (0, 0, 0, now),
+        };
+        // What was the highest at the last turn settles at this one; after two turns without a word, all of it does.
+        let turns = now.saturating_sub(turned) / COUNTER_SETTLES;
+        if turns >= 1 {
+            settled = if turns >= 2 { highest } else { marked };
+            (marked, turned) = (highest, now);
+        }
+        let good = counter >= settled;
+        highest = highest.max(counter);
+        sqlx::query(
+            "INSERT INTO peers (identity, highest, marked, settled, turned) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (identity) DO UPDATE SET highest = excluded.highest, marked = excluded.marked,
+               settled = excluded.settled, turned = excluded.turned",
         )
         .bind(peer.0.as_slice())
-        .bind(counter)
-        .execute(&self.pool)
+        .bind(highest)
+        .bind(marked)
+        .bind(settled)
+        .bind(signed(turned)?)
+        .execute(&mut *tx)
         .await?;
-        Ok(kept.rows_affected() == 1)
+        tx.commit().await?;
+        Ok(good)
+    }
+
+    async fn unreported(&self) -> Result<Vec<Unreported>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT sessions.plan, sessions.id, order_id, me, digest, shares.account, epoch, facts, certificate
+             FROM shares JOIN sessions USING (plan) WHERE state = 'active' AND reported = 0",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let unreported = rows.iter().map(|row| {
+            let account = decoded(row.try_get("account")?, "shares")?;
+            let certificate = decoded(row.try_get("certificate")?, "shares")?;
+            let key = self.open_facts(account, row)?.share.key;
+            Ok(Unreported { started: started(row)?, certificate, key })
+        });
+        unreported.collect()
+    }
+
+    async fn reported(&self, plan: PlanHash) -> Result<(), StoreError> {
+        sqlx::query("UPDATE shares SET reported = 1 WHERE plan = ?")
+            .bind(plan.as_bytes().as_slice())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     async fn unsettled(&self) -> Result<Unsettled, StoreError> {
