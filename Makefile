@@ -85,6 +85,7 @@ bench: plugins ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=na
 	$(IN_PLUGINS) cargo build --locked --quiet --release -p quorate-dkls23 --example native
 	cd plugins && CARGO_TARGET_DIR=$(SOFT_SHA) RUSTFLAGS='--cfg sha2_backend="soft"' \
 	  cargo build --locked --quiet --release -p quorate-dkls23 --example native
+	cargo build --locked --quiet --release -p quorate --bin quorate
 	NATIVE=$(NATIVE) NATIVE_SOFT_SHA=$(SOFT_SHA)/release/examples/native \
 	  cargo run --locked --quiet --release -p quorate-tests --bin quorate-bench -- $(BENCH)
 

@@ -1,9 +1,15 @@
 //! `quorate-bench [PART]`: measures, prints, and writes BENCHMARKS.json and BENCHMARKS.md at the top of the checkout.
 //! Parts that are not run keep the figures of their last run.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::cast_precision_loss)]
 
+mod background;
+mod end_to_end;
+mod memory;
 mod report;
 mod sandbox;
+mod server;
+mod startup;
 mod stats;
 
 use std::process::ExitCode;
@@ -15,7 +21,13 @@ type Part = (&'static str, fn() -> Value);
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
-    let parts: [Part; 1] = [("sandbox", sandbox::measure)];
+    let parts: [Part; 5] = [
+        ("sandbox", sandbox::measure),
+        ("end-to-end", end_to_end::measure),
+        ("background", background::measure),
+        ("startup", startup::measure),
+        ("memory", memory::measure),
+    ];
     let chosen: Vec<_> =
         parts.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|w| w == *name)).collect();
     if chosen.is_empty() {

@@ -39,6 +39,7 @@ impl Protocol for Faulty {
             Task::Keygen { scheme } if scheme == SCHEME => "keygen-of-a-strange-format".into(),
             Task::Keygen { scheme } => scheme,
             Task::Refresh => "refresh-without-a-share".into(),
+            Task::Prepare { .. } => "busy".into(),
             _ => return Err(Failure::InvalidTask("no such mode".into())),
         };
         let share = host.vault_get(Scope::Key, "share")?.map(|s| s.to_vec()).unwrap_or_default();
@@ -121,6 +122,12 @@ impl Session for Mode {
                 return Err(Failure::Fault { culprits, ban: true, reason: "as asked".into() });
             }
             "idle-for-ever" => state = State::Again,
+            "busy" => {
+                for number in 0..10_000_000_u64 {
+                    black_box(number);
+                }
+                state = State::Again;
+            }
             other => return Err(Failure::InvalidTask(format!("no mode `{other}`"))),
         }
         Ok(Progress { outgoing, state })

@@ -55,7 +55,7 @@ pub struct TimeLimits {
 
 impl Default for TimeLimits {
     fn default() -> Self {
-        Self { sign: Duration::from_secs(10), shares_per_party: Duration::from_secs(10) }
+        Self { sign: Duration::from_secs(10), shares_per_party: Duration::from_secs(20) }
     }
 }
 
