@@ -65,6 +65,16 @@ test: plugins ## run all tests
 	cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
 
+.PHONY: guards
+guards: plugins ## take away each rule's check and expect its test to fail
+	tests/guards/run.sh
+
+.PHONY: verify-demo
+verify-demo: build ## run the demo and verify it with an Ethereum library of another language (needs python3)
+	@test -x target/venv/bin/python || python3 -m venv target/venv
+	@target/venv/bin/python -m pip install --quiet --disable-pip-version-check eth-account
+	$(CARGO_TARGET_DIR)/debug/quorate demo --json | target/venv/bin/python tests/verify_demo.py
+
 .PHONY: lint
 lint: plugins ## formatting, clippy and docs, warnings denied
 	cargo fmt --all --check

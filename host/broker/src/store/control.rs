@@ -190,11 +190,18 @@ pub trait ControlStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn record_session(&self, session: &NewSession) -> Result<(), StoreError>;
 
-    /// Keeps what a party reported of a session; what it reported before is replaced.
+    /// Keeps what a party reported of a session; what it reported before is replaced. With `completed`, the session ends
+    /// with it, at that time in milliseconds since 1970.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when there is no such session.
-    async fn add_report(&self, id: SessionId, by: PartyIndex, report: &[u8]) -> Result<(), StoreError>;
+    async fn add_report(
+        &self,
+        id: SessionId,
+        by: PartyIndex,
+        report: &[u8],
+        completed: Option<u64>,
+    ) -> Result<(), StoreError>;
 
     /// Ends a session. One that has completed stays so; one that has failed can still complete.
     #[allow(clippy::missing_errors_doc)]

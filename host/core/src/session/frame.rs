@@ -8,8 +8,8 @@ use crate::envelope::{Envelope, SignedEcho};
 use crate::hello::SignedHello;
 use crate::session::handshake::SignedHelloEcho;
 
-/// One frame. Every kind is signed by its sender. The last three are about what a session has made and are for the
-/// party's promise ([`promise`](crate::promise)), not for the session.
+/// One frame. Every kind but the last is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about what a session has made and are for
+/// the party's promise ([`promise`](crate::promise)), not for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Frame {
@@ -21,9 +21,17 @@ pub enum Frame {
     Ready(Ready),
     Certificate(Certificate),
     Acknowledgement(Acknowledgement),
+    /// This party has its result and needs nothing more. Nobody relies on it: who believes a forged one stops sending
+    /// again what the router could have kept from arriving anyway.
+    Finished(PartyIndex),
 }
 
 impl Frame {
+    /// Whether it is about what a session has made, and not for the session itself.
+    pub(super) fn is_about_promises(&self) -> bool {
+        matches!(self, Self::Ready(_) | Self::Certificate(_) | Self::Acknowledgement(_))
+    }
+
     /// The sender, by its own word; nobody for a certificate, which is everybody's.
     pub(super) fn sender(&self) -> Option<PartyIndex> {
         match self {
@@ -34,6 +42,7 @@ impl Frame {
             Self::Abort(abort) => Some(abort.notice.by),
             Self::Ready(ready) => Some(ready.by),
             Self::Acknowledgement(acknowledgement) => Some(acknowledgement.by),
+            Self::Finished(by) => Some(*by),
             Self::Certificate(_) => None,
         }
     }
@@ -74,6 +83,10 @@ impl Wire for Frame {
                 8_u8.put(out);
                 acknowledgement.put(out);
             }
+            Self::Finished(by) => {
+                9_u8.put(out);
+                by.put(out);
+            }
         }
     }
 
@@ -87,6 +100,7 @@ impl Wire for Frame {
             6 => Wire::take(input).map(Self::Ready),
             7 => Wire::take(input).map(Self::Certificate),
             8 => Wire::take(input).map(Self::Acknowledgement),
+            9 => Wire::take(input).map(Self::Finished),
             _ => Err(Malformed),
         }
     }

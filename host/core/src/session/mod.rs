@@ -22,7 +22,7 @@ mod handshake;
 mod model;
 mod streams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
@@ -153,6 +153,8 @@ pub struct Session {
     state: State,
     /// Everything sent so far, in order.
     sent: Vec<(PartyIndex, Vec<u8>)>,
+    /// Peers that need nothing more, by their unproved word.
+    finished: BTreeSet<PartyIndex>,
     /// When something new last came in or went out, or everything was sent again.
     quiet_since: u64,
 }
@@ -212,8 +214,15 @@ impl Session {
         let handshake = Handshake::new(&terms, &key, &mut random);
         let hello = handshake.own_hello();
         let state = State::Greeting { handshake, early: Vec::new() };
-        let mut session =
-            Self { terms, key, random: Some(random), state, sent: Vec::new(), quiet_since: now };
+        let mut session = Self {
+            terms,
+            key,
+            random: Some(random),
+            state,
+            sent: Vec::new(),
+            finished: BTreeSet::new(),
+            quiet_since: now,
+        };
         let effects = session.send_all(&Frame::Hello(hello));
         (session, effects)
     }
@@ -224,6 +233,12 @@ impl Session {
             return vec![];
         }
         let Ok(frame) = decode::<Frame>(frame) else { return vec![] };
+        if let Frame::Finished(by) = frame {
+            if self.terms.key_of_peer(by).is_some() {
+                self.finished.insert(by);
+            }
+            return vec![];
+        }
         if matches!(self.state, State::Done { .. } | State::Over { .. }) {
             return self.answer(&frame, now);
         }
@@ -292,6 +307,19 @@ impl Session {
         }
     }
 
+    /// Tells the peers that this party has its result and needs nothing more of them.
+    #[must_use]
+    pub fn finish(&self) -> Vec<Effect> {
+        let frame = encode(&Frame::Finished(self.terms.me));
+        self.terms.peers().map(|to| Effect::Send { to, frame: frame.clone() }).collect()
+    }
+
+    /// Whether all peers have told so: nobody will want anything to be sent again.
+    #[must_use]
+    pub fn all_finished(&self) -> bool {
+        self.terms.peers().all(|peer| self.finished.contains(&peer))
+    }
+
     /// Ends the session for a reason of the caller's: the component failed, or the host is shutting down.
     pub fn fail(&mut self, abort: Abort, now: u64) -> Vec<Effect> {
         self.abort(abort, now)
@@ -332,7 +360,7 @@ impl Session {
         if let Frame::Abort(notice) = &frame {
             return self.peer_aborted(notice);
         }
-        if matches!(frame, Frame::Ready(_) | Frame::Certificate(_) | Frame::Acknowledgement(_)) {
+        if frame.is_about_promises() {
             return Ok(vec![]);
         }
         match &mut self.state {
@@ -369,9 +397,7 @@ impl Session {
                     running.broadcasts.echo(&self.terms, running.execution, &echo)?;
                     return self.deliver(now);
                 }
-                Frame::Abort(_) | Frame::Ready(_) | Frame::Certificate(_) | Frame::Acknowledgement(_) => {
-                    return Ok(vec![]);
-                }
+                _ => return Ok(vec![]),
             },
             State::Done { .. } | State::Over { .. } => return Ok(vec![]),
         }

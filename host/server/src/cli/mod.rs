@@ -34,7 +34,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = Config::from_env().map_err(Failure::from).and_then(|config| {
         crate::hardening::harden()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = { runtime }.worker_threads(threads()).enable_all().build()?;
         runtime.block_on(async {
             match arguments.command {
                 Command::Serve(arguments) => serve::serve(config, arguments).await,
@@ -49,6 +50,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Threads for everything but the sandbox, which has its own: as many as processors would only be in its way.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
 }
 
 #[allow(clippy::print_stderr)]

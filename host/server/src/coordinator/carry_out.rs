@@ -135,7 +135,7 @@ impl Coordinator {
             tracing::error!(%error, cause = ?std::error::Error::source(&error), "a session was not recorded");
             internal("the control database failed")
         })?;
-        let mut wait = self.waiting.wait(id);
+        let mut wait = self.waiting.wait(&session, order);
         let published = self.publish(order, &plan, Duration::from_millis(deadline.saturating_sub(now))).await;
         submitted
             .tell(Event::Started(Started {

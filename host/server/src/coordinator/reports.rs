@@ -1,13 +1,13 @@
 //! Reports on their way from parties to whoever waits for them.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use quorate_broker::store::{SessionStatus, StoreError};
-use quorate_core::SessionId;
-use quorate_core::codec::{decode, encode};
+use quorate_broker::store::{NewSession, StoreError};
+use quorate_core::codec::decode;
 use quorate_core::order::{Order, SignedOrder};
 use quorate_core::report::{Outcome, SignedReport};
+use quorate_core::{PartyIndex, SessionId};
 use tokio::sync::mpsc;
 
 use super::Coordinator;
@@ -21,7 +21,23 @@ const REPORT_BYTES: usize = 16 << 10;
 
 /// Who waits for the reports of which session.
 #[derive(Default)]
-pub(super) struct Waiting(Mutex<HashMap<SessionId, mpsc::Sender<SignedReport>>>);
+pub(super) struct Waiting(Mutex<HashMap<SessionId, Expected>>);
+
+/// A session whose reports are waited for.
+#[derive(Clone)]
+struct Expected {
+    session: Arc<Expectation>,
+    sender: mpsc::Sender<SignedReport>,
+}
+
+/// What is known of it.
+struct Expectation {
+    order: Order,
+    signers: Vec<PartyIndex>,
+    chain_code: Option<[u8; 32]>,
+    /// What its parties have reported so far.
+    reports: Mutex<BTreeMap<PartyIndex, SignedReport>>,
+}
 
 /// A wait for the reports of one session. It ends when it is dropped.
 pub(super) struct Wait<'a> {
@@ -31,21 +47,38 @@ pub(super) struct Wait<'a> {
 }
 
 impl Waiting {
-    pub(super) fn wait(&self, session: SessionId) -> Wait<'_> {
+    pub(super) fn wait(&self, session: &NewSession, order: &Order) -> Wait<'_> {
         let (sender, reports) = mpsc::channel(REPORTS);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session, sender);
-        Wait { waiting: self, session, reports }
+        let expectation = Expectation {
+            order: order.clone(),
+            signers: session.signers.clone(),
+            chain_code: session.chain_code,
+            reports: Mutex::default(),
+        };
+        let expected = Expected { session: Arc::new(expectation), sender };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session.id, expected);
+        Wait { waiting: self, session: session.id, reports }
     }
 
-    fn pass_on(&self, report: SignedReport) -> bool {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.get(&report.report.session).is_some_and(|sender| sender.try_send(report).is_ok())
+    fn find(&self, session: SessionId) -> Option<Expected> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session);
+    }
+}
+
+impl Expectation {
+    /// How much an outcome proves.
+    fn weight(&self, outcome: &Outcome) -> u8 {
+        match outcome {
+            Outcome::Promised { .. } => 1,
+            outcome if proved(&self.order, self.chain_code.as_ref(), outcome).is_some() => 2,
+            _ => 0,
+        }
     }
 }
 
@@ -72,46 +105,66 @@ impl Coordinator {
         }
         let signed: SignedReport = decode(bytes).map_err(|_| NotTaken::Malformed)?;
         let report = &signed.report;
-        let store = &self.setup.store;
-        let record = store.session(report.session).await?.ok_or(NotTaken::Unknown)?;
-        let order: SignedOrder = decode(&record.session.ordered).map_err(|_| NotTaken::Unknown)?;
-        let order: Order = decode(order.bytes()).map_err(|_| NotTaken::Unknown)?;
-        let about_this = report.order == order.id && record.session.signers.contains(&report.by);
+        let waiting = self.waiting.find(report.session);
+        let session = match &waiting {
+            Some(expected) => Arc::clone(&expected.session),
+            None => Arc::new(self.recall(report.session).await?),
+        };
+        let order = &session.order;
+        let about_this = report.order == order.id && session.signers.contains(&report.by);
         if !about_this || signed.verify(&order.parties).is_err() {
             return Err(NotTaken::NotSigned);
         }
         if !report.outcome.is_tame(order.threshold.parties()) {
             return Err(NotTaken::TooMuch);
         }
-        let mut success = proved(&order, record.session.chain_code.as_ref(), &report.outcome).is_some();
-        // What proves more stays: a party may not take back what it has proved or promised.
-        let weight = |outcome: &Outcome| match outcome {
-            outcome if proved(&order, record.session.chain_code.as_ref(), outcome).is_some() => 2,
-            Outcome::Promised { .. } => 1,
-            _ => 0,
-        };
-        let kept = record.reports.iter().filter_map(|bytes| decode::<SignedReport>(bytes).ok());
-        let mut kept = kept.filter(|kept| kept.report.by == report.by);
-        if kept.any(|kept| weight(&kept.report.outcome) > weight(&report.outcome)) {
-            return Ok(());
+        let weight = session.weight(&report.outcome);
+        let (is_new, completes) = session.note(&signed, weight);
+        if is_new {
+            let completed = completes.then(|| self.setup.clock.millis());
+            self.setup.store.add_report(report.session, report.by, bytes, completed).await?;
         }
-        store.add_report(report.session, report.by, &encode(&signed)).await?;
-        if matches!(report.outcome, Outcome::Promised { .. }) {
-            let outcomes = self.outcomes(report.session).await?;
-            success |= proved_by_promises(&order, &outcomes).is_some();
+        if let Some(expected) = waiting {
+            let _ = expected.sender.try_send(signed);
         }
-        if success {
-            let at = self.setup.clock.millis();
-            store.end_session(report.session, &SessionStatus::Completed { at }).await?;
-        }
-        self.waiting.pass_on(signed);
         Ok(())
     }
 
-    async fn outcomes(&self, session: SessionId) -> Result<Vec<Outcome>, StoreError> {
-        let record = self.setup.store.session(session).await?;
-        let reports = record.map(|record| record.reports).unwrap_or_default();
-        let reports = reports.iter().filter_map(|bytes| decode::<SignedReport>(bytes).ok());
-        Ok(reports.map(|signed| signed.report.outcome).collect())
+    /// A session that nobody waits for any more.
+    async fn recall(&self, id: SessionId) -> Result<Expectation, NotTaken> {
+        let record = self.setup.store.session(id).await?.ok_or(NotTaken::Unknown)?;
+        let order: SignedOrder = decode(&record.session.ordered).map_err(|_| NotTaken::Unknown)?;
+        let order: Order = decode(order.bytes()).map_err(|_| NotTaken::Unknown)?;
+        let reports = record.reports.iter().filter_map(|bytes| decode::<SignedReport>(bytes).ok());
+        let reports = reports.map(|signed| (signed.report.by, signed)).collect();
+        Ok(Expectation {
+            order,
+            signers: record.session.signers,
+            chain_code: record.session.chain_code,
+            reports: Mutex::new(reports),
+        })
+    }
+}
+
+impl Expectation {
+    /// Takes note of a report; says whether it is worth keeping, and whether the session has a result with it. What proves
+    /// more stays: a party may not take back what it has proved or promised.
+    fn note(&self, signed: &SignedReport, weight: u8) -> (bool, bool) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let by = signed.report.by;
+        let weaker = |kept: &SignedReport| kept == signed || self.weight(&kept.report.outcome) > weight;
+        if reports.get(&by).is_some_and(weaker) {
+            return (false, false);
+        }
+        // One proof is enough to be kept: the others say the same.
+        if reports.values().any(|kept| self.weight(&kept.report.outcome) == 2) {
+            return (false, false);
+        }
+        reports.insert(by, signed.clone());
+        let by_promises = || {
+            let outcomes = reports.values().map(|signed| &signed.report.outcome);
+            proved_by_promises(&self.order, outcomes).is_some()
+        };
+        (true, weight == 2 || weight == 1 && by_promises())
     }
 }

@@ -347,6 +347,7 @@ impl Run {
             Ok(()) => {
                 self.party.store.finish(self.plan.hash()).await?;
                 live.session.settled();
+                self.send_all(&live.sender, live.session.finish());
                 self.linger(live);
                 let Signature { bytes, recovery_id } = signature;
                 Ok(report::Outcome::Signed { signature: Bytes(bytes.to_vec()), recovery_id })
@@ -410,7 +411,9 @@ impl Run {
         let at_most = self.remaining() + LINGER;
         let lingering = async move {
             let mut until = tokio::time::Instant::now() + LINGER;
-            while let Ok(frame) = tokio::time::timeout_at(until, link.receive()).await {
+            while !session.all_finished()
+                && let Ok(frame) = tokio::time::timeout_at(until, link.receive()).await
+            {
                 for effect in session.receive(&frame, clock.millis()) {
                     if let Effect::Send { to, frame } = effect {
                         sender.send(to, frame);

@@ -140,12 +140,15 @@ fn failed() -> SessionStatus {
 pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &dyn ControlStore) {
     let id = SessionId([1; 32]);
     assert_eq!(store.session(id).await.unwrap(), None);
-    assert!(matches!(store.add_report(id, PartyIndex::FIRST, b"early").await, Err(StoreError::Conflict(_))));
+    assert!(matches!(
+        store.add_report(id, PartyIndex::FIRST, b"early", None).await,
+        Err(StoreError::Conflict(_))
+    ));
     store.record_session(&session(1, NOW)).await.unwrap();
     let [one, two]: [PartyIndex; 2] = PartyIndex::all(2).collect::<Vec<_>>().try_into().unwrap();
-    store.add_report(id, two, b"second").await.unwrap();
-    store.add_report(id, one, b"first").await.unwrap();
-    store.add_report(id, one, b"first, corrected").await.unwrap();
+    store.add_report(id, two, b"second", None).await.unwrap();
+    store.add_report(id, one, b"first", None).await.unwrap();
+    store.add_report(id, one, b"first, corrected", None).await.unwrap();
     let reports = vec![b"first, corrected".to_vec(), b"second".to_vec()];
     let record = |status| Some(SessionRecord { session: session(1, NOW), status, reports: reports.clone() });
     assert_eq!(store.session(id).await.unwrap(), record(SessionStatus::Running));
@@ -153,7 +156,8 @@ pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &dyn Contro
     store.end_session(id, &failed()).await.unwrap();
     assert_eq!(store.session(id).await.unwrap(), record(failed()));
     let completed = SessionStatus::Completed { at: NOW + 5 };
-    store.end_session(id, &completed).await.unwrap();
+    store.add_report(id, two, b"second", Some(NOW + 5)).await.unwrap();
+    store.add_report(id, two, b"second", Some(NOW + 9)).await.unwrap();
     store.end_session(id, &failed()).await.unwrap();
     assert_eq!(store.session(id).await.unwrap(), record(completed));
 }
@@ -233,7 +237,7 @@ pub(crate) async fn old_keys_and_sessions_are_forgotten(store: &dyn ControlStore
     store.finish_run(&run(1), 200, "answer").await.unwrap();
     store.record_session(&session(1, NOW)).await.unwrap();
     store.record_session(&session(2, NOW)).await.unwrap();
-    store.add_report(SessionId([1; 32]), PartyIndex::FIRST, b"report").await.unwrap();
+    store.add_report(SessionId([1; 32]), PartyIndex::FIRST, b"report", None).await.unwrap();
     store.end_session(SessionId([1; 32]), &failed()).await.unwrap();
     store.forget_old(NOW + KEY_KEPT).await.unwrap();
     assert!(matches!(store.begin_run(&run(2), NOW).await.unwrap(), Running::Over { .. }));

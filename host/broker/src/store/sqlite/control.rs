@@ -190,7 +190,14 @@ impl ControlStore for SqliteControlStore {
         Ok(())
     }
 
-    async fn add_report(&self, id: SessionId, by: PartyIndex, report: &[u8]) -> Result<(), StoreError> {
+    async fn add_report(
+        &self,
+        id: SessionId,
+        by: PartyIndex,
+        report: &[u8],
+        completed: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let mut tx = begin(&self.pool).await?;
         let added = sqlx::query(
             "INSERT INTO reports (session, party, report) SELECT id, ?, ? FROM sessions WHERE id = ?
              ON CONFLICT (session, party) DO UPDATE SET report = excluded.report",
@@ -198,13 +205,17 @@ impl ControlStore for SqliteControlStore {
         .bind(by.number())
         .bind(report)
         .bind(id.as_bytes().as_slice())
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        if added.rows_affected() == 1 {
-            Ok(())
-        } else {
-            Err(StoreError::Conflict("there is no such session"))
+        if added.rows_affected() != 1 {
+            return Err(StoreError::Conflict("there is no such session"));
         }
+        if let Some(at) = completed {
+            let ended = "UPDATE sessions SET status = 'completed', ended = ?, code = NULL, reason = NULL, culprits = NULL
+                         WHERE id = ? AND status <> 'completed'";
+            sqlx::query(ended).bind(signed(at)?).bind(id.as_bytes().as_slice()).execute(&mut *tx).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     async fn end_session(&self, id: SessionId, status: &SessionStatus) -> Result<(), StoreError> {

@@ -83,7 +83,7 @@ impl SqlitePartyStore {
         let epoch: u32 = row.try_get("epoch")?;
         let facts = self.crypter.open(&facts_place(account, epoch, plan), row.try_get("facts")?)?;
         let (share, names): (Share, Vec<String>) = decoded(&facts, "shares")?;
-        Ok(Facts { plan, epoch, share, names })
+        Ok(Facts { plan, share, names })
     }
 
     fn pending(&self, row: &SqliteRow) -> Result<Pending, StoreError> {
@@ -108,7 +108,6 @@ fn started(row: &SqliteRow) -> Result<Started, StoreError> {
 /// What is sealed with a share.
 struct Facts {
     plan: PlanHash,
-    epoch: u32,
     share: Share,
     /// The names of its entries: one that is missing is noticed.
     names: Vec<String>,
@@ -156,67 +155,60 @@ async fn outcome_of(tx: &mut Tx<'_>, plan: PlanHash) -> Result<Option<Option<Str
 #[async_trait]
 impl PartyStore for SqlitePartyStore {
     async fn knowledge(&self, order: OrderId, account: AccountId) -> Result<Knowledge, StoreError> {
-        let mut tx = self.begin().await?;
-        let state = sqlx::query("SELECT latest_seen, counter FROM state").fetch_one(&mut *tx).await?;
-        let seen = sqlx::query("SELECT sessions, succeeded FROM orders WHERE id = ?")
-            .bind(order.as_bytes().as_slice())
-            .fetch_optional(&mut *tx)
-            .await?;
+        // What matters of this is looked at again by the claim: it need not be one transaction.
+        let row = sqlx::query(
+            "SELECT latest_seen, counter,
+               (SELECT sessions FROM orders WHERE id = ?1) AS sessions,
+               (SELECT succeeded FROM orders WHERE id = ?1) AS succeeded,
+               EXISTS (SELECT 1 FROM shares WHERE account = ?2 AND state = 'pending') AS promised
+             FROM state",
+        )
+        .bind(order.as_bytes().as_slice())
+        .bind(account.as_bytes().as_slice())
+        .fetch_one(&self.pool)
+        .await?;
         let bans = sqlx::query("SELECT counterparty FROM bans WHERE account = ?")
             .bind(account.as_bytes().as_slice())
-            .fetch_all(&mut *tx)
+            .fetch_all(&self.pool)
             .await?;
         let share =
-            sqlx::query(ACTIVE_FACTS).bind(account.as_bytes().as_slice()).fetch_optional(&mut *tx).await?;
-        let promised = sqlx::query("SELECT 1 FROM shares WHERE account = ? AND state = 'pending'")
-            .bind(account.as_bytes().as_slice())
-            .fetch_optional(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        let (sessions, succeeded) = match seen {
-            Some(row) => (row.try_get::<i64, _>(0)?, row.try_get::<bool, _>(1)?),
-            None => (0, false),
-        };
+            sqlx::query(ACTIVE_FACTS).bind(account.as_bytes().as_slice()).fetch_optional(&self.pool).await?;
+        let sessions = row.try_get::<Option<i64>, _>("sessions")?.unwrap_or_default();
         let banned =
             bans.iter().map(|row| decoded(row.try_get::<&[u8], _>(0)?, "bans")).collect::<Result<_, _>>()?;
         let share = share.map(|row| self.open_facts(account, &row)).transpose()?.map(|facts| facts.share);
         Ok(Knowledge {
             sessions_of_order: u32::try_from(sessions).map_err(|_| StoreError::Malformed("orders"))?,
-            order_succeeded: succeeded,
+            order_succeeded: row.try_get::<Option<bool>, _>("succeeded")?.unwrap_or_default(),
             banned,
             share,
-            promised: promised.is_some(),
-            latest_seen: unsigned(state.try_get(0)?)?,
-            counter: unsigned(state.try_get(1)?)?,
+            promised: row.try_get("promised")?,
+            latest_seen: unsigned(row.try_get("latest_seen")?)?,
+            counter: unsigned(row.try_get("counter")?)?,
         })
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let mut tx = self.begin().await?;
         let plan = claim.plan.as_bytes().as_slice();
-        let before = sqlx::query("SELECT 1 FROM sessions WHERE id = ? OR plan = ?")
-            .bind(claim.session.as_bytes().as_slice())
-            .bind(plan)
-            .fetch_optional(&mut *tx)
-            .await?;
-        if before.is_some() {
+        let row = sqlx::query(
+            "SELECT EXISTS (SELECT 1 FROM sessions WHERE id = ?1 OR plan = ?2) AS before,
+               (SELECT epoch FROM shares WHERE account = ?3 AND state = 'active') AS epoch,
+               (SELECT group_concat(hex(counterparty)) FROM bans WHERE account = ?3) AS banned",
+        )
+        .bind(claim.session.as_bytes().as_slice())
+        .bind(plan)
+        .bind(claim.account.as_bytes().as_slice())
+        .fetch_one(&mut *tx)
+        .await?;
+        let before = row.try_get::<bool, _>("before")?;
+        if before {
             return Ok(Claimed::Before);
         }
-        let active = sqlx::query("SELECT epoch FROM shares WHERE account = ? AND state = 'active'")
-            .bind(claim.account.as_bytes().as_slice())
-            .fetch_optional(&mut *tx)
-            .await?;
-        let active: Option<u32> = active.map(|row| row.try_get(0)).transpose()?;
-        let mut stale = active != claim.epoch;
-        for signer in &claim.signers {
-            let banned = sqlx::query("SELECT 1 FROM bans WHERE account = ? AND counterparty = ?")
-                .bind(claim.account.as_bytes().as_slice())
-                .bind(signer.0.as_slice())
-                .fetch_optional(&mut *tx)
-                .await?;
-            stale |= banned.is_some();
-        }
-        if stale {
+        let active: Option<u32> = row.try_get("epoch")?;
+        let banned = row.try_get::<Option<String>, _>("banned")?.unwrap_or_default().to_lowercase();
+        let is_banned = |signer: &PublicKey| banned.split(',').any(|key| key == signer.to_string());
+        if active != claim.epoch || !banned.is_empty() && claim.signers.iter().any(is_banned) {
             return Ok(Claimed::Stale);
         }
         let counted = sqlx::query(
@@ -264,22 +256,21 @@ impl PartyStore for SqlitePartyStore {
     }
 
     async fn active_entries(&self, account: AccountId, epoch: u32) -> Result<Option<Entries>, StoreError> {
-        let mut tx = self.begin().await?;
-        let row =
-            sqlx::query(ACTIVE_FACTS).bind(account.as_bytes().as_slice()).fetch_optional(&mut *tx).await?;
-        let Some(facts) = row.map(|row| self.open_facts(account, &row)).transpose()? else { return Ok(None) };
-        if facts.epoch != epoch {
-            return Ok(None);
-        }
-        let rows = sqlx::query("SELECT name, sealed FROM entries WHERE plan = ? ORDER BY name")
-            .bind(facts.plan.as_bytes().as_slice())
-            .fetch_all(&mut *tx)
-            .await?;
-        tx.commit().await?;
+        let rows = sqlx::query(
+            "SELECT plan, epoch, facts, name, sealed FROM shares LEFT JOIN entries USING (plan)
+             WHERE account = ? AND epoch = ? AND state = 'active' ORDER BY name",
+        )
+        .bind(account.as_bytes().as_slice())
+        .bind(epoch)
+        .fetch_all(&self.pool)
+        .await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let facts = self.open_facts(account, first)?;
         let mut entries = Entries::new();
         for row in &rows {
-            let (name, sealed): (String, &[u8]) = (row.try_get(0)?, row.try_get(1)?);
-            let value = self.crypter.open(&entry_place(account, epoch, facts.plan, &name), sealed)?;
+            let Some(name) = row.try_get::<Option<String>, _>("name")? else { continue };
+            let place = entry_place(account, epoch, facts.plan, &name);
+            let value = self.crypter.open(&place, row.try_get("sealed")?)?;
             entries.insert(name, value);
         }
         if entries.keys().ne(&facts.names) {
@@ -479,6 +470,18 @@ impl PartyStore for SqlitePartyStore {
     async fn peer_counter(&self, peer: PublicKey, counter: u64, now: u64) -> Result<bool, StoreError> {
         // No party has raised its counter that often: the peer says what it likes.
         let Ok(counter) = signed(counter) else { return Ok(false) };
+        // Most often there is nothing new.
+        let known =
+            sqlx::query("SELECT settled FROM peers WHERE identity = ? AND highest >= ? AND turned > ? - ?")
+                .bind(peer.0.as_slice())
+                .bind(counter)
+                .bind(signed(now)?)
+                .bind(signed(COUNTER_SETTLES)?)
+                .fetch_optional(&self.pool)
+                .await?;
+        if let Some(row) = known {
+            return Ok(counter >= row.try_get::<i64, _>(0)?);
+        }
         let mut tx = self.begin().await?;
         let row = sqlx::query("SELECT highest, marked, settled, turned FROM peers WHERE identity = ?")
             .bind(peer.0.as_slice())
