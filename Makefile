@@ -62,6 +62,8 @@ test: plugins ## run all tests
 	@# The structure test reads what both workspaces depend on, development included.
 	cargo fetch --locked --quiet
 	$(IN_PLUGINS) cargo fetch --locked --quiet
+	@# Some tests run the program itself.
+	cargo build --locked -p quorate
 	cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
 

@@ -9,8 +9,8 @@ use quorate_tests::deployment::Deployment;
 use quorate_tests::sandbox::random32;
 use serde_json::{Value, json};
 
+use crate::block_on;
 use crate::end_to_end::{many, sign};
-use crate::server::block_on;
 use crate::stats::{percentile, round};
 
 const SIGNS: usize = 200;

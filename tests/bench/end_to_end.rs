@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use quorate_tests::deployment::Caller;
 use quorate_tests::sandbox::random32;
+use quorate_tests::server::Server;
 use serde_json::{Value, json};
 
-use crate::server::{Server, block_on};
+use crate::block_on;
 use crate::stats::{median, percentile, round};
 
 /// Callers, signatures of each, accounts of each.

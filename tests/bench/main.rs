@@ -8,7 +8,6 @@ mod end_to_end;
 mod memory;
 mod report;
 mod sandbox;
-mod server;
 mod startup;
 mod stats;
 
@@ -39,4 +38,9 @@ fn main() -> ExitCode {
         report::record(name, &measure());
     }
     ExitCode::SUCCESS
+}
+
+/// Runs async measurements.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(work)
 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use quorate_tests::server::Server;
 use serde_json::{Value, json};
 
+use crate::block_on;
 use crate::end_to_end::{many, sign};
-use crate::server::{Server, block_on};
 use crate::stats::round;
 
 const CALLERS: usize = 16;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use quorate_tests::server::Server;
 use serde_json::{Value, json};
 
+use crate::block_on;
 use crate::end_to_end::sign;
-use crate::server::{Server, block_on};
 use crate::stats::{median, round};
 
 const STARTS: usize = 5;

@@ -8,6 +8,7 @@ mod faulty;
 mod hostile;
 mod loading;
 mod party;
+mod process;
 mod skeletons;
 mod structure;
 mod verify;

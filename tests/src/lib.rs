@@ -1,8 +1,9 @@
 //! What tests and benchmarks share.
 //!
 //! A test tool: it panics where a test should fail.
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod components;
 pub mod deployment;
 pub mod sandbox;
+pub mod server;

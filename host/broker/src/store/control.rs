@@ -220,6 +220,11 @@ pub trait ControlStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn end_overdue(&self, now: u64) -> Result<u64, StoreError>;
 
+    /// Ends as failed, with the code `unavailable`, all sessions that are running: for the start of the only process that
+    /// there is, whose parties have said what they know.
+    #[allow(clippy::missing_errors_doc)]
+    async fn end_interrupted(&self, now: u64) -> Result<u64, StoreError>;
+
     /// Begins the run of a request, or says what became of it; `now` is in milliseconds since 1970.
     #[allow(clippy::missing_errors_doc)]
     async fn begin_run(&self, run: &Run, now: u64) -> Result<Running, StoreError>;

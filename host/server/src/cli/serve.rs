@@ -47,6 +47,9 @@ enum Role {
 
 pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), Failure> {
     telemetry::start(&config.log.filter, config.log.format)?;
+    // From the first moment on: a signal during the start waits for its end.
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     if arguments.roles != [Role::All] || !arguments.embedded {
         return Err("only `quorate serve all --embedded` can be served by this version".into());
     }
@@ -67,8 +70,6 @@ pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(
     .await?;
     install(&embedded, &plugins).await?;
     tracing::info!(address = %embedded.address(), "the API is served; its description is at /openapi.json");
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = term.recv() => break,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quorate_broker::store::{NewSession, StoreError};
+use quorate_broker::store::{NewSession, SessionStatus, StoreError};
 use quorate_core::codec::decode;
 use quorate_core::order::{Order, SignedOrder};
 use quorate_core::report::{Outcome, SignedReport};
@@ -11,6 +11,7 @@ use quorate_core::{PartyIndex, SessionId};
 use tokio::sync::mpsc;
 
 use super::Coordinator;
+use super::verdict::{Verdict, verdict};
 use crate::proof::{proved, proved_by_promises};
 
 /// Reports of one session that wait to be looked at: one of each party, and a few repetitions.
@@ -124,10 +125,30 @@ impl Coordinator {
             let completed = completes.then(|| self.setup.clock.millis());
             self.setup.store.add_report(report.session, report.by, bytes, completed).await?;
         }
-        if let Some(expected) = waiting {
-            let _ = expected.sender.try_send(signed);
+        match waiting {
+            Some(expected) => {
+                let _ = expected.sender.try_send(signed);
+            }
+            None => self.end_if_over(report.session, &session).await?,
         }
         Ok(())
+    }
+
+    /// Ends a session that nobody waits for any more, when all its parties have reported and none has a result.
+    async fn end_if_over(&self, id: SessionId, session: &Expectation) -> Result<(), StoreError> {
+        let outcomes: BTreeMap<PartyIndex, Outcome> = {
+            let reports = session.reports.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.iter().map(|(by, signed)| (*by, signed.report.outcome.clone())).collect()
+        };
+        let promised = outcomes.values().all(|outcome| matches!(outcome, Outcome::Promised { .. }));
+        if promised || outcomes.len() < session.signers.len() {
+            return Ok(());
+        }
+        let Verdict { code, reason, culprits } = verdict(&session.signers, &outcomes);
+        let at = self.setup.clock.millis();
+        // One that has completed stays so.
+        let failed = SessionStatus::Failed { at, code: code.text().into(), reason, culprits };
+        self.setup.store.end_session(id, &failed).await
     }
 
     /// A session that nobody waits for any more.

@@ -171,15 +171,21 @@ impl Embedded {
             parties.push(Arc::new(party.await.map_err(failed)?));
         }
         let party_tasks = TaskTracker::new();
-        for party in &parties {
+        for (index, party) in parties.iter().enumerate() {
             let service = PartyService {
                 party: Arc::clone(party),
                 queue: Arc::clone(&queue),
                 coordinator: CoordinatorClient::new(grpc::channel(to_coordinator.clone()))
                     .max_encoding_message_size(grpc::MESSAGE_BYTES),
             };
+            let path = party_file(&setup, index);
+            service.take_up().await.map_err(|source| StartError::Store { path, source })?;
             party_tasks.spawn(watch("party", service.serve(stop_parties.clone(), GRACE), broken.clone()));
         }
+
+        // What the parties know of sessions from before the restart has been said by now.
+        let interrupted = control.end_interrupted(clock.millis()).await;
+        interrupted.map_err(|source| StartError::Store { path: setup.data.join("control.db"), source })?;
 
         let accounts = AccountService::new(AccountSetup {
             store: control,

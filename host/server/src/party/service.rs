@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prost::Message;
 use quorate_broker::queue::{Delivery, Queue, QueueError};
+use quorate_broker::store::StoreError;
 use quorate_core::PartyIndex;
 use quorate_core::codec::{decode, encode};
 use quorate_core::identity::PublicKey;
@@ -63,25 +64,28 @@ pub struct PartyService {
 }
 
 impl PartyService {
+    /// After a restart: ends what was running, and reports that and everything else that is due.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn take_up(&self) -> Result<(), StoreError> {
+        for report in self.party.take_up().await? {
+            self.report(report).await;
+        }
+        for (_, report) in self.party.unreported().await? {
+            self.report(report).await;
+        }
+        Ok(())
+    }
+
     /// Works until `stop`, and then for at most `grace` on the sessions that are running; those that take longer are
     /// aborted.
     ///
     /// # Errors
     /// When the store fails at the start.
-    pub async fn serve(
-        self,
-        stop: CancellationToken,
-        grace: Duration,
-    ) -> Result<(), quorate_broker::store::StoreError> {
+    pub async fn serve(self, stop: CancellationToken, grace: Duration) -> Result<(), StoreError> {
         let work = Arc::new(self);
         let tasks = TaskTracker::new();
-        let due = work.party.take_up().await?;
-        let reporting = Arc::clone(&work);
-        tasks.spawn(async move {
-            for report in due {
-                Arc::clone(&reporting).report(report).await;
-            }
-        });
         let beating = tokio::spawn(Arc::clone(&work).beat(stop.clone()));
         let keeping = tokio::spawn(Arc::clone(&work).keep_house(stop.clone()));
         Arc::clone(&work).consume(&tasks, &stop).await;
@@ -195,7 +199,7 @@ impl PartyService {
         }
     }
 
-    async fn report(self: Arc<Self>, report: SignedReport) {
+    async fn report(&self, report: SignedReport) {
         let mut wait = REPORT_AGAIN;
         for attempt in 1..=REPORT_TRIES {
             let Err(error) = self.report_once(&report).await else {

@@ -182,6 +182,11 @@ pub(crate) async fn sessions_past_their_deadline_end(store: &dyn ControlStore) {
     let status = store.session(SessionId([1; 32])).await.unwrap().unwrap().status;
     assert!(matches!(status, SessionStatus::Failed { code, .. } if code == "deadline_passed"));
     assert_eq!(store.session(SessionId([2; 32])).await.unwrap().unwrap().status, SessionStatus::Running);
+    assert_eq!(store.end_interrupted(NOW + 5).await.unwrap(), 1);
+    let status = store.session(SessionId([2; 32])).await.unwrap().unwrap().status;
+    assert!(
+        matches!(status, SessionStatus::Failed { code, at, .. } if code == "unavailable" && at == NOW + 5)
+    );
 }
 
 fn run(runner: u8) -> Run {

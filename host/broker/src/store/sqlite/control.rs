@@ -273,6 +273,19 @@ impl ControlStore for SqliteControlStore {
         Ok(ended.rows_affected())
     }
 
+    async fn end_interrupted(&self, now: u64) -> Result<u64, StoreError> {
+        let ended = sqlx::query(
+            "UPDATE sessions SET status = 'failed', ended = ?, code = 'unavailable',
+                                 reason = 'the process was restarted in the middle of the session', culprits = ?
+             WHERE status = 'running'",
+        )
+        .bind(signed(now)?)
+        .bind(encode(&Vec::<PartyIndex>::new()))
+        .execute(&self.pool)
+        .await?;
+        Ok(ended.rows_affected())
+    }
+
     async fn begin_run(&self, run: &Run, now: u64) -> Result<Running, StoreError> {
         let mut tx = begin(&self.pool).await?;
         let row = sqlx::query(

@@ -5,46 +5,65 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use quorate_tests::components;
-use quorate_tests::deployment::{Caller, KEY};
 use reqwest::Method;
 
-/// A running server. It ends with this value.
-pub(crate) struct Server {
+use crate::components;
+use crate::deployment::{Caller, KEY};
+
+/// A running server. It is killed with this value.
+pub struct Server {
     child: Child,
-    pub(crate) caller: Caller,
-    pub(crate) started: Instant,
+    /// Calls it.
+    pub caller: Caller,
+    /// When it was started.
+    pub started: Instant,
 }
 
 /// CPU time of a process, in seconds, by where it was spent.
 #[derive(Clone, Copy)]
-pub(crate) struct CpuTime {
-    pub(crate) inside: f64,
-    pub(crate) outside: f64,
+pub struct CpuTime {
+    /// On sandbox threads.
+    pub inside: f64,
+    /// On all others.
+    pub outside: f64,
 }
 
 impl Server {
     /// Starts a server on this data folder.
-    pub(crate) fn start(data: &Path, parties: u16) -> Self {
-        let program = std::env::current_exe().unwrap().with_file_name("quorate");
+    #[must_use]
+    pub fn start(data: &Path, parties: u16) -> Self {
+        Self::start_with(data, parties, &components::folder().join("dkls23.wasm"))
+    }
+
+    /// Starts a server with this component.
+    #[must_use]
+    pub fn start_with(data: &Path, parties: u16, plugin: &Path) -> Self {
         let address = free_address();
         let started = Instant::now();
-        let child = Command::new(&program)
-            .args(["serve", "all", "--embedded", "--listen", &address.to_string()])
-            .args(["--parties", &parties.to_string(), "--data"])
-            .arg(data)
-            .arg("--plugin")
-            .arg(components::folder().join("dkls23.wasm"))
-            .env("MPC_API_KEY", KEY)
-            .env("QUORATE_LOG", "error")
-            .stdout(Stdio::null())
-            .spawn();
-        let child = child.unwrap_or_else(|error| panic!("{}: {error}: run `make bench`", program.display()));
+        let child = command(data, parties, address).arg("--plugin").arg(plugin).spawn().unwrap();
         Self { child, caller: Caller::new(address), started }
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
+        let kill = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Waits for the end of the process, and says whether it ended well.
+    pub fn ended_well(&mut self) -> bool {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(Instant::now() < until, "the process does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits for the first answer, and says how long it took since the start.
-    pub(crate) async fn first_answer(&self) -> Duration {
+    pub async fn first_answer(&self) -> Duration {
         loop {
             if self.caller.bare(Method::GET, "/health").send().await.is_ok_and(|r| r.status().is_success()) {
                 return self.started.elapsed();
@@ -55,7 +74,8 @@ impl Server {
     }
 
     /// CPU time so far: that of sandbox threads, and that of all others.
-    pub(crate) fn cpu_time(&self) -> CpuTime {
+    #[must_use]
+    pub fn cpu_time(&self) -> CpuTime {
         let (mut inside, mut outside) = (0.0, 0.0);
         for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap() {
             let folder = task.unwrap().path();
@@ -72,11 +92,30 @@ impl Server {
     }
 
     /// Resident memory, in MiB.
-    pub(crate) fn memory(&self) -> f64 {
+    #[must_use]
+    pub fn memory(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     }
+}
+
+/// The program, to serve on a data folder and an address. It lies where cargo has put this program, or one folder up.
+#[must_use]
+pub fn command(data: &Path, parties: u16, address: SocketAddr) -> Command {
+    let here = std::env::current_exe().unwrap();
+    let mut folders = here.ancestors().skip(1).map(|folder| folder.join("quorate"));
+    let program =
+        folders.find(|path| path.is_file()).unwrap_or_else(|| panic!("no quorate program: run `make build`"));
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "all", "--embedded", "--listen", &address.to_string()])
+        .args(["--parties", &parties.to_string(), "--data"])
+        .arg(data)
+        .env("MPC_API_KEY", KEY)
+        .env("QUORATE_LOG", "error")
+        .stdout(Stdio::null());
+    command
 }
 
 /// User and system time of a thread, in seconds.
@@ -87,7 +126,9 @@ fn ticks(stat: &str) -> f64 {
     (field(11) + field(12)) / 100.0
 }
 
-fn free_address() -> SocketAddr {
+/// An address that nobody listens on.
+#[must_use]
+pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
@@ -96,9 +137,4 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Runs async measurements.
-pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(work)
 }
