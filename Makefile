@@ -30,6 +30,8 @@ setup: ## check the tools and add the WebAssembly target
 	  command -v rustup >/dev/null || { echo "the Rust target $(WASM) is missing and there is no rustup to add it"; exit 1; }; \
 	  echo "adding the Rust target $(WASM)"; rustup target add $(WASM); }
 
+.NOTPARALLEL:
+
 .PHONY: plugins
 plugins: setup $(PLUGINS:%=plugin-%) ## build all components into target/plugins
 

@@ -18,7 +18,8 @@ async fn rows(deployment: &Deployment, table: &'static str) -> i64 {
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
     let query = match table {
         "sessions" => "SELECT count(*) FROM sessions",
-        _ => "SELECT count(*) FROM accounts",
+        "accounts" => "SELECT count(*) FROM accounts",
+        other => panic!("no table {other}"),
     };
     sqlx::query(query).fetch_one(&pool).await.unwrap().get(0)
 }

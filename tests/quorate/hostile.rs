@@ -55,7 +55,7 @@ impl Router for Hostile {
     }
 }
 
-fn served(service: axum::Router) -> Channel {
+pub(crate) fn served(service: axum::Router) -> Channel {
     let (listener, connector) = grpc::in_memory();
     tokio::spawn(serve(listener, service, CancellationToken::new(), Duration::ZERO));
     grpc::channel(connector)

@@ -7,6 +7,7 @@ mod dkls23;
 mod faulty;
 mod hostile;
 mod loading;
+mod lying_coordinator;
 mod party;
 mod process;
 mod skeletons;

@@ -244,10 +244,14 @@ async fn a_plan_is_run_once_and_an_account_has_one_key() {
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
     cluster.keygen().await;
     let plan = cluster.plan(signing([1; 32]), &[1, 2]);
-    assert!(cluster.run(&plan).await.iter().all(|ended| matches!(ended, Ok(Outcome::Signed { .. }))));
-    for ended in cluster.run(&plan).await {
-        assert!(matches!(ended, Err(NotRun::Refused(Refused::Succeeded))), "{ended:?}");
-    }
+    // The queue delivers it to party 1 twice.
+    let one = &cluster.parties[0];
+    let (first, second, other) =
+        tokio::join!(one.run(plan.clone()), one.run(plan.clone()), cluster.parties[1].run(plan.clone()));
+    assert!(matches!(other, Ok(Outcome::Signed { .. })), "{other:?}");
+    let mut claimed = [&first, &second].map(|ended| matches!(ended, Err(NotRun::ClaimedBefore)));
+    claimed.sort_unstable();
+    assert_eq!(claimed, [false, true], "{first:?} {second:?}");
     // The same order under a new nonce: it has succeeded.
     let again = Plan { nonce: random32(), ..plan };
     for ended in cluster.run(&again).await {
@@ -369,42 +373,78 @@ async fn promises_that_reached_nobody_are_reported_after_a_restart_and_make_the_
 
 #[tokio::test]
 async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_the_next() {
-    // Party 3's promises and aborts reach nobody.
-    let is_mute = Arc::new(AtomicBool::new(false));
-    let for_router = Arc::clone(&is_mute);
-    let router = hostile(move |from, _, frame, sent| {
-        let ends = matches!(frame, Frame::Ready(_) | Frame::Certificate(_) | Frame::Abort(_));
-        if from == 3 && ends && for_router.load(Ordering::Relaxed) { vec![] } else { vec![sent] }
+    // The last messages to party 3 are lost, and so is its word that it has ended.
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let for_router = Arc::clone(&is_lost);
+    let router = hostile(move |from, to, frame, sent| {
+        let last = matches!(frame, Frame::Envelope(envelope) if to == 3 && envelope.header.round == LAST_REFRESH_ROUND);
+        let end = matches!(frame, Frame::Abort(_)) && from == 3;
+        if (last || end) && for_router.load(Ordering::Relaxed) { vec![] } else { vec![sent] }
     });
     let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
     cluster.keygen().await;
-    is_mute.store(true, Ordering::Relaxed);
+    is_lost.store(true, Ordering::Relaxed);
     let mut plan = cluster.plan(Operation::Refresh, &[1, 2, 3]);
-    plan.deadline = cluster.clock.millis() + 10_000;
-    // It dies when it is about to promise: what it says after its restart is that it never has and never will.
-    let [first, second] = [0, 1].map(|i| (Arc::clone(&cluster.parties[i]), plan.clone()));
-    let third = (Arc::clone(&cluster.parties[2]), plan.clone());
-    let dying = tokio::spawn(async move { third.0.run(third.1).await });
-    let dies = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        dying.abort();
+    plan.deadline = cluster.clock.millis() + 8_000;
+    let ended = cluster.run(&plan).await;
+    let [
+        Ok(Outcome::Promised { .. }),
+        Ok(Outcome::Promised { .. }),
+        Ok(Outcome::Aborted { notice: Some(notice), .. }),
+    ] = ended.as_slice()
+    else {
+        panic!("{ended:?}")
     };
-    let (one, two, ()) = tokio::join!(first.0.run(first.1), second.0.run(second.1), dies);
-    assert!(matches!(one, Ok(Outcome::Aborted { .. } | Outcome::Promised { .. })), "{one:?}");
-    assert!(matches!(two, Ok(Outcome::Aborted { .. } | Outcome::Promised { .. })), "{two:?}");
-    is_mute.store(false, Ordering::Relaxed);
-    cluster.parties[2] = cluster.start(2).await;
-    for report in cluster.parties[2].take_up().await.unwrap() {
-        let Outcome::Aborted { notice: Some(notice), .. } = report.report.outcome else { panic!() };
-        cluster.aborts.push(notice);
-    }
+    is_lost.store(false, Ordering::Relaxed);
+    // The old shares still sign, but nobody can refresh.
+    cluster.assert_signed(&cluster.sign(&[1, 2], [8; 32]).await, [8; 32]);
+    let mut again = cluster.plan(Operation::Refresh, &[1, 2, 3]);
+    again.deadline = cluster.clock.millis() + 2_000;
+    assert!(matches!(cluster.parties[0].run(again).await, Err(NotRun::Locked)));
+    cluster.aborts.push(notice.clone());
     assert_eq!(cluster.activate(Operation::Refresh).await.activation.epoch, 2);
     cluster.assert_signed(&cluster.sign(&[1, 3], [9; 32]).await, [9; 32]);
 }
 
+/// The round of DKLs23's refresh after whose messages a party is done.
+const LAST_REFRESH_ROUND: u16 = 3;
+
+async fn retired_shares(cluster: &Cluster) -> i64 {
+    let mut all = 0;
+    for index in 0..3 {
+        all += count(&cluster.file(index), "SELECT count(*) FROM shares WHERE state = 'retired'").await;
+    }
+    all
+}
+
+#[tokio::test]
+async fn old_shares_are_erased_when_all_parties_have_said_that_they_have_the_new_ones() {
+    let is_lost = Arc::new(AtomicBool::new(true));
+    let for_router = Arc::clone(&is_lost);
+    let router = hostile(move |from, _, frame, sent| {
+        let is_word = matches!(frame, Frame::Acknowledgement(_)) && from == 3;
+        if is_word && for_router.load(Ordering::Relaxed) { vec![] } else { vec![sent] }
+    });
+    let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    cluster.activate(Operation::Refresh).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Party 3 itself has heard from all.
+    assert_eq!(retired_shares(&cluster).await, 2, "erased without the word of party 3");
+    is_lost.store(false, Ordering::Relaxed);
+    for _ in 0..40 {
+        if retired_shares(&cluster).await == 0 {
+            cluster.assert_signed(&cluster.sign(&[2, 3], [1; 32]).await, [1; 32]);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("old shares were not erased");
+}
+
 #[tokio::test]
 async fn a_word_that_nothing_was_promised_frees_those_who_have_promised_in_vain() {
-    // Nobody's promise reaches anybody, and party 3 has none.
+    // Nobody's promise reaches anybody.
     let router = hostile(|_, _, frame, sent| if is_about_promises(frame) { vec![] } else { vec![sent] });
     let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
     let (plan, outcomes) = interrupted_keygen(&cluster).await;
@@ -493,6 +533,12 @@ async fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 async fn locks(file: &std::path::Path) -> i64 {
+    count(file, "SELECT count(*) FROM locks").await
+}
+
+async fn count(file: &std::path::Path, query: &'static str) -> i64 {
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
-    sqlx::query_scalar("SELECT count(*) FROM locks").fetch_one(&pool).await.unwrap()
+    let count = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
+    pool.close().await;
+    count
 }

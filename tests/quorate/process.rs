@@ -160,6 +160,10 @@ async fn what_keeps_it_from_starting_is_said_and_nothing_is_changed() {
     std::fs::write(&key, "no key").unwrap();
     let said = refused(command(folder.path(), 2, free_address()));
     assert!(said.contains("master_key") && !said.contains("no key of a"), "{said}");
+    std::fs::remove_file(&key).unwrap();
+    let said = refused(command(folder.path(), 2, free_address()));
+    assert!(said.contains("master_key") && said.contains("backup"), "{said}");
+    assert!(!key.exists(), "another key was made");
     std::fs::write(&key, right).unwrap();
     up(&Server::start(folder.path(), 2)).await;
 }

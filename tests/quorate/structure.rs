@@ -171,3 +171,43 @@ fn one_version_of_what_must_not_be_doubled() {
         assert!(versions.len() <= 1, "{single} comes in {versions:?}");
     }
 }
+
+/// The entry of a crate in cargo's copy of the registry's index: one line of JSON for each version. `None` if cargo has
+/// no copy of it.
+fn index_lines(name: &str) -> Option<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
+    let folder = match name.len() {
+        1 => "1".to_owned(),
+        2 => "2".to_owned(),
+        3 => format!("3/{}", &name[..1]),
+        _ => format!("{}/{}", &name[..2], &name[2..4]),
+    };
+    let registries = std::fs::read_dir(home.join("registry/index")).ok()?;
+    let mut copies = registries.filter_map(|registry| {
+        let path = registry.ok()?.path().join(".cache").join(&folder).join(name.to_lowercase());
+        std::fs::read(path).ok()
+    });
+    copies.next().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[test]
+fn no_dependency_is_yanked_as_far_as_the_copy_of_the_index_knows() {
+    let mut known = 0;
+    for folder in ["", "plugins"] {
+        let metadata = metadata(folder);
+        let packages = metadata["packages"].as_array().unwrap();
+        for package in packages.iter().filter(|p| !p["source"].is_null()) {
+            let (name, version) = (text(package, "name"), text(package, "version"));
+            let Some(lines) = index_lines(name) else { continue };
+            // The copy is a list of versions and lines with zero bytes between.
+            let entry = lines.split('\0').filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let Some(entry) = entry.into_iter().find(|entry| text(entry, "vers") == version) else {
+                continue;
+            };
+            known += 1;
+            assert_eq!(entry["yanked"], Value::Bool(false), "{name} {version} was yanked");
+        }
+    }
+    assert!(known > 100, "cargo's copy of the index knows only {known} of our dependencies");
+}

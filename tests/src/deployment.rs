@@ -69,13 +69,11 @@ impl Caller {
     }
 
     /// A request without a key.
-    #[must_use]
     pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
     /// A request with the key.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bare(method, path).header("X-API-Key", KEY)
     }

@@ -9,6 +9,8 @@ use quorate_runtime::Signature;
 use crate::verify;
 
 /// A result that needs no trust.
+// One of it is passed on, once: a box would only be one more allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proved {
     /// The order's message is signed.

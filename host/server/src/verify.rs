@@ -79,10 +79,16 @@ pub fn verify(
     signing: &Signing,
     signature: &Signature,
 ) -> Result<(), Rejected> {
+    if signing.tweak.is_some() {
+        return Err(Rejected::NotCheckable("this host knows no scheme with a tweak"));
+    }
     match scheme {
         "ecdsa-secp256k1" => {
             let key = child_key(key, chain_code, &signing.path)?;
             verify_ecdsa(&key, digest(signing)?, signature)
+        }
+        "ed25519" if signing.hash != HashFunction::None || !signing.path.is_empty() => {
+            Err(Rejected::NotCheckable("ed25519 signs the message itself, with the account's own key"))
         }
         "ed25519" => verify_ed25519(key, &signing.message.0, signature),
         _ => Err(Rejected::NotCheckable("this host does not know the scheme")),
@@ -159,13 +165,43 @@ mod tests {
     }
 
     #[test]
+    fn every_hash_function_is_the_one_that_is_named() {
+        let abc =
+            |hash| digest(&Signing { message: Bytes(b"abc".to_vec()), hash, ..signing(0) }).map(hex::encode);
+        for (hash, known) in [
+            (HashFunction::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (HashFunction::Sha256d, "4f8b42c22dd3729b519ba6f68d2da7cc5b2d606d05daed5ad5128cc03e6c6358"),
+            (HashFunction::Keccak256, "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45"),
+        ] {
+            assert_eq!(abc(hash).as_deref(), Ok(known), "{hash:?}");
+        }
+    }
+
+    #[test]
+    fn an_ed25519_signature_is_of_the_message_itself() {
+        use ed25519_dalek::Signer;
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
+        let key = secret.verifying_key().to_bytes();
+        let signature = Signature { bytes: secret.sign(&[7; 32]).to_bytes(), recovery_id: None };
+        let check = |signing: &Signing| verify("ed25519", &key, None, signing, &signature);
+        assert_eq!(check(&signing(7)), Ok(()));
+        assert_eq!(check(&signing(8)), Err(Rejected::BadSignature));
+        let hashed = Signing { hash: HashFunction::Sha256, ..signing(7) };
+        assert!(matches!(check(&hashed), Err(Rejected::NotCheckable(_))));
+    }
+
+    #[test]
     fn what_can_not_be_checked_is_not_accepted() {
         let (key, good) = signed();
         let path = Signing { path: vec![1], ..signing(7) };
+        let tweaked = Signing { tweak: Some([1; 32]), ..signing(7) };
         let short = Signing { message: Bytes(vec![7; 31]), ..signing(7) };
-        for (scheme, signing) in
-            [("ecdsa-secp256k1", path), ("ecdsa-secp256k1", short), ("bip340", signing(7))]
-        {
+        for (scheme, signing) in [
+            ("ecdsa-secp256k1", path),
+            ("ecdsa-secp256k1", tweaked),
+            ("ecdsa-secp256k1", short),
+            ("bip340", signing(7)),
+        ] {
             let refused = verify(scheme, &key, None, &signing, &good);
             assert!(matches!(refused, Err(Rejected::NotCheckable(_))), "{refused:?}");
         }

@@ -1,7 +1,7 @@
 //! The store: what must survive.
 //!
 //! A [`PartyStore`] is what one party must not forget; a [`ControlStore`] is what account service and coordinator must
-//! not. Every method is one transaction, durable when it returns. What has to happen at most once (a session, a promise,
+//! not. Every method that changes something is one transaction, durable when it returns. What has to happen at most once (a session, a promise,
 //! an activation, the run for an idempotency key) is decided by the store, so that it holds for all replicas.
 
 mod control;
@@ -32,7 +32,9 @@ pub enum StoreError {
     #[error("the database's schema can't be used by this version")]
     Schema(#[source] sqlx::migrate::MigrateError),
     /// The master key is not the one that sealed this database.
-    #[error("CRYPTO_MASTER_KEY is not the key that sealed this database: nothing was changed")]
+    #[error(
+        "the master key (CRYPTO_MASTER_KEY) is not the one that sealed this database: nothing was changed"
+    )]
     WrongMasterKey,
     /// A row was changed, or moved here from elsewhere.
     #[error("a sealed row does not open: {0} was changed or moved")]

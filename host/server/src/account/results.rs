@@ -14,9 +14,10 @@ use quorate_core::{AccountId, Digest, OrderId, SessionId};
 use quorate_proto::v1::session_request::Which;
 use quorate_proto::v1::session_state::Status;
 use quorate_proto::v1::{SessionRequest, SessionState};
+use tokio::time::Instant;
 use tonic::Code as Grpc;
 
-use super::submit::{self, Submitted, answered, genuine};
+use super::submit::{self, LATE, Submitted, answered, genuine};
 use super::views::{ErrorView, SessionView, SignatureView};
 use super::{AccountService, AccountView, Subject, keys};
 use crate::code::Code;
@@ -81,7 +82,7 @@ fn found(state: &SessionState, originator: PublicKey) -> Option<Found> {
     let order = signed.read(&[originator]).ok()?;
     let digest = Digest(state.digest.as_ref().try_into().ok()?);
     let outcomes = state.reports.iter().filter_map(|bytes| genuine(&order, session, bytes));
-    let outcomes = outcomes.map(|(_, outcome)| outcome).collect();
+    let outcomes = outcomes.map(|report| report.outcome).collect();
     Some(Found { order, session, digest, outcomes })
 }
 
@@ -118,12 +119,17 @@ impl AccountService {
 
     /// Waits until the sessions of an order are over, and takes note of what they have led to.
     async fn settled_order(&self, order: OrderId) -> Result<Option<SessionView>, Problem> {
+        // The coordinator says how long: it is not to be believed for ever.
+        let until = Instant::now() + self.longest() + LATE;
         loop {
             let session = self.settle_order(order).await?;
             let runs = session.as_ref().is_some_and(|(session, in_hand)| {
                 let runs = session.status == "running" && session.deadline_at_ms >= self.clock.millis();
                 runs || *in_hand && session.status != "completed"
             });
+            if runs && Instant::now() >= until {
+                return Err(submit::too_late());
+            }
             if !runs {
                 return Ok(session.map(|(session, _)| session));
             }

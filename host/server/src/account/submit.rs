@@ -1,5 +1,6 @@
 //! Having an order carried out: the coordinator's word is worth nothing, a report that proves itself ends the wait.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::{decode, encode};
 use quorate_core::order::Order;
-use quorate_core::report::{Outcome, SignedReport};
+use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{Digest, PartyIndex, SessionId};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started, SubmitRequest};
@@ -20,7 +21,7 @@ use crate::problem::Problem;
 use crate::proof::{Proved, proved, proved_by_promises};
 
 /// How long after its time limit the coordinator may still say how an order ended.
-const LATE: Duration = Duration::from_secs(2);
+pub(super) const LATE: Duration = Duration::from_secs(2);
 
 /// How long the coordinator may take to answer what it knows by itself.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -48,7 +49,8 @@ pub(super) struct Submitted {
 struct Session {
     id: SessionId,
     signers: Vec<u16>,
-    outcomes: Vec<Outcome>,
+    /// The last report of each party.
+    outcomes: BTreeMap<PartyIndex, Outcome>,
 }
 
 impl AccountService {
@@ -86,10 +88,12 @@ impl AccountService {
                 Some(Event::Started(started)) => *session = read(&started),
                 Some(Event::Report(bytes)) => {
                     let Some(session) = session else { continue };
-                    let Some((digest, outcome)) = genuine(order, session.id, &bytes) else { continue };
-                    let found = proved(order, chain_code.as_ref(), &outcome);
-                    session.outcomes.push(outcome);
-                    if let Some(proved) = found.or_else(|| proved_by_promises(order, &session.outcomes)) {
+                    let Some(report) = genuine(order, session.id, &bytes) else { continue };
+                    let digest = report.digest;
+                    let found = proved(order, chain_code.as_ref(), &report.outcome);
+                    session.outcomes.insert(report.by, report.outcome);
+                    let promises = || proved_by_promises(order, session.outcomes.values());
+                    if let Some(proved) = found.or_else(promises) {
                         let (session, signers) = (session.id, session.signers.clone());
                         return Ok(Submitted { proved, session, signers, digest });
                     }
@@ -111,20 +115,19 @@ pub(super) async fn answered<T>(
 }
 
 /// What a report says, if it is one of a party of the order about this session.
-pub(super) fn genuine(order: &Order, session: SessionId, bytes: &[u8]) -> Option<(Digest, Outcome)> {
+pub(super) fn genuine(order: &Order, session: SessionId, bytes: &[u8]) -> Option<Report> {
     let signed: SignedReport = decode(bytes).ok()?;
     let about_this = signed.report.order == order.id && signed.report.session == session;
-    (about_this && signed.verify(&order.parties).is_ok())
-        .then_some((signed.report.digest, signed.report.outcome))
+    (about_this && signed.verify(&order.parties).is_ok()).then_some(signed.report)
 }
 
 fn read(started: &Started) -> Option<Session> {
     let id = SessionId(started.session.as_ref().try_into().ok()?);
     let signers = started.signers.iter().map(|s| u16::try_from(*s)).collect::<Result<_, _>>().ok()?;
-    Some(Session { id, signers, outcomes: vec![] })
+    Some(Session { id, signers, outcomes: BTreeMap::new() })
 }
 
-fn too_late() -> Problem {
+pub(super) fn too_late() -> Problem {
     Problem::new(
         Code::DeadlinePassed,
         "there was no result in time; if a session is named, its result can still be read",

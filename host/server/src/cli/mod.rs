@@ -32,8 +32,9 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// Runs the program with the arguments and the environment of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = Config::from_env().map_err(Failure::from).and_then(|config| {
-        crate::hardening::harden()?;
+    // Before the first secret is read.
+    let hardened = crate::hardening::harden().map_err(Failure::from);
+    let result = hardened.and_then(|()| Ok(Config::from_env()?)).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(threads()).enable_all().build()?;
         runtime.block_on(async {

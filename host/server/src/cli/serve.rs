@@ -1,9 +1,6 @@
 //! `quorate serve`
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -12,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Failure;
 use crate::account::TimeLimits;
 use crate::config::Config;
+use crate::embedded::secrets::api_key;
 use crate::embedded::{Embedded, EmbeddedSetup};
 use crate::http::ApiKey;
 use crate::telemetry;
@@ -102,19 +100,9 @@ async fn install(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), Failure
 
 /// The API key of a deployment that was given none: made once, and kept where only its owner can read it.
 fn kept_key(data: &Path) -> Result<ApiKey, Failure> {
-    let path = data.join("api-key");
+    let (path, key) = api_key(data)?;
+    tracing::warn!(file = %path.display(), "MPC_API_KEY is not set: callers find the key in this file");
     let unusable =
         || format!("{}: this is no API key; delete the file to have a new one made", path.display());
-    if path.exists() {
-        let text = std::fs::read_to_string(&path)?;
-        return ApiKey::new(text.trim()).ok_or_else(|| unusable().into());
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data)?;
-    let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-    let text = hex::encode(bytes);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    file.write_all(text.as_bytes())?;
-    tracing::warn!(file = %path.display(), "MPC_API_KEY is not set: a key was made; callers find it in this file");
-    ApiKey::new(&text).ok_or_else(|| unusable().into())
+    ApiKey::new(&key).ok_or_else(|| unusable().into())
 }

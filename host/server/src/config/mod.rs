@@ -3,6 +3,7 @@
 
 mod read;
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -61,10 +62,11 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::read(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-        )
+        let text = |(name, value): (OsString, OsString)| {
+            // What is no text becomes a value that no setting takes.
+            Some((name.into_string().ok()?, value.into_string().unwrap_or_else(|_| "\u{fffd}".into())))
+        };
+        Self::read(std::env::vars_os().filter_map(text))
     }
 
     /// Reads variables.

@@ -28,7 +28,7 @@ use crate::proof::{proved, proved_by_promises};
 /// How long after a session's deadline its parties may still report, in milliseconds.
 pub(super) const LATE_REPORTS: u64 = 1_000;
 
-/// How long to wait for parties that are not there: as long as a restart of one takes.
+/// How long to wait for parties that are not there, in milliseconds: as long as a restart of one takes.
 const WAIT_FOR_PARTIES: u64 = 3_000;
 
 /// The shortest time that a session is worth beginning with, in milliseconds.
@@ -52,8 +52,9 @@ pub(super) struct Submitted {
 }
 
 impl Submitted {
-    async fn tell(&self, event: Event) {
-        let _ = self.events.send(event).await;
+    /// There is room for all events of an order: whoever reads none of them misses them.
+    fn tell(&self, event: Event) {
+        let _ = self.events.try_send(event);
     }
 }
 
@@ -88,7 +89,7 @@ impl Coordinator {
         }
         let culprits = last.culprits.iter().map(|c| u32::from(c.number())).collect();
         let failure = Failure { code: last.code.text().into(), reason: last.reason, culprits };
-        submitted.tell(Event::Ended(failure)).await;
+        submitted.tell(Event::Ended(failure));
     }
 
     /// One session. An error says also whether another is worth a try.
@@ -137,14 +138,12 @@ impl Coordinator {
         })?;
         let mut wait = self.waiting.wait(&session, order);
         let published = self.publish(order, &plan, Duration::from_millis(deadline.saturating_sub(now))).await;
-        submitted
-            .tell(Event::Started(Started {
-                session: bytes::Bytes::copy_from_slice(id.as_bytes()),
-                signers: choice.signers.iter().map(|s| s.number().into()).collect(),
-                digest: bytes::Bytes::copy_from_slice(choice.digest.as_bytes()),
-                attempt,
-            }))
-            .await;
+        submitted.tell(Event::Started(Started {
+            session: bytes::Bytes::copy_from_slice(id.as_bytes()),
+            signers: choice.signers.iter().map(|s| s.number().into()).collect(),
+            digest: bytes::Bytes::copy_from_slice(choice.digest.as_bytes()),
+            attempt,
+        }));
         let ended = match published {
             Ok(()) => {
                 let until = deadline.saturating_add(LATE_REPORTS);
@@ -163,7 +162,7 @@ impl Coordinator {
         if let Err(error) = store.end_session(id, &status).await {
             tracing::error!(%error, cause = ?std::error::Error::source(&error), "the end of a session was not recorded");
         }
-        // What a party refuses because of the order itself, others will refuse too; but one of them may be wrong.
+        // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
         let again = verdict.code != Code::Overloaded;
         Err((verdict, again))
     }
@@ -210,7 +209,7 @@ impl Coordinator {
         while outcomes.len() < signers.len() {
             let left = Duration::from_millis(until.saturating_sub(self.setup.clock.millis()));
             let Ok(Some(report)) = tokio::time::timeout(left, reports.recv()).await else { break };
-            submitted.tell(Event::Report(encode(&report).into())).await;
+            submitted.tell(Event::Report(encode(&report).into()));
             let (by, outcome) = (report.report.by, report.report.outcome);
             self.learn(submitted, by, &outcome);
             success |= proved(&submitted.order, submitted.chain_code.as_ref(), &outcome).is_some();

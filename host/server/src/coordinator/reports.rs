@@ -123,7 +123,12 @@ impl Coordinator {
         let (is_new, completes) = session.note(&signed, weight);
         if is_new {
             let completed = completes.then(|| self.setup.clock.millis());
-            self.setup.store.add_report(report.session, report.by, bytes, completed).await?;
+            if let Err(error) = self.setup.store.add_report(report.session, report.by, bytes, completed).await
+            {
+                // It comes again, and must then be new.
+                session.forget(report.by);
+                return Err(error.into());
+            }
         }
         match waiting {
             Some(expected) => {
@@ -168,6 +173,10 @@ impl Coordinator {
 }
 
 impl Expectation {
+    fn forget(&self, by: PartyIndex) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(&by);
+    }
+
     /// Takes note of a report; says whether it is worth keeping, and whether the session has a result with it. What proves
     /// more stays: a party may not take back what it has proved or promised.
     fn note(&self, signed: &SignedReport, weight: u8) -> (bool, bool) {

@@ -36,7 +36,6 @@ const ABORTS: usize = 16;
 struct Served(Arc<Coordinator>);
 
 /// The service, to be served.
-#[must_use]
 pub fn service(coordinator: Arc<Coordinator>) -> axum::Router {
     let server = CoordinatorServer::new(Served(coordinator))
         .max_decoding_message_size(MESSAGE_BYTES)

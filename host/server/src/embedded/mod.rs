@@ -3,7 +3,7 @@
 //! This is how one tries Quorate and how it is tested, not how one keeps money safe with it: whoever takes over the
 //! process has all shares. The roles talk through the same services as they do when each is a process.
 
-mod secrets;
+pub(crate) mod secrets;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -82,6 +82,9 @@ pub enum StartError {
     /// A key file does not contain a key.
     #[error("{0}: this is no key of 64 hex characters; restore it from your backup")]
     Key(PathBuf),
+    /// A key file is gone, and what it has sealed or signed is still there.
+    #[error("{0}: the key is missing, but its database is there: restore the file from your backup")]
+    Missing(PathBuf),
     /// A database can't be used.
     #[error("{path}: can't be used")]
     Store {
@@ -95,7 +98,7 @@ pub enum StartError {
     #[error("the sandbox does not start")]
     Runtime(#[source] std::io::Error),
     /// A number of parties that is not possible.
-    #[error("parties: {0}")]
+    #[error("the number of parties is not possible")]
     Parties(#[from] ThresholdError),
 }
 
@@ -138,6 +141,8 @@ impl Embedded {
         let control = open_control(&setup).await?;
         let stop = CancellationToken::new;
         let (stop_api, stop_parties, stop_rest) = (stop(), stop(), stop());
+        // If something below fails, what was started before stops.
+        let started = [stop_parties.clone().drop_guard(), stop_rest.clone().drop_guard()];
         let rest = TaskTracker::new();
 
         let (router_end, to_router) = grpc::in_memory();
@@ -180,7 +185,7 @@ impl Embedded {
             };
             let path = party_file(&setup, index);
             service.take_up().await.map_err(|source| StartError::Store { path, source })?;
-            party_tasks.spawn(watch("party", service.serve(stop_parties.clone(), GRACE), broken.clone()));
+            party_tasks.spawn(service.serve(stop_parties.clone(), GRACE));
         }
 
         // What the parties know of sessions from before the restart has been said by now.
@@ -203,6 +208,7 @@ impl Embedded {
             "all parties run in this one process: good for a try, no threshold security; in production each party is \
              a process of its own"
         );
+        started.into_iter().for_each(|guard| drop(guard.disarm()));
         Ok(Self {
             address: bound,
             runtime,

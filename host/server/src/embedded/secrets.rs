@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use quorate_broker::store::MasterKey;
 use zeroize::Zeroizing;
@@ -22,27 +22,39 @@ pub(super) struct PartyKeys {
     pub(super) master: MasterKey,
 }
 
-/// Reads the keys, and makes those that are not there.
+/// Reads the keys; makes them if these are the first ones that this folder sees. A key that is missing beside a database
+/// that it has sealed is never replaced by another.
 pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<Keys, StartError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;
+    let may_make = |database: &str| !data.join(database).exists();
     let parties = (1..=parties).map(|party| {
         let folder = folder.join(format!("party-{party}"));
         make_folder(&folder)?;
+        let is_new = may_make(&format!("party-{party}.db"));
         let path = folder.join("master_key");
-        let master = text(&path)?;
+        let master = text(&path, is_new)?;
         let master = MasterKey::from_hex(&master).map_err(|_| StartError::Key(path))?;
-        Ok(PartyKeys { identity: seed(&folder.join("identity"))?, master })
+        Ok(PartyKeys { identity: seed(&folder.join("identity"), is_new)?, master })
     });
     let parties = parties.collect::<Result<_, StartError>>()?;
-    Ok(Keys { originator: seed(&folder.join("originator"))?, parties })
+    Ok(Keys { originator: seed(&folder.join("originator"), may_make("control.db"))?, parties })
 }
 
 /// The key that compiled code is authenticated with.
 pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, StartError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;
-    seed(&folder.join("compile_cache"))
+    // With another key everything is compiled anew.
+    seed(&folder.join("compile_cache"), true)
+}
+
+/// The API key of a deployment that was given none: made once.
+pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), StartError> {
+    make_folder(data)?;
+    let path = data.join("api-key");
+    let key = text(&path, true)?;
+    Ok((path, key))
 }
 
 /// Makes a folder that only we can look into.
@@ -51,15 +63,15 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StartError> {
     made.map_err(|source| StartError::File { path: path.to_owned(), source })
 }
 
-fn seed(path: &Path) -> Result<Seed, StartError> {
+fn seed(path: &Path, may_make: bool) -> Result<Seed, StartError> {
     let mut seed = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text(path)?.as_bytes(), seed.as_mut_slice())
+    hex::decode_to_slice(text(path, may_make)?.as_bytes(), seed.as_mut_slice())
         .map_err(|_| StartError::Key(path.to_owned()))?;
     Ok(seed)
 }
 
-/// The 64 hex characters in a file; new ones, if there is no file.
-fn text(path: &Path) -> Result<Zeroizing<String>, StartError> {
+/// The 64 hex characters in a file; new ones, if there is no file and there may be none yet.
+fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, StartError> {
     let failed = |source| StartError::File { path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::with_capacity(128));
     match OpenOptions::new().read(true).open(path) {
@@ -67,6 +79,9 @@ fn text(path: &Path) -> Result<Zeroizing<String>, StartError> {
             // Anything longer is no key.
             file.take(128).read_to_string(&mut text).map_err(failed)?;
             Ok(Zeroizing::new(text.trim().to_owned()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && !may_make => {
+            Err(StartError::Missing(path.to_owned()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut bytes = Zeroizing::new([0_u8; 32]);

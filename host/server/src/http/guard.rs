@@ -65,7 +65,12 @@ impl std::str::FromStr for AllowedAddresses {
             let range = item.parse::<IpNet>().or_else(|_| item.parse::<std::net::IpAddr>().map(IpNet::from));
             range.map_err(|_| NoAddress(item.into()))
         });
-        Ok(Self(ranges.collect::<Result<_, _>>()?))
+        let ranges = Self(ranges.collect::<Result<_, _>>()?);
+        // A list that was meant to let somebody in must not let in everybody.
+        if ranges.0.is_empty() && !list.is_empty() {
+            return Err(NoAddress(list.into()));
+        }
+        Ok(ranges)
     }
 }
 
@@ -104,7 +109,9 @@ mod tests {
         }
         assert!(!list.allow(Peer(None)));
         assert!("".parse::<AllowedAddresses>().unwrap().allow(peer("192.0.2.1")));
-        assert!("localhost".parse::<AllowedAddresses>().is_err());
+        for bad in ["localhost", ",", " "] {
+            assert!(bad.parse::<AllowedAddresses>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The first request with a key runs; whoever comes with the same one meanwhile waits for its answer. A run that was
 //! interrupted is taken over: what it was about was stored before it began, so that a key that was made is found and
-//! not made again. Only answers that are final are kept; a request that failed for a passing reason may be made again.
+//! not made again. Only successes are kept: a request that failed may be made again under its key, and is then run again
+//! after a look at what the run before it has led to.
 
 use std::sync::Arc;
 use std::time::Duration;

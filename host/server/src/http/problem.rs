@@ -35,8 +35,8 @@ pub(super) struct ProblemDocument {
     culprits: Vec<u16>,
 }
 
-/// A problem as JSON, for what must be kept as text.
-pub(super) fn document(problem: &Problem) -> String {
+/// A problem as JSON.
+fn document(problem: &Problem) -> String {
     let document = ProblemDocument {
         kind: format!("urn:quorate:problem:{}", problem.code),
         title: problem.code.title(),

@@ -85,6 +85,10 @@ impl Party {
         self.identity
     }
 
+    fn originators(&self) -> &[PublicKey] {
+        &self.originators
+    }
+
     /// Lets new sessions run on a component, beside those that are there. `false` if its version can't be compared with
     /// others, or if it is suspended.
     pub fn install(&self, plugin: &Plugin) -> bool {

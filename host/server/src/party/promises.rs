@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use quorate_broker::store::{Entries, StoreError};
-use quorate_core::PartyIndex;
+use quorate_broker::store::{Entries, PartyStore, StoreError};
 use quorate_core::certificate::{Acknowledgement, Acknowledgements, Activation, Certificate, Ready};
 use quorate_core::codec::{decode, encode};
 use quorate_core::identity::PublicKey;
 use quorate_core::promise::{Kept, Promise};
 use quorate_core::report::Outcome;
 use quorate_core::session::{Effect, Frame, Session};
+use quorate_core::{AccountId, PartyIndex};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::run::Run;
@@ -118,31 +118,31 @@ fn pass_on(
     let clock = std::sync::Arc::clone(&run.party.clock);
     let closing = run.party.closing.clone();
     let peers: Vec<PartyIndex> = run.peers().collect();
-    let linger = LINGER.min(run.remaining());
     let passing = async move {
         let sender = link.sender();
-        // At once to all; then to whoever shows that it lacks it.
         for &peer in &peers {
             sender.send(peer, frame.clone());
-            sender.send(peer, own.clone());
         }
+        let mut tick = interval(REPEAT);
+        let mut erased = false;
         loop {
-            let incoming = link.receive().await;
+            let incoming = tokio::select! {
+                incoming = link.receive() => incoming,
+                // To all, until the end: nobody knows who still waits for it.
+                _ = tick.tick() => {
+                    for &peer in &peers {
+                        sender.send(peer, own.clone());
+                    }
+                    continue;
+                }
+            };
             match decode::<Frame>(&incoming) {
                 Ok(Frame::Ready(ready)) if peers.contains(&ready.by) => {
                     sender.send(ready.by, frame.clone());
-                    sender.send(ready.by, own.clone());
                 }
                 Ok(Frame::Acknowledgement(acknowledgement)) => {
-                    if all.take(&acknowledgement) {
-                        match store.erase_retired(account, epoch).await {
-                            Ok(erased) => tracing::info!(
-                                erased,
-                                epoch,
-                                "all parties have the new shares: old ones erased"
-                            ),
-                            Err(error) => tracing::error!(%error, "old shares were not erased"),
-                        }
+                    if all.take(&acknowledgement) && !erased {
+                        erased = erase(&*store, account, epoch).await;
                     }
                 }
                 Ok(_) => {
@@ -158,8 +158,22 @@ fn pass_on(
     };
     tokio::spawn(async move {
         tokio::select! {
-            _ = tokio::time::timeout(linger, passing) => {}
+            _ = tokio::time::timeout(LINGER, passing) => {}
             () = closing.cancelled() => {}
         }
     });
+}
+
+/// Erases the shares from before an epoch that all parties have acknowledged; false if it has to be tried again.
+async fn erase(store: &dyn PartyStore, account: AccountId, epoch: u32) -> bool {
+    match store.erase_retired(account, epoch).await {
+        Ok(shares) => {
+            tracing::info!(shares, epoch, "all parties have the new shares: old ones erased");
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "old shares were not erased");
+            false
+        }
+    }
 }

@@ -187,12 +187,12 @@ impl Run {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let now = self.party.clock.millis();
             let effects = tokio::select! {
                 frame = live.link.receive() => live.session.receive(&frame, self.party.clock.millis()),
-                _ = tick.tick() => live.session.tick(now),
+                _ = tick.tick() => live.session.tick(self.party.clock.millis()),
                 () = self.party.closing.cancelled() => {
-                    live.session.fail(Abort::of(AbortCode::Unavailable, "the party is shutting down"), now)
+                    let abort = Abort::of(AbortCode::Unavailable, "the party is shutting down");
+                    live.session.fail(abort, self.party.clock.millis())
                 }
                 step = stepped(&mut live.component) => match self.after_step(live, step) {
                     Ok(Stepped::Effects(effects)) => effects,
@@ -204,7 +204,7 @@ impl Run {
                     }
                     Err(error) => {
                         let abort = self.blame(error).await?;
-                        live.session.fail(abort, now)
+                        live.session.fail(abort, self.party.clock.millis())
                     }
                 },
             };
@@ -275,7 +275,7 @@ impl Run {
     }
 
     fn start(&self, live: &mut Live, execution: ExecutionId) {
-        let vault = live.share.as_ref().map(material::snapshot).unwrap_or_default();
+        let vault = live.share.take().map(|share| material::snapshot(&share)).unwrap_or_default();
         let spec = material::spec(&self.plan, &self.admitted, execution, vault, self.remaining());
         let plugin = self.entry.plugin.clone();
         live.component =
@@ -353,10 +353,15 @@ impl Run {
                 Ok(report::Outcome::Signed { signature: Bytes(bytes.to_vec()), recovery_id })
             }
             Err(rejected) => {
-                if rejected == Rejected::BadSignature {
+                let code = match rejected {
+                    Rejected::BadSignature => AbortCode::BadSignature,
+                    // The plugin may well be right: it is the order that this host can't judge.
+                    Rejected::NotCheckable(_) => AbortCode::Misconfigured,
+                };
+                if code == AbortCode::BadSignature {
                     self.party.suspend(self.plan.digest).await?;
                 }
-                self.fail(live, Abort::of(AbortCode::BadSignature, rejected.to_string())).await
+                self.fail(live, Abort::of(code, rejected.to_string())).await
             }
         }
     }

@@ -80,10 +80,7 @@ impl PartyService {
 
     /// Works until `stop`, and then for at most `grace` on the sessions that are running; those that take longer are
     /// aborted.
-    ///
-    /// # Errors
-    /// When the store fails at the start.
-    pub async fn serve(self, stop: CancellationToken, grace: Duration) -> Result<(), StoreError> {
+    pub async fn serve(self, stop: CancellationToken, grace: Duration) {
         let work = Arc::new(self);
         let tasks = TaskTracker::new();
         let beating = tokio::spawn(Arc::clone(&work).beat(stop.clone()));
@@ -100,7 +97,6 @@ impl PartyService {
         work.party.close();
         beating.abort();
         keeping.abort();
-        Ok(())
     }
 
     async fn consume(self: Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
@@ -149,7 +145,7 @@ impl PartyService {
             Err(refused) => {
                 tracing::info!(%session, reason = %refused, "a plan was not taken on");
                 // Only an order that is genuine says who this party is.
-                let Ok(order) = decode::<Order>(order.bytes()) else { return };
+                let Ok(order) = order.read(self.party.originators()) else { return };
                 let (Some(outcome), Some(by)) = (refused.report(), self.index(&order)) else { return };
                 let report = Report { session, order: order.id, by, digest, outcome: outcome.tamed() };
                 let report = report.sign(&self.party.key());

@@ -1,7 +1,7 @@
 //! The router: carries frames between the parties of a session. It is trusted with nothing but to try.
 //!
 //! [`Hub`] is its heart: bounded buffers, one per session and party, where frames wait until the party takes them. Parties
-//! reach it through its gRPC [`service`], each session over a [`Link`].
+//! reach it through its gRPC [`service`](service()), each session over a [`Link`].
 
 mod hub;
 mod link;

@@ -24,7 +24,6 @@ struct Service {
 }
 
 /// The service, to be served.
-#[must_use]
 pub fn service(hub: Hub) -> axum::Router {
     let server = RouterServer::new(Service { hub })
         .max_decoding_message_size(MESSAGE_BYTES)

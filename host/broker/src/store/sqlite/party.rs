@@ -194,7 +194,7 @@ impl PartyStore for SqlitePartyStore {
         let row = sqlx::query(
             "SELECT EXISTS (SELECT 1 FROM sessions WHERE id = ?1 OR plan = ?2) AS before,
                (SELECT epoch FROM shares WHERE account = ?3 AND state = 'active') AS epoch,
-               (SELECT group_concat(hex(counterparty)) FROM bans WHERE account = ?3) AS banned",
+               EXISTS (SELECT 1 FROM bans WHERE account = ?3) AS bans",
         )
         .bind(claim.session.as_bytes().as_slice())
         .bind(plan)
@@ -206,9 +206,18 @@ impl PartyStore for SqlitePartyStore {
             return Ok(Claimed::Before);
         }
         let active: Option<u32> = row.try_get("epoch")?;
-        let banned = row.try_get::<Option<String>, _>("banned")?.unwrap_or_default().to_lowercase();
-        let is_banned = |signer: &PublicKey| banned.split(',').any(|key| key == signer.to_string());
-        if active != claim.epoch || !banned.is_empty() && claim.signers.iter().any(is_banned) {
+        let mut stale = active != claim.epoch;
+        if row.try_get("bans")? {
+            for signer in &claim.signers {
+                let banned = sqlx::query("SELECT 1 FROM bans WHERE account = ? AND counterparty = ?")
+                    .bind(claim.account.as_bytes().as_slice())
+                    .bind(signer.0.as_slice())
+                    .fetch_optional(&mut *tx)
+                    .await?;
+                stale |= banned.is_some();
+            }
+        }
+        if stale {
             return Ok(Claimed::Stale);
         }
         let counted = sqlx::query(
