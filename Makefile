@@ -65,7 +65,7 @@ test: plugins ## run all tests
 	cargo fetch --locked --quiet
 	$(IN_PLUGINS) cargo fetch --locked --quiet
 	@# Some tests run the program itself.
-	cargo build --locked -p quorate
+	cargo build --locked --workspace
 	cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
 

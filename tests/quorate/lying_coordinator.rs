@@ -208,3 +208,14 @@ async fn neither_invented_signatures_nor_silence_hold_up_a_request_for_long() {
     let problem = waited.expect("it waits for ever").unwrap_err();
     assert_eq!((problem.code, problem.session), (Code::DeadlinePassed, Some(SESSION)));
 }
+
+#[tokio::test]
+async fn requests_beyond_what_can_be_worked_on_are_told_to_come_back_before_anything_is_begun() {
+    let world = world().await;
+    let request = SignRequest::read(&"07".repeat(32), None, None, None).unwrap();
+    let sign = || world.service.sign(world.service.subject(ACCOUNT).unwrap(), request.clone());
+    let ended = futures::future::join_all((0..300).map(|_| sign())).await;
+    let codes: Vec<Code> = ended.into_iter().map(|ended| ended.unwrap_err().code).collect();
+    let count = |code| codes.iter().filter(|&&c| c == code).count();
+    assert_eq!((count(Code::DeadlinePassed), count(Code::Overloaded)), (256, 44));
+}

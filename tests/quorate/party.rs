@@ -294,6 +294,26 @@ async fn a_missing_party_is_a_timeout_that_blames_nobody_and_the_next_session_wo
 }
 
 #[tokio::test]
+async fn a_party_that_closes_ends_its_sessions_and_gives_its_word_on_it() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    let plan = cluster.plan(signing([1; 32]), &[1, 2]);
+    let party = Arc::clone(&cluster.parties[0]);
+    let hash = plan.hash();
+    let running = tokio::spawn(async move { party.run(plan).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    cluster.parties[0].close();
+    let ended = running.await.unwrap();
+    let Ok(Outcome::Aborted { code: AbortCode::Unavailable, notice: Some(notice), .. }) = ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(notice.notice.plan, hash);
+    notice.verify(&cluster.keys()[0]).unwrap();
+    cluster.parties[0] = cluster.start(0).await;
+    cluster.assert_signed(&cluster.sign(&[1, 2], [2; 32]).await, [2; 32]);
+}
+
+#[tokio::test]
 async fn a_component_of_another_protocol_never_gets_near_a_share() {
     let (good, bad) = (load("dkls23").await, load("faulty").await);
     let mut cluster = Cluster::new(vec![good]).await;

@@ -7,7 +7,7 @@
 
 use crate::certificate::KeyOutputs;
 use crate::codec::wire_struct;
-use crate::identity::PublicKey;
+use crate::identity::{PublicKey, key_of};
 use crate::ids::{AccountId, Digest};
 use crate::order::{CLOCK_SKEW, Operation, Order, OrderRefused, Version};
 use crate::plan::Plan;
@@ -193,7 +193,7 @@ impl Plan {
         if order.mandatory.iter().any(|party| !self.signers.contains(party)) {
             return Err(Refused::Signers("a mandatory party is missing"));
         }
-        let key_of = |party: PartyIndex| order.parties.get(usize::from(party.number()) - 1);
+        let key_of = |party: PartyIndex| key_of(&order.parties, party);
         let banned = |party: &PartyIndex| key_of(*party).is_some_and(|key| facts.banned.contains(key));
         self.signers.iter().find(|party| banned(party)).map_or(Ok(()), |&party| Err(Refused::Banned(party)))
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::codec::{Bytes, encode, wire_struct};
-use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
+use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
 use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash, hash};
 use crate::{PartyIndex, Threshold};
 
@@ -173,7 +173,7 @@ impl Acknowledgements {
 
     /// Takes one in; true when all parties have acknowledged. One that does not verify is ignored.
     pub fn take(&mut self, acknowledgement: &Acknowledgement) -> bool {
-        let key = self.parties.get(usize::from(acknowledgement.by.number()) - 1);
+        let key = key_of(&self.parties, acknowledgement.by);
         if acknowledgement.plan == self.plan && key.is_some_and(|key| acknowledgement.verify(key).is_ok()) {
             self.by.insert(acknowledgement.by);
         }

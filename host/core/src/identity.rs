@@ -5,6 +5,7 @@
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
+use crate::PartyIndex;
 use crate::codec::{Malformed, Reader, Wire};
 use crate::ids::{GroupId, hash};
 
@@ -109,6 +110,12 @@ impl core::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "SecretKey of {}", self.public())
     }
+}
+
+/// The identity key of a party, of these in index order.
+#[must_use]
+pub fn key_of(parties: &[PublicKey], party: PartyIndex) -> Option<&PublicKey> {
+    parties.get(usize::from(party.number()) - 1)
 }
 
 /// The group of parties with these identity keys, in index order.

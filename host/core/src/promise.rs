@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::PartyIndex;
 use crate::abort::SignedAbort;
 use crate::certificate::{Activation, Certificate, Ready};
-use crate::identity::{PublicKey, SecretKey};
+use crate::identity::{PublicKey, SecretKey, key_of};
 
 /// A party that waits for the promises of the others.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Promise {
     }
 
     fn key(&self, party: PartyIndex) -> Option<PublicKey> {
-        self.parties.get(usize::from(party.number()) - 1).copied()
+        key_of(&self.parties, party).copied()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::PartyIndex;
 use crate::abort::{AbortCode, SignedAbort};
 use crate::certificate::{Certificate, KeyOutputs, Ready};
 use crate::codec::{Bytes, Malformed, Reader, Wire, encode, wire_struct};
-use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
+use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
 use crate::ids::{Digest, OrderId, SessionId};
 
 /// The longest reason in a report, in bytes: a sentence or two.
@@ -222,7 +222,7 @@ impl SignedReport {
     /// # Errors
     /// When it did not.
     pub fn verify(&self, parties: &[PublicKey]) -> Result<(), BadSignature> {
-        let key = parties.get(usize::from(self.report.by.number()) - 1).ok_or(BadSignature)?;
+        let key = key_of(parties, self.report.by).ok_or(BadSignature)?;
         key.verify(Tag::Report, &encode(&self.report), &self.signature)
     }
 }

@@ -44,6 +44,8 @@ codes! {
     InvalidBody = "invalid_body", 422, "The body has wrong fields";
     /// The body is too long.
     BodyTooLarge = "body_too_large", 413, "The body is too large";
+    /// The body takes too long to arrive.
+    BodyTooSlow = "body_too_slow", 408, "The body took too long to arrive";
     /// The body is not declared as JSON.
     UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not application/json";
     /// The user id is empty or too long.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::PartyIndex;
 use crate::abort::Abort;
 use crate::envelope::{Echo, Received, SignedEcho, broadcast_statement, payload_hash};
-use crate::identity::{SecretKey, Signature, Tag};
+use crate::identity::{SecretKey, Signature, Tag, key_of};
 use crate::ids::ExecutionId;
 use crate::session::{Message, Terms};
 
@@ -136,9 +136,8 @@ impl Broadcasts {
 
 /// Whether the named sender signed this hash for this round.
 fn is_by_its_sender(terms: &Terms, execution: ExecutionId, round: u16, received: &Received) -> bool {
-    let index = usize::from(received.from.number()) - 1;
     let statement = broadcast_statement(execution, received.from, round, &received.hash);
-    let key = terms.parties.get(index).filter(|_| terms.signers.contains(&received.from));
+    let key = key_of(&terms.parties, received.from).filter(|_| terms.signers.contains(&received.from));
     key.is_some_and(|key| key.verify(Tag::Broadcast, &statement, &received.statement).is_ok())
 }
 

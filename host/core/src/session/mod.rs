@@ -32,7 +32,7 @@ use crate::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use crate::codec::{decode, encode};
 use crate::envelope::{Envelope, Kind, SignedEcho};
 use crate::hello::Hello;
-use crate::identity::{PublicKey, SecretKey};
+use crate::identity::{PublicKey, SecretKey, key_of};
 use crate::ids::{ExecutionId, PlanHash};
 use crate::{PartyIndex, Threshold};
 
@@ -81,7 +81,7 @@ impl Terms {
 
     fn key_of_peer(&self, party: PartyIndex) -> Option<&PublicKey> {
         let is_peer = party != self.me && self.signers.contains(&party);
-        self.parties.get(usize::from(party.number()) - 1).filter(|_| is_peer)
+        key_of(&self.parties, party).filter(|_| is_peer)
     }
 }
 

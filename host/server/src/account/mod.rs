@@ -30,7 +30,10 @@ use crate::proof::Proved;
 use submit::Submission;
 
 pub use request::{Creation, SignRequest, account_id, session_id};
-pub use views::{AccountView, ErrorView, KeyView, SessionView, SignatureView, ThresholdView};
+pub use views::{
+    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,
+    ThresholdView,
+};
 
 /// The scheme of an account whose creator names none.
 pub const DEFAULT_SCHEME: &str = "ecdsa-secp256k1";
@@ -394,12 +397,12 @@ fn random<const N: usize>() -> Result<[u8; N], Problem> {
 
 fn view(account: &Account) -> Result<AccountView, Problem> {
     let (state, epoch, key) = match &account.state {
-        AccountState::Creating => ("creating", 0, None),
-        AccountState::Failed => ("failed", 0, None),
+        AccountState::Creating => (AccountStateView::Creating, 0, None),
+        AccountState::Failed => (AccountStateView::Failed, 0, None),
         AccountState::Active { certificate, key } => {
             let shown = keys::key_view(certificate, key);
             let shown = shown.ok_or_else(|| Problem::new(Code::Internal, "the account's key is no point"))?;
-            ("active", certificate.activation.epoch, Some(shown))
+            (AccountStateView::Active, certificate.activation.epoch, Some(shown))
         }
     };
     Ok(AccountView {

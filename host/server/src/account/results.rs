@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tonic::Code as Grpc;
 
 use super::submit::{self, LATE, Submitted, answered, genuine};
-use super::views::{ErrorView, SessionView, SignatureView};
+use super::views::{ErrorView, OperationView, SessionView, SignatureView, StatusView};
 use super::{AccountService, AccountView, Subject, keys};
 use crate::code::Code;
 use crate::problem::Problem;
@@ -104,7 +104,9 @@ impl AccountService {
     /// A problem for the caller.
     pub async fn refreshed(&self, subject: Subject) -> Result<Option<AccountView>, Problem> {
         match self.settled_order(subject.order).await? {
-            Some(session) if session.status == "completed" => self.account(subject.account).await.map(Some),
+            Some(session) if session.status == StatusView::Completed => {
+                self.account(subject.account).await.map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -124,8 +126,9 @@ impl AccountService {
         loop {
             let session = self.settle_order(order).await?;
             let runs = session.as_ref().is_some_and(|(session, in_hand)| {
-                let runs = session.status == "running" && session.deadline_at_ms >= self.clock.millis();
-                runs || *in_hand && session.status != "completed"
+                let runs =
+                    session.status == StatusView::Running && session.deadline_at_ms >= self.clock.millis();
+                runs || *in_hand && session.status != StatusView::Completed
             });
             if runs && Instant::now() >= until {
                 return Err(submit::too_late());
@@ -211,22 +214,22 @@ impl AccountService {
             None => {}
         }
         let status = match state.status() {
-            _ if is_proved => "completed",
-            Status::Running => "running",
-            _ => "failed",
+            _ if is_proved => StatusView::Completed,
+            Status::Running => StatusView::Running,
+            _ => StatusView::Failed,
         };
         let error = state.failure.filter(|_| !is_proved).map(|failure| ErrorView {
             code: failure.code,
             reason: failure.reason,
-            culprits: failure.culprits,
+            culprits: failure.culprits.iter().filter_map(|c| u16::try_from(*c).ok()).collect(),
         });
         Ok(SessionView {
             id: session.to_string(),
             account_id: uuid(order.account),
             operation: match order.operation {
-                Operation::Keygen => "keygen",
-                Operation::Sign(_) => "sign",
-                Operation::Refresh => "refresh",
+                Operation::Keygen => OperationView::Keygen,
+                Operation::Sign(_) => OperationView::Sign,
+                Operation::Refresh => OperationView::Refresh,
             },
             status,
             signers,

@@ -14,6 +14,42 @@ pub struct ThresholdView {
     pub n: u16,
 }
 
+/// How far an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountStateView {
+    /// Its key is being made.
+    Creating,
+    /// It has a key.
+    Active,
+    /// No key has come of its keygen.
+    Failed,
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OperationView {
+    /// Make a key.
+    Keygen,
+    /// Sign.
+    Sign,
+    /// New shares of the same key.
+    Refresh,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StatusView {
+    /// It has no result yet.
+    Running,
+    /// It has one.
+    Completed,
+    /// It has none, as far as is known.
+    Failed,
+}
+
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AccountView {
@@ -22,8 +58,8 @@ pub struct AccountView {
     pub id: String,
     /// Whose it is, in the caller's words.
     pub user_id: String,
-    /// `creating`, `active` or `failed`. Keys and addresses are there only when it is active.
-    pub state: &'static str,
+    /// Keys and addresses are there only when it is active.
+    pub state: AccountStateView,
     /// The signature scheme.
     #[schema(example = "ecdsa-secp256k1")]
     pub scheme: String,
@@ -100,10 +136,10 @@ pub struct SessionView {
     /// The account.
     #[schema(format = "uuid")]
     pub account_id: String,
-    /// `keygen`, `sign` or `refresh`.
-    pub operation: &'static str,
-    /// `running`, `completed` or `failed`.
-    pub status: &'static str,
+    /// What it is for.
+    pub operation: OperationView,
+    /// How far it is.
+    pub status: StatusView,
     /// Who takes part.
     pub signers: Vec<u16>,
     /// SHA-256 of the component that they run.
@@ -131,5 +167,5 @@ pub struct ErrorView {
     /// For people.
     pub reason: String,
     /// Parties that another party accuses. No proof.
-    pub culprits: Vec<u32>,
+    pub culprits: Vec<u16>,
 }

@@ -11,6 +11,7 @@ use quorate_core::abort::{AbortCode, SignedAbort};
 use quorate_core::admission::SESSIONS_PER_ORDER;
 use quorate_core::certificate::Certificate;
 use quorate_core::codec::encode;
+use quorate_core::identity::key_of;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode, SignedReport};
@@ -189,7 +190,7 @@ impl Coordinator {
     async fn publish(&self, order: &Order, plan: &Plan, time_to_live: Duration) -> Result<(), QueueError> {
         let bytes = encode(plan);
         for signer in &plan.signers {
-            let Some(key) = order.parties.get(usize::from(signer.number()) - 1) else { continue };
+            let Some(key) = key_of(&order.parties, *signer) else { continue };
             self.setup.queue.publish(&queue_of(key), bytes.clone(), time_to_live).await?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use quorate_core::admission::Plugin;
-use quorate_core::identity::PublicKey;
+use quorate_core::identity::{self, PublicKey};
 use quorate_core::order::{Operation, Order};
 use quorate_core::{Digest, PartyIndex};
 
@@ -85,7 +85,7 @@ fn is_possible(order: &Order, wish: &[PartyIndex], required: usize) -> bool {
 }
 
 fn key_of(order: &Order, party: PartyIndex) -> Option<&PublicKey> {
-    order.parties.get(usize::from(party.number()) - 1)
+    identity::key_of(&order.parties, party)
 }
 
 fn has_ban(signers: &[PartyIndex], banned: &BTreeSet<(PartyIndex, PartyIndex)>) -> bool {

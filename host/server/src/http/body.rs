@@ -59,7 +59,7 @@ async fn read(request: Request) -> Result<Bytes, Problem> {
     use http_body_util::{BodyExt, LengthLimitError, Limited};
     let reading = Limited::new(request.into_body(), LONGEST).collect();
     let Ok(read) = tokio::time::timeout(SLOWEST, reading).await else {
-        return Err(Problem::new(Code::MalformedJson, "body: it took too long to arrive"));
+        return Err(Problem::new(Code::BodyTooSlow, "body: send all of it within ten seconds"));
     };
     match read {
         Ok(body) => Ok(body.to_bytes()),

@@ -65,3 +65,24 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_tried_again_says_when() {
+        let answer = |code| Problem::new(code, "why").into_response();
+        for (code, again) in [
+            (Code::Overloaded, true),
+            (Code::PartiesUnavailable, true),
+            (Code::DeadlinePassed, true),
+            (Code::InvalidMessage, false),
+            (Code::Internal, false),
+        ] {
+            let answer = answer(code);
+            assert_eq!(answer.status().as_u16(), code.status());
+            assert_eq!(answer.headers().contains_key(header::RETRY_AFTER), again, "{code}");
+        }
+    }
+}

@@ -190,3 +190,59 @@ impl Drop for Active<'_> {
         self.0.counts().0 -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Gives one connection from outside, and then none.
+    struct One(Option<DuplexStream>);
+
+    impl Listener for One {
+        type Io = DuplexStream;
+
+        async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
+            match self.0.take() {
+                Some(stream) => Ok((stream, Peer(Some(Ipv4Addr::LOCALHOST.into())))),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn connect() -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        tokio::spawn(serve(One(Some(theirs)), router, CancellationToken::new(), Duration::ZERO));
+        ours
+    }
+
+    /// How long a connection stays open after this was sent on it.
+    async fn stays_open(sent: &[u8]) -> Duration {
+        let mut connection = connect();
+        let began = Instant::now();
+        connection.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_for_nothing_is_closed() {
+        for silent in [&b""[..], b"PRI * HTTP/2.0", b"GET / HTTP/1.1\r\nhost: x\r\n"] {
+            let open = stays_open(silent).await;
+            assert!(open <= HEADERS + Duration::from_secs(1), "{silent:?}: {open:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_been_answered_is_closed_when_it_is_idle() {
+        let open = stays_open(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(open <= HEADERS + IDLE + IDLE, "{open:?}");
+    }
+}

@@ -19,7 +19,7 @@ use quorate_broker::store::{Claim, Claimed, PartyStore, Started, StoreError, Unr
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use quorate_core::admission::{Facts, Refused, SESSIONS_PER_ORDER};
 use quorate_core::certificate::Certificate;
-use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::identity::{PublicKey, SecretKey, key_of};
 use quorate_core::order::{Operation, Order, OrderRefused};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
@@ -157,7 +157,7 @@ impl Party {
             signers: plan
                 .signers
                 .iter()
-                .filter_map(|signer| order.parties.get(usize::from(signer.number()) - 1).copied())
+                .filter_map(|signer| key_of(&order.parties, *signer).copied())
                 .collect(),
             now,
             at_most: SESSIONS_PER_ORDER,
@@ -261,7 +261,7 @@ impl Party {
     async fn heed(&self, order: &Order, aborts: &[SignedAbort]) -> Result<(), StoreError> {
         for abort in aborts.iter().take(usize::from(Threshold::MAX_PARTIES)) {
             let Some(promised) = self.store.promised(abort.notice.plan).await? else { continue };
-            let by = promised.parties.get(usize::from(abort.notice.by.number()) - 1);
+            let by = key_of(&promised.parties, abort.notice.by);
             let said = by.is_some_and(|key| *key != self.identity && abort.verify(key).is_ok());
             if said && promised.account == order.account {
                 self.store.release(abort.notice.plan).await?;

@@ -10,6 +10,7 @@ use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::admission::Admitted;
 use quorate_core::certificate::Activation;
 use quorate_core::codec::Bytes;
+use quorate_core::identity::key_of;
 use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
 use quorate_core::report;
@@ -264,7 +265,7 @@ impl Run {
         counters: &BTreeMap<PartyIndex, u64>,
     ) -> Result<Option<Abort>, StoreError> {
         for (&peer, &counter) in counters {
-            let Some(key) = self.admitted.order.parties.get(usize::from(peer.number()) - 1) else { continue };
+            let Some(key) = key_of(&self.admitted.order.parties, peer) else { continue };
             if !self.party.store.peer_counter(*key, counter, self.party.clock.seconds()).await? {
                 let reason =
                     format!("party {peer} was set back to an earlier state: an operator must re-admit it");
@@ -315,7 +316,7 @@ impl Run {
             SessionErrorKind::Fault(fault) => {
                 if fault.ban {
                     for culprit in &fault.culprits {
-                        let key = self.admitted.order.parties.get(usize::from(culprit.number()) - 1);
+                        let key = key_of(&self.admitted.order.parties, *culprit);
                         if let Some(key) = key {
                             self.party.store.ban(self.admitted.order.account, *key).await?;
                         }
