@@ -126,8 +126,7 @@ async fn world() -> World {
         protocol: "dkls23".into(),
         threshold: Threshold::new(2, 2).unwrap(),
         parties: publics(&parties),
-        order: OrderId([9; 32]),
-        open: true,
+        open: vec![OrderId([9; 32])],
         created: 0,
     };
     store.create_account(&account).await.unwrap();

@@ -34,7 +34,9 @@ pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -
             verify::verify(&order.scheme, &order.public_key.0, chain_code, signing, &signature).ok()?;
             Some(Proved::Signature(signature))
         }
-        (Outcome::Activated { certificate, key }, _) => shares(order, certificate.clone(), key.clone()),
+        (Outcome::Activated { certificate, key }, _) => {
+            shares(order, chain_code, certificate.clone(), key.clone())
+        }
         _ => None,
     }
 }
@@ -43,6 +45,7 @@ pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -
 #[must_use]
 pub fn proved_by_promises<'a>(
     order: &Order,
+    chain_code: Option<&[u8; 32]>,
     outcomes: impl IntoIterator<Item = &'a Outcome>,
 ) -> Option<Proved> {
     let promises = outcomes.into_iter().filter_map(|outcome| match outcome {
@@ -53,11 +56,16 @@ pub fn proved_by_promises<'a>(
     // One party may say something else: the others' word stands or falls by the certificate.
     readies.iter().zip(keys).find_map(|(own, key)| {
         let same: Vec<Ready> = readies.iter().filter(|r| r.activation == own.activation).cloned().collect();
-        shares(order, Certificate::of(&same, &order.parties)?, key)
+        shares(order, chain_code, Certificate::of(&same, &order.parties)?, key)
     })
 }
 
-fn shares(order: &Order, certificate: Certificate, key: KeyOutputs) -> Option<Proved> {
+fn shares(
+    order: &Order,
+    chain_code: Option<&[u8; 32]>,
+    certificate: Certificate,
+    key: KeyOutputs,
+) -> Option<Proved> {
     let activation = &certificate.activation;
     let epoch = match order.operation {
         Operation::Keygen => 1,
@@ -69,6 +77,6 @@ fn shares(order: &Order, certificate: Certificate, key: KeyOutputs) -> Option<Pr
         && activation.epoch == epoch
         && activation.outputs == key.hash()
         && key.scheme == order.scheme
-        && (epoch == 1 || key.public_key == order.public_key);
+        && (epoch == 1 || key.public_key == order.public_key && key.chain_code.as_ref() == chain_code);
     (fits && certificate.verify(&order.parties).is_ok()).then_some(Proved::Shares { certificate, key })
 }

@@ -12,14 +12,18 @@ CREATE TABLE accounts (
     threshold    BLOB NOT NULL,
     parties      BLOB NOT NULL,
     created      INTEGER NOT NULL,
-    -- Its last keygen or refresh, and whether it is not known yet what came of it.
-    order_id     BLOB NOT NULL,
-    open         INTEGER NOT NULL DEFAULT 1,
     epoch        INTEGER NOT NULL DEFAULT 0,
     certificate  BLOB,
     outputs      BLOB
 ) STRICT;
 CREATE INDEX accounts_by_user ON accounts (user_id);
+
+-- Keygens and refreshes of which it is not known yet what came of them: they may still hold promises at some parties.
+CREATE TABLE open_orders (
+    account   BLOB NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    order_id  BLOB NOT NULL,
+    PRIMARY KEY (account, order_id)
+) STRICT;
 
 -- Orders and the sessions made for them. status: 'running', then 'completed' or 'failed'.
 CREATE TABLE sessions (

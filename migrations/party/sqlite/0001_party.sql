@@ -31,11 +31,15 @@ CREATE TABLE sessions (
     account   BLOB NOT NULL,
     me        INTEGER NOT NULL,
     digest    BLOB NOT NULL,
+    -- Whether it is to make shares, and whether somebody has been told what came of it.
+    exclusive INTEGER NOT NULL,
+    reported  INTEGER NOT NULL DEFAULT 0,
     outcome   TEXT CHECK (outcome IN ('aborted', 'promised', 'finished'))
 ) STRICT;
 CREATE INDEX orders_by_end ON orders (expires_at);
 CREATE INDEX sessions_by_order ON sessions (order_id);
 CREATE INDEX running_sessions ON sessions (plan) WHERE outcome IS NULL;
+CREATE INDEX unreported_sessions ON sessions (plan) WHERE exclusive = 1 AND reported = 0;
 
 -- One keygen or refresh per account at a time.
 CREATE TABLE locks (
@@ -53,14 +57,11 @@ CREATE TABLE shares (
     ready        BLOB NOT NULL,
     key_id       TEXT NOT NULL,
     facts        BLOB NOT NULL,
-    certificate  BLOB,
-    -- Whether somebody has been told that it is active.
-    reported     INTEGER NOT NULL DEFAULT 0
+    certificate  BLOB
 ) STRICT;
 CREATE UNIQUE INDEX one_active_share ON shares (account) WHERE state = 'active';
 CREATE INDEX shares_by_account ON shares (account);
 CREATE INDEX pending_shares ON shares (plan) WHERE state = 'pending';
-CREATE INDEX unreported_shares ON shares (plan) WHERE state = 'active' AND reported = 0;
 
 -- The vault entries of a share.
 CREATE TABLE entries (

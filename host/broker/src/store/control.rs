@@ -36,10 +36,8 @@ pub struct Account {
     pub threshold: Threshold,
     /// The identity keys of its parties, in index order.
     pub parties: Vec<PublicKey>,
-    /// The order of its last keygen or refresh.
-    pub order: OrderId,
-    /// Whether it is not known yet what came of that order.
-    pub open: bool,
+    /// Keygens and refreshes of which it is not known yet what came of them.
+    pub open: Vec<OrderId>,
     /// When it was made, in milliseconds since 1970.
     pub created: u64,
 }
@@ -163,7 +161,7 @@ pub enum Running {
 /// What account service and coordinator must not forget.
 #[async_trait]
 pub trait ControlStore: Send + Sync {
-    /// Records a new account.
+    /// Records a new account, with its open orders.
     ///
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
@@ -177,8 +175,12 @@ pub trait ControlStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn open_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError>;
 
+    /// Notes that nothing can come of a keygen or refresh any more, and that it holds nothing.
+    #[allow(clippy::missing_errors_doc)]
+    async fn close_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError>;
+
     /// Makes a certified share set the current one, by a certificate that the caller has verified. One of an earlier or
-    /// the same epoch changes nothing. The account's order is no longer open.
+    /// the same epoch changes nothing. With a new one no order of the account is open any more.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when there is no such account.

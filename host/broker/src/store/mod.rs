@@ -17,9 +17,7 @@ pub use control::{
     SESSION_KEPT, SessionRecord, SessionStatus,
 };
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use party::{
-    COUNTER_SETTLES, Claim, Claimed, Entries, Knowledge, PartyStore, Pending, Started, Unreported, Unsettled,
-};
+pub use party::{COUNTER_SETTLES, Claim, Claimed, Entries, Knowledge, Made, PartyStore, Started, Unreported};
 pub use sqlite::{SqliteControlStore, SqlitePartyStore};
 
 /// Why a transaction did not happen. Nothing of it has.

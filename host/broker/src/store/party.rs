@@ -92,40 +92,30 @@ pub struct Started {
     pub digest: Digest,
 }
 
-/// A share that waits for its certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// The session that made it.
-    pub started: Started,
-    /// The promise, as it was signed.
-    pub ready: Ready,
-    /// What it promises.
-    pub key: KeyOutputs,
-}
-
-/// A share that is active, and of which nobody has been told.
+/// A keygen or refresh of which nobody has been told yet what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreported {
-    /// The session that made it.
+    /// The session.
     pub started: Started,
-    /// What made it active.
-    pub certificate: Certificate,
-    /// Its key.
-    pub key: KeyOutputs,
+    /// What came of it.
+    pub result: Made,
+}
+
+/// What came of a keygen or refresh at this party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)]
+pub enum Made {
+    /// Nothing, and nothing ever will.
+    Nothing,
+    /// A share that waits for its certificate.
+    Promise(Ready, KeyOutputs),
+    /// The active share.
+    Share(Certificate, KeyOutputs),
 }
 
 /// How long a state counter of a peer takes until a lower one is no longer accepted, in seconds: longer than a hello is
 /// on its way.
 pub const COUNTER_SETTLES: u64 = 60;
-
-/// What a restart has to take up.
-#[derive(Debug, Default)]
-pub struct Unsettled {
-    /// Sessions that were claimed and have no outcome: to be aborted, for this party never promised anything for them.
-    pub running: Vec<Started>,
-    /// Promises without a certificate, for as long as their orders are known: to be reported again.
-    pub promised: Vec<Pending>,
-}
 
 /// What one party must not forget.
 #[async_trait]
@@ -203,20 +193,26 @@ pub trait PartyStore: Send + Sync {
     #[allow(clippy::missing_errors_doc)]
     async fn peer_counter(&self, peer: PublicKey, counter: u64, now: u64) -> Result<bool, StoreError>;
 
-    /// Shares that are active and of which nobody has been told.
+    /// Sessions that were claimed and have no outcome: after a restart they are to be aborted, for this party never
+    /// promised anything for them.
+    #[allow(clippy::missing_errors_doc)]
+    async fn running(&self) -> Result<Vec<Started>, StoreError>;
+
+    /// Keygens and refreshes of which nobody has been told yet what came of them.
     #[allow(clippy::missing_errors_doc)]
     async fn unreported(&self) -> Result<Vec<Unreported>, StoreError>;
 
-    /// Notes that somebody has been told of an active share.
+    /// Notes that somebody has been told what came of a session so far.
     #[allow(clippy::missing_errors_doc)]
     async fn reported(&self, plan: PlanHash) -> Result<(), StoreError>;
 
-    /// What a restart has to take up.
+    /// What came of the session that made an account's active share is to be reported again: somebody does not know of it.
     #[allow(clippy::missing_errors_doc)]
-    async fn unsettled(&self) -> Result<Unsettled, StoreError>;
+    async fn report_again(&self, account: AccountId) -> Result<(), StoreError>;
 
     /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:
-    /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten.
+    /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten, and neither are sessions
+    /// of which somebody has still to be told.
     #[allow(clippy::missing_errors_doc)]
     async fn forget_expired(&self) -> Result<(), StoreError>;
 }

@@ -171,8 +171,7 @@ impl AccountService {
             protocol,
             threshold,
             parties: self.parties.iter().take(usize::from(threshold.parties())).copied().collect(),
-            order: subject.order,
-            open: true,
+            open: vec![subject.order],
             created: self.clock.millis(),
         };
         self.store.create_account(&account).await?;
@@ -194,12 +193,7 @@ impl AccountService {
     /// # Errors
     /// A problem for the caller.
     pub async fn account(&self, id: AccountId) -> Result<AccountView, Problem> {
-        let account = self.find(id).await?;
-        if account.open {
-            // Its keygen or refresh may have ended well after all.
-            self.settle_order(account.order).await?;
-        }
-        view(&self.find(id).await?)
+        view(&self.look_again(self.find(id).await?).await?)
     }
 
     /// Signs with an account.
@@ -234,15 +228,18 @@ impl AccountService {
         let order = self.order(subject.order, &account, Operation::Refresh, Some(&current));
         let limit = self.shares_limit(account.threshold.parties());
         // A refresh that came to nothing may still hold promises at some parties: others' word frees them.
-        let aborts = if account.open { self.aborts_of(account.order).await? } else { vec![] };
+        let mut aborts = Vec::new();
+        for &open in &account.open {
+            aborts.extend(self.aborts_of(open).await?);
+        }
         self.store.open_order(account.id, subject.order).await?;
         let submission = Submission { order, key: Some(current), signers: vec![], aborts, limit };
         match self.submit(submission).await {
             Ok(result) => self.activated(result.proved).await,
             Err(problem) => {
-                if problem.code == Code::Busy && account.open {
-                    // Nothing was begun: the refresh that is in the way is still the one to hear of.
-                    self.store.open_order(account.id, account.order).await?;
+                if problem.session.is_none() {
+                    // No session was made for it: it holds nothing.
+                    self.store.close_order(account.id, subject.order).await?;
                 }
                 Err(problem)
             }
@@ -335,18 +332,27 @@ impl AccountService {
         Order::new(id, terms, self.clock.seconds(), LIFETIME)
     }
 
+    /// The answer to a keygen or refresh may have been lost: looks at what has come of it. What can't be looked at now is
+    /// looked at next time; the account goes on as it is known.
+    async fn look_again(&self, account: Account) -> Result<Account, Problem> {
+        if account.open.is_empty() {
+            return Ok(account);
+        }
+        for &order in &account.open {
+            if let Err(problem) = self.settle_order(order).await {
+                tracing::warn!(%order, %problem, "what came of an order could not be looked at");
+            }
+        }
+        self.find(account.id).await
+    }
+
     async fn find(&self, id: AccountId) -> Result<Account, Problem> {
         let account = self.store.account(id).await?;
         account.ok_or_else(|| Problem::new(Code::AccountNotFound, "no account has this id"))
     }
 
     async fn active(&self, id: AccountId) -> Result<(Account, (Certificate, KeyOutputs)), Problem> {
-        let mut account = self.find(id).await?;
-        if account.open && matches!(account.state, AccountState::Active { .. }) {
-            // The answer to a refresh may have been lost; its parties have gone on.
-            self.settle_order(account.order).await?;
-            account = self.find(id).await?;
-        }
+        let account = self.look_again(self.find(id).await?).await?;
         match &account.state {
             AccountState::Active { certificate, key } => {
                 let current = (certificate.clone(), key.clone());

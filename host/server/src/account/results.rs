@@ -86,6 +86,16 @@ fn found(state: &SessionState, originator: PublicKey) -> Option<Found> {
     Some(Found { order, session, digest, outcomes })
 }
 
+/// Whether all parties have said that they have promised nothing: nothing can come of the session any more.
+fn holds_nothing(state: &SessionState, originator: PublicKey) -> bool {
+    found(state, originator).is_some_and(|found| {
+        let nothing = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
+        };
+        found.outcomes.len() == found.order.parties.len() && found.outcomes.iter().all(nothing)
+    })
+}
+
 impl AccountService {
     /// What became of the order of an interrupted creation; `None` if nothing came of it.
     ///
@@ -144,7 +154,16 @@ impl AccountService {
     pub(super) async fn settle_order(&self, order: OrderId) -> Result<Option<(SessionView, bool)>, Problem> {
         let Some(state) = self.state_of(order).await? else { return Ok(None) };
         let in_hand = state.in_hand;
-        Ok(Some((self.settle(state).await?, in_hand)))
+        let is_over = !in_hand && holds_nothing(&state, self.originator());
+        let session = self.settle(state).await?;
+        if is_over && session.status == StatusView::Failed {
+            let account = crate::account::account_id(&session.account_id)?;
+            self.store.close_order(account, order).await?;
+            if session.operation == OperationView::Keygen {
+                self.store.fail_account(account).await?;
+            }
+        }
+        Ok(Some((session, in_hand)))
     }
 
     /// Parties' signed word that they ended the session of an order without a promise.
@@ -197,7 +216,7 @@ impl AccountService {
         let result = outcomes
             .iter()
             .find_map(|outcome| proved(&order, chain_code.as_ref(), outcome))
-            .or_else(|| proved_by_promises(&order, &outcomes));
+            .or_else(|| proved_by_promises(&order, chain_code.as_ref(), &outcomes));
         let is_proved = result.is_some();
         let signers: Vec<u16> = state.signers.iter().filter_map(|s| u16::try_from(*s).ok()).collect();
         let mut signature = None;

@@ -92,7 +92,8 @@ impl AccountService {
                     let digest = report.digest;
                     let found = proved(order, chain_code.as_ref(), &report.outcome);
                     session.outcomes.insert(report.by, report.outcome);
-                    let promises = || proved_by_promises(order, session.outcomes.values());
+                    let promises =
+                        || proved_by_promises(order, chain_code.as_ref(), session.outcomes.values());
                     if let Some(proved) = found.or_else(promises) {
                         let (session, signers) = (session.id, session.signers.clone());
                         return Ok(Submitted { proved, session, signers, digest });

@@ -61,7 +61,6 @@ impl Submitted {
 
 impl Coordinator {
     pub(super) async fn carry_out(self: Arc<Self>, submitted: Submitted) {
-        let _in_hand = self.in_hand.take(submitted.order.id);
         let attempts = match submitted.order.operation {
             Operation::Sign(_) => SESSIONS_PER_ORDER,
             // A share that was promised in a first session would stand in the way of a second.
@@ -217,11 +216,17 @@ impl Coordinator {
             outcomes.insert(by, outcome);
         }
         // Reported promises are looked at together by whoever took the last one in.
-        success |= proved_by_promises(&submitted.order, outcomes.values()).is_some();
+        success |=
+            proved_by_promises(&submitted.order, submitted.chain_code.as_ref(), outcomes.values()).is_some();
         if success {
             return Ok(());
         }
-        for party in troubled(signers, &outcomes) {
+        let mut troubled = troubled(signers, &outcomes);
+        if troubled.is_empty() {
+            // It may be any of them.
+            troubled.extend(signers);
+        }
+        for party in troubled {
             *trouble.entry(party).or_default() += 1;
         }
         Err(verdict(signers, &outcomes))

@@ -66,17 +66,17 @@ pub struct Coordinator {
     in_hand: InHand,
 }
 
-/// Orders that are being carried out.
-#[derive(Default)]
-struct InHand(Mutex<HashSet<OrderId>>);
+/// Orders that are being carried out. Clones share them.
+#[derive(Clone, Default)]
+struct InHand(Arc<Mutex<HashSet<OrderId>>>);
 
-/// An order being carried out, for as long as it lives.
-struct Held<'a>(&'a InHand, OrderId);
+/// An order being carried out, for as long as this lives.
+struct Held(InHand, OrderId);
 
 impl InHand {
-    fn take(&self, order: OrderId) -> Held<'_> {
+    fn take(&self, order: OrderId) -> Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order);
-        Held(self, order)
+        Held(self.clone(), order)
     }
 
     fn has(&self, order: OrderId) -> bool {
@@ -84,7 +84,7 @@ impl InHand {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }

@@ -120,8 +120,8 @@ impl Coordinator {
             return Err(NotTaken::TooMuch);
         }
         let weight = session.weight(&report.outcome);
-        let (is_new, completes) = session.note(&signed, weight);
-        if is_new {
+        let Noted { store, completes, is_news } = session.note(&signed, weight);
+        if store {
             let completed = completes.then(|| self.setup.clock.millis());
             if let Err(error) = self.setup.store.add_report(report.session, report.by, bytes, completed).await
             {
@@ -131,9 +131,10 @@ impl Coordinator {
             }
         }
         match waiting {
-            Some(expected) => {
+            Some(expected) if is_news => {
                 let _ = expected.sender.try_send(signed);
             }
+            Some(_) => {}
             None => self.end_if_over(report.session, &session).await?,
         }
         Ok(())
@@ -177,24 +178,38 @@ impl Expectation {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(&by);
     }
 
-    /// Takes note of a report; says whether it is worth keeping, and whether the session has a result with it. What proves
-    /// more stays: a party may not take back what it has proved or promised.
-    fn note(&self, signed: &SignedReport, weight: u8) -> (bool, bool) {
+    /// Takes note of a report. What proves more stays: a party may not take back what it has proved or promised.
+    fn note(&self, signed: &SignedReport, weight: u8) -> Noted {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         let by = signed.report.by;
-        let weaker = |kept: &SignedReport| kept == signed || self.weight(&kept.report.outcome) > weight;
-        if reports.get(&by).is_some_and(weaker) {
-            return (false, false);
-        }
+        // The word that nothing was promised is worth more than an abort without it.
+        let worth = |signed: &SignedReport, weight: u8| {
+            (weight, matches!(signed.report.outcome, Outcome::Aborted { notice: Some(_), .. }))
+        };
+        let is_news = reports
+            .get(&by)
+            .is_none_or(|kept| worth(kept, self.weight(&kept.report.outcome)) < worth(signed, weight));
         // One proof is enough to be kept: the others say the same.
-        if reports.values().any(|kept| self.weight(&kept.report.outcome) == 2) {
-            return (false, false);
+        let is_proved = reports.values().any(|kept| self.weight(&kept.report.outcome) == 2);
+        if !is_news {
+            return Noted { store: false, completes: false, is_news };
         }
         reports.insert(by, signed.clone());
         let by_promises = || {
             let outcomes = reports.values().map(|signed| &signed.report.outcome);
-            proved_by_promises(&self.order, outcomes).is_some()
+            proved_by_promises(&self.order, self.chain_code.as_ref(), outcomes).is_some()
         };
-        (true, weight == 2 || weight == 1 && by_promises())
+        let completes = weight == 2 || weight == 1 && by_promises();
+        Noted { store: !is_proved, completes, is_news }
     }
+}
+
+/// What a report is good for.
+struct Noted {
+    /// It is to be kept.
+    store: bool,
+    /// The session has a result with it.
+    completes: bool,
+    /// It says more than what its party said before.
+    is_news: bool,
 }

@@ -30,8 +30,8 @@ use crate::grpc::MESSAGE_BYTES;
 /// Events that wait for whoever submitted an order: those of three sessions with 16 parties each.
 const EVENTS: usize = 64;
 
-/// Aborts that go with a plan: of one earlier session, one of each party.
-const ABORTS: usize = 16;
+/// Aborts that go with a plan: of a few earlier sessions, one of each party.
+const ABORTS: usize = 64;
 
 struct Served(Arc<Coordinator>);
 
@@ -80,10 +80,11 @@ impl Service for Served {
         let until = until.min(order.expires_at.saturating_mul(1_000));
         let (events, receiver) = mpsc::channel(EVENTS);
         let submitted = Submitted { order, signed, wish, certificate, chain_code, aborts, until, events };
+        let held = coordinator.in_hand.take(submitted.order.id);
         let running = Arc::clone(&coordinator);
         coordinator.orders.spawn(async move {
             running.carry_out(submitted).await;
-            drop(slot);
+            drop((slot, held));
         });
         let stream = ReceiverStream::new(receiver).map(|event| Ok(SubmitEvent { event: Some(event) }));
         Ok(Response::new(Box::pin(stream)))

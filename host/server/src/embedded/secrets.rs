@@ -1,6 +1,6 @@
 //! The keys of an embedded deployment: made at the first start, kept in files that only their owner can read.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -90,6 +90,9 @@ fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, StartError> {
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
             file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            // The file's name too must be there after a power cut, before anything is sealed with the key.
+            let folder = path.parent().unwrap_or(Path::new("."));
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
             Ok(text)
         }
         Err(error) => Err(failed(error)),

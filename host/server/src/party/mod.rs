@@ -15,7 +15,7 @@ pub mod service;
 
 use std::sync::Arc;
 
-use quorate_broker::store::{Claim, Claimed, PartyStore, Started, StoreError, Unreported};
+use quorate_broker::store::{Claim, Claimed, Made, PartyStore, Started, StoreError, Unreported};
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use quorate_core::admission::{Facts, Refused, SESSIONS_PER_ORDER};
 use quorate_core::certificate::Certificate;
@@ -23,7 +23,7 @@ use quorate_core::identity::{PublicKey, SecretKey, key_of};
 use quorate_core::order::{Operation, Order, OrderRefused};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
-use quorate_core::{Digest, PartyIndex, PlanHash, Threshold};
+use quorate_core::{Digest, PartyIndex, PlanHash};
 use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -34,6 +34,9 @@ use registry::Registry;
 
 pub use not_run::NotRun;
 pub use run::Run;
+
+/// Aborts of a plan that are looked at: those of a few earlier sessions with 16 parties.
+const ABORTS: usize = 64;
 
 /// What a party is made of.
 pub struct Party {
@@ -141,7 +144,14 @@ impl Party {
             order_succeeded: knowledge.order_succeeded,
             now,
             latest_seen: knowledge.latest_seen,
-        })?;
+        });
+        if let (Err(Refused::Contradicts(_)), Some(share)) = (&admitted, &knowledge.share)
+            && share.epoch > order.epoch
+        {
+            // Who ordered it does not know of the shares that this party has by now.
+            self.store.report_again(order.account).await?;
+        }
+        let admitted = admitted?;
         // Admission has found it.
         let entry = entry.ok_or(Refused::PluginNotActive)?;
         let claim = Claim {
@@ -207,27 +217,33 @@ impl Party {
     /// # Errors
     /// When the store fails.
     pub async fn take_up(&self) -> Result<Vec<SignedReport>, StoreError> {
-        let unsettled = self.store.unsettled().await?;
         let mut reports = Vec::new();
-        for started in unsettled.running {
+        for started in self.store.running().await? {
             self.store.abort(started.plan).await?;
             let reason = "the party was restarted in the middle of the session";
             let abort = Abort::of(AbortCode::Unavailable, reason);
             reports.push(self.report(&started, self.aborted(started.plan, started.me, abort)));
         }
-        for pending in unsettled.promised {
-            let outcome = Outcome::Promised { ready: pending.ready, key: pending.key };
-            reports.push(self.report(&pending.started, outcome));
-        }
+        let told: Vec<_> = reports.iter().map(|report| report.report.session).collect();
+        let unreported = self.unreported().await?.into_iter().map(|(_, report)| report);
+        reports.extend(unreported.filter(|report| !told.contains(&report.report.session)));
         Ok(reports)
     }
 
-    /// Reports of shares that are active and of which nobody has been told.
+    /// Reports of keygens and refreshes of which nobody has been told yet.
     async fn unreported(&self) -> Result<Vec<(PlanHash, SignedReport)>, StoreError> {
         let unreported = self.store.unreported().await?;
         let report = |unreported: Unreported| {
-            let Unreported { started, certificate, key } = unreported;
-            (started.plan, self.report(&started, Outcome::Activated { certificate, key }))
+            let Unreported { started, result } = unreported;
+            let outcome = match result {
+                Made::Share(certificate, key) => Outcome::Activated { certificate, key },
+                Made::Promise(ready, key) => Outcome::Promised { ready, key },
+                Made::Nothing => {
+                    let abort = Abort::of(AbortCode::Unavailable, "the session ended here without a share");
+                    self.aborted(started.plan, started.me, abort)
+                }
+            };
+            (started.plan, self.report(&started, outcome))
         };
         Ok(unreported.into_iter().map(report).collect())
     }
@@ -259,13 +275,18 @@ impl Party {
 
     /// Frees accounts of promises that a peer, by its signed word, will never complete (rule 9).
     async fn heed(&self, order: &Order, aborts: &[SignedAbort]) -> Result<(), StoreError> {
-        for abort in aborts.iter().take(usize::from(Threshold::MAX_PARTIES)) {
+        for abort in aborts.iter().take(ABORTS) {
             let Some(promised) = self.store.promised(abort.notice.plan).await? else { continue };
             let by = key_of(&promised.parties, abort.notice.by);
             let said = by.is_some_and(|key| *key != self.identity && abort.verify(key).is_ok());
             if said && promised.account == order.account {
-                self.store.release(abort.notice.plan).await?;
-                tracing::warn!(by = %abort.notice.by, "a peer will never promise: the account is free for another try");
+                match self.store.release(abort.notice.plan).await {
+                    Ok(()) => tracing::warn!(
+                        by = %abort.notice.by, "a peer will never promise: the account is free for another try"
+                    ),
+                    Err(StoreError::Conflict(reason)) => tracing::warn!(reason, "an abort was not heeded"),
+                    Err(other) => return Err(other),
+                }
             }
         }
         Ok(())

@@ -385,6 +385,11 @@ impl Run {
         if epoch > 1 && (key.public_key != order.public_key.0 || key.scheme != order.scheme) {
             return self.fail(live, Abort::of(AbortCode::Plugin, "a refresh that gave another key")).await;
         }
+        let chain_code = self.knowledge.share.as_ref().and_then(|share| share.key.chain_code);
+        if epoch > 1 && key.chain_code != chain_code {
+            let abort = Abort::of(AbortCode::Plugin, "a refresh that gave another chain code");
+            return self.fail(live, abort).await;
+        }
         let Some(execution) = live.execution else {
             return self.fail(live, Abort::of(AbortCode::Internal, "a share without a session")).await;
         };

@@ -72,9 +72,6 @@ impl PartyService {
         for report in self.party.take_up().await? {
             self.report(report).await;
         }
-        for (_, report) in self.party.unreported().await? {
-            self.report(report).await;
-        }
         Ok(())
     }
 
@@ -173,8 +170,13 @@ impl PartyService {
             }
             let kept = async {
                 for (plan, report) in self.party.unreported().await? {
-                    if self.report_once(&report).await.is_ok() {
-                        self.party.store.reported(plan).await?;
+                    match self.report_once(&report).await {
+                        Ok(()) => self.party.store.reported(plan).await?,
+                        // The coordinator does not know the session: it never will.
+                        Err(error) if error.code() == tonic::Code::InvalidArgument => {
+                            self.party.store.reported(plan).await?;
+                        }
+                        Err(error) => tracing::warn!(%error, "a report was not taken; it is given again"),
                     }
                 }
                 self.party.store.forget_expired().await
@@ -211,11 +213,16 @@ impl PartyService {
         }
     }
 
+    /// What is not noted here is reported again.
     async fn noted(&self, report: &SignedReport) {
-        if let Outcome::Activated { certificate, .. } = &report.report.outcome
-            && let Err(error) = self.party.store.reported(certificate.activation.plan).await
-        {
-            tracing::warn!(%error, "a report is given again later: it could not be noted that it was taken");
+        let plan = match &report.report.outcome {
+            Outcome::Activated { certificate, .. } => certificate.activation.plan,
+            Outcome::Promised { ready, .. } => ready.activation.plan,
+            Outcome::Aborted { notice: Some(notice), .. } => notice.notice.plan,
+            _ => return,
+        };
+        if let Err(error) = self.party.store.reported(plan).await {
+            tracing::warn!(%error, "it could not be noted that a report was taken");
         }
     }
 

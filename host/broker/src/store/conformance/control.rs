@@ -49,8 +49,7 @@ fn account() -> Account {
         protocol: "dkls23".into(),
         threshold: Threshold::new(2, 2).unwrap(),
         parties: parties(),
-        order: OrderId([6; 32]),
-        open: true,
+        open: vec![OrderId([6; 32])],
         created: NOW,
     }
 }
@@ -98,10 +97,18 @@ pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back
     }
     store.fail_account(ACCOUNT).await.unwrap();
     assert_eq!(state(store).await, active(2));
-    assert!(!store.account(ACCOUNT).await.unwrap().unwrap().open);
-    store.open_order(ACCOUNT, OrderId([8; 32])).await.unwrap();
-    let open = store.account(ACCOUNT).await.unwrap().unwrap();
-    assert_eq!((open.open, open.order), (true, OrderId([8; 32])));
+    let open = || async { store.account(ACCOUNT).await.unwrap().unwrap().open };
+    let orders = [8, 7].map(|order| OrderId([order; 32]));
+    assert_eq!(open().await, []);
+    for order in [orders[0], orders[1], orders[0]] {
+        store.open_order(ACCOUNT, order).await.unwrap();
+    }
+    assert_eq!(open().await, orders);
+    store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
+    store.close_order(ACCOUNT, orders[0]).await.unwrap();
+    assert_eq!(open().await, orders[1..], "nothing new was activated");
+    store.activate_account(&certificate(ACCOUNT, 3), &key(3)).await.unwrap();
+    assert_eq!(open().await, []);
     let nobody = store.activate_account(&certificate(AccountId([9; 16]), 1), &key(1)).await;
     assert!(matches!(nobody, Err(StoreError::Conflict(_))), "{nobody:?}");
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::store::StoreError;
 use crate::store::party::{
-    COUNTER_SETTLES, Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, PartyStore, Pending, Started, Unreported,
+    COUNTER_SETTLES, Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Made, PartyStore, Started, Unreported,
 };
 
 macro_rules! suite {
@@ -24,12 +24,13 @@ macro_rules! suite {
             an_activation_happens_once_and_retires_the_share_before,
             a_promise_and_an_abort_exclude_each_other,
             a_released_promise_frees_the_account_and_can_still_activate,
-            a_restart_finds_what_is_unsettled,
+            a_restart_finds_what_runs_and_what_nobody_knows,
             bans_stay_and_raise_the_counter_once,
             a_peer_that_went_back_is_noticed,
             time_and_orders_are_remembered_for_a_day,
             a_claim_on_what_has_changed_since_admission_is_stale,
             a_suspended_component_is_remembered,
+            a_promise_that_lost_to_another_holds_nothing_and_can_not_become_active,
         }
     };
 }
@@ -188,8 +189,9 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     assert_eq!(active(store).await, Some(1), "the old share serves until the certificate");
     store.activate(&certificate(2, 2)).await.unwrap();
     assert_eq!((active(store).await, counter(store).await), (Some(2), 2));
-    // The old certificate again: nothing goes back.
-    store.activate(&certificate(1, 1)).await.unwrap();
+    // The old certificate again: nothing goes back, and nobody may believe that it is active.
+    let again = store.activate(&certificate(1, 1)).await;
+    assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
     assert_eq!(active(store).await, Some(2));
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 1);
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 0);
@@ -230,6 +232,25 @@ pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(
     assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
 }
 
+pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_can_not_become_active(
+    store: &dyn PartyStore,
+) {
+    promise(store, 1, 1).await;
+    store.release(PlanHash([1; 32])).await.unwrap();
+    promise(store, 2, 1).await;
+    // The one that was given up turns out to be certified: it takes the place of the other.
+    store.activate(&certificate(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(1));
+    let lost = store.activate(&certificate(2, 1)).await;
+    assert!(matches!(lost, Err(StoreError::Conflict(_))), "{lost:?}");
+    let refresh = Claim { epoch: Some(1), ..claim(3, 3, true) };
+    assert_eq!(
+        store.claim(&refresh).await.unwrap(),
+        Claimed::Yes,
+        "the one that lost still holds the account"
+    );
+}
+
 pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: &dyn PartyStore) {
     promise(store, 1, 1).await;
     store.activate(&certificate(1, 1)).await.unwrap();
@@ -247,25 +268,33 @@ fn started(session: u8) -> Started {
     Started { plan, session, order, me, digest }
 }
 
-pub(crate) async fn a_restart_finds_what_is_unsettled(store: &dyn PartyStore) {
+pub(crate) async fn a_restart_finds_what_runs_and_what_nobody_knows(store: &dyn PartyStore) {
     store.claim(&claim(1, 1, false)).await.unwrap();
     store.claim(&claim(2, 2, false)).await.unwrap();
     store.finish(PlanHash([2; 32])).await.unwrap();
     promise(store, 3, 1).await;
-    let unsettled = store.unsettled().await.unwrap();
-    assert_eq!(unsettled.running, [started(1)]);
-    let pending = Pending { started: started(3), ready: readies(3, 1)[0].clone(), key: key() };
-    assert_eq!(unsettled.promised, [pending]);
+    assert_eq!(store.running().await.unwrap(), [started(1)]);
+    let promised = Made::Promise(readies(3, 1)[0].clone(), key());
+    let unreported = |session, result| Unreported { started: started(session), result };
+    assert_eq!(store.unreported().await.unwrap(), [unreported(3, promised)]);
     assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(share(1)));
     assert_eq!(store.promised(PlanHash([1; 32])).await.unwrap(), None);
-    store.abort(PlanHash([1; 32])).await.unwrap();
-    store.activate(&certificate(3, 1)).await.unwrap();
-    let unreported = Unreported { started: started(3), certificate: certificate(3, 1), key: key() };
-    assert_eq!(store.unreported().await.unwrap(), [unreported]);
     store.reported(PlanHash([3; 32])).await.unwrap();
     assert_eq!(store.unreported().await.unwrap(), []);
-    let settled = store.unsettled().await.unwrap();
-    assert!(settled.running.is_empty() && settled.promised.is_empty(), "{settled:?}");
+    store.abort(PlanHash([1; 32])).await.unwrap();
+    store.activate(&certificate(3, 1)).await.unwrap();
+    let made = || unreported(3, Made::Share(certificate(3, 1), key()));
+    assert_eq!(store.unreported().await.unwrap(), [made()], "an activation is news");
+    store.reported(PlanHash([3; 32])).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap(), []);
+    store.report_again(ACCOUNT).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap(), [made()]);
+    let other = Claim { account: AccountId([9; 16]), ..claim(4, 4, true) };
+    store.claim(&other).await.unwrap();
+    store.abort(PlanHash([4; 32])).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap().len(), 2);
+    assert!(store.unreported().await.unwrap().contains(&unreported(4, Made::Nothing)));
+    assert!(store.running().await.unwrap().is_empty());
 }
 
 pub(crate) async fn bans_stay_and_raise_the_counter_once(store: &dyn PartyStore) {

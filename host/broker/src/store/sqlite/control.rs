@@ -45,7 +45,7 @@ impl SqliteControlStore {
     }
 }
 
-fn account(row: &SqliteRow) -> Result<Account, StoreError> {
+fn account(row: &SqliteRow, open: Vec<OrderId>) -> Result<Account, StoreError> {
     let state = match row.try_get("state")? {
         "creating" => AccountState::Creating,
         "failed" => AccountState::Failed,
@@ -62,8 +62,7 @@ fn account(row: &SqliteRow) -> Result<Account, StoreError> {
         protocol: row.try_get("protocol")?,
         threshold: decoded(row.try_get("threshold")?, "accounts")?,
         parties: decoded(row.try_get("parties")?, "accounts")?,
-        order: decoded(row.try_get("order_id")?, "accounts")?,
-        open: row.try_get("open")?,
+        open,
         created: unsigned(row.try_get("created")?)?,
     })
 }
@@ -103,12 +102,15 @@ fn ours(result: &sqlx::sqlite::SqliteQueryResult) -> Result<(), StoreError> {
     if result.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict("the run is somebody else's")) }
 }
 
+const OPEN_ORDER: &str = "INSERT INTO open_orders (account, order_id) VALUES (?, ?) ON CONFLICT DO NOTHING";
+
 #[async_trait]
 impl ControlStore for SqliteControlStore {
     async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
+        let mut tx = begin(&self.pool).await?;
         sqlx::query(
-            "INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, order_id, created)
-             VALUES (?, ?, 'creating', ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, created)
+             VALUES (?, ?, 'creating', ?, ?, ?, ?, ?)",
         )
         .bind(account.id.as_bytes().as_slice())
         .bind(&account.user_id)
@@ -116,11 +118,17 @@ impl ControlStore for SqliteControlStore {
         .bind(&account.protocol)
         .bind(encode(&account.threshold))
         .bind(encode(&account.parties))
-        .bind(account.order.as_bytes().as_slice())
         .bind(signed(account.created)?)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        Ok(())
+        for order in &account.open {
+            sqlx::query(OPEN_ORDER)
+                .bind(account.id.as_bytes().as_slice())
+                .bind(order.as_bytes().as_slice())
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
@@ -128,13 +136,28 @@ impl ControlStore for SqliteControlStore {
             .bind(id.as_bytes().as_slice())
             .fetch_optional(&self.pool)
             .await?;
-        row.as_ref().map(account).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let open = sqlx::query("SELECT order_id FROM open_orders WHERE account = ? ORDER BY rowid")
+            .bind(id.as_bytes().as_slice())
+            .fetch_all(&self.pool)
+            .await?;
+        let open = open.iter().map(|row| decoded(row.try_get(0)?, "open_orders"));
+        account(&row, open.collect::<Result<_, StoreError>>()?).map(Some)
     }
 
     async fn open_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE accounts SET order_id = ?, open = 1 WHERE id = ?")
-            .bind(order.as_bytes().as_slice())
+        sqlx::query(OPEN_ORDER)
             .bind(id.as_bytes().as_slice())
+            .bind(order.as_bytes().as_slice())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn close_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM open_orders WHERE account = ? AND order_id = ?")
+            .bind(id.as_bytes().as_slice())
+            .bind(order.as_bytes().as_slice())
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -148,8 +171,8 @@ impl ControlStore for SqliteControlStore {
         if there.fetch_optional(&mut *tx).await?.is_none() {
             return Err(StoreError::Conflict("there is no such account"));
         }
-        sqlx::query(
-            "UPDATE accounts SET state = 'active', open = 0, epoch = ?, certificate = ?, outputs = ?
+        let activated = sqlx::query(
+            "UPDATE accounts SET state = 'active', epoch = ?, certificate = ?, outputs = ?
              WHERE id = ? AND epoch < ?",
         )
         .bind(activation.epoch)
@@ -159,6 +182,9 @@ impl ControlStore for SqliteControlStore {
         .bind(activation.epoch)
         .execute(&mut *tx)
         .await?;
+        if activated.rows_affected() == 1 {
+            sqlx::query("DELETE FROM open_orders WHERE account = ?").bind(id).execute(&mut *tx).await?;
+        }
         Ok(tx.commit().await?)
     }
 

@@ -15,8 +15,8 @@ use super::{Tx, begin, decoded, open_pool, signed, unsigned};
 use crate::store::StoreError;
 use crate::store::crypter::{Crypter, Place};
 use crate::store::party::{
-    COUNTER_SETTLES, Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Knowledge, PartyStore, Pending, Started,
-    Unreported, Unsettled,
+    COUNTER_SETTLES, Claim, Claimed, Entries, KEPT_AFTER_EXPIRY, Knowledge, Made, PartyStore, Started,
+    Unreported,
 };
 
 /// What is sealed in `key_check`.
@@ -84,13 +84,6 @@ impl SqlitePartyStore {
         let facts = self.crypter.open(&facts_place(account, epoch, plan), row.try_get("facts")?)?;
         let (share, names): (Share, Vec<String>) = decoded(&facts, "shares")?;
         Ok(Facts { plan, share, names })
-    }
-
-    fn pending(&self, row: &SqliteRow) -> Result<Pending, StoreError> {
-        let account = decoded(row.try_get("account")?, "shares")?;
-        let ready = decoded(row.try_get("ready")?, "shares")?;
-        let key = self.open_facts(account, row)?.share.key;
-        Ok(Pending { started: started(row)?, ready, key })
     }
 }
 
@@ -246,12 +239,13 @@ impl PartyStore for SqlitePartyStore {
             }
         }
         sqlx::query(
-            "INSERT INTO sessions (id, plan, order_id, account, me, digest) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO sessions (id, plan, order_id, account, exclusive, me, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(claim.session.as_bytes().as_slice())
         .bind(plan)
         .bind(claim.order.as_bytes().as_slice())
         .bind(claim.account.as_bytes().as_slice())
+        .bind(claim.exclusive)
         .bind(claim.me.number())
         .bind(claim.digest.as_bytes().as_slice())
         .execute(&mut *tx)
@@ -402,8 +396,11 @@ impl PartyStore for SqlitePartyStore {
         if promised.activation != *activation {
             return Err(StoreError::Conflict("this is not what was promised"));
         }
-        if row.try_get::<&str, _>(0)? != "pending" {
-            return Ok(());
+        match row.try_get::<&str, _>(0)? {
+            "pending" => {}
+            "active" => return Ok(()),
+            // Another share set of this account has been activated: this one never will be.
+            _ => return Err(StoreError::Conflict("another share set took the place of this one")),
         }
         let later =
             sqlx::query("SELECT 1 FROM shares WHERE account = ? AND state <> 'pending' AND epoch >= ?")
@@ -434,7 +431,13 @@ impl PartyStore for SqlitePartyStore {
         .bind(plan)
         .execute(&mut *tx)
         .await?;
+        sqlx::query("UPDATE sessions SET reported = 0 WHERE plan = ?").bind(plan).execute(&mut *tx).await?;
         unlock(&mut tx, activation.plan).await?;
+        // Whatever was promised besides can't become active any more: nothing waits for it.
+        sqlx::query("DELETE FROM locks WHERE plan IN (SELECT plan FROM shares WHERE account = ? AND state = 'retired')")
+            .bind(account)
+            .execute(&mut *tx)
+            .await?;
         raise_counter(&mut tx).await?;
         Ok(tx.commit().await?)
     }
@@ -529,52 +532,61 @@ impl PartyStore for SqlitePartyStore {
         Ok(good)
     }
 
+    async fn running(&self) -> Result<Vec<Started>, StoreError> {
+        let rows = sqlx::query("SELECT plan, id, order_id, me, digest FROM sessions WHERE outcome IS NULL")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(started).collect()
+    }
+
     async fn unreported(&self) -> Result<Vec<Unreported>, StoreError> {
         let rows = sqlx::query(
-            "SELECT sessions.plan, sessions.id, order_id, me, digest, shares.account, epoch, facts, certificate
-             FROM shares JOIN sessions USING (plan) WHERE state = 'active' AND reported = 0",
+            "SELECT sessions.plan, sessions.id, order_id, me, digest, sessions.account, state, epoch, ready, facts,
+                    certificate
+             FROM sessions LEFT JOIN shares USING (plan)
+             WHERE exclusive = 1 AND reported = 0 AND outcome IS NOT NULL AND state IS NOT 'retired'",
         )
         .fetch_all(&self.pool)
         .await?;
         let unreported = rows.iter().map(|row| {
-            let account = decoded(row.try_get("account")?, "shares")?;
-            let certificate = decoded(row.try_get("certificate")?, "shares")?;
-            let key = self.open_facts(account, row)?.share.key;
-            Ok(Unreported { started: started(row)?, certificate, key })
+            let account = decoded(row.try_get("account")?, "sessions")?;
+            let key = || Ok::<_, StoreError>(self.open_facts(account, row)?.share.key);
+            let result = match row.try_get::<Option<&str>, _>("state")? {
+                None => Made::Nothing,
+                Some("active") => Made::Share(decoded(row.try_get("certificate")?, "shares")?, key()?),
+                Some(_) => Made::Promise(decoded(row.try_get("ready")?, "shares")?, key()?),
+            };
+            Ok(Unreported { started: started(row)?, result })
         });
         unreported.collect()
     }
 
     async fn reported(&self, plan: PlanHash) -> Result<(), StoreError> {
-        sqlx::query("UPDATE shares SET reported = 1 WHERE plan = ?")
+        sqlx::query("UPDATE sessions SET reported = 1 WHERE plan = ?")
             .bind(plan.as_bytes().as_slice())
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
-    async fn unsettled(&self) -> Result<Unsettled, StoreError> {
-        let running =
-            sqlx::query("SELECT plan, id, order_id, me, digest FROM sessions WHERE outcome IS NULL")
-                .fetch_all(&self.pool)
-                .await?;
-        let promised = sqlx::query(
-            "SELECT sessions.plan, sessions.id, order_id, me, digest, shares.account, epoch, ready, facts
-             FROM shares JOIN sessions USING (plan) WHERE state = 'pending'",
+    async fn report_again(&self, account: AccountId) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE sessions SET reported = 0
+             WHERE plan = (SELECT plan FROM shares WHERE account = ? AND state = 'active')",
         )
-        .fetch_all(&self.pool)
+        .bind(account.as_bytes().as_slice())
+        .execute(&self.pool)
         .await?;
-        Ok(Unsettled {
-            running: running.iter().map(started).collect::<Result<_, _>>()?,
-            promised: promised.iter().map(|row| self.pending(row)).collect::<Result<_, _>>()?,
-        })
+        Ok(())
     }
 
     async fn forget_expired(&self) -> Result<(), StoreError> {
         // Sessions that still run keep their order: they end first.
         sqlx::query(
             "DELETE FROM orders WHERE expires_at < (SELECT latest_seen FROM state) - ?
-             AND NOT EXISTS (SELECT 1 FROM sessions WHERE order_id = orders.id AND outcome IS NULL)",
+             AND NOT EXISTS (
+               SELECT 1 FROM sessions LEFT JOIN shares USING (plan) WHERE order_id = orders.id
+               AND (outcome IS NULL OR exclusive = 1 AND reported = 0 OR state IN ('pending', 'active')))",
         )
         .bind(KEPT_AFTER_EXPIRY)
         .execute(&self.pool)
