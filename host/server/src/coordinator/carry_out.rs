@@ -14,17 +14,18 @@ use quorate_core::codec::encode;
 use quorate_core::identity::key_of;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::plan::Plan;
-use quorate_core::report::{Outcome, RefusedCode, SignedReport};
+use quorate_core::report::{Outcome, RefusedCode};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started};
 use tokio::sync::mpsc;
 
 use super::Coordinator;
 use super::quorum::{Choice, Known, NoQuorum, choose};
+use super::reports::Weighed;
 use super::verdict::{Verdict, troubled, verdict};
 use crate::code::Code;
 use crate::party::service::queue_of;
-use crate::proof::{proved, proved_by_promises};
+use crate::proof::proved_by_promises;
 
 /// How long after a session's deadline its parties may still report, in milliseconds.
 pub(super) const LATE_REPORTS: u64 = 1_000;
@@ -200,7 +201,7 @@ impl Coordinator {
         &self,
         submitted: &Submitted,
         signers: &[PartyIndex],
-        reports: &mut mpsc::Receiver<SignedReport>,
+        reports: &mut mpsc::Receiver<Weighed>,
         until: u64,
         trouble: &mut Trouble,
     ) -> Result<(), Verdict> {
@@ -209,10 +210,10 @@ impl Coordinator {
         while outcomes.len() < signers.len() {
             let left = Duration::from_millis(until.saturating_sub(self.setup.clock.millis()));
             let Ok(Some(report)) = tokio::time::timeout(left, reports.recv()).await else { break };
-            submitted.tell(Event::Report(encode(&report).into()));
-            let (by, outcome) = (report.report.by, report.report.outcome);
+            success |= report.is_proof();
+            submitted.tell(Event::Report(encode(&report.signed).into()));
+            let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
             self.learn(submitted, by, &outcome);
-            success |= proved(&submitted.order, submitted.chain_code.as_ref(), &outcome).is_some();
             outcomes.insert(by, outcome);
         }
         // Reported promises are looked at together by whoever took the last one in.

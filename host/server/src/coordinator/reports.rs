@@ -28,8 +28,32 @@ pub(super) struct Waiting(Mutex<HashMap<SessionId, Expected>>);
 #[derive(Clone)]
 struct Expected {
     session: Arc<Expectation>,
-    sender: mpsc::Sender<SignedReport>,
+    sender: mpsc::Sender<Weighed>,
 }
+
+/// A report, and how much it proves: that takes a signature or a certificate to be verified, once.
+#[derive(Clone)]
+pub(super) struct Weighed {
+    pub(super) signed: SignedReport,
+    weight: u8,
+}
+
+impl Weighed {
+    /// Whether it proves a result by itself.
+    pub(super) fn is_proof(&self) -> bool {
+        self.weight == PROOF
+    }
+
+    /// The word that nothing was promised is worth more than an abort without it.
+    fn worth(&self) -> (u8, bool) {
+        let word = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
+        (self.weight, word)
+    }
+}
+
+/// The weight of a report that proves a result, and of one that promises a share.
+const PROOF: u8 = 2;
+const PROMISE: u8 = 1;
 
 /// What is known of it.
 struct Expectation {
@@ -37,14 +61,14 @@ struct Expectation {
     signers: Vec<PartyIndex>,
     chain_code: Option<[u8; 32]>,
     /// What its parties have reported so far.
-    reports: Mutex<BTreeMap<PartyIndex, SignedReport>>,
+    reports: Mutex<BTreeMap<PartyIndex, Weighed>>,
 }
 
 /// A wait for the reports of one session. It ends when it is dropped.
 pub(super) struct Wait<'a> {
     waiting: &'a Waiting,
     session: SessionId,
-    pub(super) reports: mpsc::Receiver<SignedReport>,
+    pub(super) reports: mpsc::Receiver<Weighed>,
 }
 
 impl Waiting {
@@ -76,8 +100,8 @@ impl Expectation {
     /// How much an outcome proves.
     fn weight(&self, outcome: &Outcome) -> u8 {
         match outcome {
-            Outcome::Promised { .. } => 1,
-            outcome if proved(&self.order, self.chain_code.as_ref(), outcome).is_some() => 2,
+            Outcome::Promised { .. } => PROMISE,
+            outcome if proved(&self.order, self.chain_code.as_ref(), outcome).is_some() => PROOF,
             _ => 0,
         }
     }
@@ -119,23 +143,23 @@ impl Coordinator {
         if !report.outcome.is_tame(order.threshold.parties()) {
             return Err(NotTaken::TooMuch);
         }
-        let weight = session.weight(&report.outcome);
-        let Noted { store, completes, is_news } = session.note(&signed, weight);
+        let (id, by) = (report.session, report.by);
+        let weighed = Weighed { weight: session.weight(&report.outcome), signed };
+        let Noted { store, completes, is_news } = session.note(&weighed);
         if store {
             let completed = completes.then(|| self.setup.clock.millis());
-            if let Err(error) = self.setup.store.add_report(report.session, report.by, bytes, completed).await
-            {
+            if let Err(error) = self.setup.store.add_report(id, by, bytes, completed).await {
                 // It comes again, and must then be new.
-                session.forget(report.by);
+                session.forget(by);
                 return Err(error.into());
             }
         }
         match waiting {
             Some(expected) if is_news => {
-                let _ = expected.sender.try_send(signed);
+                let _ = expected.sender.try_send(weighed);
             }
             Some(_) => {}
-            None => self.end_if_over(report.session, &session).await?,
+            None => self.end_if_over(id, &session).await?,
         }
         Ok(())
     }
@@ -144,7 +168,7 @@ impl Coordinator {
     async fn end_if_over(&self, id: SessionId, session: &Expectation) -> Result<(), StoreError> {
         let outcomes: BTreeMap<PartyIndex, Outcome> = {
             let reports = session.reports.lock().unwrap_or_else(PoisonError::into_inner);
-            reports.iter().map(|(by, signed)| (*by, signed.report.outcome.clone())).collect()
+            reports.iter().map(|(by, kept)| (*by, kept.signed.report.outcome.clone())).collect()
         };
         let promised = outcomes.values().all(|outcome| matches!(outcome, Outcome::Promised { .. }));
         if promised || outcomes.len() < session.signers.len() {
@@ -162,14 +186,16 @@ impl Coordinator {
         let record = self.setup.store.session(id).await?.ok_or(NotTaken::Unknown)?;
         let order: SignedOrder = decode(&record.session.ordered).map_err(|_| NotTaken::Unknown)?;
         let order: Order = decode(order.bytes()).map_err(|_| NotTaken::Unknown)?;
-        let reports = record.reports.iter().filter_map(|bytes| decode::<SignedReport>(bytes).ok());
-        let reports = reports.map(|signed| (signed.report.by, signed)).collect();
-        Ok(Expectation {
+        let session = Expectation {
             order,
             signers: record.session.signers,
             chain_code: record.session.chain_code,
-            reports: Mutex::new(reports),
-        })
+            reports: Mutex::default(),
+        };
+        for signed in record.reports.iter().filter_map(|bytes| decode::<SignedReport>(bytes).ok()) {
+            session.note(&Weighed { weight: session.weight(&signed.report.outcome), signed });
+        }
+        Ok(session)
     }
 }
 
@@ -179,28 +205,22 @@ impl Expectation {
     }
 
     /// Takes note of a report. What proves more stays: a party may not take back what it has proved or promised.
-    fn note(&self, signed: &SignedReport, weight: u8) -> Noted {
+    fn note(&self, report: &Weighed) -> Noted {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        let by = signed.report.by;
-        // The word that nothing was promised is worth more than an abort without it.
-        let worth = |signed: &SignedReport, weight: u8| {
-            (weight, matches!(signed.report.outcome, Outcome::Aborted { notice: Some(_), .. }))
-        };
-        let is_news = reports
-            .get(&by)
-            .is_none_or(|kept| worth(kept, self.weight(&kept.report.outcome)) < worth(signed, weight));
-        // One proof is enough to be kept: the others say the same.
-        let is_proved = reports.values().any(|kept| self.weight(&kept.report.outcome) == 2);
+        let by = report.signed.report.by;
+        let is_news = reports.get(&by).is_none_or(|kept| kept.worth() < report.worth());
         if !is_news {
             return Noted { store: false, completes: false, is_news };
         }
-        reports.insert(by, signed.clone());
+        // One proof is enough to be kept: the others say the same.
+        let store = !reports.values().any(Weighed::is_proof);
+        reports.insert(by, report.clone());
         let by_promises = || {
-            let outcomes = reports.values().map(|signed| &signed.report.outcome);
+            let outcomes = reports.values().map(|kept| &kept.signed.report.outcome);
             proved_by_promises(&self.order, self.chain_code.as_ref(), outcomes).is_some()
         };
-        let completes = weight == 2 || weight == 1 && by_promises();
-        Noted { store: !is_proved, completes, is_news }
+        let completes = report.is_proof() || report.weight == PROMISE && by_promises();
+        Noted { store, completes, is_news }
     }
 }
 
@@ -212,4 +232,77 @@ struct Noted {
     completes: bool,
     /// It says more than what its party said before.
     is_news: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::abort::{AbortCode, AbortNotice};
+    use quorate_core::codec::Bytes;
+    use quorate_core::identity::SecretKey;
+    use quorate_core::order::{HashFunction, LIFETIME, Operation, Signing, Terms, Version};
+    use quorate_core::report::Report;
+    use quorate_core::{AccountId, Digest, OrderId, PlanHash, Threshold};
+
+    use super::*;
+
+    fn keys() -> Vec<SecretKey> {
+        (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect()
+    }
+
+    fn expectation() -> Expectation {
+        let signing = Signing {
+            message: Bytes(vec![7; 32]),
+            hash: HashFunction::None,
+            path: vec![],
+            tweak: None,
+            presignatures: false,
+        };
+        let terms = Terms {
+            operation: Operation::Sign(signing),
+            account: AccountId([1; 16]),
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: keys().iter().map(SecretKey::public).collect(),
+            mandatory: vec![],
+            minimum_plugin: Version::default(),
+            epoch: 1,
+            public_key: vec![2; 33],
+        };
+        let order = Order::new(OrderId([2; 32]), terms, 0, LIFETIME);
+        let signers = PartyIndex::all(2).collect();
+        Expectation { order, signers, chain_code: None, reports: Mutex::default() }
+    }
+
+    fn noted(session: &Expectation, outcome: Outcome, weight: u8) -> (bool, bool, bool) {
+        let (by, digest) = (PartyIndex::FIRST, Digest([3; 32]));
+        let report = Report { session: SessionId([4; 32]), order: OrderId([2; 32]), by, digest, outcome };
+        let Noted { store, completes, is_news } =
+            session.note(&Weighed { signed: report.sign(&keys()[0]), weight });
+        (store, completes, is_news)
+    }
+
+    fn aborted(reason: &str, with_notice: bool) -> Outcome {
+        let code = AbortCode::Timeout;
+        let notice = AbortNotice { plan: PlanHash([5; 32]), by: PartyIndex::FIRST, code };
+        let notice = with_notice.then(|| notice.sign(&keys()[0]));
+        Outcome::Aborted { code, culprits: vec![], reason: reason.into(), notice }
+    }
+
+    #[test]
+    fn a_party_may_say_more_than_before_and_never_less() {
+        let session = expectation();
+        let signed = Outcome::Signed { signature: Bytes(vec![1; 64]), recovery_id: Some(0) };
+        assert_eq!(session.weight(&signed), 0, "an invented signature proves something");
+        let (news, nothing) = ((true, false, true), (false, false, false));
+        assert_eq!(noted(&session, aborted("first", false), 0), news);
+        assert_eq!(noted(&session, aborted("second", false), 0), nothing);
+        assert_eq!(noted(&session, aborted("third", true), 0), news);
+        assert_eq!(noted(&session, aborted("fourth", false), 0), nothing);
+        assert_eq!(noted(&session, signed.clone(), PROOF), (true, true, true));
+        assert_eq!(noted(&session, aborted("fifth", true), 0), nothing);
+        // What could not be stored is new when it comes again.
+        session.forget(PartyIndex::FIRST);
+        assert_eq!(noted(&session, signed, PROOF), (true, true, true));
+    }
 }
