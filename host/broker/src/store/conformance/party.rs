@@ -195,6 +195,9 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     assert_eq!(active(store).await, Some(2));
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 1);
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 0);
+    // Nobody is told that the session of an erased share made nothing: it had promised.
+    let told: Vec<Started> = store.unreported().await.unwrap().into_iter().map(|u| u.started).collect();
+    assert_eq!(told, [started(2)]);
     assert_eq!(active(store).await, Some(2));
     // A second share of the same epoch is not even promised.
     let claim = Claim { epoch: Some(2), ..claim(3, 3, true) };

@@ -544,7 +544,7 @@ impl PartyStore for SqlitePartyStore {
             "SELECT sessions.plan, sessions.id, order_id, me, digest, sessions.account, state, epoch, ready, facts,
                     certificate
              FROM sessions LEFT JOIN shares USING (plan)
-             WHERE exclusive = 1 AND reported = 0 AND outcome IS NOT NULL AND state IS NOT 'retired'",
+             WHERE exclusive = 1 AND reported = 0 AND (outcome = 'aborted' OR state IN ('pending', 'active'))",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -552,6 +552,7 @@ impl PartyStore for SqlitePartyStore {
             let account = decoded(row.try_get("account")?, "sessions")?;
             let key = || Ok::<_, StoreError>(self.open_facts(account, row)?.share.key);
             let result = match row.try_get::<Option<&str>, _>("state")? {
+                // A session whose share was erased since has promised: it is not among these rows.
                 None => Made::Nothing,
                 Some("active") => Made::Share(decoded(row.try_get("certificate")?, "shares")?, key()?),
                 Some(_) => Made::Promise(decoded(row.try_get("ready")?, "shares")?, key()?),
@@ -586,7 +587,8 @@ impl PartyStore for SqlitePartyStore {
             "DELETE FROM orders WHERE expires_at < (SELECT latest_seen FROM state) - ?
              AND NOT EXISTS (
                SELECT 1 FROM sessions LEFT JOIN shares USING (plan) WHERE order_id = orders.id
-               AND (outcome IS NULL OR exclusive = 1 AND reported = 0 OR state IN ('pending', 'active')))",
+               AND (outcome IS NULL OR state IN ('pending', 'active')
+                    OR outcome = 'aborted' AND exclusive = 1 AND reported = 0))",
         )
         .bind(KEPT_AFTER_EXPIRY)
         .execute(&self.pool)
