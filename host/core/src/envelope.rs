@@ -101,7 +101,8 @@ impl Envelope {
     }
 }
 
-/// The payload by its hash: Ed25519 reads what it signs twice, with a hash function that is several times slower.
+/// The payload by its hash: Ed25519 reads what it signs twice, with SHA-512, which no processor of ours has instructions
+/// for.
 fn signed_bytes(header: &Header, payload: &Bytes, statement: Option<Signature>) -> Vec<u8> {
     let payload = hash("quorate 1 envelope payload", &[&payload.0]);
     [encode(header), payload.to_vec(), encode(&statement)].concat()

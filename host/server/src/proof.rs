@@ -80,3 +80,90 @@ fn shares(
         && (epoch == 1 || key.public_key == order.public_key && key.chain_code.as_ref() == chain_code);
     (fits && certificate.verify(&order.parties).is_ok()).then_some(Proved::Shares { certificate, key })
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::certificate::Activation;
+    use quorate_core::codec::Bytes;
+    use quorate_core::identity::SecretKey;
+    use quorate_core::order::{LIFETIME, Terms, Version};
+    use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, Threshold};
+
+    use super::*;
+
+    const CODE: [u8; 32] = [6; 32];
+
+    fn keys() -> Vec<SecretKey> {
+        (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect()
+    }
+
+    fn refresh() -> Order {
+        let terms = Terms {
+            operation: Operation::Refresh,
+            account: AccountId([1; 16]),
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: keys().iter().map(SecretKey::public).collect(),
+            mandatory: vec![],
+            minimum_plugin: Version::default(),
+            epoch: 1,
+            public_key: vec![2; 33],
+        };
+        Order::new(OrderId([2; 32]), terms, 0, LIFETIME)
+    }
+
+    fn outputs() -> KeyOutputs {
+        KeyOutputs {
+            scheme: "ecdsa-secp256k1".into(),
+            public_key: Bytes(vec![2; 33]),
+            chain_code: Some(CODE),
+            verifying_shares: vec![],
+        }
+    }
+
+    fn activation(key: &KeyOutputs) -> Activation {
+        Activation {
+            plan: PlanHash([1; 32]),
+            execution: ExecutionId([2; 32]),
+            account: AccountId([1; 16]),
+            epoch: 2,
+            threshold: Threshold::new(2, 2).unwrap(),
+            digest: Digest([4; 32]),
+            outputs: key.hash(),
+        }
+    }
+
+    fn promises(activation: &Activation, key: &KeyOutputs) -> Vec<Outcome> {
+        let keys = keys();
+        let all = PartyIndex::all(2).zip(&keys).map(|(by, secret)| Outcome::Promised {
+            ready: Ready::sign(activation.clone(), by, secret),
+            key: key.clone(),
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn new_shares_are_proved_only_of_the_same_key_account_and_next_epoch() {
+        let proves = |activation: Activation, key: KeyOutputs| {
+            proved_by_promises(&refresh(), Some(&CODE), &promises(&activation, &key)).is_some()
+        };
+        let good = activation(&outputs());
+        assert!(proves(good.clone(), outputs()));
+        assert_eq!(proved_by_promises(&refresh(), Some(&CODE), &promises(&good, &outputs())[..1]), None);
+        for (activation, key) in [
+            (Activation { account: AccountId([9; 16]), ..good.clone() }, outputs()),
+            (Activation { epoch: 3, ..good.clone() }, outputs()),
+            (good, KeyOutputs { chain_code: None, ..outputs() }),
+        ] {
+            assert!(!proves(activation, key));
+        }
+        for other in [
+            KeyOutputs { chain_code: Some([7; 32]), ..outputs() },
+            KeyOutputs { public_key: Bytes(vec![3; 33]), ..outputs() },
+            KeyOutputs { scheme: "ed25519".into(), ..outputs() },
+        ] {
+            assert!(!proves(activation(&other), other.clone()), "{other:?}");
+        }
+    }
+}

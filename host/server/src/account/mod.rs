@@ -237,8 +237,13 @@ impl AccountService {
         match self.submit(submission).await {
             Ok(result) => self.activated(result.proved).await,
             Err(problem) => {
-                if problem.session.is_none() {
-                    // No session was made for it: it holds nothing.
+                // Without a quorum there was no session, and nothing is held. With any other problem, or when the answer
+                // was lost, there may be one.
+                let no_quorum = matches!(
+                    problem.code,
+                    Code::PartiesUnavailable | Code::PluginUnavailable | Code::BlockedByBan
+                );
+                if no_quorum && problem.session.is_none() {
                     self.store.close_order(account.id, subject.order).await?;
                 }
                 Err(problem)
@@ -394,7 +399,7 @@ impl Subject {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Problem> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
     let mut bytes = [0; N];
     let none = |_| Problem::new(Code::Internal, "the machine has no randomness");
     getrandom::fill(&mut bytes).map_err(none)?;

@@ -26,7 +26,7 @@ pub(super) struct NewAccount {
     scheme: Option<String>,
     /// The protocol that holds the shares; `dkls23` if you name none.
     protocol: Option<String>,
-    /// t of n; 2 of 3 if you name none.
+    /// t of n; if you name none 2 of 3, or 2 of 2 where there are only two parties.
     threshold: Option<NewThreshold>,
 }
 
@@ -186,7 +186,8 @@ impl Operation for Refresh {
 
 /// Refresh an account's shares
 ///
-/// All parties get new shares of the same key; what was stolen of the old ones is of no use any more.
+/// All parties get new shares of the same key; the old ones are erased when all parties have
+/// said that they have the new ones, within seconds if all are there: what was stolen of them is of no use from then on.
 #[utoipa::path(
     post, path = "/api/v1/accounts/{id}/refresh", tag = "accounts",
     params(

@@ -16,7 +16,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Api;
-use crate::account::Subject;
+use crate::account::{Subject, random};
 use crate::code::Code;
 use crate::problem::Problem;
 
@@ -123,7 +123,7 @@ async fn run_once<O: Operation>(
     let _slot = api.waiting.try_acquire().map_err(overloaded)?;
     let store = Arc::clone(api.accounts.store());
     let mut subject = operation.subject(api)?;
-    let mut run = Run { key, request, subject: subject.bytes(), runner: runner()? };
+    let mut run = Run { key, request, subject: subject.bytes(), runner: random()? };
     let mut wait = LOOK_AGAIN[0];
     let patience = tokio::time::Instant::now() + api.accounts.longest();
     let earlier = loop {
@@ -207,13 +207,6 @@ async fn give_up(store: &Arc<dyn ControlStore>, run: &Run) {
     if let Err(error) = store.give_up_run(run).await {
         tracing::error!(%error, "an idempotency key stays held for a while");
     }
-}
-
-fn runner() -> Result<[u8; 16], Problem> {
-    let mut runner = [0; 16];
-    let none = |_| Problem::new(Code::Internal, "the machine has no randomness");
-    getrandom::fill(&mut runner).map_err(none)?;
-    Ok(runner)
 }
 
 fn text<T: Serialize>(answer: &T) -> Result<String, Problem> {
