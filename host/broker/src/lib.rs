@@ -2,9 +2,9 @@
 //!
 //! | port | holds | in one process | in many |
 //! |---|---|---|---|
-//! | [`store`] | what must survive | SQLite | PostgreSQL (to come) |
-//! | [`queue`] | plans on their way to parties | memory | RabbitMQ (to come) |
-//! | [`cache`] | what may be lost | memory | Redis (to come) |
+//! | [`store`] | what must survive | SQLite | PostgreSQL |
+//! | [`queue`] | plans on their way to parties | memory | RabbitMQ |
+//! | [`cache`] | what may be lost | memory | Redis |
 //!
 //! Every adapter of a port passes the same conformance suite, written against the port's trait.
 //!
@@ -18,3 +18,6 @@ use polyval as _;
 pub mod cache;
 pub mod queue;
 pub mod store;
+
+#[cfg(test)]
+mod testing;

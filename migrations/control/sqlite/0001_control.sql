@@ -11,6 +11,9 @@ CREATE TABLE accounts (
     protocol     TEXT NOT NULL,
     threshold    BLOB NOT NULL,
     parties      BLOB NOT NULL,
+    -- The index of the party whose share a user keeps; and those that must be among the signers.
+    user_party   INTEGER,
+    mandatory    BLOB NOT NULL,
     created      INTEGER NOT NULL,
     epoch        INTEGER NOT NULL DEFAULT 0,
     certificate  BLOB,
@@ -20,14 +23,17 @@ CREATE INDEX accounts_by_user ON accounts (user_id);
 
 -- Keygens and refreshes of which it is not known yet what came of them: they may still hold promises at some parties.
 CREATE TABLE open_orders (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
     account   BLOB NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
     order_id  BLOB NOT NULL,
-    PRIMARY KEY (account, order_id)
+    UNIQUE (account, order_id)
 ) STRICT;
 
 -- Orders and the sessions made for them. status: 'running', then 'completed' or 'failed'.
 CREATE TABLE sessions (
-    id         BLOB PRIMARY KEY,
+    -- In the order in which they were recorded.
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         BLOB NOT NULL UNIQUE,
     order_id   BLOB NOT NULL,
     account    BLOB NOT NULL,
     -- The signed order, as bytes.
@@ -48,11 +54,19 @@ CREATE INDEX sessions_by_order ON sessions (order_id, created);
 CREATE INDEX sessions_by_age ON sessions (created);
 CREATE INDEX running_sessions ON sessions (deadline) WHERE status = 'running';
 
+-- Plans that are to be published. A row goes when its plan is in the queue.
+CREATE TABLE outbox (
+    session  BLOB PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
+    plan     BLOB NOT NULL
+) STRICT;
+
 -- What the parties reported, as they signed it: one report per session and party.
 CREATE TABLE reports (
     session  BLOB NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
     party    INTEGER NOT NULL,
     report   BLOB NOT NULL,
+    -- How much it says: one that says less does not take its place.
+    worth    INTEGER NOT NULL,
     PRIMARY KEY (session, party)
 ) STRICT;
 

@@ -23,7 +23,8 @@ CREATE TABLE orders (
     succeeded   INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Sessions that this party has claimed. outcome: NULL while it runs, then 'aborted', 'promised' or 'finished'.
+-- Sessions that this party has claimed. outcome: NULL while it runs, then 'aborted', 'promised' or 'finished'; at the
+-- user's party 'delivered' before 'promised', while the user has not confirmed.
 CREATE TABLE sessions (
     id        BLOB PRIMARY KEY,
     plan      BLOB NOT NULL UNIQUE,
@@ -34,12 +35,15 @@ CREATE TABLE sessions (
     -- Whether it is to make shares, and whether somebody has been told what came of it.
     exclusive INTEGER NOT NULL,
     reported  INTEGER NOT NULL DEFAULT 0,
-    outcome   TEXT CHECK (outcome IN ('aborted', 'promised', 'finished'))
+    -- Who runs it, and until when (in milliseconds since 1970).
+    replica   TEXT NOT NULL,
+    deadline  INTEGER NOT NULL,
+    outcome   TEXT CHECK (outcome IN ('aborted', 'delivered', 'promised', 'finished'))
 ) STRICT;
 CREATE INDEX orders_by_end ON orders (expires_at);
 CREATE INDEX sessions_by_order ON sessions (order_id);
 CREATE INDEX running_sessions ON sessions (plan) WHERE outcome IS NULL;
-CREATE INDEX unreported_sessions ON sessions (plan) WHERE exclusive = 1 AND reported = 0;
+CREATE INDEX unreported_sessions ON sessions (plan) WHERE exclusive AND NOT reported;
 
 -- One keygen or refresh per account at a time.
 CREATE TABLE locks (
@@ -48,12 +52,13 @@ CREATE TABLE locks (
 ) STRICT;
 
 -- Shares. facts: what the party must know of its share before it takes on a plan, and the names of its entries, sealed.
--- state: 'pending' while its promise lasts, then 'active' with its certificate, then 'retired'.
+-- state: 'pending' while its promise lasts, then 'active' with its certificate, then 'retired'; at the user's party
+-- 'delivered' before all that, while the promise is not given yet.
 CREATE TABLE shares (
     plan         BLOB PRIMARY KEY,
     account      BLOB NOT NULL,
     epoch        INTEGER NOT NULL,
-    state        TEXT NOT NULL CHECK (state IN ('pending', 'active', 'retired')),
+    state        TEXT NOT NULL CHECK (state IN ('delivered', 'pending', 'active', 'retired')),
     ready        BLOB NOT NULL,
     key_id       TEXT NOT NULL,
     facts        BLOB NOT NULL,
@@ -92,4 +97,38 @@ CREATE TABLE peers (
 -- Components that made a signature that does not verify: no new session runs on them here.
 CREATE TABLE suspended (
     digest  BLOB PRIMARY KEY
+) STRICT;
+
+-- From here on: only at the user's party, which keeps no shares. The entries of its rows in shares are hashes.
+
+-- Plans that wait for a user to come with a request. Times are in milliseconds since 1970.
+CREATE TABLE waiting_plans (
+    session   BLOB PRIMARY KEY,
+    order_id  BLOB NOT NULL,
+    plan      BLOB NOT NULL,
+    token     TEXT NOT NULL,
+    deadline  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX waiting_plans_by_order ON waiting_plans (order_id);
+
+-- Shares that were made for users. sealed: until it is confirmed or expires; NULL where it was given out unsealed.
+CREATE TABLE deliveries (
+    session       BLOB PRIMARY KEY,
+    plan          BLOB NOT NULL UNIQUE,
+    state         TEXT NOT NULL CHECK (state IN ('delivered', 'confirmed', 'expired')),
+    -- Of all n parties' promises; it is not shown to anybody before the user confirms.
+    certificate   BLOB NOT NULL,
+    recipient     BLOB,
+    sealed        BLOB,
+    expires_at    INTEGER NOT NULL,
+    -- The hash of the idempotency key with which it was confirmed.
+    confirmed_by  BLOB
+) STRICT;
+CREATE INDEX unconfirmed_deliveries ON deliveries (expires_at) WHERE state = 'delivered';
+
+-- Numbers of requests that have come with a share, each for one order. expires_at is in seconds since 1970.
+CREATE TABLE nonces (
+    nonce       BLOB PRIMARY KEY,
+    order_id    BLOB NOT NULL,
+    expires_at  INTEGER NOT NULL
 ) STRICT;

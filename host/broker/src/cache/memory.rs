@@ -73,6 +73,10 @@ impl Cache for MemoryCache {
         Ok(())
     }
 
+    async fn ping(&self) -> Result<(), CacheUnavailable> {
+        Ok(())
+    }
+
     async fn count(&self, name: &str, time_to_live: Duration) -> Result<u64, CacheUnavailable> {
         let mut entries = self.lock();
         let now = Instant::now();

@@ -2,6 +2,7 @@
 //! any time: what must not be lost is in the store.
 
 mod memory;
+mod redis;
 
 #[cfg(test)]
 mod conformance;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::redis::{RedisAddress, RedisAddressError, RedisCache};
 pub use memory::MemoryCache;
 
 /// The longest value: a status, an answer. Larger ones are not kept.
@@ -42,4 +44,8 @@ pub trait Cache: Send + Sync {
     /// anew; later ones leave it.
     #[allow(clippy::missing_errors_doc)]
     async fn count(&self, name: &str, time_to_live: Duration) -> Result<u64, CacheUnavailable>;
+
+    /// Whether the cache can be reached.
+    #[allow(clippy::missing_errors_doc)]
+    async fn ping(&self) -> Result<(), CacheUnavailable>;
 }

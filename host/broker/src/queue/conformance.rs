@@ -131,13 +131,25 @@ pub(crate) async fn what_a_dropped_consumer_had_goes_to_another(queue: &dyn Queu
     assert_eq!(next(&mut two).await.payload(), [7]);
 }
 
+/// A full queue may take a few more than it should: a broker counts while messages are on their way.
 pub(crate) async fn a_full_queue_takes_nothing_more_and_loses_nothing(queue: &dyn Queue) {
-    for _ in 0..CAPACITY {
-        publish(queue, 1).await;
+    assert_eq!(queue.has_room("q").await, Ok(true));
+    let mut taken = 0;
+    while taken < 2 * CAPACITY {
+        match queue.publish("q", vec![1], LONG).await {
+            Ok(()) => taken += 1,
+            refused => {
+                assert_eq!(refused, Err(QueueError::Full));
+                break;
+            }
+        }
     }
-    assert_eq!(queue.publish("q", vec![2], LONG).await, Err(QueueError::Full));
+    assert!((CAPACITY..CAPACITY + CAPACITY / 10).contains(&taken), "{taken} were taken");
+    // What was said before may be believed for a moment.
+    tokio::time::sleep(MOMENT * 3).await;
+    assert_eq!(queue.has_room("q").await, Ok(false));
     let mut consumer = queue.consume("q", CAPACITY).await.unwrap();
-    for _ in 0..CAPACITY {
+    for _ in 0..taken {
         let delivery = next(&mut consumer).await;
         assert_eq!(delivery.payload(), [1]);
         delivery.ack().await.unwrap();
@@ -184,13 +196,15 @@ pub(crate) async fn everybody_who_listens_hears_what_is_announced(queue: &dyn Qu
 
 pub(crate) async fn a_listener_that_falls_behind_misses_the_oldest(queue: &dyn Queue) {
     let mut listener = queue.listen("news").await.unwrap();
-    let last = 2 * ANNOUNCEMENTS;
+    let last = 8 * ANNOUNCEMENTS;
     for number in 0..=last {
         queue.announce("news", number.to_be_bytes().to_vec()).await.unwrap();
     }
+    // Until the last one is where it waits.
+    tokio::time::sleep(MOMENT * 3).await;
     let mut all = 0;
     while heard(&mut listener).await != last.to_be_bytes() {
         all += 1;
     }
-    assert!(all <= ANNOUNCEMENTS, "{all} waited for one listener");
+    assert!(all <= 2 * ANNOUNCEMENTS, "{all} waited for one listener");
 }

@@ -58,6 +58,11 @@ impl One {
 }
 
 impl Messages {
+    /// What is being worked on counts: a consumer that dies gives it back.
+    fn has_room(&self) -> bool {
+        self.waiting.len() + self.unacknowledged < CAPACITY
+    }
+
     fn bury(&mut self, payload: Vec<u8>) {
         if self.dead.len() == DEAD_LETTERS {
             self.dead.pop_front();
@@ -83,13 +88,23 @@ impl Queue for MemoryQueue {
             let mut messages = one.lock();
             let now = Instant::now();
             messages.expire(now);
-            // What is being worked on counts: a consumer that dies gives it back.
-            if messages.waiting.len() + messages.unacknowledged >= CAPACITY {
+            if !messages.has_room() {
                 return Err(QueueError::Full);
             }
             messages.waiting.push_back(Message { payload, deliveries: 0, expires: now + time_to_live });
         }
         one.arrived.notify_one();
+        Ok(())
+    }
+
+    async fn has_room(&self, queue: &str) -> Result<bool, QueueError> {
+        let one = self.one(queue);
+        let mut messages = one.lock();
+        messages.expire(Instant::now());
+        Ok(messages.has_room())
+    }
+
+    async fn ping(&self) -> Result<(), QueueError> {
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! falls behind misses it.
 
 mod memory;
+mod rabbitmq;
 
 #[cfg(test)]
 mod conformance;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use memory::MemoryQueue;
+pub use rabbitmq::{RabbitAddress, RabbitAddressError, RabbitQueue};
 
 /// How often a message is delivered before it becomes a dead letter: a consumer that dies of it takes few others
 /// along.
@@ -52,6 +54,12 @@ pub trait Queue: Send + Sync {
     /// See [`QueueError`]; the message is then not in the queue.
     async fn publish(&self, queue: &str, payload: Vec<u8>, time_to_live: Duration) -> Result<(), QueueError>;
 
+    /// Whether a message would find room now. What is said may be a moment old.
+    ///
+    /// # Errors
+    /// See [`QueueError`].
+    async fn has_room(&self, queue: &str) -> Result<bool, QueueError>;
+
     /// Begins to consume, with at most `prefetch` messages unacknowledged at a time.
     ///
     /// # Errors
@@ -75,6 +83,12 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// See [`QueueError`].
     async fn dead_letters(&self, queue: &str) -> Result<Vec<Vec<u8>>, QueueError>;
+
+    /// Whether the queue can be reached.
+    ///
+    /// # Errors
+    /// See [`QueueError`].
+    async fn ping(&self) -> Result<(), QueueError>;
 }
 
 /// Takes messages from one queue. Messages that it has not acknowledged when it is dropped are delivered again.

@@ -1,13 +1,13 @@
 //! The store: what must survive.
 //!
 //! A [`PartyStore`] is what one party must not forget; a [`ControlStore`] is what account service and coordinator must
-//! not. Every method that changes something is one transaction, durable when it returns. What has to happen at most once (a session, a promise,
+//! not. Both keep it in a [`Database`]: SQLite or PostgreSQL. Every method that changes something is one transaction, durable when it returns. What has to happen at most once (a session, a promise,
 //! an activation, the run for an idempotency key) is decided by the store, so that it holds for all replicas.
 
 mod control;
 mod crypter;
+mod database;
 mod party;
-mod sqlite;
 
 #[cfg(test)]
 mod conformance;
@@ -17,8 +17,13 @@ pub use control::{
     SESSION_KEPT, SessionRecord, SessionStatus,
 };
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use party::{COUNTER_SETTLES, Claim, Claimed, Entries, Knowledge, Made, PartyStore, Started, Unreported};
-pub use sqlite::{SqliteControlStore, SqlitePartyStore};
+pub use database::{Database, PostgresAddress, PostgresAddressError};
+pub use party::{
+    COUNTER_SETTLES, Claim, Claimed, Confirmed, Delivery, DeliveryState, Entries, Handover, Knowledge, Made,
+    PartyStore, Started, Unreported, WaitingPlan, Which,
+};
+
+use quorate_core::codec::{Wire, decode};
 
 /// Why a transaction did not happen. Nothing of it has.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +31,9 @@ pub enum StoreError {
     /// The database does not answer, is full, or is damaged: the operator must look into it.
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
+    /// The database can't be reached, or is just being started or stopped: try again later.
+    #[error("the database does not answer")]
+    Unavailable(#[source] sqlx::Error),
     /// The schema could not be brought up to date, or is of a newer version.
     #[error("the database's schema can't be used by this version")]
     Schema(#[source] sqlx::migrate::MigrateError),
@@ -43,4 +51,13 @@ pub enum StoreError {
     /// The call does not fit what is stored: a bug of the caller.
     #[error("{0}")]
     Conflict(&'static str),
+}
+
+/// The databases' integers are signed; ours are counts and times, far below 2⁶³.
+fn signed(value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::Conflict("a number beyond 63 bits"))
+}
+
+fn decoded<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T, StoreError> {
+    decode(bytes).map_err(|_| StoreError::Malformed(what))
 }

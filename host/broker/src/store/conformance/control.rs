@@ -20,6 +20,8 @@ macro_rules! suite {
             reports_and_outcomes_of_sessions_are_kept,
             a_completed_session_is_found_before_a_failed_one,
             sessions_past_their_deadline_end,
+            a_plan_is_unpublished_until_somebody_has_published_it,
+            a_run_that_is_held_is_not_taken_over,
             a_key_stands_for_one_request_and_one_run,
             runs_at_the_same_time_have_one_runner,
             an_interrupted_run_is_taken_over_with_what_it_was_about,
@@ -49,6 +51,8 @@ fn account() -> Account {
         protocol: "dkls23".into(),
         threshold: Threshold::new(2, 2).unwrap(),
         parties: parties(),
+        user_party: Some(PartyIndex::FIRST),
+        mandatory: vec![PartyIndex::FIRST],
         open: vec![OrderId([6; 32])],
         created: NOW,
     }
@@ -78,7 +82,7 @@ fn certificate(account: AccountId, epoch: u8) -> Certificate {
     Certificate::of(&readies, &parties()).unwrap()
 }
 
-async fn state(store: &dyn ControlStore) -> AccountState {
+async fn state(store: &ControlStore) -> AccountState {
     store.account(ACCOUNT).await.unwrap().unwrap().state
 }
 
@@ -86,11 +90,13 @@ fn active(epoch: u8) -> AccountState {
     AccountState::Active { certificate: certificate(ACCOUNT, epoch), key: key(epoch) }
 }
 
-pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back(store: &dyn ControlStore) {
+pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back(store: &ControlStore) {
     assert_eq!(store.account(ACCOUNT).await.unwrap(), None);
     store.create_account(&account()).await.unwrap();
     assert_eq!(store.account(ACCOUNT).await.unwrap(), Some(account()));
-    assert!(store.create_account(&account()).await.is_err(), "an id was used twice");
+    let same_id = Account { user_id: "another".into(), ..account() };
+    store.create_account(&same_id).await.unwrap();
+    assert_eq!(store.account(ACCOUNT).await.unwrap(), Some(account()), "an account was overwritten");
     for (epoch, then) in [(1, 1), (2, 2), (1, 2), (2, 2)] {
         store.activate_account(&certificate(ACCOUNT, epoch), &key(epoch)).await.unwrap();
         assert_eq!(state(store).await, active(then));
@@ -113,7 +119,7 @@ pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back
     assert!(matches!(nobody, Err(StoreError::Conflict(_))), "{nobody:?}");
 }
 
-pub(crate) async fn a_failed_keygen_can_still_turn_out_well(store: &dyn ControlStore) {
+pub(crate) async fn a_failed_keygen_can_still_turn_out_well(store: &ControlStore) {
     store.create_account(&account()).await.unwrap();
     store.fail_account(ACCOUNT).await.unwrap();
     assert_eq!(state(store).await, AccountState::Failed);
@@ -144,18 +150,18 @@ fn failed() -> SessionStatus {
     }
 }
 
-pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &dyn ControlStore) {
+pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &ControlStore) {
     let id = SessionId([1; 32]);
     assert_eq!(store.session(id).await.unwrap(), None);
     assert!(matches!(
-        store.add_report(id, PartyIndex::FIRST, b"early", None).await,
+        store.add_report(id, PartyIndex::FIRST, b"early", 1, None).await,
         Err(StoreError::Conflict(_))
     ));
-    store.record_session(&session(1, NOW)).await.unwrap();
+    store.record_session(&session(1, NOW), b"plan").await.unwrap();
     let [one, two]: [PartyIndex; 2] = PartyIndex::all(2).collect::<Vec<_>>().try_into().unwrap();
-    store.add_report(id, two, b"second", None).await.unwrap();
-    store.add_report(id, one, b"first", None).await.unwrap();
-    store.add_report(id, one, b"first, corrected", None).await.unwrap();
+    store.add_report(id, two, b"second", 1, None).await.unwrap();
+    store.add_report(id, one, b"first", 1, None).await.unwrap();
+    store.add_report(id, one, b"first, corrected", 1, None).await.unwrap();
     let reports = vec![b"first, corrected".to_vec(), b"second".to_vec()];
     let record = |status| Some(SessionRecord { session: session(1, NOW), status, reports: reports.clone() });
     assert_eq!(store.session(id).await.unwrap(), record(SessionStatus::Running));
@@ -163,26 +169,27 @@ pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &dyn Contro
     store.end_session(id, &failed()).await.unwrap();
     assert_eq!(store.session(id).await.unwrap(), record(failed()));
     let completed = SessionStatus::Completed { at: NOW + 5 };
-    store.add_report(id, two, b"second", Some(NOW + 5)).await.unwrap();
-    store.add_report(id, two, b"second", Some(NOW + 9)).await.unwrap();
+    store.add_report(id, one, b"says less", 0, None).await.unwrap();
+    store.add_report(id, two, b"second", 1, Some(NOW + 5)).await.unwrap();
+    store.add_report(id, two, b"second", 1, Some(NOW + 9)).await.unwrap();
     store.end_session(id, &failed()).await.unwrap();
     assert_eq!(store.session(id).await.unwrap(), record(completed));
 }
 
-pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &dyn ControlStore) {
+pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &ControlStore) {
     let order = OrderId([7; 32]);
     assert_eq!(store.session_of(order).await.unwrap(), None);
     for (id, created) in [(1, NOW), (2, NOW), (3, NOW + 1)] {
-        store.record_session(&session(id, created)).await.unwrap();
+        store.record_session(&session(id, created), b"plan").await.unwrap();
         assert_eq!(store.session_of(order).await.unwrap().unwrap().session.id, SessionId([id; 32]));
     }
     store.end_session(SessionId([1; 32]), &SessionStatus::Completed { at: NOW }).await.unwrap();
     assert_eq!(store.session_of(order).await.unwrap().unwrap().session.id, SessionId([1; 32]));
 }
 
-pub(crate) async fn sessions_past_their_deadline_end(store: &dyn ControlStore) {
-    store.record_session(&session(1, NOW)).await.unwrap();
-    store.record_session(&session(2, NOW + 1)).await.unwrap();
+pub(crate) async fn sessions_past_their_deadline_end(store: &ControlStore) {
+    store.record_session(&session(1, NOW), b"plan").await.unwrap();
+    store.record_session(&session(2, NOW + 1), b"plan").await.unwrap();
     assert_eq!(store.end_overdue(NOW + 10_000).await.unwrap(), 0);
     assert_eq!(store.end_overdue(NOW + 10_001).await.unwrap(), 1);
     assert_eq!(store.end_overdue(NOW + 10_001).await.unwrap(), 0);
@@ -203,7 +210,7 @@ fn run(runner: u8) -> Run {
 
 const OURS: Running = Running::Ours { earlier: None };
 
-pub(crate) async fn a_key_stands_for_one_request_and_one_run(store: &dyn ControlStore) {
+pub(crate) async fn a_key_stands_for_one_request_and_one_run(store: &ControlStore) {
     assert_eq!(store.begin_run(&run(1), NOW).await.unwrap(), OURS);
     assert_eq!(store.begin_run(&run(2), NOW + RUN_HELD).await.unwrap(), Running::Another);
     let other_request = Run { request: [2; 32], ..run(2) };
@@ -219,7 +226,7 @@ pub(crate) async fn a_key_stands_for_one_request_and_one_run(store: &dyn Control
     assert_eq!(store.begin_run(&other_request, NOW + KEY_KEPT + 1).await.unwrap(), OURS, "a day later");
 }
 
-pub(crate) async fn runs_at_the_same_time_have_one_runner(store: &dyn ControlStore) {
+pub(crate) async fn runs_at_the_same_time_have_one_runner(store: &ControlStore) {
     let [a, b, c] = [run(1), run(2), run(3)];
     let (a, b, c) =
         tokio::join!(store.begin_run(&a, NOW), store.begin_run(&b, NOW), store.begin_run(&c, NOW));
@@ -227,7 +234,7 @@ pub(crate) async fn runs_at_the_same_time_have_one_runner(store: &dyn ControlSto
     assert_eq!(ours, 1);
 }
 
-pub(crate) async fn an_interrupted_run_is_taken_over_with_what_it_was_about(store: &dyn ControlStore) {
+pub(crate) async fn an_interrupted_run_is_taken_over_with_what_it_was_about(store: &ControlStore) {
     assert_eq!(store.begin_run(&run(1), NOW).await.unwrap(), OURS);
     let earlier = |subject: u8| Running::Ours { earlier: Some(vec![subject; 16]) };
     assert_eq!(store.begin_run(&run(2), NOW + RUN_HELD + 1).await.unwrap(), earlier(1));
@@ -244,12 +251,12 @@ pub(crate) async fn an_interrupted_run_is_taken_over_with_what_it_was_about(stor
     assert_eq!(store.begin_run(&run(5), NOW).await.unwrap(), over);
 }
 
-pub(crate) async fn old_keys_and_sessions_are_forgotten(store: &dyn ControlStore) {
+pub(crate) async fn old_keys_and_sessions_are_forgotten(store: &ControlStore) {
     store.begin_run(&run(1), NOW).await.unwrap();
     store.finish_run(&run(1), 200, "answer").await.unwrap();
-    store.record_session(&session(1, NOW)).await.unwrap();
-    store.record_session(&session(2, NOW)).await.unwrap();
-    store.add_report(SessionId([1; 32]), PartyIndex::FIRST, b"report", None).await.unwrap();
+    store.record_session(&session(1, NOW), b"plan").await.unwrap();
+    store.record_session(&session(2, NOW), b"plan").await.unwrap();
+    store.add_report(SessionId([1; 32]), PartyIndex::FIRST, b"report", 1, None).await.unwrap();
     store.end_session(SessionId([1; 32]), &failed()).await.unwrap();
     store.forget_old(NOW + KEY_KEPT).await.unwrap();
     assert!(matches!(store.begin_run(&run(2), NOW).await.unwrap(), Running::Over { .. }));
@@ -259,4 +266,30 @@ pub(crate) async fn old_keys_and_sessions_are_forgotten(store: &dyn ControlStore
     store.forget_old(NOW + SESSION_KEPT + 1).await.unwrap();
     assert!(store.session(SessionId([1; 32])).await.unwrap().is_none());
     assert!(store.session(SessionId([2; 32])).await.unwrap().is_some(), "one that runs was forgotten");
+}
+
+pub(crate) async fn a_plan_is_unpublished_until_somebody_has_published_it(store: &ControlStore) {
+    let unpublished = async |before| store.unpublished(before, NOW).await.unwrap();
+    store.record_session(&session(1, NOW), b"one").await.unwrap();
+    store.record_session(&session(2, NOW + 1), b"two").await.unwrap();
+    assert_eq!(unpublished(NOW).await, Vec::<Vec<u8>>::new(), "a plan that has just been recorded");
+    assert_eq!(unpublished(NOW + 2).await, [b"one", b"two"]);
+    store.published(SessionId([1; 32])).await.unwrap();
+    store.published(SessionId([1; 32])).await.unwrap();
+    assert_eq!(unpublished(NOW + 2).await, [b"two"]);
+    store.end_session(SessionId([2; 32]), &SessionStatus::Completed { at: NOW + 2 }).await.unwrap();
+    assert!(unpublished(NOW + 2).await.is_empty(), "a session that is over");
+    store.record_session(&session(3, NOW), b"three").await.unwrap();
+    let late = store.session(SessionId([3; 32])).await.unwrap().unwrap().session.deadline;
+    assert!(store.unpublished(late, late).await.unwrap().is_empty(), "a session whose time is over");
+}
+
+pub(crate) async fn a_run_that_is_held_is_not_taken_over(store: &ControlStore) {
+    let (first, second) = (run(1), run(2));
+    assert_eq!(store.begin_run(&first, NOW).await.unwrap(), Running::Ours { earlier: None });
+    store.hold_run(&first, NOW + RUN_HELD).await.unwrap();
+    assert_eq!(store.begin_run(&second, NOW + RUN_HELD + 1).await.unwrap(), Running::Another);
+    let taken_over = store.begin_run(&second, NOW + 2 * RUN_HELD + 1).await.unwrap();
+    assert_eq!(taken_over, Running::Ours { earlier: Some(first.subject.clone()) });
+    assert!(matches!(store.hold_run(&first, NOW).await, Err(StoreError::Conflict(_))));
 }

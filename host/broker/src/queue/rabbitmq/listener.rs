@@ -1,0 +1,55 @@
+//! Listening to a topic: a queue of its own that is gone with its connection.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use lapin::Channel;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+
+use super::connection::{Connected, number};
+use super::consumer::close;
+use crate::queue::{ANNOUNCEMENTS, Listener, QueueError};
+
+/// Announcements that are on their way to us at a time; the rest waits at the broker, which drops the oldest.
+const PREFETCH: u16 = 128;
+
+pub(super) struct RabbitListener {
+    channel: Channel,
+    consumer: lapin::Consumer,
+}
+
+impl RabbitListener {
+    pub(super) async fn begin(connected: &Connected, topic: &str) -> Result<Self, lapin::Error> {
+        let exchange = connected.declare_topic(topic).await?;
+        let channel = connected.connection.create_channel().await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), number(ANNOUNCEMENTS - usize::from(PREFETCH)));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
+        let queue = channel.queue_declare("".into(), QueueDeclareOptions::exclusive(), arguments).await?;
+        let name = queue.name().clone();
+        let binding = QueueBindOptions::default();
+        channel.queue_bind(name.clone(), exchange.into(), "".into(), binding, FieldTable::default()).await?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
+        let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
+        Ok(Self { channel, consumer })
+    }
+}
+
+#[async_trait]
+impl Listener for RabbitListener {
+    async fn next(&mut self) -> Result<Vec<u8>, QueueError> {
+        let Some(Ok(message)) = self.consumer.next().await else { return Err(QueueError::Unavailable) };
+        // Only a frame to be written: it does not wait for an answer.
+        message.ack(BasicAckOptions::default()).await.map_err(|_| QueueError::Unavailable)?;
+        Ok(message.data)
+    }
+}
+
+impl Drop for RabbitListener {
+    fn drop(&mut self) {
+        close(self.channel.clone());
+    }
+}

@@ -1,0 +1,149 @@
+//! Accounts, and the keygens and refreshes of which it is not known yet what came of them.
+
+use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::codec::encode;
+use quorate_core::{AccountId, OrderId, PartyIndex};
+
+use super::{Account, AccountState, ControlStore};
+use crate::store::database::{Row, sql};
+use crate::store::{StoreError, signed};
+
+impl ControlStore {
+    /// Records a new account, with its open orders. What is there already stays as it is.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    pub async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(account.id.as_bytes()).await?;
+        sql("INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, user_party, mandatory, created)
+             VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING")
+        .bind(account.id.as_bytes())
+        .bind(&account.user_id)
+        .bind(&account.scheme)
+        .bind(&account.protocol)
+        .bind(encode(&account.threshold))
+        .bind(encode(&account.parties))
+        .bind(account.user_party.map(PartyIndex::number))
+        .bind(encode(&account.mandatory))
+        .bind(signed(account.created)?)
+        .execute(&mut tx)
+        .await?;
+        for order in &account.open {
+            sql(OPEN_ORDER).bind(account.id.as_bytes()).bind(order.as_bytes()).execute(&mut tx).await?;
+        }
+        tx.commit().await
+    }
+
+    /// An account.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        let row = sql("SELECT * FROM accounts WHERE id = $1")
+            .bind(id.as_bytes())
+            .fetch_optional(&self.database)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let open = sql("SELECT order_id FROM open_orders WHERE account = $1 ORDER BY number")
+            .bind(id.as_bytes())
+            .fetch_all(&self.database)
+            .await?;
+        let open = open.iter().map(|row| row.read("order_id", "open_orders"));
+        account(&row, open.collect::<Result<_, StoreError>>()?).map(Some)
+    }
+
+    /// Notes that a refresh of an account is about to begin.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError> {
+        sql(OPEN_ORDER).bind(id.as_bytes()).bind(order.as_bytes()).execute(&self.database).await?;
+        Ok(())
+    }
+
+    /// Notes that nothing can come of a keygen or refresh any more, and that it holds nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn close_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError> {
+        sql("DELETE FROM open_orders WHERE account = $1 AND order_id = $2")
+            .bind(id.as_bytes())
+            .bind(order.as_bytes())
+            .execute(&self.database)
+            .await?;
+        Ok(())
+    }
+
+    /// Makes a certified share set the current one, by a certificate that the caller has verified. One of an earlier or
+    /// the same epoch changes nothing. With a new one no order of the account is open any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is no such account.
+    pub async fn activate_account(
+        &self,
+        certificate: &Certificate,
+        key: &KeyOutputs,
+    ) -> Result<(), StoreError> {
+        let activation = &certificate.activation;
+        let mut tx = self.database.begin(activation.account.as_bytes()).await?;
+        let id = activation.account.as_bytes();
+        let there = sql("SELECT 1 FROM accounts WHERE id = $1").bind(id);
+        if there.fetch_optional(&mut tx).await?.is_none() {
+            return Err(StoreError::Conflict("there is no such account"));
+        }
+        let activated =
+            sql("UPDATE accounts SET state = 'active', epoch = $1, certificate = $2, outputs = $3
+             WHERE id = $4 AND epoch < $5")
+            .bind(activation.epoch)
+            .bind(encode(certificate))
+            .bind(encode(key))
+            .bind(id)
+            .bind(activation.epoch)
+            .execute(&mut tx)
+            .await?;
+        if activated == 1 {
+            sql("DELETE FROM open_orders WHERE account = $1").bind(id).execute(&mut tx).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Notes that no key has come of an account's keygen. An active account stays active.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn fail_account(&self, id: AccountId) -> Result<(), StoreError> {
+        sql("UPDATE accounts SET state = 'failed' WHERE id = $1 AND state = 'creating'")
+            .bind(id.as_bytes())
+            .execute(&self.database)
+            .await?;
+        Ok(())
+    }
+}
+
+const OPEN_ORDER: &str = "INSERT INTO open_orders (account, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+fn account(row: &Row, open: Vec<OrderId>) -> Result<Account, StoreError> {
+    let state = match row.get::<String>("state")?.as_str() {
+        "creating" => AccountState::Creating,
+        "failed" => AccountState::Failed,
+        _ => AccountState::Active {
+            certificate: row.read("certificate", "accounts")?,
+            key: row.read("outputs", "accounts")?,
+        },
+    };
+    let user_party: Option<u16> = row.get("user_party")?;
+    let user_party = user_party.map(PartyIndex::try_from).transpose();
+    Ok(Account {
+        id: row.read("id", "accounts")?,
+        user_id: row.get("user_id")?,
+        state,
+        scheme: row.get("scheme")?,
+        protocol: row.get("protocol")?,
+        threshold: row.read("threshold", "accounts")?,
+        parties: row.read("parties", "accounts")?,
+        user_party: user_party.map_err(|_| StoreError::Malformed("accounts"))?,
+        mandatory: row.read("mandatory", "accounts")?,
+        open,
+        created: row.get("created")?,
+    })
+}

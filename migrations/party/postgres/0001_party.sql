@@ -1,0 +1,134 @@
+-- What one party must not forget. Secrets are sealed before they come here (quorate-broker, store/crypter.rs).
+
+-- One row: a known text sealed under the master key, so that a wrong key is noticed at the start.
+CREATE TABLE key_check (
+    id      BIGINT PRIMARY KEY CHECK (id = 1),
+    key_id  TEXT NOT NULL,
+    sealed  BYTEA NOT NULL
+);
+
+-- One row: the latest time that was seen, and the counter that every consumption, ban and activation raises.
+CREATE TABLE state (
+    id           BIGINT PRIMARY KEY CHECK (id = 1),
+    latest_seen  BIGINT NOT NULL,
+    counter      BIGINT NOT NULL
+);
+INSERT INTO state (id, latest_seen, counter) VALUES (1, 0, 0);
+
+-- Orders that this party has started sessions for; kept until a day after they expire.
+CREATE TABLE orders (
+    id          BYTEA PRIMARY KEY,
+    expires_at  BIGINT NOT NULL,
+    sessions    BIGINT NOT NULL,
+    succeeded   BOOLEAN NOT NULL DEFAULT FALSE
+);
+
+-- Sessions that this party has claimed. outcome: NULL while it runs, then 'aborted', 'promised' or 'finished'; at the
+-- user's party 'delivered' before 'promised', while the user has not confirmed.
+CREATE TABLE sessions (
+    id        BYTEA PRIMARY KEY,
+    plan      BYTEA NOT NULL UNIQUE,
+    order_id  BYTEA NOT NULL REFERENCES orders (id) ON DELETE CASCADE,
+    account   BYTEA NOT NULL,
+    me        BIGINT NOT NULL,
+    digest    BYTEA NOT NULL,
+    -- Whether it is to make shares, and whether somebody has been told what came of it.
+    exclusive BOOLEAN NOT NULL,
+    reported  BOOLEAN NOT NULL DEFAULT FALSE,
+    -- Who runs it, and until when (in milliseconds since 1970).
+    replica   TEXT NOT NULL,
+    deadline  BIGINT NOT NULL,
+    outcome   TEXT CHECK (outcome IN ('aborted', 'delivered', 'promised', 'finished'))
+);
+CREATE INDEX orders_by_end ON orders (expires_at);
+CREATE INDEX sessions_by_order ON sessions (order_id);
+CREATE INDEX running_sessions ON sessions (plan) WHERE outcome IS NULL;
+CREATE INDEX unreported_sessions ON sessions (plan) WHERE exclusive AND NOT reported;
+
+-- One keygen or refresh per account at a time.
+CREATE TABLE locks (
+    account  BYTEA PRIMARY KEY,
+    plan     BYTEA NOT NULL
+);
+
+-- Shares. facts: what the party must know of its share before it takes on a plan, and the names of its entries, sealed.
+-- state: 'pending' while its promise lasts, then 'active' with its certificate, then 'retired'; at the user's party
+-- 'delivered' before all that, while the promise is not given yet.
+CREATE TABLE shares (
+    plan         BYTEA PRIMARY KEY,
+    account      BYTEA NOT NULL,
+    epoch        BIGINT NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN ('delivered', 'pending', 'active', 'retired')),
+    ready        BYTEA NOT NULL,
+    key_id       TEXT NOT NULL,
+    facts        BYTEA NOT NULL,
+    certificate  BYTEA
+);
+CREATE UNIQUE INDEX one_active_share ON shares (account) WHERE state = 'active';
+CREATE INDEX shares_by_account ON shares (account);
+CREATE INDEX pending_shares ON shares (plan) WHERE state = 'pending';
+
+-- The vault entries of a share.
+CREATE TABLE entries (
+    plan    BYTEA NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
+    name    TEXT NOT NULL,
+    key_id  TEXT NOT NULL,
+    sealed  BYTEA NOT NULL,
+    PRIMARY KEY (plan, name)
+);
+
+-- Counterparties that this party never works with again on an account.
+CREATE TABLE bans (
+    account       BYTEA NOT NULL,
+    counterparty  BYTEA NOT NULL,
+    PRIMARY KEY (account, counterparty)
+);
+
+-- The highest state counter that each peer has told, by now and up to a while ago (times in seconds since 1970): a
+-- hello that is on its way while the peer goes on may tell a lower one than those that overtake it.
+CREATE TABLE peers (
+    identity  BYTEA PRIMARY KEY,
+    highest   BIGINT NOT NULL,
+    marked    BIGINT NOT NULL,
+    settled   BIGINT NOT NULL,
+    turned    BIGINT NOT NULL
+);
+
+-- Components that made a signature that does not verify: no new session runs on them here.
+CREATE TABLE suspended (
+    digest  BYTEA PRIMARY KEY
+);
+
+-- From here on: only at the user's party, which keeps no shares. The entries of its rows in shares are hashes.
+
+-- Plans that wait for a user to come with a request. Times are in milliseconds since 1970.
+CREATE TABLE waiting_plans (
+    session   BYTEA PRIMARY KEY,
+    order_id  BYTEA NOT NULL,
+    plan      BYTEA NOT NULL,
+    token     TEXT NOT NULL,
+    deadline  BIGINT NOT NULL
+);
+CREATE INDEX waiting_plans_by_order ON waiting_plans (order_id);
+
+-- Shares that were made for users. sealed: until it is confirmed or expires; NULL where it was given out unsealed.
+CREATE TABLE deliveries (
+    session       BYTEA PRIMARY KEY,
+    plan          BYTEA NOT NULL UNIQUE,
+    state         TEXT NOT NULL CHECK (state IN ('delivered', 'confirmed', 'expired')),
+    -- Of all n parties' promises; it is not shown to anybody before the user confirms.
+    certificate   BYTEA NOT NULL,
+    recipient     BYTEA,
+    sealed        BYTEA,
+    expires_at    BIGINT NOT NULL,
+    -- The hash of the idempotency key with which it was confirmed.
+    confirmed_by  BYTEA
+);
+CREATE INDEX unconfirmed_deliveries ON deliveries (expires_at) WHERE state = 'delivered';
+
+-- Numbers of requests that have come with a share, each for one order. expires_at is in seconds since 1970.
+CREATE TABLE nonces (
+    nonce       BYTEA PRIMARY KEY,
+    order_id    BYTEA NOT NULL,
+    expires_at  BIGINT NOT NULL
+);
