@@ -40,6 +40,9 @@ pub struct Order {
     pub epoch: u32,
     /// The account's public key; empty in a keygen.
     pub public_key: Bytes,
+    /// Whom a user's new share is sealed to (X25519), so that nobody on the way has it sealed to another key. Only in a
+    /// keygen or refresh.
+    pub recipient: Option<[u8; 32]>,
     /// When it was signed, in seconds since 1970.
     pub issued_at: u64,
     /// When it ends, in seconds since 1970: at most [`LIFETIME`] later.
@@ -59,6 +62,7 @@ wire_struct!(Order {
     minimum_plugin,
     epoch,
     public_key,
+    recipient,
     issued_at,
     expires_at,
 });
@@ -181,6 +185,7 @@ pub struct Terms {
     pub minimum_plugin: Version,
     pub epoch: u32,
     pub public_key: Vec<u8>,
+    pub recipient: Option<[u8; 32]>,
 }
 
 /// Why an order is refused: its maker must act.
@@ -224,6 +229,7 @@ impl Order {
             minimum_plugin: terms.minimum_plugin,
             epoch: terms.epoch,
             public_key: Bytes(terms.public_key),
+            recipient: terms.recipient,
             issued_at: now,
             expires_at: now.saturating_add(lifetime.min(LIFETIME)),
         }
@@ -259,6 +265,9 @@ impl Order {
         let keygen = self.operation == Operation::Keygen;
         if keygen != (self.epoch == 0) || keygen != self.public_key.0.is_empty() {
             return wrong("epoch and public key belong to every order but a keygen");
+        }
+        if self.recipient.is_some() && matches!(self.operation, Operation::Sign(_)) {
+            return wrong("only new shares have a recipient");
         }
         if let Operation::Sign(signing) = &self.operation {
             if signing.path.iter().any(|&child| child >= 1 << 31) {
@@ -352,6 +361,7 @@ pub(crate) mod tests {
             minimum_plugin: Version::default(),
             epoch: u32::from(!keygen),
             public_key: if keygen { vec![] } else { vec![2; 33] },
+            recipient: None,
         }
     }
 
@@ -433,6 +443,7 @@ pub(crate) mod tests {
             Order { mandatory: vec![PartyIndex::try_from(4).unwrap()], ..good.clone() },
             Order { mandatory: PartyIndex::all(3).collect(), ..good.clone() },
             Order { epoch: 0, ..good.clone() },
+            Order { recipient: Some([1; 32]), ..good.clone() },
             Order { public_key: Bytes(vec![]), ..good.clone() },
             Order { epoch: 1, ..order(Operation::Keygen) },
             with(Signing { path: vec![1 << 31], ..signing.clone() }),
