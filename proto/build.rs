@@ -1,8 +1,22 @@
-//! Compiles the .proto files without a protoc on the machine.
+//! Compiles the .proto files without a protoc on the machine, and keeps the descriptions for gRPC reflection.
+
+use std::path::PathBuf;
+
+use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=quorate");
-    let descriptors = protox::compile(["quorate/v1/coordinator.proto", "quorate/v1/router.proto"], ["."])?;
+    let descriptors = protox::compile(
+        [
+            "quorate/v1/admin.proto",
+            "quorate/v1/coordinator.proto",
+            "quorate/v1/router.proto",
+            "quorate/v1/user_party.proto",
+        ],
+        ["."],
+    )?;
+    let path = PathBuf::from(std::env::var("OUT_DIR")?).join("quorate.v1.bin");
+    std::fs::write(path, descriptors.encode_to_vec())?;
     // Frames are passed on as they come: `Bytes` are not copied out of the connection's buffer.
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())

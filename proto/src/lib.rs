@@ -8,3 +8,6 @@
 pub mod v1 {
     tonic::include_proto!("quorate.v1");
 }
+
+/// The descriptions of all services and messages, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.v1.bin"));

@@ -88,6 +88,34 @@ codes! {
     AccountNotActive = "account_not_active", 409, "The account has no active key";
     /// Parties refuse each other for good.
     BlockedByBan = "blocked_by_ban", 409, "A party never works with another again on this account";
+    /// The account needs its user's share.
+    UserShareRequired = "user_share_required", 422, "The user's share is required";
+    /// The account, or the deployment, has no user's share.
+    NoUserShare = "no_user_share", 422, "There is no user's share";
+    /// A share is to be sealed, and nobody has said to whom.
+    RecipientKeyRequired = "recipient_key_required", 422, "A recipient key is required";
+    /// A recipient key that is none.
+    InvalidRecipientKey = "invalid_recipient_key", 422, "The recipient key is not acceptable";
+    /// A user's share that does not open.
+    UserShareUnreadable = "user_share_unreadable", 422, "The user's share can't be read";
+    /// A user's share whose time is over.
+    UserShareExpired = "user_share_expired", 422, "The user's share has expired";
+    /// A user's share of another account.
+    UserShareOfAnotherAccount = "user_share_of_another_account", 422, "The user's share is of another account";
+    /// A user's share of another epoch.
+    UserShareOfAnotherEpoch = "user_share_of_another_epoch", 409, "The user's share is of another epoch";
+    /// A user's share that was given for something else.
+    UserShareForAnotherMessage = "user_share_for_another_message", 422, "The user's share was given for something else";
+    /// A user's share that was used before.
+    UserShareReplayed = "user_share_replayed", 409, "The user's share was used before";
+    /// A share that is not handed over again.
+    ShareAlreadyDelivered = "share_already_delivered", 409, "The share was delivered before";
+    /// A share that was confirmed before.
+    ShareAlreadyConfirmed = "share_already_confirmed", 409, "The share was confirmed before";
+    /// A share that nobody confirmed in time.
+    ShareExpired = "share_expired", 409, "The share was not confirmed in time";
+    /// A share that was sealed to another key.
+    RecipientDiffers = "recipient_differs", 409, "The share was sealed to another key";
     /// Another keygen or refresh of the account is under way.
     Busy = "busy", 409, "Another operation on the account is under way";
 

@@ -28,8 +28,12 @@ impl Problem {
     /// The store failed. What exactly is for the log only.
     #[must_use]
     pub fn store(error: &StoreError) -> Self {
-        tracing::error!(%error, cause = ?std::error::Error::source(error), "the control database failed");
-        Self::new(Code::Internal, "the control database failed: the operator finds the reason in the log")
+        if let StoreError::Unavailable(cause) = error {
+            tracing::warn!(%cause, "the database does not answer");
+            return Self::new(Code::Unavailable, "the database does not answer: try again later");
+        }
+        tracing::error!(%error, cause = ?std::error::Error::source(error), "the database failed");
+        Self::new(Code::Internal, "the database failed: the operator finds the reason in the log")
     }
 }
 

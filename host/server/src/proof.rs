@@ -109,6 +109,7 @@ mod tests {
             minimum_plugin: Version::default(),
             epoch: 1,
             public_key: vec![2; 33],
+            recipient: None,
         };
         Order::new(OrderId([2; 32]), terms, 0, LIFETIME)
     }

@@ -5,6 +5,7 @@ mod keys;
 mod request;
 mod results;
 mod submit;
+mod user;
 mod views;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::encode;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{LIFETIME, Operation, Order, Terms, Version};
-use quorate_core::{AccountId, OrderId, SessionId, Threshold};
+use quorate_core::{AccountId, OrderId, PartyIndex, SessionId, Threshold};
 use quorate_proto::v1::PartiesRequest;
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -24,12 +25,14 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::code::Code;
-use crate::grpc::MESSAGE_BYTES;
+use crate::grpc::{MESSAGE_BYTES, Replicas};
 use crate::problem::Problem;
 use crate::proof::Proved;
 use submit::Submission;
 
-pub use request::{Creation, SignRequest, account_id, session_id};
+pub use request::{Creation, RefreshRequest, SignRequest, account_id, recipient_key, sealed, session_id};
+pub use results::Interrupted;
+pub use user::{UserParty, UserTerms};
 pub use views::{
     AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,
     ThresholdView,
@@ -65,13 +68,15 @@ impl Default for TimeLimits {
 /// What an [`AccountService`] is given.
 pub struct AccountSetup {
     /// Where accounts are kept.
-    pub store: Arc<dyn ControlStore>,
+    pub store: ControlStore,
     /// Who carries out orders.
-    pub coordinator: Channel,
+    pub coordinators: Replicas,
     /// The seed of the originator key.
     pub originator: Zeroizing<[u8; 32]>,
     /// The identity keys of the parties of this deployment.
     pub parties: Vec<PublicKey>,
+    /// The party whose shares users keep, if there is one.
+    pub user_party: Option<UserParty>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How long operations may take.
@@ -80,13 +85,15 @@ pub struct AccountSetup {
 
 /// The account service.
 pub struct AccountService {
-    store: Arc<dyn ControlStore>,
-    coordinator: CoordinatorClient<Channel>,
+    store: ControlStore,
+    coordinators: Replicas,
     originator: Zeroizing<[u8; 32]>,
     parties: Vec<PublicKey>,
+    user_party: Option<UserParty>,
     clock: Arc<dyn Clock>,
     limits: TimeLimits,
     slots: Semaphore,
+    waiting_for_users: Arc<Semaphore>,
 }
 
 /// Ids for what an operation is about to make, chosen before it begins so that an interrupted one can be looked up.
@@ -96,18 +103,18 @@ pub struct Subject {
     pub account: AccountId,
     /// The order.
     pub order: OrderId,
+    /// Whether somebody has begun with it before, and may still be at it.
+    pub again: bool,
 }
 
 impl AccountService {
     /// An account service.
     #[must_use]
     pub fn new(setup: AccountSetup) -> Self {
-        let AccountSetup { store, coordinator, originator, parties, clock, limits } = setup;
-        let coordinator = CoordinatorClient::new(coordinator)
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES);
+        let AccountSetup { store, coordinators, originator, parties, user_party, clock, limits } = setup;
         let slots = Semaphore::new(REQUESTS);
-        Self { store, coordinator, originator, parties, clock, limits, slots }
+        let waiting_for_users = Arc::new(Semaphore::new(user::WAITING_FOR_USERS));
+        Self { store, coordinators, originator, parties, user_party, clock, limits, slots, waiting_for_users }
     }
 
     /// The public side of the originator key, which parties pin.
@@ -118,7 +125,7 @@ impl AccountService {
 
     /// The store, for what belongs to requests and not to accounts.
     #[must_use]
-    pub fn store(&self) -> &Arc<dyn ControlStore> {
+    pub fn store(&self) -> &ControlStore {
         &self.store
     }
 
@@ -139,7 +146,7 @@ impl AccountService {
     /// # Errors
     /// When the machine has no randomness.
     pub fn subject(&self, account: AccountId) -> Result<Subject, Problem> {
-        Ok(Subject { account, order: OrderId(random()?) })
+        Ok(Subject { account, order: OrderId(random()?), again: false })
     }
 
     /// A new account's subject.
@@ -161,7 +168,17 @@ impl AccountService {
             let detail = format!("scheme: this deployment serves {}", SCHEMES.join(", "));
             return Err(Problem::new(Code::UnknownScheme, detail));
         }
-        let threshold = self.threshold(creation.threshold)?;
+        let user = creation.user;
+        let (threshold, parties) = match &user {
+            Some(_) => self.parties_with_user(creation.threshold)?,
+            None => {
+                let threshold = self.threshold(creation.threshold)?;
+                let parties = self.parties.iter().take(usize::from(threshold.parties())).copied();
+                (threshold, parties.collect())
+            }
+        };
+        let user_party = user.as_ref().and_then(|_| PartyIndex::try_from(threshold.parties()).ok());
+        let mandatory = user.as_ref().is_some_and(|user| user.mandatory);
         let protocol = self.protocol(&scheme, creation.protocol).await?;
         let account = Account {
             id: subject.account,
@@ -170,16 +187,37 @@ impl AccountService {
             scheme,
             protocol,
             threshold,
-            parties: self.parties.iter().take(usize::from(threshold.parties())).copied().collect(),
+            parties,
+            user_party,
+            mandatory: user_party.filter(|_| mandatory).into_iter().collect(),
             open: vec![subject.order],
             created: self.clock.millis(),
         };
         self.store.create_account(&account).await?;
-        let order = self.order(subject.order, &account, Operation::Keygen, None);
-        let limit = self.shares_limit(threshold.parties());
-        let submission = Submission { order, key: None, signers: vec![], aborts: vec![], limit };
-        match self.submit(submission).await {
-            Ok(result) => self.activated(result.proved).await,
+        // Whoever began with it before has chosen.
+        let account = self.find(subject.account).await?;
+        let threshold = account.threshold;
+        let recipient = user.and_then(|user| user.recipient);
+        let mut order = self.order(subject.order, &account, Operation::Keygen, None);
+        order.recipient = recipient;
+        let with_user = account.user_party.is_some();
+        let limit =
+            if with_user { self.user_limit(recipient) } else { self.shares_limit(threshold.parties()) };
+        let again = subject.again;
+        let submission = Submission { order, key: None, signers: vec![], aborts: vec![], limit, again };
+        let made = if with_user {
+            match self.hand_over(submission).await {
+                Ok(session) => self.waits_for_user(account.id, session).await,
+                Err(problem) => Err(problem),
+            }
+        } else {
+            match self.submit(submission).await {
+                Ok(result) => self.activated(result.proved).await,
+                Err(problem) => Err(problem),
+            }
+        };
+        match made {
+            Ok(view) => Ok(view),
             Err(problem) => {
                 // What comes in late still makes it active.
                 self.store.fail_account(account.id).await?;
@@ -203,15 +241,20 @@ impl AccountService {
     pub async fn sign(&self, subject: Subject, request: SignRequest) -> Result<SignatureView, Problem> {
         let _slot = self.slot()?;
         let (account, current) = self.active(subject.account).await?;
+        let signers = user::signers(&account, request.signers, request.user_share.is_some())?;
         let order = self.order(subject.order, &account, Operation::Sign(request.signing), Some(&current));
+        if let Some(share) = &request.user_share {
+            self.lend(&order, share, self.limits.sign).await?;
+        }
         let began = self.clock.millis();
         let key = current.1.clone();
         let submission = Submission {
             order,
             key: Some(current),
-            signers: request.signers,
+            signers,
             aborts: vec![],
             limit: self.limits.sign,
+            again: subject.again,
         };
         let order = submission.order.clone();
         let result = self.submit(submission).await?;
@@ -222,10 +265,12 @@ impl AccountService {
     ///
     /// # Errors
     /// A problem for the caller.
-    pub async fn refresh(&self, subject: Subject) -> Result<AccountView, Problem> {
+    pub async fn refresh(&self, subject: Subject, request: RefreshRequest) -> Result<AccountView, Problem> {
         let _slot = self.slot()?;
         let (account, current) = self.active(subject.account).await?;
-        let order = self.order(subject.order, &account, Operation::Refresh, Some(&current));
+        let recipient = request.check(&account)?;
+        let mut order = self.order(subject.order, &account, Operation::Refresh, Some(&current));
+        order.recipient = recipient;
         let limit = self.shares_limit(account.threshold.parties());
         // A refresh that came to nothing may still hold promises at some parties: others' word frees them.
         let mut aborts = Vec::new();
@@ -233,9 +278,27 @@ impl AccountService {
             aborts.extend(self.aborts_of(open).await?);
         }
         self.store.open_order(account.id, subject.order).await?;
-        let submission = Submission { order, key: Some(current), signers: vec![], aborts, limit };
-        match self.submit(submission).await {
-            Ok(result) => self.activated(result.proved).await,
+        let again = subject.again;
+        if let Some(share) = &request.user_share
+            && let Err(problem) = self.lend(&order, share, limit).await
+        {
+            self.store.close_order(account.id, subject.order).await?;
+            return Err(problem);
+        }
+        let submission = Submission { order, key: Some(current), signers: vec![], aborts, limit, again };
+        let made = if account.user_party.is_some() {
+            match self.hand_over(submission).await {
+                Ok(session) => self.waits_for_user(account.id, session).await,
+                Err(problem) => Err(problem),
+            }
+        } else {
+            match self.submit(submission).await {
+                Ok(result) => self.activated(result.proved).await,
+                Err(problem) => Err(problem),
+            }
+        };
+        match made {
+            Ok(view) => Ok(view),
             Err(problem) => {
                 // Without a quorum there was no session, and nothing is held. With any other problem, or when the answer
                 // was lost, there may be one.
@@ -290,10 +353,9 @@ impl AccountService {
 
     /// The protocol for a scheme, among those that the parties that are there have a plugin of.
     async fn protocol(&self, scheme: &str, wanted: Option<String>) -> Result<String, Problem> {
-        let mut coordinator = self.coordinator.clone();
-        let parties = submit::answered(coordinator.parties(PartiesRequest {}))
-            .await
-            .map_err(|status| submit::problem(&status))?;
+        let asking =
+            self.coordinators.call(|channel| async { client(channel).parties(PartiesRequest {}).await });
+        let parties = submit::answered(asking).await.map_err(|status| submit::problem(&status))?;
         let parties = parties.into_inner().parties;
         let plugins = parties.iter().flat_map(|party| &party.plugins);
         let serving = plugins.filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
@@ -329,10 +391,11 @@ impl AccountService {
             protocol: account.protocol.clone(),
             threshold: account.threshold,
             parties: account.parties.clone(),
-            mandatory: vec![],
+            mandatory: account.mandatory.clone(),
             minimum_plugin: Version::default(),
             epoch: current.map_or(0, |(certificate, _)| certificate.activation.epoch),
             public_key: current.map(|(_, key)| key.public_key.0.clone()).unwrap_or_default(),
+            recipient: None,
         };
         Order::new(id, terms, self.clock.seconds(), LIFETIME)
     }
@@ -363,6 +426,10 @@ impl AccountService {
                 let current = (certificate.clone(), key.clone());
                 Ok((account, current))
             }
+            AccountState::Creating if user::is_pending(&account) => Err(Problem::new(
+                Code::AccountNotActive,
+                "the account waits for its user to confirm the share",
+            )),
             AccountState::Creating => Err(Problem::new(
                 Code::AccountNotActive,
                 "the account's key is still being made: ask for it later",
@@ -372,6 +439,12 @@ impl AccountService {
                 "the account's key generation has failed: create another account",
             )),
         }
+    }
+
+    /// An account whose new share the user has still to confirm.
+    async fn waits_for_user(&self, account: AccountId, session: SessionId) -> Result<AccountView, Problem> {
+        let session_id = Some(session.to_string());
+        Ok(AccountView { session_id, ..view(&self.find(account).await?)? })
     }
 
     /// Takes note of new shares.
@@ -384,6 +457,12 @@ impl AccountService {
     }
 }
 
+fn client(channel: Channel) -> CoordinatorClient<Channel> {
+    CoordinatorClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+}
+
 impl Subject {
     /// The subject as bytes, to be kept with an idempotency key.
     #[must_use]
@@ -391,11 +470,11 @@ impl Subject {
         encode(&(self.account, self.order))
     }
 
-    /// What was kept.
+    /// What was kept, of somebody who has begun with it.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (account, order) = quorate_core::codec::decode(bytes).ok()?;
-        Some(Self { account, order })
+        Some(Self { account, order, again: true })
     }
 }
 
@@ -408,6 +487,7 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
 
 fn view(account: &Account) -> Result<AccountView, Problem> {
     let (state, epoch, key) = match &account.state {
+        AccountState::Creating if user::is_pending(account) => (AccountStateView::Pending, 0, None),
         AccountState::Creating => (AccountStateView::Creating, 0, None),
         AccountState::Failed => (AccountStateView::Failed, 0, None),
         AccountState::Active { certificate, key } => {
@@ -424,6 +504,9 @@ fn view(account: &Account) -> Result<AccountView, Problem> {
         protocol: account.protocol.clone(),
         threshold: ThresholdView { t: account.threshold.required(), n: account.threshold.parties() },
         epoch,
+        user_share_mandatory: account.user_party.map(|user| account.mandatory.contains(&user)),
+        session_id: None,
+        user_share: None,
         created_at_ms: account.created,
         key,
     })
@@ -432,7 +515,7 @@ fn view(account: &Account) -> Result<AccountView, Problem> {
 #[cfg(test)]
 mod tests {
     use quorate_core::certificate::{Activation, Ready};
-    use quorate_core::{Digest, ExecutionId, PartyIndex, PlanHash};
+    use quorate_core::{Digest, ExecutionId, PlanHash};
 
     use super::*;
 
@@ -458,7 +541,7 @@ mod tests {
 
     #[test]
     fn a_subject_is_read_as_it_was_written() {
-        let subject = Subject { account: AccountId([1; 16]), order: OrderId([2; 32]) };
+        let subject = Subject { account: AccountId([1; 16]), order: OrderId([2; 32]), again: true };
         assert_eq!(Subject::read(&subject.bytes()), Some(subject));
         assert_eq!(Subject::read(&[1; 47]), None);
     }

@@ -1,9 +1,12 @@
 //! What callers ask for, read from what they wrote.
 
+use quorate_broker::store::Account;
 use quorate_core::codec::Bytes;
 use quorate_core::order::{HashFunction, Signing};
+use quorate_core::user_share::RecipientKey;
 use quorate_core::{AccountId, PartyIndex, SessionId, Threshold};
 
+use super::UserTerms;
 use crate::code::Code;
 use crate::problem::Problem;
 
@@ -27,6 +30,8 @@ pub struct Creation {
     pub protocol: Option<String>,
     /// t of n; 2 of 3 if there is none.
     pub threshold: Option<Threshold>,
+    /// Whether a user keeps a share, and how.
+    pub user: Option<UserTerms>,
 }
 
 impl Creation {
@@ -50,7 +55,7 @@ impl Creation {
         let threshold = threshold.map_err(|e| {
             Problem::new(Code::InvalidThreshold, format!("threshold: {e}; 2 <= t <= n <= 16"))
         })?;
-        Ok(Self { user_id, scheme, protocol, threshold })
+        Ok(Self { user_id, scheme, protocol, threshold, user: None })
     }
 }
 
@@ -61,6 +66,8 @@ pub struct SignRequest {
     pub signing: Signing,
     /// Which parties should sign; empty: any.
     pub signers: Vec<PartyIndex>,
+    /// The user's share, sealed with what it is for.
+    pub user_share: Option<Vec<u8>>,
 }
 
 impl SignRequest {
@@ -82,8 +89,61 @@ impl SignRequest {
         let signers =
             signers.map_err(|_| Problem::new(Code::InvalidSigners, "signers: indices begin at 1"))?;
         let signing = Signing { message: Bytes(message), hash, path, tweak: None, presignatures: false };
-        Ok(Self { signing, signers })
+        Ok(Self { signing, signers, user_share: None })
     }
+}
+
+/// A refresh that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefreshRequest {
+    /// The user's share, sealed with what it is for.
+    pub user_share: Option<Vec<u8>>,
+    /// Whom the user's new share is sealed to.
+    pub recipient: Option<[u8; 32]>,
+}
+
+impl RefreshRequest {
+    /// Whom the user's new share is sealed to, if the account has a user's share.
+    pub(super) fn check(&self, account: &Account) -> Result<Option<[u8; 32]>, Problem> {
+        let problem = |code, detail: &str| Err(Problem::new(code, detail));
+        if account.user_party.is_none() {
+            return match (&self.user_share, self.recipient) {
+                (None, None) => Ok(None),
+                _ => problem(Code::NoUserShare, "user_share: no user has a share of this account"),
+            };
+        }
+        if self.user_share.is_none() {
+            return problem(Code::UserShareRequired, "user_share: all parties take part, the user's too");
+        }
+        match self.recipient {
+            Some(recipient) => Ok(Some(recipient)),
+            None => problem(Code::RecipientKeyRequired, "recipient_key: say whom the new share is sealed to"),
+        }
+    }
+}
+
+/// Reads the X25519 key that a share is to be sealed to.
+///
+/// # Errors
+/// A problem for the caller.
+pub fn recipient_key(text: &str) -> Result<[u8; 32], Problem> {
+    let problem =
+        || Problem::new(Code::InvalidRecipientKey, "recipient_key: give an X25519 key, 64 hex characters");
+    let mut key = [0; 32];
+    hex::decode_to_slice(text, &mut key).map_err(|_| problem())?;
+    // Points of small order give no secret: sealing to one fails, and is better refused at once.
+    RecipientKey::is_good(&key).then_some(key).ok_or_else(problem)
+}
+
+/// Reads a sealed share.
+///
+/// # Errors
+/// A problem for the caller.
+pub fn sealed(text: &str) -> Result<Vec<u8>, Problem> {
+    let problem = |_| {
+        Problem::new(Code::UserShareUnreadable, "user_share: give what `quorate share seal` gives, in hex")
+    };
+    hex::decode(text).map_err(problem)
 }
 
 fn hash_function(name: &str) -> Result<HashFunction, Problem> {

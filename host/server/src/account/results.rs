@@ -96,37 +96,91 @@ fn holds_nothing(state: &SessionState, originator: PublicKey) -> bool {
     })
 }
 
-impl AccountService {
-    /// What became of the order of an interrupted creation; `None` if nothing came of it.
-    ///
-    /// # Errors
-    /// A problem for the caller.
-    pub async fn created(&self, subject: Subject) -> Result<Option<AccountView>, Problem> {
-        self.settled_order(subject.order).await?;
-        let account = self.store.account(subject.account).await?;
-        let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
-        active.as_ref().map(super::view).transpose()
-    }
+/// Whether a party has said that it will never promise: then there are never n promises, whatever the others say.
+fn can_not_complete(state: &SessionState, originator: PublicKey) -> bool {
+    found(state, originator).is_some_and(|found| {
+        let never = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
+        };
+        found.outcomes.iter().any(never)
+    })
+}
 
-    /// What became of the order of an interrupted refresh; `None` if nothing came of it.
-    ///
-    /// # Errors
-    /// A problem for the caller.
-    pub async fn refreshed(&self, subject: Subject) -> Result<Option<AccountView>, Problem> {
-        match self.settled_order(subject.order).await? {
-            Some(session) if session.status == StatusView::Completed => {
-                self.account(subject.account).await.map(Some)
-            }
-            _ => Ok(None),
+/// What an interrupted request has led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interrupted<T> {
+    /// Its answer.
+    Answer(T),
+    /// Nothing so far: no session was made for its order. Whoever goes on with the same ids makes nothing twice.
+    Nothing,
+    /// A session that failed.
+    Failed,
+}
+
+impl<T> Interrupted<T> {
+    fn of(session: Option<&SessionView>, answer: Option<T>) -> Self {
+        match (answer, session) {
+            (Some(answer), _) => Self::Answer(answer),
+            (None, None) => Self::Nothing,
+            (None, Some(_)) => Self::Failed,
         }
     }
+}
 
-    /// What became of the order of an interrupted signing; `None` if nothing came of it.
+impl AccountService {
+    /// What became of the order of an interrupted creation.
     ///
     /// # Errors
     /// A problem for the caller.
-    pub async fn signed(&self, subject: Subject) -> Result<Option<SignatureView>, Problem> {
-        Ok(self.settled_order(subject.order).await?.and_then(|session| session.signature))
+    pub async fn created(&self, subject: Subject) -> Result<Interrupted<AccountView>, Problem> {
+        let account = self.store.account(subject.account).await?;
+        if let Some(account) = account.filter(|account| account.user_party.is_some()) {
+            return self.found_with_user(&account, subject).await;
+        }
+        let session = self.settled_order(subject.order).await?;
+        let account = self.store.account(subject.account).await?;
+        let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
+        let active = active.as_ref().map(super::view).transpose()?;
+        if active.is_none()
+            && let Some(state) = self.state_of(subject.order).await?
+            && !can_not_complete(&state, self.originator())
+        {
+            // A second account now could become one too many when the missing promise turns up.
+            return Err(Problem::new(
+                Code::InProgress,
+                "it is not known yet what came of the first request: a party has still to tell; try again later",
+            ));
+        }
+        Ok(Interrupted::of(session.as_ref(), active))
+    }
+
+    /// What became of the order of an interrupted refresh.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn refreshed(&self, subject: Subject) -> Result<Interrupted<AccountView>, Problem> {
+        let account = self.store.account(subject.account).await?;
+        if let Some(account) = account.filter(|account| account.user_party.is_some()) {
+            return self.found_with_user(&account, subject).await;
+        }
+        let session = self.settled_order(subject.order).await?;
+        let account = match &session {
+            Some(session) if session.status == StatusView::Completed => {
+                Some(self.account(subject.account).await?)
+            }
+            _ => None,
+        };
+        Ok(Interrupted::of(session.as_ref(), account))
+    }
+
+    /// What became of the order of an interrupted signing.
+    ///
+    /// # Errors
+    /// A problem for the caller.
+    pub async fn signed(&self, subject: Subject) -> Result<Interrupted<SignatureView>, Problem> {
+        let session = self.settled_order(subject.order).await?;
+        let signature = session.as_ref().and_then(|session| session.signature.clone());
+        Ok(Interrupted::of(session.as_ref(), signature))
     }
 
     /// Waits until the sessions of an order are over, and takes note of what they have led to.
@@ -155,15 +209,22 @@ impl AccountService {
         let Some(state) = self.state_of(order).await? else { return Ok(None) };
         let in_hand = state.in_hand;
         let is_over = !in_hand && holds_nothing(&state, self.originator());
+        let is_dead = !in_hand && can_not_complete(&state, self.originator());
         let session = self.settle(state).await?;
         if is_over && session.status == StatusView::Failed {
             let account = crate::account::account_id(&session.account_id)?;
             self.store.close_order(account, order).await?;
-            if session.operation == OperationView::Keygen {
-                self.store.fail_account(account).await?;
-            }
+        }
+        if is_dead && session.status == StatusView::Failed && session.operation == OperationView::Keygen {
+            self.store.fail_account(crate::account::account_id(&session.account_id)?).await?;
         }
         Ok(Some((session, in_hand)))
+    }
+
+    /// Whether nothing can come of an order any more, by a party's word.
+    pub(super) async fn is_dead(&self, order: OrderId) -> Result<bool, Problem> {
+        let state = self.state_of(order).await?;
+        Ok(state.is_some_and(|state| !state.in_hand && can_not_complete(&state, self.originator())))
     }
 
     /// Parties' signed word that they ended the session of an order without a promise.
@@ -195,8 +256,12 @@ impl AccountService {
     }
 
     async fn state(&self, which: Which) -> Result<Option<SessionState>, Problem> {
-        let mut coordinator = self.coordinator.clone();
-        match answered(coordinator.session(SessionRequest { which: Some(which) })).await {
+        let request = SessionRequest { which: Some(which) };
+        let asking = self.coordinators.call(|channel| {
+            let request = request.clone();
+            async { super::client(channel).session(request).await }
+        });
+        match answered(asking).await {
             Ok(state) => Ok(Some(state.into_inner())),
             Err(status) if status.code() == Grpc::NotFound => Ok(None),
             Err(status) => Err(submit::problem(&status)),

@@ -12,11 +12,13 @@ use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{Digest, PartyIndex, SessionId};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started, SubmitRequest};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code as Grpc, Status};
 
 use super::AccountService;
 use crate::code::Code;
+use crate::grpc::is_away;
 use crate::problem::Problem;
 use crate::proof::{Proved, proved, proved_by_promises};
 
@@ -25,6 +27,9 @@ pub(super) const LATE: Duration = Duration::from_secs(2);
 
 /// How long the coordinator may take to answer what it knows by itself.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long to wait before another coordinator takes over.
+const TAKE_OVER: Duration = Duration::from_millis(100);
 
 /// An order to be carried out.
 pub(super) struct Submission {
@@ -35,6 +40,8 @@ pub(super) struct Submission {
     /// Parties' word that they ended an earlier keygen or refresh of the account.
     pub(super) aborts: Vec<SignedAbort>,
     pub(super) limit: Duration,
+    /// Whether it may have been submitted before.
+    pub(super) again: bool,
 }
 
 /// What an order has led to.
@@ -56,7 +63,16 @@ struct Session {
 impl AccountService {
     /// Signs the order, submits it and waits for its result.
     pub(super) async fn submit(&self, submission: Submission) -> Result<Submitted, Problem> {
-        let Submission { order, key, signers, aborts, limit } = submission;
+        self.submit_and_tell(submission, None).await
+    }
+
+    /// The same, and tells of the first session when it is there.
+    pub(super) async fn submit_and_tell(
+        &self,
+        submission: Submission,
+        mut tell: Option<oneshot::Sender<SessionId>>,
+    ) -> Result<Submitted, Problem> {
+        let Submission { order, key, signers, aborts, limit, again } = submission;
         let chain_code = key.as_ref().and_then(|(_, key)| key.chain_code);
         let request = SubmitRequest {
             order: encode(&order.sign(&self.originator_key())).into(),
@@ -65,27 +81,64 @@ impl AccountService {
             certificate: key.map(|(certificate, _)| encode(&certificate).into()).unwrap_or_default(),
             aborts: aborts.iter().map(|abort| encode(abort).into()).collect(),
             chain_code: chain_code.map(|code| Bytes::copy_from_slice(&code)).unwrap_or_default(),
+            again,
         };
         let until = Instant::now() + limit + LATE;
         let mut session = None;
         let waited =
-            tokio::time::timeout_at(until, self.wait(request, &order, chain_code, &mut session)).await;
+            tokio::time::timeout_at(until, self.wait(request, &order, chain_code, &mut session, &mut tell))
+                .await;
         let id = session.map(|session| session.id);
         waited.unwrap_or_else(|_| Err(too_late())).map_err(|problem| Problem { session: id, ..problem })
     }
 
+    /// Waits for the result; when a coordinator is gone in the middle, another takes over.
     async fn wait(
         &self,
-        request: SubmitRequest,
+        mut request: SubmitRequest,
         order: &Order,
         chain_code: Option<[u8; 32]>,
         session: &mut Option<Session>,
+        tell: &mut Option<oneshot::Sender<SessionId>>,
     ) -> Result<Submitted, Problem> {
-        let mut coordinator = self.coordinator.clone();
-        let mut events = coordinator.submit(request).await.map_err(|status| problem(&status))?.into_inner();
-        while let Some(event) = events.message().await.map_err(|status| problem(&status))? {
+        let tries = self.coordinators.count() + 1;
+        let mut turn = 1;
+        loop {
+            match self.wait_once(&mut request, order, chain_code, session, tell).await {
+                Err(Ended::Gone(status)) if turn < tries => {
+                    tracing::warn!(order = %order.id, %status, "a coordinator is gone; another takes over");
+                    turn += 1;
+                    tokio::time::sleep(TAKE_OVER).await;
+                }
+                Err(Ended::Gone(status)) => return Err(problem(&status)),
+                Err(Ended::Problem(problem)) => return Err(problem),
+                Ok(submitted) => return Ok(submitted),
+            }
+        }
+    }
+
+    async fn wait_once(
+        &self,
+        request: &mut SubmitRequest,
+        order: &Order,
+        chain_code: Option<[u8; 32]>,
+        session: &mut Option<Session>,
+        tell: &mut Option<oneshot::Sender<SessionId>>,
+    ) -> Result<Submitted, Ended> {
+        let submitting = self.coordinators.call(|channel| {
+            let submitted = request.clone();
+            request.again = true;
+            async { super::client(channel).submit(submitted).await }
+        });
+        let mut events = submitting.await?.into_inner();
+        while let Some(event) = events.message().await? {
             match event.event {
-                Some(Event::Started(started)) => *session = read(&started),
+                Some(Event::Started(started)) => {
+                    *session = read(&started);
+                    if let (Some(session), Some(tell)) = (session.as_ref(), tell.take()) {
+                        let _ = tell.send(session.id);
+                    }
+                }
                 Some(Event::Report(bytes)) => {
                     let Some(session) = session else { continue };
                     let Some(report) = genuine(order, session.id, &bytes) else { continue };
@@ -99,11 +152,24 @@ impl AccountService {
                         return Ok(Submitted { proved, session, signers, digest });
                     }
                 }
-                Some(Event::Ended(failure)) => return Err(failed(failure)),
+                Some(Event::Ended(failure)) => return Err(Ended::Problem(failed(failure))),
                 None => {}
             }
         }
-        Err(too_late())
+        Err(Ended::Problem(too_late()))
+    }
+}
+
+/// Why a wait has ended without a result.
+enum Ended {
+    /// The coordinator is gone: another may carry on.
+    Gone(Status),
+    Problem(Problem),
+}
+
+impl From<Status> for Ended {
+    fn from(status: Status) -> Self {
+        if is_away(&status) { Self::Gone(status) } else { Self::Problem(problem(&status)) }
     }
 }
 
@@ -150,6 +216,9 @@ pub(super) fn problem(status: &Status) -> Problem {
         }
         Grpc::DeadlineExceeded => too_late(),
         Grpc::Unavailable | Grpc::Cancelled => {
+            Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
+        }
+        _ if is_away(status) => {
             Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
         }
         _ => {

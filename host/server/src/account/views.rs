@@ -20,6 +20,8 @@ pub struct ThresholdView {
 pub enum AccountStateView {
     /// Its key is being made.
     Creating,
+    /// Its user has still to confirm the share: nothing is shown or signed before.
+    Pending,
     /// It has a key.
     Active,
     /// No key has come of its keygen.
@@ -70,6 +72,15 @@ pub struct AccountView {
     pub threshold: ThresholdView,
     /// The version of its share set: 1 after its creation, one more after each refresh; 0 while there is none.
     pub epoch: u32,
+    /// Only where a user keeps a share: whether nothing is signed without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_share_mandatory: Option<bool>,
+    /// The session whose new share the user has still to confirm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// That share, sealed, in hex. It is added to answers and never kept with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_share: Option<String>,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// Its key.

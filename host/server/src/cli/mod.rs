@@ -1,7 +1,11 @@
 //! The command line.
 
+mod admin;
 mod demo;
+mod key;
+mod migrate;
 mod serve;
+mod share;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -20,8 +24,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve one role or several. So far: `serve all --embedded`
+    /// Serve one role or several
     Serve(serve::ServeArguments),
+    /// Make keys, and show their public sides
+    Key(key::KeyArguments),
+    /// Seal and open users' shares
+    Share(share::ShareArguments),
+    /// Do what only an operator may do at a party
+    Admin(admin::AdminArguments),
+    /// Bring the schema of a database up to date
+    Migrate(migrate::MigrateArguments),
     /// Create an account and sign with it, in one process with throw-away keys
     Demo(demo::DemoArguments),
 }
@@ -34,12 +46,17 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Before the first secret is read.
     let hardened = crate::hardening::harden().map_err(Failure::from);
+    crate::tls::install();
     let result = hardened.and_then(|()| Ok(Config::from_env()?)).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(threads()).enable_all().build()?;
         runtime.block_on(async {
             match arguments.command {
                 Command::Serve(arguments) => serve::serve(config, arguments).await,
+                Command::Key(arguments) => key::key(arguments),
+                Command::Admin(arguments) => admin::admin(config, arguments).await,
+                Command::Share(arguments) => share::share(arguments),
+                Command::Migrate(arguments) => migrate::migrate(config, arguments).await,
                 Command::Demo(arguments) => demo::demo(config, arguments).await,
             }
         })

@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
-use crate::account::TimeLimits;
 use crate::config::Config;
 use crate::embedded::secrets::api_key;
 use crate::embedded::{Embedded, EmbeddedSetup};
 use crate::http::ApiKey;
-use crate::telemetry;
+use crate::{roles, telemetry};
 
 /// What to serve.
 #[derive(Args)]
@@ -39,18 +38,101 @@ pub(super) struct ServeArguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Role {
-    /// All of them
+    /// All of them, in one process (with --embedded)
     All,
+    /// The API that backends call
+    Account,
+    /// Makes sessions out of orders
+    Coordinator,
+    /// Carries messages between parties
+    Router,
+    /// Holds one party's shares
+    Party,
+    /// Makes users' shares, and signs with those that users bring
+    PartyApi,
+}
+
+/// What a process does when it is told something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From the first moment on: a signal during the start waits for its end.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until the process is to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), Failure> {
     telemetry::start(&config.log.filter, config.log.format)?;
-    // From the first moment on: a signal during the start waits for its end.
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
-    if arguments.roles != [Role::All] || !arguments.embedded {
-        return Err("only `quorate serve all --embedded` can be served by this version".into());
+    let signals = Signals::listen()?;
+    match (arguments.roles.contains(&Role::All), arguments.embedded) {
+        (true, true) if arguments.roles.len() == 1 => serve_embedded(config, arguments, signals).await,
+        (false, false) => serve_roles(config, &arguments.roles, signals).await,
+        (true, false) => {
+            Err("`all` runs on SQLite in one process: say so with --embedded, or name the roles".into())
+        }
+        _ => Err("--embedded goes with `all`, and `all` goes alone".into()),
     }
+}
+
+async fn serve_roles(config: Config, named: &[Role], mut signals: Signals) -> Result<(), Failure> {
+    let role = |role: &Role| match role {
+        Role::All => None,
+        Role::Account => Some(roles::Role::Account),
+        Role::Coordinator => Some(roles::Role::Coordinator),
+        Role::Router => Some(roles::Role::Router),
+        Role::Party => Some(roles::Role::Party),
+        Role::PartyApi => Some(roles::Role::PartyApi),
+    };
+    let mut roles: Vec<_> = named.iter().filter_map(role).collect();
+    roles.dedup();
+    let running = tokio::select! {
+        running = roles::Running::start(config, &roles) => running?,
+        // Whoever waits for a service that is not there can be told to stop.
+        () = signals.end() => return Ok(()),
+    };
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            () = running.broken() => {
+                running.stop().await;
+                return Err("a role can't go on: the log says which and why".into());
+            }
+            _ = signals.hangup.recv() => {
+                // A component that is not there or not good changes nothing: the others go on.
+                if let Err(error) = running.reload().await {
+                    tracing::error!(%error, "the plugins were not read again");
+                }
+            }
+        }
+    }
+    tracing::info!("stopping: running sessions are finished or aborted");
+    running.stop().await;
+    Ok(())
+}
+
+async fn serve_embedded(
+    config: Config,
+    arguments: ServeArguments,
+    mut signals: Signals,
+) -> Result<(), Failure> {
     let data = arguments.data.unwrap_or(config.embedded.data);
     let plugins = if arguments.plugins.is_empty() { config.embedded.plugins } else { arguments.plugins };
     let key = match config.http.key {
@@ -63,20 +145,21 @@ pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(
         listen: arguments.listen.unwrap_or(config.http.listen),
         key,
         allowed: config.http.allowed,
-        limits: TimeLimits::default(),
+        proxies: config.http.proxies,
+        limits: config.limits,
     })
     .await?;
     install(&embedded, &plugins).await?;
     tracing::info!(address = %embedded.address(), "the API is served; its description is at /openapi.json");
     loop {
         tokio::select! {
-            _ = term.recv() => break,
-            _ = int.recv() => break,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
             () = embedded.broken() => {
                 embedded.stop().await;
                 return Err("a role can't go on: the log says which and why".into());
             }
-            _ = hangup.recv() => {
+            _ = signals.hangup.recv() => {
                 // A component that is not there or not good changes nothing: the others go on.
                 if let Err(failure) = install(&embedded, &plugins).await {
                     tracing::error!(error = %failure, "the plugins were not read again");

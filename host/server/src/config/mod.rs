@@ -1,17 +1,25 @@
-//! Configuration: from the environment, one struct per concern. Names that begin with `QUORATE_` and are not listed here
-//! are refused: a misspelt setting must not be silently ignored.
+//! Configuration: from the environment and from a file of the same names, one struct per concern. Names of ours that are
+//! not listed here are refused: a misspelt setting must not be silently ignored. What one role does not need may be set for
+//! the others.
 
 mod read;
+mod roles;
+mod services;
+mod tls;
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::account::TimeLimits;
 use crate::http::{AllowedAddresses, ApiKey};
 use crate::telemetry::Format;
 use read::Variables;
 
 pub use read::ConfigError;
+pub use roles::{RolesConfig, Seed};
+pub use services::{Namespace, Patience, ServicesConfig};
+pub use tls::TlsConfig;
 
 /// All of it.
 #[derive(Debug)]
@@ -20,6 +28,14 @@ pub struct Config {
     pub http: HttpConfig,
     /// What an embedded deployment needs besides.
     pub embedded: EmbeddedConfig,
+    /// Who is who, where roles are processes.
+    pub roles: RolesConfig,
+    /// What roles that are processes need.
+    pub services: ServicesConfig,
+    /// TLS.
+    pub tls: TlsConfig,
+    /// How long operations may take.
+    pub limits: TimeLimits,
     /// The log.
     pub log: LogConfig,
 }
@@ -34,6 +50,8 @@ pub struct HttpConfig {
     pub key: Option<ApiKey>,
     /// `ALLOWED_IPS`: addresses and ranges that may call, separated by commas. Empty: all.
     pub allowed: AllowedAddresses,
+    /// `TRUSTED_PROXIES`: addresses and ranges of proxies whose `X-Forwarded-For` is believed.
+    pub proxies: AllowedAddresses,
 }
 
 /// An embedded deployment.
@@ -41,6 +59,8 @@ pub struct HttpConfig {
 pub struct EmbeddedConfig {
     /// `QUORATE_DATA`: where databases, keys and compiled plugins are kept.
     pub data: PathBuf,
+    /// `QUORATE_ADMIN_SOCKET`: where a party listens to its operator; `admin.sock` in the data folder if you say nothing.
+    pub admin_socket: Option<PathBuf>,
     /// `QUORATE_PARTIES`: how many parties; 2 to 16.
     pub parties: u16,
     /// `QUORATE_PLUGIN_FILES`: the components to run, separated by commas.
@@ -57,6 +77,13 @@ pub struct LogConfig {
 }
 
 impl Config {
+    /// Where a party listens to its operator.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        let EmbeddedConfig { admin_socket, data, .. } = &self.embedded;
+        admin_socket.clone().unwrap_or_else(|| data.join("admin.sock"))
+    }
+
     /// Reads the environment of this process.
     ///
     /// # Errors
@@ -74,7 +101,7 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut variables = Variables::new(variables);
+        let mut variables = Variables::new(variables)?;
         let config = Self {
             http: HttpConfig {
                 listen: variables
@@ -90,9 +117,13 @@ impl Config {
                 allowed: variables
                     .parsed("ALLOWED_IPS", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
                     .unwrap_or_default(),
+                proxies: variables
+                    .parsed("TRUSTED_PROXIES", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
+                    .unwrap_or_default(),
             },
             embedded: EmbeddedConfig {
                 data: variables.take("QUORATE_DATA").map_or_else(|| "quorate-data".into(), PathBuf::from),
+                admin_socket: variables.take("QUORATE_ADMIN_SOCKET").map(PathBuf::from),
                 parties: variables.parsed("QUORATE_PARTIES", "a number from 2 to 16")?.unwrap_or(3),
                 plugins: match variables.take("QUORATE_PLUGIN_FILES") {
                     Some(list) => list.split(',').map(str::trim).map(PathBuf::from).collect(),
@@ -101,6 +132,13 @@ impl Config {
                         |folder| PathBuf::from(folder).join("dkls23.wasm"),
                     )],
                 },
+            },
+            roles: RolesConfig::read(&mut variables)?,
+            services: ServicesConfig::read(&mut variables)?,
+            tls: TlsConfig::read(&mut variables)?,
+            limits: TimeLimits {
+                sign: variables.millis("QUORATE_SIGN_TIMEOUT_MS")?.unwrap_or(TimeLimits::default().sign),
+                ..TimeLimits::default()
             },
             log: LogConfig {
                 filter: variables.take("QUORATE_LOG").unwrap_or_else(|| "info".into()),
@@ -148,10 +186,49 @@ mod tests {
             ("ALLOWED_IPS", "everybody"),
             ("QUORATE_LOG_FORMAT", "xml"),
             ("MPC_API_KEY_FILE", "/nowhere/at/all"),
+            ("USER_SHARE_PLAINTEXT", "yes"),
+            ("USER_SHARE_PLAIN", "true"),
+            ("QUORATE_CONFIRM_SECONDS", "0"),
+            ("QUORATE_USER_PARTY_KEY", "short"),
+            ("JWT_SECRET_KEY", "short"),
+            ("JWT_SECRET", "of another name that is long enough to be one"),
+            ("CRYPTO_MASTER_KEY", "short"),
+            ("QUORATE_IDENTITY_KEY", "short"),
+            ("QUORATE_PARTY_KEYS", "short"),
+            ("QUORATE_ROUTERS", "router:8082"),
+            ("QUORATE_NAMESPACE", "a b"),
+            ("QUORATE_CONNECT_TRIES", "0"),
+            ("QUORATE_SIGN_TIMEOUT_MS", "0"),
+            ("POSTGRES_URL", "short"),
+            ("RABBITMQ_URL", "short"),
+            ("REDIS_URL", "short"),
+            ("TLS_CERT_FILE", "cert.pem"),
+            ("TLS_CLIENT_CA_FILE", "ca.pem"),
+            ("QUORATE_CONFIG", "/nowhere/at/all"),
         ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
             assert!(!error.contains("short"), "a secret was shown: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_sets_what_the_environment_does_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        write(
+            "QUORATE_PARTIES = 5\nQUORATE_LISTEN = \"127.0.0.1:1\"\nALLOWED_IPS = [\"::1\", \"10.0.0.0/8\"]\n",
+        );
+        let config = read(&[("QUORATE_CONFIG", path), ("QUORATE_LISTEN", "127.0.0.1:2")]).unwrap();
+        assert_eq!((config.embedded.parties, config.http.listen.port()), (5, 2));
+        assert_eq!(config.http.allowed, "::1,10.0.0.0/8".parse().unwrap());
+        for bad in
+            ["QUORATE_PARTYS = 5", "PATH = \"/bin\"", "JWT_SECRET_KEY = \"shortsecret", "[section]\na = 1"]
+        {
+            write(bad);
+            let error = read(&[("QUORATE_CONFIG", path)]).unwrap_err().to_string();
+            assert!(!error.contains("shortsecret"), "a secret was shown: {error}");
         }
     }
 

@@ -1,7 +1,9 @@
-//! Variables, each read once.
+//! Variables, each read once: from the environment, and from a file of the same names.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -16,6 +18,14 @@ pub enum ConfigError {
         /// What it takes.
         wanted: &'static str,
     },
+    /// Something is not set that is needed.
+    #[error("{name} is not set: {by} needs it")]
+    Missing {
+        /// The variable.
+        name: &'static str,
+        /// A role, or another variable.
+        by: &'static str,
+    },
     /// A secret was given twice.
     #[error("{0} and {0}_FILE are both set: keep one of them")]
     Twice(&'static str),
@@ -25,18 +35,44 @@ pub enum ConfigError {
     /// A variable that nobody reads.
     #[error("{0}: there is no such setting; check its spelling")]
     Unknown(String),
+    /// The configuration file can't be read.
+    #[error("QUORATE_CONFIG: {0}: the file can't be read")]
+    ConfigFile(PathBuf, #[source] std::io::Error),
+    /// The configuration file is not what it should be.
+    #[error(
+        "QUORATE_CONFIG: {0}: give lines like NAME = \"value\", NAME = 3 or NAME = [\"one\", \"two\"]{1}"
+    )]
+    ConfigSyntax(PathBuf, String),
+}
+
+/// Variables of other programs are left alone; those that begin with one of these are ours, and must be known.
+const OURS: [&str; 8] =
+    ["QUORATE_", "MPC_", "CRYPTO_", "JWT_", "ALLOWED_IPS", "TRUSTED_PROXIES", "TLS_", "USER_SHARE_"];
+
+/// Variables that share their beginning with those of the services' own programs.
+const SHARED: [&str; 6] =
+    ["POSTGRES_URL", "POSTGRES_PASSWORD", "RABBITMQ_URL", "RABBITMQ_PASSWORD", "REDIS_URL", "REDIS_PASSWORD"];
+
+fn is_ours(name: &str) -> bool {
+    OURS.iter().any(|beginning| name.starts_with(beginning))
+        || SHARED.contains(&name.strip_suffix("_FILE").unwrap_or(name))
 }
 
 pub(super) struct Variables(BTreeMap<String, Zeroizing<String>>);
 
 impl Variables {
-    pub(super) fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let ours = variables.into_iter().filter(|(name, _)| {
-            name.starts_with("QUORATE_") || name.starts_with("MPC_API_KEY") || name == "ALLOWED_IPS"
-        });
+    /// Those of the environment, and those of the file that `QUORATE_CONFIG` names. The environment goes first.
+    pub(super) fn new(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let ours = variables.into_iter().filter(|(name, _)| is_ours(name));
         // What is set to nothing is not set: compose files do that.
         let set = ours.filter(|(_, value)| !value.is_empty());
-        Self(set.map(|(name, value)| (name, Zeroizing::new(value))).collect())
+        let mut all: BTreeMap<_, _> = set.map(|(name, value)| (name, Zeroizing::new(value))).collect();
+        if let Some(path) = all.remove("QUORATE_CONFIG") {
+            for (name, value) in read_file(Path::new(path.as_str()))? {
+                all.entry(name).or_insert(value);
+            }
+        }
+        Ok(Self(all))
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
@@ -50,6 +86,29 @@ impl Variables {
     ) -> Result<Option<T>, ConfigError> {
         let value = self.0.remove(name);
         value.map(|value| value.parse().map_err(|_| ConfigError::Invalid { name, wanted })).transpose()
+    }
+
+    /// A time in milliseconds.
+    pub(super) fn millis(&mut self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+        let wanted = "a number of milliseconds from 1 to 600000";
+        match self.parsed::<u64>(name, wanted)? {
+            Some(millis @ 1..=600_000) => Ok(Some(Duration::from_millis(millis))),
+            Some(_) => Err(ConfigError::Invalid { name, wanted }),
+            None => Ok(None),
+        }
+    }
+
+    /// A list with commas between its items.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        wanted: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let Some(list) = self.0.remove(name) else { return Ok(vec![]) };
+        let items =
+            list.split(',').map(|item| read(item.trim()).ok_or(ConfigError::Invalid { name, wanted }));
+        items.collect()
     }
 
     /// A secret, or what is in the file that `NAME_FILE` names.
@@ -71,5 +130,35 @@ impl Variables {
             Some(name) => Err(ConfigError::Unknown(name)),
             None => Ok(()),
         }
+    }
+}
+
+/// A file with the names of the variables (TOML). A name that nobody reads is found by [`Variables::finish`].
+fn read_file(path: &Path) -> Result<BTreeMap<String, Zeroizing<String>>, ConfigError> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|error| ConfigError::ConfigFile(path.to_owned(), error))?;
+    let syntax = |at: String| ConfigError::ConfigSyntax(path.to_owned(), at);
+    // The library's message shows the line, which may hold a secret: only where it is may be shown.
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+        syntax(line.map(|line| format!(" (line {line})")).unwrap_or_default())
+    })?;
+    let value = |(name, value): (String, toml::Value)| {
+        let value = scalar(&value).or_else(|| {
+            let items: Option<Vec<_>> = value.as_array()?.iter().map(scalar).collect();
+            Some(items?.join(","))
+        });
+        let value = value.ok_or_else(|| syntax(format!(" ({name})")))?;
+        Ok((name, Zeroizing::new(value)))
+    };
+    table.into_iter().map(value).collect()
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(truth) => Some(truth.to_string()),
+        _ => None,
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_broker::queue::QueueError;
-use quorate_broker::store::{NewSession, SessionStatus};
-use quorate_core::PartyIndex;
+use quorate_broker::store::{NewSession, SessionStatus, StoreError};
 use quorate_core::abort::{AbortCode, SignedAbort};
 use quorate_core::admission::SESSIONS_PER_ORDER;
 use quorate_core::certificate::Certificate;
@@ -15,16 +14,18 @@ use quorate_core::identity::key_of;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode};
+use quorate_core::{PartyIndex, SessionId};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started};
 use tokio::sync::mpsc;
 
 use super::Coordinator;
+use super::publish::Outgoing;
 use super::quorum::{Choice, Known, NoQuorum, choose};
 use super::reports::Weighed;
 use super::verdict::{Verdict, troubled, verdict};
 use crate::code::Code;
-use crate::party::service::queue_of;
+use crate::party::service::CANCELLED;
 use crate::proof::proved_by_promises;
 
 /// How long after a session's deadline its parties may still report, in milliseconds.
@@ -35,6 +36,15 @@ const WAIT_FOR_PARTIES: u64 = 3_000;
 
 /// The shortest time that a session is worth beginning with, in milliseconds.
 const SHORTEST: u64 = 200;
+
+/// How long the others may still report after one has told that it failed, in milliseconds.
+const AFTER_FAILURE: u64 = 500;
+
+/// How often the store is looked at for reports that another coordinator has taken.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often an order that is in hand already is looked at.
+const FOLLOW: Duration = Duration::from_millis(200);
 
 /// How often each party had trouble in sessions of one order, or made some.
 type Trouble = BTreeMap<PartyIndex, u32>;
@@ -49,6 +59,8 @@ pub(super) struct Submitted {
     pub(super) aborts: Vec<SignedAbort>,
     /// When all is over, in milliseconds since 1970.
     pub(super) until: u64,
+    /// It was submitted before, perhaps to another coordinator.
+    pub(super) again: bool,
     /// Where to tell of it. Nobody may be listening any more.
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -57,6 +69,24 @@ impl Submitted {
     /// There is room for all events of an order: whoever reads none of them misses them.
     fn tell(&self, event: Event) {
         let _ = self.events.try_send(event);
+    }
+
+    fn started(&self, session: &NewSession, attempt: u32) {
+        self.tell(Event::Started(Started {
+            session: bytes::Bytes::copy_from_slice(session.id.as_bytes()),
+            signers: session.signers.iter().map(|s| s.number().into()).collect(),
+            digest: bytes::Bytes::copy_from_slice(session.digest.as_bytes()),
+            attempt,
+        }));
+    }
+
+    fn ended(&self, verdict: Verdict) {
+        let culprits = verdict.culprits.iter().map(|c| u32::from(c.number())).collect();
+        self.tell(Event::Ended(Failure {
+            code: verdict.code.text().into(),
+            reason: verdict.reason,
+            culprits,
+        }));
     }
 }
 
@@ -68,6 +98,9 @@ impl Coordinator {
             Operation::Keygen | Operation::Refresh => 1,
         };
         let mut trouble = BTreeMap::new();
+        if submitted.again && self.follow(&submitted, &mut trouble).await {
+            return;
+        }
         let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
         for attempt in 1..=attempts {
             let now = self.setup.clock.millis();
@@ -88,9 +121,61 @@ impl Coordinator {
                 }
             }
         }
-        let culprits = last.culprits.iter().map(|c| u32::from(c.number())).collect();
-        let failure = Failure { code: last.code.text().into(), reason: last.reason, culprits };
-        submitted.tell(Event::Ended(failure));
+        submitted.ended(last);
+    }
+
+    /// Follows an order that was submitted before, for as long as it is carried out here for somebody who may be gone. Says
+    /// whether all is said.
+    async fn follow(&self, submitted: &Submitted, trouble: &mut Trouble) -> bool {
+        let mut seen = None;
+        loop {
+            if self.carry_on(submitted, trouble, &mut seen).await {
+                return true;
+            }
+            let others = self.in_hand.count(submitted.order.id) > 1;
+            if !others || self.setup.clock.millis() >= submitted.until {
+                return false;
+            }
+            tokio::time::sleep(FOLLOW).await;
+        }
+    }
+
+    /// Goes on with the session that was made for the order, if there is one that was not `seen`. Says whether all is said.
+    async fn carry_on(
+        &self,
+        submitted: &Submitted,
+        trouble: &mut Trouble,
+        seen: &mut Option<SessionId>,
+    ) -> bool {
+        let record = match self.setup.store.session_of(submitted.order.id).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::warn!(%error, "it is not known whether a session runs for an order");
+                return false;
+            }
+        };
+        let session = record.session;
+        if seen.replace(session.id) == Some(session.id) {
+            return false;
+        }
+        submitted.started(&session, 1);
+        let mut wait = self.waiting.wait(&session, &submitted.order);
+        self.look_for_reports(session.id).await;
+        // One that is over has nothing more to wait for.
+        let until = match record.status {
+            SessionStatus::Running => session.deadline.saturating_add(LATE_REPORTS),
+            SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => 0,
+        };
+        let gathered =
+            self.gather(submitted, session.id, &session.signers, &mut wait.reports, until, trouble);
+        let Err(verdict) = gathered.await else { return true };
+        self.give_up(session.id, &verdict).await;
+        if matches!(submitted.order.operation, Operation::Sign(_)) {
+            return false;
+        }
+        submitted.ended(verdict);
+        true
     }
 
     /// One session. An error says also whether another is worth a try.
@@ -133,39 +218,48 @@ impl Coordinator {
             deadline,
         };
         let store = &self.setup.store;
-        store.record_session(&session).await.map_err(|error| {
+        let outgoing = Outgoing { order, plan: &plan, bytes: encode(&plan) };
+        self.check_room(&outgoing).await.map_err(|verdict| (verdict, false))?;
+        store.record_session(&session, &outgoing.bytes).await.map_err(|error| {
             tracing::error!(%error, cause = ?std::error::Error::source(&error), "a session was not recorded");
-            internal("the control database failed")
+            match error {
+                StoreError::Unavailable(_) => {
+                    (Verdict::of(Code::Unavailable, "the control database does not answer"), false)
+                }
+                _ => internal("the control database failed"),
+            }
         })?;
         let mut wait = self.waiting.wait(&session, order);
-        let published = self.publish(order, &plan, Duration::from_millis(deadline.saturating_sub(now))).await;
-        submitted.tell(Event::Started(Started {
-            session: bytes::Bytes::copy_from_slice(id.as_bytes()),
-            signers: choice.signers.iter().map(|s| s.number().into()).collect(),
-            digest: bytes::Bytes::copy_from_slice(choice.digest.as_bytes()),
-            attempt,
-        }));
+        let published = self.publish(&outgoing).await;
+        submitted.started(&session, attempt);
         let ended = match published {
             Ok(()) => {
                 let until = deadline.saturating_add(LATE_REPORTS);
-                self.gather(submitted, &choice.signers, &mut wait.reports, until, trouble).await
+                self.gather(submitted, id, &choice.signers, &mut wait.reports, until, trouble).await
             }
             Err(QueueError::Full) => Err(Verdict::of(Code::Overloaded, "a party's queue is full")),
             Err(QueueError::Unavailable) => Err(Verdict::of(Code::Unavailable, "the queue does not answer")),
         };
         let Err(verdict) = ended else { return Ok(()) };
+        self.give_up(id, &verdict).await;
+        // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
+        let again = verdict.code != Code::Overloaded;
+        Err((verdict, again))
+    }
+
+    /// Ends a session that has failed, here and at its parties.
+    async fn give_up(&self, id: SessionId, verdict: &Verdict) {
+        // Nobody need wait for its deadline.
+        self.announce(CANCELLED, id.as_bytes().to_vec());
         let status = SessionStatus::Failed {
             at: self.setup.clock.millis(),
             code: verdict.code.text().into(),
             reason: verdict.reason.clone(),
             culprits: verdict.culprits.clone(),
         };
-        if let Err(error) = store.end_session(id, &status).await {
+        if let Err(error) = self.setup.store.end_session(id, &status).await {
             tracing::error!(%error, cause = ?std::error::Error::source(&error), "the end of a session was not recorded");
         }
-        // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
-        let again = verdict.code != Code::Overloaded;
-        Err((verdict, again))
     }
 
     /// Chooses a quorum; waits a little for parties that are not there.
@@ -187,19 +281,11 @@ impl Coordinator {
         }
     }
 
-    async fn publish(&self, order: &Order, plan: &Plan, time_to_live: Duration) -> Result<(), QueueError> {
-        let bytes = encode(plan);
-        for signer in &plan.signers {
-            let Some(key) = key_of(&order.parties, *signer) else { continue };
-            self.setup.queue.publish(&queue_of(key), bytes.clone(), time_to_live).await?;
-        }
-        Ok(())
-    }
-
     /// Passes on reports until all signers have reported or the time is up.
     async fn gather(
         &self,
         submitted: &Submitted,
+        session: SessionId,
         signers: &[PartyIndex],
         reports: &mut mpsc::Receiver<Weighed>,
         until: u64,
@@ -207,13 +293,30 @@ impl Coordinator {
     ) -> Result<(), Verdict> {
         let mut outcomes: BTreeMap<PartyIndex, Outcome> = BTreeMap::new();
         let mut success = false;
+        // When it is known that the session has failed, the others' word is waited for a little longer.
+        let mut until = until;
         while outcomes.len() < signers.len() {
             let left = Duration::from_millis(until.saturating_sub(self.setup.clock.millis()));
-            let Ok(Some(report)) = tokio::time::timeout(left, reports.recv()).await else { break };
+            let report = match tokio::time::timeout(left.min(LOOK), reports.recv()).await {
+                Ok(Some(report)) => report,
+                Ok(None) => break,
+                Err(_) if left <= LOOK => break,
+                Err(_) => {
+                    // The word of another coordinator may have been lost.
+                    self.look_for_reports(session).await;
+                    if self.has_lost_a_signer(&submitted.order, signers, &outcomes) {
+                        until = until.min(self.setup.clock.millis());
+                    }
+                    continue;
+                }
+            };
             success |= report.is_proof();
             submitted.tell(Event::Report(encode(&report.signed).into()));
             let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
             self.learn(submitted, by, &outcome);
+            if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
+                until = until.min(self.setup.clock.millis().saturating_add(AFTER_FAILURE));
+            }
             outcomes.insert(by, outcome);
         }
         // Reported promises are looked at together by whoever took the last one in.
@@ -231,6 +334,21 @@ impl Coordinator {
             *trouble.entry(party).or_default() += 1;
         }
         Err(verdict(signers, &outcomes))
+    }
+
+    /// Whether a signing waits for a party that is not there any more: all signers are needed. Those who make shares come
+    /// back with their promises.
+    fn has_lost_a_signer(
+        &self,
+        order: &Order,
+        signers: &[PartyIndex],
+        outcomes: &BTreeMap<PartyIndex, Outcome>,
+    ) -> bool {
+        let lost = |signer: &PartyIndex| {
+            !outcomes.contains_key(signer)
+                && key_of(&order.parties, *signer).is_some_and(|key| self.presence.has_lost(key))
+        };
+        matches!(order.operation, Operation::Sign(_)) && signers.iter().any(lost)
     }
 
     /// What a report says beyond its session: who never works with whom again.

@@ -3,12 +3,14 @@
 
 mod carry_out;
 mod presence;
+mod publish;
 mod quorum;
 mod reports;
+mod routes;
 mod service;
 mod verdict;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,9 +27,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::party::service::PRESENCE;
+use crate::router::JoinKey;
 use presence::Presence;
-use reports::Waiting;
+use reports::{REPORTS, Waiting};
 
+pub use routes::routes;
 pub use service::service;
 
 /// Orders at a time. Fewer than a party's queue has room for, so that a plan always finds room in it.
@@ -39,19 +43,24 @@ const ACCOUNTS_WITH_BANS: usize = 10_000;
 /// How often sessions that nobody ended are ended, and what is old is forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// How long to wait before presence is listened to again.
+/// How often plans are looked for that another coordinator has left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
+/// How long to wait before a topic is listened to again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a [`Coordinator`] is given.
 pub struct CoordinatorSetup {
     /// Where sessions are kept.
-    pub store: Arc<dyn ControlStore>,
+    pub store: ControlStore,
     /// Where plans go.
     pub queue: Arc<dyn Queue>,
     /// Whose orders it carries out.
     pub originators: Vec<PublicKey>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What lets parties into sessions at the routers.
+    pub key: JoinKey,
 }
 
 /// A coordinator.
@@ -68,25 +77,35 @@ pub struct Coordinator {
 
 /// Orders that are being carried out. Clones share them.
 #[derive(Clone, Default)]
-struct InHand(Arc<Mutex<HashSet<OrderId>>>);
+struct InHand(Arc<Mutex<HashMap<OrderId, usize>>>);
 
 /// An order being carried out, for as long as this lives.
 struct Held(InHand, OrderId);
 
 impl InHand {
     fn take(&self, order: OrderId) -> Held {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(order);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(order).or_default() += 1;
         Held(self.clone(), order)
     }
 
     fn has(&self, order: OrderId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&order)
+        self.count(order) > 0
+    }
+
+    fn count(&self, order: OrderId) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&order).copied().unwrap_or_default()
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        let mut orders = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = orders.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                orders.remove(&self.1);
+            }
+        }
     }
 }
 
@@ -114,7 +133,17 @@ impl Coordinator {
         self.sweep().await?;
         let mut tick = interval(SWEEP);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let listening = self.listen();
+        let listening = async { tokio::join!(self.listen(PRESENCE), self.listen(REPORTS)) };
+        let publishing = async {
+            let mut tick = interval(LEFT_BEHIND);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.publish_left_behind().await {
+                    tracing::warn!(%error, cause = ?std::error::Error::source(&error), "the outbox could not be read");
+                }
+            }
+        };
         let sweeping = async {
             loop {
                 tick.tick().await;
@@ -125,7 +154,8 @@ impl Coordinator {
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = listening => {}
+            _ = listening => {}
+            () = publishing => {}
             () = sweeping => {}
         }
         self.orders.close();
@@ -148,15 +178,18 @@ impl Coordinator {
         tokio::time::timeout(patience, heard).await.is_ok()
     }
 
-    async fn listen(&self) {
+    async fn listen(&self, topic: &str) {
         loop {
-            match self.setup.queue.listen(PRESENCE).await {
+            match self.setup.queue.listen(topic).await {
                 Ok(mut listener) => {
                     while let Ok(payload) = listener.next().await {
-                        self.presence.heard(&payload);
+                        match topic {
+                            PRESENCE => self.presence.heard(&payload),
+                            _ => self.hear_report(&payload).await,
+                        }
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the parties can't be heard"),
+                Err(error) => tracing::warn!(%error, topic, "nothing can be heard"),
             }
             tokio::time::sleep(LISTEN_AGAIN).await;
         }
@@ -183,6 +216,16 @@ impl Coordinator {
             bans.clear();
         }
         bans.entry(account).or_default().insert((by, counterparty));
+    }
+
+    /// Tells everybody who listens to a topic, without waiting for it.
+    fn announce(&self, topic: &'static str, payload: Vec<u8>) {
+        let queue = Arc::clone(&self.setup.queue);
+        tokio::spawn(async move {
+            if let Err(error) = queue.announce(topic, payload).await {
+                tracing::debug!(%error, topic, "nobody could be told");
+            }
+        });
     }
 
     fn next_turn(&self) -> u64 {

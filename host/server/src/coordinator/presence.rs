@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::party::service::HEARTBEAT;
 
 /// How long a party counts as there after a heartbeat: three may be lost.
-const THERE: Duration = Duration::from_millis(3_500);
+const THERE: Duration = Duration::from_millis(2_000);
 
 /// Parties that are remembered: far more than any deployment has. Strangers beyond that are not.
 const PARTIES: usize = 1_024;
@@ -62,6 +62,14 @@ impl Presence {
             .filter(|(_, party)| now.duration_since(party.at) < THERE)
             .map(|(identity, party)| (*identity, party.plugins.clone()))
             .collect()
+    }
+
+    /// Whether a party was there and is not any more, while others can be heard: silence of all says nothing about one.
+    pub(super) fn has_lost(&self, party: &PublicKey) -> bool {
+        let now = Instant::now();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = seen.get(party).is_some_and(|party| now.duration_since(party.at) >= THERE);
+        silent && seen.values().any(|other| now.duration_since(other.at) < 2 * HEARTBEAT)
     }
 
     /// Waits for a heartbeat, for as long as one may take.

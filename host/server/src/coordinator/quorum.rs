@@ -49,18 +49,21 @@ pub(super) fn choose(order: &Order, wish: &[PartyIndex], known: &Known<'_>) -> R
     if !wish.is_empty() && !is_possible(order, wish, required) {
         return Err(NoQuorum::Wish);
     }
-    let wanted = |party: &PartyIndex| wish.is_empty() || wish.contains(party);
+    // Fewer than are required: these, and whoever else is there.
+    let wanted = |party: &PartyIndex| wish.len() < required || wish.contains(party);
     let (there, missing): (Vec<PartyIndex>, Vec<PartyIndex>) = PartyIndex::all(n)
         .filter(wanted)
         .partition(|&party| key_of(order, party).is_some_and(|key| known.there.contains_key(key)));
-    let essential = |party: &PartyIndex| order.mandatory.contains(party);
+    let essential = |party: &PartyIndex| order.mandatory.contains(party) || wish.contains(party);
     if there.len() < required || missing.iter().any(essential) {
         return Err(NoQuorum::Missing(missing));
     }
     let mut best = None;
     let mut obstacle = NoQuorum::Banned;
     for (number, signers) in subsets(&there, required).enumerate() {
-        if order.mandatory.iter().any(|party| !signers.contains(party)) || has_ban(&signers, known.banned) {
+        if PartyIndex::all(n).any(|p| essential(&p) && !signers.contains(&p))
+            || has_ban(&signers, known.banned)
+        {
             continue;
         }
         let Some(digest) = newest_in_common(order, &signers, known.there) else {
@@ -78,10 +81,10 @@ pub(super) fn choose(order: &Order, wish: &[PartyIndex], known: &Known<'_>) -> R
 }
 
 fn is_possible(order: &Order, wish: &[PartyIndex], required: usize) -> bool {
-    wish.len() == required
+    wish.len() <= required
         && wish.is_sorted_by(|a, b| a < b)
         && wish.iter().all(|party| party.number() <= order.threshold.parties())
-        && order.mandatory.iter().all(|party| wish.contains(party))
+        && (wish.len() < required || order.mandatory.iter().all(|party| wish.contains(party)))
 }
 
 fn key_of(order: &Order, party: PartyIndex) -> Option<&PublicKey> {
@@ -148,6 +151,7 @@ mod tests {
             minimum_plugin: "0.2.0".parse().unwrap(),
             epoch: u32::from(!keygen),
             public_key: if keygen { vec![] } else { vec![2; 33] },
+            recipient: None,
         };
         Order::new(OrderId([0; 32]), terms, 0, LIFETIME)
     }
@@ -203,7 +207,11 @@ mod tests {
         assert_eq!(quorums, [vec![1, 2], vec![1, 3], vec![2, 3]].into());
         let chosen = world(&[1, 2, 3]).choose(&order, &[1, 3], 7).unwrap();
         assert_eq!(chosen.signers, [party(1), party(3)]);
-        for bad in [&[1_u16][..], &[1, 2, 3], &[3, 1], &[1, 4]] {
+        // A wish that is shorter than a quorum is part of every choice: a user's party and any other.
+        let with_3: BTreeSet<_> =
+            (0..20).map(|turn| world(&[1, 2, 3]).choose(&order, &[3], turn).unwrap().signers).collect();
+        assert_eq!(with_3, [vec![party(1), party(3)], vec![party(2), party(3)]].into());
+        for bad in [&[1_u16, 2, 3][..], &[3, 1], &[1, 1], &[1, 4], &[4]] {
             assert_eq!(world(&[1, 2, 3]).choose(&order, bad, 0), Err(NoQuorum::Wish), "{bad:?}");
         }
     }

@@ -15,7 +15,7 @@ use super::verdict::{Verdict, verdict};
 use crate::proof::{proved, proved_by_promises};
 
 /// Reports of one session that wait to be looked at: one of each party, and a few repetitions.
-const REPORTS: usize = 64;
+const WAITING: usize = 64;
 
 /// The longest report: a certificate and the public outputs of 16 parties take 3 kB.
 const REPORT_BYTES: usize = 16 << 10;
@@ -28,7 +28,8 @@ pub(super) struct Waiting(Mutex<HashMap<SessionId, Expected>>);
 #[derive(Clone)]
 struct Expected {
     session: Arc<Expectation>,
-    sender: mpsc::Sender<Weighed>,
+    /// An order that was submitted twice is waited for twice.
+    senders: Vec<mpsc::Sender<Weighed>>,
 }
 
 /// A report, and how much it proves: that takes a signature or a certificate to be verified, once.
@@ -68,21 +69,29 @@ struct Expectation {
 pub(super) struct Wait<'a> {
     waiting: &'a Waiting,
     session: SessionId,
+    sender: mpsc::Sender<Weighed>,
     pub(super) reports: mpsc::Receiver<Weighed>,
 }
 
 impl Waiting {
     pub(super) fn wait(&self, session: &NewSession, order: &Order) -> Wait<'_> {
-        let (sender, reports) = mpsc::channel(REPORTS);
+        let (sender, reports) = mpsc::channel(WAITING);
         let expectation = Expectation {
             order: order.clone(),
             signers: session.signers.clone(),
             chain_code: session.chain_code,
             reports: Mutex::default(),
         };
-        let expected = Expected { session: Arc::new(expectation), sender };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session.id, expected);
-        Wait { waiting: self, session: session.id, reports }
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = waiting
+            .entry(session.id)
+            .or_insert_with(|| Expected { session: Arc::new(expectation), senders: vec![] });
+        // What the others have heard already is no news any more.
+        for report in expected.session.reports.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            let _ = sender.try_send(report.clone());
+        }
+        expected.senders.push(sender.clone());
+        Wait { waiting: self, session: session.id, sender, reports }
     }
 
     fn find(&self, session: SessionId) -> Option<Expected> {
@@ -92,7 +101,13 @@ impl Waiting {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session);
+        let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expected) = waiting.get_mut(&self.session) {
+            expected.senders.retain(|sender| !sender.same_channel(&self.sender));
+            if expected.senders.is_empty() {
+                waiting.remove(&self.session);
+            }
+        }
     }
 }
 
@@ -106,6 +121,26 @@ impl Expectation {
         }
     }
 }
+
+/// Who brings a report.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Its party.
+    Party,
+    /// Another coordinator, which has kept it.
+    Coordinator,
+}
+
+/// Where a report is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    Here,
+    /// At another coordinator, or nowhere.
+    Elsewhere,
+}
+
+/// The topic on which coordinators tell each other of reports.
+pub(super) const REPORTS: &str = "reports";
 
 /// Why a report is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -123,8 +158,39 @@ pub(super) enum NotTaken {
 }
 
 impl Coordinator {
-    /// Keeps a report, and passes it on to whoever waits for it.
+    /// Keeps a report that a party gives, and passes it on to whoever waits for it: here, or at another coordinator.
     pub(super) async fn take_report(&self, bytes: &[u8]) -> Result<(), NotTaken> {
+        if self.note_report(bytes, Source::Party).await? == Waited::Elsewhere {
+            // If they do not hear it, whoever waits for it finds it in the store.
+            self.announce(REPORTS, bytes.to_vec());
+        }
+        Ok(())
+    }
+
+    /// Takes in a report that another coordinator has kept, if it is waited for here.
+    pub(super) async fn hear_report(&self, bytes: &[u8]) {
+        let Ok(signed) = decode::<SignedReport>(bytes) else { return };
+        if self.waiting.find(signed.report.session).is_some()
+            && let Err(error) = self.note_report(bytes, Source::Coordinator).await
+        {
+            tracing::debug!(%error, "a report of another coordinator was not taken in");
+        }
+    }
+
+    /// Takes in the reports of a session that other coordinators have kept.
+    pub(super) async fn look_for_reports(&self, session: SessionId) {
+        match self.setup.store.session(session).await {
+            Ok(Some(record)) => {
+                for report in &record.reports {
+                    self.hear_report(report).await;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the reports of a session could not be read"),
+        }
+    }
+
+    async fn note_report(&self, bytes: &[u8], source: Source) -> Result<Waited, NotTaken> {
         if bytes.len() > REPORT_BYTES {
             return Err(NotTaken::TooMuch);
         }
@@ -145,23 +211,30 @@ impl Coordinator {
         }
         let (id, by) = (report.session, report.by);
         let weighed = Weighed { weight: session.weight(&report.outcome), signed };
+        let (weight, word) = weighed.worth();
+        let worth = 2 * u16::from(weight) + u16::from(word);
         let Noted { store, completes, is_news } = session.note(&weighed);
-        if store {
+        // What another coordinator has kept is in the store; that it completes the session may show only here.
+        if store && (source == Source::Party || completes) {
             let completed = completes.then(|| self.setup.clock.millis());
-            if let Err(error) = self.setup.store.add_report(id, by, bytes, completed).await {
+            if let Err(error) = self.setup.store.add_report(id, by, bytes, worth, completed).await {
                 // It comes again, and must then be new.
                 session.forget(by);
                 return Err(error.into());
             }
         }
         match waiting {
-            Some(expected) if is_news => {
-                let _ = expected.sender.try_send(weighed);
+            Some(expected) => {
+                for sender in expected.senders.iter().filter(|_| is_news) {
+                    let _ = sender.try_send(weighed.clone());
+                }
+                Ok(Waited::Here)
             }
-            Some(_) => {}
-            None => self.end_if_over(id, &session).await?,
+            None => {
+                self.end_if_over(id, &session).await?;
+                Ok(Waited::Elsewhere)
+            }
         }
-        Ok(())
     }
 
     /// Ends a session that nobody waits for any more, when all its parties have reported and none has a result.
@@ -268,6 +341,7 @@ mod tests {
             minimum_plugin: Version::default(),
             epoch: 1,
             public_key: vec![2; 33],
+            recipient: None,
         };
         let order = Order::new(OrderId([2; 32]), terms, 0, LIFETIME);
         let signers = PartyIndex::all(2).collect();

@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 use super::Coordinator;
 use super::carry_out::Submitted;
 use super::reports::NotTaken;
-use crate::grpc::MESSAGE_BYTES;
+use crate::grpc::{self, MESSAGE_BYTES};
 
 /// Events that wait for whoever submitted an order: those of three sessions with 16 parties each.
 const EVENTS: usize = 64;
@@ -40,7 +40,7 @@ pub fn service(coordinator: Arc<Coordinator>) -> axum::Router {
     let server = CoordinatorServer::new(Served(coordinator))
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
-    tonic::service::Routes::new(server).prepare().into_axum_router()
+    grpc::described(tonic::service::Routes::new(server))
 }
 
 fn invalid(what: &'static str) -> impl Fn() -> Status {
@@ -48,6 +48,9 @@ fn invalid(what: &'static str) -> impl Fn() -> Status {
 }
 
 fn store_failed(error: StoreError) -> Status {
+    if let StoreError::Unavailable(_) = error {
+        return Status::unavailable("the control database does not answer");
+    }
     tracing::error!(%error, cause = ?std::error::Error::source(&error), "the control database failed");
     Status::internal("the control database failed")
 }
@@ -79,7 +82,9 @@ impl Service for Served {
         let until = setup.clock.millis().saturating_add(request.time_limit_ms);
         let until = until.min(order.expires_at.saturating_mul(1_000));
         let (events, receiver) = mpsc::channel(EVENTS);
-        let submitted = Submitted { order, signed, wish, certificate, chain_code, aborts, until, events };
+        let again = request.again;
+        let submitted =
+            Submitted { order, signed, wish, certificate, chain_code, aborts, until, again, events };
         let held = coordinator.in_hand.take(submitted.order.id);
         let running = Arc::clone(&coordinator);
         coordinator.orders.spawn(async move {

@@ -6,17 +6,15 @@
 pub(crate) mod secrets;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_broker::cache::MemoryCache;
 use quorate_broker::queue::{MemoryQueue, Queue};
-use quorate_broker::store::{
-    ControlStore, Crypter, MasterKey, SqliteControlStore, SqlitePartyStore, StoreError,
-};
+use quorate_broker::store::{ControlStore, Crypter, Database, MasterKey, PartyStore, StoreError};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::{Threshold, ThresholdError};
-use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_runtime::{CompileCache, Grants, LoadError, Plugin, Runtime, RuntimeConfig};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +26,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::coordinator::{self, Coordinator, CoordinatorSetup};
 use crate::grpc;
 use crate::http::serve::serve;
-use crate::http::{self, AllowedAddresses, Api, ApiKey, ApiSetup};
+use crate::http::{self, AllowedAddresses, Api, ApiKey, ApiSetup, Guard, Health};
 use crate::party::service::PartyService;
 use crate::party::{Party, PartySetup};
-use crate::router::{self, Hub, RouterClient};
+use crate::router::{self, Hub, JoinKey, RouterClient, RouterSetup};
 
 /// How long requests and sessions may still take when everything is told to stop.
 const GRACE: Duration = Duration::from_secs(12);
@@ -54,6 +52,8 @@ pub struct EmbeddedSetup {
     pub key: ApiKey,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
+    /// Proxies whose word on where a call comes from is believed.
+    pub proxies: AllowedAddresses,
     /// How long operations may take.
     pub limits: TimeLimits,
 }
@@ -131,7 +131,7 @@ impl Embedded {
         let listener = listener.map_err(|source| StartError::Listen { address, source })?;
         let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         secrets::make_folder(&setup.data)?;
-        let runtime = runtime(&setup)?;
+        let runtime = sandbox(&setup.data)?;
         let keys = secrets::read_or_make(&setup.data, setup.parties)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
@@ -146,13 +146,22 @@ impl Embedded {
         let rest = TaskTracker::new();
 
         let (router_end, to_router) = grpc::in_memory();
-        rest.spawn(serve(router_end, router::service(Hub::default()), stop_rest.clone(), CLOSE));
+        let join_key = join_key()?;
+        let router = RouterSetup {
+            hub: Hub::default(),
+            key: join_key.clone(),
+            clock: Arc::clone(&clock),
+            // There is no other router.
+            exchange: None,
+        };
+        rest.spawn(serve(router_end, router::service(router), stop_rest.clone(), CLOSE));
 
         let coordinator = Coordinator::new(CoordinatorSetup {
-            store: Arc::clone(&control),
+            store: control.clone(),
             queue: Arc::clone(&queue),
             originators: vec![originator],
             clock: Arc::clone(&clock),
+            key: join_key,
         });
         let (coordinator_end, to_coordinator) = grpc::in_memory();
         let service = coordinator::service(Arc::clone(&coordinator));
@@ -168,7 +177,8 @@ impl Embedded {
                 seed: key.identity,
                 originators: vec![originator],
                 pinned: pinned.clone(),
-                store: Arc::new(store),
+                store,
+                replica: "embedded".into(),
                 clock: Arc::clone(&clock),
                 router: RouterClient::new(grpc::channel(to_router.clone())),
             });
@@ -177,15 +187,15 @@ impl Embedded {
         }
         let party_tasks = TaskTracker::new();
         for (index, party) in parties.iter().enumerate() {
-            let service = PartyService {
+            let service = Arc::new(PartyService {
                 party: Arc::clone(party),
                 queue: Arc::clone(&queue),
-                coordinator: CoordinatorClient::new(grpc::channel(to_coordinator.clone()))
-                    .max_encoding_message_size(grpc::MESSAGE_BYTES),
-            };
+                coordinators: grpc::channel(to_coordinator.clone()).into(),
+                desk: None,
+            });
             let path = party_file(&setup, index);
             service.take_up().await.map_err(|source| StartError::Store { path, source })?;
-            party_tasks.spawn(service.serve(stop_parties.clone(), GRACE));
+            party_tasks.spawn(service.serve(vec![], stop_parties.clone(), GRACE));
         }
 
         // What the parties know of sessions from before the restart has been said by now.
@@ -194,13 +204,16 @@ impl Embedded {
 
         let accounts = AccountService::new(AccountSetup {
             store: control,
-            coordinator: grpc::channel(to_coordinator),
+            coordinators: grpc::channel(to_coordinator).into(),
             originator: keys.originator,
             parties: pinned,
             clock,
+            user_party: None,
             limits: setup.limits,
         });
-        let api = Api::new(ApiSetup { accounts, key: setup.key, allowed: setup.allowed });
+        let guard = Guard { key: Some(setup.key), allowed: setup.allowed, proxies: setup.proxies };
+        let (health, cache) = (Health::of("all"), Arc::new(MemoryCache::default()));
+        let api = Api::new(ApiSetup { accounts, guard, health, cache });
         let api_tasks = TaskTracker::new();
         api_tasks.spawn(serve(listener, http::router(api.clone()), stop_api.clone(), GRACE));
         tracing::warn!(
@@ -291,21 +304,24 @@ async fn watch(role: &str, work: impl Future<Output = Result<(), StoreError>>, b
     }
 }
 
-fn runtime(setup: &EmbeddedSetup) -> Result<Runtime, StartError> {
-    let key = secrets::compile_cache_key(&setup.data)?;
-    let folder = setup.data.join("compiled");
+/// A sandbox that keeps what it has compiled in a data folder.
+pub(crate) fn sandbox(data: &Path) -> Result<Runtime, StartError> {
+    secrets::make_folder(data)?;
+    let key = secrets::compile_cache_key(data)?;
+    let folder = data.join("compiled");
     let cache = CompileCache::open(&folder, key);
     let compile_cache = Some(cache.map_err(|source| StartError::File { path: folder, source })?);
     Runtime::new(RuntimeConfig { compile_cache, ..RuntimeConfig::default() }).map_err(StartError::Runtime)
 }
 
-async fn open_control(setup: &EmbeddedSetup) -> Result<Arc<dyn ControlStore>, StartError> {
+async fn open_control(setup: &EmbeddedSetup) -> Result<ControlStore, StartError> {
     let path = setup.data.join("control.db");
     let failed = |source| StartError::Store { path: path.clone(), source };
-    let store = SqliteControlStore::open(&path).await.map_err(failed)?;
+    let database = Database::sqlite(&path).await.map_err(failed)?;
+    let store = ControlStore::open(database).await.map_err(failed)?;
     // No other process answers requests: whoever held an idempotency key is gone.
     store.give_up_all_runs().await.map_err(failed)?;
-    Ok(Arc::new(store))
+    Ok(store)
 }
 
 fn party_file(setup: &EmbeddedSetup, index: usize) -> PathBuf {
@@ -317,10 +333,19 @@ async fn open_party(
     index: usize,
     master: MasterKey,
     identity: PublicKey,
-) -> Result<SqlitePartyStore, StartError> {
+) -> Result<PartyStore, StartError> {
     let path = party_file(setup, index);
-    let store = SqlitePartyStore::open(&path, Crypter::new(master, identity)).await;
-    store.map_err(|source| StartError::Store { path, source })
+    let failed = |source| StartError::Store { path: path.clone(), source };
+    let database = Database::sqlite(&path).await.map_err(failed)?;
+    PartyStore::open(database, Crypter::new(master, identity)).await.map_err(failed)
+}
+
+/// A secret that only this process knows.
+fn join_key() -> Result<JoinKey, StartError> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut_slice()).map_err(|e| StartError::Runtime(std::io::Error::other(e)))?;
+    JoinKey::new(&Zeroizing::new(hex::encode(secret.as_slice())))
+        .map_err(|e| StartError::Runtime(std::io::Error::other(e)))
 }
 
 /// A key of 32 bytes.

@@ -34,7 +34,12 @@ pub struct MemoryListener(mpsc::Receiver<DuplexStream>);
 pub struct MemoryConnector(mpsc::Sender<DuplexStream>);
 
 impl Listener for MemoryListener {
+    type Accepted = DuplexStream;
     type Io = DuplexStream;
+
+    async fn establish(stream: DuplexStream) -> io::Result<DuplexStream> {
+        Ok(stream)
+    }
 
     async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
         match self.0.recv().await {

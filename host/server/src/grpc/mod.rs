@@ -4,12 +4,18 @@
 //! the two is decided where they are wired together and nowhere else.
 
 mod memory;
+mod replicas;
+mod tcp;
 
 use std::time::Duration;
 
+use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 pub use memory::{MemoryConnector, MemoryListener, in_memory};
+pub use replicas::Replicas;
+pub use tcp::{Address, AddressError, tcp_channel};
 
 /// The longest message: a frame with a payload of 2 MiB, or a session's record with the reports of 16 parties.
 pub const MESSAGE_BYTES: usize = 4 << 20;
@@ -25,16 +31,44 @@ pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 pub(crate) const FRAME_BYTES: u32 = 256 << 10;
 
 /// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How often the other end of a connection with calls under way is asked whether it is still there, and how long it may
+/// take to answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 
 /// A channel over connections that the connector makes; the first is made when it is needed.
 #[must_use]
 pub fn channel(connector: MemoryConnector) -> Channel {
-    // The address is not used: the connector leads to one place.
-    Endpoint::from_static("http://in-memory")
+    endpoint().connect_with_connector_lazy(connector)
+}
+
+/// Whether a status says that the other side is not there, or went away in the middle, and not what it thinks of the call.
+#[must_use]
+pub fn is_away(status: &Status) -> bool {
+    // What the other side has said has no cause here.
+    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
+}
+
+/// A role's gRPC services, with the health service and reflection beside them.
+pub(crate) fn described(routes: Routes) -> axum::Router {
+    let (_, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(quorate_proto::DESCRIPTORS)
+        .build_v1();
+    // The descriptions were encoded when this was built.
+    #[allow(clippy::expect_used)]
+    let reflection = reflection.expect("our own descriptions");
+    routes.add_service(health).add_service(reflection).prepare().into_axum_router()
+}
+
+fn endpoint() -> Endpoint {
+    // The address is not used: a connector leads to one place.
+    Endpoint::from_static("http://role")
         .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_BYTES)
-        .connect_with_connector_lazy(connector)
 }

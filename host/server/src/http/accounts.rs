@@ -5,13 +5,17 @@ use axum::body::Body as Answer;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::body::Body;
+use super::body::{Body, Fields, LONGEST_WITH_SHARE};
 use super::idempotency::{Asked, Operation, answer};
 use super::problem::ProblemDocument;
-use crate::account::{self, AccountView, Creation, SignRequest, SignatureView, Subject};
+use crate::account::{
+    self, AccountView, Creation, Interrupted, RefreshRequest, SignRequest, SignatureView, Subject, UserTerms,
+};
+use crate::code::Code;
 use crate::problem::Problem;
 use quorate_core::AccountId;
 
@@ -28,7 +32,17 @@ pub(super) struct NewAccount {
     protocol: Option<String>,
     /// t of n; if you name none 2 of 3, or 2 of 2 where there are only two parties.
     threshold: Option<NewThreshold>,
+    /// Whether a user keeps one of the shares: 2 of 3, of two parties of this deployment and the user.
+    #[serde(default)]
+    user_share: bool,
+    /// The X25519 key that the user's share is sealed to. Without it the share is to be asked for at the party API.
+    recipient_key: Option<String>,
+    /// Whether nothing is signed without the user's share.
+    #[serde(default)]
+    user_share_mandatory: bool,
 }
+
+impl Fields for NewAccount {}
 
 /// t of n.
 #[derive(Deserialize, ToSchema)]
@@ -50,12 +64,16 @@ impl Operation for Create {
         api.accounts.new_account()
     }
 
-    async fn find(&self, api: &Api, earlier: Subject) -> Result<Option<AccountView>, Problem> {
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
         api.accounts.created(earlier).await
     }
 
     async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
         api.accounts.create(subject, self.0).await
+    }
+
+    async fn complete(api: &Api, answer: String) -> Result<String, Problem> {
+        with_share(api, answer).await
     }
 }
 
@@ -67,7 +85,7 @@ impl Operation for Create {
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours.")),
     request_body = NewAccount,
     responses(
-        (status = 201, description = "The account, with its key and addresses", body = AccountView),
+        (status = 201, description = "The account, with its key and addresses; where a user keeps a share it is `pending`, with the sealed share in `user_share` if a recipient_key was given", body = AccountView),
         (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
     ),
@@ -77,8 +95,16 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body<NewAccount>,
 ) -> Result<Response<Answer>, Problem> {
-    let NewAccount { user_id, scheme, protocol, threshold } = body.value;
+    let NewAccount { user_id, scheme, protocol, threshold, user_share, recipient_key, user_share_mandatory } =
+        body.value;
     let creation = Creation::read(user_id, scheme, protocol, threshold.map(|t| (t.t, t.n)))?;
+    let recipient = recipient_key.as_deref().map(account::recipient_key).transpose()?;
+    if !user_share && (recipient.is_some() || user_share_mandatory) {
+        let detail = "user_share: recipient_key and user_share_mandatory go with \"user_share\": true";
+        return Err(Problem::new(Code::InvalidBody, detail));
+    }
+    let user = user_share.then_some(UserTerms { recipient, mandatory: user_share_mandatory });
+    let creation = Creation { user, ..creation };
     let asked = Asked { headers: &headers, operation: ["create", ""], body: &body.bytes };
     answer(&api, asked, Create(creation)).await
 }
@@ -112,6 +138,12 @@ pub(super) struct NewSignature {
     path: Option<String>,
     /// Which parties should sign: exactly t indices, ascending. Leave it out for whichever are there.
     signers: Option<Vec<u16>>,
+    /// The user's share, sealed together with what is to be signed, in hex: the user signs with one other party.
+    user_share: Option<String>,
+}
+
+impl Fields for NewSignature {
+    const LONGEST: usize = LONGEST_WITH_SHARE;
 }
 
 struct Sign(AccountId, SignRequest);
@@ -124,7 +156,7 @@ impl Operation for Sign {
         api.accounts.subject(self.0)
     }
 
-    async fn find(&self, api: &Api, earlier: Subject) -> Result<Option<SignatureView>, Problem> {
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<SignatureView>, Problem> {
         api.accounts.signed(earlier).await
     }
 
@@ -154,18 +186,29 @@ pub(super) async fn sign(
     body: Body<NewSignature>,
 ) -> Result<Response<Answer>, Problem> {
     let account = account::account_id(&id)?;
-    let NewSignature { message, hash, path, signers } = body.value;
+    let NewSignature { message, hash, path, signers, user_share } = body.value;
     let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
+    let user_share = user_share.as_deref().map(account::sealed).transpose()?;
+    let request = SignRequest { user_share, ..request };
     let asked = Asked { headers: &headers, operation: ["sign", &id], body: &body.bytes };
     answer(&api, asked, Sign(account, request)).await
 }
 
-/// Nothing: a refresh takes no fields.
+/// What a refresh takes: nothing, unless a user keeps a share.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewRefresh {}
+pub(super) struct NewRefresh {
+    /// The user's share, sealed together with `recipient_key`, in hex.
+    user_share: Option<String>,
+    /// The X25519 key that the user's new share is sealed to.
+    recipient_key: Option<String>,
+}
 
-struct Refresh(AccountId);
+impl Fields for NewRefresh {
+    const LONGEST: usize = LONGEST_WITH_SHARE;
+}
+
+struct Refresh(AccountId, RefreshRequest);
 
 impl Operation for Refresh {
     type Answer = AccountView;
@@ -175,12 +218,16 @@ impl Operation for Refresh {
         api.accounts.subject(self.0)
     }
 
-    async fn find(&self, api: &Api, earlier: Subject) -> Result<Option<AccountView>, Problem> {
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
         api.accounts.refreshed(earlier).await
     }
 
     async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
-        api.accounts.refresh(subject).await
+        api.accounts.refresh(subject, self.1).await
+    }
+
+    async fn complete(api: &Api, answer: String) -> Result<String, Problem> {
+        with_share(api, answer).await
     }
 }
 
@@ -195,7 +242,7 @@ impl Operation for Refresh {
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours."),
     ),
     responses(
-        (status = 200, description = "The account, one epoch later", body = AccountView),
+        (status = 200, description = "The account, one epoch later; where a user keeps a share, with the new one in `user_share`: the next epoch begins when it is confirmed", body = AccountView),
         (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
     ),
@@ -206,8 +253,23 @@ pub(super) async fn refresh(
     headers: HeaderMap,
     body: Body<NewRefresh>,
 ) -> Result<Response<Answer>, Problem> {
-    let NewRefresh {} = body.value;
+    let NewRefresh { user_share, recipient_key } = body.value;
+    let user_share = user_share.as_deref().map(account::sealed).transpose()?;
+    let recipient = recipient_key.as_deref().map(account::recipient_key).transpose()?;
+    let request = RefreshRequest { user_share, recipient };
     let account = account::account_id(&id)?;
     let asked = Asked { headers: &headers, operation: ["refresh", &id], body: &body.bytes };
-    answer(&api, asked, Refresh(account)).await
+    answer(&api, asked, Refresh(account, request)).await
+}
+
+/// Adds the user's new share to an answer, for as long as it waits to be confirmed. It is never kept with the answer.
+async fn with_share(api: &Api, answer: String) -> Result<String, Problem> {
+    let unreadable = |_| Problem::new(Code::Internal, "an answer that is no JSON");
+    let mut fields: serde_json::Map<String, Value> = serde_json::from_str(&answer).map_err(unreadable)?;
+    let Some(session) = fields.get("session_id").and_then(Value::as_str) else { return Ok(answer) };
+    let Some(share) = api.accounts.sealed_share(account::session_id(session)?).await? else {
+        return Ok(answer);
+    };
+    fields.insert("user_share".into(), share.into());
+    serde_json::to_string(&fields).map_err(unreadable)
 }

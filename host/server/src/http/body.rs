@@ -16,13 +16,22 @@ pub(super) const LONGEST: usize = 64 << 10;
 /// How long a body may take to arrive.
 const SLOWEST: Duration = Duration::from_secs(10);
 
-/// A body as bytes, and as what it says.
-pub(super) struct Body<T> {
-    pub(super) bytes: Bytes,
-    pub(super) value: T,
+/// The longest body that carries a share, in bytes.
+pub(super) const LONGEST_WITH_SHARE: usize = 2 << 20;
+
+/// The fields of a request.
+pub(crate) trait Fields: DeserializeOwned {
+    /// The longest body, in bytes.
+    const LONGEST: usize = LONGEST;
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+/// A body as bytes, and as what it says.
+pub(crate) struct Body<T> {
+    pub(crate) bytes: Bytes,
+    pub(crate) value: T,
+}
+
+impl<S: Send + Sync, T: Fields> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -32,7 +41,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             kind.eq_ignore_ascii_case("application/json")
         });
         let declared_empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|l| l == "0");
-        let bytes = read(request).await?;
+        let bytes = read(request, T::LONGEST).await?;
         // What takes no field takes no body either.
         let json: &[u8] = if bytes.is_empty() && declared_empty { b"{}" } else { &bytes };
         if !bytes.is_empty() && !is_json {
@@ -55,16 +64,16 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(json).map_err(problem(Code::InvalidBody))
 }
 
-async fn read(request: Request) -> Result<Bytes, Problem> {
+async fn read(request: Request, longest: usize) -> Result<Bytes, Problem> {
     use http_body_util::{BodyExt, LengthLimitError, Limited};
-    let reading = Limited::new(request.into_body(), LONGEST).collect();
+    let reading = Limited::new(request.into_body(), longest).collect();
     let Ok(read) = tokio::time::timeout(SLOWEST, reading).await else {
         return Err(Problem::new(Code::BodyTooSlow, "body: send all of it within ten seconds"));
     };
     match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(Code::BodyTooLarge, format!("body: send at most {LONGEST} bytes")))
+            Err(Problem::new(Code::BodyTooLarge, format!("body: send at most {longest} bytes")))
         }
         Err(_) => Err(Problem::new(Code::MalformedJson, "body: it ended early")),
     }

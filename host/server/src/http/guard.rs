@@ -1,19 +1,24 @@
 //! Who may call: by address first, then by key.
 
+use std::net::IpAddr;
+
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::Api;
 use super::serve::Peer;
 use crate::code::Code;
 use crate::problem::Problem;
 
 /// The header that carries the key.
 pub(super) const API_KEY: &str = "x-api-key";
+
+/// The header in which proxies say whom they call for, the nearest last.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The API key, as its hash: it is compared in constant time and can't be shown.
 #[derive(Clone)]
@@ -34,8 +39,7 @@ impl ApiKey {
         self.0.ct_eq(&presented).into()
     }
 
-    /// Tells callers apart in the store without naming their keys.
-    pub(super) fn caller(&self) -> String {
+    fn name(&self) -> String {
         hex::encode(Sha256::digest(self.0))
     }
 }
@@ -62,7 +66,7 @@ impl std::str::FromStr for AllowedAddresses {
     fn from_str(list: &str) -> Result<Self, NoAddress> {
         let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
         let ranges = items.map(|item| {
-            let range = item.parse::<IpNet>().or_else(|_| item.parse::<std::net::IpAddr>().map(IpNet::from));
+            let range = item.parse::<IpNet>().or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
             range.map_err(|_| NoAddress(item.into()))
         });
         let ranges = Self(ranges.collect::<Result<_, _>>()?);
@@ -80,17 +84,57 @@ impl AllowedAddresses {
     }
 }
 
-/// Lets through who may call.
-pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
-    if !api.allowed.allow(peer) {
-        let detail = "your address is not in ALLOWED_IPS of this deployment: ask its operator";
-        return Problem::new(Code::AddressNotAllowed, detail).into_response();
+/// Who may call.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// The key that callers present; without one nobody may call.
+    pub key: Option<ApiKey>,
+    /// The addresses that they may call from.
+    pub allowed: AllowedAddresses,
+    /// Proxies whose word on where a call comes from is believed.
+    pub proxies: AllowedAddresses,
+}
+
+impl Guard {
+    /// Where a call comes from: what the nearest proxy says that is not trusted itself.
+    fn caller(&self, peer: Peer, headers: &HeaderMap) -> Peer {
+        let mut caller = peer;
+        let named = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let mut chain: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
+        while !self.proxies.0.is_empty() && self.proxies.allow(caller) {
+            let Some(before) = chain.pop() else { break };
+            // What makes no sense comes from nowhere that is allowed.
+            caller = Peer(before.parse().ok().map(|address: IpAddr| address.to_canonical()));
+        }
+        caller
     }
-    match request.headers().get(API_KEY) {
-        Some(key) if api.key.is(key.as_bytes()) => next.run(request).await,
-        Some(_) => Problem::new(Code::Unauthorized, "the key in X-API-Key is wrong").into_response(),
-        None => Problem::new(Code::Unauthorized, "send your API key in the header X-API-Key").into_response(),
+
+    /// Tells callers apart in the store without naming their keys.
+    pub(super) fn caller_name(&self) -> String {
+        self.key.as_ref().map(ApiKey::name).unwrap_or_default()
+    }
+
+    fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
+        if !self.allowed.allow(self.caller(peer, headers)) {
+            let detail = "your address is not in ALLOWED_IPS of this deployment: ask its operator";
+            return Err(Problem::new(Code::AddressNotAllowed, detail));
+        }
+        let unauthorized = |detail| Err(Problem::new(Code::Unauthorized, detail));
+        match (&self.key, headers.get(API_KEY)) {
+            (Some(key), Some(presented)) if key.is(presented.as_bytes()) => Ok(()),
+            (Some(_), Some(_)) => unauthorized("the key in X-API-Key is wrong"),
+            (Some(_), None) => unauthorized("send your API key in the header X-API-Key"),
+            (None, _) => unauthorized("this process was given no MPC_API_KEY: ask its operator"),
+        }
+    }
+}
+
+/// Lets through who may call.
+pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
+    match guard.check(peer, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -112,6 +156,27 @@ mod tests {
         for bad in ["localhost", ",", " "] {
             assert!(bad.parse::<AllowedAddresses>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_where_a_call_comes_from() {
+        let guard =
+            Guard { key: None, allowed: AllowedAddresses::default(), proxies: "10.0.0.0/8".parse().unwrap() };
+        let peer = |address: &str| Peer(Some(address.parse().unwrap()));
+        for (from, forwarded, caller) in [
+            ("192.0.2.1", "198.51.100.1", Some("192.0.2.1")),
+            ("10.0.0.1", "198.51.100.1", Some("198.51.100.1")),
+            // What a caller has written itself stands further left.
+            ("10.0.0.1", "203.0.113.7, 198.51.100.1, 10.0.0.2", Some("198.51.100.1")),
+            ("10.0.0.1", "nonsense", None),
+            ("10.0.0.1", "", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(FORWARDED_FOR, forwarded.parse().unwrap());
+            let caller: Option<IpAddr> = caller.map(|address| address.parse().unwrap());
+            assert_eq!(guard.caller(peer(from), &headers).0, caller, "{from}: {forwarded}");
+        }
+        assert_eq!(guard.caller(peer("10.0.0.1"), &HeaderMap::new()).0, peer("10.0.0.1").0);
     }
 
     #[test]

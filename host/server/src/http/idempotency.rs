@@ -11,12 +11,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use quorate_broker::store::{ControlStore, IdempotencyKey, Run, Running};
+use quorate_broker::store::{ControlStore, IdempotencyKey, RUN_HELD, Run, Running, StoreError};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Api;
-use crate::account::{Subject, random};
+use crate::account::{Interrupted, Subject, random};
 use crate::code::Code;
 use crate::problem::Problem;
 
@@ -50,7 +50,7 @@ impl Asked<'_> {
         let name = value.to_str().ok().filter(|name| (1..=LONGEST).contains(&name.len()));
         let detail = "Idempotency-Key: give 1 to 255 printable ASCII characters";
         let name = name.ok_or_else(|| Problem::new(Code::InvalidIdempotencyKey, detail))?;
-        Ok(Some(IdempotencyKey { caller: api.key.caller(), name: name.into() }))
+        Ok(Some(IdempotencyKey { caller: api.guard.caller_name(), name: name.into() }))
     }
 
     fn hash(&self) -> [u8; 32] {
@@ -63,6 +63,9 @@ impl Asked<'_> {
     }
 }
 
+/// How long the cache remembers an answer: callers that try again do so soon.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
 /// An operation: what it does anew, and how to find what an interrupted run of it has led to.
 pub(super) trait Operation: Send + 'static {
     /// Its answer.
@@ -73,12 +76,17 @@ pub(super) trait Operation: Send + 'static {
     /// Ids for what it is about to make.
     fn subject(&self, api: &Api) -> Result<Subject, Problem>;
 
-    /// What an interrupted run has led to, if it has.
+    /// What an interrupted run has led to.
     fn find(
         &self,
         api: &Api,
         earlier: Subject,
-    ) -> impl Future<Output = Result<Option<Self::Answer>, Problem>> + Send;
+    ) -> impl Future<Output = Result<Interrupted<Self::Answer>, Problem>> + Send;
+
+    /// Adds to an answer what is never kept with it.
+    fn complete(_: &Api, answer: String) -> impl Future<Output = Result<String, Problem>> + Send {
+        std::future::ready(Ok(answer))
+    }
 
     /// Does it.
     fn run(self, api: &Api, subject: Subject) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
@@ -109,7 +117,7 @@ pub(super) async fn answer<O: Operation>(
 async fn run<O: Operation>(api: &Api, operation: O) -> Result<Response<Body>, Problem> {
     let subject = operation.subject(api)?;
     let answer = operation.run(api, subject).await?;
-    Ok(json(O::STATUS, text(&answer)?, false))
+    Ok(json(O::STATUS, O::complete(api, text(&answer)?).await?, false))
 }
 
 async fn run_once<O: Operation>(
@@ -121,17 +129,21 @@ async fn run_once<O: Operation>(
     let overloaded =
         |_| Problem::new(Code::Overloaded, "too many requests are being worked on: try again later");
     let _slot = api.waiting.try_acquire().map_err(overloaded)?;
-    let store = Arc::clone(api.accounts.store());
+    let store = api.accounts.store().clone();
     let mut subject = operation.subject(api)?;
     let mut run = Run { key, request, subject: subject.bytes(), runner: random()? };
+    if let Some((status, answer)) = remembered(api, &run).await {
+        return Ok(json(status, O::complete(api, answer).await?, true));
+    }
     let mut wait = LOOK_AGAIN[0];
     let patience = tokio::time::Instant::now() + api.accounts.longest();
     let earlier = loop {
         match store.begin_run(&run, api.accounts.clock().millis()).await? {
             Running::Ours { earlier } => break earlier,
             Running::Over { status, answer } => {
+                remember(api, &run, status, &answer).await;
                 let status = StatusCode::from_u16(status).unwrap_or(O::STATUS);
-                return Ok(json(status, answer, true));
+                return Ok(json(status, O::complete(api, answer).await?, true));
             }
             Running::Differs => {
                 let detail = "this Idempotency-Key came with another request: use a new key for each request";
@@ -148,19 +160,22 @@ async fn run_once<O: Operation>(
         }
     };
     // Whatever happens from here on: if there is no answer to keep, the key is free for the next one.
-    let mut held = Held { store: Arc::clone(&store), run: Some(run.clone()) };
+    let mut held = Held::new(api, run.clone());
     let found = match earlier.as_deref().and_then(Subject::read) {
-        Some(earlier) => operation.find(api, earlier).await,
-        None => Ok(None),
+        Some(earlier) => {
+            subject = earlier;
+            operation.find(api, earlier).await
+        }
+        None => Ok(Interrupted::Nothing),
     };
     let answer = match found {
-        Ok(Some(found)) => Ok(found),
-        Ok(None) => {
-            if earlier.is_some() {
-                subject = operation.subject(api)?;
-                run.subject = subject.bytes();
-                store.turn_run(&run).await?;
-            }
+        Ok(Interrupted::Answer(found)) => Ok(found),
+        // What the interrupted run may still do is about the same ids: it can't make a second account or signature.
+        Ok(Interrupted::Nothing) => operation.run(api, subject).await,
+        Ok(Interrupted::Failed) => {
+            subject = operation.subject(api)?;
+            run.subject = subject.bytes();
+            store.turn_run(&run).await?;
             operation.run(api, subject).await
         }
         Err(problem) => Err(problem),
@@ -168,9 +183,17 @@ async fn run_once<O: Operation>(
     match answer {
         Ok(answer) => {
             let answer = text(&answer)?;
-            store.finish_run(&run, O::STATUS.as_u16(), &answer).await?;
-            held.run = None;
-            Ok(json(O::STATUS, answer, false))
+            match store.finish_run(&run, O::STATUS.as_u16(), &answer).await {
+                Ok(()) => held.run = None,
+                Err(StoreError::Conflict(_)) => {
+                    held.run = None;
+                    let detail = "another process has taken the request over: ask again under the same key";
+                    return Err(Problem::new(Code::InProgress, detail));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            remember(api, &run, O::STATUS.as_u16(), &answer).await;
+            Ok(json(O::STATUS, O::complete(api, answer).await?, false))
         }
         Err(problem) => {
             // Whoever asks again runs it again, after a look at what this run has led to.
@@ -180,13 +203,58 @@ async fn run_once<O: Operation>(
     }
 }
 
-/// A run that has no answer yet. Dropped, it is given up.
+/// The name of a run in the cache.
+fn cached(run: &Run) -> String {
+    let mut hash = Sha256::new();
+    for part in [&run.key.caller, &run.key.name] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    format!("answer.{}", hex::encode(hash.finalize()))
+}
+
+/// The answer of a run that is over, if the cache has it: the hash of the request, the status, the text.
+async fn remembered(api: &Api, run: &Run) -> Option<(StatusCode, String)> {
+    let kept = api.cache.get(&cached(run)).await.ok()??;
+    let (request, rest) = kept.split_at_checked(run.request.len())?;
+    let (status, answer) = rest.split_at_checked(2)?;
+    // Another request under the same key is for the store to refuse.
+    if request != run.request {
+        return None;
+    }
+    let status = StatusCode::from_u16(u16::from_be_bytes(status.try_into().ok()?)).ok()?;
+    Some((status, String::from_utf8(answer.to_vec()).ok()?))
+}
+
+async fn remember(api: &Api, run: &Run, status: u16, answer: &str) {
+    let value = [run.request.as_slice(), &status.to_be_bytes(), answer.as_bytes()].concat();
+    // Without it the store is asked.
+    let _ = api.cache.set(&cached(run), value, REMEMBERED).await;
+}
+
+/// A run that has no answer yet. It says regularly that it is still there; dropped, it is given up.
 struct Held {
-    store: Arc<dyn ControlStore>,
+    store: ControlStore,
     run: Option<Run>,
+    holding: tokio::task::JoinHandle<()>,
 }
 
 impl Held {
+    fn new(api: &Api, run: Run) -> Self {
+        let (api, held) = (api.clone(), run.clone());
+        let store = api.accounts.store().clone();
+        let holding = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(RUN_HELD / 4)).await;
+                if let Err(error) = api.accounts.store().hold_run(&held, api.accounts.clock().millis()).await
+                {
+                    tracing::warn!(%error, "an idempotency key could not be held");
+                }
+            }
+        });
+        Self { store, run: Some(run), holding }
+    }
+
     async fn give_up(&mut self) {
         if let Some(run) = self.run.take() {
             give_up(&self.store, &run).await;
@@ -196,14 +264,15 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.holding.abort();
         if let Some(run) = self.run.take() {
-            let store = Arc::clone(&self.store);
+            let store = self.store.clone();
             tokio::spawn(async move { give_up(&store, &run).await });
         }
     }
 }
 
-async fn give_up(store: &Arc<dyn ControlStore>, run: &Run) {
+async fn give_up(store: &ControlStore, run: &Run) {
     if let Err(error) = store.give_up_run(run).await {
         tracing::error!(%error, "an idempotency key stays held for a while");
     }

@@ -3,9 +3,9 @@
 //! One handler file per resource; the list of routes is [`router`].
 
 mod accounts;
-mod body;
-mod guard;
-mod health;
+pub(crate) mod body;
+pub(crate) mod guard;
+pub mod health;
 mod idempotency;
 mod problem;
 pub mod serve;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use quorate_broker::cache::Cache;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::security::{ApiKey as ApiKeyPlace, ApiKeyValue, SecurityScheme};
@@ -28,16 +29,19 @@ use crate::account::AccountService;
 use crate::code::Code;
 use crate::problem::Problem;
 
-pub use guard::{AllowedAddresses, ApiKey, NoAddress};
+pub use guard::{AllowedAddresses, ApiKey, Guard, NoAddress};
+pub use health::Health;
 
 /// What the API is served from.
 pub struct ApiSetup {
     /// The account service.
     pub accounts: AccountService,
-    /// The key that callers present.
-    pub key: ApiKey,
-    /// The addresses that they may call from.
-    pub allowed: AllowedAddresses,
+    /// Who may call.
+    pub guard: Guard,
+    /// What the process needs.
+    pub health: Health,
+    /// The fast path of idempotency keys.
+    pub cache: Arc<dyn Cache>,
 }
 
 /// The API. Clones share it.
@@ -47,8 +51,9 @@ pub struct Api(Arc<Inner>);
 /// What clones of an API share.
 pub struct Inner {
     accounts: AccountService,
-    key: ApiKey,
-    allowed: AllowedAddresses,
+    guard: Guard,
+    health: Health,
+    cache: Arc<dyn Cache>,
     /// Room for requests with an idempotency key.
     waiting: Semaphore,
     /// Requests under way, which go on when their callers hang up.
@@ -67,9 +72,9 @@ impl Api {
     /// An API.
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
-        let ApiSetup { accounts, key, allowed } = setup;
+        let ApiSetup { accounts, guard, health, cache } = setup;
         let (waiting, requests) = (Semaphore::new(idempotency::WAITING), TaskTracker::new());
-        Self(Arc::new(Inner { accounts, key, allowed, waiting, requests }))
+        Self(Arc::new(Inner { accounts, guard, health, cache, waiting, requests }))
     }
 
     /// Waits for the requests under way, once no new ones come.
@@ -82,6 +87,7 @@ impl Api {
 /// All routes.
 pub fn router(api: Api) -> Router {
     let (open, mut description) = OpenApiRouter::new().routes(routes!(health::health)).split_for_parts();
+    let open = open.with_state(api.health.clone());
     let (guarded, described) = OpenApiRouter::new()
         .routes(routes!(accounts::create))
         .routes(routes!(accounts::read))
@@ -92,7 +98,7 @@ pub fn router(api: Api) -> Router {
     description.merge(described);
     describe(&mut description);
     let guarded = guarded.method_not_allowed_fallback(method_not_allowed).with_state(api.clone());
-    let guarded = guarded.fallback(not_found).layer(from_fn_with_state(api, guard::guard));
+    let guarded = guarded.fallback(not_found).layer(from_fn_with_state(api.guard.clone(), guard::guard));
     let description = Arc::new(description);
     open.route("/openapi.json", get(move || async move { axum::Json((*description).clone()) }))
         .method_not_allowed_fallback(method_not_allowed)

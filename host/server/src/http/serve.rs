@@ -7,16 +7,22 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -47,6 +53,8 @@ pub struct Peer(pub Option<IpAddr>);
 
 /// Where connections come from.
 pub trait Listener: Send + 'static {
+    /// A connection that has been accepted and perhaps not established yet.
+    type Accepted: Send + 'static;
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -54,16 +62,55 @@ pub trait Listener: Send + 'static {
     ///
     /// # Errors
     /// When there is none this time; the next call may have one.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Peer)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Accepted, Peer)>> + Send;
+
+    /// Establishes a connection, which takes the other side's help: it must not hold up the others.
+    ///
+    /// # Errors
+    /// When the other side does not do its part.
+    fn establish(accepted: Self::Accepted) -> impl Future<Output = io::Result<Self::Io>> + Send;
 }
 
 impl Listener for TcpListener {
-    type Io = tokio::net::TcpStream;
+    type Accepted = TcpStream;
+    type Io = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<(Self::Io, Peer)> {
+    async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
         let (stream, address): (_, SocketAddr) = Self::accept(self).await?;
         stream.set_nodelay(true)?;
         Ok((stream, Peer(Some(address.ip().to_canonical()))))
+    }
+
+    async fn establish(stream: TcpStream) -> io::Result<TcpStream> {
+        Ok(stream)
+    }
+}
+
+/// Accepts connections with TLS.
+pub struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl TlsListener {
+    /// Accepts on a port, with a certificate.
+    #[must_use]
+    pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+        Self { listener, acceptor: config.into() }
+    }
+}
+
+impl Listener for TlsListener {
+    type Accepted = (TcpStream, TlsAcceptor);
+    type Io = TlsStream<TcpStream>;
+
+    async fn accept(&mut self) -> io::Result<((TcpStream, TlsAcceptor), Peer)> {
+        let (stream, peer) = Listener::accept(&mut self.listener).await?;
+        Ok(((stream, self.acceptor.clone()), peer))
+    }
+
+    async fn establish((stream, acceptor): (TcpStream, TlsAcceptor)) -> io::Result<TlsStream<TcpStream>> {
+        acceptor.accept(stream).await
     }
 }
 
@@ -81,10 +128,14 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: Cancellat
             } => accepted,
         };
         match accepted {
-            (Ok((io, peer)), slot) => {
-                let connection = connection(io, peer, router.clone(), stop.clone());
+            (Ok((accepted, peer)), slot) => {
+                let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection.await;
+                    match tokio::time::timeout(HEADERS, L::establish(accepted)).await {
+                        Ok(Ok(io)) => connection(io, peer, router, stop).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "a connection was not established"),
+                        Err(_) => tracing::debug!("a connection was not established in time"),
+                    }
                     drop(slot);
                 });
             }
@@ -121,10 +172,12 @@ where
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (router, active) = (router.clone(), Arc::clone(&active));
         async move {
-            let _request = active.begin();
-            let mut request: Request = request.map(axum::body::Body::new);
+            let active = active.begin();
+            let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            // A stream is under way for as long as its answer is.
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _active: active }))
         }
     });
     let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
@@ -156,17 +209,43 @@ struct Activity {
 }
 
 /// A request under way.
-struct Active<'a>(&'a Activity);
+struct Active(Arc<Activity>);
+
+/// The body of an answer, whose request is under way until it ends.
+struct Answer {
+    body: Body,
+    _active: Active,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
 
 impl Activity {
     fn counts(&self) -> std::sync::MutexGuard<'_, (usize, u64)> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self) -> Active<'_> {
+    fn begin(self: &Arc<Self>) -> Active {
         let mut counts = self.counts();
         *counts = (counts.0 + 1, counts.1 + 1);
-        Active(self)
+        Active(Arc::clone(self))
     }
 
     /// Waits until the first request has not come in time, or no request has been under way for long.
@@ -185,7 +264,7 @@ impl Activity {
     }
 }
 
-impl Drop for Active<'_> {
+impl Drop for Active {
     fn drop(&mut self) {
         self.0.counts().0 -= 1;
     }
@@ -205,7 +284,12 @@ mod tests {
     struct One(Option<DuplexStream>);
 
     impl Listener for One {
+        type Accepted = DuplexStream;
         type Io = DuplexStream;
+
+        async fn establish(stream: DuplexStream) -> io::Result<DuplexStream> {
+            Ok(stream)
+        }
 
         async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
             match self.0.take() {

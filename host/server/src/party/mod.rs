@@ -6,14 +6,20 @@
 //! order that they say it: what is to be durable is durable before anything is sent. [`service`] takes plans from the
 //! queue and reports what became of them.
 
+pub(crate) mod custody;
+pub(crate) mod desk;
+mod handover;
+mod lend;
 mod material;
 mod not_run;
 mod promises;
 mod registry;
 mod run;
+mod running;
 pub mod service;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quorate_broker::store::{Claim, Claimed, Made, PartyStore, Started, StoreError, Unreported};
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
@@ -23,14 +29,16 @@ use quorate_core::identity::{PublicKey, SecretKey, key_of};
 use quorate_core::order::{Operation, Order, OrderRefused};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
-use quorate_core::{Digest, PartyIndex, PlanHash};
+use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::router::RouterClient;
+use custody::Custody;
 use registry::Registry;
+use running::Sessions;
 
 pub use not_run::NotRun;
 pub use run::Run;
@@ -45,10 +53,14 @@ pub struct Party {
     identity: PublicKey,
     originators: Vec<PublicKey>,
     pinned: Vec<PublicKey>,
-    store: Arc<dyn PartyStore>,
+    store: PartyStore,
+    replica: String,
     clock: Arc<dyn Clock>,
     router: RouterClient,
     registry: Registry,
+    running: Sessions,
+    /// Bans that are not in the store yet, because it failed.
+    unsaved_bans: Mutex<HashSet<(AccountId, PublicKey)>>,
     /// Cancelled when running sessions are to end.
     closing: CancellationToken,
 }
@@ -62,7 +74,9 @@ pub struct PartySetup {
     /// Which parties it works with.
     pub pinned: Vec<PublicKey>,
     /// What it must not forget.
-    pub store: Arc<dyn PartyStore>,
+    pub store: PartyStore,
+    /// The name of this replica: no other process of this party that runs has it.
+    pub replica: String,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The router.
@@ -75,11 +89,25 @@ impl Party {
     /// # Errors
     /// When its store fails.
     pub async fn new(setup: PartySetup) -> Result<Self, StoreError> {
-        let PartySetup { seed, originators, pinned, store, clock, router } = setup;
+        let PartySetup { seed, originators, pinned, store, replica, clock, router } = setup;
         let identity = SecretKey::from_seed(&seed).public();
         let registry = Registry::new(store.suspended().await?);
         let closing = CancellationToken::new();
-        Ok(Self { seed, identity, originators, pinned, store, clock, router, registry, closing })
+        let running = Sessions::default();
+        Ok(Self {
+            seed,
+            identity,
+            originators,
+            pinned,
+            store,
+            replica,
+            clock,
+            router,
+            registry,
+            running,
+            unsaved_bans: Mutex::default(),
+            closing,
+        })
     }
 
     /// The public identity key.
@@ -114,23 +142,95 @@ impl Party {
         self.closing.cancel();
     }
 
-    async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
+    /// Bars a counterparty from an account (rule 8). If the store fails, this process remembers it until the store has it.
+    async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
+        self.bans().insert((account, counterparty));
+        self.store.ban(account, counterparty).await?;
+        self.bans().remove(&(account, counterparty));
+        Ok(())
+    }
+
+    fn bans(&self) -> std::sync::MutexGuard<'_, HashSet<(AccountId, PublicKey)>> {
+        self.unsaved_bans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsaved_bans(&self, account: AccountId) -> Vec<PublicKey> {
+        self.bans().iter().filter(|(of, _)| *of == account).map(|(_, counterparty)| *counterparty).collect()
+    }
+
+    /// Stores bans that could not be stored before, and takes in what other replicas have suspended.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        let unsaved: Vec<_> = self.bans().iter().copied().collect();
+        for (account, counterparty) in unsaved {
+            self.ban(account, counterparty).await?;
+        }
+        for digest in self.store.suspended().await? {
+            if self.registry.active(digest).is_some() {
+                self.registry.suspend(digest);
+            }
+        }
+        Ok(())
+    }
+
+    /// The components that no new session may run on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn suspended(&self) -> Result<Vec<Digest>, StoreError> {
+        self.store.suspended().await
+    }
+
+    /// Frees an account of promises that nobody will complete. Says whether there were any.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn unlock(&self, account: AccountId) -> Result<bool, StoreError> {
+        self.store.unlock(account).await
+    }
+
+    /// Forgets what state a peer was in: it counts from the one that it is in now (rule 10). Says whether it was known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn readmit(&self, peer: PublicKey) -> Result<bool, StoreError> {
+        self.store.readmit(peer).await
+    }
+
+    /// Lets no new session run on a component, for good.
+    ///
+    /// # Errors
+    /// When the store fails: then only this process holds to it.
+    pub async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
         self.registry.suspend(digest);
         self.store.suspend(digest).await
     }
 
-    /// Takes on a plan, or says why not.
+    /// Takes on a plan, or says why not. The token came with it: routers let this party into the session with it.
     ///
     /// # Errors
     /// See [`NotRun`]: nothing was started or sent.
-    pub async fn take_on(self: &Arc<Self>, plan: Plan) -> Result<Run, NotRun> {
+    pub async fn take_on(self: &Arc<Self>, plan: Plan, token: String) -> Result<Run, NotRun> {
+        self.take_on_for(plan, token, Custody::Own).await
+    }
+
+    /// The same, with a share that somebody else may keep.
+    async fn take_on_for(
+        self: &Arc<Self>,
+        plan: Plan,
+        token: String,
+        custody: Custody,
+    ) -> Result<Run, NotRun> {
         let now = self.clock.seconds();
         let order = plan.order.open(&self.originators, now).map_err(|e: OrderRefused| Refused::from(e))?;
         if let Some(certificate) = &plan.certificate {
             self.roll_forward(&order, certificate).await?;
         }
         self.heed(&order, &plan.aborts).await?;
-        let knowledge = self.store.knowledge(order.id, order.account).await?;
+        let mut knowledge = self.store.knowledge(order.id, order.account, plan.hash()).await?;
+        if knowledge.claimed {
+            return Err(NotRun::ClaimedBefore);
+        }
+        knowledge.banned.extend(self.unsaved_bans(order.account));
         let entry = self.registry.active(plan.digest);
         let admitted = plan.admit(&Facts {
             me: self.identity,
@@ -169,24 +269,32 @@ impl Party {
                 .iter()
                 .filter_map(|signer| key_of(&order.parties, *signer).copied())
                 .collect(),
+            replica: self.replica.clone(),
+            deadline: plan.deadline,
             now,
             at_most: SESSIONS_PER_ORDER,
         };
         match self.store.claim(&claim).await? {
-            Claimed::Yes => Ok(Run::new(Arc::clone(self), plan, admitted, entry, knowledge)),
+            Claimed::Yes => {
+                Ok(Run::new(Arc::clone(self), (plan, token), admitted, entry, knowledge, custody))
+            }
             Claimed::Before => Err(NotRun::ClaimedBefore),
             Claimed::OrderIsOver => Err(Refused::TooManySessions.into()),
             Claimed::Locked => Err(NotRun::Locked),
+            Claimed::Suspended => {
+                self.registry.suspend(plan.digest);
+                Err(Refused::PluginNotActive.into())
+            }
             Claimed::Stale => Err(NotRun::Stale),
         }
     }
 
-    /// Takes on a plan and runs its session to the end.
+    /// Takes on a plan and runs its session to the end. What comes of it is to be reported.
     ///
     /// # Errors
     /// See [`NotRun`].
-    pub async fn run(self: &Arc<Self>, plan: Plan) -> Result<Outcome, NotRun> {
-        Ok(self.take_on(plan).await?.finish().await)
+    pub async fn run(self: &Arc<Self>, plan: Plan, token: String) -> Result<Option<Outcome>, NotRun> {
+        Ok(self.take_on(plan, token).await?.finish().await)
     }
 
     /// A party that has promised a share and not heard of its certificate learns of it from a plan (rule 9).
@@ -217,16 +325,27 @@ impl Party {
     /// # Errors
     /// When the store fails.
     pub async fn take_up(&self) -> Result<Vec<SignedReport>, StoreError> {
+        let mut reports = self.abandoned(Some(&self.replica)).await?;
+        let told: Vec<_> = reports.iter().map(|report| report.report.session).collect();
+        let unreported = self.unreported().await?.into_iter().map(|(_, report)| report);
+        reports.extend(unreported.filter(|report| !told.contains(&report.report.session)));
+        Ok(reports)
+    }
+
+    /// Ends what nobody runs any more: what a process of this name has left behind, or any replica whose time is over.
+    async fn abandoned(&self, replica: Option<&str>) -> Result<Vec<SignedReport>, StoreError> {
         let mut reports = Vec::new();
-        for started in self.store.running().await? {
-            self.store.abort(started.plan).await?;
+        for started in self.store.abandoned(replica, self.clock.millis()).await? {
+            match self.store.abort(started.plan).await {
+                Ok(()) => {}
+                // Somebody runs it after all.
+                Err(StoreError::Conflict(_)) => continue,
+                Err(error) => return Err(error),
+            }
             let reason = "the party was restarted in the middle of the session";
             let abort = Abort::of(AbortCode::Unavailable, reason);
             reports.push(self.report(&started, self.aborted(started.plan, started.me, abort)));
         }
-        let told: Vec<_> = reports.iter().map(|report| report.report.session).collect();
-        let unreported = self.unreported().await?.into_iter().map(|(_, report)| report);
-        reports.extend(unreported.filter(|report| !told.contains(&report.report.session)));
         Ok(reports)
     }
 

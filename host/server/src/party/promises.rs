@@ -15,14 +15,14 @@ use quorate_core::{AccountId, PartyIndex};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::run::Run;
-use crate::router::Link;
+use crate::router::{Link, Parcel};
 use quorate_core::admission::Share;
 
 /// How often the promise is sent until there is a certificate.
 const REPEAT: Duration = Duration::from_millis(500);
 
 /// How long after the deadline promises and aborts are still listened to.
-const LATE: Duration = Duration::from_secs(2);
+pub(super) const LATE: Duration = Duration::from_secs(2);
 
 /// How long the certificate is sent to those who may lack it, and acknowledgements are waited for.
 const LINGER: Duration = Duration::from_secs(5);
@@ -48,11 +48,13 @@ pub(super) async fn see_through(
     let ready: Ready = promise.own().clone();
     store.promise(&ready, &share, &entries).await?;
     drop(entries);
+    run.make_room();
     session.settled();
     let own = encode(&Frame::Ready(ready.clone()));
     let sender = link.sender();
     let mut tick = interval(REPEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let cancelled = run.cancelled();
     let mut released = false;
     // A little longer than the session: who has not finished says so at the deadline, and should be heard.
     let until = tokio::time::Instant::now() + run.remaining() + LATE;
@@ -61,7 +63,11 @@ pub(super) async fn see_through(
             return Ok(Outcome::Promised { ready, key: share.key });
         }
         let kept = tokio::select! {
-            frame = link.receive() => match decode::<Frame>(&frame) {
+            () = cancelled.cancelled() => {
+                tracing::info!("nobody waits for this session any more: its promise is reported");
+                return Ok(Outcome::Promised { ready, key: share.key });
+            }
+            Parcel::Frame(frame) = link.receive() => match decode::<Frame>(&frame) {
                 Ok(Frame::Ready(ready)) => promise.ready(ready),
                 Ok(Frame::Certificate(certificate)) => promise.certificate(certificate),
                 Ok(Frame::Abort(abort)) => promise.abort(&abort),
@@ -101,7 +107,7 @@ pub(super) async fn see_through(
 
 /// Sends the certificate to those who may lack it, for a while, without holding up the result; and erases the shares from
 /// before when all parties have acknowledged these.
-fn pass_on(
+pub(super) fn pass_on(
     run: &Run,
     certificate: Certificate,
     parties: Vec<PublicKey>,
@@ -114,7 +120,7 @@ fn pass_on(
     let mut all = Acknowledgements::new(plan, parties);
     all.take(&own);
     let own = encode(&Frame::Acknowledgement(own));
-    let store = std::sync::Arc::clone(&run.party.store);
+    let store = run.party.store.clone();
     let clock = std::sync::Arc::clone(&run.party.clock);
     let closing = run.party.closing.clone();
     let peers: Vec<PartyIndex> = run.peers().collect();
@@ -127,7 +133,7 @@ fn pass_on(
         let mut erased = false;
         loop {
             let incoming = tokio::select! {
-                incoming = link.receive() => incoming,
+                Parcel::Frame(incoming) = link.receive() => incoming,
                 // To all, until the end: nobody knows who still waits for it.
                 _ = tick.tick() => {
                     for &peer in &peers {
@@ -142,7 +148,7 @@ fn pass_on(
                 }
                 Ok(Frame::Acknowledgement(acknowledgement)) => {
                     if all.take(&acknowledgement) && !erased {
-                        erased = erase(&*store, account, epoch).await;
+                        erased = erase(&store, account, epoch).await;
                     }
                 }
                 Ok(_) => {
@@ -165,7 +171,7 @@ fn pass_on(
 }
 
 /// Erases the shares from before an epoch that all parties have acknowledged; false if it has to be tried again.
-async fn erase(store: &dyn PartyStore, account: AccountId, epoch: u32) -> bool {
+async fn erase(store: &PartyStore, account: AccountId, epoch: u32) -> bool {
     match store.erase_retired(account, epoch).await {
         Ok(shares) => {
             tracing::info!(shares, epoch, "all parties have the new shares: old ones erased");

@@ -64,7 +64,7 @@ impl Registry {
         inner.suspended.insert(digest);
         inner.active.remove(&digest);
         self.changed.notify_one();
-        tracing::error!(%digest, "bad_signature: the plugin is suspended at this party");
+        tracing::error!(%digest, "the plugin is suspended at this party");
     }
 
     /// Waits until something has been installed or suspended since the last time.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorate_broker::store::{Entries, Knowledge, Started, StoreError};
@@ -20,14 +20,18 @@ use quorate_runtime::capabilities::vault::Staged;
 use quorate_runtime::{
     Incoming, Outcome, Progress, PublicKeyInfo, SessionError, SessionErrorKind, Signature, Step,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use zeroize::Zeroizing;
 
+use super::custody::{Custody, Recognised};
 use super::promises::{self, Fresh};
 use super::registry::Entry;
-use super::{Party, material};
-use crate::router::{Link, Sender};
+use super::running::Running;
+use super::{Party, handover, material};
+use crate::router::{Link, Parcel, Sender};
 use crate::verify::{self, Rejected};
 
 /// How often the session looks at the clock.
@@ -37,6 +41,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// that nothing comes.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long a party whose connection has broken may take to come back.
+const GONE: Duration = Duration::from_secs(1);
+
 /// A step of the component under way, or its start.
 type Stepping = Pin<Box<dyn Future<Output = Result<Step, SessionError>> + Send>>;
 
@@ -44,10 +51,14 @@ type Stepping = Pin<Box<dyn Future<Output = Result<Step, SessionError>> + Send>>
 pub struct Run {
     pub(super) party: Arc<Party>,
     plan: Plan,
+    token: String,
     id: SessionId,
     pub(super) admitted: Admitted,
     entry: Entry,
     knowledge: Knowledge,
+    running: Running,
+    custody: Custody,
+    slot: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// What a running session is made of, apart from its terms.
@@ -80,13 +91,15 @@ enum ComponentEnded {
 impl Run {
     pub(super) fn new(
         party: Arc<Party>,
-        plan: Plan,
+        (plan, token): (Plan, String),
         admitted: Admitted,
         entry: Entry,
         knowledge: Knowledge,
+        custody: Custody,
     ) -> Self {
         let id = plan.session_id();
-        Self { party, plan, id, admitted, entry, knowledge }
+        let running = party.running.add(id);
+        Self { party, plan, token, id, admitted, entry, knowledge, running, custody, slot: Mutex::default() }
     }
 
     pub(super) fn started(&self) -> Started {
@@ -94,46 +107,78 @@ impl Run {
         Started { plan, session, order: self.admitted.order.id, me: self.admitted.me, digest }
     }
 
+    /// Cancelled when the coordinator has given the session up.
+    pub(super) fn cancelled(&self) -> CancellationToken {
+        self.running.token.clone()
+    }
+
+    /// The room that the session takes, until it has nothing left to compute.
+    pub(super) fn in_slot(self, slot: Option<OwnedSemaphorePermit>) -> Self {
+        Self { slot: Mutex::new(slot), ..self }
+    }
+
+    /// Makes room for another session: what is left of this one is waiting.
+    pub(super) fn make_room(&self) {
+        drop(self.slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub(super) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Waits until nobody wants this session any more: the coordinator has given it up, or the party is shutting down.
+    pub(super) async fn given_up(&self) {
+        tokio::select! {
+            () = self.running.token.cancelled() => {}
+            () = self.party.closing.cancelled() => {}
+        }
+    }
+
+    pub(super) async fn abort_durably(&self) -> Result<(), StoreError> {
+        self.party.store.abort(self.plan.hash()).await
+    }
+
     /// The report of an abort that has been recorded.
-    fn aborted(&self, abort: Abort) -> report::Outcome {
+    pub(super) fn aborted(&self, abort: Abort) -> report::Outcome {
         self.party.aborted(self.plan.hash(), self.admitted.me, abort)
     }
 
-    /// Runs the session to its end.
-    pub async fn finish(self) -> report::Outcome {
+    /// Runs the session to its end. Nothing is to be reported of a share that a user has not confirmed yet.
+    pub async fn finish(self) -> Option<report::Outcome> {
         let span = tracing::info_span!("session", id = %self.id, party = %self.admitted.me);
         async move {
             let (party, started) = (Arc::clone(&self.party), self.started());
             match self.run_on().await {
                 Ok(outcome) => outcome,
-                Err(error) => party.failed(&started, &error).await,
+                Err(error) => Some(party.failed(&started, &error).await),
             }
         }
         .instrument(span)
         .await
     }
 
-    async fn run_on(self) -> Result<report::Outcome, StoreError> {
-        let share = match self.admitted.order.operation {
-            Operation::Keygen => None,
-            _ => {
-                let order = &self.admitted.order;
-                self.party.store.active_entries(order.account, order.epoch).await?
+    async fn run_on(self) -> Result<Option<report::Outcome>, StoreError> {
+        let share = match self.share().await? {
+            Ok(share) => share,
+            Err(abort) => {
+                self.abort_durably().await?;
+                return Ok(Some(self.aborted(abort)));
             }
         };
-        let attached = self.party.router.attach(self.id, self.admitted.me, self.remaining() + LINGER).await;
+        let (router, me) = (&self.party.router, self.admitted.me);
+        let attached = router.attach(self.id, me, &self.token, self.remaining() + LINGER).await;
         let link = match attached {
             Ok(link) => link,
             Err(status) => {
                 self.party.store.abort(self.plan.hash()).await?;
                 let reason = format!("the router did not take this party in: {}", status.message());
-                return Ok(self.aborted(Abort::of(AbortCode::Unavailable, reason)));
+                return Ok(Some(self.aborted(Abort::of(AbortCode::Unavailable, reason))));
             }
         };
         let mut seed = Zeroizing::new([0; 32]);
         if getrandom::fill(seed.as_mut_slice()).is_err() {
             self.party.store.abort(self.plan.hash()).await?;
-            return Ok(self.aborted(Abort::of(AbortCode::Internal, "there is no randomness")));
+            return Ok(Some(self.aborted(Abort::of(AbortCode::Internal, "there is no randomness"))));
         }
         let (session, effects) =
             Session::begin(self.terms(), self.party.key(), &seed, self.party.clock.millis());
@@ -154,16 +199,39 @@ impl Run {
         match result {
             ComponentEnded::Aborted(abort) => {
                 self.linger(live);
-                Ok(self.aborted(abort))
+                Ok(Some(self.aborted(abort)))
             }
-            ComponentEnded::Outcome(Outcome::Signature(signature), _) => self.signed(live, signature).await,
+            ComponentEnded::Outcome(Outcome::Signature(signature), _) => {
+                self.signed(live, signature).await.map(Some)
+            }
             ComponentEnded::Outcome(Outcome::Key(key) | Outcome::Refreshed(key), staged) => {
                 self.made_a_share(live, key, &staged).await
             }
             ComponentEnded::Outcome(..) => {
-                self.fail(live, Abort::of(AbortCode::Plugin, "an outcome that nobody asked for")).await
+                let abort = Abort::of(AbortCode::Plugin, "an outcome that nobody asked for");
+                self.fail(live, abort).await.map(Some)
             }
         }
+    }
+
+    /// The share that the session uses, or why there is none.
+    async fn share(&self) -> Result<Result<Option<Entries>, Abort>, StoreError> {
+        let order = &self.admitted.order;
+        if order.operation == Operation::Keygen {
+            return Ok(Ok(None));
+        }
+        let part = match &self.custody {
+            Custody::Own => {
+                return Ok(Ok(self.party.store.active_entries(order.account, order.epoch).await?));
+            }
+            Custody::User(part) => part,
+        };
+        let wrong = || Abort::of(AbortCode::Share, "this is not the share that was handed to the user");
+        let Some(share) = &part.share else { return Ok(Err(wrong())) };
+        if self.party.recognises(order.account, order.epoch, share).await? != Recognised::Yes {
+            return Ok(Err(wrong()));
+        }
+        Ok(share.entries().map(Some).map_err(|_| wrong()))
     }
 
     fn terms(&self) -> Terms {
@@ -187,10 +255,33 @@ impl Run {
     async fn until_the_component_is_done(&self, live: &mut Live) -> Result<ComponentEnded, StoreError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let cancelled = self.cancelled();
+        // Parties whose connections have broken, by the word of a router: it could as well drop what they send.
+        let mut gone: BTreeMap<PartyIndex, Instant> = BTreeMap::new();
         loop {
             let effects = tokio::select! {
-                frame = live.link.receive() => live.session.receive(&frame, self.party.clock.millis()),
-                _ = tick.tick() => live.session.tick(self.party.clock.millis()),
+                parcel = live.link.receive() => match parcel {
+                    Parcel::Frame(frame) => live.session.receive(&frame, self.party.clock.millis()),
+                    Parcel::Gone(party) => {
+                        gone.insert(party, Instant::now());
+                        vec![]
+                    }
+                    Parcel::Back(party) => {
+                        gone.remove(&party);
+                        vec![]
+                    }
+                },
+                _ = tick.tick() => match gone.iter().find(|(_, at)| at.elapsed() > GONE) {
+                    Some((party, _)) => {
+                        let abort = Abort::of(AbortCode::Timeout, format!("party {party} is gone"));
+                        live.session.fail(abort, self.party.clock.millis())
+                    }
+                    None => live.session.tick(self.party.clock.millis()),
+                },
+                () = cancelled.cancelled() => {
+                    let abort = Abort::of(AbortCode::Unavailable, "the coordinator has given the session up");
+                    live.session.fail(abort, self.party.clock.millis())
+                }
                 () = self.party.closing.cancelled() => {
                     let abort = Abort::of(AbortCode::Unavailable, "the party is shutting down");
                     live.session.fail(abort, self.party.clock.millis())
@@ -314,14 +405,14 @@ impl Run {
         let reason = error.to_string();
         Ok(match error.kind {
             SessionErrorKind::Fault(fault) => {
-                if fault.ban {
-                    for culprit in &fault.culprits {
-                        let key = key_of(&self.admitted.order.parties, *culprit);
-                        if let Some(key) = key {
-                            self.party.store.ban(self.admitted.order.account, *key).await?;
-                        }
+                let mut banned = Ok(());
+                for culprit in fault.culprits.iter().filter(|_| fault.ban) {
+                    if let Some(key) = key_of(&self.admitted.order.parties, *culprit) {
+                        // The others are banned all the same.
+                        banned = banned.and(self.party.ban(self.admitted.order.account, *key).await);
                     }
                 }
+                banned?;
                 let code = if fault.ban { AbortCode::Ban } else { AbortCode::PeerFault };
                 Abort { code, culprits: fault.culprits, reason: fault.reason }
             }
@@ -373,25 +464,28 @@ impl Run {
         live: Live,
         key: PublicKeyInfo,
         staged: &Staged,
-    ) -> Result<report::Outcome, StoreError> {
+    ) -> Result<Option<report::Outcome>, StoreError> {
         let order = &self.admitted.order;
         let epoch = match order.operation {
             Operation::Keygen => 1,
             Operation::Refresh => order.epoch.saturating_add(1),
             Operation::Sign(_) => {
-                return self.fail(live, Abort::of(AbortCode::Plugin, "a key that nobody asked for")).await;
+                let abort = Abort::of(AbortCode::Plugin, "a key that nobody asked for");
+                return self.fail(live, abort).await.map(Some);
             }
         };
         if epoch > 1 && (key.public_key != order.public_key.0 || key.scheme != order.scheme) {
-            return self.fail(live, Abort::of(AbortCode::Plugin, "a refresh that gave another key")).await;
+            let abort = Abort::of(AbortCode::Plugin, "a refresh that gave another key");
+            return self.fail(live, abort).await.map(Some);
         }
         let chain_code = self.knowledge.share.as_ref().and_then(|share| share.key.chain_code);
         if epoch > 1 && key.chain_code != chain_code {
             let abort = Abort::of(AbortCode::Plugin, "a refresh that gave another chain code");
-            return self.fail(live, abort).await;
+            return self.fail(live, abort).await.map(Some);
         }
         let Some(execution) = live.execution else {
-            return self.fail(live, Abort::of(AbortCode::Internal, "a share without a session")).await;
+            let abort = Abort::of(AbortCode::Internal, "a share without a session");
+            return self.fail(live, abort).await.map(Some);
         };
         let outputs = material::outputs(key);
         let activation = Activation {
@@ -405,7 +499,10 @@ impl Run {
         };
         let share = material::share(&self.admitted, epoch, outputs, self.entry.facts.version);
         let fresh = Fresh { run: &self, activation, share, entries: material::entries(staged) };
-        promises::see_through(fresh, live.link, live.session).await
+        match &self.custody {
+            Custody::Own => promises::see_through(fresh, live.link, live.session).await.map(Some),
+            Custody::User(part) => handover::hand_over(fresh, part, live.link, live.session).await,
+        }
     }
 
     async fn fail(&self, mut live: Live, abort: Abort) -> Result<report::Outcome, StoreError> {
@@ -421,15 +518,16 @@ impl Run {
         let (clock, closing) = (Arc::clone(&self.party.clock), self.party.closing.clone());
         let at_most = self.remaining() + LINGER;
         let lingering = async move {
-            let mut until = tokio::time::Instant::now() + LINGER;
+            let mut until = Instant::now() + LINGER;
             while !session.all_finished()
-                && let Ok(frame) = tokio::time::timeout_at(until, link.receive()).await
+                && let Ok(parcel) = tokio::time::timeout_at(until, link.receive()).await
             {
+                let Parcel::Frame(frame) = parcel else { continue };
                 for effect in session.receive(&frame, clock.millis()) {
                     if let Effect::Send { to, frame } = effect {
                         sender.send(to, frame);
                         // Somebody still waits, and the answer may be lost too.
-                        until = tokio::time::Instant::now() + LINGER;
+                        until = Instant::now() + LINGER;
                     }
                 }
             }

@@ -8,27 +8,32 @@ use std::time::Duration;
 use prost::Message;
 use quorate_broker::queue::{Delivery, Queue, QueueError};
 use quorate_broker::store::StoreError;
-use quorate_core::PartyIndex;
 use quorate_core::codec::{decode, encode};
 use quorate_core::identity::PublicKey;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
+use quorate_core::{PartyIndex, SessionId};
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
-use quorate_proto::v1::{Plugin, Presence, ReportRequest};
-use tokio::sync::Semaphore;
+use quorate_proto::v1::{self, Plugin, Presence, ReportRequest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Channel;
 
-use super::Party;
+use super::custody::Custody;
+use super::desk::Desk;
+use super::{NotRun, Party};
+use crate::grpc::{MESSAGE_BYTES, Replicas};
 
 /// The topic on which parties tell that they are there.
 pub const PRESENCE: &str = "presence";
 
+/// The topic on which coordinators tell which sessions they have given up.
+pub const CANCELLED: &str = "cancelled";
+
 /// How often a party tells that it is there.
-pub const HEARTBEAT: Duration = Duration::from_secs(1);
+pub const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// Sessions of one party at a time. More would only share the same processors; further plans wait in the queue until
 /// their deadline.
@@ -60,7 +65,9 @@ pub struct PartyService {
     /// Where its plans come from.
     pub queue: Arc<dyn Queue>,
     /// Where its reports go.
-    pub coordinator: CoordinatorClient<Channel>,
+    pub coordinators: Replicas,
+    /// Where plans wait for users, if users keep this party's shares.
+    pub desk: Option<Desk>,
 }
 
 impl PartyService {
@@ -75,13 +82,34 @@ impl PartyService {
         Ok(())
     }
 
+    /// The same, for a coordinator that may not be there yet: what is due is given to [`PartyService::serve`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn left_behind(&self) -> Result<Vec<SignedReport>, StoreError> {
+        self.party.take_up().await
+    }
+
     /// Works until `stop`, and then for at most `grace` on the sessions that are running; those that take longer are
     /// aborted.
-    pub async fn serve(self, stop: CancellationToken, grace: Duration) {
-        let work = Arc::new(self);
+    pub async fn serve(
+        self: Arc<Self>,
+        left_behind: Vec<SignedReport>,
+        stop: CancellationToken,
+        grace: Duration,
+    ) {
+        let work = self;
         let tasks = TaskTracker::new();
+        let reporter = Arc::clone(&work);
+        tasks.spawn(async move {
+            for report in left_behind {
+                reporter.report(report).await;
+            }
+        });
         let beating = tokio::spawn(Arc::clone(&work).beat(stop.clone()));
+        let hearing = tokio::spawn(Arc::clone(&work).hear_of_cancelled_sessions());
         let keeping = tokio::spawn(Arc::clone(&work).keep_house(stop.clone()));
+        let clearing = tokio::spawn(Arc::clone(&work).clear_the_desk());
         Arc::clone(&work).consume(&tasks, &stop).await;
         tasks.close();
         if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
@@ -94,6 +122,8 @@ impl PartyService {
         work.party.close();
         beating.abort();
         keeping.abort();
+        clearing.abort();
+        hearing.abort();
     }
 
     async fn consume(self: Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
@@ -108,8 +138,7 @@ impl PartyService {
                     let delivery = consumer.next().await?;
                     let work = Arc::clone(&self);
                     tasks.spawn(async move {
-                        work.take(delivery).await;
-                        drop(slot);
+                        work.take(delivery, slot).await;
                     });
                 }
             };
@@ -124,34 +153,75 @@ impl PartyService {
         }
     }
 
-    async fn take(self: Arc<Self>, delivery: Delivery) {
-        let Ok(plan) = decode::<Plan>(delivery.payload()) else {
+    /// Sessions that a coordinator has given up need not wait for their deadline. It is believed: it need not have begun them.
+    async fn hear_of_cancelled_sessions(self: Arc<Self>) {
+        loop {
+            if let Ok(mut listener) = self.queue.listen(CANCELLED).await {
+                while let Ok(payload) = listener.next().await {
+                    if let Ok(session) = payload.try_into() {
+                        self.party.running.cancel(SessionId(session));
+                    }
+                }
+            }
+            tokio::time::sleep(QUEUE_AGAIN).await;
+        }
+    }
+
+    async fn take(self: Arc<Self>, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
+        let carried = v1::Delivery::decode(delivery.payload()).ok();
+        let read = carried.and_then(|carried| Some((decode::<Plan>(&carried.plan).ok()?, carried.token)));
+        let Some((plan, token)) = read else {
             tracing::warn!("what came through the queue is no plan");
             return acknowledge(delivery).await;
         };
+        if let Some(desk) = &self.desk {
+            return self.put_down(desk, (plan, token), (delivery, slot)).await;
+        }
+        let _ = self.run_plan((plan, token), Custody::Own, Some(delivery), slot).await;
+    }
+
+    /// Runs a plan and reports what came of it.
+    ///
+    /// # Errors
+    /// When it was not taken on; that is reported too.
+    pub(super) async fn run_plan(
+        &self,
+        (plan, token): (Plan, String),
+        custody: Custody,
+        delivery: Option<Delivery>,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Result<Option<Outcome>, NotRun> {
         let (session, digest) = (plan.session_id(), plan.digest);
         let order = plan.order.clone();
-        let taken = self.party.take_on(plan).await;
-        acknowledge(delivery).await;
+        let taken = self.party.take_on_for(plan, token, custody).await;
+        if let Some(delivery) = delivery {
+            acknowledge(delivery).await;
+        }
         match taken {
             Ok(run) => {
                 let (started, party) = (run.started(), Arc::clone(&self.party));
-                let outcome = run.finish().await;
-                self.report(party.report(&started, outcome)).await;
+                let outcome = run.in_slot(slot).finish().await;
+                if let Some(outcome) = outcome.clone() {
+                    self.report(party.report(&started, outcome)).await;
+                }
+                Ok(outcome)
             }
             Err(refused) => {
                 tracing::info!(%session, reason = %refused, "a plan was not taken on");
                 // Only an order that is genuine says who this party is.
-                let Ok(order) = order.read(self.party.originators()) else { return };
-                let (Some(outcome), Some(by)) = (refused.report(), self.index(&order)) else { return };
+                let Ok(order) = order.read(self.party.originators()) else { return Err(refused) };
+                let (Some(outcome), Some(by)) = (refused.report(), self.index(&order)) else {
+                    return Err(refused);
+                };
                 let report = Report { session, order: order.id, by, digest, outcome: outcome.tamed() };
                 let report = report.sign(&self.party.key());
                 self.report(report).await;
+                Err(refused)
             }
         }
     }
 
-    fn index(&self, order: &Order) -> Option<PartyIndex> {
+    pub(super) fn index(&self, order: &Order) -> Option<PartyIndex> {
         let me = self.party.identity();
         PartyIndex::all(order.threshold.parties())
             .zip(&order.parties)
@@ -169,16 +239,11 @@ impl PartyService {
                 _ = tick.tick() => {}
             }
             let kept = async {
-                for (plan, report) in self.party.unreported().await? {
-                    match self.report_once(&report).await {
-                        Ok(()) => self.party.store.reported(plan).await?,
-                        // The coordinator does not know the session: it never will.
-                        Err(error) if error.code() == tonic::Code::InvalidArgument => {
-                            self.party.store.reported(plan).await?;
-                        }
-                        Err(error) => tracing::warn!(%error, "a report was not taken; it is given again"),
-                    }
+                self.party.catch_up().await?;
+                for report in self.party.abandoned(None).await? {
+                    self.report(report).await;
                 }
+                self.report_what_is_due().await?;
                 self.party.store.forget_expired().await
             };
             if let Err(error) = kept.await {
@@ -187,9 +252,27 @@ impl PartyService {
         }
     }
 
+    /// Gives all reports of which nobody has been told yet.
+    pub(super) async fn report_what_is_due(&self) -> Result<(), StoreError> {
+        for (plan, report) in self.party.unreported().await? {
+            match self.report_once(&report).await {
+                Ok(()) => self.party.store.reported(plan).await?,
+                // The coordinator does not know the session: it never will.
+                Err(error) if error.code() == tonic::Code::InvalidArgument => {
+                    self.party.store.reported(plan).await?;
+                }
+                Err(error) => tracing::warn!(%error, "a report was not taken; it is given again"),
+            }
+        }
+        Ok(())
+    }
+
     async fn report_once(&self, report: &SignedReport) -> Result<(), tonic::Status> {
-        let mut coordinator = self.coordinator.clone();
-        let reporting = coordinator.report(ReportRequest { report: encode(report).into() });
+        let request = ReportRequest { report: encode(report).into() };
+        let reporting = self.coordinators.call(|channel| {
+            let (client, request) = (CoordinatorClient::new(channel), request.clone());
+            async { client.max_encoding_message_size(MESSAGE_BYTES).report(request).await }
+        });
         match tokio::time::timeout(REPORT, reporting).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(status)) => Err(status),
@@ -257,7 +340,7 @@ impl PartyService {
     }
 }
 
-async fn acknowledge(delivery: Delivery) {
+pub(super) async fn acknowledge(delivery: Delivery) {
     if let Err(error) = delivery.ack().await {
         // It comes again, and is then found to be claimed.
         tracing::warn!(%error, "a plan could not be acknowledged");

@@ -1,8 +1,8 @@
 //! Buffers of frames, one per session and party.
 //!
-//! A frame for a party that is not attached yet waits. A buffer that is full takes nothing more: the parties send again
-//! what was lost. A party that has let go of its buffer gets nothing more; the buffer itself is gone when the session's
-//! time is over.
+//! A frame for a party that is not attached waits: the party may be about to come, or to come back. A buffer that is full
+//! takes nothing more: the parties send again what was lost. A party that has left gets nothing more; the buffer itself is gone
+//! when the session's time is over.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_core::{PartyIndex, SessionId};
+use quorate_core::{PartyIndex, SessionId, Threshold};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
@@ -43,35 +43,53 @@ pub struct Hub {
 struct Buffers {
     of: HashMap<Key, Buffer>,
     swept: Instant,
+    /// Attachments so far.
+    attachments: u64,
     /// Bytes that wait in all of them.
     bytes: Arc<AtomicUsize>,
 }
 
-/// A frame in a buffer, counted for as long as it waits.
+/// What a party gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parcel {
+    /// A frame of another party.
+    Frame(Bytes),
+    /// The connection of another party has broken. It may come back.
+    Gone(PartyIndex),
+    /// Another party is connected, perhaps again.
+    Back(PartyIndex),
+}
+
+/// Something in a buffer, counted for as long as it waits.
 struct Waiting {
-    frame: Bytes,
+    parcel: Parcel,
+    bytes: usize,
     counted: [Arc<AtomicUsize>; 2],
 }
 
 impl Waiting {
-    fn new(frame: Bytes, counted: [Arc<AtomicUsize>; 2]) -> Option<Self> {
+    fn new(parcel: Parcel, counted: [Arc<AtomicUsize>; 2]) -> Option<Self> {
+        let bytes = match &parcel {
+            Parcel::Frame(frame) => frame.len(),
+            Parcel::Gone(_) | Parcel::Back(_) => 0,
+        };
         let room = |(count, most): (&Arc<AtomicUsize>, usize)| {
-            count.load(Ordering::Relaxed).saturating_add(frame.len()) <= most
+            count.load(Ordering::Relaxed).saturating_add(bytes) <= most
         };
         if !counted.iter().zip([BUFFER_BYTES, ALL_BYTES]).all(room) {
             return None;
         }
         counted.iter().for_each(|count| {
-            count.fetch_add(frame.len(), Ordering::Relaxed);
+            count.fetch_add(bytes, Ordering::Relaxed);
         });
-        Some(Self { frame, counted })
+        Some(Self { parcel, bytes, counted })
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         for count in &self.counted {
-            count.fetch_sub(self.frame.len(), Ordering::Relaxed);
+            count.fetch_sub(self.bytes, Ordering::Relaxed);
         }
     }
 }
@@ -85,59 +103,96 @@ struct Buffer {
 enum State {
     /// Frames wait for a party that has not come yet.
     Waiting(Sender<Waiting>, Receiver<Waiting>),
-    Attached(Sender<Waiting>),
-    /// The party has let go: what still comes for it is thrown away.
+    /// The sender, and which attachment it is for: a party that comes back takes the place of its old connection.
+    Attached(Sender<Waiting>, u64),
+    /// The party has left: what still comes for it is thrown away.
     Left,
 }
 
-/// A party's hold on its buffer. Dropping it closes the buffer.
+/// A party's hold on its buffer. After it was dropped, what comes waits until the party comes back.
 pub struct Attached {
     hub: Hub,
     key: Key,
     receiver: Receiver<Waiting>,
     expires: Instant,
+    number: u64,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way to the party, or of no more use to it.
+    Delivered,
+    /// It waits here for a party that is not attached here.
+    Waits,
+    /// There was no room for it.
+    Lost,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        let buffers = Buffers { of: HashMap::new(), swept: Instant::now(), bytes: Arc::default() };
+        let buffers =
+            Buffers { of: HashMap::new(), swept: Instant::now(), attachments: 0, bytes: Arc::default() };
         Self { buffers: Arc::new(Mutex::new(buffers)) }
     }
 }
 
 impl Hub {
-    /// Attaches a party to a session, for `time_to_live` at most. `None` if it is attached already, or if there are too
+    /// Attaches a party to a session, for `time_to_live` at most; an attachment from before ends. `None` if there are too
     /// many sessions.
     #[must_use]
     pub fn attach(&self, session: SessionId, party: PartyIndex, time_to_live: Duration) -> Option<Attached> {
         let key = (session, party);
         let expires = Instant::now() + time_to_live;
+        let number = {
+            let mut buffers = self.lock();
+            buffers.attachments += 1;
+            buffers.attachments
+        };
         let receiver = self.with_buffer(key, time_to_live, |buffer, _| {
             buffer.expires = expires;
             let (sender, receiver) = match std::mem::replace(&mut buffer.state, State::Left) {
                 State::Waiting(sender, receiver) => (sender, receiver),
-                State::Left => channel(FRAMES),
-                attached @ State::Attached(_) => {
-                    buffer.state = attached;
-                    return None;
-                }
+                State::Left | State::Attached(..) => channel(FRAMES),
             };
-            buffer.state = State::Attached(sender);
-            Some(receiver)
-        })??;
-        Some(Attached { hub: self.clone(), key, receiver, expires })
+            buffer.state = State::Attached(sender, number);
+            receiver
+        })?;
+        self.lock().tell_others(key, &Parcel::Back(party));
+        Some(Attached { hub: self.clone(), key, receiver, expires, number })
     }
 
-    /// Puts a frame into a party's buffer; false if there was no room.
-    pub fn send(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) -> bool {
-        self.with_buffer((session, to), time_to_live, |buffer, all| match &buffer.state {
-            State::Waiting(sender, _) | State::Attached(sender) => {
-                let waiting = Waiting::new(frame, [Arc::clone(&buffer.bytes), Arc::clone(all)]);
-                waiting.is_some_and(|waiting| sender.try_send(waiting).is_ok())
+    /// Tells the parties of a session that are attached here that one is back, at another router.
+    pub fn is_back(&self, session: SessionId, party: PartyIndex) {
+        self.lock().tell_others((session, party), &Parcel::Back(party));
+    }
+
+    /// A party needs nothing more of a session.
+    pub fn leave(&self, session: SessionId, party: PartyIndex) {
+        if let Some(buffer) = self.lock().of.get_mut(&(session, party)) {
+            buffer.state = State::Left;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Buffers> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a frame into a party's buffer.
+    pub fn send(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) -> Sent {
+        let sent = self.with_buffer((session, to), time_to_live, |buffer, all| {
+            let (sender, sent) = match &buffer.state {
+                State::Waiting(sender, _) => (sender, Sent::Waits),
+                State::Attached(sender, _) => (sender, Sent::Delivered),
+                State::Left => return Sent::Delivered,
+            };
+            let waiting = Waiting::new(Parcel::Frame(frame), [Arc::clone(&buffer.bytes), Arc::clone(all)]);
+            match waiting.map(|waiting| sender.try_send(waiting)) {
+                Some(Ok(())) => sent,
+                _ => Sent::Lost,
             }
-            State::Left => true,
-        })
-        .unwrap_or(false)
+        });
+        sent.unwrap_or(Sent::Lost)
     }
 
     fn with_buffer<T>(
@@ -168,26 +223,44 @@ impl Hub {
 }
 
 impl Buffers {
+    /// Tells the parties of a session that are attached here of one of them. Whoever has no room for it misses it.
+    fn tell_others(&self, (session, party): Key, parcel: &Parcel) {
+        for other in PartyIndex::all(Threshold::MAX_PARTIES).filter(|&other| other != party) {
+            if let Some(Buffer { state: State::Attached(sender, _), bytes, .. }) =
+                self.of.get(&(session, other))
+                && let Some(waiting) =
+                    Waiting::new(parcel.clone(), [Arc::clone(bytes), Arc::clone(&self.bytes)])
+            {
+                let _ = sender.try_send(waiting);
+            }
+        }
+    }
+
     /// An attached party keeps its buffer past its time: it lets go of it by itself.
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
-        self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, State::Attached(_)));
+        self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, State::Attached(..)));
     }
 }
 
 impl Attached {
-    /// The next frame; `None` when the session's time is over. May be cancelled without losing one.
-    pub async fn receive(&mut self) -> Option<Bytes> {
+    /// What comes next; `None` when the session's time is over, or the party has left or come back elsewhere. May be
+    /// cancelled without losing anything.
+    pub async fn receive(&mut self) -> Option<Parcel> {
         let waiting = tokio::time::timeout_at(self.expires, self.receiver.recv()).await.ok()??;
-        Some(waiting.frame.clone())
+        Some(waiting.parcel.clone())
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        let mut buffers = self.hub.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buffer) = buffers.of.get_mut(&self.key) {
-            buffer.state = State::Left;
+        let mut buffers = self.hub.lock();
+        if let Some(buffer) = buffers.of.get_mut(&self.key)
+            && matches!(buffer.state, State::Attached(_, number) if number == self.number)
+        {
+            let (sender, receiver) = channel(FRAMES);
+            buffer.state = State::Waiting(sender, receiver);
+            buffers.tell_others(self.key, &Parcel::Gone(self.key.1));
         }
     }
 }
@@ -202,41 +275,77 @@ mod tests {
         (SessionId([1; 32]), PartyIndex::FIRST)
     }
 
+    fn frame(byte: u8) -> Bytes {
+        Bytes::copy_from_slice(&[byte])
+    }
+
     #[tokio::test]
-    async fn frames_wait_for_a_party_that_is_not_attached_yet() {
+    async fn frames_wait_for_a_party_that_is_not_attached() {
         let (hub, (session, party)) = (Hub::default(), key());
-        assert!(hub.send(session, party, Bytes::from_static(&[1]), SOON));
+        let send = |byte| hub.send(session, party, frame(byte), SOON);
+        assert_eq!(send(1), Sent::Waits);
         let mut attached = hub.attach(session, party, SOON).unwrap();
-        assert!(hub.send(session, party, Bytes::from_static(&[2]), SOON));
-        assert_eq!(attached.receive().await.unwrap()[..], [1]);
-        assert_eq!(attached.receive().await.unwrap()[..], [2]);
-        assert!(hub.attach(session, party, SOON).is_none(), "two hold one buffer");
+        assert_eq!(send(2), Sent::Delivered);
+        assert_eq!(attached.receive().await, Some(Parcel::Frame(frame(1))));
+        assert_eq!(attached.receive().await, Some(Parcel::Frame(frame(2))));
         drop(attached);
-        assert!(hub.send(session, party, Bytes::from_static(&[3]), SOON));
+        assert_eq!(send(3), Sent::Waits);
         let mut again = hub.attach(session, party, SOON).unwrap();
-        assert!(hub.send(session, party, Bytes::from_static(&[4]), SOON));
-        assert_eq!(again.receive().await.unwrap()[..], [4], "what came for nobody was kept");
+        let kept = again.receive().await;
+        assert_eq!(kept, Some(Parcel::Frame(frame(3))), "what came while the party was away was lost");
+        hub.leave(session, party);
+        assert_eq!(send(4), Sent::Delivered);
+        assert!(again.receive().await.is_none(), "a party that has left still gets frames");
+    }
+
+    #[tokio::test]
+    async fn a_party_that_comes_back_takes_the_place_of_its_old_connection() {
+        let (hub, (session, party)) = (Hub::default(), key());
+        let mut old = hub.attach(session, party, SOON).unwrap();
+        let mut new = hub.attach(session, party, SOON).unwrap();
+        assert!(old.receive().await.is_none());
+        drop(old);
+        assert_eq!(hub.send(session, party, frame(1), SOON), Sent::Delivered);
+        assert_eq!(new.receive().await, Some(Parcel::Frame(frame(1))));
+    }
+
+    #[tokio::test]
+    async fn the_others_hear_of_a_party_that_is_gone_or_back() {
+        let (hub, (session, party)) = (Hub::default(), key());
+        let other = PartyIndex::try_from(2).unwrap();
+        let mut attached = hub.attach(session, party, SOON).unwrap();
+        let gone = hub.attach(session, other, SOON).unwrap();
+        assert_eq!(attached.receive().await, Some(Parcel::Back(other)));
+        drop(gone);
+        assert_eq!(attached.receive().await, Some(Parcel::Gone(other)));
+        let leaving = hub.attach(session, other, SOON).unwrap();
+        assert_eq!(attached.receive().await, Some(Parcel::Back(other)));
+        hub.leave(session, other);
+        drop(leaving);
+        hub.send(session, party, frame(1), SOON);
+        assert_eq!(attached.receive().await, Some(Parcel::Frame(frame(1))), "a party that has left is gone");
     }
 
     #[tokio::test]
     async fn buffers_and_their_number_are_bounded() {
         let (hub, (session, party)) = (Hub::default(), key());
-        let taken =
-            (0..FRAMES * 2).filter(|_| hub.send(session, party, Bytes::from_static(&[1]), SOON)).count();
+        let taken = (0..FRAMES * 2)
+            .filter(|_| hub.send(session, party, Bytes::from_static(&[1]), SOON) != Sent::Lost)
+            .count();
         assert_eq!(taken, FRAMES);
         let large = Bytes::from(vec![0; 3 << 20]);
         let other = SessionId([9; 32]);
-        let taken = (0..10).filter(|_| hub.send(other, party, large.clone(), SOON)).count();
+        let taken = (0..10).filter(|_| hub.send(other, party, large.clone(), SOON) != Sent::Lost).count();
         assert_eq!(taken, BUFFER_BYTES / large.len());
         let mut attached = hub.attach(other, party, SOON).unwrap();
         attached.receive().await.unwrap();
-        assert!(hub.send(other, party, large, SOON), "what was taken still counts");
+        assert_eq!(hub.send(other, party, large, SOON), Sent::Delivered, "what was taken still counts");
         let sessions = |hub: &Hub, from: usize, ttl| {
             (from..from + BUFFERS)
                 .filter(|i| {
                     let mut id = [2; 32];
                     id[..8].copy_from_slice(&(*i as u64).to_be_bytes());
-                    hub.send(SessionId(id), party, Bytes::from_static(&[1]), ttl)
+                    hub.send(SessionId(id), party, Bytes::from_static(&[1]), ttl) != Sent::Lost
                 })
                 .count()
         };

@@ -1,76 +1,142 @@
 //! A party's side of the router: one [`Link`] per session.
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_proto::v1::router_client::RouterClient as Client;
 use quorate_proto::v1::router_request::Request as Kind;
-use quorate_proto::v1::{Frame, Join, Outgoing, RouterRequest};
+use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
-use crate::grpc::MESSAGE_BYTES;
+use super::Parcel;
+use super::service::party;
+use crate::grpc::{MESSAGE_BYTES, Replicas};
 
 /// Frames that wait for the connection to the router: what a session of 16 parties sends in a round, several times
 /// over. What finds no room is sent again by the session.
 const WAITING: usize = 256;
 
-/// How long the router may take to attach a party.
+/// How long the routers may take to attach a party.
 const ATTACH: Duration = Duration::from_secs(5);
 
-/// A connection to the router. Clones share it.
+/// How long to wait before a stream that has broken is made again, at first and at most.
+const AGAIN: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+
+/// The way to the routers. Clones share it.
 #[derive(Clone)]
 pub struct RouterClient {
-    client: Client<Channel>,
+    routers: Replicas,
 }
 
-/// A party's hold on one session. Dropping it lets go.
+/// A party's hold on one session. Dropping it lets go. When the connection breaks, it is made again, at the same router or
+/// at another, until the session's time is over.
 pub struct Link {
+    routers: Replicas,
+    join: Join,
+    until: Instant,
     sender: Sender,
+    state: State,
+}
+
+enum State {
+    Attached(Box<Streaming<Frame>>),
+    Again(Pin<Box<dyn Future<Output = Option<Stream>> + Send>>),
+    Over,
+}
+
+/// Both directions of a stream.
+struct Stream {
+    requests: mpsc::Sender<RouterRequest>,
     frames: Streaming<Frame>,
 }
 
 /// The sending half of a [`Link`]; of use for as long as the link is held.
 #[derive(Clone)]
-pub struct Sender(mpsc::Sender<RouterRequest>);
+pub struct Sender(Arc<Mutex<mpsc::Sender<RouterRequest>>>);
 
 impl RouterClient {
-    /// Over this channel.
+    /// To any of these routers.
     #[must_use]
-    pub fn new(channel: Channel) -> Self {
-        let client = Client::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES);
-        Self { client }
+    pub fn new(routers: impl Into<Replicas>) -> Self {
+        Self { routers: routers.into() }
     }
 
-    /// Attaches a party to a session. Frames of it are kept for `time_to_live` at most.
+    /// Attaches a party to a session, with the token that came with the plan. Frames of it are kept for `time_to_live` at
+    /// most.
     ///
     /// # Errors
-    /// What the router says: it has no room, or it does not answer.
+    /// What the router says: it has no room, does not believe the token, or does not answer.
     pub async fn attach(
         &self,
         session: SessionId,
         party: PartyIndex,
+        token: &str,
         time_to_live: Duration,
     ) -> Result<Link, Status> {
-        let (sender, requests) = mpsc::channel(WAITING);
         let join = Join {
             session: Bytes::copy_from_slice(session.as_bytes()),
             party: party.number().into(),
             time_to_live_ms: u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX),
+            token: token.to_owned(),
+            again: false,
         };
-        // There is room: it is the first.
-        let _ = sender.try_send(RouterRequest { request: Some(Kind::Join(join)) });
-        let mut client = self.client.clone();
-        let attaching = client.attach(ReceiverStream::new(requests));
-        let attached = tokio::time::timeout(ATTACH, attaching).await;
-        let attached = attached.map_err(|_| Status::deadline_exceeded("the router does not answer"))??;
-        Ok(Link { sender: Sender(sender), frames: attached.into_inner() })
+        let until = Instant::now() + time_to_live;
+        let Stream { requests, frames } = attach(&self.routers, &join).await?;
+        let sender = Sender(Arc::new(Mutex::new(requests)));
+        Ok(Link {
+            routers: self.routers.clone(),
+            join,
+            until,
+            sender,
+            state: State::Attached(Box::new(frames)),
+        })
     }
+}
+
+/// One try at every router, beginning with the one where the session's parties meet.
+async fn attach(routers: &Replicas, join: &Join) -> Result<Stream, Status> {
+    let meeting =
+        join.session.iter().fold(0_usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let attaching = routers.call_from(meeting, |channel: Channel| {
+        let (requests, stream) = mpsc::channel(WAITING);
+        // There is room: it is the first.
+        let _ = requests.try_send(RouterRequest { request: Some(Kind::Join(join.clone())) });
+        let client = Client::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
+        async {
+            let frames = { client }.attach(ReceiverStream::new(stream)).await?.into_inner();
+            Ok(Stream { requests, frames })
+        }
+    });
+    let attached = tokio::time::timeout(ATTACH, attaching).await;
+    attached.map_err(|_| Status::deadline_exceeded("the router does not answer"))?
+}
+
+/// Tries until the session's time is over, or until a router says that there is no use in it.
+async fn attach_again(routers: Replicas, mut join: Join, until: Instant) -> Option<Stream> {
+    join.again = true;
+    let [mut wait, longest] = AGAIN;
+    while Instant::now() < until {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(longest);
+        match attach(&routers, &join).await {
+            Ok(stream) => return Some(stream),
+            Err(status) if matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied) => {
+                tracing::warn!(%status, "a router does not let this party back in");
+                return None;
+            }
+            Err(status) => tracing::debug!(%status, "no router takes this party back yet"),
+        }
+    }
+    None
 }
 
 impl Link {
@@ -80,20 +146,55 @@ impl Link {
         self.sender.clone()
     }
 
-    /// The next frame; never again one, when the router is gone. May be cancelled without losing one.
-    pub async fn receive(&mut self) -> Bytes {
-        match self.frames.message().await {
-            Ok(Some(frame)) => frame.frame,
-            // The session goes on waiting until its deadline.
-            Ok(None) | Err(_) => std::future::pending().await,
+    /// What comes next; nothing ever again, when the session's time is over. May be cancelled without losing anything.
+    pub async fn receive(&mut self) -> Parcel {
+        loop {
+            self.state = match &mut self.state {
+                State::Attached(frames) => {
+                    if let Ok(Some(frame)) = frames.message().await {
+                        return read(frame);
+                    }
+                    tracing::debug!("the stream to the router has broken");
+                    let again = attach_again(self.routers.clone(), self.join.clone(), self.until);
+                    State::Again(Box::pin(again))
+                }
+                State::Again(attaching) => match attaching.as_mut().await {
+                    Some(Stream { requests, frames }) => {
+                        *self.sender.lock() = requests;
+                        State::Attached(Box::new(frames))
+                    }
+                    None => State::Over,
+                },
+                // The session goes on waiting until its deadline.
+                State::Over => std::future::pending().await,
+            }
         }
     }
 }
 
+fn read(frame: Frame) -> Parcel {
+    match (party(frame.gone), party(frame.back)) {
+        (Some(gone), _) => Parcel::Gone(gone),
+        (None, Some(back)) => Parcel::Back(back),
+        (None, None) => Parcel::Frame(frame.frame),
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // If it does not arrive, the router keeps what comes until the session's time is over.
+        let _ = self.sender.lock().try_send(RouterRequest { request: Some(Kind::Leave(Leave {})) });
+    }
+}
+
 impl Sender {
+    fn lock(&self) -> std::sync::MutexGuard<'_, mpsc::Sender<RouterRequest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends a frame to a party; false if there was no room for it.
     pub fn send(&self, to: PartyIndex, frame: Vec<u8>) -> bool {
         let outgoing = Outgoing { to: to.number().into(), frame: frame.into() };
-        self.0.try_send(RouterRequest { request: Some(Kind::Outgoing(outgoing)) }).is_ok()
+        self.lock().try_send(RouterRequest { request: Some(Kind::Outgoing(outgoing)) }).is_ok()
     }
 }

@@ -54,6 +54,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         key: ApiKey::new(&key).ok_or("no key")?,
         allowed: AllowedAddresses::default(),
+        proxies: AllowedAddresses::default(),
         limits: TimeLimits::default(),
     })
     .await?;

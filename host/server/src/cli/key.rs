@@ -1,0 +1,66 @@
+//! `quorate key`
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use quorate_core::identity::SecretKey;
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+/// What to do with keys.
+#[derive(Args)]
+pub(super) struct KeyArguments {
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a new signing key in a file (an identity or originator key), and print its public side
+    New {
+        /// The file; it must not be there yet
+        file: PathBuf,
+    },
+    /// Print the public side of a signing key
+    Public {
+        /// Its file
+        file: PathBuf,
+    },
+}
+
+pub(super) fn key(arguments: KeyArguments) -> Result<(), Failure> {
+    let seed = match &arguments.command {
+        KeyCommand::New { file } => make(file)?,
+        KeyCommand::Public { file } => read(file)?,
+    };
+    show(&seed);
+    Ok(())
+}
+
+fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice())?;
+    let failed = |error| format!("{}: the key was not made: {error}", file.display());
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+    let text = Zeroizing::new(hex::encode(seed.as_slice()) + "\n");
+    out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
+    Ok(seed)
+}
+
+fn read(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let failed = |error| format!("{}: the key can't be read: {error}", file.display());
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
+    let mut seed = Zeroizing::new([0; 32]);
+    let read = hex::decode_to_slice(text.trim(), seed.as_mut_slice());
+    read.map_err(|_| format!("{}: this is no key of 64 hex characters", file.display()))?;
+    Ok(seed)
+}
+
+#[allow(clippy::print_stdout)]
+fn show(seed: &[u8; 32]) {
+    println!("{}", SecretKey::from_seed(seed).public());
+}

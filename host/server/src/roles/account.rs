@@ -1,0 +1,55 @@
+//! The account service as a process.
+
+use quorate_broker::store::ControlStore;
+
+use super::listen::Callers;
+use super::{Context, GRACE, Role, StartError, needed, some};
+use crate::account::{AccountService, AccountSetup, UserParty};
+use crate::config::ConfigError;
+use crate::http::{self, Api, ApiSetup, Guard, Health};
+
+pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
+    let by = Role::Account;
+    let key = needed(context.config.http.key.clone(), "MPC_API_KEY", by)?;
+    let originator = needed(context.config.roles.originator.clone(), "QUORATE_ORIGINATOR_KEY", by)?;
+    some(&context.config.roles.parties, "QUORATE_PARTY_KEYS", by)?;
+    some(&context.config.roles.coordinators, "QUORATE_COORDINATORS", by)?;
+    let coordinators = context.replicas(&context.config.roles.coordinators)?;
+    let address = context.config.http.listen;
+    let port = context.listen(address, Callers::Anybody).await?;
+    let database = context.postgres(by).await?;
+    let store = ControlStore::open(database.clone()).await.map_err(|error| context.store_failed(error))?;
+    let cache = context.cache();
+    let user_party = match (context.config.roles.user_party, &context.config.roles.party_apis) {
+        (None, apis) if apis.is_empty() => None,
+        (Some(key), apis) if !apis.is_empty() => Some(UserParty { key, replicas: context.replicas(apis)? }),
+        (None, _) => {
+            return Err(ConfigError::Missing { name: "QUORATE_USER_PARTY_KEY", by: by.name() }.into());
+        }
+        (Some(_), _) => return Err(ConfigError::Missing { name: "QUORATE_PARTY_APIS", by: by.name() }.into()),
+    };
+    let accounts = AccountService::new(AccountSetup {
+        store,
+        coordinators,
+        originator,
+        parties: context.config.roles.parties.clone(),
+        user_party,
+        clock: context.clock.clone(),
+        limits: context.config.limits,
+    });
+    let guard = Guard {
+        key: Some(key),
+        allowed: context.config.http.allowed.clone(),
+        proxies: context.config.http.proxies.clone(),
+    };
+    let health = Health::of(by.name()).with_database(database).with_cache(cache.clone());
+    let api = Api::new(ApiSetup { accounts, guard, health, cache });
+    let stop = context.stop.clone();
+    context.tasks.spawn(async move {
+        port.serve(http::router(api.clone()), stop, GRACE).await;
+        // Requests whose callers have hung up.
+        let _ = tokio::time::timeout(GRACE, api.finish()).await;
+    });
+    tracing::info!(%address, "the API is served; its description is at /openapi.json");
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! The coordinator as a process.
+
+use std::sync::Arc;
+
+use quorate_broker::store::ControlStore;
+
+use super::listen::Callers;
+use super::{Context, GRACE, Role, StartError, needed, some};
+use crate::coordinator::{self, Coordinator, CoordinatorSetup};
+use crate::http::{Guard, Health, health};
+
+pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
+    let by = Role::Coordinator;
+    let key = needed(context.config.roles.join_key.clone(), "JWT_SECRET_KEY", by)?;
+    some(&context.config.roles.originators, "QUORATE_ORIGINATORS", by)?;
+    let address = context.config.roles.coordinator_listen;
+    let port = context.listen(address, Callers::Roles).await?;
+    let database = context.postgres(by).await?;
+    let store = ControlStore::open(database.clone()).await.map_err(|error| context.store_failed(error))?;
+    let queue = context.rabbitmq(by).await?;
+    let cache = context.cache();
+    let coordinator = Coordinator::new(CoordinatorSetup {
+        store,
+        queue: queue.clone(),
+        originators: context.config.roles.originators.clone(),
+        clock: context.clock.clone(),
+        key,
+    });
+    let guard = Guard {
+        key: context.config.http.key.clone(),
+        allowed: context.config.http.allowed.clone(),
+        proxies: context.config.http.proxies.clone(),
+    };
+    let health = Health::of(by.name()).with_database(database).with_queue(queue).with_cache(cache);
+    let routes = coordinator::service(Arc::clone(&coordinator))
+        .merge(coordinator::routes(Arc::clone(&coordinator), guard))
+        .merge(health::routes(health));
+    context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
+    let (stop, broken) = (context.stop.clone(), context.broken.clone());
+    context.tasks.spawn(async move {
+        if let Err(error) = coordinator.work(stop, GRACE).await {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "the coordinator can't go on");
+            broken.cancel();
+        }
+    });
+    tracing::info!(%address, "the coordinator is there");
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! A party as a process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quorate_broker::store::{Crypter, PartyStore};
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_runtime::{Grants, Runtime};
+
+use super::listen::Callers;
+use super::{Context, GRACE, Role, StartError, needed, some};
+use crate::admin::{self, UnixSocket};
+use crate::http::{Health, health};
+use crate::party::desk::Desk;
+use crate::party::service::PartyService;
+use crate::party::{Party, PartySetup};
+use crate::router::RouterClient;
+use crate::{embedded, http};
+
+/// A party that runs, and its sandbox.
+pub(super) struct RunningParty {
+    party: Arc<Party>,
+    runtime: Runtime,
+    plugins: Vec<PathBuf>,
+}
+
+impl RunningParty {
+    /// Lets new sessions run on the configured components.
+    pub(super) async fn install(&self) -> Result<(), StartError> {
+        for path in &self.plugins {
+            let failed = |source| StartError::Plugin { path: path.clone(), source };
+            let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
+            let plugin = self.runtime.load(&bytes, &Grants::default()).await;
+            let plugin = plugin.map_err(|error| failed(error.into()))?;
+            if self.party.install(&plugin) {
+                tracing::info!(?plugin, "installed");
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, StartError> {
+    let by = Role::Party;
+    let identity = identity(context, by)?;
+    if !context.config.roles.parties.contains(&identity) {
+        return Err(StartError::NotPinned(identity.to_string()));
+    }
+    let address = context.config.roles.party_listen;
+    let port = context.listen(address, Callers::Anybody).await?;
+    let Worker { running, service, health } = work(context, by, None).await?;
+    let left_behind = service.left_behind().await.map_err(|error| context.store_failed(error))?;
+    context.tasks.spawn(port.serve(health::routes(health), context.stop.clone(), GRACE));
+    context.tasks.spawn(service.serve(left_behind, context.stop.clone(), GRACE));
+    tracing::info!(%identity, replica = context.config.roles.replica, "the party is there");
+    Ok(running)
+}
+
+/// The public side of this process's identity key.
+pub(super) fn identity(context: &Context<'_>, by: Role) -> Result<PublicKey, StartError> {
+    let seed = needed(context.config.roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
+    Ok(SecretKey::from_seed(&seed).public())
+}
+
+/// A party and what it works with, before it serves anything.
+pub(super) struct Worker {
+    pub(super) running: RunningParty,
+    pub(super) service: Arc<PartyService>,
+    pub(super) health: Health,
+}
+
+/// Makes a party that has its plugins.
+pub(super) async fn work(
+    context: &mut Context<'_>,
+    by: Role,
+    desk: Option<Desk>,
+) -> Result<Worker, StartError> {
+    let seed = needed(context.config.roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
+    // It is there once: whoever needs it a second time runs as a second party.
+    let master = needed(context.config.roles.master.take(), "CRYPTO_MASTER_KEY", by)?;
+    let roles = &context.config.roles;
+    some(&roles.parties, "QUORATE_PARTY_KEYS", by)?;
+    some(&roles.originators, "QUORATE_ORIGINATORS", by)?;
+    some(&roles.coordinators, "QUORATE_COORDINATORS", by)?;
+    some(&roles.routers, "QUORATE_ROUTERS", by)?;
+    let identity = identity(context, by)?;
+    let coordinators = context.replicas(&roles.coordinators)?;
+    let routers = context.replicas(&roles.routers)?;
+    let runtime = embedded::sandbox(&context.config.embedded.data)?;
+    let database = context.postgres(by).await?;
+    let store = PartyStore::open(database.clone(), Crypter::new(master, identity)).await;
+    let store = store.map_err(|error| context.store_failed(error))?;
+    let queue = context.rabbitmq(by).await?;
+    let roles = &context.config.roles;
+    let party = Party::new(PartySetup {
+        seed,
+        originators: roles.originators.clone(),
+        pinned: roles.parties.iter().copied().chain(roles.user_party).collect(),
+        store,
+        replica: roles.replica.clone(),
+        clock: context.clock.clone(),
+        router: RouterClient::new(routers),
+    });
+    let party = Arc::new(party.await.map_err(|error| context.store_failed(error))?);
+    let plugins = context.config.embedded.plugins.clone();
+    let running = RunningParty { party: Arc::clone(&party), runtime, plugins };
+    running.install().await?;
+    let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
+    let acts = admin::service(Arc::clone(&party));
+    context.tasks.spawn(http::serve::serve(socket, acts, context.stop.clone(), GRACE));
+    let service = Arc::new(PartyService { party, queue: queue.clone(), coordinators, desk });
+    let health = Health::of(by.name()).with_database(database).with_queue(queue);
+    Ok(Worker { running, service, health })
+}

@@ -1,0 +1,48 @@
+//! The user's party as a process.
+
+use super::listen::Callers;
+use super::party::{RunningParty, Worker, identity, work};
+use super::{Context, GRACE, Role, StartError, needed};
+use crate::config::ConfigError;
+use crate::http::{Guard, health};
+use crate::party::desk::Desk;
+use crate::party_api::{self, PartyApi};
+
+pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, StartError> {
+    let by = Role::PartyApi;
+    let identity = identity(context, by)?;
+    let roles = &context.config.roles;
+    if needed(roles.user_party, "QUORATE_USER_PARTY_KEY", by)? != identity {
+        return Err(StartError::NotUserParty(identity.to_string()));
+    }
+    if roles.parties.contains(&identity) {
+        // One process would hold two shares of a key.
+        let wanted =
+            "the keys of the parties that keep their own shares: QUORATE_USER_PARTY_KEY is not one of them";
+        return Err(ConfigError::Invalid { name: "QUORATE_PARTY_KEYS", wanted }.into());
+    }
+    let seed = needed(roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
+    let key = needed(context.config.http.key.clone(), "MPC_API_KEY", by)?;
+    let (address, unsealed) = (roles.party_api_listen, roles.unsealed_shares);
+    let desk = Desk::new(roles.confirm_within);
+    let port = context.listen(address, Callers::Anybody).await?;
+    let Worker { running, service, health } = work(context, by, Some(desk)).await?;
+    let guard = Guard {
+        key: Some(key),
+        allowed: context.config.http.allowed.clone(),
+        proxies: context.config.http.proxies.clone(),
+    };
+    let left_behind = service.left_behind().await.map_err(|error| context.store_failed(error))?;
+    let api = PartyApi::new(service.clone(), &seed, unsealed);
+    let routes =
+        party_api::routes(api.clone(), guard).merge(party_api::service(api)).merge(health::routes(health));
+    context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
+    context.tasks.spawn(service.serve(left_behind, context.stop.clone(), GRACE));
+    if unsealed {
+        tracing::warn!(
+            "USER_SHARE_PLAINTEXT: shares are handed to whoever asks, unsealed; use it behind TLS only"
+        );
+    }
+    tracing::info!(%identity, "the party API is there");
+    Ok(running)
+}

@@ -1,0 +1,110 @@
+//! TLS by configuration: who we are and whom we trust. Servers that are given an authority of clients let in only those
+//! that it has certified (mutual TLS).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// The protocols that we speak over TLS, best first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A certificate with its key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificates, ours first, in PEM.
+    pub certificate: PathBuf,
+    /// The private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// Why TLS can't be used: the operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is not what it should be.
+    #[error("{0}: this is no {1} in PEM, or it can't be read")]
+    File(PathBuf, &'static str),
+    /// Certificate and key do not fit, or are not acceptable.
+    #[error("the TLS certificates can't be used")]
+    Rejected(#[source] rustls::Error),
+    /// The authority of clients can't be used.
+    #[error("{0}: clients can't be verified with this")]
+    Clients(PathBuf),
+}
+
+/// Makes the cryptography that all TLS connections of this process use the default one.
+pub fn install() {
+    // It fails when it is there already.
+    let _ = ring::default_provider().install_default();
+}
+
+/// How we serve: with this identity, and if `clients` is given only those whom it has certified.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn server(identity: &Identity, clients: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(
+                Arc::new(roots(path)?),
+                Arc::new(ring::default_provider()),
+            );
+            let verifier = verifier.build().map_err(|_| TlsError::Clients(path.to_owned()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let (certificates, key) = read(identity)?;
+    let mut config = builder.with_single_cert(certificates, key).map_err(TlsError::Rejected)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
+}
+
+/// How we call other roles: trusting whom `authority` has certified, or nobody; with our own identity, if there is one.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
+    let builder = builder.with_root_certificates(authority.map_or(Ok(RootCertStore::empty()), roots)?);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (certificates, key) = read(identity)?;
+            builder.with_client_auth_cert(certificates, key).map_err(TlsError::Rejected)?
+        }
+    };
+    // Roles speak gRPC with each other.
+    config.alpn_protocols = vec![PROTOCOLS[0].to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = || TlsError::File(path.to_owned(), "certificate");
+    let read = CertificateDer::pem_file_iter(path).map_err(|_| wrong())?;
+    let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| wrong())?;
+    if certificates.is_empty() { Err(wrong()) } else { Ok(certificates) }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(TlsError::Rejected)?;
+    }
+    Ok(roots)
+}
+
+type Chain = Vec<CertificateDer<'static>>;
+
+fn read(identity: &Identity) -> Result<(Chain, PrivateKeyDer<'static>), TlsError> {
+    let key = PrivateKeyDer::from_pem_file(&identity.key);
+    let key = key.map_err(|_| TlsError::File(identity.key.clone(), "private key"))?;
+    Ok((certificates(&identity.certificate)?, key))
+}
