@@ -60,14 +60,18 @@ serve: build ## serve the API on port 4000, everything in one process
 	$(CARGO_TARGET_DIR)/debug/quorate serve all --embedded
 
 .PHONY: test
-test: plugins ## run all tests
+test: plugins services ## run all tests, against real servers
 	@# The structure test reads what both workspaces depend on, development included.
 	cargo fetch --locked --quiet
 	$(IN_PLUGINS) cargo fetch --locked --quiet
 	@# Some tests run the program itself.
 	cargo build --locked --workspace
-	cargo test --locked --workspace
+	tests/services.sh cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
+
+.PHONY: services
+services: ## check for the servers that tests run against; as root on Debian, install what is missing
+	@tests/services.sh install
 
 .PHONY: guards
 guards: plugins ## take away each rule's check and expect its test to fail
@@ -95,13 +99,18 @@ NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples/native
 SOFT_SHA := $(CARGO_TARGET_DIR)/soft-sha
 
 .PHONY: bench
-bench: plugins ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=name for one part)
+bench: plugins services ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=name for one part)
 	$(IN_PLUGINS) cargo build --locked --quiet --release -p quorate-dkls23 --example native
 	cd plugins && CARGO_TARGET_DIR=$(SOFT_SHA) RUSTFLAGS='--cfg sha2_backend="soft"' \
 	  cargo build --locked --quiet --release -p quorate-dkls23 --example native
 	cargo build --locked --quiet --release -p quorate --bin quorate
 	NATIVE=$(NATIVE) NATIVE_SOFT_SHA=$(SOFT_SHA)/release/examples/native \
-	  cargo run --locked --quiet --release -p quorate-tests --bin quorate-bench -- $(BENCH)
+	  tests/services.sh cargo run --locked --quiet --release -p quorate-tests --bin quorate-bench -- $(BENCH)
+
+.PHONY: soak
+soak: plugins services ## sign for SOAK_SECONDS (600) while processes are killed at random
+	cargo build --locked --quiet --release -p quorate --bin quorate
+	tests/services.sh cargo run --locked --quiet --release -p quorate-tests --bin quorate-soak
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -59,7 +59,7 @@ pub(crate) fn measure() -> Value {
     })
 }
 
-fn percentiles(times: &[f64]) -> Value {
+pub(crate) fn percentiles(times: &[f64]) -> Value {
     let at = |q| round(percentile(times, q));
     json!({ "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "runs": times.len() })
 }

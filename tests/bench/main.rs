@@ -6,6 +6,7 @@
 mod background;
 mod end_to_end;
 mod memory;
+mod processes;
 mod report;
 mod sandbox;
 mod startup;
@@ -20,9 +21,10 @@ type Part = (&'static str, fn() -> Value);
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
-    let parts: [Part; 5] = [
+    let parts: [Part; 6] = [
         ("sandbox", sandbox::measure),
         ("end-to-end", end_to_end::measure),
+        ("processes", processes::measure),
         ("background", background::measure),
         ("startup", startup::measure),
         ("memory", memory::measure),

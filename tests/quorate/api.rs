@@ -31,7 +31,7 @@ fn signature(reply: &Reply) -> Signature {
 }
 
 /// Verifies a signature with libsecp256k1, under the key that the answer names.
-fn assert_signs(reply: &Reply, digest: [u8; 32]) {
+pub(crate) fn assert_signs(reply: &Reply, digest: [u8; 32]) {
     let key = PublicKeyInfo {
         scheme: String::new(),
         public_key: hex::decode(reply.text("public_key")).unwrap(),
@@ -190,6 +190,7 @@ async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at()
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
         key: quorate::http::ApiKey::new(KEY).unwrap(),
         allowed: "10.0.0.0/8".parse().unwrap(),
+        proxies: quorate::http::AllowedAddresses::default(),
         limits: TimeLimits::default(),
     });
     let embedded = embedded.await.unwrap();

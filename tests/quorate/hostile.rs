@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use quorate::clock::SystemClock;
 use quorate::grpc;
 use quorate::http::serve::serve;
-use quorate::router::{self, Hub, RouterClient};
+use quorate::router::{self, Hub, JoinKey, RouterClient, RouterSetup};
 use quorate_core::codec::decode;
 use quorate_core::session::Frame;
 use quorate_proto::v1::router_client::RouterClient as Client;
@@ -61,16 +62,30 @@ pub(crate) fn served(service: axum::Router) -> Channel {
     grpc::channel(connector)
 }
 
+/// The key of these routers' tokens.
+pub(crate) fn join_key() -> JoinKey {
+    JoinKey::new(&"k".repeat(JoinKey::SHORTEST)).unwrap()
+}
+
+fn service() -> axum::Router {
+    router::service(RouterSetup {
+        hub: Hub::default(),
+        key: join_key(),
+        clock: Arc::new(SystemClock),
+        exchange: None,
+    })
+}
+
 /// A router, reached as parties reach it.
 pub(crate) fn honest() -> RouterClient {
-    RouterClient::new(served(router::service(Hub::default())))
+    RouterClient::new(served(service()))
 }
 
 /// A router with a will of its own.
 pub(crate) fn hostile(
     whim: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<Outgoing> + Send + Sync + 'static,
 ) -> RouterClient {
-    let honest = Client::new(served(router::service(Hub::default())));
+    let honest = Client::new(served(service()));
     let server = RouterServer::new(Hostile { honest, whim: Arc::new(whim) });
     RouterClient::new(served(tonic::service::Routes::new(server).prepare().into_axum_router()))
 }

@@ -8,7 +8,7 @@ use futures::Stream;
 use quorate::account::{AccountService, AccountSetup, SignRequest, TimeLimits};
 use quorate::clock::{Clock, SystemClock};
 use quorate::code::Code;
-use quorate_broker::store::{Account, AccountState, ControlStore, SqliteControlStore};
+use quorate_broker::store::{Account, AccountState, ControlStore, Database};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, decode, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
@@ -116,7 +116,8 @@ struct World {
 /// An account service with one account, and nobody but a liar to talk to.
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteControlStore::open(&folder.path().join("control.db")).await.unwrap();
+    let store =
+        ControlStore::open(Database::sqlite(&folder.path().join("control.db")).await.unwrap()).await.unwrap();
     let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();
     let account = Account {
         id: ACCOUNT,
@@ -126,6 +127,8 @@ async fn world() -> World {
         protocol: "dkls23".into(),
         threshold: Threshold::new(2, 2).unwrap(),
         parties: publics(&parties),
+        user_party: None,
+        mandatory: vec![],
         open: vec![OrderId([9; 32])],
         created: 0,
     };
@@ -136,11 +139,12 @@ async fn world() -> World {
     let router =
         tonic::service::Routes::new(CoordinatorServer::new(liar.clone())).prepare().into_axum_router();
     let service = AccountService::new(AccountSetup {
-        store: Arc::new(store),
-        coordinator: served(router),
+        store,
+        coordinators: served(router).into(),
         originator: Zeroizing::new(random32()),
         parties: publics(&parties),
         clock: Arc::new(SystemClock),
+        user_party: None,
         limits: TimeLimits { sign: Duration::from_millis(300), shares_per_party: Duration::from_millis(300) },
     });
     World { liar, service, parties, _folder: folder }
@@ -165,6 +169,7 @@ async fn a_refresh_that_nobody_ordered_changes_no_account() {
         minimum_plugin: Version::default(),
         epoch: 1,
         public_key: key.public_key.0.clone(),
+        recipient: None,
     };
     let order = Order::new(OrderId(random32()), terms, SystemClock.seconds(), 600);
     let outcome = Outcome::Activated { certificate, key };

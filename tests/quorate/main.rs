@@ -1,16 +1,23 @@
 //! All integration tests, in one binary. Each is named after the promise that it keeps.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod admin;
 mod api;
 mod compile_cache;
 mod dkls23;
+mod faults;
 mod faulty;
 mod hostile;
 mod loading;
 mod lying_coordinator;
+mod outages;
 mod party;
 mod process;
+mod processes;
 mod skeletons;
 mod structure;
+mod tls;
+mod user_shares;
 mod verify;
+mod websocket;
 mod wipe;

@@ -8,11 +8,11 @@ use quorate::clock::{Clock, SystemClock};
 use quorate::party::{NotRun, Party, PartySetup};
 use quorate::proof::{Proved, proved_by_promises};
 use quorate::router::RouterClient;
-use quorate_broker::store::{Crypter, MasterKey, PartyStore, SqlitePartyStore};
+use quorate_broker::store::{Crypter, Database, MasterKey, PartyStore};
 use quorate_core::abort::{AbortCode, AbortNotice, SignedAbort};
 use quorate_core::admission::Refused;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
-use quorate_core::codec::Bytes;
+use quorate_core::codec::{Bytes, decode};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, Signing, Terms, Version};
 use quorate_core::plan::Plan;
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use crate::dkls23::load;
-use crate::hostile::{honest, hostile};
+use crate::hostile::{honest, hostile, join_key};
 use crate::verify::assert_ecdsa;
 
 const ACCOUNT: AccountId = AccountId([42; 16]);
@@ -54,6 +54,16 @@ impl Clock for Later {
     fn millis(&self) -> u64 {
         SystemClock.millis() + self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Has a party run a plan, with a token for the router.
+async fn run(party: &Arc<Party>, plan: Plan) -> Result<Outcome, NotRun> {
+    let (key, session) = (join_key(), plan.session_id());
+    let order: Order = decode(plan.order.bytes()).unwrap();
+    let me = PartyIndex::all(16).zip(&order.parties).find(|(_, key)| **key == party.identity());
+    // A stranger has none.
+    let token = me.map(|(me, _)| key.token(session, me, 16, u64::MAX / 2)).unwrap_or_default();
+    Ok(party.run(plan, token).await?.unwrap())
 }
 
 impl Cluster {
@@ -91,9 +101,10 @@ impl Cluster {
         self.folder.path().join(format!("party-{index}.db"))
     }
 
-    async fn store(&self, index: usize) -> SqlitePartyStore {
+    async fn store(&self, index: usize) -> PartyStore {
         let master = MasterKey::from_hex(&format!("{index:02x}").repeat(32)).unwrap();
-        SqlitePartyStore::open(&self.file(index), Crypter::new(master, self.keys()[index])).await.unwrap()
+        let database = Database::sqlite(&self.file(index)).await.unwrap();
+        PartyStore::open(database, Crypter::new(master, self.keys()[index])).await.unwrap()
     }
 
     async fn start(&self, index: usize) -> Arc<Party> {
@@ -102,7 +113,8 @@ impl Cluster {
             seed: Zeroizing::new(self.seeds[index]),
             originators: vec![self.originator.public()],
             pinned: self.keys(),
-            store: Arc::new(store),
+            store,
+            replica: "test".into(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             router: self.router.clone(),
         })
@@ -128,6 +140,7 @@ impl Cluster {
             minimum_plugin: Version::default(),
             epoch: if keygen { 0 } else { self.epoch },
             public_key: if keygen { vec![] } else { self.public_key.clone() },
+            recipient: None,
         }
     }
 
@@ -153,7 +166,7 @@ impl Cluster {
     async fn run(&self, plan: &Plan) -> Vec<Result<Outcome, NotRun>> {
         let runs = plan.signers.iter().map(|signer| {
             let party = Arc::clone(&self.parties[usize::from(signer.number()) - 1]);
-            async move { party.run(plan.clone()).await }
+            async move { run(&party, plan.clone()).await }
         });
         futures::future::join_all(runs).await
     }
@@ -252,7 +265,7 @@ async fn a_plan_is_run_once_and_an_account_has_one_key() {
     // The queue delivers it to party 1 twice.
     let one = &cluster.parties[0];
     let (first, second, other) =
-        tokio::join!(one.run(plan.clone()), one.run(plan.clone()), cluster.parties[1].run(plan.clone()));
+        tokio::join!(run(one, plan.clone()), run(one, plan.clone()), run(&cluster.parties[1], plan.clone()));
     assert!(matches!(other, Ok(Outcome::Signed { .. })), "{other:?}");
     let mut claimed = [&first, &second].map(|ended| matches!(ended, Err(NotRun::ClaimedBefore)));
     claimed.sort_unstable();
@@ -291,7 +304,7 @@ async fn a_missing_party_is_a_timeout_that_blames_nobody_and_the_next_session_wo
     cluster.keygen().await;
     let mut plan = cluster.plan(signing([1; 32]), &[1, 2]);
     plan.deadline = cluster.clock.millis() + 700;
-    let ended = cluster.parties[0].run(plan).await;
+    let ended = run(&cluster.parties[0], plan).await;
     let Ok(Outcome::Aborted { code, culprits, reason, .. }) = ended else { panic!() };
     assert_eq!((code, culprits.len()), (AbortCode::Timeout, 0));
     assert!(reason.contains("hellos of parties 2"), "{reason}");
@@ -305,7 +318,7 @@ async fn a_party_that_closes_ends_its_sessions_and_gives_its_word_on_it() {
     let plan = cluster.plan(signing([1; 32]), &[1, 2]);
     let party = Arc::clone(&cluster.parties[0]);
     let hash = plan.hash();
-    let running = tokio::spawn(async move { party.run(plan).await });
+    let running = tokio::spawn(async move { run(&party, plan).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
     cluster.parties[0].close();
     let ended = running.await.unwrap();
@@ -357,7 +370,7 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
     };
     (cluster.epoch, cluster.public_key) = (1, key.public_key.0.clone());
     let sign = |cluster: &Cluster, digest: [u8; 32]| cluster.plan(signing(digest), &[1, 3]);
-    let without = cluster.parties[2].run(sign(&cluster, [1; 32])).await;
+    let without = run(&cluster.parties[2], sign(&cluster, [1; 32])).await;
     assert!(matches!(without, Err(NotRun::Refused(Refused::Share(_)))), "{without:?}");
     // What others have signed is no certificate.
     let mut forged = sign(&cluster, [2; 32]);
@@ -368,7 +381,7 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
         .collect();
     let identities: Vec<PublicKey> = strangers.iter().map(SecretKey::public).collect();
     forged.certificate = Certificate::of(&readies, &identities);
-    let refused = cluster.parties[2].run(forged).await;
+    let refused = run(&cluster.parties[2], forged).await;
     assert!(matches!(refused, Err(NotRun::Refused(Refused::Share(_)))), "{refused:?}");
     cluster.certificate = Some(certificate.clone());
     cluster.assert_signed(&cluster.sign(&[1, 3], [3; 32]).await, [3; 32]);
@@ -427,7 +440,7 @@ async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_th
     cluster.assert_signed(&cluster.sign(&[1, 2], [8; 32]).await, [8; 32]);
     let mut again = cluster.plan(Operation::Refresh, &[1, 2, 3]);
     again.deadline = cluster.clock.millis() + 2_000;
-    assert!(matches!(cluster.parties[0].run(again).await, Err(NotRun::Locked)));
+    assert!(matches!(run(&cluster.parties[0], again).await, Err(NotRun::Locked)));
     cluster.aborts.push(notice.clone());
     assert_eq!(cluster.activate(Operation::Refresh).await.activation.epoch, 2);
     cluster.assert_signed(&cluster.sign(&[1, 3], [9; 32]).await, [9; 32]);
@@ -479,7 +492,7 @@ async fn a_word_that_nothing_was_promised_frees_those_who_have_promised_in_vain(
     let locked = |cluster: &Cluster| {
         let party = Arc::clone(&cluster.parties[0]);
         let plan = cluster.plan(Operation::Keygen, &[1, 2, 3]);
-        async move { party.run(plan).await }
+        async move { run(&party, plan).await }
     };
     let before = locked(&cluster).await;
     assert!(matches!(before, Err(NotRun::Refused(Refused::Share(_)))), "{before:?}");

@@ -118,7 +118,7 @@ const FORBIDDEN: [&str; 8] = [
     "serde_yaml",
 ];
 
-const LICENCES: [&str; 12] = [
+const LICENCES: [&str; 13] = [
     "MIT",
     "Apache-2.0",
     "BSD-2-Clause",
@@ -127,6 +127,7 @@ const LICENCES: [&str; 12] = [
     "Zlib",
     "CC0-1.0",
     "0BSD",
+    "BSL-1.0",
     "Unlicense",
     "Unicode-3.0",
     "Apache-2.0 WITH LLVM-exception",

@@ -64,6 +64,7 @@ impl Caller {
     /// Calls the API at this address.
     #[must_use]
     pub fn new(address: std::net::SocketAddr) -> Self {
+        quorate::tls::install();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(300)).build().unwrap();
         Self { http, base: format!("http://{address}") }
     }
@@ -164,6 +165,7 @@ async fn embedded(data: &Path, parties: u16, limits: TimeLimits) -> Embedded {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         key: ApiKey::new(KEY).unwrap(),
         allowed: AllowedAddresses::default(),
+        proxies: AllowedAddresses::default(),
         limits,
     });
     let embedded = embedded.await.unwrap();

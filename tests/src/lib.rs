@@ -1,9 +1,11 @@
 //! What tests and benchmarks share.
 //!
 //! A test tool: it panics where a test should fail.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::unwrap_used)]
 
 pub mod components;
 pub mod deployment;
+pub mod fleet;
 pub mod sandbox;
 pub mod server;
+pub mod services;

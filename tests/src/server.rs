@@ -1,14 +1,17 @@
 //! A `quorate serve all --embedded` of its own process, and what the system says about it.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
 use crate::components;
 use crate::deployment::{Caller, KEY};
+use crate::sandbox::random32;
 
 /// A running server. It is killed with this value.
 pub struct Server {
@@ -94,20 +97,30 @@ impl Server {
     /// Resident memory, in MiB.
     #[must_use]
     pub fn memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        memory_of(self.child.id())
     }
 }
 
-/// The program, to serve on a data folder and an address. It lies where cargo has put this program, or one folder up.
+/// Resident memory of a process, in MiB.
 #[must_use]
-pub fn command(data: &Path, parties: u16, address: SocketAddr) -> Command {
+pub fn memory_of(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// The program. It lies where cargo has put this program, or one folder up.
+#[must_use]
+pub fn program() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let mut folders = here.ancestors().skip(1).map(|folder| folder.join("quorate"));
-    let program =
-        folders.find(|path| path.is_file()).unwrap_or_else(|| panic!("no quorate program: run `make build`"));
-    let mut command = Command::new(program);
+    folders.find(|path| path.is_file()).unwrap_or_else(|| panic!("no quorate program: run `make build`"))
+}
+
+/// The program, to serve on a data folder and an address.
+#[must_use]
+pub fn command(data: &Path, parties: u16, address: SocketAddr) -> Command {
+    let mut command = Command::new(program());
     command
         .args(["serve", "all", "--embedded", "--listen", &address.to_string()])
         .args(["--parties", &parties.to_string(), "--data"])
@@ -126,10 +139,20 @@ fn ticks(stat: &str) -> f64 {
     (field(11) + field(12)) / 100.0
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on, that the system gives to no outgoing connection and that no other test gets: a
+/// process may be killed and start again on it. The port after it is as free.
 #[must_use]
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let random = u16::from_be_bytes([random32()[0], random32()[1]]);
+        let port = 10_000 + random % 11_000 * 2;
+        let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        // Ports that were given are not tried: their process may be about to start again.
+        if GIVEN.lock().unwrap().insert(port) && free(port) && free(port + 1) {
+            return (Ipv4Addr::LOCALHOST, port).into();
+        }
+    }
 }
 
 impl Drop for Server {
