@@ -138,7 +138,9 @@ impl Config {
             tls: TlsConfig::read(&mut variables)?,
             limits: TimeLimits {
                 sign: variables.millis("QUORATE_SIGN_TIMEOUT_MS")?.unwrap_or(TimeLimits::default().sign),
-                ..TimeLimits::default()
+                shares_per_party: variables
+                    .millis("QUORATE_SHARES_TIMEOUT_MS")?
+                    .unwrap_or(TimeLimits::default().shares_per_party),
             },
             log: LogConfig {
                 filter: variables.take("QUORATE_LOG").unwrap_or_else(|| "info".into()),
@@ -199,6 +201,7 @@ mod tests {
             ("QUORATE_NAMESPACE", "a b"),
             ("QUORATE_CONNECT_TRIES", "0"),
             ("QUORATE_SIGN_TIMEOUT_MS", "0"),
+            ("QUORATE_SHARES_TIMEOUT_MS", "0"),
             ("POSTGRES_URL", "short"),
             ("RABBITMQ_URL", "short"),
             ("REDIS_URL", "short"),
