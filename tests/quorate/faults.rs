@@ -37,10 +37,10 @@ impl Operation {
 }
 
 /// An account that is there before the fault.
-struct Account {
-    id: String,
-    key: Vec<u8>,
-    epoch: u64,
+pub(crate) struct Account {
+    pub(crate) id: String,
+    pub(crate) key: Vec<u8>,
+    pub(crate) epoch: u64,
 }
 
 async fn operate(fleet: &Fleet, operation: Operation, account: &Account) -> Reply {
@@ -55,7 +55,7 @@ async fn operate(fleet: &Fleet, operation: Operation, account: &Account) -> Repl
 }
 
 /// What a caller may get: a result that is right, or an error that says what to do.
-fn assert_typed(reply: &Reply, case: &str) -> bool {
+pub(crate) fn assert_typed(reply: &Reply, case: &str) -> bool {
     if reply.status < 300 {
         return true;
     }
@@ -65,7 +65,7 @@ fn assert_typed(reply: &Reply, case: &str) -> bool {
 }
 
 /// Signs until it works, for as long as it may take.
-async fn assert_signs_again(fleet: &Fleet, account: &Account, case: &str) {
+pub(crate) async fn assert_signs_again(fleet: &Fleet, account: &Account, case: &str) {
     let began = Instant::now();
     loop {
         let signed = fleet.caller(1).sign(&account.id, [4; 32]).await;
@@ -78,7 +78,7 @@ async fn assert_signs_again(fleet: &Fleet, account: &Account, case: &str) {
 }
 
 /// Waits until all parties have the same active share set of an account and none is held up.
-async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) {
+pub(crate) async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) {
     let began = Instant::now();
     let id = uuid(&account.id);
     loop {

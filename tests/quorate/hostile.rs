@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-/// What is sent on instead of a frame that party `from` sends to party `to`: itself, something else, nothing.
-pub(crate) type Whim = dyn Fn(u32, u32, &Frame, Outgoing) -> Vec<Outgoing> + Send + Sync;
+/// What is sent on instead of a frame that party `from` sends to party `to`, and after how long: itself, something else,
+/// nothing.
+pub(crate) type Whim = dyn Fn(u32, u32, &Frame, Outgoing) -> Vec<(Duration, Outgoing)> + Send + Sync;
 
 struct Hostile {
     honest: Client<Channel>,
@@ -46,8 +47,17 @@ impl Router for Hostile {
             while let Ok(Some(request)) = incoming.message().await {
                 let Some(Kind::Outgoing(outgoing)) = request.request else { continue };
                 let frame = decode::<Frame>(&outgoing.frame).unwrap();
-                for outgoing in whim(from, outgoing.to, &frame, outgoing) {
-                    let _ = sender.send(RouterRequest { request: Some(Kind::Outgoing(outgoing)) }).await;
+                for (delay, outgoing) in whim(from, outgoing.to, &frame, outgoing) {
+                    let request = RouterRequest { request: Some(Kind::Outgoing(outgoing)) };
+                    if delay.is_zero() {
+                        let _ = sender.send(request).await;
+                        continue;
+                    }
+                    let sender = sender.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(delay).await;
+                        let _ = sender.send(request).await;
+                    });
                 }
             }
         });
@@ -85,7 +95,14 @@ pub(crate) fn honest() -> RouterClient {
 pub(crate) fn hostile(
     whim: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<Outgoing> + Send + Sync + 'static,
 ) -> RouterClient {
-    let honest = Client::new(served(service()));
-    let server = RouterServer::new(Hostile { honest, whim: Arc::new(whim) });
-    RouterClient::new(served(tonic::service::Routes::new(server).prepare().into_axum_router()))
+    let at_once = move |from, to, frame: &Frame, sent| {
+        whim(from, to, frame, sent).into_iter().map(|sent| (Duration::ZERO, sent)).collect()
+    };
+    RouterClient::new(served(before(served(service()), Arc::new(at_once))))
+}
+
+/// A router with a will of its own, that passes on to another one what it wants to.
+pub(crate) fn before(honest: Channel, whim: Arc<Whim>) -> axum::Router {
+    let server = RouterServer::new(Hostile { honest: Client::new(honest), whim });
+    tonic::service::Routes::new(server).prepare().into_axum_router()
 }

@@ -8,6 +8,7 @@ mod dkls23;
 mod faults;
 mod faulty;
 mod hostile;
+mod hostile_deployment;
 mod loading;
 mod lying_coordinator;
 mod outages;

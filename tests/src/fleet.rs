@@ -177,6 +177,12 @@ impl Fleet {
         &self.keys.jwt
     }
 
+    /// What the names of its queues and topics begin with.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The folder of data and logs.
     #[must_use]
     pub fn folder(&self) -> &std::path::Path {
