@@ -99,7 +99,8 @@ impl Guard {
     /// Where a call comes from: what the nearest proxy says that is not trusted itself.
     fn caller(&self, peer: Peer, headers: &HeaderMap) -> Peer {
         let mut caller = peer;
-        let named = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        // A line that is no text has a place in the chain too: whoever is behind it can't be told.
+        let named = headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("unreadable"));
         let mut chain: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
         while !self.proxies.0.is_empty() && self.proxies.allow(caller) {
             let Some(before) = chain.pop() else { break };
@@ -140,6 +141,8 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -170,9 +173,10 @@ mod tests {
             ("10.0.0.1", "203.0.113.7, 198.51.100.1, 10.0.0.2", Some("198.51.100.1")),
             ("10.0.0.1", "nonsense", None),
             ("10.0.0.1", "", None),
+            ("10.0.0.1", "\u{ff}, 198.51.100.1", None),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(FORWARDED_FOR, forwarded.parse().unwrap());
+            headers.insert(FORWARDED_FOR, HeaderValue::from_bytes(forwarded.as_bytes()).unwrap());
             let caller: Option<IpAddr> = caller.map(|address| address.parse().unwrap());
             assert_eq!(guard.caller(peer(from), &headers).0, caller, "{from}: {forwarded}");
         }

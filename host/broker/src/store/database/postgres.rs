@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Transaction};
 
 use super::{Database, Kind};
@@ -45,8 +45,7 @@ impl PostgresAddress {
             return Err(PostgresAddressError);
         }
         let options = PgConnectOptions::from_str(url).map_err(|_| PostgresAddressError)?;
-        let named = url.contains("sslmode=");
-        Ok(Self(if named { options } else { options.ssl_mode(PgSslMode::Prefer) }.options(SETTINGS)))
+        Ok(Self(options.options(SETTINGS)))
     }
 
     /// With this password.
