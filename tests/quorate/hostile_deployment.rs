@@ -35,6 +35,9 @@ use crate::processes::{assert_signed_by, create};
 /// What becomes of a plan on its way to a party.
 type Malice = dyn Fn(PartyIndex, &Plan, Delivery) -> Vec<Delivery> + Send + Sync;
 
+/// What was delivered, and to whom.
+type Delivered = Arc<Mutex<Vec<(PartyIndex, Delivery)>>>;
+
 const PARTIES: usize = 3;
 
 /// How long a message may wait for a party.
@@ -47,7 +50,7 @@ struct World {
     malice: Arc<Mutex<Arc<Malice>>>,
     whim: Arc<Mutex<Arc<Whim>>>,
     /// Everything that was delivered.
-    delivered: Arc<Mutex<Vec<(PartyIndex, Delivery)>>>,
+    delivered: Delivered,
     /// The parties' broker, as they see it.
     parties: RabbitQueue,
 }
@@ -174,7 +177,7 @@ async fn relay(
     index: PartyIndex,
     queue: String,
     (from, to): (RabbitQueue, RabbitQueue),
-    (malice, delivered): (Arc<Mutex<Arc<Malice>>>, Arc<Mutex<Vec<(PartyIndex, Delivery)>>>),
+    (malice, delivered): (Arc<Mutex<Arc<Malice>>>, Delivered),
 ) {
     let mut consumer = from.consume(&queue, 64).await.unwrap();
     loop {
