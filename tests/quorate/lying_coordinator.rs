@@ -8,18 +8,19 @@ use futures::Stream;
 use quorate::account::{AccountService, AccountSetup, SignRequest, TimeLimits};
 use quorate::clock::{Clock, SystemClock};
 use quorate::code::Code;
-use quorate_broker::store::{Account, AccountState, ControlStore, Database};
+use quorate_broker::store::{Account, AccountState, ControlStore, Database, OpenOrder};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, decode, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{Operation, Order, SignedOrder, Terms, Version};
+use quorate_core::order::{Operation, Order, Terms, Version};
 use quorate_core::report::{Outcome, Report};
+use quorate_core::submission::{SignedSubmission, Submission};
 use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
 use quorate_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{
-    PartiesRequest, PartiesResponse, ReportRequest, ReportResponse, SessionRequest, SessionState, Started,
-    SubmitEvent, SubmitRequest,
+    OrderRequest, OrderState, PartiesRequest, PartiesResponse, ReportRequest, ReportResponse, SessionRequest,
+    SessionState, Started, SubmitEvent, SubmitRequest,
 };
 use quorate_tests::sandbox::random32;
 use tempfile::TempDir;
@@ -35,6 +36,7 @@ const SESSION: SessionId = SessionId([2; 32]);
 #[derive(Clone, Default)]
 struct Liar {
     session: Arc<Mutex<Option<SessionState>>>,
+    order: Arc<Mutex<OrderState>>,
     /// Makes the reports of a submitted order.
     reports: Arc<Mutex<Vec<Lie>>>,
 }
@@ -46,8 +48,9 @@ impl Coordinator for Liar {
     type SubmitStream = Pin<Box<dyn Stream<Item = Result<SubmitEvent, Status>> + Send>>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Self::SubmitStream>, Status> {
-        let signed: SignedOrder = decode(&request.into_inner().order).unwrap();
-        let order: Order = decode(signed.bytes()).unwrap();
+        let signed: SignedSubmission = decode(&request.into_inner().submission).unwrap();
+        let submission: Submission = decode(signed.bytes()).unwrap();
+        let order: Order = decode(submission.order.bytes()).unwrap();
         let session = SESSION.as_bytes().to_vec().into();
         let started = Started { session, signers: vec![1, 2], digest: vec![3; 32].into(), attempt: 1 };
         let mut events = vec![Event::Started(started)];
@@ -63,6 +66,10 @@ impl Coordinator for Liar {
     async fn session(&self, _: Request<SessionRequest>) -> Result<Response<SessionState>, Status> {
         let state = self.session.lock().unwrap().clone();
         state.map(Response::new).ok_or_else(|| Status::not_found("nothing"))
+    }
+
+    async fn order(&self, _: Request<OrderRequest>) -> Result<Response<OrderState>, Status> {
+        Ok(Response::new(self.order.lock().unwrap().clone()))
     }
 
     async fn report(&self, _: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
@@ -108,6 +115,7 @@ fn certified(keys: &[SecretKey], epoch: u32) -> (Certificate, KeyOutputs) {
 
 struct World {
     liar: Liar,
+    store: ControlStore,
     service: AccountService,
     parties: Vec<SecretKey>,
     _folder: TempDir,
@@ -129,7 +137,7 @@ async fn world() -> World {
         parties: publics(&parties),
         user_party: None,
         mandatory: vec![],
-        open: vec![OrderId([9; 32])],
+        open: vec![],
         created: 0,
     };
     store.create_account(&account).await.unwrap();
@@ -139,7 +147,7 @@ async fn world() -> World {
     let router =
         tonic::service::Routes::new(CoordinatorServer::new(liar.clone())).prepare().into_axum_router();
     let service = AccountService::new(AccountSetup {
-        store,
+        store: store.clone(),
         coordinators: served(router).into(),
         originator: Zeroizing::new(random32()),
         parties: publics(&parties),
@@ -147,7 +155,7 @@ async fn world() -> World {
         user_party: None,
         limits: TimeLimits { sign: Duration::from_millis(300), shares_per_party: Duration::from_millis(300) },
     });
-    World { liar, service, parties, _folder: folder }
+    World { liar, store, service, parties, _folder: folder }
 }
 
 #[tokio::test]
@@ -190,11 +198,28 @@ async fn a_refresh_that_nobody_ordered_changes_no_account() {
 }
 
 #[tokio::test]
+async fn an_order_of_which_no_session_was_made_is_closed_when_it_is_over() {
+    let world = world().await;
+    let open = async || world.store.account(ACCOUNT).await.unwrap().unwrap().open;
+    let now = SystemClock.millis();
+    let [over, runs] = [now - 1, now + 600_000].map(|expires| OpenOrder { id: OrderId(random32()), expires });
+    for order in [over, runs] {
+        world.store.open_order(ACCOUNT, order).await.unwrap();
+    }
+    world.liar.order.lock().unwrap().in_hand = true;
+    world.service.account(ACCOUNT).await.unwrap();
+    assert_eq!(open().await, [over, runs], "an order that is in hand was closed");
+    world.liar.order.lock().unwrap().in_hand = false;
+    world.service.account(ACCOUNT).await.unwrap();
+    assert_eq!(open().await, [runs]);
+}
+
+#[tokio::test]
 async fn neither_invented_signatures_nor_silence_hold_up_a_request_for_long() {
     let world = world().await;
     let garbage = Outcome::Signed { signature: Bytes(vec![1; 64]), recovery_id: Some(0) };
     let malicious = SecretKey::from_seed(&random32());
-    let World { liar, service, parties, _folder } = world;
+    let World { liar, service, parties, .. } = world;
     let one = parties.into_iter().next().unwrap();
     for (by, key) in [(1, one), (2, malicious)] {
         let outcome = garbage.clone();

@@ -110,7 +110,21 @@ async fn what_can_not_start_says_why_and_ends() {
         (Member::Party(0), vec![("QUORATE_IDENTITY_KEY", &"ab".repeat(32))], "is not in QUORATE_PARTY_KEYS"),
         (Member::Party(0), vec![("QUORATE_PLUGIN_FILES", "/nowhere.wasm")], "/nowhere.wasm"),
         (Member::Account(0), vec![("MPC_API_KEY", "")], "MPC_API_KEY is not set: account needs it"),
-        (Member::Account(0), vec![("TLS_CERT_FILE", "/x"), ("TLS_KEY_FILE", "/y")], "/y"),
+        (
+            Member::Account(0),
+            vec![("TLS_CERT_FILE", "/x"), ("TLS_KEY_FILE", "/y")],
+            "QUORATE_COORDINATORS: give addresses that begin with https://",
+        ),
+        (
+            Member::Account(0),
+            vec![
+                ("TLS_CERT_FILE", "/x"),
+                ("TLS_KEY_FILE", "/y"),
+                ("QUORATE_COORDINATORS", "https://a:1"),
+                ("QUORATE_ROUTERS", ""),
+            ],
+            "/y",
+        ),
     ] {
         let said = refused(&fleet, member, &settings).await;
         assert!(said.contains(reason), "{settings:?}: {said}");

@@ -159,6 +159,16 @@ impl Fleet {
         self.addresses[&member]
     }
 
+    /// Where a process listens to other roles.
+    #[must_use]
+    pub fn grpc_address(&self, member: Member) -> SocketAddr {
+        let address = self.address(member);
+        match member {
+            Member::PartyApi(_) => (address.ip(), address.port() + 1).into(),
+            _ => address,
+        }
+    }
+
     /// Calls one of the account services.
     #[must_use]
     pub fn caller(&self, account: usize) -> Caller {
@@ -213,7 +223,7 @@ impl Fleet {
         let all = |of: fn(usize) -> Member, count: usize| {
             let scheme = if self.setup.tls { "https" } else { "http" };
             let urls: Vec<String> =
-                (0..count).map(|i| format!("{scheme}://{}", self.address(of(i)))).collect();
+                (0..count).map(|i| format!("{scheme}://{}", self.grpc_address(of(i)))).collect();
             urls.join(",")
         };
         let address = self.address(member).to_string();
@@ -260,6 +270,7 @@ impl Fleet {
             ],
             Member::PartyApi(index) => vec![
                 ("QUORATE_PARTY_API_LISTEN", address),
+                ("QUORATE_PARTY_API_GRPC_LISTEN", self.grpc_address(member).to_string()),
                 ("POSTGRES_URL", self.databases.url(1 + self.setup.parties)),
                 ("QUORATE_IDENTITY_KEY", self.keys.user.0.clone()),
                 ("CRYPTO_MASTER_KEY", self.keys.masters[self.setup.parties].clone()),

@@ -23,6 +23,7 @@ pub enum Tag {
     Abort,
     Report,
     Acknowledgement,
+    Submission,
 }
 
 impl Tag {
@@ -38,6 +39,7 @@ impl Tag {
             Self::Abort => b"quorate 1 abort\0",
             Self::Report => b"quorate 1 report\0",
             Self::Acknowledgement => b"quorate 1 acknowledgement\0",
+            Self::Submission => b"quorate 1 submission\0",
         }
     }
 

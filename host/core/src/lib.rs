@@ -21,6 +21,7 @@ pub mod promise;
 pub mod report;
 pub mod sealing;
 pub mod session;
+pub mod submission;
 pub mod user_share;
 
 pub use ids::{AccountId, Digest, ExecutionId, GroupId, OrderId, OutputHash, PlanHash, SessionId};

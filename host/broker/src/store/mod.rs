@@ -13,8 +13,8 @@ mod party;
 mod conformance;
 
 pub use control::{
-    Account, AccountState, ControlStore, IdempotencyKey, KEY_KEPT, NewSession, RUN_HELD, Run, Running,
-    SESSION_KEPT, SessionRecord, SessionStatus,
+    Account, AccountState, ControlStore, IdempotencyKey, KEY_KEPT, NewSession, OpenOrder, RUN_HELD, Recorded,
+    Run, Running, SESSION_KEPT, SessionRecord, SessionStatus,
 };
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use database::{Database, PostgresAddress, PostgresAddressError};

@@ -11,7 +11,7 @@ mod views;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_broker::store::{Account, AccountState, ControlStore};
+use quorate_broker::store::{Account, AccountState, ControlStore, OpenOrder};
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::encode;
 use quorate_core::identity::{PublicKey, SecretKey};
@@ -28,7 +28,8 @@ use crate::code::Code;
 use crate::grpc::{MESSAGE_BYTES, Replicas};
 use crate::problem::Problem;
 use crate::proof::Proved;
-use submit::Submission;
+use results::Settled;
+use submit::Errand;
 
 pub use request::{Creation, RefreshRequest, SignRequest, account_id, recipient_key, sealed, session_id};
 pub use results::Interrupted;
@@ -49,6 +50,10 @@ const DEFAULT_PROTOCOL: &str = "dkls23";
 
 /// Requests at a time that take a session. More would wait for the same processors until their deadline.
 const REQUESTS: usize = 256;
+
+/// How long after its end an order may still be good for something somewhere, in seconds: clocks of parties may be a minute
+/// behind, and that of the coordinator too.
+const CLOCKS_APART: u64 = 120;
 
 /// Time limits of operations. A keygen takes longer the more parties there are: every pair exchanges proofs.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +128,11 @@ impl AccountService {
         self.originator_key().public()
     }
 
+    /// What only account services know.
+    pub(crate) fn originator_seed(&self) -> &Zeroizing<[u8; 32]> {
+        &self.originator
+    }
+
     /// The store, for what belongs to requests and not to accounts.
     #[must_use]
     pub fn store(&self) -> &ControlStore {
@@ -190,7 +200,7 @@ impl AccountService {
             parties,
             user_party,
             mandatory: user_party.filter(|_| mandatory).into_iter().collect(),
-            open: vec![subject.order],
+            open: vec![self.open_order(subject.order)],
             created: self.clock.millis(),
         };
         self.store.create_account(&account).await?;
@@ -204,14 +214,14 @@ impl AccountService {
         let limit =
             if with_user { self.user_limit(recipient) } else { self.shares_limit(threshold.parties()) };
         let again = subject.again;
-        let submission = Submission { order, key: None, signers: vec![], aborts: vec![], limit, again };
+        let errand = Errand { order, key: None, signers: vec![], aborts: vec![], limit, again };
         let made = if with_user {
-            match self.hand_over(submission).await {
+            match self.hand_over(errand).await {
                 Ok(session) => self.waits_for_user(account.id, session).await,
                 Err(problem) => Err(problem),
             }
         } else {
-            match self.submit(submission).await {
+            match self.submit(errand).await {
                 Ok(result) => self.activated(result.proved).await,
                 Err(problem) => Err(problem),
             }
@@ -248,7 +258,7 @@ impl AccountService {
         }
         let began = self.clock.millis();
         let key = current.1.clone();
-        let submission = Submission {
+        let errand = Errand {
             order,
             key: Some(current),
             signers,
@@ -256,8 +266,8 @@ impl AccountService {
             limit: self.limits.sign,
             again: subject.again,
         };
-        let order = submission.order.clone();
-        let result = self.submit(submission).await?;
+        let order = errand.order.clone();
+        let result = self.submit(errand).await?;
         results::signature_view(&order, &key, &result, self.clock.millis().saturating_sub(began))
     }
 
@@ -274,10 +284,10 @@ impl AccountService {
         let limit = self.shares_limit(account.threshold.parties());
         // A refresh that came to nothing may still hold promises at some parties: others' word frees them.
         let mut aborts = Vec::new();
-        for &open in &account.open {
-            aborts.extend(self.aborts_of(open).await?);
+        for open in &account.open {
+            aborts.extend(self.aborts_of(open.id).await?);
         }
-        self.store.open_order(account.id, subject.order).await?;
+        self.store.open_order(account.id, self.open_order(subject.order)).await?;
         let again = subject.again;
         if let Some(share) = &request.user_share
             && let Err(problem) = self.lend(&order, share, limit).await
@@ -285,14 +295,14 @@ impl AccountService {
             self.store.close_order(account.id, subject.order).await?;
             return Err(problem);
         }
-        let submission = Submission { order, key: Some(current), signers: vec![], aborts, limit, again };
+        let errand = Errand { order, key: Some(current), signers: vec![], aborts, limit, again };
         let made = if account.user_party.is_some() {
-            match self.hand_over(submission).await {
+            match self.hand_over(errand).await {
                 Ok(session) => self.waits_for_user(account.id, session).await,
                 Err(problem) => Err(problem),
             }
         } else {
-            match self.submit(submission).await {
+            match self.submit(errand).await {
                 Ok(result) => self.activated(result.proved).await,
                 Err(problem) => Err(problem),
             }
@@ -400,15 +410,29 @@ impl AccountService {
         Order::new(id, terms, self.clock.seconds(), LIFETIME)
     }
 
+    /// An order that is about to be given, as what is open of an account.
+    fn open_order(&self, id: OrderId) -> OpenOrder {
+        let over = self.clock.seconds().saturating_add(LIFETIME + CLOCKS_APART);
+        OpenOrder { id, expires: over.saturating_mul(1_000) }
+    }
+
     /// The answer to a keygen or refresh may have been lost: looks at what has come of it. What can't be looked at now is
     /// looked at next time; the account goes on as it is known.
     async fn look_again(&self, account: Account) -> Result<Account, Problem> {
         if account.open.is_empty() {
             return Ok(account);
         }
-        for &order in &account.open {
-            if let Err(problem) = self.settle_order(order).await {
-                tracing::warn!(%order, %problem, "what came of an order could not be looked at");
+        for &OpenOrder { id: order, expires } in &account.open {
+            match self.settle_order(order).await {
+                Ok(Settled { session: None, in_hand: false }) if self.clock.millis() > expires => {
+                    tracing::info!(%order, "no session was made for an order, and none can be any more");
+                    self.store.close_order(account.id, order).await?;
+                    self.store.fail_account(account.id).await?;
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    tracing::warn!(%order, %problem, "what came of an order could not be looked at");
+                }
             }
         }
         self.find(account.id).await

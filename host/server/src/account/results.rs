@@ -11,9 +11,8 @@ use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::report::Outcome;
 use quorate_core::{AccountId, Digest, OrderId, SessionId};
-use quorate_proto::v1::session_request::Which;
 use quorate_proto::v1::session_state::Status;
-use quorate_proto::v1::{SessionRequest, SessionState};
+use quorate_proto::v1::{OrderRequest, OrderState, SessionRequest, SessionState};
 use tokio::time::Instant;
 use tonic::Code as Grpc;
 
@@ -24,6 +23,9 @@ use crate::code::Code;
 use crate::problem::Problem;
 use crate::proof::{Proved, proved, proved_by_promises};
 use crate::verify;
+
+/// Sessions of one order that are looked at: parties start three at most.
+const SESSIONS: usize = 16;
 
 /// How often a session that runs is looked at, when its result is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -86,24 +88,47 @@ fn found(state: &SessionState, originator: PublicKey) -> Option<Found> {
     Some(Found { order, session, digest, outcomes })
 }
 
-/// Whether all parties have said that they have promised nothing: nothing can come of the session any more.
-fn holds_nothing(state: &SessionState, originator: PublicKey) -> bool {
-    found(state, originator).is_some_and(|found| {
-        let nothing = |outcome: &Outcome| {
-            matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
-        };
-        found.outcomes.len() == found.order.parties.len() && found.outcomes.iter().all(nothing)
-    })
+/// A party's word that it has not promised anything in a session, and never will.
+fn is_denial(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
 }
 
-/// Whether a party has said that it will never promise: then there are never n promises, whatever the others say.
-fn can_not_complete(state: &SessionState, originator: PublicKey) -> bool {
-    found(state, originator).is_some_and(|found| {
-        let never = |outcome: &Outcome| {
-            matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
+/// What the coordinator knows of an order, as far as it is about it.
+struct Record {
+    sessions: Vec<SessionState>,
+    /// What is genuine of each.
+    found: Vec<Found>,
+    in_hand: bool,
+}
+
+impl Record {
+    /// Whether all parties have said of every session that they have promised nothing: nothing can come of the order any
+    /// more, and it holds nothing.
+    fn holds_nothing(&self) -> bool {
+        let nothing = |found: &Found| {
+            found.outcomes.len() == found.order.parties.len() && found.outcomes.iter().all(is_denial)
         };
-        found.outcomes.iter().any(never)
-    })
+        self.is_over() && self.found.iter().all(nothing)
+    }
+
+    /// Whether a party has said of every session that it will never promise: then there are never n promises, whatever the
+    /// others say.
+    fn can_not_complete(&self) -> bool {
+        self.is_over() && self.found.iter().all(|found| found.outcomes.iter().any(is_denial))
+    }
+
+    /// Whether there were sessions, and no other may follow.
+    fn is_over(&self) -> bool {
+        !self.in_hand && !self.found.is_empty()
+    }
+}
+
+/// What an order has led to so far.
+pub(super) struct Settled {
+    /// The session that has a result, or the latest, if any was made.
+    pub(super) session: Option<SessionView>,
+    /// Whether another session may follow, by the coordinator's word.
+    pub(super) in_hand: bool,
 }
 
 /// What an interrupted request has led to.
@@ -141,10 +166,7 @@ impl AccountService {
         let account = self.store.account(subject.account).await?;
         let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
         let active = active.as_ref().map(super::view).transpose()?;
-        if active.is_none()
-            && let Some(state) = self.state_of(subject.order).await?
-            && !can_not_complete(&state, self.originator())
-        {
+        if active.is_none() && session.is_some() && !self.is_dead(subject.order).await? {
             // A second account now could become one too many when the missing promise turns up.
             return Err(Problem::new(
                 Code::InProgress,
@@ -188,82 +210,92 @@ impl AccountService {
         // The coordinator says how long: it is not to be believed for ever.
         let until = Instant::now() + self.longest() + LATE;
         loop {
-            let session = self.settle_order(order).await?;
-            let runs = session.as_ref().is_some_and(|(session, in_hand)| {
-                let runs =
-                    session.status == StatusView::Running && session.deadline_at_ms >= self.clock.millis();
-                runs || *in_hand && session.status != StatusView::Completed
-            });
-            if runs && Instant::now() >= until {
-                return Err(submit::too_late());
-            }
+            let Settled { session, in_hand } = self.settle_order(order).await?;
+            let runs = match &session {
+                Some(session) if session.status == StatusView::Completed => false,
+                Some(session) => {
+                    let may = session.deadline_at_ms >= self.clock.millis();
+                    in_hand || session.status == StatusView::Running && may
+                }
+                None => in_hand,
+            };
             if !runs {
-                return Ok(session.map(|(session, _)| session));
+                return Ok(session);
+            }
+            if Instant::now() >= until {
+                return Err(submit::too_late());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// Takes note of what an order has led to so far, if any session was made for it.
-    pub(super) async fn settle_order(&self, order: OrderId) -> Result<Option<(SessionView, bool)>, Problem> {
-        let Some(state) = self.state_of(order).await? else { return Ok(None) };
-        let in_hand = state.in_hand;
-        let is_over = !in_hand && holds_nothing(&state, self.originator());
-        let is_dead = !in_hand && can_not_complete(&state, self.originator());
-        let session = self.settle(state).await?;
-        if is_over && session.status == StatusView::Failed {
+    /// Takes note of what an order has led to so far.
+    pub(super) async fn settle_order(&self, order: OrderId) -> Result<Settled, Problem> {
+        let record = self.record_of(order).await?;
+        let (in_hand, is_over, is_dead) = (record.in_hand, record.holds_nothing(), record.can_not_complete());
+        let mut settled: Option<SessionView> = None;
+        for state in record.sessions {
+            let session = self.settle(state).await?;
+            let says_more = session.status == StatusView::Completed;
+            if settled.as_ref().is_none_or(|settled| says_more && settled.status != StatusView::Completed) {
+                settled = Some(session);
+            }
+        }
+        if let Some(session) = settled.as_ref().filter(|session| session.status == StatusView::Failed) {
             let account = crate::account::account_id(&session.account_id)?;
-            self.store.close_order(account, order).await?;
+            if is_over {
+                self.store.close_order(account, order).await?;
+            }
+            if is_dead && session.operation == OperationView::Keygen {
+                self.store.fail_account(account).await?;
+            }
         }
-        if is_dead && session.status == StatusView::Failed && session.operation == OperationView::Keygen {
-            self.store.fail_account(crate::account::account_id(&session.account_id)?).await?;
-        }
-        Ok(Some((session, in_hand)))
+        Ok(Settled { session: settled, in_hand })
     }
 
     /// Whether nothing can come of an order any more, by a party's word.
     pub(super) async fn is_dead(&self, order: OrderId) -> Result<bool, Problem> {
-        let state = self.state_of(order).await?;
-        Ok(state.is_some_and(|state| !state.in_hand && can_not_complete(&state, self.originator())))
+        Ok(self.record_of(order).await?.can_not_complete())
     }
 
-    /// Parties' signed word that they ended the session of an order without a promise.
+    /// Parties' signed word that they ended the sessions of an order without a promise.
     pub(super) async fn aborts_of(&self, order: OrderId) -> Result<Vec<SignedAbort>, Problem> {
-        let Some(state) = self.state_of(order).await? else { return Ok(vec![]) };
-        let outcomes = found(&state, self.originator()).map(|found| found.outcomes).unwrap_or_default();
+        let found = self.record_of(order).await?.found;
         let notice = |outcome| match outcome {
             Outcome::Aborted { notice, .. } => notice,
             _ => None,
         };
-        Ok(outcomes.into_iter().filter_map(notice).collect())
+        Ok(found.into_iter().flat_map(|found| found.outcomes).filter_map(notice).collect())
     }
 
-    async fn state_of(&self, order: OrderId) -> Result<Option<SessionState>, Problem> {
-        let state = self.state(Which::Order(Bytes::copy_from_slice(order.as_bytes()))).await?;
-        let Some(state) = state else { return Ok(None) };
-        match found(&state, self.originator()) {
-            Some(found) if found.order.id == order => Ok(Some(state)),
-            _ => Err(internal("the coordinator answered with another order")),
-        }
+    async fn record_of(&self, order: OrderId) -> Result<Record, Problem> {
+        let request = OrderRequest { order: Bytes::copy_from_slice(order.as_bytes()) };
+        let asking = self.coordinators.call(|channel| {
+            let request = request.clone();
+            async { super::client(channel).order(request).await }
+        });
+        let state = answered(asking).await.map_err(|status| submit::problem(&status))?.into_inner();
+        let OrderState { mut sessions, in_hand } = state;
+        sessions.truncate(SESSIONS);
+        let about_it = |state| found(state, self.originator()).filter(|found| found.order.id == order);
+        let found: Option<Vec<Found>> = sessions.iter().map(about_it).collect();
+        let found = found.ok_or_else(|| internal("the coordinator answered with another order"))?;
+        Ok(Record { sessions, found, in_hand })
     }
 
     pub(super) async fn session_state(&self, id: SessionId) -> Result<SessionState, Problem> {
-        let which = Which::Session(Bytes::copy_from_slice(id.as_bytes()));
-        let state = self.state(which).await?.filter(|state| state.session.as_ref() == id.as_bytes());
-        state.ok_or_else(|| {
-            Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days")
-        })
-    }
-
-    async fn state(&self, which: Which) -> Result<Option<SessionState>, Problem> {
-        let request = SessionRequest { which: Some(which) };
+        let none =
+            || Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days");
+        let request = SessionRequest { session: Bytes::copy_from_slice(id.as_bytes()) };
         let asking = self.coordinators.call(|channel| {
             let request = request.clone();
             async { super::client(channel).session(request).await }
         });
         match answered(asking).await {
-            Ok(state) => Ok(Some(state.into_inner())),
-            Err(status) if status.code() == Grpc::NotFound => Ok(None),
+            Ok(state) => {
+                Some(state.into_inner()).filter(|s| s.session.as_ref() == id.as_bytes()).ok_or_else(none)
+            }
+            Err(status) if status.code() == Grpc::NotFound => Err(none()),
             Err(status) => Err(submit::problem(&status)),
         }
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::{decode, encode};
 use quorate_core::order::Order;
 use quorate_core::report::{Outcome, Report, SignedReport};
+use quorate_core::submission::Submission;
 use quorate_core::{Digest, PartyIndex, SessionId};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started, SubmitRequest};
@@ -31,8 +31,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long to wait before another coordinator takes over.
 const TAKE_OVER: Duration = Duration::from_millis(100);
 
-/// An order to be carried out.
-pub(super) struct Submission {
+/// An order to be carried out, and what that takes.
+pub(super) struct Errand {
     pub(super) order: Order,
     /// The account's current key, and what made its shares active.
     pub(super) key: Option<(Certificate, KeyOutputs)>,
@@ -62,32 +62,32 @@ struct Session {
 
 impl AccountService {
     /// Signs the order, submits it and waits for its result.
-    pub(super) async fn submit(&self, submission: Submission) -> Result<Submitted, Problem> {
-        self.submit_and_tell(submission, None).await
+    pub(super) async fn submit(&self, errand: Errand) -> Result<Submitted, Problem> {
+        self.submit_and_tell(errand, None).await
     }
 
     /// The same, and tells of the first session when it is there.
     pub(super) async fn submit_and_tell(
         &self,
-        submission: Submission,
+        errand: Errand,
         mut tell: Option<oneshot::Sender<SessionId>>,
     ) -> Result<Submitted, Problem> {
-        let Submission { order, key, signers, aborts, limit, again } = submission;
+        let Errand { order, key, signers, aborts, limit, again } = errand;
+        let originator = self.originator_key();
         let chain_code = key.as_ref().and_then(|(_, key)| key.chain_code);
-        let request = SubmitRequest {
-            order: encode(&order.sign(&self.originator_key())).into(),
-            time_limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-            signers: signers.iter().map(|s| s.number().into()).collect(),
-            certificate: key.map(|(certificate, _)| encode(&certificate).into()).unwrap_or_default(),
-            aborts: aborts.iter().map(|abort| encode(abort).into()).collect(),
-            chain_code: chain_code.map(|code| Bytes::copy_from_slice(&code)).unwrap_or_default(),
+        let submission = Submission {
+            order: order.sign(&originator),
+            time_limit: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            signers,
+            certificate: key.map(|(certificate, _)| certificate),
+            aborts,
+            chain_code,
             again,
         };
         let until = Instant::now() + limit + LATE;
         let mut session = None;
         let waited =
-            tokio::time::timeout_at(until, self.wait(request, &order, chain_code, &mut session, &mut tell))
-                .await;
+            tokio::time::timeout_at(until, self.wait(submission, &order, &mut session, &mut tell)).await;
         let id = session.map(|session| session.id);
         waited.unwrap_or_else(|_| Err(too_late())).map_err(|problem| Problem { session: id, ..problem })
     }
@@ -95,16 +95,15 @@ impl AccountService {
     /// Waits for the result; when a coordinator is gone in the middle, another takes over.
     async fn wait(
         &self,
-        mut request: SubmitRequest,
+        mut submission: Submission,
         order: &Order,
-        chain_code: Option<[u8; 32]>,
         session: &mut Option<Session>,
         tell: &mut Option<oneshot::Sender<SessionId>>,
     ) -> Result<Submitted, Problem> {
         let tries = self.coordinators.count() + 1;
         let mut turn = 1;
         loop {
-            match self.wait_once(&mut request, order, chain_code, session, tell).await {
+            match self.wait_once(&mut submission, order, session, tell).await {
                 Err(Ended::Gone(status)) if turn < tries => {
                     tracing::warn!(order = %order.id, %status, "a coordinator is gone; another takes over");
                     turn += 1;
@@ -119,16 +118,16 @@ impl AccountService {
 
     async fn wait_once(
         &self,
-        request: &mut SubmitRequest,
+        submission: &mut Submission,
         order: &Order,
-        chain_code: Option<[u8; 32]>,
         session: &mut Option<Session>,
         tell: &mut Option<oneshot::Sender<SessionId>>,
     ) -> Result<Submitted, Ended> {
+        let (chain_code, originator) = (submission.chain_code, self.originator_key());
         let submitting = self.coordinators.call(|channel| {
-            let submitted = request.clone();
-            request.again = true;
-            async { super::client(channel).submit(submitted).await }
+            let request = SubmitRequest { submission: encode(&submission.sign(&originator)).into() };
+            submission.again = true;
+            async { super::client(channel).submit(request).await }
         });
         let mut events = submitting.await?.into_inner();
         while let Some(event) = events.message().await? {

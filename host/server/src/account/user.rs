@@ -17,7 +17,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::results::Interrupted;
-use super::submit::{self, Submission, answered};
+use super::submit::{self, Errand, answered};
 use super::{AccountService, AccountView, Subject, view};
 use crate::code::Code;
 use crate::grpc::{MESSAGE_BYTES, Replicas};
@@ -132,8 +132,8 @@ impl AccountService {
     }
 
     /// Begins a keygen or refresh, and waits until the user's share is there, or until the user may come for it.
-    pub(super) async fn hand_over(&self, submission: Submission) -> Result<SessionId, Problem> {
-        let (order, recipient, limit) = (submission.order.id, submission.order.recipient, submission.limit);
+    pub(super) async fn hand_over(&self, errand: Errand) -> Result<SessionId, Problem> {
+        let (order, recipient, limit) = (errand.order.id, errand.order.recipient, errand.limit);
         let waiting = if recipient.is_none() {
             let overloaded =
                 |_| Problem::new(Code::Overloaded, "too many accounts wait for their users: try again later");
@@ -159,7 +159,7 @@ impl AccountService {
         };
         tokio::select! {
             session = handed_over => session,
-            submitted = self.submit_and_tell(submission, Some(tell)) => Ok(submitted?.session),
+            submitted = self.submit_and_tell(errand, Some(tell)) => Ok(submitted?.session),
         }
     }
 
@@ -200,7 +200,7 @@ impl AccountService {
         account: &Account,
         subject: Subject,
     ) -> Result<Interrupted<AccountView>, Problem> {
-        let Some((session, _)) = self.settle_order(subject.order).await? else {
+        let Some(session) = self.settle_order(subject.order).await?.session else {
             return Ok(Interrupted::Nothing);
         };
         if self.is_dead(subject.order).await? {

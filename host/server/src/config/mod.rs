@@ -159,6 +159,9 @@ impl Config {
         // Where make puts components; of use to tests, and above.
         variables.take("QUORATE_PLUGINS");
         variables.finish()?;
+        if config.tls.identity.is_some() {
+            config.roles.check_tls()?;
+        }
         Ok(config)
     }
 }
@@ -212,6 +215,17 @@ mod tests {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
             assert!(!error.contains("short"), "a secret was shown: {error}");
+        }
+    }
+
+    #[test]
+    fn with_tls_no_other_role_is_called_without_it() {
+        let tls = [("TLS_CERT_FILE", "cert.pem"), ("TLS_KEY_FILE", "key.pem")];
+        for name in ["QUORATE_COORDINATORS", "QUORATE_ROUTERS", "QUORATE_PARTY_APIS"] {
+            let with = |addresses| read(&[tls[0], tls[1], (name, addresses)]);
+            assert!(with("https://a:1,https://b:2").is_ok());
+            let error = with("https://a:1,http://b:2").unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("https://"), "{error}");
         }
     }
 

@@ -23,9 +23,12 @@ pub struct RolesConfig {
     pub router_listen: SocketAddr,
     /// `QUORATE_PARTY_LISTEN`: where a party tells of its health, and of nothing else.
     pub party_listen: SocketAddr,
-    /// `QUORATE_PARTY_API_LISTEN`: where the party API listens.
+    /// `QUORATE_PARTY_API_LISTEN`: where the party API listens to users' backends.
     pub party_api_listen: SocketAddr,
-    /// `QUORATE_PARTY_APIS`: the addresses of all party APIs, separated by commas; none if users keep no shares.
+    /// `QUORATE_PARTY_API_GRPC_LISTEN`: where it listens to account services, and to nobody else.
+    pub party_api_grpc_listen: SocketAddr,
+    /// `QUORATE_PARTY_APIS`: the addresses at which party APIs listen to account services, separated by commas; none if
+    /// users keep no shares.
     pub party_apis: Vec<Address>,
     /// `QUORATE_USER_PARTY_KEY`: the public identity key of the party whose shares users keep; the same everywhere.
     pub user_party: Option<PublicKey>,
@@ -78,6 +81,9 @@ impl RolesConfig {
             party_api_listen: variables
                 .parsed("QUORATE_PARTY_API_LISTEN", address)?
                 .unwrap_or_else(|| local(8083)),
+            party_api_grpc_listen: variables
+                .parsed("QUORATE_PARTY_API_GRPC_LISTEN", address)?
+                .unwrap_or_else(|| local(8085)),
             party_apis: variables.list("QUORATE_PARTY_APIS", addresses, |text| text.parse().ok())?,
             user_party: match variables.list(
                 "QUORATE_USER_PARTY_KEY",
@@ -113,6 +119,23 @@ impl RolesConfig {
             })?,
             replica: variables.take("QUORATE_REPLICA").unwrap_or_else(machine),
         })
+    }
+}
+
+impl RolesConfig {
+    /// With TLS nothing goes to another role without it.
+    pub(super) fn check_tls(&self) -> Result<(), ConfigError> {
+        let wanted = "addresses that begin with https://: this process has TLS (TLS_CERT_FILE)";
+        for (name, addresses) in [
+            ("QUORATE_COORDINATORS", &self.coordinators),
+            ("QUORATE_ROUTERS", &self.routers),
+            ("QUORATE_PARTY_APIS", &self.party_apis),
+        ] {
+            if !addresses.iter().all(Address::has_tls) {
+                return Err(ConfigError::Invalid { name, wanted });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,21 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_broker::queue::QueueError;
-use quorate_broker::store::{NewSession, SessionStatus, StoreError};
-use quorate_core::abort::{AbortCode, SignedAbort};
+use quorate_broker::store::{NewSession, Recorded, SessionRecord, SessionStatus, StoreError};
+use quorate_core::abort::AbortCode;
 use quorate_core::admission::SESSIONS_PER_ORDER;
-use quorate_core::certificate::Certificate;
 use quorate_core::codec::encode;
 use quorate_core::identity::key_of;
-use quorate_core::order::{Operation, Order, SignedOrder};
+use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode};
+use quorate_core::submission::Submission;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started};
 use tokio::sync::mpsc;
 
 use super::Coordinator;
+use super::in_hand::{End, Follow, Lead, Part, TooMany};
 use super::publish::Outgoing;
 use super::quorum::{Choice, Known, NoQuorum, choose};
 use super::reports::Weighed;
@@ -43,7 +44,7 @@ const AFTER_FAILURE: u64 = 500;
 /// How often the store is looked at for reports that another coordinator has taken.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How often an order that is in hand already is looked at.
+/// How often an order that somebody else leads is looked at.
 const FOLLOW: Duration = Duration::from_millis(200);
 
 /// How often each party had trouble in sessions of one order, or made some.
@@ -52,15 +53,10 @@ type Trouble = BTreeMap<PartyIndex, u32>;
 /// An order to carry out.
 pub(super) struct Submitted {
     pub(super) order: Order,
-    pub(super) signed: SignedOrder,
-    pub(super) wish: Vec<PartyIndex>,
-    pub(super) certificate: Option<Certificate>,
-    pub(super) chain_code: Option<[u8; 32]>,
-    pub(super) aborts: Vec<SignedAbort>,
+    /// What it came in.
+    pub(super) submission: Submission,
     /// When all is over, in milliseconds since 1970.
     pub(super) until: u64,
-    /// It was submitted before, perhaps to another coordinator.
-    pub(super) again: bool,
     /// Where to tell of it. Nobody may be listening any more.
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -90,161 +86,200 @@ impl Submitted {
     }
 }
 
+/// How a session ended without a result, and whether another is worth a try.
+struct NoResult {
+    verdict: Verdict,
+    again: bool,
+}
+
+impl NoResult {
+    fn for_good(verdict: Verdict) -> Self {
+        Self { verdict, again: false }
+    }
+}
+
 impl Coordinator {
-    pub(super) async fn carry_out(self: Arc<Self>, submitted: Submitted) {
+    /// Has an order carried out, as the part of the call in it is.
+    pub(super) async fn carry_out(self: Arc<Self>, submitted: Submitted, part: Part) {
+        let (lead, again) = match part {
+            Part::Lead(lead) => (lead, submitted.submission.again),
+            Part::Follow(follow) => match self.follow(&submitted, follow).await {
+                // Its leader is gone, and may have begun something.
+                Some(lead) => (lead, true),
+                None => return,
+            },
+        };
+        let end = match self.lead(&submitted, again).await {
+            Ok(()) => End::Result,
+            Err(verdict) => {
+                submitted.ended(verdict.clone());
+                End::Failed(verdict)
+            }
+        };
+        lead.ended(end);
+    }
+
+    /// Makes sessions until one has a result, or no other may follow.
+    async fn lead(&self, submitted: &Submitted, again: bool) -> Result<(), Verdict> {
         let attempts = match submitted.order.operation {
             Operation::Sign(_) => SESSIONS_PER_ORDER,
             // A share that was promised in a first session would stand in the way of a second.
             Operation::Keygen | Operation::Refresh => 1,
         };
         let mut trouble = BTreeMap::new();
-        if submitted.again && self.follow(&submitted, &mut trouble).await {
-            return;
-        }
         let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
-        for attempt in 1..=attempts {
+        let mut made = 0;
+        if again {
+            let sessions = self.sessions_of(submitted).await?;
+            made = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+            if let Some(latest) = sessions.into_iter().next() {
+                match self.go_on(submitted, latest, &mut trouble).await {
+                    Ok(()) => return Ok(()),
+                    Err(verdict) => last = verdict,
+                }
+            }
+        }
+        for attempt in made.saturating_add(1)..=attempts {
             let now = self.setup.clock.millis();
             if now.saturating_add(SHORTEST) > submitted.until {
                 break;
             }
-            match self.attempt(&submitted, attempt, attempts, &mut trouble).await {
-                Ok(()) => return,
-                Err((verdict, again)) => {
-                    tracing::warn!(
-                        order = %submitted.order.id, attempt, code = %verdict.code, reason = verdict.reason,
-                        "an order was not carried out"
-                    );
-                    last = verdict;
-                    if !again {
-                        break;
-                    }
+            let Err(NoResult { verdict, again }) =
+                self.attempt(submitted, (attempt, attempts), &mut trouble).await
+            else {
+                return Ok(());
+            };
+            tracing::warn!(
+                order = %submitted.order.id, attempt, code = %verdict.code, reason = verdict.reason,
+                "an order was not carried out"
+            );
+            last = verdict;
+            if !again {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    /// Passes on what another call's sessions lead to, and how that call ended. Gives the lead if nobody has it any more.
+    async fn follow(&self, submitted: &Submitted, mut follow: Follow) -> Option<Lead> {
+        let (mut trouble, mut told) = (BTreeMap::new(), None);
+        let patience = submitted.until.saturating_add(2 * LATE_REPORTS);
+        loop {
+            let end = tokio::time::timeout(FOLLOW, follow.leader_ended()).await;
+            // Its leader decides what becomes of a session.
+            let latest = self.sessions_of(submitted).await.ok().and_then(|all| all.into_iter().next());
+            if let Some(latest) = latest.filter(|latest| told != Some(latest.session.id)) {
+                told = Some(latest.session.id);
+                if self.pass_on(submitted, &latest, &mut trouble).await.is_ok() {
+                    return None;
                 }
             }
+            match end {
+                Ok(Some(End::Failed(verdict))) => {
+                    submitted.ended(verdict);
+                    return None;
+                }
+                // Whoever asks again finds it.
+                Ok(Some(End::Result)) => {
+                    submitted.ended(unknown("the order has a result that can't be read now"));
+                    return None;
+                }
+                Ok(None) => match self.in_hand.take(submitted.order.id) {
+                    Ok(Part::Lead(lead)) => return Some(lead),
+                    Ok(Part::Follow(another)) => follow = another,
+                    Err(TooMany) => return None,
+                },
+                Err(_) if self.setup.clock.millis() >= patience => return None,
+                Err(_) => {}
+            }
         }
-        submitted.ended(last);
     }
 
-    /// Follows an order that was submitted before, for as long as it is carried out here for somebody who may be gone. Says
-    /// whether all is said.
-    async fn follow(&self, submitted: &Submitted, trouble: &mut Trouble) -> bool {
-        let mut seen = None;
-        loop {
-            if self.carry_on(submitted, trouble, &mut seen).await {
-                return true;
-            }
-            let others = self.in_hand.count(submitted.order.id) > 1;
-            if !others || self.setup.clock.millis() >= submitted.until {
-                return false;
-            }
-            tokio::time::sleep(FOLLOW).await;
-        }
+    /// What was made for an order. Without knowing that nothing is begun.
+    async fn sessions_of(&self, submitted: &Submitted) -> Result<Vec<SessionRecord>, Verdict> {
+        self.setup.store.sessions_of(submitted.order.id).await.map_err(|error| {
+            tracing::warn!(%error, "it is not known what was made for an order");
+            unknown("the control database does not answer")
+        })
     }
 
-    /// Goes on with the session that was made for the order, if there is one that was not `seen`. Says whether all is said.
-    async fn carry_on(
+    /// Goes on with a session that somebody has begun.
+    async fn go_on(
         &self,
         submitted: &Submitted,
+        record: SessionRecord,
         trouble: &mut Trouble,
-        seen: &mut Option<SessionId>,
-    ) -> bool {
-        let record = match self.setup.store.session_of(submitted.order.id).await {
-            Ok(Some(record)) => record,
-            Ok(None) => return false,
-            Err(error) => {
-                tracing::warn!(%error, "it is not known whether a session runs for an order");
-                return false;
-            }
-        };
-        let session = record.session;
-        if seen.replace(session.id) == Some(session.id) {
-            return false;
+    ) -> Result<(), Verdict> {
+        let passed_on = self.pass_on(submitted, &record, trouble).await;
+        if let Err(verdict) = &passed_on {
+            self.give_up(record.session.id, verdict).await;
         }
-        submitted.started(&session, 1);
-        let mut wait = self.waiting.wait(&session, &submitted.order);
+        passed_on
+    }
+
+    /// Passes on what a session leads to.
+    async fn pass_on(
+        &self,
+        submitted: &Submitted,
+        record: &SessionRecord,
+        trouble: &mut Trouble,
+    ) -> Result<(), Verdict> {
+        let session = &record.session;
+        submitted.started(session, 1);
+        let mut wait = self.waiting.wait(session, &submitted.order);
         self.look_for_reports(session.id).await;
         // One that is over has nothing more to wait for.
         let until = match record.status {
             SessionStatus::Running => session.deadline.saturating_add(LATE_REPORTS),
             SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => 0,
         };
-        let gathered =
-            self.gather(submitted, session.id, &session.signers, &mut wait.reports, until, trouble);
-        let Err(verdict) = gathered.await else { return true };
-        self.give_up(session.id, &verdict).await;
-        if matches!(submitted.order.operation, Operation::Sign(_)) {
-            return false;
-        }
-        submitted.ended(verdict);
-        true
+        self.gather(submitted, session.id, &session.signers, &mut wait.reports, until, trouble).await
     }
 
-    /// One session. An error says also whether another is worth a try.
+    /// One session, the `attempt`th of at most so many.
     async fn attempt(
         &self,
         submitted: &Submitted,
-        attempt: u32,
-        attempts: u32,
+        (attempt, attempts): (u32, u32),
         trouble: &mut Trouble,
-    ) -> Result<(), (Verdict, bool)> {
-        let choice = self.quorum(submitted, trouble).await.map_err(|verdict| (verdict, false))?;
+    ) -> Result<(), NoResult> {
+        let choice = self.quorum(submitted, trouble).await.map_err(NoResult::for_good)?;
         let order = &submitted.order;
         let now = self.setup.clock.millis();
         let left = submitted.until.saturating_sub(now);
         // A first session leaves time for another.
         let deadline = if attempt < attempts { now + left / 2 } else { submitted.until };
-        let internal = |reason: &str| (Verdict::of(Code::Internal, reason), false);
-        let mut nonce = [0; 32];
-        getrandom::fill(&mut nonce).map_err(|_| internal("there is no randomness"))?;
-        let plan = Plan {
-            order: submitted.signed.clone(),
-            signers: choice.signers.clone(),
-            digest: choice.digest,
-            presignature: None,
-            certificate: submitted.certificate.clone(),
-            aborts: submitted.aborts.clone(),
-            nonce,
-            deadline,
-        };
-        let id = plan.session_id();
-        let session = NewSession {
-            id,
-            order: order.id,
-            account: order.account,
-            ordered: encode(&submitted.signed),
-            signers: choice.signers.clone(),
-            chain_code: submitted.chain_code,
-            digest: choice.digest,
-            created: now,
-            deadline,
-        };
-        let store = &self.setup.store;
+        let (session, plan) = session(submitted, choice, (now, deadline)).map_err(NoResult::for_good)?;
         let outgoing = Outgoing { order, plan: &plan, bytes: encode(&plan) };
-        self.check_room(&outgoing).await.map_err(|verdict| (verdict, false))?;
-        store.record_session(&session, &outgoing.bytes).await.map_err(|error| {
-            tracing::error!(%error, cause = ?std::error::Error::source(&error), "a session was not recorded");
-            match error {
-                StoreError::Unavailable(_) => {
-                    (Verdict::of(Code::Unavailable, "the control database does not answer"), false)
-                }
-                _ => internal("the control database failed"),
+        self.check_room(&outgoing).await.map_err(NoResult::for_good)?;
+        let recorded = self.setup.store.record_session(&session, &outgoing.bytes).await;
+        match recorded.map_err(not_recorded).map_err(NoResult::for_good)? {
+            Recorded::Yes => {}
+            // Another coordinator has begun it meanwhile.
+            Recorded::OrderHasOne => {
+                let theirs = self.sessions_of(submitted).await.map_err(NoResult::for_good)?;
+                let theirs = theirs.into_iter().next();
+                let theirs = theirs.ok_or_else(|| NoResult::for_good(unknown("a session is gone")))?;
+                return self.go_on(submitted, theirs, trouble).await.map_err(NoResult::for_good);
             }
-        })?;
+        }
         let mut wait = self.waiting.wait(&session, order);
         let published = self.publish(&outgoing).await;
         submitted.started(&session, attempt);
         let ended = match published {
             Ok(()) => {
                 let until = deadline.saturating_add(LATE_REPORTS);
-                self.gather(submitted, id, &choice.signers, &mut wait.reports, until, trouble).await
+                self.gather(submitted, session.id, &session.signers, &mut wait.reports, until, trouble).await
             }
             Err(QueueError::Full) => Err(Verdict::of(Code::Overloaded, "a party's queue is full")),
             Err(QueueError::Unavailable) => Err(Verdict::of(Code::Unavailable, "the queue does not answer")),
         };
         let Err(verdict) = ended else { return Ok(()) };
-        self.give_up(id, &verdict).await;
+        self.give_up(session.id, &verdict).await;
         // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
         let again = verdict.code != Code::Overloaded;
-        Err((verdict, again))
+        Err(NoResult { verdict, again })
     }
 
     /// Ends a session that has failed, here and at its parties.
@@ -269,7 +304,7 @@ impl Coordinator {
         loop {
             let (there, banned) = (self.presence.there(), self.bans_of(order.account));
             let known = Known { there: &there, banned: &banned, trouble, turn: self.next_turn() };
-            let why = match choose(order, &submitted.wish, &known) {
+            let why = match choose(order, &submitted.submission.signers, &known) {
                 Ok(choice) => return Ok(choice),
                 Err(why) => why,
             };
@@ -319,9 +354,9 @@ impl Coordinator {
             }
             outcomes.insert(by, outcome);
         }
+        let chain_code = submitted.submission.chain_code.as_ref();
         // Reported promises are looked at together by whoever took the last one in.
-        success |=
-            proved_by_promises(&submitted.order, submitted.chain_code.as_ref(), outcomes.values()).is_some();
+        success |= proved_by_promises(&submitted.order, chain_code, outcomes.values()).is_some();
         if success {
             return Ok(());
         }
@@ -362,6 +397,55 @@ impl Coordinator {
             self.note_ban(submitted.order.account, by, culprit);
         }
     }
+}
+
+/// A session of a quorum, from `now` to a deadline, and its plan.
+fn session(
+    submitted: &Submitted,
+    choice: Choice,
+    (now, deadline): (u64, u64),
+) -> Result<(NewSession, Plan), Verdict> {
+    let Submitted { order, submission, .. } = submitted;
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(|_| Verdict::of(Code::Internal, "there is no randomness"))?;
+    let Choice { signers, digest } = choice;
+    let plan = Plan {
+        order: submission.order.clone(),
+        signers: signers.clone(),
+        digest,
+        presignature: None,
+        certificate: submission.certificate.clone(),
+        aborts: submission.aborts.clone(),
+        nonce,
+        deadline,
+    };
+    let session = NewSession {
+        id: plan.session_id(),
+        order: order.id,
+        sole: !matches!(order.operation, Operation::Sign(_)),
+        account: order.account,
+        ordered: encode(&submission.order),
+        signers,
+        chain_code: submission.chain_code,
+        digest,
+        created: now,
+        deadline,
+    };
+    Ok((session, plan))
+}
+
+fn not_recorded(error: StoreError) -> Verdict {
+    tracing::error!(%error, cause = ?std::error::Error::source(&error), "a session was not recorded");
+    match error {
+        // It may be there all the same: whoever asks again finds it.
+        StoreError::Unavailable(_) => unknown("the control database does not answer"),
+        _ => Verdict::of(Code::Internal, "the control database failed"),
+    }
+}
+
+/// It can't be said now what became of an order.
+fn unknown(reason: &str) -> Verdict {
+    Verdict::of(Code::Unavailable, reason)
 }
 
 fn no_quorum(why: NoQuorum) -> Verdict {

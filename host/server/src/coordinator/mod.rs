@@ -2,6 +2,7 @@
 //! try: what it chooses is checked by every party, what it passes on is signed by others.
 
 mod carry_out;
+mod in_hand;
 mod presence;
 mod publish;
 mod quorum;
@@ -19,7 +20,7 @@ use quorate_broker::queue::Queue;
 use quorate_broker::store::{ControlStore, StoreError};
 use quorate_core::admission::Plugin;
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, Digest, OrderId, PartyIndex};
+use quorate_core::{AccountId, Digest, PartyIndex};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::party::service::PRESENCE;
 use crate::router::JoinKey;
+use in_hand::InHand;
 use presence::Presence;
 use reports::{REPORTS, Waiting};
 
@@ -73,40 +75,6 @@ pub struct Coordinator {
     turn: AtomicU64,
     orders: TaskTracker,
     in_hand: InHand,
-}
-
-/// Orders that are being carried out. Clones share them.
-#[derive(Clone, Default)]
-struct InHand(Arc<Mutex<HashMap<OrderId, usize>>>);
-
-/// An order being carried out, for as long as this lives.
-struct Held(InHand, OrderId);
-
-impl InHand {
-    fn take(&self, order: OrderId) -> Held {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(order).or_default() += 1;
-        Held(self.clone(), order)
-    }
-
-    fn has(&self, order: OrderId) -> bool {
-        self.count(order) > 0
-    }
-
-    fn count(&self, order: OrderId) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&order).copied().unwrap_or_default()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut orders = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = orders.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                orders.remove(&self.1);
-            }
-        }
-    }
 }
 
 impl Coordinator {

@@ -9,6 +9,8 @@ mod tcp;
 
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -50,8 +52,12 @@ pub fn is_away(status: &Status) -> bool {
     status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 
-/// A role's gRPC services, with the health service and reflection beside them.
-pub(crate) fn described(routes: Routes) -> axum::Router {
+/// How long a call may take until its answer begins, where nothing is waited for: most of it is what the caller sends.
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
+
+/// A role's gRPC services, with the health service and reflection beside them. A call that has no answer `within` a time
+/// ends: its caller may be sending its message for ever.
+pub(crate) fn described(routes: Routes, within: Duration) -> axum::Router {
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(quorate_proto::DESCRIPTORS)
@@ -59,7 +65,11 @@ pub(crate) fn described(routes: Routes) -> axum::Router {
     // The descriptions were encoded when this was built.
     #[allow(clippy::expect_used)]
     let reflection = reflection.expect("our own descriptions");
-    routes.add_service(health).add_service(reflection).prepare().into_axum_router()
+    let all = routes.add_service(health).add_service(reflection).prepare().into_axum_router();
+    all.layer(from_fn(move |request: Request, next: Next| async move {
+        let late = |_| Status::deadline_exceeded("the call took too long").into_http();
+        tokio::time::timeout(within, next.run(request)).await.unwrap_or_else(late)
+    }))
 }
 
 fn endpoint() -> Endpoint {
@@ -71,4 +81,24 @@ fn endpoint() -> Endpoint {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_message_never_comes_ends() {
+        let never = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let request =
+            Request::post("/grpc.health.v1.Health/Check").header("content-type", "application/grpc");
+        let began = tokio::time::Instant::now();
+        let calling = described(Routes::default(), ANSWER).oneshot(request.body(never).unwrap());
+        let answer = calling.await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], (Code::DeadlineExceeded as i32).to_string());
+        assert_eq!(began.elapsed().as_secs(), ANSWER.as_secs());
+    }
 }

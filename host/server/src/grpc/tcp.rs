@@ -51,6 +51,14 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// Whether connections to it are protected by TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.tls
+    }
+}
+
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };

@@ -63,9 +63,6 @@ impl Asked<'_> {
     }
 }
 
-/// How long the cache remembers an answer: callers that try again do so soon.
-const REMEMBERED: Duration = Duration::from_secs(600);
-
 /// An operation: what it does anew, and how to find what an interrupted run of it has led to.
 pub(super) trait Operation: Send + 'static {
     /// Its answer.
@@ -132,7 +129,7 @@ async fn run_once<O: Operation>(
     let store = api.accounts.store().clone();
     let mut subject = operation.subject(api)?;
     let mut run = Run { key, request, subject: subject.bytes(), runner: random()? };
-    if let Some((status, answer)) = remembered(api, &run).await {
+    if let Some((status, answer)) = api.answers.recall(&run).await {
         return Ok(json(status, O::complete(api, answer).await?, true));
     }
     let mut wait = LOOK_AGAIN[0];
@@ -141,7 +138,7 @@ async fn run_once<O: Operation>(
         match store.begin_run(&run, api.accounts.clock().millis()).await? {
             Running::Ours { earlier } => break earlier,
             Running::Over { status, answer } => {
-                remember(api, &run, status, &answer).await;
+                api.answers.remember(&run, status, &answer).await;
                 let status = StatusCode::from_u16(status).unwrap_or(O::STATUS);
                 return Ok(json(status, O::complete(api, answer).await?, true));
             }
@@ -192,7 +189,7 @@ async fn run_once<O: Operation>(
                 }
                 Err(error) => return Err(error.into()),
             }
-            remember(api, &run, O::STATUS.as_u16(), &answer).await;
+            api.answers.remember(&run, O::STATUS.as_u16(), &answer).await;
             Ok(json(O::STATUS, O::complete(api, answer).await?, false))
         }
         Err(problem) => {
@@ -201,35 +198,6 @@ async fn run_once<O: Operation>(
             Err(problem)
         }
     }
-}
-
-/// The name of a run in the cache.
-fn cached(run: &Run) -> String {
-    let mut hash = Sha256::new();
-    for part in [&run.key.caller, &run.key.name] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    format!("answer.{}", hex::encode(hash.finalize()))
-}
-
-/// The answer of a run that is over, if the cache has it: the hash of the request, the status, the text.
-async fn remembered(api: &Api, run: &Run) -> Option<(StatusCode, String)> {
-    let kept = api.cache.get(&cached(run)).await.ok()??;
-    let (request, rest) = kept.split_at_checked(run.request.len())?;
-    let (status, answer) = rest.split_at_checked(2)?;
-    // Another request under the same key is for the store to refuse.
-    if request != run.request {
-        return None;
-    }
-    let status = StatusCode::from_u16(u16::from_be_bytes(status.try_into().ok()?)).ok()?;
-    Some((status, String::from_utf8(answer.to_vec()).ok()?))
-}
-
-async fn remember(api: &Api, run: &Run, status: u16, answer: &str) {
-    let value = [run.request.as_slice(), &status.to_be_bytes(), answer.as_bytes()].concat();
-    // Without it the store is asked.
-    let _ = api.cache.set(&cached(run), value, REMEMBERED).await;
 }
 
 /// A run that has no answer yet. It says regularly that it is still there; dropped, it is given up.

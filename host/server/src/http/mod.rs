@@ -3,6 +3,7 @@
 //! One handler file per resource; the list of routes is [`router`].
 
 mod accounts;
+mod answers;
 pub(crate) mod body;
 pub(crate) mod guard;
 pub mod health;
@@ -28,6 +29,7 @@ use utoipa_axum::routes;
 use crate::account::AccountService;
 use crate::code::Code;
 use crate::problem::Problem;
+use answers::Answers;
 
 pub use guard::{AllowedAddresses, ApiKey, Guard, NoAddress};
 pub use health::Health;
@@ -53,7 +55,7 @@ pub struct Inner {
     accounts: AccountService,
     guard: Guard,
     health: Health,
-    cache: Arc<dyn Cache>,
+    answers: Answers,
     /// Room for requests with an idempotency key.
     waiting: Semaphore,
     /// Requests under way, which go on when their callers hang up.
@@ -73,8 +75,9 @@ impl Api {
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
         let ApiSetup { accounts, guard, health, cache } = setup;
+        let answers = Answers::new(cache, accounts.originator_seed());
         let (waiting, requests) = (Semaphore::new(idempotency::WAITING), TaskTracker::new());
-        Self(Arc::new(Inner { accounts, guard, health, cache, waiting, requests }))
+        Self(Arc::new(Inner { accounts, guard, health, answers, waiting, requests }))
     }
 
     /// Waits for the requests under way, once no new ones come.

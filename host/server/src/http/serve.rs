@@ -1,9 +1,9 @@
 //! The accept loop that serves all roles: HTTP/1 and HTTP/2, JSON and gRPC, over TCP or in memory.
 //!
 //! Connections are bounded in number, in the time that their first request and all headers may take, and those of others
-//! in how long they may be idle. When
-//! told to stop, the loop accepts nothing new, lets the requests under way finish and gives up after a grace period.
+//! in how long they may be idle, and how long a request may be under way. When told to stop, the loop accepts nothing new, lets the requests under way finish and gives up after a grace period.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,10 +17,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -47,9 +49,21 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long a connection from outside may be without a request.
 const IDLE: Duration = Duration::from_secs(75);
 
+/// How long a request may be under way: a keygen of 16 parties, or a session that waits for its user, and what comes after.
+/// Whoever has not read its answer by then never will.
+const LONGEST: Duration = Duration::from_secs(900);
+
+/// How long what was sent may stay unacknowledged, and how long a connection may be silent before the other end is asked.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
 /// Who is on the other end: nobody with an address, if it is this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub Option<IpAddr>);
+
+/// The room that a connection takes among those that there may be. Whatever outlives the connection's requests, as a
+/// WebSocket does, holds it.
+#[derive(Clone)]
+pub struct Room(#[allow(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
 /// Where connections come from.
 pub trait Listener: Send + 'static {
@@ -78,12 +92,22 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
         let (stream, address): (_, SocketAddr) = Self::accept(self).await?;
         stream.set_nodelay(true)?;
+        give_up_on_the_dead(&stream)?;
         Ok((stream, Peer(Some(address.ip().to_canonical()))))
     }
 
     async fn establish(stream: TcpStream) -> io::Result<TcpStream> {
         Ok(stream)
     }
+}
+
+/// A peer that is gone, or that takes nothing in, does not hold its connection for long.
+fn give_up_on_the_dead(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, UNACKNOWLEDGED)?;
+    sockopt::set_tcp_keepintvl(stream, UNACKNOWLEDGED / 3)?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
 }
 
 /// Accepts connections with TLS.
@@ -123,20 +147,19 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: Cancellat
             () = stop.cancelled() => break,
             accepted = async {
                 // The semaphore is never closed.
-                let slot = Arc::clone(&slots).acquire_owned().await.ok();
-                (listener.accept().await, slot)
+                let room = Arc::clone(&slots).acquire_owned().await.ok().map(|slot| Room(Arc::new(slot)));
+                (listener.accept().await, room)
             } => accepted,
         };
         match accepted {
-            (Ok((accepted, peer)), slot) => {
+            (Ok((accepted, peer)), room) => {
                 let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
                     match tokio::time::timeout(HEADERS, L::establish(accepted)).await {
-                        Ok(Ok(io)) => connection(io, peer, router, stop).await,
+                        Ok(Ok(io)) => connection(io, (peer, room), router, stop).await,
                         Ok(Err(error)) => tracing::debug!(%error, "a connection was not established"),
                         Err(_) => tracing::debug!("a connection was not established in time"),
                     }
-                    drop(slot);
                 });
             }
             (Err(error), _) => {
@@ -152,7 +175,7 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: Cancellat
     }
 }
 
-async fn connection<Io>(io: Io, peer: Peer, router: Router, stop: CancellationToken)
+async fn connection<Io>(io: Io, (peer, room): (Peer, Option<Room>), router: Router, stop: CancellationToken)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -170,11 +193,14 @@ where
     let activity = Arc::new(Activity::default());
     let active = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (router, active) = (router.clone(), Arc::clone(&active));
+        let (router, active, room) = (router.clone(), Arc::clone(&active), room.clone());
         async move {
             let active = active.begin();
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(peer);
+            if let Some(room) = room {
+                request.extensions_mut().insert(room);
+            }
             let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
             // A stream is under way for as long as its answer is.
             Ok::<_, Infallible>(response.map(|body| Answer { body, _active: active }))
@@ -203,13 +229,18 @@ where
 
 /// What goes on on a connection.
 #[derive(Default)]
-struct Activity {
-    /// Requests under way, and requests ever.
-    counts: Mutex<(usize, u64)>,
+struct Activity(Mutex<Requests>);
+
+#[derive(Default)]
+struct Requests {
+    /// When those that are under way began, by their numbers.
+    under_way: BTreeMap<u64, Instant>,
+    /// How many there ever were.
+    count: u64,
 }
 
 /// A request under way.
-struct Active(Arc<Activity>);
+struct Active(Arc<Activity>, u64);
 
 /// The body of an answer, whose request is under way until it ends.
 struct Answer {
@@ -238,26 +269,39 @@ impl http_body::Body for Answer {
 }
 
 impl Activity {
-    fn counts(&self) -> std::sync::MutexGuard<'_, (usize, u64)> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn requests(&self) -> std::sync::MutexGuard<'_, Requests> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(self: &Arc<Self>) -> Active {
-        let mut counts = self.counts();
-        *counts = (counts.0 + 1, counts.1 + 1);
-        Active(Arc::clone(self))
+        let mut requests = self.requests();
+        requests.count += 1;
+        let number = requests.count;
+        requests.under_way.insert(number, Instant::now());
+        Active(Arc::clone(self), number)
     }
 
-    /// Waits until the first request has not come in time, or no request has been under way for long.
+    /// How many requests there were so far, when none is under way.
+    fn idle_after(&self) -> Option<u64> {
+        let requests = self.requests();
+        requests.under_way.is_empty().then_some(requests.count)
+    }
+
+    /// Whether a request is under way for longer than any may be. They are numbered as they began.
+    fn is_stuck(&self) -> bool {
+        self.requests().under_way.values().next().is_some_and(|began| began.elapsed() > LONGEST)
+    }
+
+    /// Waits until the first request has not come in time, no request has been under way for long, or one for too long.
     async fn ends(&self) {
         tokio::time::sleep(HEADERS).await;
         loop {
-            let before = *self.counts();
-            if before.1 == 0 {
+            let before = self.idle_after();
+            if before == Some(0) {
                 return;
             }
             tokio::time::sleep(IDLE).await;
-            if before.0 == 0 && *self.counts() == before {
+            if before.is_some() && self.idle_after() == before || self.is_stuck() {
                 return;
             }
         }
@@ -266,7 +310,7 @@ impl Activity {
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.counts().0 -= 1;
+        self.0.requests().under_way.remove(&self.1);
     }
 }
 
@@ -276,7 +320,6 @@ mod tests {
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio::time::Instant;
 
     use super::*;
 

@@ -27,7 +27,7 @@ pub fn service(api: PartyApi) -> axum::Router {
     let server = UserPartyServer::new(api)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
-    grpc::described(tonic::service::Routes::new(server))
+    grpc::described(tonic::service::Routes::new(server), LONGEST + grpc::ANSWER)
 }
 
 #[tonic::async_trait]

@@ -23,9 +23,10 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     }
     let seed = needed(roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
     let key = needed(context.config.http.key.clone(), "MPC_API_KEY", by)?;
-    let (address, unsealed) = (roles.party_api_listen, roles.unsealed_shares);
+    let unsealed = roles.unsealed_shares;
     let desk = Desk::new(roles.confirm_within);
-    let port = context.listen(address, Callers::Anybody).await?;
+    let port = context.listen(roles.party_api_listen, Callers::Anybody).await?;
+    let port_for_roles = context.listen(roles.party_api_grpc_listen, Callers::Roles).await?;
     let Worker { running, service, health } = work(context, by, Some(desk)).await?;
     let guard = Guard {
         key: Some(key),
@@ -34,9 +35,9 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     };
     let left_behind = service.left_behind().await.map_err(|error| context.store_failed(error))?;
     let api = PartyApi::new(service.clone(), &seed, unsealed);
-    let routes =
-        party_api::routes(api.clone(), guard).merge(party_api::service(api)).merge(health::routes(health));
+    let routes = party_api::routes(api.clone(), guard).merge(health::routes(health));
     context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
+    context.tasks.spawn(port_for_roles.serve(party_api::service(api), context.stop.clone(), GRACE));
     context.tasks.spawn(service.serve(left_behind, context.stop.clone(), GRACE));
     if unsealed {
         tracing::warn!(

@@ -12,6 +12,7 @@ use quorate_proto::v1::router_server::{Router as Service, RouterServer};
 use quorate_proto::v1::{Frame, Join, RouterRequest};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::token::Ticket;
 use super::{Attached, Exchange, Hub, JoinKey, Parcel, Sent, websocket};
 use crate::clock::Clock;
 use crate::grpc::{self, MESSAGE_BYTES};
@@ -45,7 +46,7 @@ pub fn service(setup: RouterSetup) -> axum::Router {
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
     let sockets = axum::Router::new().route("/ws", any(websocket::upgrade)).with_state(router);
-    grpc::described(tonic::service::Routes::new(server)).merge(sockets)
+    grpc::described(tonic::service::Routes::new(server), grpc::ANSWER).merge(sockets)
 }
 
 /// A party that has joined a session.
@@ -73,8 +74,9 @@ impl Router {
         let session = session.map_err(|_| Status::invalid_argument("a session id is 32 bytes long"))?;
         let me = party(me).ok_or_else(|| Status::invalid_argument("that is no party index"))?;
         let checked = self.0.key.check(&token, session, me, self.0.clock.seconds());
-        let parties = checked.map_err(|error| Status::permission_denied(error.to_string()))?;
-        let time_to_live = Duration::from_millis(time_to_live_ms).min(LONGEST);
+        let Ticket { parties, left } =
+            checked.map_err(|error| Status::permission_denied(error.to_string()))?;
+        let time_to_live = Duration::from_millis(time_to_live_ms).min(LONGEST).min(left);
         let attached = self.0.hub.attach(session, me, time_to_live);
         let attached = attached.ok_or_else(|| Status::resource_exhausted("no room for another session"))?;
         if let Some(exchange) = self.0.exchange.as_ref().filter(|_| again) {

@@ -5,6 +5,7 @@
 //! their own signatures.
 
 use std::sync::Once;
+use std::time::Duration;
 
 use hmac::{Hmac, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
@@ -50,6 +51,15 @@ pub enum TokenError {
     AnotherParty,
 }
 
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The highest index that the party may send to.
+    pub parties: u16,
+    /// How long it still lets in: nothing is kept for longer.
+    pub left: Duration,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Claims {
     aud: String,
@@ -93,8 +103,7 @@ impl JoinKey {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).unwrap_or_default()
     }
 
-    /// Checks that a token lets this party into this session, at `now` in seconds since 1970. Gives the highest index that
-    /// the party may send to.
+    /// Checks that a token lets this party into this session, at `now` in seconds since 1970.
     ///
     /// # Errors
     /// See [`TokenError`].
@@ -104,7 +113,7 @@ impl JoinKey {
         session: SessionId,
         party: PartyIndex,
         now: u64,
-    ) -> Result<u16, TokenError> {
+    ) -> Result<Ticket, TokenError> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         // By our own clock, below.
@@ -117,7 +126,8 @@ impl JoinKey {
         if claims.party != party.number() {
             return Err(TokenError::AnotherParty);
         }
-        if claims.exp.saturating_add(SKEW) < now { Err(TokenError::Expired) } else { Ok(claims.parties) }
+        let left = claims.exp.saturating_add(SKEW).checked_sub(now).ok_or(TokenError::Expired)?;
+        Ok(Ticket { parties: claims.parties, left: Duration::from_secs(left) })
     }
 }
 
@@ -198,7 +208,9 @@ mod tests {
         let (session, party) = (SessionId([1; 32]), PartyIndex::FIRST);
         let token = key("a").token(session, party, 3, 1_000);
         let check = |session, party, now| key("a").check(&token, session, party, now);
-        assert_eq!(check(session, party, 1_000), Ok(3));
+        let ticket = |left| Ok(Ticket { parties: 3, left: Duration::from_secs(left) });
+        assert_eq!(check(session, party, 990), ticket(10 + SKEW));
+        assert_eq!(check(session, party, 1_000 + SKEW), ticket(0));
         assert_eq!(check(session, party, 1_001 + SKEW), Err(TokenError::Expired));
         assert_eq!(check(SessionId([2; 32]), party, 1_000), Err(TokenError::AnotherSession));
         assert_eq!(check(session, second(), 1_000), Err(TokenError::AnotherParty));

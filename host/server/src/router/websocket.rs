@@ -1,5 +1,8 @@
 //! The router over a WebSocket: the messages of the gRPC stream, each in a binary frame.
 
+use std::time::Duration;
+
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
@@ -9,10 +12,22 @@ use quorate_proto::v1::router_request::Request as Kind;
 
 use super::service::{JOIN, Router, message};
 use crate::grpc::MESSAGE_BYTES;
+use crate::http::serve::Room;
 
-pub(super) async fn upgrade(State(router): State<Router>, upgrade: WebSocketUpgrade) -> Response {
+/// How long a message may take to leave: a party that does not read is as good as gone.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+pub(super) async fn upgrade(
+    State(router): State<Router>,
+    room: Option<Extension<Room>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let bounded = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
-    bounded.max_write_buffer_size(4 * MESSAGE_BYTES).on_upgrade(|socket| carry(router, socket))
+    bounded.max_write_buffer_size(4 * MESSAGE_BYTES).on_upgrade(|socket| async move {
+        carry(router, socket).await;
+        // It counts as a connection for as long as it lives.
+        drop(room);
+    })
 }
 
 async fn carry(router: Router, mut socket: WebSocket) {
@@ -27,9 +42,8 @@ async fn carry(router: Router, mut socket: WebSocket) {
         tokio::select! {
             parcel = attached.receive() => {
                 let Some(parcel) = parcel else { return close(socket, "the session is over").await };
-                if socket.send(Message::Binary(message(parcel).encode_to_vec().into())).await.is_err() {
-                    return;
-                }
+                let sending = socket.send(Message::Binary(message(parcel).encode_to_vec().into()));
+                let Ok(Ok(())) = tokio::time::timeout(SLOWEST, sending).await else { return };
             }
             request = next(&mut socket) => match request {
                 Some(request) if joined.take(request.clone()) => {}
@@ -57,5 +71,6 @@ async fn close(mut socket: WebSocket, reason: &str) {
     let code = if reason.is_empty() { close_code::NORMAL } else { close_code::POLICY };
     // A reason has room for 123 bytes.
     let reason: String = reason.chars().take(100).collect();
-    let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+    let closing = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
+    let _ = tokio::time::timeout(SLOWEST, closing).await;
 }

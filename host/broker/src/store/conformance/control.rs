@@ -7,8 +7,8 @@ use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash
 
 use crate::store::control::{KEY_KEPT, RUN_HELD, SESSION_KEPT};
 use crate::store::{
-    Account, AccountState, ControlStore, IdempotencyKey, NewSession, Run, Running, SessionRecord,
-    SessionStatus, StoreError,
+    Account, AccountState, ControlStore, IdempotencyKey, NewSession, OpenOrder, Recorded, Run, Running,
+    SessionRecord, SessionStatus, StoreError,
 };
 
 macro_rules! suite {
@@ -19,6 +19,7 @@ macro_rules! suite {
             a_failed_keygen_can_still_turn_out_well,
             reports_and_outcomes_of_sessions_are_kept,
             a_completed_session_is_found_before_a_failed_one,
+            a_keygen_or_refresh_has_one_session,
             sessions_past_their_deadline_end,
             a_plan_is_unpublished_until_somebody_has_published_it,
             a_run_that_is_held_is_not_taken_over,
@@ -53,9 +54,13 @@ fn account() -> Account {
         parties: parties(),
         user_party: Some(PartyIndex::FIRST),
         mandatory: vec![PartyIndex::FIRST],
-        open: vec![OrderId([6; 32])],
+        open: vec![opened(6)],
         created: NOW,
     }
+}
+
+fn opened(order: u8) -> OpenOrder {
+    OpenOrder { id: OrderId([order; 32]), expires: NOW + 600_000 }
 }
 
 fn key(epoch: u8) -> KeyOutputs {
@@ -104,15 +109,22 @@ pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back
     store.fail_account(ACCOUNT).await.unwrap();
     assert_eq!(state(store).await, active(2));
     let open = || async { store.account(ACCOUNT).await.unwrap().unwrap().open };
-    let orders = [8, 7].map(|order| OrderId([order; 32]));
+    let orders = [8, 7].map(opened);
     assert_eq!(open().await, []);
     for order in [orders[0], orders[1], orders[0]] {
         store.open_order(ACCOUNT, order).await.unwrap();
     }
     assert_eq!(open().await, orders);
+    let later = OpenOrder { expires: NOW + 700_000, ..orders[1] };
+    store.open_order(ACCOUNT, later).await.unwrap();
+    assert_eq!(
+        open().await,
+        [orders[0], later],
+        "an order that is given once more lives as long as the last"
+    );
     store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
-    store.close_order(ACCOUNT, orders[0]).await.unwrap();
-    assert_eq!(open().await, orders[1..], "nothing new was activated");
+    store.close_order(ACCOUNT, orders[0].id).await.unwrap();
+    assert_eq!(open().await, [later], "nothing new was activated");
     store.activate_account(&certificate(ACCOUNT, 3), &key(3)).await.unwrap();
     assert_eq!(open().await, []);
     let nobody = store.activate_account(&certificate(AccountId([9; 16]), 1), &key(1)).await;
@@ -131,6 +143,7 @@ fn session(id: u8, created: u64) -> NewSession {
     NewSession {
         id: SessionId([id; 32]),
         order: OrderId([7; 32]),
+        sole: false,
         account: ACCOUNT,
         ordered: vec![8; 100],
         signers: PartyIndex::all(2).collect(),
@@ -177,14 +190,41 @@ pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &ControlSto
 }
 
 pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &ControlStore) {
-    let order = OrderId([7; 32]);
-    assert_eq!(store.session_of(order).await.unwrap(), None);
-    for (id, created) in [(1, NOW), (2, NOW), (3, NOW + 1)] {
-        store.record_session(&session(id, created), b"plan").await.unwrap();
-        assert_eq!(store.session_of(order).await.unwrap().unwrap().session.id, SessionId([id; 32]));
+    let found = async || {
+        let sessions = store.sessions_of(OrderId([7; 32])).await.unwrap();
+        sessions.iter().map(|record| record.session.id.0[0]).collect::<Vec<u8>>()
+    };
+    assert!(found().await.is_empty());
+    for (id, created, order) in [(1, NOW, vec![1]), (2, NOW, vec![2, 1]), (3, NOW + 1, vec![3, 2, 1])] {
+        assert_eq!(store.record_session(&session(id, created), b"plan").await.unwrap(), Recorded::Yes);
+        assert_eq!(found().await, order);
     }
     store.end_session(SessionId([1; 32]), &SessionStatus::Completed { at: NOW }).await.unwrap();
-    assert_eq!(store.session_of(order).await.unwrap().unwrap().session.id, SessionId([1; 32]));
+    assert_eq!(found().await, [1, 3, 2]);
+}
+
+pub(crate) async fn a_keygen_or_refresh_has_one_session(store: &ControlStore) {
+    let sole = |id| NewSession { sole: true, ..session(id, NOW) };
+    let of_another = NewSession { order: OrderId([8; 32]), ..sole(9) };
+    let (one, two, three) = (sole(1), sole(2), sole(3));
+    let (a, b, c) = tokio::join!(
+        store.record_session(&one, b"plan"),
+        store.record_session(&two, b"plan"),
+        store.record_session(&three, b"plan"),
+    );
+    let recorded = [a, b, c].into_iter().filter(|recorded| *recorded.as_ref().unwrap() == Recorded::Yes);
+    assert_eq!(recorded.count(), 1);
+    assert_eq!(store.record_session(&of_another, b"plan").await.unwrap(), Recorded::Yes);
+    store
+        .end_session(store.sessions_of(OrderId([7; 32])).await.unwrap()[0].session.id, &failed())
+        .await
+        .unwrap();
+    assert_eq!(store.record_session(&sole(4), b"plan").await.unwrap(), Recorded::OrderHasOne);
+    let sessions = store.sessions_of(OrderId([7; 32])).await.unwrap();
+    assert_eq!(sessions.len(), 1);
+    assert!(sessions[0].session.sole);
+    // What was not recorded is not published either.
+    assert_eq!(store.unpublished(NOW + 1, NOW).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn sessions_past_their_deadline_end(store: &ControlStore) {

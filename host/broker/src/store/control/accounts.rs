@@ -4,8 +4,8 @@ use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, OrderId, PartyIndex};
 
-use super::{Account, AccountState, ControlStore};
-use crate::store::database::{Row, sql};
+use super::{Account, AccountState, ControlStore, OpenOrder};
+use crate::store::database::{Row, Statement, sql};
 use crate::store::{StoreError, signed};
 
 impl ControlStore {
@@ -29,7 +29,7 @@ impl ControlStore {
         .execute(&mut tx)
         .await?;
         for order in &account.open {
-            sql(OPEN_ORDER).bind(account.id.as_bytes()).bind(order.as_bytes()).execute(&mut tx).await?;
+            open(account.id, *order)?.execute(&mut tx).await?;
         }
         tx.commit().await
     }
@@ -44,21 +44,22 @@ impl ControlStore {
             .fetch_optional(&self.database)
             .await?;
         let Some(row) = row else { return Ok(None) };
-        let open = sql("SELECT order_id FROM open_orders WHERE account = $1 ORDER BY number")
+        let open = sql("SELECT order_id, expires FROM open_orders WHERE account = $1 ORDER BY number")
             .bind(id.as_bytes())
             .fetch_all(&self.database)
             .await?;
-        let open = open.iter().map(|row| row.read("order_id", "open_orders"));
+        let open = open.iter().map(|row| {
+            Ok(OpenOrder { id: row.read("order_id", "open_orders")?, expires: row.get("expires")? })
+        });
         account(&row, open.collect::<Result<_, StoreError>>()?).map(Some)
     }
 
-    /// Notes that a refresh of an account is about to begin.
+    /// Notes that a refresh of an account is about to begin, perhaps again.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn open_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError> {
-        sql(OPEN_ORDER).bind(id.as_bytes()).bind(order.as_bytes()).execute(&self.database).await?;
-        Ok(())
+    pub async fn open_order(&self, id: AccountId, order: OpenOrder) -> Result<(), StoreError> {
+        open(id, order)?.execute(&self.database).await.map(drop)
     }
 
     /// Notes that nothing can come of a keygen or refresh any more, and that it holds nothing.
@@ -120,9 +121,14 @@ impl ControlStore {
     }
 }
 
-const OPEN_ORDER: &str = "INSERT INTO open_orders (account, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+/// Whoever takes a request over orders the same once more, for later.
+fn open(account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
+    let opened = sql("INSERT INTO open_orders (account, order_id, expires) VALUES ($1, $2, $3)
+         ON CONFLICT (account, order_id) DO UPDATE SET expires = excluded.expires");
+    Ok(opened.bind(account.as_bytes()).bind(order.id.as_bytes()).bind(signed(order.expires)?))
+}
 
-fn account(row: &Row, open: Vec<OrderId>) -> Result<Account, StoreError> {
+fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {
     let state = match row.get::<String>("state")?.as_str() {
         "creating" => AccountState::Creating,
         "failed" => AccountState::Failed,

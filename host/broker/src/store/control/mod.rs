@@ -48,9 +48,18 @@ pub struct Account {
     /// Parties that must be among the signers.
     pub mandatory: Vec<PartyIndex>,
     /// Keygens and refreshes of which it is not known yet what came of them.
-    pub open: Vec<OrderId>,
+    pub open: Vec<OpenOrder>,
     /// When it was made, in milliseconds since 1970.
     pub created: u64,
+}
+
+/// A keygen or refresh of which it is not known yet what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOrder {
+    /// Its id.
+    pub id: OrderId,
+    /// When nothing can be begun for it any more, in milliseconds since 1970.
+    pub expires: u64,
 }
 
 /// How far an account is.
@@ -78,6 +87,8 @@ pub struct NewSession {
     pub id: SessionId,
     /// Its order.
     pub order: OrderId,
+    /// Whether its order has no other session: that of a keygen or refresh.
+    pub sole: bool,
     /// The account.
     pub account: AccountId,
     /// The signed order, as bytes.
@@ -92,6 +103,15 @@ pub struct NewSession {
     pub created: u64,
     /// When it ends, in milliseconds since 1970.
     pub deadline: u64,
+}
+
+/// Whether a session was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is.
+    Yes,
+    /// Its order has its sole session already.
+    OrderHasOne,
 }
 
 /// What is known of a session.

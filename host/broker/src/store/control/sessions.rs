@@ -3,7 +3,7 @@
 use quorate_core::codec::encode;
 use quorate_core::{OrderId, PartyIndex, SessionId};
 
-use super::{ControlStore, KEY_KEPT, NewSession, SESSION_KEPT, SessionRecord, SessionStatus};
+use super::{ControlStore, KEY_KEPT, NewSession, Recorded, SESSION_KEPT, SessionRecord, SessionStatus};
 use crate::store::database::{Row, sql};
 use crate::store::{StoreError, decoded, signed};
 
@@ -12,11 +12,12 @@ impl ControlStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn record_session(&self, session: &NewSession, plan: &[u8]) -> Result<(), StoreError> {
+    pub async fn record_session(&self, session: &NewSession, plan: &[u8]) -> Result<Recorded, StoreError> {
         let mut tx = self.database.begin(session.id.as_bytes()).await?;
-        sql("INSERT INTO sessions
-             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, status)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'running')")
+        let recorded = sql("INSERT INTO sessions
+             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, sole, status)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running')
+             ON CONFLICT (order_id) WHERE sole DO NOTHING")
         .bind(session.id.as_bytes())
         .bind(session.order.as_bytes())
         .bind(session.account.as_bytes())
@@ -26,14 +27,19 @@ impl ControlStore {
         .bind(session.digest.as_bytes())
         .bind(signed(session.created)?)
         .bind(signed(session.deadline)?)
+        .bind(session.sole)
         .execute(&mut tx)
         .await?;
+        if recorded == 0 {
+            return Ok(Recorded::OrderHasOne);
+        }
         sql("INSERT INTO outbox (session, plan) VALUES ($1, $2)")
             .bind(session.id.as_bytes())
             .bind(plan)
             .execute(&mut tx)
             .await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(Recorded::Yes)
     }
 
     /// The plan of a session has been published, or is not to be published any more.
@@ -138,20 +144,27 @@ impl ControlStore {
             .bind(id.as_bytes())
             .fetch_optional(&self.database)
             .await?;
-        self.record(row).await
+        match row {
+            Some(row) => self.record(&row).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// The latest session of an order; one that has completed before all others.
+    /// The sessions of an order, of which there are a few at most: those that have completed first, then the latest first.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn session_of(&self, order: OrderId) -> Result<Option<SessionRecord>, StoreError> {
-        let row = sql("SELECT * FROM sessions WHERE order_id = $1
-             ORDER BY status = 'completed' DESC, created DESC, number DESC LIMIT 1")
+    pub async fn sessions_of(&self, order: OrderId) -> Result<Vec<SessionRecord>, StoreError> {
+        let rows = sql("SELECT * FROM sessions WHERE order_id = $1
+             ORDER BY status = 'completed' DESC, created DESC, number DESC LIMIT 16")
         .bind(order.as_bytes())
-        .fetch_optional(&self.database)
+        .fetch_all(&self.database)
         .await?;
-        self.record(row).await
+        let mut records = Vec::new();
+        for row in rows {
+            records.push(self.record(&row).await?);
+        }
+        Ok(records)
     }
 
     /// Ends as failed, with the code `deadline_passed`, every running session whose deadline passed before `now` (in
@@ -212,15 +225,14 @@ impl ControlStore {
 }
 
 impl ControlStore {
-    async fn record(&self, row: Option<Row>) -> Result<Option<SessionRecord>, StoreError> {
-        let Some(row) = row else { return Ok(None) };
-        let session = session(&row)?;
+    async fn record(&self, row: &Row) -> Result<SessionRecord, StoreError> {
+        let session = session(row)?;
         let reports = sql("SELECT report FROM reports WHERE session = $1 ORDER BY party")
             .bind(session.id.as_bytes())
             .fetch_all(&self.database)
             .await?;
         let reports = reports.iter().map(|row| row.get("report")).collect::<Result<_, _>>()?;
-        Ok(Some(SessionRecord { session, status: status(&row)?, reports }))
+        Ok(SessionRecord { session, status: status(row)?, reports })
     }
 }
 
@@ -228,6 +240,7 @@ fn session(row: &Row) -> Result<NewSession, StoreError> {
     Ok(NewSession {
         id: row.read("id", "sessions")?,
         order: row.read("order_id", "sessions")?,
+        sole: row.get("sole")?,
         account: row.read("account", "sessions")?,
         ordered: row.get("ordered")?,
         signers: row.read("signers", "sessions")?,

@@ -15,7 +15,7 @@ use sqlx::{PgPool, SqlitePool, Transaction};
 use super::StoreError;
 
 pub use postgres::{PostgresAddress, PostgresAddressError};
-pub(super) use statement::{Row, sql};
+pub(super) use statement::{Row, Statement, sql};
 
 /// How long a statement may take before the database counts as gone. It is far longer than any of ours takes.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -1,0 +1,7 @@
+-- A keygen or refresh has one session, whichever coordinator records it: a share that was promised in one would stand in the
+-- way of another. A signing may have several.
+ALTER TABLE sessions ADD COLUMN sole INTEGER NOT NULL DEFAULT FALSE;
+CREATE UNIQUE INDEX sole_session_of_order ON sessions (order_id) WHERE sole;
+
+-- When an open order is good for nothing any more, in milliseconds since 1970. One that has no session by then is closed.
+ALTER TABLE open_orders ADD COLUMN expires INTEGER NOT NULL DEFAULT 0;
