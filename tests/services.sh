@@ -15,6 +15,8 @@ missing() {
   [ -n "$(postgres_bin)" ] || echo postgresql
   command -v redis-server >/dev/null || echo redis-server
   [ -n "$(rabbitmq_server)" ] || echo rabbitmq-server
+  # For processes whose clocks are wrong.
+  compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
 }
 
 install() {

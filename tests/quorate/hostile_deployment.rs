@@ -17,9 +17,12 @@ use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{HashFunction, Operation, Order, Signing};
 use quorate_core::plan::Plan;
 use quorate_core::session::Frame;
+use quorate_core::submission::Submission;
 use quorate_core::{Digest, OrderId, PartyIndex};
-use quorate_proto::v1::{Delivery, Outgoing};
+use quorate_proto::v1::coordinator_client::CoordinatorClient;
+use quorate_proto::v1::{Delivery, Outgoing, SubmitRequest};
 use quorate_tests::deployment::Reply;
+use quorate_tests::faults::{self, Account, assert_parties_agree, assert_signs_again};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::sandbox::random32;
 use quorate_tests::services::unique;
@@ -28,7 +31,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-use crate::faults::{self, Account, assert_parties_agree, assert_signs_again};
 use crate::hostile::{Whim, before};
 use crate::processes::{assert_signed_by, create};
 
@@ -114,7 +116,7 @@ impl World {
         tokio::spawn(repeat(CANCELLED, ours, parties.clone()));
         let fleet = fleet.go().await;
         let (id, key) = create(&fleet, 0).await;
-        let account = Account { id, key, epoch: 1 };
+        let account = Account { id, key, user: None };
         Self { fleet, account, malice, whim, delivered, parties }
     }
 
@@ -167,7 +169,7 @@ impl World {
     async fn assert_well(&self, case: &str) {
         self.plans(|_, _, delivery| vec![delivery]);
         self.frames(|_, _, _, sent| vec![(Duration::ZERO, sent)]);
-        assert_signs_again(&self.fleet, &self.account, case).await;
+        assert_signs_again(&self.fleet, &self.account, "", case).await;
         assert_parties_agree(&self.fleet, &self.account, case).await;
     }
 }
@@ -281,6 +283,26 @@ async fn a_hostile_coordinator_makes_no_party_run_what_was_not_ordered() {
     world.assert_signs([4; 32], "plans that do not fit").await;
     assert_eq!(world.sessions().await, before + 8, "a plan that does not fit started a session");
     world.assert_well("forged plans").await;
+
+    // What a party has seen of an order does not let it have the order carried out.
+    let seen = world.delivered.lock().unwrap().last().unwrap().1.clone();
+    let order = decode::<Plan>(&seen.plan).unwrap().order;
+    let submission = Submission {
+        order,
+        time_limit: 4_000,
+        signers: vec![],
+        certificate: None,
+        chain_code: None,
+        aborts: vec![],
+        again: false,
+    };
+    let submission = encode(&submission.sign(&SecretKey::from_seed(&random32())));
+    let channel = Endpoint::new(format!("http://{}", world.fleet.address(Member::Coordinator(0))))
+        .unwrap()
+        .connect_lazy();
+    let submitted =
+        CoordinatorClient::new(channel).submit(SubmitRequest { submission: submission.into() }).await;
+    assert_eq!(submitted.unwrap_err().code(), tonic::Code::PermissionDenied);
 
     // Everything that has ever been delivered, once more.
     let (before, all) = (world.sessions().await, world.delivered.lock().unwrap().clone());
@@ -396,7 +418,7 @@ async fn a_hostile_router_costs_time_and_nothing_else() {
 
 #[tokio::test]
 async fn a_party_from_which_promises_and_certificates_are_withheld_rolls_forward_when_it_hears_of_them() {
-    let mut world = World::start().await;
+    let world = World::start().await;
     world.frames(|_, to, frame, sent| {
         let withheld = matches!(frame, Frame::Ready(_) | Frame::Certificate(_) | Frame::Acknowledgement(_));
         if to == 3 && withheld { vec![] } else { vec![at_once(sent)] }
@@ -417,7 +439,6 @@ async fn a_party_from_which_promises_and_certificates_are_withheld_rolls_forward
     let withheld = world.sign([2; 32], &[1, 3]).await;
     assert!(!assert_typed(&withheld, "a certificate is withheld"), "{withheld:?}");
     assert_eq!(world.count(2, active).await, 1);
-    world.account.epoch = 2;
     world.assert_well("a certificate is withheld").await;
     assert_eq!(world.count(2, active).await, 2);
     let signed = world.sign([3; 32], &[1, 3]).await;

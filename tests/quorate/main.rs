@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod clocks;
 mod compile_cache;
 mod dkls23;
 mod faults;

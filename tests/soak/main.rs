@@ -1,5 +1,6 @@
-//! `quorate-soak`: signs, makes accounts and refreshes them for `SOAK_SECONDS` (600 by default) while processes are killed at
-//! random, and ends with one line of counts. `SOAK_SEED` repeats the kills of another run.
+//! `quorate-soak`: lets every fault happen in every phase of every operation to every role, then signs, makes accounts and
+//! refreshes them for `SOAK_SECONDS` (600 by default) while processes are killed at random, and ends with one line of counts.
+//! `SOAK_SEED` repeats the moments of another run; `SOAK_PHASES` is into how many phases operations are cut (4; 0 for none).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
@@ -7,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate_tests::deployment::{Caller, Reply};
+use quorate_tests::deployment::{Caller, Reply, try_send};
+use quorate_tests::faults::{Case, FAULTS, Faults, OPERATIONS};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::random::Random;
 use quorate_tests::sandbox::random32;
 use quorate_tests::server::memory_of;
+use quorate_tests::verified::is_signed_by;
 use reqwest::Method;
-use secp256k1::ecdsa::Signature;
-use secp256k1::{Message, PublicKey, Secp256k1};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -42,20 +44,6 @@ fn one(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Numbers that look random and are the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
 #[derive(Clone)]
 struct Account {
     id: String,
@@ -75,6 +63,10 @@ async fn soak() -> ExitCode {
     let seconds = number("SOAK_SECONDS").unwrap_or(600);
     let seed = number("SOAK_SEED").unwrap_or_else(|| u64::from_be_bytes(random32()[..8].try_into().unwrap()));
     println!("seed {seed}, {seconds} seconds");
+    let (faults, results) = all_faults(number("SOAK_PHASES").unwrap_or(4), seed).await;
+    println!(
+        "{faults} faults: all was well after each of them, and {results} operations had results in spite of them"
+    );
     let mut fleet = Fleet::start(FleetSetup::default()).await;
     let counts = Arc::new(Counts::default());
     let accounts = Arc::new(Mutex::new(Vec::new()));
@@ -122,6 +114,32 @@ async fn soak() -> ExitCode {
     if read(&counts.wrong) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Every fault in every phase of every operation, for every role. Says how many there were, and how many operations had
+/// a result; panics when not all is well.
+async fn all_faults(phases: u64, seed: u64) -> (usize, usize) {
+    let phases = u32::try_from(phases).unwrap_or(u32::MAX);
+    let (mut random, mut count, mut results) = (Random(seed), 0, 0);
+    if phases == 0 {
+        return (0, 0);
+    }
+    let mut faults = Faults::start().await;
+    let roles: [fn(usize) -> Member; 5] =
+        [Member::Account, Member::Coordinator, Member::Router, Member::Party, Member::PartyApi];
+    for member in roles.map(|role| role(0)) {
+        for operation in OPERATIONS {
+            for phase in 0..phases {
+                for fault in FAULTS {
+                    let after = operation.moment(phase, phases, &mut random);
+                    results += usize::from(faults.happen(Case { operation, member, after, fault }).await);
+                    count += 1;
+                }
+            }
+        }
+        println!("{member:?}: well after {count} faults so far");
+    }
+    (count, results)
+}
+
 /// Resident memory of all processes, in MiB.
 fn memory(fleet: &Fleet) -> f64 {
     fleet.members().into_iter().map(|member: Member| memory_of(fleet.pid(member))).sum()
@@ -166,12 +184,7 @@ async fn sign(callers: &[Caller; 2], account: &Account, counts: &Counts) {
     let Some(signed) = call(callers, &path, &json!({ "message": hex::encode(digest) }), counts).await else {
         return wrong(counts, "no signature in the end", &json!(account.id));
     };
-    let verified = || {
-        let key: PublicKey = account.key.parse().ok()?;
-        let signature = Signature::from_compact(&hex::decode(signed.text("signature")).ok()?).ok()?;
-        Secp256k1::new().verify_ecdsa(Message::from_digest(digest), &signature, &key).ok()
-    };
-    if verified().is_none() {
+    if !is_signed_by(&signed, digest, &hex::decode(&account.key).unwrap_or_default()) {
         wrong(counts, "a signature does not verify", &signed.body);
     }
 }
@@ -212,12 +225,4 @@ async fn call(callers: &[Caller; 2], path: &str, body: &Value, counts: &Counts) 
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     None
-}
-
-async fn try_send(request: reqwest::RequestBuilder) -> Option<Reply> {
-    let probe = request.try_clone()?.timeout(Duration::from_secs(90));
-    let response = probe.send().await.ok()?;
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = response.json().await.ok()?;
-    Some(Reply { status, headers, body })
 }

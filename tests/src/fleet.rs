@@ -1,7 +1,7 @@
 //! A deployment of many processes on PostgreSQL, RabbitMQ and Redis: every role its own process, several of each.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use crate::components;
 use crate::deployment::{Caller, KEY};
 use crate::server::{free_address, program};
 use crate::services::{Databases, service, unique};
+use crate::wire::Wire;
 
 /// How long a process may take to be there.
 const START: Duration = Duration::from_secs(60);
@@ -49,6 +50,8 @@ pub struct FleetSetup {
     pub own_settings: Vec<(Member, String, String)>,
     /// Whether roles reach each other with TLS.
     pub tls: bool,
+    /// Whether there are wires between all processes and services, so that they can be cut.
+    pub wires: bool,
     /// Where PostgreSQL, RabbitMQ and Redis are.
     pub services: [String; 3],
 }
@@ -65,6 +68,7 @@ impl Default for FleetSetup {
             settings: vec![],
             own_settings: vec![],
             tls: false,
+            wires: false,
             services: ["TEST_POSTGRES_URL", "TEST_RABBITMQ_URL", "TEST_REDIS_URL"].map(service),
         }
     }
@@ -79,6 +83,8 @@ pub struct Fleet {
     pub databases: Databases,
     keys: Keys,
     addresses: BTreeMap<Member, SocketAddr>,
+    /// From whom, nobody of the fleet or a member, and to where.
+    wires: BTreeMap<(Option<Member>, SocketAddr), Wire>,
     running: BTreeMap<Member, Child>,
 }
 
@@ -89,6 +95,14 @@ struct Keys {
     user: (String, String),
     masters: Vec<String>,
     jwt: String,
+}
+
+/// The address in the URL of a service, which is given in numbers.
+fn address_of(url: &str) -> SocketAddr {
+    let url = reqwest::Url::parse(url).unwrap();
+    let port = url.port().expect("wires take services whose URLs name their ports");
+    (url.host_str().unwrap().parse::<IpAddr>().expect("wires take services with numeric addresses"), port)
+        .into()
 }
 
 fn random_hex() -> String {
@@ -136,10 +150,44 @@ impl Fleet {
             databases,
             keys,
             addresses: BTreeMap::new(),
+            wires: BTreeMap::new(),
             running: BTreeMap::new(),
         };
         fleet.addresses = fleet.members().into_iter().map(|member| (member, free_address())).collect();
+        if fleet.setup.wires {
+            fleet.lay_wires().await;
+        }
         fleet
+    }
+
+    async fn lay_wires(&mut self) {
+        let members = self.members();
+        let mut targets: Vec<SocketAddr> = members.iter().map(|member| self.grpc_address(*member)).collect();
+        targets.extend(self.setup.services.iter().map(|service| address_of(service)));
+        for from in members {
+            for &to in &targets {
+                self.wires.insert((Some(from), to), Wire::to(to).await);
+            }
+        }
+        for account in 0..self.setup.accounts {
+            let to = self.address(Member::Account(account));
+            self.wires.insert((None, to), Wire::to(to).await);
+        }
+    }
+
+    /// Where somebody connects to, to reach an address.
+    fn by_wire(&self, from: Option<Member>, to: SocketAddr) -> SocketAddr {
+        self.wires.get(&(from, to)).map_or(to, Wire::address)
+    }
+
+    /// Breaks all connections from and to a process.
+    pub fn cut(&self, member: Member) {
+        let itself = self.grpc_address(member);
+        for ((from, to), wire) in &self.wires {
+            if *from == Some(member) || *to == itself {
+                wire.cut();
+            }
+        }
     }
 
     /// All processes, in the order in which they are best started.
@@ -172,7 +220,7 @@ impl Fleet {
     /// Calls one of the account services.
     #[must_use]
     pub fn caller(&self, account: usize) -> Caller {
-        Caller::new(self.address(Member::Account(account)))
+        Caller::new(self.by_wire(None, self.address(Member::Account(account))))
     }
 
     /// The public identity keys of the parties.
@@ -222,14 +270,22 @@ impl Fleet {
     fn settings(&self, member: Member) -> Vec<(String, String)> {
         let all = |of: fn(usize) -> Member, count: usize| {
             let scheme = if self.setup.tls { "https" } else { "http" };
-            let urls: Vec<String> =
-                (0..count).map(|i| format!("{scheme}://{}", self.grpc_address(of(i)))).collect();
+            let urls: Vec<String> = (0..count)
+                .map(|i| format!("{scheme}://{}", self.by_wire(Some(member), self.grpc_address(of(i)))))
+                .collect();
             urls.join(",")
+        };
+        let by_wire = |url: String| {
+            if self.wires.is_empty() {
+                return url;
+            }
+            let to = address_of(&url);
+            url.replace(&to.to_string(), &self.by_wire(Some(member), to).to_string())
         };
         let address = self.address(member).to_string();
         let public = self.party_keys().join(",");
         let mut settings: Vec<(&str, String)> = vec![
-            ("RABBITMQ_URL", self.setup.services[1].clone()),
+            ("RABBITMQ_URL", by_wire(self.setup.services[1].clone())),
             ("QUORATE_NAMESPACE", self.namespace.clone()),
             ("QUORATE_CONNECT_BASE_MS", "100".into()),
             ("QUORATE_CONNECT_CAP_MS", "1000".into()),
@@ -245,15 +301,15 @@ impl Fleet {
         settings.extend(match member {
             Member::Account(_) => vec![
                 ("QUORATE_LISTEN", address),
-                ("POSTGRES_URL", self.databases.url(0)),
-                ("REDIS_URL", self.setup.services[2].clone()),
+                ("POSTGRES_URL", by_wire(self.databases.url(0))),
+                ("REDIS_URL", by_wire(self.setup.services[2].clone())),
                 ("QUORATE_ORIGINATOR_KEY", self.keys.originator.0.clone()),
                 ("QUORATE_PARTY_KEYS", public.clone()),
             ],
             Member::Coordinator(_) => vec![
                 ("QUORATE_COORDINATOR_LISTEN", address),
-                ("POSTGRES_URL", self.databases.url(0)),
-                ("REDIS_URL", self.setup.services[2].clone()),
+                ("POSTGRES_URL", by_wire(self.databases.url(0))),
+                ("REDIS_URL", by_wire(self.setup.services[2].clone())),
                 ("QUORATE_ORIGINATORS", self.keys.originator.1.clone()),
                 ("JWT_SECRET_KEY", self.keys.jwt.clone()),
             ],
@@ -262,7 +318,7 @@ impl Fleet {
             }
             Member::Party(index) => vec![
                 ("QUORATE_PARTY_LISTEN", address),
-                ("POSTGRES_URL", self.databases.url(1 + index)),
+                ("POSTGRES_URL", by_wire(self.databases.url(1 + index))),
                 ("QUORATE_IDENTITY_KEY", self.keys.parties[index].0.clone()),
                 ("CRYPTO_MASTER_KEY", self.keys.masters[index].clone()),
                 ("QUORATE_REPLICA", format!("replica-{index}")),
@@ -271,7 +327,7 @@ impl Fleet {
             Member::PartyApi(index) => vec![
                 ("QUORATE_PARTY_API_LISTEN", address),
                 ("QUORATE_PARTY_API_GRPC_LISTEN", self.grpc_address(member).to_string()),
-                ("POSTGRES_URL", self.databases.url(1 + self.setup.parties)),
+                ("POSTGRES_URL", by_wire(self.databases.url(1 + self.setup.parties))),
                 ("QUORATE_IDENTITY_KEY", self.keys.user.0.clone()),
                 ("CRYPTO_MASTER_KEY", self.keys.masters[self.setup.parties].clone()),
                 ("QUORATE_REPLICA", format!("user-{index}")),

@@ -5,7 +5,12 @@
 
 pub mod components;
 pub mod deployment;
+pub mod faults;
 pub mod fleet;
+pub mod random;
 pub mod sandbox;
 pub mod server;
 pub mod services;
+pub mod user;
+pub mod verified;
+pub mod wire;

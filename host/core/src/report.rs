@@ -87,7 +87,7 @@ pub enum RefusedCode {
     Busy,
     /// This party has no share, or another one than the order is about.
     Share,
-    /// This party's clock went back: its operator must act.
+    /// This party's clock went back, or is apart from the account service's: an operator must act.
     Clock,
     /// This party has no room for the session right now.
     NoRoom,

@@ -144,6 +144,8 @@ codes! {
     Refused = "refused", 502, "The parties refused";
     /// A party can't use its share.
     ShareUnusable = "share_unusable", 500, "A party can't use its share";
+    /// Clocks of the deployment are more than a minute apart.
+    ClockSkew = "clock_skew", 500, "The clocks of the deployment are apart";
     /// A party is not set up for the task.
     Misconfigured = "misconfigured", 500, "A party is not set up for this";
     /// Our own trouble.
@@ -194,7 +196,7 @@ impl From<RefusedCode> for Code {
             RefusedCode::Plugin => Self::PluginUnavailable,
             RefusedCode::Busy => Self::Busy,
             RefusedCode::Share => Self::ShareUnusable,
-            RefusedCode::Clock => Self::Misconfigured,
+            RefusedCode::Clock => Self::ClockSkew,
             RefusedCode::NoRoom => Self::Overloaded,
             RefusedCode::Store => Self::Internal,
         }

@@ -214,6 +214,12 @@ pub(super) fn problem(status: &Status) -> Problem {
             Problem::new(Code::Overloaded, "too many requests are being worked on: try again later")
         }
         Grpc::DeadlineExceeded => too_late(),
+        Grpc::FailedPrecondition => {
+            tracing::error!(%status, "the clock of this machine or of the coordinator's is wrong");
+            let detail =
+                "the clocks of account service and coordinator are apart: the operator must set them";
+            Problem::new(Code::ClockSkew, detail)
+        }
         Grpc::Unavailable | Grpc::Cancelled => {
             Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use quorate_broker::store::{SessionRecord, SessionStatus, StoreError};
 use quorate_core::codec::decode;
+use quorate_core::order::OrderRefused;
 use quorate_core::submission::SignedSubmission;
 use quorate_core::{OrderId, SessionId};
 use quorate_proto::v1::coordinator_server::{Coordinator as Service, CoordinatorServer};
@@ -59,7 +60,10 @@ impl Served {
         let opened = signed.open(&setup.originators);
         let submission = opened.map_err(|refused| Status::permission_denied(refused.to_string()))?;
         let order = submission.order.open(&setup.originators, setup.clock.seconds());
-        let order = order.map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+        let order = order.map_err(|refused| match refused {
+            OrderRefused::NotYet | OrderRefused::Expired => Status::failed_precondition(refused.to_string()),
+            _ => Status::invalid_argument(refused.to_string()),
+        })?;
         let until = setup.clock.millis().saturating_add(submission.time_limit);
         let until = until.min(order.expires_at.saturating_mul(1_000));
         Ok(Submitted { order, submission, until, events })

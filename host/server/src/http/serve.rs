@@ -323,10 +323,10 @@ mod tests {
 
     use super::*;
 
-    /// Gives one connection from outside, and then none.
-    struct One(Option<DuplexStream>);
+    /// Gives these connections from outside, and then none.
+    struct Few(Vec<DuplexStream>);
 
-    impl Listener for One {
+    impl Listener for Few {
         type Accepted = DuplexStream;
         type Io = DuplexStream;
 
@@ -335,18 +335,23 @@ mod tests {
         }
 
         async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
-            match self.0.take() {
+            match self.0.pop() {
                 Some(stream) => Ok((stream, Peer(Some(Ipv4Addr::LOCALHOST.into())))),
                 None => std::future::pending().await,
             }
         }
     }
 
-    fn connect() -> DuplexStream {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let router = Router::new().route("/", get(|| async { "here" }));
-        tokio::spawn(serve(One(Some(theirs)), router, CancellationToken::new(), Duration::ZERO));
+    fn connect_to(router: Router, count: usize) -> Vec<DuplexStream> {
+        let (ours, theirs) = (0..count).map(|_| tokio::io::duplex(1 << 12)).unzip();
+        tokio::spawn(serve(Few(theirs), router, CancellationToken::new(), Duration::ZERO));
         ours
+    }
+
+    fn connect() -> DuplexStream {
+        let never = || async { std::future::pending::<&str>().await };
+        let router = Router::new().route("/", get(|| async { "here" })).route("/never", get(never));
+        connect_to(router, 1).remove(0)
     }
 
     /// How long a connection stays open after this was sent on it.
@@ -371,5 +376,37 @@ mod tests {
     async fn a_connection_that_has_been_answered_is_closed_when_it_is_idle() {
         let open = stays_open(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(open <= HEADERS + IDLE + IDLE, "{open:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_request_is_never_over_is_closed() {
+        let open = stays_open(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(open > LONGEST && open <= LONGEST + HEADERS + 2 * IDLE, "{open:?}");
+    }
+
+    #[tokio::test]
+    async fn what_outlives_its_connection_takes_its_room() {
+        let held: Arc<Mutex<Vec<Room>>> = Arc::default();
+        let kept = Arc::clone(&held);
+        // As a WebSocket does.
+        let hold = move |axum::Extension(room): axum::Extension<Room>| {
+            kept.lock().unwrap().push(room);
+            async { "held" }
+        };
+        let mut connections = connect_to(Router::new().route("/", get(hold)), CONNECTIONS + 1);
+        // The last is accepted first.
+        let mut first = connections.remove(0);
+        let ask = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        for mut connection in connections {
+            connection.write_all(ask).await.unwrap();
+            connection.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+        first.write_all(ask).await.unwrap();
+        let mut byte = [0];
+        let patience = Duration::from_millis(300);
+        let answered = tokio::time::timeout(patience, first.read(&mut byte)).await;
+        assert!(answered.is_err(), "one more than there is room for");
+        held.lock().unwrap().clear();
+        first.read_exact(&mut byte).await.unwrap();
     }
 }

@@ -26,7 +26,7 @@ use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use quorate_core::admission::{Facts, Refused, SESSIONS_PER_ORDER};
 use quorate_core::certificate::Certificate;
 use quorate_core::identity::{PublicKey, SecretKey, key_of};
-use quorate_core::order::{Operation, Order, OrderRefused};
+use quorate_core::order::{CLOCK_SKEW, Operation, Order, OrderRefused};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
@@ -114,6 +114,16 @@ impl Party {
     #[must_use]
     pub fn identity(&self) -> PublicKey {
         self.identity
+    }
+
+    /// How many seconds the clock is behind the latest time that the party has seen, if that is more than clocks may be
+    /// apart: no session would start (rule 10).
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn behind(&self) -> Result<Option<u64>, StoreError> {
+        let behind = self.store.latest_seen().await?.saturating_sub(self.clock.seconds());
+        Ok(Some(behind).filter(|&seconds| seconds > CLOCK_SKEW))
     }
 
     fn originators(&self) -> &[PublicKey] {

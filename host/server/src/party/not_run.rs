@@ -3,6 +3,7 @@
 use quorate_broker::store::StoreError;
 use quorate_core::PartyIndex;
 use quorate_core::admission::Refused;
+use quorate_core::order::OrderRefused;
 use quorate_core::report::{Outcome, RefusedCode};
 
 /// Why a plan was not run. Nothing was sent.
@@ -40,7 +41,10 @@ impl NotRun {
 
 fn code(refused: &Refused) -> RefusedCode {
     match refused {
-        Refused::ClockWentBack => RefusedCode::Clock,
+        // A plan is over before its order is: by one clock it can't be late.
+        Refused::ClockWentBack | Refused::Order(OrderRefused::NotYet | OrderRefused::Expired) => {
+            RefusedCode::Clock
+        }
         Refused::Banned(_) => RefusedCode::Banned,
         Refused::PluginNotActive | Refused::Plugin(_) => RefusedCode::Plugin,
         Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,

@@ -102,6 +102,9 @@ pub(super) async fn work(
         router: RouterClient::new(routers),
     });
     let party = Arc::new(party.await.map_err(|error| context.store_failed(error))?);
+    if let Some(seconds) = party.behind().await.map_err(|error| context.store_failed(error))? {
+        return Err(StartError::ClockBehind(seconds));
+    }
     let plugins = context.config.embedded.plugins.clone();
     let running = RunningParty { party: Arc::clone(&party), runtime, plugins };
     running.install().await?;

@@ -237,6 +237,14 @@ impl PartyStore {
         Ok(())
     }
 
+    /// The latest time that was stored with a claim, in seconds since 1970; 0 before the first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn latest_seen(&self) -> Result<u64, StoreError> {
+        sql("SELECT latest_seen FROM state").fetch_one(&self.database).await?.get("latest_seen")
+    }
+
     /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:
     /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten, and neither are sessions
     /// of which somebody has still to be told.
