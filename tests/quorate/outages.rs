@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use quorate_core::identity::SecretKey;
 use quorate_tests::deployment::Reply;
+use quorate_tests::faults::{Account, assert_parties_agree, assert_signs_again, assert_typed};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::services::OwnServer;
 use reqwest::Method;
+use serde_json::json;
 
-use crate::processes::{assert_signed_by, create, sign};
+use crate::processes::{create, sign};
 
 /// How long after a service is back all must be well again.
 const WELL_AGAIN: Duration = Duration::from_secs(20);
@@ -17,16 +20,11 @@ async fn health(fleet: &Fleet, member: Member) -> Reply {
     quorate_tests::deployment::send(caller.bare(Method::GET, "/health")).await
 }
 
-async fn signs_again(fleet: &Fleet, id: &str, key: &[u8], what: &str) {
-    let began = Instant::now();
-    loop {
-        let signed = fleet.caller(0).sign(id, [8; 32]).await;
-        if signed.status == 200 {
-            return assert_signed_by(&signed, [8; 32], key);
-        }
-        assert!(began.elapsed() < WELL_AGAIN, "{what} is back, and nothing is signed: {signed:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+/// After a service is back, and with all parties of one mind.
+async fn signs_again(fleet: &Fleet, account: &Account, what: &str) {
+    let case = format!("{what} is back");
+    assert_signs_again(fleet, account, "", &case).await;
+    assert_parties_agree(fleet, account, &case).await;
 }
 
 /// What can't be served now says so, and when to try again.
@@ -35,11 +33,40 @@ fn assert_try_again(reply: &Reply, what: &str) {
     assert!(reply.headers.contains_key("retry-after"), "{reply:?}");
 }
 
+/// Waits until a process says this of itself.
+async fn await_status(fleet: &Fleet, member: Member, status: &str) {
+    let began = Instant::now();
+    loop {
+        let health = health(fleet, member).await;
+        if health.text("status") == status {
+            return;
+        }
+        assert!(began.elapsed() < WELL_AGAIN, "{status} was wanted: {health:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Gives an account new shares while a service dies in the middle of it. It may work, or fail for now.
+async fn refresh_without(fleet: &Fleet, account: &Account, server: &mut OwnServer, what: &str) {
+    let path = format!("/api/v1/accounts/{}/refresh", account.id);
+    let caller = fleet.caller(0);
+    let body = json!({});
+    let (refreshed, ()) = tokio::join!(caller.post(&path, &body), async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        server.kill();
+    });
+    if assert_typed(&refreshed, what) {
+        assert_eq!(refreshed.text("public_key"), hex::encode(&account.key));
+    }
+}
+
 #[tokio::test]
 async fn services_that_go_away_and_come_back_are_survived() {
     let (mut postgres, mut rabbitmq, mut redis) =
         tokio::join!(OwnServer::start("postgres"), OwnServer::start("rabbitmq"), OwnServer::start("redis"));
     let services = [postgres.url(), rabbitmq.url(), redis.url()];
+    // Nobody waits for Redis at the start.
+    redis.kill();
     let fleet = Fleet::start(FleetSetup {
         services,
         accounts: 1,
@@ -48,33 +75,30 @@ async fn services_that_go_away_and_come_back_are_survived() {
         ..FleetSetup::default()
     });
     let fleet = fleet.await;
+    await_status(&fleet, Member::Account(0), "degraded").await;
     let (id, key) = create(&fleet, 0).await;
-    assert_eq!(health(&fleet, Member::Account(0)).await.text("status"), "ok");
-
+    sign(&fleet, 0, &id, &key, [1; 32]).await;
+    redis.go().await;
+    await_status(&fleet, Member::Account(0), "ok").await;
     redis.kill();
     sign(&fleet, 0, &id, &key, [1; 32]).await;
-    create(&fleet, 0).await;
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert_eq!(health(&fleet, Member::Account(0)).await.text("status"), "degraded");
+    await_status(&fleet, Member::Account(0), "degraded").await;
     redis.go().await;
+    let account = Account { id, key, user: None };
 
-    rabbitmq.kill();
-    let refused = fleet.caller(0).sign(&id, [2; 32]).await;
+    refresh_without(&fleet, &account, &mut rabbitmq, "a refresh without RabbitMQ").await;
+    let refused = fleet.caller(0).sign(&account.id, [2; 32]).await;
     assert_try_again(&refused, "RabbitMQ");
     assert_eq!(health(&fleet, Member::Party(0)).await.status, 503);
     rabbitmq.go().await;
-    signs_again(&fleet, &id, &key, "RabbitMQ").await;
+    signs_again(&fleet, &account, "RabbitMQ").await;
 
-    postgres.kill();
-    let refused = fleet.caller(0).sign(&id, [3; 32]).await;
+    refresh_without(&fleet, &account, &mut postgres, "a refresh without PostgreSQL").await;
+    let refused = fleet.caller(0).sign(&account.id, [3; 32]).await;
     assert_try_again(&refused, "PostgreSQL");
     postgres.go().await;
-    signs_again(&fleet, &id, &key, "PostgreSQL").await;
-    let began = Instant::now();
-    while health(&fleet, Member::Account(0)).await.text("status") != "ok" {
-        assert!(began.elapsed() < WELL_AGAIN, "it stays degraded");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    signs_again(&fleet, &account, "PostgreSQL").await;
+    await_status(&fleet, Member::Account(0), "ok").await;
 }
 
 /// Starts a process that can't start, and gives what it says and how it logged its tries.
@@ -98,6 +122,7 @@ async fn what_can_not_start_says_why_and_ends() {
     assert!(said.contains("attempt=3 of=3") && !said.contains("hush"), "{said}");
     let said = refused(&fleet, Member::Router(0), &[("RABBITMQ_URL", "amqp://user:hush@127.0.0.1:1")]).await;
     assert!(said.contains("RabbitMQ at 127.0.0.1:1") && !said.contains("hush"), "{said}");
+    let other_seed = "ab".repeat(32);
     for (member, settings, reason) in [
         (Member::Coordinator(0), vec![("QUORATE_COORDINATOR_LISTN", "x")], "QUORATE_COORDINATOR_LISTN"),
         (Member::Coordinator(0), vec![("JWT_SECRET_KEY", "hush")], "JWT_SECRET_KEY: give 32"),
@@ -107,7 +132,7 @@ async fn what_can_not_start_says_why_and_ends() {
             "JWT_SECRET_KEY is not set: coordinator needs it",
         ),
         (Member::Party(0), vec![("CRYPTO_MASTER_KEY", "hush")], "CRYPTO_MASTER_KEY: give 64"),
-        (Member::Party(0), vec![("QUORATE_IDENTITY_KEY", &"ab".repeat(32))], "is not in QUORATE_PARTY_KEYS"),
+        (Member::Party(0), vec![("QUORATE_IDENTITY_KEY", &other_seed)], "is not in QUORATE_PARTY_KEYS"),
         (Member::Party(0), vec![("QUORATE_PLUGIN_FILES", "/nowhere.wasm")], "/nowhere.wasm"),
         (Member::Account(0), vec![("MPC_API_KEY", "")], "MPC_API_KEY is not set: account needs it"),
         (
@@ -134,8 +159,12 @@ async fn what_can_not_start_says_why_and_ends() {
     fleet.restart(Member::Party(0)).await;
     fleet.kill(Member::Party(0));
     let other: String = "cd".repeat(32);
+    let public = SecretKey::from_seed(&[0xcd; 32]).public().to_string();
     let said = refused(&fleet, Member::Party(0), &[("CRYPTO_MASTER_KEY", &other)]).await;
     assert!(said.contains("is not the one that sealed this database"), "{said}");
+    let another = [("QUORATE_IDENTITY_KEY", other.as_str()), ("QUORATE_PARTY_KEYS", public.as_str())];
+    let said = refused(&fleet, Member::Party(0), &another).await;
+    assert!(said.contains("of a party with another identity"), "{said}");
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                  VALUES (9999, 'from the future', TRUE, 'x', 0)";
     sqlx::query(newer).execute(&mut fleet.databases.connect(1).await).await.unwrap();

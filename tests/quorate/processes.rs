@@ -1,7 +1,8 @@
 //! All roles as processes of their own, on real services.
 
-use quorate_tests::deployment::Reply;
+use quorate_tests::deployment::{Caller, Reply, send};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use reqwest::Method;
 use serde_json::json;
 
 use crate::api::assert_signs;
@@ -60,8 +61,8 @@ async fn replicas_of_one_party_share_its_queue_and_its_database() {
     let listen = quorate_tests::server::free_address().to_string();
     let mut second =
         second.env("QUORATE_PARTY_LISTEN", &listen).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let health = quorate_tests::deployment::Caller::new(listen.parse().unwrap());
-    while health.bare(reqwest::Method::GET, "/health").send().await.is_err() {
+    let health = Caller::new(listen.parse().unwrap());
+    while health.bare(Method::GET, "/health").send().await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let path = format!("/api/v1/accounts/{id}/sign");
@@ -85,4 +86,81 @@ async fn replicas_of_one_party_share_its_queue_and_its_database() {
     assert_eq!(replicas, ["another", "replica-0"]);
     second.kill().unwrap();
     second.wait().unwrap();
+}
+
+#[tokio::test]
+async fn one_request_at_two_account_services_makes_one_account() {
+    let fleet = Fleet::start(FleetSetup::default()).await;
+    let body = json!({ "user_id": "twice" });
+    let ask = |account: usize| {
+        let caller = fleet.caller(account);
+        let request = caller.request(Method::POST, "/api/v1/accounts").header("Idempotency-Key", "one key");
+        send(request.json(&body))
+    };
+    let answers = futures::future::join_all([0, 1, 0, 1].map(ask)).await;
+    for answer in &answers {
+        assert_eq!((answer.status, &answer.body), (201, &answers[0].body), "{answer:?}");
+    }
+    let mut database = fleet.databases.connect(0).await;
+    for count in ["SELECT COUNT(*) FROM accounts", "SELECT COUNT(*) FROM sessions"] {
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap();
+        assert_eq!(count, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_tells_operators_of_sessions_and_parties_and_nobody_else() {
+    let allowed = (Member::Coordinator(0), "ALLOWED_IPS".into(), "10.0.0.0/8".into());
+    let setup = FleetSetup { parties: 2, own_settings: vec![allowed], ..FleetSetup::default() };
+    let fleet = Fleet::start(setup).await;
+    let made = fleet.caller(0).post("/api/v1/accounts", &json!({ "user_id": "user123" })).await.good();
+    let mut database = fleet.databases.connect(0).await;
+    let session: Vec<u8> =
+        sqlx::query_scalar("SELECT id FROM sessions").fetch_one(&mut database).await.unwrap();
+    let path = format!("/api/v1/sessions/{}", hex::encode(session));
+    let [barred, open] = [0, 1].map(|index| Caller::new(fleet.address(Member::Coordinator(index))));
+    let told = open.get(&path).await.good();
+    assert_eq!((told.text("status"), told.text("account_id")), ("completed", made.text("id")), "{told:?}");
+    // One report that proves the result is enough to be kept.
+    assert!(told.body["signers"] == json!([1, 2]) && told.body["reports"].as_u64() >= Some(1), "{told:?}");
+    let parties = open.get("/api/v1/parties").await.good();
+    let mut identities = fleet.party_keys();
+    identities.sort();
+    let told: Vec<&str> =
+        parties.body.as_array().unwrap().iter().map(|p| p["identity"].as_str().unwrap()).collect();
+    assert_eq!(told, identities);
+    assert_eq!(parties.body[0]["plugins"][0]["protocol"], json!("dkls23"), "{parties:?}");
+    for (request, code) in [
+        (open.bare(Method::GET, &path), "unauthorized"),
+        (open.bare(Method::GET, &path).header("X-API-Key", "another key of some length"), "unauthorized"),
+        (barred.request(Method::GET, &path), "address_not_allowed"),
+        (open.request(Method::GET, &format!("/api/v1/sessions/{}", "00".repeat(32))), "session_not_found"),
+        (open.request(Method::GET, "/api/v1/sessions/none"), "invalid_id"),
+    ] {
+        assert_eq!(send(request).await.text("code"), code);
+    }
+}
+
+#[tokio::test]
+async fn a_database_is_brought_up_to_date_by_a_command_too() {
+    let fleet = Fleet::prepare(FleetSetup { parties: 2, ..FleetSetup::default() }).await;
+    for (database, which, table) in [(0, "control", "accounts"), (1, "party", "shares")] {
+        let migrate = || {
+            let mut command = std::process::Command::new(quorate_tests::server::program());
+            command.env_clear().env("POSTGRES_URL", fleet.databases.url(database)).args(["migrate", which]);
+            // Of a party's database only: one that another has sealed is left alone.
+            command.env("QUORATE_IDENTITY_KEY", "ab".repeat(32)).env("CRYPTO_MASTER_KEY", "cd".repeat(32));
+            command.output().unwrap()
+        };
+        for _ in 0..2 {
+            let migrated = migrate();
+            assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        }
+        let there: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text")
+            .bind(table)
+            .fetch_one(&mut fleet.databases.connect(database).await)
+            .await
+            .unwrap();
+        assert_eq!(there.as_deref(), Some(table));
+    }
 }

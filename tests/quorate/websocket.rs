@@ -7,6 +7,7 @@ use futures::{SinkExt, Stream, StreamExt};
 use quorate::http::serve::serve;
 use quorate::router::JoinKey;
 use quorate_core::{PartyIndex, SessionId};
+use quorate_proto::v1::router_client::RouterClient;
 use quorate_proto::v1::router_request::Request as Kind;
 use quorate_proto::v1::router_server::{Router, RouterServer};
 use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
@@ -17,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::processes::{assert_signed_by, create};
 
@@ -126,7 +128,30 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     let frame = vec![0; 5 << 20].into();
     let bytes = RouterRequest { request: Some(Kind::Outgoing(Outgoing { to: 1, frame })) };
     let _ = large.send(Message::Binary(prost::Message::encode_to_vec(&bytes).into())).await;
-    assert!(next(&mut large).await.is_err(), "a message of 5 MiB was taken");
+    assert!(next(&mut large).await.unwrap_err().contains("at most 4 MiB"));
+    let mut malformed = open(routers[0]).await;
+    malformed.send(Message::Binary(vec![0xff; 10].into())).await.unwrap();
+    assert!(next(&mut malformed).await.unwrap_err().contains("RouterRequest"));
+
+    // Over gRPC the same is said by statuses.
+    let to_router = Endpoint::new(format!("http://{}", routers[0])).unwrap().connect_lazy();
+    for (wrong, code) in [
+        (outgoing(9, b"to nobody"), Code::InvalidArgument),
+        (Kind::Join(join(&key, session, 3, later)), Code::InvalidArgument),
+        (Kind::Outgoing(Outgoing { to: 1, frame: vec![0; 5 << 20].into() }), Code::OutOfRange),
+    ] {
+        let said =
+            [Kind::Join(join(&key, session, 3, later)), wrong].map(|r| RouterRequest { request: Some(r) });
+        let stream = futures::stream::iter(said).chain(futures::stream::pending());
+        let mut frames = RouterClient::new(to_router.clone()).attach(stream).await.unwrap().into_inner();
+        let ended = loop {
+            match frames.message().await {
+                Ok(Some(_)) => {}
+                ended => break ended,
+            }
+        };
+        assert_eq!(ended.unwrap_err().code(), code);
+    }
 }
 
 /// A router to its party, a caller with a WebSocket to the real one.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_tests::deployment::{Caller, Reply, try_send};
-use quorate_tests::faults::{Case, FAULTS, Faults, OPERATIONS};
+use quorate_tests::faults::{Case, FAULTS, Faults, OPERATIONS, assert_nothing_is_stuck};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::random::Random;
 use quorate_tests::sandbox::random32;
@@ -100,6 +100,7 @@ async fn soak() -> ExitCode {
     for account in &accounts {
         sign(&[fleet.caller(0), fleet.caller(1)], account, &counts).await;
     }
+    assert_nothing_is_stuck(&fleet).await;
     let (before, after) = (warm.unwrap_or_default(), memory(&fleet));
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     println!(
@@ -137,6 +138,7 @@ async fn all_faults(phases: u64, seed: u64) -> (usize, usize) {
         }
         println!("{member:?}: well after {count} faults so far");
     }
+    assert_nothing_is_stuck(faults.fleet()).await;
     (count, results)
 }
 

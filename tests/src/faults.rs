@@ -1,7 +1,7 @@
 //! Faults in the middle of operations of a deployment: a process is killed, or its connections are cut, and then all must be
 //! well. Tests run a few of them, `make soak` all.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -340,7 +340,7 @@ pub async fn assert_signs_again(fleet: &Fleet, account: &Account, seal_to: &str,
     loop {
         let path = format!("{ACCOUNTS}/{}/sign", account.id);
         let body = signing(account, seal_to, digest);
-        let signed = try_send(fleet.caller(1).request(Method::POST, &path).json(&body)).await;
+        let signed = try_send(fleet.last_caller().request(Method::POST, &path).json(&body)).await;
         match signed {
             Some(signed) if signed.status == 200 => {
                 return assert!(is_signed_by(&signed, digest, &account.key), "{case}: {signed:?}");
@@ -351,32 +351,53 @@ pub async fn assert_signs_again(fleet: &Fleet, account: &Account, seal_to: &str,
     }
 }
 
-/// Waits until all parties have the same active share set of an account and none is held up.
+/// Waits until all parties have the same active share set of an account, made by the same session.
 pub async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) {
     let began = Instant::now();
     let id = hex::decode(account.id.replace('-', "")).unwrap();
     // The user's party has the last database, the others one each.
     let databases = if account.user.is_some() { [1, 2, 4] } else { [1, 2, 3] };
+    let active = "SELECT epoch, plan FROM shares WHERE account = $1 AND state = 'active'";
     loop {
-        let mut epochs = Vec::new();
+        let mut sets: Vec<Option<(i64, Vec<u8>)>> = Vec::new();
         for database in databases {
-            let row = sqlx::query("SELECT max(epoch) FROM shares WHERE account = $1 AND state = 'active'")
-                .bind(&id)
-                .fetch_one(&mut fleet.databases.connect(database).await)
-                .await
-                .unwrap();
-            epochs.push(row.get::<Option<i64>, _>(0));
+            let mut database = fleet.databases.connect(database).await;
+            let row = sqlx::query(active).bind(&id).fetch_optional(&mut database).await.unwrap();
+            sets.push(row.map(|row| (row.get("epoch"), row.get("plan"))));
         }
-        if epochs.windows(2).all(|pair| pair[0] == pair[1]) {
+        if sets[0].is_some() && sets.windows(2).all(|pair| pair[0] == pair[1]) {
             return;
         }
-        assert!(began.elapsed() < WELL_AGAIN, "{case}: parties are at epochs {epochs:?}");
+        assert!(began.elapsed() < WELL_AGAIN, "{case}: the parties' share sets are {sets:?}");
         // A plan carries the certificate to a party that lags behind.
         for signers in [[1, 2], [1, 3], [2, 3]] {
             let path = format!("{ACCOUNTS}/{}/sign", account.id);
             let body = json!({ "message": hex::encode(random32()), "signers": signers });
-            let _ = try_send(fleet.caller(1).request(Method::POST, &path).json(&body)).await;
+            let _ = try_send(fleet.last_caller().request(Method::POST, &path).json(&body)).await;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Waits until no session runs past its deadline, at the coordinators and at all parties, and no plan waits to be published.
+pub async fn assert_nothing_is_stuck(fleet: &Fleet) {
+    const CONTROL: &str = "SELECT (SELECT COUNT(*) FROM outbox)
+        + (SELECT COUNT(*) FROM sessions WHERE status = 'running' AND deadline < $1)";
+    const PARTY: &str = "SELECT COUNT(*) FROM sessions WHERE outcome IS NULL AND deadline < $1";
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let (now, began) = (i64::try_from(now).unwrap(), Instant::now());
+    loop {
+        let mut stuck = 0_i64;
+        for database in 0..fleet.databases.count() {
+            let query = if database == 0 { CONTROL } else { PARTY };
+            let count = sqlx::query_scalar::<_, i64>(query).bind(now);
+            stuck += count.fetch_one(&mut fleet.databases.connect(database).await).await.unwrap();
+        }
+        if stuck == 0 {
+            return;
+        }
+        // Whoever keeps house does so every half minute, with what is over for as long.
+        assert!(began.elapsed() < Duration::from_secs(100), "{stuck} sessions or plans are stuck");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

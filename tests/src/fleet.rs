@@ -223,6 +223,12 @@ impl Fleet {
         Caller::new(self.by_wire(None, self.address(Member::Account(account))))
     }
 
+    /// Calls the last of the account services: faults happen to the first.
+    #[must_use]
+    pub fn last_caller(&self) -> Caller {
+        self.caller(self.setup.accounts - 1)
+    }
+
     /// The public identity keys of the parties.
     #[must_use]
     pub fn party_keys(&self) -> Vec<String> {

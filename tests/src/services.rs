@@ -37,6 +37,12 @@ impl Databases {
         databases
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.names.len()
+    }
+
     /// The address of one of them.
     #[must_use]
     pub fn url(&self, index: usize) -> String {

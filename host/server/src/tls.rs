@@ -1,14 +1,19 @@
 //! TLS by configuration: who we are and whom we trust. Servers that are given an authority of clients let in only those
 //! that it has certified (mutual TLS).
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::crypto::ring;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The protocols that we speak over TLS, best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -84,6 +89,69 @@ pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<A
     // Roles speak gRPC with each other.
     config.alpn_protocols = vec![PROTOCOLS[0].to_vec()];
     Ok(Arc::new(config))
+}
+
+/// A connection to a role on this machine that shows the certificate of this identity: nobody else's is taken, whatever name
+/// it is for and whoever has issued it.
+///
+/// # Errors
+/// When the identity can't be read, or the other end shows another certificate.
+pub async fn to_ourselves(identity: &Identity, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let (chain, key) = read(identity).map_err(std::io::Error::other)?;
+    let provider = Arc::new(ring::default_provider());
+    let ours = Ourselves { leaf: chain[0].clone(), algorithms: provider.signature_verification_algorithms };
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(std::io::Error::other)?.dangerous();
+    let config = builder.with_custom_certificate_verifier(Arc::new(ours)).with_client_auth_cert(chain, key);
+    let config = Arc::new(config.map_err(std::io::Error::other)?);
+    let name = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    TlsConnector::from(config).connect(name, stream).await
+}
+
+/// Takes one certificate only.
+#[derive(Debug)]
+struct Ourselves {
+    leaf: CertificateDer<'static>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Ourselves {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if *shown == self.leaf {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(rustls::Error::General("that is not this process's certificate".into()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -42,6 +42,11 @@ pub enum StoreError {
         "the master key (CRYPTO_MASTER_KEY) is not the one that sealed this database: nothing was changed"
     )]
     WrongMasterKey,
+    /// The database was sealed by another party.
+    #[error(
+        "the master key fits, but this database is of a party with another identity (QUORATE_IDENTITY_KEY): nothing was changed"
+    )]
+    WrongIdentity,
     /// A row was changed, or moved here from elsewhere.
     #[error("a sealed row does not open: {0} was changed or moved")]
     Sealed(&'static str),

@@ -229,8 +229,11 @@ impl AccountService {
         match made {
             Ok(view) => Ok(view),
             Err(problem) => {
-                // What comes in late still makes it active.
-                self.store.fail_account(account.id).await?;
+                let begun = self.close_what_was_not_begun(&account, subject.order, &problem).await?;
+                // What comes in late still makes it active. What waits for its user may still be waiting.
+                if !begun || !with_user {
+                    self.store.fail_account(account.id).await?;
+                }
                 Err(problem)
             }
         }
@@ -310,15 +313,7 @@ impl AccountService {
         match made {
             Ok(view) => Ok(view),
             Err(problem) => {
-                // Without a quorum there was no session, and nothing is held. With any other problem, or when the answer
-                // was lost, there may be one.
-                let no_quorum = matches!(
-                    problem.code,
-                    Code::PartiesUnavailable | Code::PluginUnavailable | Code::BlockedByBan
-                );
-                if no_quorum && problem.session.is_none() {
-                    self.store.close_order(account.id, subject.order).await?;
-                }
+                self.close_what_was_not_begun(&account, subject.order, &problem).await?;
                 Err(problem)
             }
         }
@@ -363,9 +358,10 @@ impl AccountService {
 
     /// The protocol for a scheme, among those that the parties that are there have a plugin of.
     async fn protocol(&self, scheme: &str, wanted: Option<String>) -> Result<String, Problem> {
-        let asking =
-            self.coordinators.call(|channel| async { client(channel).parties(PartiesRequest {}).await });
-        let parties = submit::answered(asking).await.map_err(|status| submit::problem(&status))?;
+        let asking = self
+            .coordinators
+            .call(submit::ANSWER, |channel| async { client(channel).parties(PartiesRequest {}).await });
+        let parties = asking.await.map_err(|status| submit::problem(&status))?;
         let parties = parties.into_inner().parties;
         let plugins = parties.iter().flat_map(|party| &party.plugins);
         let serving = plugins.filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
@@ -410,6 +406,25 @@ impl AccountService {
         Order::new(id, terms, self.clock.seconds(), LIFETIME)
     }
 
+    /// Closes an order that was turned away before any session was made for it; says whether there may be one.
+    async fn close_what_was_not_begun(
+        &self,
+        account: &Account,
+        order: OrderId,
+        problem: &Problem,
+    ) -> Result<bool, Problem> {
+        // With any other problem, or when the answer was lost, there may be a session.
+        let turned_away = matches!(
+            problem.code,
+            Code::PartiesUnavailable | Code::PluginUnavailable | Code::BlockedByBan | Code::Overloaded
+        );
+        let begun = !turned_away || problem.session.is_some();
+        if !begun {
+            self.store.close_order(account.id, order).await?;
+        }
+        Ok(begun)
+    }
+
     /// An order that is about to be given, as what is open of an account.
     fn open_order(&self, id: OrderId) -> OpenOrder {
         let over = self.clock.seconds().saturating_add(LIFETIME + CLOCKS_APART);
@@ -424,7 +439,7 @@ impl AccountService {
         }
         for &OpenOrder { id: order, expires } in &account.open {
             match self.settle_order(order).await {
-                Ok(Settled { session: None, in_hand: false }) if self.clock.millis() > expires => {
+                Ok(Settled { session: None, in_hand: false, .. }) if self.clock.millis() > expires => {
                     tracing::info!(%order, "no session was made for an order, and none can be any more");
                     self.store.close_order(account.id, order).await?;
                     self.store.fail_account(account.id).await?;

@@ -16,9 +16,9 @@ use quorate_proto::v1::{OrderRequest, OrderState, SessionRequest, SessionState};
 use tokio::time::Instant;
 use tonic::Code as Grpc;
 
-use super::submit::{self, LATE, Submitted, answered, genuine};
+use super::submit::{self, ANSWER, LATE, Submitted, genuine};
 use super::views::{ErrorView, OperationView, SessionView, SignatureView, StatusView};
-use super::{AccountService, AccountView, Subject, keys};
+use super::{AccountService, AccountView, Creation, RefreshRequest, Subject, keys};
 use crate::code::Code;
 use crate::problem::Problem;
 use crate::proof::{Proved, proved, proved_by_promises};
@@ -28,7 +28,7 @@ use crate::verify;
 const SESSIONS: usize = 16;
 
 /// How often a session that runs is looked at, when its result is waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 fn uuid(account: AccountId) -> String {
     uuid::Uuid::from_bytes(account.0).to_string()
@@ -99,6 +99,7 @@ struct Record {
     /// What is genuine of each.
     found: Vec<Found>,
     in_hand: bool,
+    given_up: bool,
 }
 
 impl Record {
@@ -127,8 +128,10 @@ impl Record {
 pub(super) struct Settled {
     /// The session that has a result, or the latest, if any was made.
     pub(super) session: Option<SessionView>,
-    /// Whether another session may follow, by the coordinator's word.
+    /// Whether another session may follow, by the word of the coordinator that has it in hand.
     pub(super) in_hand: bool,
+    /// Whether none follows, by the word of the coordinator that had it.
+    given_up: bool,
 }
 
 /// What an interrupted request has led to.
@@ -157,12 +160,17 @@ impl AccountService {
     ///
     /// # Errors
     /// A problem for the caller.
-    pub async fn created(&self, subject: Subject) -> Result<Interrupted<AccountView>, Problem> {
+    pub async fn created(
+        &self,
+        subject: Subject,
+        creation: &Creation,
+    ) -> Result<Interrupted<AccountView>, Problem> {
         let account = self.store.account(subject.account).await?;
         if let Some(account) = account.filter(|account| account.user_party.is_some()) {
-            return self.found_with_user(&account, subject).await;
+            let recipient = creation.user.as_ref().and_then(|user| user.recipient);
+            return self.found_with_user(&account, subject, recipient).await;
         }
-        let session = self.settled_order(subject.order).await?;
+        let session = self.settled_order(subject.order, Duration::ZERO).await?;
         let account = self.store.account(subject.account).await?;
         let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
         let active = active.as_ref().map(super::view).transpose()?;
@@ -180,12 +188,16 @@ impl AccountService {
     ///
     /// # Errors
     /// A problem for the caller.
-    pub async fn refreshed(&self, subject: Subject) -> Result<Interrupted<AccountView>, Problem> {
+    pub async fn refreshed(
+        &self,
+        subject: Subject,
+        request: &RefreshRequest,
+    ) -> Result<Interrupted<AccountView>, Problem> {
         let account = self.store.account(subject.account).await?;
         if let Some(account) = account.filter(|account| account.user_party.is_some()) {
-            return self.found_with_user(&account, subject).await;
+            return self.found_with_user(&account, subject, request.recipient).await;
         }
-        let session = self.settled_order(subject.order).await?;
+        let session = self.settled_order(subject.order, Duration::ZERO).await?;
         let account = match &session {
             Some(session) if session.status == StatusView::Completed => {
                 Some(self.account(subject.account).await?)
@@ -200,22 +212,26 @@ impl AccountService {
     /// # Errors
     /// A problem for the caller.
     pub async fn signed(&self, subject: Subject) -> Result<Interrupted<SignatureView>, Problem> {
-        let session = self.settled_order(subject.order).await?;
+        // A coordinator that nobody hears of any more may still make sessions of the same order, until its time is over.
+        let session = self.settled_order(subject.order, self.limits.sign).await?;
         let signature = session.as_ref().and_then(|session| session.signature.clone());
         Ok(Interrupted::of(session.as_ref(), signature))
     }
 
-    /// Waits until the sessions of an order are over, and takes note of what they have led to.
-    async fn settled_order(&self, order: OrderId) -> Result<Option<SessionView>, Problem> {
+    /// Waits until the sessions of an order are over, and those that may follow one that has failed `within` a time; takes
+    /// note of what they have led to.
+    async fn settled_order(&self, order: OrderId, within: Duration) -> Result<Option<SessionView>, Problem> {
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         // The coordinator says how long: it is not to be believed for ever.
         let until = Instant::now() + self.longest() + LATE;
         loop {
-            let Settled { session, in_hand } = self.settle_order(order).await?;
+            let Settled { session, in_hand, given_up } = self.settle_order(order).await?;
             let runs = match &session {
                 Some(session) if session.status == StatusView::Completed => false,
                 Some(session) => {
-                    let may = session.deadline_at_ms >= self.clock.millis();
-                    in_hand || session.status == StatusView::Running && may
+                    let now = self.clock.millis();
+                    let may = session.status == StatusView::Running && session.deadline_at_ms >= now;
+                    in_hand || may || !given_up && session.created_at_ms.saturating_add(within) > now
                 }
                 None => in_hand,
             };
@@ -232,7 +248,8 @@ impl AccountService {
     /// Takes note of what an order has led to so far.
     pub(super) async fn settle_order(&self, order: OrderId) -> Result<Settled, Problem> {
         let record = self.record_of(order).await?;
-        let (in_hand, is_over, is_dead) = (record.in_hand, record.holds_nothing(), record.can_not_complete());
+        let Record { in_hand, given_up, .. } = record;
+        let (is_over, is_dead) = (record.holds_nothing(), record.can_not_complete());
         let mut settled: Option<SessionView> = None;
         for state in record.sessions {
             let session = self.settle(state).await?;
@@ -250,7 +267,7 @@ impl AccountService {
                 self.store.fail_account(account).await?;
             }
         }
-        Ok(Settled { session: settled, in_hand })
+        Ok(Settled { session: settled, in_hand, given_up })
     }
 
     /// Whether nothing can come of an order any more, by a party's word.
@@ -270,28 +287,28 @@ impl AccountService {
 
     async fn record_of(&self, order: OrderId) -> Result<Record, Problem> {
         let request = OrderRequest { order: Bytes::copy_from_slice(order.as_bytes()) };
-        let asking = self.coordinators.call(|channel| {
+        let asking = self.coordinators.call(ANSWER, |channel| {
             let request = request.clone();
             async { super::client(channel).order(request).await }
         });
-        let state = answered(asking).await.map_err(|status| submit::problem(&status))?.into_inner();
-        let OrderState { mut sessions, in_hand } = state;
+        let state = asking.await.map_err(|status| submit::problem(&status))?.into_inner();
+        let OrderState { mut sessions, in_hand, given_up } = state;
         sessions.truncate(SESSIONS);
         let about_it = |state| found(state, self.originator()).filter(|found| found.order.id == order);
         let found: Option<Vec<Found>> = sessions.iter().map(about_it).collect();
         let found = found.ok_or_else(|| internal("the coordinator answered with another order"))?;
-        Ok(Record { sessions, found, in_hand })
+        Ok(Record { sessions, found, in_hand, given_up })
     }
 
     pub(super) async fn session_state(&self, id: SessionId) -> Result<SessionState, Problem> {
         let none =
             || Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days");
         let request = SessionRequest { session: Bytes::copy_from_slice(id.as_bytes()) };
-        let asking = self.coordinators.call(|channel| {
+        let asking = self.coordinators.call(ANSWER, |channel| {
             let request = request.clone();
             async { super::client(channel).session(request).await }
         });
-        match answered(asking).await {
+        match asking.await {
             Ok(state) => {
                 Some(state.into_inner()).filter(|s| s.session.as_ref() == id.as_bytes()).ok_or_else(none)
             }

@@ -25,8 +25,8 @@ use crate::proof::{Proved, proved, proved_by_promises};
 /// How long after its time limit the coordinator may still say how an order ended.
 pub(super) const LATE: Duration = Duration::from_secs(2);
 
-/// How long the coordinator may take to answer what it knows by itself.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a coordinator or a party API may take to answer what it knows by itself, or to take an order.
+pub(super) const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long to wait before another coordinator takes over.
 const TAKE_OVER: Duration = Duration::from_millis(100);
@@ -124,7 +124,7 @@ impl AccountService {
         tell: &mut Option<oneshot::Sender<SessionId>>,
     ) -> Result<Submitted, Ended> {
         let (chain_code, originator) = (submission.chain_code, self.originator_key());
-        let submitting = self.coordinators.call(|channel| {
+        let submitting = self.coordinators.call(ANSWER, |channel| {
             let request = SubmitRequest { submission: encode(&submission.sign(&originator)).into() };
             submission.again = true;
             async { super::client(channel).submit(request).await }
@@ -170,14 +170,6 @@ impl From<Status> for Ended {
     fn from(status: Status) -> Self {
         if is_away(&status) { Self::Gone(status) } else { Self::Problem(problem(&status)) }
     }
-}
-
-/// The answer to a call that takes no work.
-pub(super) async fn answered<T>(
-    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
-) -> Result<tonic::Response<T>, Status> {
-    let late = |_| Status::unavailable("no answer in time");
-    tokio::time::timeout(ANSWER, call).await.map_err(late)?
 }
 
 /// What a report says, if it is one of a party of the order about this session.

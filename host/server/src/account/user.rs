@@ -8,7 +8,7 @@ use quorate_broker::store::{Account, AccountState};
 use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::Order;
-use quorate_core::{PartyIndex, SessionId, Threshold};
+use quorate_core::{OrderId, PartyIndex, SessionId, Threshold};
 use quorate_proto::v1::share_request::Which;
 use quorate_proto::v1::user_party_client::UserPartyClient;
 use quorate_proto::v1::{AcceptRequest, Failure, ShareRequest};
@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::results::Interrupted;
-use super::submit::{self, Errand, answered};
-use super::{AccountService, AccountView, Subject, view};
+use super::results::{Interrupted, LOOK_AGAIN, Settled};
+use super::submit::{self, ANSWER, Errand};
+use super::{AccountService, AccountView, StatusView, Subject, view};
 use crate::code::Code;
 use crate::grpc::{MESSAGE_BYTES, Replicas};
 use crate::problem::Problem;
@@ -123,11 +123,11 @@ impl AccountService {
             request: Bytes::copy_from_slice(request),
             time_limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
         };
-        let accepting = self.user_party()?.replicas.call(|channel| {
+        let accepting = self.user_party()?.replicas.call(ANSWER, |channel| {
             let request = request.clone();
             async { client(channel).accept(request).await }
         });
-        let accepted = answered(accepting).await.map_err(|status| away(&status))?.into_inner();
+        let accepted = accepting.await.map_err(|status| away(&status))?.into_inner();
         accepted.refused.map_or(Ok(()), |failure| Err(refused(failure)))
     }
 
@@ -151,7 +151,7 @@ impl AccountService {
                 });
                 return Ok(session);
             }
-            let which = Which::Order(Bytes::copy_from_slice(order.as_bytes()));
+            let which = Which::Order(order_bytes(order));
             match self.share(which, limit).await? {
                 Ok((session, _)) => Ok(session),
                 Err(failure) => Err(refused(failure)),
@@ -180,12 +180,11 @@ impl AccountService {
     ) -> Result<Result<(SessionId, Bytes), Failure>, Problem> {
         let wait_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let request = ShareRequest { which: Some(which), wait_ms };
-        let asking = self.user_party()?.replicas.call(|channel| {
+        let asking = self.user_party()?.replicas.call(patience + submit::LATE, |channel| {
             let request = request.clone();
             async { client(channel).share(request).await }
         });
-        let answer = tokio::time::timeout(patience + submit::LATE, asking).await;
-        let answer = answer.map_err(|_| submit::too_late())?.map_err(|status| away(&status))?.into_inner();
+        let answer = asking.await.map_err(|status| away(&status))?.into_inner();
         if let Some(failure) = answer.refused {
             return Ok(Err(failure));
         }
@@ -194,21 +193,59 @@ impl AccountService {
         Ok(Ok((session, answer.sealed)))
     }
 
-    /// What became of the order of an interrupted keygen or refresh with a user's share.
+    /// What became of the order of an interrupted keygen or refresh with a user's share. A share that is sealed to
+    /// somebody whom the order names is waited for.
     pub(super) async fn found_with_user(
         &self,
         account: &Account,
         subject: Subject,
+        recipient: Option<[u8; 32]>,
     ) -> Result<Interrupted<AccountView>, Problem> {
-        let Some(session) = self.settle_order(subject.order).await?.session else {
-            return Ok(Interrupted::Nothing);
-        };
-        if self.is_dead(subject.order).await? {
-            return Ok(Interrupted::Failed);
+        loop {
+            let Settled { session, in_hand, .. } = self.settle_order(subject.order).await?;
+            let Some(session) = session else {
+                return if in_hand { Err(still_running()) } else { Ok(Interrupted::Nothing) };
+            };
+            if self.is_dead(subject.order).await? {
+                return Ok(Interrupted::Failed);
+            }
+            let is_there = match recipient {
+                // Its user comes for it.
+                None => true,
+                Some(_) => {
+                    match self.share(Which::Order(order_bytes(subject.order)), Duration::ZERO).await? {
+                        Ok(_) => true,
+                        Err(failure) => match Code::of(&failure.code) {
+                            Some(Code::ShareExpired) => return Ok(Interrupted::Failed),
+                            Some(Code::SessionNotFound) => false,
+                            // It was handed over, and the user has confirmed it.
+                            _ => true,
+                        },
+                    }
+                }
+            };
+            if is_there || session.status == StatusView::Completed {
+                let session_id = Some(session.id);
+                let view = view(&self.find(account.id).await?)?;
+                return Ok(Interrupted::Answer(AccountView { session_id, ..view }));
+            }
+            if self.clock.millis() > session.deadline_at_ms {
+                // A party has still to say that nothing came of it.
+                return Err(still_running());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let session_id = Some(session.id);
-        Ok(Interrupted::Answer(AccountView { session_id, ..view(&self.find(account.id).await?)? }))
     }
+}
+
+fn order_bytes(order: OrderId) -> Bytes {
+    Bytes::copy_from_slice(order.as_bytes())
+}
+
+fn still_running() -> Problem {
+    let detail =
+        "it is not known yet what came of the first request: a party has still to tell; try again later";
+    Problem::new(Code::InProgress, detail)
 }
 
 /// The state of an account, and whether it waits for its user.

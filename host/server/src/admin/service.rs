@@ -70,9 +70,9 @@ impl Admin for Served {
 
     async fn suspend(&self, request: Request<SuspendRequest>) -> Result<Response<ActResponse>, Status> {
         let digest = Digest(id(&request.into_inner().digest)?);
-        let active = self.0.plugins().iter().any(|plugin| plugin.digest() == digest);
+        let before = self.0.suspended().await.map_err(store_failed)?.contains(&digest);
         self.0.suspend(digest).await.map_err(store_failed)?;
         tracing::warn!(%digest, "an operator suspends a plugin");
-        Ok(Response::new(ActResponse { done: active }))
+        Ok(Response::new(ActResponse { done: !before }))
     }
 }

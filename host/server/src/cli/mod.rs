@@ -2,6 +2,7 @@
 
 mod admin;
 mod demo;
+mod healthcheck;
 mod key;
 mod migrate;
 mod serve;
@@ -32,6 +33,8 @@ enum Command {
     Share(share::ShareArguments),
     /// Do what only an operator may do at a party
     Admin(admin::AdminArguments),
+    /// Ask a role on this machine whether it is well
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Bring the schema of a database up to date
     Migrate(migrate::MigrateArguments),
     /// Create an account and sign with it, in one process with throw-away keys
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
                 Command::Serve(arguments) => serve::serve(config, arguments).await,
                 Command::Key(arguments) => key::key(arguments),
                 Command::Admin(arguments) => admin::admin(config, arguments).await,
+                Command::Healthcheck(arguments) => healthcheck::healthcheck(config, arguments).await,
                 Command::Share(arguments) => share::share(arguments),
                 Command::Migrate(arguments) => migrate::migrate(config, arguments).await,
                 Command::Demo(arguments) => demo::demo(config, arguments).await,

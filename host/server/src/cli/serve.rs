@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Environment};
 use crate::embedded::secrets::api_key;
 use crate::embedded::{Embedded, EmbeddedSetup};
 use crate::http::ApiKey;
@@ -80,8 +80,12 @@ impl Signals {
 
 pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), Failure> {
     telemetry::start(&config.log.filter, config.log.format)?;
+    for name in &config.strangers {
+        tracing::warn!(name, "this looks like a setting, and is none of ours: it changes nothing");
+    }
     let signals = Signals::listen()?;
     match (arguments.roles.contains(&Role::All), arguments.embedded) {
+        (true, true) if config.environment == Environment::Production => Err(ConfigError::Embedded.into()),
         (true, true) if arguments.roles.len() == 1 => serve_embedded(config, arguments, signals).await,
         (false, false) => serve_roles(config, &arguments.roles, signals).await,
         (true, false) => {
@@ -101,6 +105,7 @@ async fn serve_roles(config: Config, named: &[Role], mut signals: Signals) -> Re
         Role::PartyApi => Some(roles::Role::PartyApi),
     };
     let mut roles: Vec<_> = named.iter().filter_map(role).collect();
+    roles.sort_unstable();
     roles.dedup();
     let running = tokio::select! {
         running = roles::Running::start(config, &roles) => running?,

@@ -2,11 +2,13 @@
 //! not listed here are refused: a misspelt setting must not be silently ignored. What one role does not need may be set for
 //! the others.
 
+mod environment;
 mod read;
 mod roles;
 mod services;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use crate::http::{AllowedAddresses, ApiKey};
 use crate::telemetry::Format;
 use read::Variables;
 
+pub use environment::Environment;
 pub use read::ConfigError;
 pub use roles::{RolesConfig, Seed};
 pub use services::{Namespace, Patience, ServicesConfig};
@@ -24,6 +27,8 @@ pub use tls::TlsConfig;
 /// All of it.
 #[derive(Debug)]
 pub struct Config {
+    /// What the deployment is for.
+    pub environment: Environment,
     /// The API.
     pub http: HttpConfig,
     /// What an embedded deployment needs besides.
@@ -38,6 +43,12 @@ pub struct Config {
     pub limits: TimeLimits,
     /// The log.
     pub log: LogConfig,
+    /// Names in the environment that look like settings of the services, and that nobody here reads.
+    pub strangers: Vec<String>,
+    /// Secrets that are those of an example.
+    examples: Vec<&'static str>,
+    /// The names of all settings.
+    names: BTreeSet<String>,
 }
 
 /// The API.
@@ -84,6 +95,12 @@ impl Config {
         admin_socket.clone().unwrap_or_else(|| data.join("admin.sock"))
     }
 
+    /// The names of all settings.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        // What names the file is no setting in it.
+        self.names.iter().map(String::as_str).chain(["QUORATE_CONFIG"])
+    }
+
     /// Reads the environment of this process.
     ///
     /// # Errors
@@ -101,8 +118,11 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let (strangers, variables): (Vec<_>, Vec<_>) =
+            variables.into_iter().partition(|(name, _)| read::is_strange(name));
         let mut variables = Variables::new(variables)?;
-        let config = Self {
+        let mut config = Self {
+            environment: variables.parsed("ENVIRONMENT", "development or production")?.unwrap_or_default(),
             http: HttpConfig {
                 listen: variables
                     .parsed("QUORATE_LISTEN", "an address like 127.0.0.1:4000")?
@@ -142,6 +162,9 @@ impl Config {
                     .millis("QUORATE_SHARES_TIMEOUT_MS")?
                     .unwrap_or(TimeLimits::default().shares_per_party),
             },
+            examples: vec![],
+            names: BTreeSet::new(),
+            strangers: strangers.into_iter().map(|(name, _)| name).collect(),
             log: LogConfig {
                 filter: variables.take("QUORATE_LOG").unwrap_or_else(|| "info".into()),
                 format: match variables.take("QUORATE_LOG_FORMAT").as_deref() {
@@ -158,7 +181,7 @@ impl Config {
         };
         // Where make puts components; of use to tests, and above.
         variables.take("QUORATE_PLUGINS");
-        variables.finish()?;
+        (config.examples, config.names) = variables.finish()?;
         if config.tls.identity.is_some() {
             config.roles.check_tls()?;
         }
@@ -216,6 +239,13 @@ mod tests {
             assert!(error.contains(name), "{error}");
             assert!(!error.contains("short"), "a secret was shown: {error}");
         }
+    }
+
+    #[test]
+    fn a_name_that_may_be_a_misspelt_one_is_pointed_out() {
+        let config =
+            read(&[("REDIS_ULR", "redis://a"), ("POSTGRES_USER", "b"), ("RABBITMQ_PASSWORD", "c")]).unwrap();
+        assert_eq!(config.strangers, ["REDIS_ULR", "POSTGRES_USER"]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Variables, each read once: from the environment, and from a file of the same names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
+
+use super::environment::is_example;
 
 /// Why the configuration can't be used: the operator must act.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,18 @@ pub enum ConfigError {
     /// A secret was given twice.
     #[error("{0} and {0}_FILE are both set: keep one of them")]
     Twice(&'static str),
+    /// A secret that stands in an example.
+    #[error("{0}: this value is from an example: production needs one of your own")]
+    Example(&'static str),
+    /// Callers would send keys over the network in the clear.
+    #[error(
+        "{0} is not this machine's own address, and there is no TLS: in production set TLS_CERT_FILE and TLS_KEY_FILE, or \
+         name the proxy that has TLS in TRUSTED_PROXIES"
+    )]
+    Unprotected(&'static str),
+    /// All parties in one process.
+    #[error("ENVIRONMENT is production: all parties in one process (--embedded) is no threshold security")]
+    Embedded,
     /// The file of a secret can't be read.
     #[error("{0}_FILE: the file can't be read")]
     File(&'static str, #[source] std::io::Error),
@@ -46,19 +60,43 @@ pub enum ConfigError {
 }
 
 /// Variables of other programs are left alone; those that begin with one of these are ours, and must be known.
-const OURS: [&str; 8] =
-    ["QUORATE_", "MPC_", "CRYPTO_", "JWT_", "ALLOWED_IPS", "TRUSTED_PROXIES", "TLS_", "USER_SHARE_"];
+const OURS: [&str; 9] = [
+    "ENVIRONMENT",
+    "QUORATE_",
+    "MPC_",
+    "CRYPTO_",
+    "JWT_",
+    "ALLOWED_IPS",
+    "TRUSTED_PROXIES",
+    "TLS_",
+    "USER_SHARE_",
+];
 
 /// Variables that share their beginning with those of the services' own programs.
 const SHARED: [&str; 6] =
     ["POSTGRES_URL", "POSTGRES_PASSWORD", "RABBITMQ_URL", "RABBITMQ_PASSWORD", "REDIS_URL", "REDIS_PASSWORD"];
+
+/// What the names of the services' own programs begin with, and a misspelt one of ours too.
+const OTHERS: [&str; 3] = ["POSTGRES_", "RABBITMQ_", "REDIS_"];
+
+/// Names that may be misspelt settings of ours, and may as well be another program's.
+pub(super) fn is_strange(name: &str) -> bool {
+    !is_ours(name) && OTHERS.iter().any(|beginning| name.starts_with(beginning))
+}
 
 fn is_ours(name: &str) -> bool {
     OURS.iter().any(|beginning| name.starts_with(beginning))
         || SHARED.contains(&name.strip_suffix("_FILE").unwrap_or(name))
 }
 
-pub(super) struct Variables(BTreeMap<String, Zeroizing<String>>);
+/// All that is set, and what was found in it.
+pub(super) struct Variables {
+    set: BTreeMap<String, Zeroizing<String>>,
+    /// Names that were asked for: all that there are.
+    asked: BTreeSet<String>,
+    /// Secrets that are those of an example.
+    examples: Vec<&'static str>,
+}
 
 impl Variables {
     /// Those of the environment, and those of the file that `QUORATE_CONFIG` names. The environment goes first.
@@ -72,11 +110,16 @@ impl Variables {
                 all.entry(name).or_insert(value);
             }
         }
-        Ok(Self(all))
+        Ok(Self { set: all, asked: BTreeSet::new(), examples: vec![] })
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Zeroizing<String>> {
+        self.asked.insert(name.to_owned());
+        self.set.remove(name)
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name).map(|value| value.as_str().to_owned())
+        self.remove(name).map(|value| value.as_str().to_owned())
     }
 
     pub(super) fn parsed<T: FromStr>(
@@ -84,7 +127,7 @@ impl Variables {
         name: &'static str,
         wanted: &'static str,
     ) -> Result<Option<T>, ConfigError> {
-        let value = self.0.remove(name);
+        let value = self.remove(name);
         value.map(|value| value.parse().map_err(|_| ConfigError::Invalid { name, wanted })).transpose()
     }
 
@@ -105,7 +148,7 @@ impl Variables {
         wanted: &'static str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, ConfigError> {
-        let Some(list) = self.0.remove(name) else { return Ok(vec![]) };
+        let Some(list) = self.remove(name) else { return Ok(vec![]) };
         let items =
             list.split(',').map(|item| read(item.trim()).ok_or(ConfigError::Invalid { name, wanted }));
         items.collect()
@@ -113,22 +156,27 @@ impl Variables {
 
     /// A secret, or what is in the file that `NAME_FILE` names.
     pub(super) fn secret(&mut self, name: &'static str) -> Result<Option<Zeroizing<String>>, ConfigError> {
-        let file = self.0.remove(&format!("{name}_FILE"));
-        match (self.0.remove(name), file) {
-            (Some(_), Some(_)) => Err(ConfigError::Twice(name)),
-            (given, None) => Ok(given),
+        let file = self.remove(&format!("{name}_FILE"));
+        let secret = match (self.remove(name), file) {
+            (Some(_), Some(_)) => return Err(ConfigError::Twice(name)),
+            (given, None) => given,
             (None, Some(path)) => {
                 let text = std::fs::read_to_string(path.as_str()).map(Zeroizing::new);
                 let text = text.map_err(|error| ConfigError::File(name, error))?;
-                Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
+                Some(Zeroizing::new(text.trim_end().to_owned()))
             }
+        };
+        if secret.as_ref().is_some_and(|secret| is_example(secret)) {
+            self.examples.push(name);
         }
+        Ok(secret)
     }
 
-    pub(super) fn finish(self) -> Result<(), ConfigError> {
-        match self.0.into_keys().next() {
+    /// Refuses what nobody has asked for; gives the secrets that are those of an example, and all names that there are.
+    pub(super) fn finish(self) -> Result<(Vec<&'static str>, BTreeSet<String>), ConfigError> {
+        match self.set.into_keys().next() {
             Some(name) => Err(ConfigError::Unknown(name)),
-            None => Ok(()),
+            None => Ok((self.examples, self.asked)),
         }
     }
 }

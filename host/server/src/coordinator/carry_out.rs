@@ -112,6 +112,10 @@ impl Coordinator {
         let end = match self.lead(&submitted, again).await {
             Ok(()) => End::Result,
             Err(verdict) => {
+                // Without that, whoever looks for what came of it waits until the order's time is over.
+                if let Err(error) = self.setup.store.give_up_order(submitted.order.id).await {
+                    tracing::warn!(%error, "that an order was given up could not be noted");
+                }
                 submitted.ended(verdict.clone());
                 End::Failed(verdict)
             }

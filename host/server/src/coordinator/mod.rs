@@ -63,6 +63,8 @@ pub struct CoordinatorSetup {
     pub clock: Arc<dyn Clock>,
     /// What lets parties into sessions at the routers.
     pub key: JoinKey,
+    /// Whether parties that seal with the same master key are done without.
+    pub own_keys_only: bool,
 }
 
 /// A coordinator.
@@ -82,8 +84,8 @@ impl Coordinator {
     #[must_use]
     pub fn new(setup: CoordinatorSetup) -> Arc<Self> {
         Arc::new(Self {
+            presence: Presence::new(setup.own_keys_only),
             setup,
-            presence: Presence::default(),
             waiting: Waiting::default(),
             slots: Arc::new(Semaphore::new(ORDERS)),
             bans: Mutex::default(),

@@ -28,17 +28,26 @@ const PLUGINS: usize = 64;
 pub(super) struct Presence {
     seen: Mutex<HashMap<PublicKey, Seen>>,
     changed: Notify,
+    /// Parties that seal with the same master key do not count as there: whoever has the one's has the other's shares.
+    own_keys_only: bool,
 }
 
 struct Seen {
     at: Instant,
     plugins: Vec<Plugin>,
+    /// A public name of its master key.
+    key_id: String,
 }
 
 impl Presence {
+    /// Nobody is there yet. In production every party has a master key of its own.
+    pub(super) fn new(own_keys_only: bool) -> Self {
+        Self { own_keys_only, ..Self::default() }
+    }
+
     /// Takes in a heartbeat.
     pub(super) fn heard(&self, payload: &[u8]) {
-        let Some((identity, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
+        let Some((identity, key_id, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
             tracing::debug!("a heartbeat that is none");
             return;
         };
@@ -49,7 +58,11 @@ impl Presence {
             if seen.len() >= PARTIES && !seen.contains_key(&identity) {
                 return;
             }
-            seen.insert(identity, Seen { at: now, plugins });
+            let shares = |(other, party): (&PublicKey, &Seen)| *other != identity && party.key_id == key_id;
+            if self.own_keys_only && !seen.contains_key(&identity) && seen.iter().any(shares) {
+                tracing::error!(%identity, "this party has the same CRYPTO_MASTER_KEY as another: neither is used");
+            }
+            seen.insert(identity, Seen { at: now, plugins, key_id });
         }
         self.changed.notify_waiters();
     }
@@ -58,8 +71,10 @@ impl Presence {
     pub(super) fn there(&self) -> HashMap<PublicKey, Vec<Plugin>> {
         let now = Instant::now();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_own = |key_id: &str| seen.values().filter(|party| party.key_id == key_id).count() == 1;
         seen.iter()
             .filter(|(_, party)| now.duration_since(party.at) < THERE)
+            .filter(|(_, party)| !self.own_keys_only || has_own(&party.key_id))
             .map(|(identity, party)| (*identity, party.plugins.clone()))
             .collect()
     }
@@ -78,7 +93,7 @@ impl Presence {
     }
 }
 
-fn read(presence: v1::Presence) -> Option<(PublicKey, Vec<Plugin>)> {
+fn read(presence: v1::Presence) -> Option<(PublicKey, String, Vec<Plugin>)> {
     let identity = PublicKey(presence.identity.as_ref().try_into().ok()?);
     let plugins = presence.plugins.into_iter().take(PLUGINS).filter_map(|plugin| {
         Some(Plugin {
@@ -89,5 +104,23 @@ fn read(presence: v1::Presence) -> Option<(PublicKey, Vec<Plugin>)> {
             max_parties: u16::try_from(plugin.max_parties).unwrap_or(Threshold::MAX_PARTIES),
         })
     });
-    Some((identity, plugins.collect()))
+    Some((identity, presence.key_id, plugins.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn in_production_parties_with_one_master_key_are_not_there() {
+        let (try_out, production) = (Presence::new(false), Presence::new(true));
+        for (identity, key_id) in [(1, "a"), (2, "b"), (3, "b"), (1, "a")] {
+            let presence =
+                v1::Presence { identity: vec![identity; 32].into(), plugins: vec![], key_id: key_id.into() };
+            try_out.heard(&presence.encode_to_vec());
+            production.heard(&presence.encode_to_vec());
+        }
+        assert_eq!(try_out.there().len(), 3);
+        assert_eq!(production.there().into_keys().collect::<Vec<_>>(), [PublicKey([1; 32])]);
+    }
 }

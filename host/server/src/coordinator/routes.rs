@@ -96,7 +96,7 @@ async fn parties(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<PartyV
 }
 
 fn view(record: SessionRecord) -> SessionView {
-    let SessionRecord { session, status, reports } = record;
+    let SessionRecord { session, status, reports, .. } = record;
     let (status, ended_at_ms, error) = match status {
         SessionStatus::Running => ("running", None, None),
         SessionStatus::Completed { at } => ("completed", Some(at), None),

@@ -105,8 +105,9 @@ impl Service for Served {
         // Before its sessions are read: one that is made in between is told of by whoever has it in hand.
         let in_hand = self.0.in_hand.has(order);
         let sessions = self.0.setup.store.sessions_of(order).await.map_err(store_failed)?;
+        let given_up = sessions.iter().any(|record| record.last);
         let sessions = sessions.into_iter().map(state).collect();
-        Ok(Response::new(OrderState { sessions, in_hand }))
+        Ok(Response::new(OrderState { sessions, in_hand, given_up }))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
@@ -121,6 +122,8 @@ impl Service for Served {
         let there = self.0.presence.there();
         let parties = there.into_iter().map(|(identity, plugins)| Presence {
             identity: Bytes::copy_from_slice(&identity.0),
+            // Of no use to account services.
+            key_id: String::new(),
             plugins: plugins
                 .into_iter()
                 .map(|plugin| Plugin {

@@ -162,6 +162,7 @@ impl Embedded {
             originators: vec![originator],
             clock: Arc::clone(&clock),
             key: join_key,
+            own_keys_only: false,
         });
         let (coordinator_end, to_coordinator) = grpc::in_memory();
         let service = coordinator::service(Arc::clone(&coordinator));

@@ -37,7 +37,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// How often the other end of a connection with calls under way is asked whether it is still there, and how long it may
 /// take to answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
 
 /// A channel over connections that the connector makes; the first is made when it is needed.
 #[must_use]

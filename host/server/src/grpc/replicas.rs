@@ -59,15 +59,16 @@ impl Replicas {
         self.0.replicas.len()
     }
 
-    /// Calls a replica, each in its turn, and the next ones if it is not there. Each is called once at most.
+    /// Calls a replica, each in its turn, and the next ones if it is not there, or has not answered `within` a time. Each
+    /// is called once at most.
     ///
     /// # Errors
     /// What the last one that was called says.
-    pub async fn call<T, F>(&self, what: impl FnMut(Channel) -> F) -> Result<T, Status>
+    pub async fn call<T, F>(&self, within: Duration, what: impl FnMut(Channel) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<T, Status>>,
     {
-        self.call_from(self.0.turn.fetch_add(1, Ordering::Relaxed), what).await
+        self.call_from(self.0.turn.fetch_add(1, Ordering::Relaxed), within, what).await
     }
 
     /// The same, beginning with the replica that a number stands for: whoever has the same number meets at the same one.
@@ -77,6 +78,7 @@ impl Replicas {
     pub async fn call_from<T, F>(
         &self,
         number: usize,
+        within: Duration,
         mut what: impl FnMut(Channel) -> F,
     ) -> Result<T, Status>
     where
@@ -88,7 +90,8 @@ impl Replicas {
         ordered.sort_by_key(|replica| replica.is_avoided());
         let mut last = Status::unavailable("no replica is configured");
         for replica in ordered {
-            match what(replica.channel.clone()).await {
+            let called = tokio::time::timeout(within, what(replica.channel.clone())).await;
+            match called.unwrap_or_else(|_| Err(Status::unavailable("no answer in time"))) {
                 Err(status) if is_away(&status) => {
                     replica.was_there(false);
                     last = status;
@@ -110,13 +113,29 @@ mod tests {
     use super::*;
     use crate::grpc::{channel, in_memory};
 
+    const SOON: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_does_not_answer_is_not_waited_for_long() {
+        let replicas = Replicas::new((0..2).map(|_| channel(in_memory().1)).collect());
+        let mut calls = 0;
+        let called = replicas.call_from(0, SOON, |_| {
+            calls += 1;
+            let hangs = calls == 1;
+            async move { if hangs { std::future::pending().await } else { Ok(()) } }
+        });
+        called.await.unwrap();
+        assert_eq!(calls, 2);
+        assert!(replicas.0.replicas[0].is_avoided());
+    }
+
     #[tokio::test]
     async fn the_next_replica_is_called_when_one_is_not_there() {
         let channels = (0..2).map(|_| channel(in_memory().1)).collect();
         let replicas = Replicas::new(channels);
         let mut calls = 0;
         let called = replicas
-            .call_from(0, |_| {
+            .call_from(0, SOON, |_| {
                 calls += 1;
                 std::future::ready(if calls == 1 { Err(Status::unavailable("gone")) } else { Ok(calls) })
             })
@@ -124,9 +143,11 @@ mod tests {
         assert_eq!(called.unwrap(), 2);
         // The one that was not there comes last for a while.
         assert!(replicas.0.replicas[0].is_avoided() && !replicas.0.replicas[1].is_avoided());
-        let refused = replicas.call(|_| std::future::ready(Err::<(), _>(Status::not_found("no")))).await;
+        let refused =
+            replicas.call(SOON, |_| std::future::ready(Err::<(), _>(Status::not_found("no")))).await;
         assert_eq!(refused.unwrap_err().code(), Code::NotFound, "a refusal was not believed");
-        let nobody = replicas.call(|_| std::future::ready(Err::<(), _>(Status::unavailable("gone")))).await;
+        let nobody =
+            replicas.call(SOON, |_| std::future::ready(Err::<(), _>(Status::unavailable("gone")))).await;
         assert_eq!(nobody.unwrap_err().code(), Code::Unavailable);
     }
 }

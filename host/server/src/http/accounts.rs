@@ -65,7 +65,7 @@ impl Operation for Create {
     }
 
     async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
-        api.accounts.created(earlier).await
+        api.accounts.created(earlier, &self.0).await
     }
 
     async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
@@ -219,7 +219,7 @@ impl Operation for Refresh {
     }
 
     async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
-        api.accounts.refreshed(earlier).await
+        api.accounts.refreshed(earlier, &self.1).await
     }
 
     async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {

@@ -79,6 +79,12 @@ impl std::str::FromStr for AllowedAddresses {
 }
 
 impl AllowedAddresses {
+    /// Whether any is listed.
+    #[must_use]
+    pub fn are_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     fn allow(&self, peer: Peer) -> bool {
         self.0.is_empty() || peer.0.is_some_and(|address| self.0.iter().any(|range| range.contains(&address)))
     }

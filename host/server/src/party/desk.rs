@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::NotRun;
 use super::custody::{Custody, UserPart};
-use super::service::{PartyService, acknowledge};
+use super::service::{PartyService, QUEUE_AGAIN, acknowledge};
 use crate::code::Code;
 use crate::problem::Problem;
 
@@ -97,8 +97,11 @@ impl PartyService {
                 acknowledge(delivered).await;
                 desk.arrived.notify_waiters();
             }
-            // It comes again.
-            Err(error) => tracing::warn!(%error, "a plan could not be kept for its user"),
+            // It comes again, a few times: the database should be back by then.
+            Err(error) => {
+                tracing::warn!(%error, "a plan could not be kept for its user");
+                tokio::time::sleep(QUEUE_AGAIN).await;
+            }
         }
     }
 

@@ -43,14 +43,14 @@ const SESSIONS: usize = 128;
 const REPORT_TRIES: u32 = 5;
 const REPORT_AGAIN: Duration = Duration::from_millis(100);
 
-/// How long the coordinator may take to receive a report.
-const REPORT: Duration = Duration::from_secs(5);
+/// How long a coordinator may take to receive a report.
+const REPORT: Duration = Duration::from_secs(3);
 
 /// How often a party reports again what nobody has taken in, and forgets what is over.
 const HOUSE: Duration = Duration::from_secs(30);
 
 /// How long to wait before the queue is tried again.
-const QUEUE_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const QUEUE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The queue of a party's plans.
 #[must_use]
@@ -269,15 +269,11 @@ impl PartyService {
 
     async fn report_once(&self, report: &SignedReport) -> Result<(), tonic::Status> {
         let request = ReportRequest { report: encode(report).into() };
-        let reporting = self.coordinators.call(|channel| {
+        let reporting = self.coordinators.call(REPORT, |channel| {
             let (client, request) = (CoordinatorClient::new(channel), request.clone());
             async { client.max_encoding_message_size(MESSAGE_BYTES).report(request).await }
         });
-        match tokio::time::timeout(REPORT, reporting).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) => Err(status),
-            Err(_) => Err(tonic::Status::deadline_exceeded("no answer")),
-        }
+        reporting.await.map(drop)
     }
 
     async fn report(&self, report: SignedReport) {
@@ -336,7 +332,8 @@ impl PartyService {
             }
         });
         let identity = bytes::Bytes::copy_from_slice(&self.party.identity().0);
-        Presence { identity, plugins: plugins.collect() }
+        let key_id = self.party.store.key_id().to_owned();
+        Presence { identity, plugins: plugins.collect(), key_id }
     }
 }
 

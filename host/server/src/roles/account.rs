@@ -1,5 +1,8 @@
 //! The account service as a process.
 
+use std::sync::Arc;
+
+use quorate_broker::cache::{Cache, MemoryCache};
 use quorate_broker::store::ControlStore;
 
 use super::listen::Callers;
@@ -19,7 +22,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let port = context.listen(address, Callers::Anybody).await?;
     let database = context.postgres(by).await?;
     let store = ControlStore::open(database.clone()).await.map_err(|error| context.store_failed(error))?;
-    let cache = context.cache();
+    let cache = context.cache()?;
     let user_party = match (context.config.roles.user_party, &context.config.roles.party_apis) {
         (None, apis) if apis.is_empty() => None,
         (Some(key), apis) if !apis.is_empty() => Some(UserParty { key, replicas: context.replicas(apis)? }),
@@ -42,7 +45,12 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         allowed: context.config.http.allowed.clone(),
         proxies: context.config.http.proxies.clone(),
     };
-    let health = Health::of(by.name()).with_database(database).with_cache(cache.clone());
+    let health = Health::of(by.name()).with_database(database);
+    let (health, cache) = match cache {
+        Some(cache) => (health.with_cache(Arc::clone(&cache)), cache),
+        // Every process its own: what it does not know is in the database.
+        None => (health, Arc::new(MemoryCache::default()) as Arc<dyn Cache>),
+    };
     let api = Api::new(ApiSetup { accounts, guard, health, cache });
     let stop = context.stop.clone();
     context.tasks.spawn(async move {

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::sync::Arc;
 
 use backon::{ExponentialBuilder, Retryable};
-use quorate_broker::cache::{Cache, MemoryCache, RedisCache};
+use quorate_broker::cache::{Cache, RedisCache};
 use quorate_broker::queue::{Queue, RabbitQueue};
 use quorate_broker::store::{Database, StoreError};
 
 use super::{Context, Role, StartError, needed};
-use crate::config::{Patience, ServicesConfig};
+use crate::config::{ConfigError, Patience, ServicesConfig};
 
 /// The database of a role.
 ///
@@ -43,21 +43,20 @@ impl Context<'_> {
         }
     }
 
-    /// The cache. Nobody waits for it: what needs it does without until it is there.
-    pub(super) fn cache(&self) -> Arc<dyn Cache> {
+    /// The cache, if one is configured. Nobody waits for it: what needs it does without until it is there.
+    pub(super) fn cache(&self) -> Result<Option<Arc<dyn Cache>>, StartError> {
         let services = &self.config.services;
-        let Some(address) = services.redis.clone() else { return Arc::new(MemoryCache::default()) };
-        let Ok(redis) = RedisCache::new(address.clone(), services.namespace.as_str()) else {
-            tracing::error!(%address, "Redis can't be used: going on without a cache");
-            return Arc::new(MemoryCache::default());
-        };
+        let Some(address) = services.redis.clone() else { return Ok(None) };
+        let wanted = "an address like redis://host:6379";
+        let redis = RedisCache::new(address.clone(), services.namespace.as_str());
+        let redis = redis.map_err(|_| ConfigError::Invalid { name: "REDIS_URL", wanted })?;
         let (trying, patience) = (redis.clone(), services.patience);
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
             if patiently("Redis", &address, patience, || trying.ping()).await.is_err() {
                 tracing::error!(%address, "going on without a cache; Redis is used when it is there");
             }
         }));
-        Arc::new(redis)
+        Ok(Some(Arc::new(redis)))
     }
 }
 
@@ -72,9 +71,10 @@ where
     F: Future<Output = Result<T, E>>,
 {
     let Patience { tries, base, cap } = patience;
+    // Jitter makes a wait up to twice as long: no wait is longer than the cap.
     let waits = ExponentialBuilder::new()
-        .with_min_delay(base)
-        .with_max_delay(cap)
+        .with_min_delay(base.min(cap / 2))
+        .with_max_delay(cap / 2)
         .with_max_times(tries.saturating_sub(1) as usize)
         .with_jitter();
     let attempt = std::sync::atomic::AtomicU32::new(0);

@@ -6,6 +6,7 @@ use quorate_broker::store::ControlStore;
 
 use super::listen::Callers;
 use super::{Context, GRACE, Role, StartError, needed, some};
+use crate::config::Environment;
 use crate::coordinator::{self, Coordinator, CoordinatorSetup};
 use crate::http::{Guard, Health, health};
 
@@ -18,20 +19,20 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let database = context.postgres(by).await?;
     let store = ControlStore::open(database.clone()).await.map_err(|error| context.store_failed(error))?;
     let queue = context.rabbitmq(by).await?;
-    let cache = context.cache();
     let coordinator = Coordinator::new(CoordinatorSetup {
         store,
         queue: queue.clone(),
         originators: context.config.roles.originators.clone(),
         clock: context.clock.clone(),
         key,
+        own_keys_only: context.config.environment == Environment::Production,
     });
     let guard = Guard {
         key: context.config.http.key.clone(),
         allowed: context.config.http.allowed.clone(),
         proxies: context.config.http.proxies.clone(),
     };
-    let health = Health::of(by.name()).with_database(database).with_queue(queue).with_cache(cache);
+    let health = Health::of(by.name()).with_database(database).with_queue(queue);
     let routes = coordinator::service(Arc::clone(&coordinator))
         .merge(coordinator::routes(Arc::clone(&coordinator), guard))
         .merge(health::routes(health));

@@ -32,7 +32,7 @@ pub use connect::connect_to_postgres;
 const GRACE: Duration = Duration::from_secs(12);
 
 /// A role that can be a process of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Role {
     Account,
@@ -154,6 +154,15 @@ impl Running {
     /// # Errors
     /// See [`StartError`]. Nothing goes on running.
     pub async fn start(mut config: Config, roles: &[Role]) -> Result<Self, StartError> {
+        if roles.contains(&Role::Party) && roles.contains(&Role::PartyApi) {
+            return Err(StartError::TwoParties);
+        }
+        let public = roles.iter().filter_map(|role| match role {
+            Role::Account => Some(("QUORATE_LISTEN", config.http.listen)),
+            Role::PartyApi => Some(("QUORATE_PARTY_API_LISTEN", config.roles.party_api_listen)),
+            Role::Coordinator | Role::Router | Role::Party => None,
+        });
+        config.check_for_production(&public.collect::<Vec<_>>())?;
         let (stop, broken, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         // If something below fails, what was started before stops.
         let started = stop.clone().drop_guard();

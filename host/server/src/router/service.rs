@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::any;
+use bytes::Bytes;
 use futures::{Stream, stream};
 use quorate_core::{PartyIndex, SessionId, Threshold};
 use quorate_proto::v1::router_request::Request as Kind;
 use quorate_proto::v1::router_server::{Router as Service, RouterServer};
 use quorate_proto::v1::{Frame, Join, RouterRequest};
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::token::Ticket;
@@ -22,6 +24,13 @@ pub(super) const JOIN: Duration = Duration::from_secs(10);
 
 /// How long frames are kept for parties that are not attached, at most: no order lives longer.
 pub(super) const LONGEST: Duration = Duration::from_secs(600);
+
+/// How often, and after how long each time, room is looked for in the buffer of a party that does not keep up. What finds
+/// none then is lost, and sent again.
+const ROOM: (u32, Duration) = (20, Duration::from_millis(20));
+
+/// What a party is told that says something else.
+pub(super) const NO_MESSAGE: &str = "that is no message to another party of the session";
 
 /// What a router is given.
 pub struct RouterSetup {
@@ -86,16 +95,26 @@ impl Router {
     }
 }
 
+/// What became of a party's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Yes,
+    /// It was the party's last word.
+    Left,
+    /// It makes no sense after joining.
+    No,
+}
+
 impl Joined {
-    /// Carries out what a party says after it has joined; false if that was its last word, or makes no sense.
-    pub(super) fn take(&self, request: Option<Kind>) -> bool {
+    /// Carries out what a party says after it has joined.
+    pub(super) async fn take(&self, request: Option<Kind>) -> Taken {
         let Router(setup) = &self.router;
         match request {
             Some(Kind::Outgoing(outgoing)) => {
                 let Some(to) = party(outgoing.to).filter(|to| to.number() <= self.parties) else {
-                    return false;
+                    return Taken::No;
                 };
-                match setup.hub.send(self.session, to, outgoing.frame.clone(), self.time_to_live) {
+                match self.send(to, &outgoing.frame).await {
                     Sent::Delivered => {}
                     Sent::Waits => {
                         if let Some(exchange) = &setup.exchange {
@@ -106,13 +125,26 @@ impl Joined {
                         tracing::debug!(session = %self.session, %to, "no room for a frame; its sender sends it again")
                     }
                 }
-                true
+                Taken::Yes
             }
             Some(Kind::Leave(_)) => {
                 setup.hub.leave(self.session, self.me);
-                false
+                Taken::Left
             }
-            Some(Kind::Join(_)) | None => false,
+            Some(Kind::Join(_)) | None => Taken::No,
+        }
+    }
+
+    /// Where there is no room, whoever sends is slowed down: nothing more is read from it for a while.
+    async fn send(&self, to: PartyIndex, frame: &Bytes) -> Sent {
+        let mut tries = ROOM.0;
+        loop {
+            let sent = self.router.0.hub.send(self.session, to, frame.clone(), self.time_to_live);
+            tries -= 1;
+            if sent != Sent::Lost || tries == 0 {
+                return sent;
+            }
+            tokio::time::sleep(ROOM.1).await;
         }
     }
 }
@@ -138,17 +170,29 @@ impl Service for Router {
         let first = tokio::time::timeout(JOIN, incoming.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no session was named"))??;
         let (joined, attached) = self.join(first.and_then(|first| first.request))?;
+        let (broken, breaks) = oneshot::channel();
         // Ends when the party lets go of its stream.
         tokio::spawn(async move {
-            while let Ok(Some(message)) = incoming.message().await {
-                if !joined.take(message.request) {
-                    break;
+            let why = loop {
+                match incoming.message().await {
+                    Ok(Some(message)) => match joined.take(message.request).await {
+                        Taken::Yes => {}
+                        Taken::Left => return,
+                        Taken::No => break Status::invalid_argument(NO_MESSAGE),
+                    },
+                    Ok(None) => return,
+                    // Too long, or no message at all; or the connection is gone and nobody hears of it.
+                    Err(status) => break status,
                 }
-            }
+            };
+            let _ = broken.send(why);
         });
-        let frames = stream::unfold(attached, |mut attached| async move {
-            let parcel = attached.receive().await?;
-            Some((Ok(message(parcel)), attached))
+        let frames = stream::unfold(Some((attached, breaks)), |state| async move {
+            let (mut attached, mut breaks) = state?;
+            tokio::select! {
+                parcel = attached.receive() => Some((Ok(message(parcel?)), Some((attached, breaks)))),
+                Ok(why) = &mut breaks, if !breaks.is_terminated() => Some((Err(why), None)),
+            }
         });
         Ok(Response::new(Box::pin(frames)))
     }

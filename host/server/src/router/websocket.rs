@@ -9,8 +9,9 @@ use axum::response::Response;
 use prost::Message as _;
 use quorate_proto::v1::RouterRequest;
 use quorate_proto::v1::router_request::Request as Kind;
+use tokio_tungstenite::tungstenite;
 
-use super::service::{JOIN, Router, message};
+use super::service::{JOIN, NO_MESSAGE, Router, Taken, message};
 use crate::grpc::MESSAGE_BYTES;
 use crate::http::serve::Room;
 
@@ -31,8 +32,11 @@ pub(super) async fn upgrade(
 }
 
 async fn carry(router: Router, mut socket: WebSocket) {
-    let Ok(Some(first)) = tokio::time::timeout(JOIN, next(&mut socket)).await else {
-        return close(socket, "send binary messages, the first within ten seconds").await;
+    let first = match tokio::time::timeout(JOIN, next(&mut socket)).await {
+        Ok(Next::Request(first)) => first,
+        Ok(Next::Bad(reason)) => return close(socket, reason).await,
+        Ok(Next::End) => return,
+        Err(_) => return close(socket, "the first message was not sent within ten seconds").await,
     };
     let (joined, mut attached) = match router.join(first) {
         Ok(joined) => joined,
@@ -46,25 +50,48 @@ async fn carry(router: Router, mut socket: WebSocket) {
                 let Ok(Ok(())) = tokio::time::timeout(SLOWEST, sending).await else { return };
             }
             request = next(&mut socket) => match request {
-                Some(request) if joined.take(request.clone()) => {}
-                Some(Some(Kind::Leave(_))) => return close(socket, "").await,
-                Some(_) => return close(socket, "that is no message to another party").await,
-                None => return,
+                Next::Request(request) => match joined.take(request).await {
+                    Taken::Yes => {}
+                    Taken::Left => return close(socket, "").await,
+                    Taken::No => return close(socket, NO_MESSAGE).await,
+                },
+                Next::Bad(reason) => return close(socket, reason).await,
+                Next::End => return,
             },
         }
     }
 }
 
-/// The next message; `None` at the end, or for what is none. May be cancelled without losing one.
-async fn next(socket: &mut WebSocket) -> Option<Option<Kind>> {
+/// What comes next from a party.
+enum Next {
+    Request(Option<Kind>),
+    /// Something that is no message of ours, and why.
+    Bad(&'static str),
+    End,
+}
+
+/// Waits for what comes next. May be cancelled without losing anything.
+async fn next(socket: &mut WebSocket) -> Next {
     loop {
-        match socket.recv().await?.ok()? {
-            Message::Binary(bytes) => return Some(RouterRequest::decode(bytes).ok()?.request),
+        return match socket.recv().await {
+            Some(Ok(Message::Binary(bytes))) => match RouterRequest::decode(bytes) {
+                Ok(request) => Next::Request(request.request),
+                Err(_) => Next::Bad("a binary message is one RouterRequest of quorate.v1"),
+            },
             // Answered by the library.
-            Message::Ping(_) | Message::Pong(_) => {}
-            Message::Text(_) | Message::Close(_) => return None,
-        }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Text(_))) => Next::Bad("send binary messages"),
+            Some(Ok(Message::Close(_))) | None => Next::End,
+            Some(Err(error)) if is_too_long(&error) => Next::Bad("a message has at most 4 MiB"),
+            Some(Err(_)) => Next::End,
+        };
     }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let broken = source.and_then(|source| source.downcast_ref::<tungstenite::Error>());
+    matches!(broken, Some(tungstenite::Error::Capacity(_)))
 }
 
 async fn close(mut socket: WebSocket, reason: &str) {

@@ -176,7 +176,10 @@ pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &ControlSto
     store.add_report(id, one, b"first", 1, None).await.unwrap();
     store.add_report(id, one, b"first, corrected", 1, None).await.unwrap();
     let reports = vec![b"first, corrected".to_vec(), b"second".to_vec()];
-    let record = |status| Some(SessionRecord { session: session(1, NOW), status, reports: reports.clone() });
+    let record = |status| {
+        let (session, reports) = (session(1, NOW), reports.clone());
+        Some(SessionRecord { session, status, last: false, reports })
+    };
     assert_eq!(store.session(id).await.unwrap(), record(SessionStatus::Running));
     assert!(store.end_session(id, &SessionStatus::Running).await.is_err());
     store.end_session(id, &failed()).await.unwrap();
@@ -201,6 +204,10 @@ pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &Con
     }
     store.end_session(SessionId([1; 32]), &SessionStatus::Completed { at: NOW }).await.unwrap();
     assert_eq!(found().await, [1, 3, 2]);
+    let last = async || store.sessions_of(OrderId([7; 32])).await.unwrap().iter().all(|record| record.last);
+    assert!(!last().await);
+    store.give_up_order(OrderId([7; 32])).await.unwrap();
+    assert!(last().await);
 }
 
 pub(crate) async fn a_keygen_or_refresh_has_one_session(store: &ControlStore) {

@@ -135,6 +135,15 @@ impl ControlStore {
         Ok(())
     }
 
+    /// Notes that no session of an order follows those that there are.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn give_up_order(&self, order: OrderId) -> Result<(), StoreError> {
+        let last = sql("UPDATE sessions SET last = TRUE WHERE order_id = $1").bind(order.as_bytes());
+        last.execute(&self.database).await.map(drop)
+    }
+
     /// A session.
     ///
     /// # Errors
@@ -192,7 +201,7 @@ impl ControlStore {
     /// See [`StoreError`].
     pub async fn end_interrupted(&self, now: u64) -> Result<u64, StoreError> {
         let ended = sql(
-            "UPDATE sessions SET status = 'failed', ended = $1, code = 'unavailable',
+            "UPDATE sessions SET status = 'failed', ended = $1, code = 'unavailable', last = TRUE,
                                  reason = 'the process was restarted in the middle of the session', culprits = $2
              WHERE status = 'running'",
         )
@@ -232,7 +241,7 @@ impl ControlStore {
             .fetch_all(&self.database)
             .await?;
         let reports = reports.iter().map(|row| row.get("report")).collect::<Result<_, _>>()?;
-        Ok(SessionRecord { session, status: status(row)?, reports })
+        Ok(SessionRecord { session, status: status(row)?, last: row.get("last")?, reports })
     }
 }
 

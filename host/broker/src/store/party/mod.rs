@@ -179,6 +179,12 @@ impl PartyStore {
         &self.database
     }
 
+    /// A public name of the master key that the rows are sealed with: it tells keys apart and nothing more.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        self.crypter.key_id()
+    }
+
     fn key_place(&self) -> Place<'_> {
         let (account, plan) = (AccountId([0; 16]), PlanHash([0; 32]));
         Place { table: "key_check", account, epoch: 0, plan, name: "known text" }
@@ -189,12 +195,20 @@ impl PartyStore {
         if !self.database.has_table("key_check").await? {
             return Ok(());
         }
-        let Some(row) = sql("SELECT sealed FROM key_check").fetch_optional(&self.database).await? else {
+        let Some(row) = sql("SELECT key_id, sealed FROM key_check").fetch_optional(&self.database).await?
+        else {
             return Ok(());
         };
         let sealed: Vec<u8> = row.get("sealed")?;
-        let opened = self.crypter.open(&self.key_place(), &sealed).map_err(|_| StoreError::WrongMasterKey)?;
-        if opened.as_slice() == KNOWN_TEXT { Ok(()) } else { Err(StoreError::WrongMasterKey) }
+        // What is sealed is bound to the party too.
+        let other = match row.get::<String>("key_id")? == self.crypter.key_id() {
+            true => StoreError::WrongIdentity,
+            false => StoreError::WrongMasterKey,
+        };
+        match self.crypter.open(&self.key_place(), &sealed) {
+            Ok(opened) if opened.as_slice() == KNOWN_TEXT => Ok(()),
+            _ => Err(other),
+        }
     }
 
     async fn note_key(&self) -> Result<(), StoreError> {
