@@ -15,8 +15,17 @@ FEATURES_dkls23-next := next
 CRATE_imposter := faulty
 FEATURES_imposter := imposter
 WASM := wasm32-unknown-unknown
+COMMA := ,
+SPACE := $(subst ,, )
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
 PACK := $(CARGO_TARGET_DIR)/guests/release/quorate-pack
+
+# Where something was built does not show in it: parties run the same bytes, whoever built them.
+CARGO_HOME ?= $(HOME)/.cargo
+REMAP := --remap-path-prefix=$(CURDIR)=/quorate --remap-path-prefix=$(CARGO_TARGET_DIR)=/target \
+  --remap-path-prefix=$(CARGO_HOME)=/cargo
+# Beside those of plugins/.cargo/config.toml.
+GUEST_FLAGS := target.$(WASM).rustflags=[$(subst $(SPACE),$(COMMA),$(foreach flag,$(REMAP),"$(flag)"))]
 
 .PHONY: help
 help: ## this list
@@ -38,7 +47,7 @@ plugins: setup $(PLUGINS:%=plugin-%) ## build all components into target/plugins
 # One at a time: cargo would unite the features of plugins that are built together.
 .PHONY: $(PLUGINS:%=plugin-%)
 $(PLUGINS:%=plugin-%): plugin-%: pack
-	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) \
+	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) --config '$(GUEST_FLAGS)' \
 	  -p quorate-$(or $(CRATE_$*),$*) --features "$(FEATURES_$*)"
 	@mkdir -p $(QUORATE_PLUGINS)
 	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(or $(CRATE_$*),$*).wasm $(QUORATE_PLUGINS)/$*.wasm
@@ -84,7 +93,8 @@ verify-demo: build ## run the demo and verify it with an Ethereum library of ano
 	$(CARGO_TARGET_DIR)/debug/quorate demo --json | target/venv/bin/python tests/verify_demo.py
 
 .PHONY: lint
-lint: plugins ## formatting, clippy and docs, warnings denied
+lint: plugins ## formatting, clippy, docs and shell scripts, warnings denied
+	@if command -v shellcheck >/dev/null; then shellcheck deploy.sh deploy/*.sh tests/compose/*.sh; else echo 'shellcheck is missing: scripts are not checked'; fi
 	cargo fmt --all --check
 	cd plugins && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -111,6 +121,19 @@ bench: plugins services ## measure, and write BENCHMARKS.md and BENCHMARKS.json 
 soak: plugins services ## sign for SOAK_SECONDS (600) while processes are killed at random
 	cargo build --locked --quiet --release -p quorate --bin quorate
 	tests/services.sh cargo run --locked --quiet --release -p quorate-tests --bin quorate-soak
+
+DIST ?= $(CURDIR)/dist
+
+.PHONY: dist
+dist: plugins ## build what goes into the image, the same bytes wherever it is built (DIST=folder)
+	RUSTFLAGS='$(REMAP)' CFLAGS='$(subst --remap-path-prefix,-ffile-prefix-map,$(REMAP))' \
+	  CXXFLAGS='$(subst --remap-path-prefix,-ffile-prefix-map,$(REMAP))' \
+	  cargo build --locked --profile dist -p quorate --bin quorate
+	deploy/root.sh $(CARGO_TARGET_DIR)/dist/quorate $(QUORATE_PLUGINS) $(DIST)
+
+.PHONY: compose-test
+compose-test: ## build the image and run docker-compose.yml for real, on a Docker engine (starts one if it can)
+	tests/compose/run.sh
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -1,0 +1,26 @@
+# The image of all roles: the program, its libraries, the components, certificates and a shell; nothing else.
+#
+#   docker build --target quorate -t quorate:local .
+#   docker build --target prebuilt --build-arg PREBUILT=dist -t quorate:local .     what was built outside, in dist/
+#
+# deploy/root.sh says what is in it.
+
+# ---- What was built outside: nothing is run, no image is pulled.
+FROM scratch AS prebuilt
+ARG PREBUILT=dist
+COPY ${PREBUILT}/root/ /
+USER 10001:10001
+ENTRYPOINT ["/quorate"]
+
+# ---- From the sources.
+FROM rust:1.95-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends busybox-static ca-certificates && rm -rf /var/lib/apt/lists/*
+RUN rustup target add wasm32-unknown-unknown
+WORKDIR /src
+COPY . .
+RUN make dist DIST=/dist
+
+FROM scratch AS quorate
+COPY --from=build /dist/root/ /
+USER 10001:10001
+ENTRYPOINT ["/quorate"]
