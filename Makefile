@@ -94,7 +94,7 @@ verify-demo: build ## run the demo and verify it with an Ethereum library of ano
 
 .PHONY: lint
 lint: plugins ## formatting, clippy, docs and shell scripts, warnings denied
-	@if command -v shellcheck >/dev/null; then shellcheck deploy.sh deploy/*.sh tests/compose/*.sh; else echo 'shellcheck is missing: scripts are not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck deploy.sh deploy/*.sh tests/*.sh tests/*/*.sh; else echo 'shellcheck is missing: scripts are not checked'; fi
 	cargo fmt --all --check
 	cd plugins && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings

@@ -23,6 +23,9 @@ value() {
   printf '%s' "${found:-$default}"
 }
 
+COMPOSE_PROJECT_NAME=$(value COMPOSE_PROJECT_NAME quorate)
+export COMPOSE_PROJECT_NAME
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # `docker compose`, or `docker-compose` where there is no other.
@@ -41,6 +44,18 @@ compose() {
   else
     docker-compose "${with[@]}" "$@"
   fi
+}
+
+# The container of a service, running or not.
+container() {
+  docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$1" | head -n 1
+}
+
+# What a container's health check says of a service.
+state_of() {
+  local id
+  id=$(container "$1")
+  [ -z "$id" ] || docker inspect -f '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id" 2>/dev/null || true
 }
 
 # Which roles there are, with the replicas.
@@ -214,19 +229,18 @@ prepare() {
   check_settings
   check_ports
   check_space
-  check_image
+  # The services have images of their own.
+  [ "${1:-}" = infra ] || check_image
   share_secrets
 }
 
 # Waits until all of these are healthy, and says of those that are not what they said last.
 await_health() {
-  local until=$((SECONDS + $(value UP_SECONDS 120))) service id state missing
+  local until=$((SECONDS + $(value UP_SECONDS 120))) service missing
   while :; do
     missing=()
     for service in "$@"; do
-      id=$(compose ps -q "$service" 2>/dev/null | head -n 1)
-      state=$([ -z "$id" ] || docker inspect -f '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id" 2>/dev/null || true)
-      [ "$state" = healthy ] || missing+=("$service")
+      [ "$(state_of "$service")" = healthy ] || missing+=("$service")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$SECONDS" -ge "$until" ]; then
@@ -241,14 +255,14 @@ await_health() {
   done
 }
 
-up() {
-  prepare
+start() {
   compose up -d --no-build "$@"
 }
 
 cmd_up() {
   local began=$SECONDS
-  up
+  prepare
+  start
   # shellcheck disable=SC2046 # names, one a line
   await_health "${services[@]}" $(all_roles)
   say "up and healthy after $((SECONDS - began)) s: the API is at http://$(value PUBLISH_ADDRESS 127.0.0.1):$(value ACCOUNT_PORT 4000)"
@@ -261,18 +275,17 @@ cmd_status() {
 
 cmd_health() {
   check_tools
-  local name port path ill=0 answer
+  local name port service ill=0 answer
   for name in ACCOUNT_PORT:4000:account-service COORDINATOR_PORT:8081:session-coordinator ROUTER_PORT:8082:message-router PARTY_API_PORT:8083:server-party-api; do
-    IFS=: read -r name port path <<< "$name"
+    IFS=: read -r name port service <<< "$name"
     port=$(value "$name" "$port")
     answer=$(curl -s -m 5 "http://$(here):$port/health" || true)
-    say "$path: ${answer:-does not answer}"
+    say "$service: ${answer:-does not answer}"
     case $answer in *'"status":"ok"'* | *'"status":"degraded"'*) ;; *) ill=1 ;; esac
   done
-  local party id
+  local party
   for party in server-party-1 server-party-2 server-party-3; do
-    id=$(compose ps -q "$party" | head -n 1)
-    answer=$([ -z "$id" ] || docker inspect -f '{{.State.Health.Status}}' "$id")
+    answer=$(state_of "$party")
     say "$party: ${answer:-is not there}"
     [ "$answer" = healthy ] || ill=1
   done
@@ -394,16 +407,16 @@ case ${1:-help} in
   test-api) cmd_test_api ;;
   infra)
     case ${2:-} in
-      up) up "${services[@]}"; await_health "${services[@]}"; say "the services are up" ;;
+      up) prepare infra; start "${services[@]}"; await_health "${services[@]}"; say "the services are up" ;;
       down) check_tools; compose stop "${services[@]}" ;;
       *) fail "infra up, or infra down" ;;
     esac ;;
   mpc)
     # shellcheck disable=SC2046 # names, one a line
     case ${2:-} in
-      up) up $(all_roles); await_health $(all_roles); say "all roles are up" ;;
+      up) prepare; start $(all_roles); await_health $(all_roles); say "all roles are up" ;;
       down) check_tools; compose stop $(all_roles) ;;
-      restart) prepare; compose stop $(all_roles); compose up -d --no-build $(all_roles); await_health $(all_roles); say "all roles are up" ;;
+      restart) prepare; compose stop $(all_roles); start $(all_roles); await_health $(all_roles); say "all roles are up" ;;
       *) fail "mpc up, mpc down, or mpc restart" ;;
     esac ;;
   clean) cmd_clean ;;

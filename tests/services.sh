@@ -24,12 +24,13 @@ install() {
   packages=$(missing)
   [ -n "$packages" ] || return 0
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "tests need servers that are not installed. As root: apt-get install" $packages >&2
+    echo "tests need programs that are not installed. As root: apt-get install ${packages//$'\n'/ }" >&2
     exit 1
   fi
-  echo "installing" $packages
+  echo "installing ${packages//$'\n'/ }"
   # Only the programs are wanted: nothing is started.
   [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; trap 'rm -f /usr/sbin/policy-rc.d' EXIT; }
+  # shellcheck disable=SC2086 # several packages
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages >/dev/null
 }
 

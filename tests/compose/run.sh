@@ -11,6 +11,7 @@ top="$(cd "$(dirname "$0")/../.." && pwd)"
 work=$(mktemp -d)
 passed=0
 started_engine=
+export COMPOSE_PROJECT_NAME=quorate-compose-test
 
 say() { printf '== %s (%s)\n' "$*" "$(date -u +%H:%M:%S)"; }
 ok() { passed=$((passed + 1)); printf 'ok: %s\n' "$*"; }
@@ -124,6 +125,9 @@ with_a_user() {
   api POST 4000 "/api/v1/accounts/$account/sign" "{\"message\":\"$digest\",\"user_share\":\"$sealed\"}" | field signers | grep -q 3
 }
 
+# The container of a service that runs.
+running() { docker ps -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$1"; }
+
 refused() { # what is wrong with it; then: what is to be said
   local said
   if said=$(./deploy.sh up 2>&1); then die "up worked with $1"; fi
@@ -152,7 +156,7 @@ bad_input() {
   ./deploy.sh init >"$work/again" 2>&1 && die "init ran twice"
   grep -q "is not overwritten" "$work/again" || die "init: $(cat "$work/again")"
   ok "init overwrites nothing"
-  [ -z "$(docker ps -aq --filter "name=deployment")" ] || die "something was started"
+  [ -z "$(docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] || die "something was started"
   QUORATE_IMAGE=$image
 }
 
@@ -198,16 +202,16 @@ main() {
   # Databases and parties lie in networks that lead nowhere.
   local id address
   for service in postgres server-party-1; do
-    id=$(docker ps -q --filter "name=$service")
+    id=$(running "$service")
     [ -z "$(docker port "$id")" ] || die "$service has published ports"
   done
-  id=$(docker ps -q --filter "name=server-party-1")
+  id=$(running server-party-1)
   docker exec "$id" /bin/sh -c 'cat /run/secrets/identity >/dev/null && ! ls /run/secrets | grep -q originator' || die "a party's secrets"
   docker exec "$id" /bin/sh -c '! nc -w 2 172.30.99.1 22 </dev/null' 2>/dev/null || die "a party gets out"
   docker exec "$id" /bin/sh -c '! echo x > /x' 2>/dev/null || die "the root is not read-only"
   address=$(docker exec "$id" id -u)
   [ "$address" != 0 ] || die "it runs as root"
-  id=$(docker ps -q --filter "name=postgres")
+  id=$(running postgres)
   docker exec "$id" sh -c "PGPASSWORD=\$(cat /run/secrets/party_1_postgres_password) psql -h 127.0.0.1 -U party_1 -d party_2 -c 'SELECT 1'" >/dev/null 2>&1 && die "a party sees another's database"
   ok "parties have their own secrets and databases and no others', nothing published, no root"
   printf 'exit\n' | ./deploy.sh shell server-party-1 >/dev/null 2>&1 || true
@@ -225,7 +229,7 @@ main() {
 
   say "killed containers"
   for service in server-party-1 session-coordinator message-router account-service redis rabbitmq postgres; do
-    docker kill "$(docker ps -q --filter "name=deployment.$service.1")" >/dev/null
+    docker kill "$(running "$service")" >/dev/null
     # A container that was killed by hand is not started again by itself: `up` does.
     ./deploy.sh up >/dev/null
     signs "$account"
@@ -237,7 +241,7 @@ main() {
   ./deploy.sh up
   signs "$account"
   signs "$account" 4001
-  docker stop -t 1 "$(docker ps -q --filter "name=deployment.session-coordinator.1")" "$(docker ps -q --filter "name=deployment.message-router.1")" >/dev/null
+  docker stop -t 1 "$(running session-coordinator)" "$(running message-router)" >/dev/null
   signs "$account" 4001
   ok "with one coordinator and one router of two, the account signs"
   sed -i '$d' .env
@@ -255,14 +259,14 @@ main() {
   signs "$account"
   ok "infra and mpc"
   ./deploy.sh down
-  [ -z "$(docker ps -aq --filter "name=deployment")" ] || die "down leaves something"
+  [ -z "$(docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] || die "down leaves something"
   ./deploy.sh up
   signs "$account"
   ok "down and up: nothing is lost"
   echo no | ./deploy.sh clean >/dev/null 2>&1 && die "clean did not ask"
   signs "$account"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
-  [ -z "$(docker volume ls -q --filter "name=deployment")" ] || die "clean leaves data"
+  [ -z "$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] || die "clean leaves data"
   ok "clean asks first"
 }
 

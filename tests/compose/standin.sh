@@ -16,10 +16,9 @@ if [ ! -e "$archive" ]; then
   trap 'rm -rf "$folder"' EXIT
   # shellcheck source=/dev/null
   suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-  mirror=$(grep -rhoE '^(deb|URIs:) +(\[[^]]*\] +)?[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | grep -oE '(https?|mirror)[^ ]+' | grep -v security | head -n 1)
-  debootstrap --variant=minbase "$suite" "$folder" ${mirror:+"$mirror"} >/dev/null
+  debootstrap --variant=minbase "$suite" "$folder" >/dev/null
   # Whatever lets this machine reach the packages.
-  cp -r /etc/apt/. "$folder/etc/apt/"
+  cp -r /etc/apt/apt.conf.d/. "$folder/etc/apt/apt.conf.d/"
   cp /etc/resolv.conf "$folder/etc/resolv.conf"
   # Only the programs are wanted: nothing is started.
   printf '#!/bin/sh\nexit 101\n' > "$folder/usr/sbin/policy-rc.d"

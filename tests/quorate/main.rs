@@ -16,6 +16,7 @@ mod outages;
 mod party;
 mod process;
 mod processes;
+mod settings;
 mod skeletons;
 mod structure;
 mod tls;

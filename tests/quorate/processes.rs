@@ -39,10 +39,12 @@ async fn an_account_is_made_signs_and_is_refreshed_by_separate_processes() {
     let refreshed = fleet.caller(1).post(&format!("/api/v1/accounts/{id}/refresh"), &json!({})).await;
     assert_eq!((refreshed.status, &refreshed.body["epoch"]), (200, &json!(2)), "{refreshed:?}");
     sign(&fleet, 0, &id, &key, [9; 32]).await;
+    assert_eq!(healthcheck(&fleet, Member::Party(0), "party"), Ok(()));
     // Everything but what is in the databases is gone.
     for member in fleet.members() {
         fleet.kill(member);
     }
+    assert!(healthcheck(&fleet, Member::Party(0), "party").is_err());
     let fleet = fleet.go().await;
     sign(&fleet, 1, &id, &key, [10; 32]).await;
     let party = fleet.caller(0).get(&format!("/api/v1/accounts/{id}")).await;
@@ -163,4 +165,13 @@ async fn a_database_is_brought_up_to_date_by_a_command_too() {
             .unwrap();
         assert_eq!(there.as_deref(), Some(table));
     }
+}
+
+/// What `quorate healthcheck` says of a process, with its settings.
+pub(crate) fn healthcheck(fleet: &Fleet, member: Member, role: &str) -> Result<(), String> {
+    let serving = fleet.command(member);
+    let mut asking = std::process::Command::new(serving.get_program());
+    asking.env_clear().envs(serving.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = asking.args(["healthcheck", role]).output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
 }

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::user::User;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
 use crate::api::assert_signs;
+use crate::processes::healthcheck;
 
 struct Authority {
     certificate: String,
@@ -60,6 +62,7 @@ async fn roles_reach_each_other_over_tls_and_strangers_reach_none() {
         coordinators: 1,
         routers: 1,
         parties: 2,
+        party_apis: 1,
         tls: true,
         settings: settings(&authority, &ours.certify(folder.path(), "ours")),
         ..FleetSetup::default()
@@ -79,6 +82,21 @@ async fn roles_reach_each_other_over_tls_and_strangers_reach_none() {
         post(&format!("/{}/sign", made.text("id")), json!({ "message": hex::encode([7; 32]) })).await;
     assert_eq!(signed.status, 200, "{signed:?}");
     assert_signs(&signed, [7; 32]);
+    // The account service reaches the port of the party API that is for roles only.
+    let recipient = User::default().recipient();
+    let body = json!({ "user_id": "user", "user_share": true, "recipient_key": recipient });
+    let waiting = post("", body).await;
+    assert_eq!((waiting.status, waiting.text("state")), (201, "pending"), "{waiting:?}");
+    assert!(waiting.body["user_share"].is_string(), "{waiting:?}");
+    for (member, role) in [
+        (Member::Account(0), "account"),
+        (Member::Coordinator(0), "coordinator"),
+        (Member::Router(0), "router"),
+        (Member::Party(1), "party"),
+        (Member::PartyApi(0), "party-api"),
+    ] {
+        assert_eq!(healthcheck(&fleet, member, role), Ok(()), "{role}");
+    }
 
     // Callers need no certificate of the account service; roles do, and not just any.
     let health = format!("https://{}/health", fleet.address(Member::Coordinator(0)));
@@ -92,5 +110,8 @@ async fn roles_reach_each_other_over_tls_and_strangers_reach_none() {
     let builder = reqwest::Client::builder().tls_certs_only([root]);
     let stranger = builder.identity(identity).build().unwrap();
     assert!(stranger.get(&health).send().await.is_err(), "a coordinator talks to a stranger");
+    let for_roles = format!("https://{}/", fleet.grpc_address(Member::PartyApi(0)));
+    assert!(client.get(&for_roles).send().await.is_err(), "a party API talks about shares with a stranger");
+    assert!(stranger.get(&for_roles).send().await.is_err(), "a party API talks about shares with a stranger");
     assert!(client.get(health.replace("https", "http")).send().await.is_err(), "a coordinator talks plainly");
 }
