@@ -52,7 +52,7 @@ impl Coordinator for Liar {
         let submission: Submission = decode(signed.bytes()).unwrap();
         let order: Order = decode(submission.order.bytes()).unwrap();
         let session = SESSION.as_bytes().to_vec().into();
-        let started = Started { session, signers: vec![1, 2], digest: vec![3; 32].into(), attempt: 1 };
+        let started = Started { session, signers: vec![1, 2], digest: vec![3; 32].into() };
         let mut events = vec![Event::Started(started)];
         for lie in self.reports.lock().unwrap().iter() {
             events.push(Event::Report(lie(&order).into()));
@@ -150,6 +150,7 @@ async fn world() -> World {
         store: store.clone(),
         coordinators: served(router).into(),
         originator: Zeroizing::new(random32()),
+        originators: vec![],
         parties: publics(&parties),
         clock: Arc::new(SystemClock),
         user_party: None,
@@ -212,6 +213,17 @@ async fn an_order_of_which_no_session_was_made_is_closed_when_it_is_over() {
     world.liar.order.lock().unwrap().in_hand = false;
     world.service.account(ACCOUNT).await.unwrap();
     assert_eq!(open().await, [runs]);
+    // An account that has a key keeps it; one whose keygen was never begun has failed.
+    let state = async |id| world.store.account(id).await.unwrap().unwrap().state;
+    assert!(matches!(state(ACCOUNT).await, AccountState::Active { .. }));
+    let (creating, id) = (world.store.account(ACCOUNT).await.unwrap().unwrap(), AccountId([8; 16]));
+    let creating = Account { id, state: AccountState::Creating, open: vec![runs], ..creating };
+    world.store.create_account(&creating).await.unwrap();
+    world.service.account(id).await.unwrap();
+    assert_eq!(state(id).await, AccountState::Creating);
+    world.store.open_order(id, OpenOrder { expires: now - 1, ..runs }).await.unwrap();
+    world.service.account(id).await.unwrap();
+    assert_eq!(state(id).await, AccountState::Failed);
 }
 
 #[tokio::test]

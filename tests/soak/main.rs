@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_tests::deployment::{Caller, Reply, try_send};
-use quorate_tests::faults::{Case, FAULTS, Faults, OPERATIONS, assert_nothing_is_stuck};
+use quorate_tests::faults::{Case, FAULTS, Faults, OPERATIONS, assert_nothing_is_stuck, moment};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::random::Random;
 use quorate_tests::sandbox::random32;
@@ -63,9 +63,9 @@ async fn soak() -> ExitCode {
     let seconds = number("SOAK_SECONDS").unwrap_or(600);
     let seed = number("SOAK_SEED").unwrap_or_else(|| u64::from_be_bytes(random32()[..8].try_into().unwrap()));
     println!("seed {seed}, {seconds} seconds");
-    let (faults, results) = all_faults(number("SOAK_PHASES").unwrap_or(4), seed).await;
+    let [faults, in_time, results] = all_faults(number("SOAK_PHASES").unwrap_or(4), seed).await;
     println!(
-        "{faults} faults: all was well after each of them, and {results} operations had results in spite of them"
+        "{faults} faults, {in_time} of them in the middle of their operation: all was well after each, and {results} operations had results"
     );
     let mut fleet = Fleet::start(FleetSetup::default()).await;
     let counts = Arc::new(Counts::default());
@@ -115,13 +115,13 @@ async fn soak() -> ExitCode {
     if read(&counts.wrong) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Every fault in every phase of every operation, for every role. Says how many there were, and how many operations had
-/// a result; panics when not all is well.
-async fn all_faults(phases: u64, seed: u64) -> (usize, usize) {
+/// Every fault in every phase of every operation, for every role. Says how many there were, how many came in the middle of
+/// their operation, and how many operations had a result; panics when not all is well.
+async fn all_faults(phases: u64, seed: u64) -> [usize; 3] {
     let phases = u32::try_from(phases).unwrap_or(u32::MAX);
-    let (mut random, mut count, mut results) = (Random(seed), 0, 0);
+    let (mut random, mut count, mut in_time, mut results) = (Random(seed), 0, 0, 0);
     if phases == 0 {
-        return (0, 0);
+        return [0; 3];
     }
     let mut faults = Faults::start().await;
     let roles: [fn(usize) -> Member; 5] =
@@ -130,8 +130,10 @@ async fn all_faults(phases: u64, seed: u64) -> (usize, usize) {
         for operation in OPERATIONS {
             for phase in 0..phases {
                 for fault in FAULTS {
-                    let after = operation.moment(phase, phases, &mut random);
-                    results += usize::from(faults.happen(Case { operation, member, after, fault }).await);
+                    let at = moment(phase, phases, &mut random);
+                    let happened = faults.happen(Case { operation, member, at, fault }).await;
+                    results += usize::from(happened.had_result);
+                    in_time += usize::from(happened.in_time);
                     count += 1;
                 }
             }
@@ -139,7 +141,7 @@ async fn all_faults(phases: u64, seed: u64) -> (usize, usize) {
         println!("{member:?}: well after {count} faults so far");
     }
     assert_nothing_is_stuck(faults.fleet()).await;
-    (count, results)
+    [count, in_time, results]
 }
 
 /// Resident memory of all processes, in MiB.

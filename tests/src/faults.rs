@@ -1,6 +1,8 @@
 //! Faults in the middle of operations of a deployment: a process is killed, or its connections are cut, and then all must be
 //! well. Tests run a few of them, `make soak` all.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
@@ -31,7 +33,7 @@ const TYPED: [&str; 6] =
 const ACCOUNTS: &str = "/api/v1/accounts";
 
 /// What the deployment is doing when the fault happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Operation {
     Keygen,
@@ -41,23 +43,6 @@ pub enum Operation {
 
 /// All operations.
 pub const OPERATIONS: [Operation; 3] = [Operation::Keygen, Operation::Sign, Operation::Refresh];
-
-impl Operation {
-    /// How long it takes when nothing happens.
-    fn takes(self) -> Duration {
-        match self {
-            Self::Keygen | Self::Refresh => Duration::from_millis(2_400),
-            Self::Sign => Duration::from_millis(60),
-        }
-    }
-
-    /// A moment of one of `phases` equal parts of it.
-    #[must_use]
-    pub fn moment(self, phase: u32, phases: u32, random: &mut Random) -> Duration {
-        let part = self.takes() / phases;
-        part * phase + part.mul_f64(random.fraction())
-    }
-}
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +63,25 @@ pub struct Case {
     pub operation: Operation,
     /// Whom it happens to.
     pub member: Member,
-    /// When it happens.
-    pub after: Duration,
+    /// When it happens: how much of the operation is over, from 0 to 1.
+    pub at: f64,
     /// What happens.
     pub fault: Fault,
+}
+
+/// A moment of one of `phases` equal parts of an operation.
+#[must_use]
+pub fn moment(phase: u32, phases: u32, random: &mut Random) -> f64 {
+    (f64::from(phase) + random.fraction()) / f64::from(phases)
+}
+
+/// How a case went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// The operation was under way when the fault happened.
+    pub in_time: bool,
+    /// It had a result in spite of it.
+    pub had_result: bool,
 }
 
 /// An account.
@@ -100,17 +100,40 @@ pub struct Faults {
     seal_to: String,
     plain: Account,
     users: Account,
+    /// How long operations take when nothing happens: without a user's share, and with one.
+    takes: BTreeMap<(Operation, bool), Duration>,
+}
+
+/// What an operation needs to know of where it takes place.
+struct Scene<'a> {
+    fleet: &'a Fleet,
+    seal_to: &'a str,
+    case: &'a str,
+    /// When there was an answer.
+    answered: Mutex<Option<Instant>>,
 }
 
 impl Faults {
-    /// Starts one, with two of everything but parties.
+    /// Starts one, with two of everything but parties, and sees how long its operations take.
     pub async fn start() -> Self {
         let fleet = Fleet::start(FleetSetup { party_apis: 2, wires: true, ..FleetSetup::default() }).await;
         let path = "/api/v1/shares/key";
         let seal_to = party_apis(&fleet)[1].get(path).await.good().text("key").to_owned();
-        let (plain, users) = (create(&fleet, false).await, create(&fleet, true).await);
-        let (plain, users) = (plain.expect("an account"), users.expect("an account"));
-        Self { fleet, seal_to, plain, users }
+        let scene = Scene::new(&fleet, &seal_to, "before any fault");
+        let plain = scene.create_once(false).await.expect("an account");
+        let users = scene.create_once(true).await.expect("an account");
+        let mut faults = Self { fleet, seal_to, plain, users, takes: BTreeMap::new() };
+        for with_user in [false, true] {
+            for operation in OPERATIONS {
+                let account = if with_user { &mut faults.users } else { &mut faults.plain };
+                let scene = Scene::new(&faults.fleet, &faults.seal_to, "before any fault");
+                let began = Instant::now();
+                assert!(scene.operate(operation, account).await, "{operation:?} does not work");
+                let took = scene.answered().unwrap() - began;
+                faults.takes.insert((operation, with_user), took);
+            }
+        }
+        faults
     }
 
     /// The deployment.
@@ -120,43 +143,45 @@ impl Faults {
     }
 
     /// Lets a fault happen, and looks at what is left: results are right, errors are typed, all parties agree, and
-    /// everything works. Says whether the operation had a result in spite of it.
-    pub async fn happen(&mut self, case: Case) -> bool {
+    /// everything works.
+    pub async fn happen(&mut self, case: Case) -> Happened {
         let described = format!("{case:?}");
-        let account = match case.member {
-            Member::PartyApi(_) => &mut self.users,
-            _ => &mut self.plain,
-        };
-        let had_result = match case.fault {
+        let with_user = matches!(case.member, Member::PartyApi(_));
+        let account = if with_user { &mut self.users } else { &mut self.plain };
+        let after = self.takes[&(case.operation, with_user)].mul_f64(case.at);
+        let (had_result, answered, happened) = match case.fault {
             Fault::Kill => {
                 let mut victim = self.fleet.take(case.member);
-                let fleet = &self.fleet;
+                let scene = Scene::new(&self.fleet, &self.seal_to, &described);
                 let killing = async {
-                    tokio::time::sleep(case.after).await;
+                    tokio::time::sleep(after).await;
+                    let at = Instant::now();
                     victim.kill().unwrap();
                     // As a supervisor does: a process that dies holds its port until its memory is gone.
                     tokio::task::spawn_blocking(move || victim.wait().unwrap()).await.unwrap();
                     tokio::time::sleep(SUPERVISOR).await;
-                    fleet.spawn(case.member)
+                    (scene.fleet.spawn(case.member), at)
                 };
-                let operating = operate(fleet, case.operation, account, &self.seal_to, &described);
-                let (had_result, child) = tokio::join!(operating, killing);
+                let (had_result, (child, at)) = tokio::join!(scene.operate(case.operation, account), killing);
+                let answered = scene.answered();
                 self.fleet.adopt(case.member, child);
                 self.fleet.await_health(case.member).await;
-                had_result
+                (had_result, answered, at)
             }
             Fault::Cut => {
+                let scene = Scene::new(&self.fleet, &self.seal_to, &described);
                 let cutting = async {
-                    tokio::time::sleep(case.after).await;
-                    self.fleet.cut(case.member);
+                    tokio::time::sleep(after).await;
+                    scene.fleet.cut(case.member);
+                    Instant::now()
                 };
-                let operating = operate(&self.fleet, case.operation, account, &self.seal_to, &described);
-                tokio::join!(operating, cutting).0
+                let (had_result, at) = tokio::join!(scene.operate(case.operation, account), cutting);
+                (had_result, scene.answered(), at)
             }
         };
         assert_signs_again(&self.fleet, account, &self.seal_to, &described).await;
         assert_parties_agree(&self.fleet, account, &described).await;
-        had_result
+        Happened { in_time: answered.is_none_or(|answered| happened < answered), had_result }
     }
 }
 
@@ -171,61 +196,156 @@ fn party_apis(fleet: &Fleet) -> [Caller; 2] {
     [0, 1].map(|index| Caller::new(fleet.address(Member::PartyApi(index))))
 }
 
-/// Makes a request until it works, at one replica after the other, under one key; `None` if it failed with a typed error
-/// that is not for now, or went on failing.
-async fn request(callers: &[Caller; 2], path: &str, body: &Value, case: &str) -> Option<Reply> {
-    let (key, began) = (hex::encode(random32()), Instant::now());
-    for turn in 0.. {
-        let request = callers[turn % 2].request(Method::POST, path).header("idempotency-key", &key);
-        // A process that was killed in the middle does not answer at all.
-        if let Some(reply) = try_send(request.json(body)).await {
-            if reply.status < 300 {
-                return Some(reply);
+impl<'a> Scene<'a> {
+    fn new(fleet: &'a Fleet, seal_to: &'a str, case: &'a str) -> Self {
+        Self { fleet, seal_to, case, answered: Mutex::default() }
+    }
+
+    fn answered(&self) -> Option<Instant> {
+        *self.answered.lock().unwrap()
+    }
+
+    /// Makes a request until it works, at one account service after the other, under one key; `None` if it failed with a
+    /// typed error that is not for now, or went on failing.
+    async fn request(&self, path: &str, body: &Value) -> Option<Reply> {
+        let (key, began, case) = (hex::encode(random32()), Instant::now(), self.case);
+        for turn in 0.. {
+            let caller = self.fleet.caller(turn % 2);
+            let request = caller.request(Method::POST, path).header("idempotency-key", &key);
+            // A process that was killed in the middle does not answer at all.
+            if let Some(reply) = try_send(request.json(body)).await {
+                self.answered.lock().unwrap().get_or_insert_with(Instant::now);
+                if reply.status < 300 {
+                    return Some(reply);
+                }
+                let code = reply.text("code");
+                // A user's share is sealed for one request: that it was used says that the request had arrived.
+                let used = code == "user_share_replayed" && turn > 0;
+                assert!(TYPED.contains(&code) || used, "{case}: {reply:?}");
+                if used || code == "busy" {
+                    return None;
+                }
             }
-            let code = reply.text("code");
-            // A user's share is sealed for one request: that it was used says that the request had arrived.
-            let used = code == "user_share_replayed" && turn > 0;
-            assert!(TYPED.contains(&code) || used, "{case}: {reply:?}");
-            if used || code == "busy" {
+            if began.elapsed() > PATIENCE {
                 return None;
             }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        if began.elapsed() > PATIENCE {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        None
     }
-    None
-}
 
-fn services(fleet: &Fleet) -> [Caller; 2] {
-    [fleet.caller(0), fleet.caller(1)]
-}
+    /// Says whether there was a result.
+    async fn operate(&self, operation: Operation, account: &mut Account) -> bool {
+        match operation {
+            Operation::Keygen => {
+                let Some(made) = self.create_once(account.user.is_some()).await else { return false };
+                assert_signs_again(self.fleet, &made, self.seal_to, self.case).await;
+                assert_parties_agree(self.fleet, &made, self.case).await;
+                true
+            }
+            Operation::Sign => {
+                let digest = random32();
+                let body = signing(account, self.seal_to, digest);
+                let path = format!("{ACCOUNTS}/{}/sign", account.id);
+                let Some(signed) = self.request(&path, &body).await else { return false };
+                assert!(is_signed_by(&signed, digest, &account.key), "{}: {signed:?}", self.case);
+                true
+            }
+            Operation::Refresh => self.refresh(account).await,
+        }
+    }
 
-/// Says whether there was a result.
-async fn operate(
-    fleet: &Fleet,
-    operation: Operation,
-    account: &mut Account,
-    seal_to: &str,
-    case: &str,
-) -> bool {
-    match operation {
-        Operation::Keygen => {
-            let Some(made) = create_once(fleet, account.user.is_some(), case).await else { return false };
-            assert_signs_again(fleet, &made, seal_to, case).await;
-            assert_parties_agree(fleet, &made, case).await;
-            true
+    /// Gives an account new shares; says whether they are there. The user goes on with the old one until the new one is
+    /// confirmed.
+    async fn refresh(&self, account: &mut Account) -> bool {
+        let path = format!("{ACCOUNTS}/{}/refresh", account.id);
+        let mut next = User::default();
+        let body = match &account.user {
+            None => json!({}),
+            Some(user) => {
+                let sealed = user.for_refresh(self.seal_to, &next);
+                json!({ "user_share": sealed, "recipient_key": next.recipient() })
+            }
+        };
+        let Some(refreshed) = self.request(&path, &body).await else { return false };
+        assert_eq!(refreshed.text("public_key"), hex::encode(&account.key), "{}", self.case);
+        if account.user.is_some() {
+            let Some(sealed) = refreshed.body["user_share"].as_str() else { return false };
+            next.keep(sealed);
+            if !self.confirm(refreshed.text("session_id")).await {
+                return false;
+            }
+            account.user = Some(next);
         }
-        Operation::Sign => {
-            let digest = random32();
-            let body = signing(account, seal_to, digest);
-            let path = format!("{ACCOUNTS}/{}/sign", account.id);
-            let Some(signed) = request(&services(fleet), &path, &body, case).await else { return false };
-            assert!(is_signed_by(&signed, digest, &account.key), "{case}: {signed:?}");
-            true
+        true
+    }
+
+    /// Confirms a share; false if its time was over.
+    async fn confirm(&self, session: &str) -> bool {
+        let began = Instant::now();
+        for turn in 0.. {
+            let request = party_apis(self.fleet)[turn % 2].request(Method::POST, "/api/v1/shares/confirm");
+            if let Some(reply) = try_send(request.json(&json!({ "session_id": session }))).await {
+                match reply.text("code") {
+                    "" | "share_already_confirmed" => return true,
+                    "share_expired" => return false,
+                    code => assert!(TYPED.contains(&code), "{}: {reply:?}", self.case),
+                }
+            }
+            assert!(began.elapsed() < WELL_AGAIN, "{}: a share can't be confirmed", self.case);
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        Operation::Refresh => refresh(fleet, account, seal_to, case).await,
+        false
+    }
+
+    /// Makes an account: one, or none. Never two.
+    async fn create_once(&self, with_user: bool) -> Option<Account> {
+        let (user_id, mut user) = (unique(), User::default());
+        let mut body = json!({ "user_id": user_id });
+        if with_user {
+            body["user_share"] = true.into();
+            body["recipient_key"] = user.recipient().into();
+        }
+        let made = self.request(ACCOUNTS, &body).await;
+        let account = match made {
+            None => None,
+            Some(made) if with_user => {
+                // It is there for as long as nobody has confirmed it.
+                user.keep(
+                    made.body["user_share"].as_str().unwrap_or_else(|| panic!("{}: {made:?}", self.case)),
+                );
+                let confirmed = self.confirm(made.text("session_id")).await;
+                confirmed.then(|| (made.text("id").to_owned(), Some(user)))
+            }
+            Some(made) => Some((made.text("id").to_owned(), None)),
+        };
+        let account = match account {
+            None => None,
+            Some((id, user)) => Some(Account { key: self.key_of(&id).await, id, user }),
+        };
+        let active = "SELECT COUNT(*) FROM accounts WHERE user_id = $1 AND state = 'active'";
+        let active: i64 = sqlx::query_scalar(active)
+            .bind(&user_id)
+            .fetch_one(&mut self.fleet.databases.connect(0).await)
+            .await
+            .unwrap();
+        assert_eq!(active, i64::from(account.is_some()), "{}: accounts of one request", self.case);
+        account
+    }
+
+    /// The key of an account that is active, or about to be.
+    async fn key_of(&self, id: &str) -> Vec<u8> {
+        let began = Instant::now();
+        loop {
+            let read = self.fleet.caller(1).request(Method::GET, &format!("{ACCOUNTS}/{id}"));
+            if let Some(reply) = try_send(read).await
+                && reply.text("state") == "active"
+            {
+                return hex::decode(reply.text("public_key")).unwrap();
+            }
+            assert!(began.elapsed() < WELL_AGAIN, "{}: an account does not become active", self.case);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 }
 
@@ -235,103 +355,6 @@ fn signing(account: &Account, seal_to: &str, digest: [u8; 32]) -> Value {
         body["user_share"] = user.for_signing(seal_to, digest).into();
     }
     body
-}
-
-/// Gives an account new shares; says whether they are there. The user goes on with the old one until the new one is confirmed.
-async fn refresh(fleet: &Fleet, account: &mut Account, seal_to: &str, case: &str) -> bool {
-    let path = format!("{ACCOUNTS}/{}/refresh", account.id);
-    let mut next = User::default();
-    let body = match &account.user {
-        None => json!({}),
-        Some(user) => {
-            json!({ "user_share": user.for_refresh(seal_to, &next), "recipient_key": next.recipient() })
-        }
-    };
-    let Some(refreshed) = request(&services(fleet), &path, &body, case).await else { return false };
-    assert_eq!(refreshed.text("public_key"), hex::encode(&account.key), "{case}");
-    if account.user.is_some() {
-        let Some(sealed) = refreshed.body["user_share"].as_str() else { return false };
-        next.keep(sealed);
-        if !confirm(fleet, refreshed.text("session_id"), case).await {
-            return false;
-        }
-        account.user = Some(next);
-    }
-    true
-}
-
-/// Confirms a share; false if its time was over.
-async fn confirm(fleet: &Fleet, session: &str, case: &str) -> bool {
-    let began = Instant::now();
-    for turn in 0.. {
-        let request = party_apis(fleet)[turn % 2].request(Method::POST, "/api/v1/shares/confirm");
-        if let Some(reply) = try_send(request.json(&json!({ "session_id": session }))).await {
-            match reply.text("code") {
-                "" | "share_already_confirmed" => return true,
-                "share_expired" => return false,
-                code => assert!(TYPED.contains(&code), "{case}: {reply:?}"),
-            }
-        }
-        assert!(began.elapsed() < WELL_AGAIN, "{case}: a share can't be confirmed");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    false
-}
-
-async fn create(fleet: &Fleet, with_user: bool) -> Option<Account> {
-    create_once(fleet, with_user, "before any fault").await
-}
-
-/// Makes an account: one, or none. Never two.
-async fn create_once(fleet: &Fleet, with_user: bool, case: &str) -> Option<Account> {
-    let (user_id, mut user) = (unique(), User::default());
-    let mut body = json!({ "user_id": user_id });
-    if with_user {
-        body["user_share"] = true.into();
-        body["recipient_key"] = user.recipient().into();
-    }
-    let made = request(&services(fleet), ACCOUNTS, &body, case).await;
-    let account = match made {
-        None => None,
-        Some(made) if with_user => match made.body["user_share"].as_str() {
-            Some(sealed) => {
-                user.keep(sealed);
-                confirm(fleet, made.text("session_id"), case)
-                    .await
-                    .then(|| (made.text("id").to_owned(), Some(user)))
-            }
-            // What waits for the user can't be shown now: the account stays pending, and is good for nothing.
-            None => None,
-        },
-        Some(made) => Some((made.text("id").to_owned(), None)),
-    };
-    let account = match account {
-        None => None,
-        Some((id, user)) => Some(Account { key: key_of(fleet, &id, case).await, id, user }),
-    };
-    let active = "SELECT COUNT(*) FROM accounts WHERE user_id = $1 AND state = 'active'";
-    let active: i64 = sqlx::query_scalar(active)
-        .bind(&user_id)
-        .fetch_one(&mut fleet.databases.connect(0).await)
-        .await
-        .unwrap();
-    assert_eq!(active, i64::from(account.is_some()), "{case}: accounts of one request");
-    account
-}
-
-/// The key of an account that is active, or about to be.
-async fn key_of(fleet: &Fleet, id: &str, case: &str) -> Vec<u8> {
-    let began = Instant::now();
-    loop {
-        let read = fleet.caller(1).request(Method::GET, &format!("{ACCOUNTS}/{id}"));
-        if let Some(reply) = try_send(read).await
-            && reply.text("state") == "active"
-        {
-            return hex::decode(reply.text("public_key")).unwrap();
-        }
-        assert!(began.elapsed() < WELL_AGAIN, "{case}: an account does not become active");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// Signs until it works, for as long as it may take.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -97,6 +98,22 @@ struct Keys {
     jwt: String,
 }
 
+/// A data folder in which these components are compiled, made once: compiling them for every party of every test takes
+/// longer than many a test.
+fn compiled(plugins: &[PathBuf]) -> PathBuf {
+    static FOLDERS: Mutex<BTreeMap<Vec<PathBuf>, TempDir>> = Mutex::new(BTreeMap::new());
+    let mut folders = FOLDERS.lock().unwrap();
+    let folder = folders.entry(plugins.to_vec()).or_insert_with(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program());
+        command.env_clear().env("QUORATE_DATA", folder.path().join("data")).arg("compile").args(plugins);
+        // What can't be compiled is for the test to see.
+        let _ = command.stderr(Stdio::null()).status();
+        folder
+    });
+    folder.path().join("data")
+}
+
 /// The address in the URL of a service, which is given in numbers.
 fn address_of(url: &str) -> SocketAddr {
     let url = reqwest::Url::parse(url).unwrap();
@@ -157,7 +174,23 @@ impl Fleet {
         if fleet.setup.wires {
             fleet.lay_wires().await;
         }
+        let compiled = compiled(&fleet.setup.plugins);
+        for member in fleet.members() {
+            if let Some(folder) = fleet.data(member) {
+                let copied = Command::new("cp").arg("-a").arg(&compiled).arg(folder).status();
+                assert!(copied.unwrap().success());
+            }
+        }
         fleet
+    }
+
+    /// Where a party keeps what it has compiled.
+    fn data(&self, member: Member) -> Option<PathBuf> {
+        match member {
+            Member::Party(index) => Some(self.folder.path().join(format!("party-{index}"))),
+            Member::PartyApi(index) => Some(self.folder.path().join(format!("user-{index}"))),
+            _ => None,
+        }
     }
 
     async fn lay_wires(&mut self) {
@@ -315,7 +348,6 @@ impl Fleet {
             Member::Coordinator(_) => vec![
                 ("QUORATE_COORDINATOR_LISTEN", address),
                 ("POSTGRES_URL", by_wire(self.databases.url(0))),
-                ("REDIS_URL", by_wire(self.setup.services[2].clone())),
                 ("QUORATE_ORIGINATORS", self.keys.originator.1.clone()),
                 ("JWT_SECRET_KEY", self.keys.jwt.clone()),
             ],
@@ -328,7 +360,7 @@ impl Fleet {
                 ("QUORATE_IDENTITY_KEY", self.keys.parties[index].0.clone()),
                 ("CRYPTO_MASTER_KEY", self.keys.masters[index].clone()),
                 ("QUORATE_REPLICA", format!("replica-{index}")),
-                ("QUORATE_DATA", self.folder.path().join(format!("party-{index}")).display().to_string()),
+                ("QUORATE_DATA", self.data(member).unwrap().display().to_string()),
             ],
             Member::PartyApi(index) => vec![
                 ("QUORATE_PARTY_API_LISTEN", address),
@@ -337,7 +369,7 @@ impl Fleet {
                 ("QUORATE_IDENTITY_KEY", self.keys.user.0.clone()),
                 ("CRYPTO_MASTER_KEY", self.keys.masters[self.setup.parties].clone()),
                 ("QUORATE_REPLICA", format!("user-{index}")),
-                ("QUORATE_DATA", self.folder.path().join(format!("user-{index}")).display().to_string()),
+                ("QUORATE_DATA", self.data(member).unwrap().display().to_string()),
             ],
         });
         if matches!(member, Member::Party(_) | Member::PartyApi(_)) {

@@ -24,6 +24,7 @@ pub enum Tag {
     Report,
     Acknowledgement,
     Submission,
+    KeyName,
 }
 
 impl Tag {
@@ -40,6 +41,7 @@ impl Tag {
             Self::Report => b"quorate 1 report\0",
             Self::Acknowledgement => b"quorate 1 acknowledgement\0",
             Self::Submission => b"quorate 1 submission\0",
+            Self::KeyName => b"quorate 1 key name\0",
         }
     }
 

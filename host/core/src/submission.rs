@@ -41,10 +41,10 @@ pub struct SignedSubmission {
 
 wire_struct!(SignedSubmission { bytes, signature });
 
-/// Why a submission is not taken: whoever made it must act.
+/// Why a submission is not taken: whoever made it must act, or an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmissionRefused {
-    /// Signed by nobody that this coordinator trusts.
+    /// Signed by nobody that this coordinator trusts: it is forged, or a setting is wrong.
     #[error("the submission is not signed by an originator in QUORATE_ORIGINATORS")]
     NotSigned,
     /// Not the encoding of a submission.

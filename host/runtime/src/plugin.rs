@@ -115,6 +115,14 @@ impl Runtime {
         Ok(Plugin { inner: Arc::new(Inner { runtime, digest, descriptor, ready }) })
     }
 
+    /// Compiles a component into the compile cache, if there is one, and does nothing else with it.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn compile_ahead(&self, bytes: &[u8]) -> Result<(), LoadError> {
+        self.compile(bytes, digest_of(bytes)).map(drop)
+    }
+
     fn compile(&self, bytes: &[u8], digest: Digest) -> Result<Component, LoadError> {
         let cache = self.compile_cache();
         if let Some(component) = cache.and_then(|cache| cache.load(self.engine(), digest)) {

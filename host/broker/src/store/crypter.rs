@@ -7,7 +7,7 @@ use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use hkdf::Hkdf;
 use quorate_core::codec::{Bytes, encode};
-use quorate_core::identity::PublicKey;
+use quorate_core::identity::{PublicKey, SecretKey, Signature, Tag};
 use quorate_core::{AccountId, PlanHash};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -81,6 +81,14 @@ impl Crypter {
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// A public name of the master key, which only whoever has the key can give to this party: a key that signs the party's
+    /// identity. Two parties with the same name have the same master key.
+    #[must_use]
+    pub fn proved_name(&self) -> (PublicKey, Signature) {
+        let key = SecretKey::from_seed(&derive(&self.master, b"quorate 1 key name"));
+        (key.public(), key.sign(Tag::KeyName, &self.party.0))
     }
 
     pub(super) fn seal(&self, place: &Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -16,6 +16,7 @@ use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::encode;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{LIFETIME, Operation, Order, Terms, Version};
+use quorate_core::submission::ABORTS;
 use quorate_core::{AccountId, OrderId, PartyIndex, SessionId, Threshold};
 use quorate_proto::v1::PartiesRequest;
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
@@ -78,6 +79,9 @@ pub struct AccountSetup {
     pub coordinators: Replicas,
     /// The seed of the originator key.
     pub originator: Zeroizing<[u8; 32]>,
+    /// The originator keys of other account services on the same database, and earlier ones: what they have ordered is
+    /// looked after too.
+    pub originators: Vec<PublicKey>,
     /// The identity keys of the parties of this deployment.
     pub parties: Vec<PublicKey>,
     /// The party whose shares users keep, if there is one.
@@ -93,6 +97,8 @@ pub struct AccountService {
     store: ControlStore,
     coordinators: Replicas,
     originator: Zeroizing<[u8; 32]>,
+    /// Its own and those of the others.
+    originators: Vec<PublicKey>,
     parties: Vec<PublicKey>,
     user_party: Option<UserParty>,
     clock: Arc<dyn Clock>,
@@ -116,10 +122,31 @@ impl AccountService {
     /// An account service.
     #[must_use]
     pub fn new(setup: AccountSetup) -> Self {
-        let AccountSetup { store, coordinators, originator, parties, user_party, clock, limits } = setup;
+        let AccountSetup {
+            store,
+            coordinators,
+            originator,
+            mut originators,
+            parties,
+            user_party,
+            clock,
+            limits,
+        } = setup;
+        originators.push(SecretKey::from_seed(&originator).public());
         let slots = Semaphore::new(REQUESTS);
         let waiting_for_users = Arc::new(Semaphore::new(user::WAITING_FOR_USERS));
-        Self { store, coordinators, originator, parties, user_party, clock, limits, slots, waiting_for_users }
+        Self {
+            store,
+            coordinators,
+            originator,
+            originators,
+            parties,
+            user_party,
+            clock,
+            limits,
+            slots,
+            waiting_for_users,
+        }
     }
 
     /// The public side of the originator key, which parties pin.
@@ -287,15 +314,20 @@ impl AccountService {
         let limit = self.shares_limit(account.threshold.parties());
         // A refresh that came to nothing may still hold promises at some parties: others' word frees them.
         let mut aborts = Vec::new();
-        for open in &account.open {
+        for open in account.open.iter().rev() {
             aborts.extend(self.aborts_of(open.id).await?);
         }
+        // What holds the account is most likely the latest.
+        aborts.truncate(ABORTS);
         self.store.open_order(account.id, self.open_order(subject.order)).await?;
         let again = subject.again;
         if let Some(share) = &request.user_share
             && let Err(problem) = self.lend(&order, share, limit).await
         {
-            self.store.close_order(account.id, subject.order).await?;
+            // Whoever was at it before may have begun.
+            if !again {
+                self.store.close_order(account.id, subject.order).await?;
+            }
             return Err(problem);
         }
         let errand = Errand { order, key: Some(current), signers: vec![], aborts, limit, again };
@@ -414,11 +446,7 @@ impl AccountService {
         problem: &Problem,
     ) -> Result<bool, Problem> {
         // With any other problem, or when the answer was lost, there may be a session.
-        let turned_away = matches!(
-            problem.code,
-            Code::PartiesUnavailable | Code::PluginUnavailable | Code::BlockedByBan | Code::Overloaded
-        );
-        let begun = !turned_away || problem.session.is_some();
+        let begun = !submit::is_turned_away(problem);
         if !begun {
             self.store.close_order(account.id, order).await?;
         }

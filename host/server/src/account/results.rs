@@ -18,7 +18,7 @@ use tonic::Code as Grpc;
 
 use super::submit::{self, ANSWER, LATE, Submitted, genuine};
 use super::views::{ErrorView, OperationView, SessionView, SignatureView, StatusView};
-use super::{AccountService, AccountView, Creation, RefreshRequest, Subject, keys};
+use super::{AccountService, AccountView, Creation, RefreshRequest, Subject, keys, user};
 use crate::code::Code;
 use crate::problem::Problem;
 use crate::proof::{Proved, proved, proved_by_promises};
@@ -78,10 +78,10 @@ struct Found {
 }
 
 /// The coordinator's record counts for nothing: what it says was ordered must be what we have ordered.
-fn found(state: &SessionState, originator: PublicKey) -> Option<Found> {
+fn found(state: &SessionState, originators: &[PublicKey]) -> Option<Found> {
     let session = SessionId(state.session.as_ref().try_into().ok()?);
     let signed: SignedOrder = decode(&state.order).ok()?;
-    let order = signed.read(&[originator]).ok()?;
+    let order = signed.read(originators).ok()?;
     let digest = Digest(state.digest.as_ref().try_into().ok()?);
     let outcomes = state.reports.iter().filter_map(|bytes| genuine(&order, session, bytes));
     let outcomes = outcomes.map(|report| report.outcome).collect();
@@ -132,6 +132,8 @@ pub(super) struct Settled {
     pub(super) in_hand: bool,
     /// Whether none follows, by the word of the coordinator that had it.
     given_up: bool,
+    /// Whether nothing can come of it any more, by a party's word.
+    pub(super) is_dead: bool,
 }
 
 /// What an interrupted request has led to.
@@ -174,12 +176,9 @@ impl AccountService {
         let account = self.store.account(subject.account).await?;
         let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
         let active = active.as_ref().map(super::view).transpose()?;
-        if active.is_none() && session.is_some() && !self.is_dead(subject.order).await? {
+        if active.is_none() && session.is_some() && !self.settle_order(subject.order).await?.is_dead {
             // A second account now could become one too many when the missing promise turns up.
-            return Err(Problem::new(
-                Code::InProgress,
-                "it is not known yet what came of the first request: a party has still to tell; try again later",
-            ));
+            return Err(user::still_running());
         }
         Ok(Interrupted::of(session.as_ref(), active))
     }
@@ -225,7 +224,7 @@ impl AccountService {
         // The coordinator says how long: it is not to be believed for ever.
         let until = Instant::now() + self.longest() + LATE;
         loop {
-            let Settled { session, in_hand, given_up } = self.settle_order(order).await?;
+            let Settled { session, in_hand, given_up, .. } = self.settle_order(order).await?;
             let runs = match &session {
                 Some(session) if session.status == StatusView::Completed => false,
                 Some(session) => {
@@ -249,7 +248,7 @@ impl AccountService {
     pub(super) async fn settle_order(&self, order: OrderId) -> Result<Settled, Problem> {
         let record = self.record_of(order).await?;
         let Record { in_hand, given_up, .. } = record;
-        let (is_over, is_dead) = (record.holds_nothing(), record.can_not_complete());
+        let (holds_nothing, is_dead) = (record.holds_nothing(), record.can_not_complete());
         let mut settled: Option<SessionView> = None;
         for state in record.sessions {
             let session = self.settle(state).await?;
@@ -260,19 +259,14 @@ impl AccountService {
         }
         if let Some(session) = settled.as_ref().filter(|session| session.status == StatusView::Failed) {
             let account = crate::account::account_id(&session.account_id)?;
-            if is_over {
+            if holds_nothing {
                 self.store.close_order(account, order).await?;
             }
             if is_dead && session.operation == OperationView::Keygen {
                 self.store.fail_account(account).await?;
             }
         }
-        Ok(Settled { session: settled, in_hand, given_up })
-    }
-
-    /// Whether nothing can come of an order any more, by a party's word.
-    pub(super) async fn is_dead(&self, order: OrderId) -> Result<bool, Problem> {
-        Ok(self.record_of(order).await?.can_not_complete())
+        Ok(Settled { session: settled, in_hand, given_up, is_dead })
     }
 
     /// Parties' signed word that they ended the sessions of an order without a promise.
@@ -294,7 +288,7 @@ impl AccountService {
         let state = asking.await.map_err(|status| submit::problem(&status))?.into_inner();
         let OrderState { mut sessions, in_hand, given_up } = state;
         sessions.truncate(SESSIONS);
-        let about_it = |state| found(state, self.originator()).filter(|found| found.order.id == order);
+        let about_it = |state| found(state, &self.originators).filter(|found| found.order.id == order);
         let found: Option<Vec<Found>> = sessions.iter().map(about_it).collect();
         let found = found.ok_or_else(|| internal("the coordinator answered with another order"))?;
         Ok(Record { sessions, found, in_hand, given_up })
@@ -319,7 +313,7 @@ impl AccountService {
 
     /// Takes note of what a session has led to, by what proves itself.
     pub(super) async fn settle(&self, state: SessionState) -> Result<SessionView, Problem> {
-        let Found { order, session, digest, outcomes } = found(&state, self.originator())
+        let Found { order, session, digest, outcomes } = found(&state, &self.originators)
             .ok_or_else(|| internal("the coordinator's record makes no sense"))?;
         let account = self.store.account(order.account).await?;
         let key = account.and_then(|account| match account.state {

@@ -85,11 +85,18 @@ impl AccountService {
             again,
         };
         let until = Instant::now() + limit + LATE;
-        let mut session = None;
-        let waited =
-            tokio::time::timeout_at(until, self.wait(submission, &order, &mut session, &mut tell)).await;
+        let (mut session, mut calls) = (None, u32::from(again));
+        let waiting = self.wait(submission, &order, &mut session, &mut tell, &mut calls);
+        let waited = tokio::time::timeout_at(until, waiting).await;
         let id = session.map(|session| session.id);
-        waited.unwrap_or_else(|_| Err(too_late())).map_err(|problem| Problem { session: id, ..problem })
+        waited.unwrap_or_else(|_| Err(too_late())).map_err(|problem| match id {
+            // Who was called first may have made one, and only the last has said why there is none.
+            None if calls > 1 && is_turned_away(&problem) => Problem::new(
+                Code::Unavailable,
+                "a coordinator was lost, and it is not known what it has begun: try again later",
+            ),
+            session => Problem { session, ..problem },
+        })
     }
 
     /// Waits for the result; when a coordinator is gone in the middle, another takes over.
@@ -99,11 +106,12 @@ impl AccountService {
         order: &Order,
         session: &mut Option<Session>,
         tell: &mut Option<oneshot::Sender<SessionId>>,
+        calls: &mut u32,
     ) -> Result<Submitted, Problem> {
         let tries = self.coordinators.count() + 1;
         let mut turn = 1;
         loop {
-            match self.wait_once(&mut submission, order, session, tell).await {
+            match self.wait_once(&mut submission, order, session, tell, calls).await {
                 Err(Ended::Gone(status)) if turn < tries => {
                     tracing::warn!(order = %order.id, %status, "a coordinator is gone; another takes over");
                     turn += 1;
@@ -122,11 +130,13 @@ impl AccountService {
         order: &Order,
         session: &mut Option<Session>,
         tell: &mut Option<oneshot::Sender<SessionId>>,
+        calls: &mut u32,
     ) -> Result<Submitted, Ended> {
         let (chain_code, originator) = (submission.chain_code, self.originator_key());
         let submitting = self.coordinators.call(ANSWER, |channel| {
             let request = SubmitRequest { submission: encode(&submission.sign(&originator)).into() };
             submission.again = true;
+            *calls += 1;
             async { super::client(channel).submit(request).await }
         });
         let mut events = submitting.await?.into_inner();
@@ -157,6 +167,12 @@ impl AccountService {
         }
         Err(Ended::Problem(too_late()))
     }
+}
+
+/// Whether a coordinator says that it has made no session: then there is none, unless another has.
+pub(super) fn is_turned_away(problem: &Problem) -> bool {
+    let codes = [Code::PartiesUnavailable, Code::PluginUnavailable, Code::BlockedByBan, Code::Overloaded];
+    problem.session.is_none() && codes.contains(&problem.code)
 }
 
 /// Why a wait has ended without a result.
@@ -207,15 +223,12 @@ pub(super) fn problem(status: &Status) -> Problem {
         }
         Grpc::DeadlineExceeded => too_late(),
         Grpc::FailedPrecondition => {
-            tracing::error!(%status, "the clock of this machine or of the coordinator's is wrong");
+            tracing::error!(%status, "the clock of this machine or that of the coordinator's is wrong");
             let detail =
                 "the clocks of account service and coordinator are apart: the operator must set them";
             Problem::new(Code::ClockSkew, detail)
         }
-        Grpc::Unavailable | Grpc::Cancelled => {
-            Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
-        }
-        _ if is_away(status) => {
+        code if matches!(code, Grpc::Unavailable | Grpc::Cancelled) || is_away(status) => {
             Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
         }
         _ => {

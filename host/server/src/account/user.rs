@@ -13,6 +13,7 @@ use quorate_proto::v1::share_request::Which;
 use quorate_proto::v1::user_party_client::UserPartyClient;
 use quorate_proto::v1::{AcceptRequest, Failure, ShareRequest};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -201,12 +202,14 @@ impl AccountService {
         subject: Subject,
         recipient: Option<[u8; 32]>,
     ) -> Result<Interrupted<AccountView>, Problem> {
+        // The coordinator says how long: it is not to be believed for ever.
+        let until = Instant::now() + self.longest() + submit::LATE;
         loop {
-            let Settled { session, in_hand, .. } = self.settle_order(subject.order).await?;
+            let Settled { session, in_hand, is_dead, .. } = self.settle_order(subject.order).await?;
             let Some(session) = session else {
                 return if in_hand { Err(still_running()) } else { Ok(Interrupted::Nothing) };
             };
-            if self.is_dead(subject.order).await? {
+            if is_dead {
                 return Ok(Interrupted::Failed);
             }
             let is_there = match recipient {
@@ -218,8 +221,9 @@ impl AccountService {
                         Err(failure) => match Code::of(&failure.code) {
                             Some(Code::ShareExpired) => return Ok(Interrupted::Failed),
                             Some(Code::SessionNotFound) => false,
-                            // It was handed over, and the user has confirmed it.
-                            _ => true,
+                            // And the user has confirmed it.
+                            Some(Code::ShareAlreadyDelivered) => true,
+                            _ => return Err(refused(failure)),
                         },
                     }
                 }
@@ -229,7 +233,7 @@ impl AccountService {
                 let view = view(&self.find(account.id).await?)?;
                 return Ok(Interrupted::Answer(AccountView { session_id, ..view }));
             }
-            if self.clock.millis() > session.deadline_at_ms {
+            if self.clock.millis() > session.deadline_at_ms || Instant::now() >= until {
                 // A party has still to say that nothing came of it.
                 return Err(still_running());
             }
@@ -242,7 +246,7 @@ fn order_bytes(order: OrderId) -> Bytes {
     Bytes::copy_from_slice(order.as_bytes())
 }
 
-fn still_running() -> Problem {
+pub(super) fn still_running() -> Problem {
     let detail =
         "it is not known yet what came of the first request: a party has still to tell; try again later";
     Problem::new(Code::InProgress, detail)

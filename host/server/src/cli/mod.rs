@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin;
+mod compile;
 mod demo;
 mod healthcheck;
 mod key;
@@ -35,6 +36,8 @@ enum Command {
     Admin(admin::AdminArguments),
     /// Ask a role on this machine whether it is well
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Compile components ahead, into QUORATE_DATA
+    Compile(compile::CompileArguments),
     /// Bring the schema of a database up to date
     Migrate(migrate::MigrateArguments),
     /// Create an account and sign with it, in one process with throw-away keys
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
                 Command::Key(arguments) => key::key(arguments),
                 Command::Admin(arguments) => admin::admin(config, arguments).await,
                 Command::Healthcheck(arguments) => healthcheck::healthcheck(config, arguments).await,
+                Command::Compile(arguments) => compile::compile(&config, arguments),
                 Command::Share(arguments) => share::share(arguments),
                 Command::Migrate(arguments) => migrate::migrate(config, arguments).await,
                 Command::Demo(arguments) => demo::demo(config, arguments).await,

@@ -1,7 +1,10 @@
 //! Carrying out an order: a session, and for a signing that fails another one, with another quorum if there is one.
+//!
+//! Of several calls with one order one leads and makes sessions, the others follow it. A keygen or refresh has one session,
+//! whichever coordinator records it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorate_broker::queue::QueueError;
@@ -59,6 +62,8 @@ pub(super) struct Submitted {
     pub(super) until: u64,
     /// Where to tell of it. Nobody may be listening any more.
     pub(super) events: mpsc::Sender<Event>,
+    /// The sessions that this call has begun or gone on with.
+    pub(super) begun: Mutex<Vec<SessionId>>,
 }
 
 impl Submitted {
@@ -67,12 +72,12 @@ impl Submitted {
         let _ = self.events.try_send(event);
     }
 
-    fn started(&self, session: &NewSession, attempt: u32) {
+    fn started(&self, session: &NewSession) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(session.id);
         self.tell(Event::Started(Started {
             session: bytes::Bytes::copy_from_slice(session.id.as_bytes()),
             signers: session.signers.iter().map(|s| s.number().into()).collect(),
             digest: bytes::Bytes::copy_from_slice(session.digest.as_bytes()),
-            attempt,
         }));
     }
 
@@ -112,15 +117,23 @@ impl Coordinator {
         let end = match self.lead(&submitted, again).await {
             Ok(()) => End::Result,
             Err(verdict) => {
-                // Without that, whoever looks for what came of it waits until the order's time is over.
-                if let Err(error) = self.setup.store.give_up_order(submitted.order.id).await {
-                    tracing::warn!(%error, "that an order was given up could not be noted");
-                }
+                self.none_follows(&submitted).await;
                 submitted.ended(verdict.clone());
                 End::Failed(verdict)
             }
         };
         lead.ended(end);
+    }
+
+    /// Notes that this call makes no other session. Without that, whoever looks for what came of the order waits until its
+    /// time is over.
+    async fn none_follows(&self, submitted: &Submitted) {
+        let begun = std::mem::take(&mut *submitted.begun.lock().unwrap_or_else(PoisonError::into_inner));
+        for session in begun {
+            if let Err(error) = self.setup.store.none_follows(session).await {
+                tracing::warn!(%error, "that an order was given up could not be noted");
+            }
+        }
     }
 
     /// Makes sessions until one has a result, or no other may follow.
@@ -149,7 +162,7 @@ impl Coordinator {
                 break;
             }
             let Err(NoResult { verdict, again }) =
-                self.attempt(submitted, (attempt, attempts), &mut trouble).await
+                self.attempt(submitted, attempt == attempts, &mut trouble).await
             else {
                 return Ok(());
             };
@@ -192,9 +205,15 @@ impl Coordinator {
                 Ok(None) => match self.in_hand.take(submitted.order.id) {
                     Ok(Part::Lead(lead)) => return Some(lead),
                     Ok(Part::Follow(another)) => follow = another,
-                    Err(TooMany) => return None,
+                    Err(TooMany) => {
+                        submitted.ended(Verdict::of(Code::Overloaded, "the order was submitted too often"));
+                        return None;
+                    }
                 },
-                Err(_) if self.setup.clock.millis() >= patience => return None,
+                Err(_) if self.setup.clock.millis() >= patience => {
+                    submitted.ended(unknown("whoever carries the order out does not come to an end"));
+                    return None;
+                }
                 Err(_) => {}
             }
         }
@@ -230,7 +249,7 @@ impl Coordinator {
         trouble: &mut Trouble,
     ) -> Result<(), Verdict> {
         let session = &record.session;
-        submitted.started(session, 1);
+        submitted.started(session);
         let mut wait = self.waiting.wait(session, &submitted.order);
         self.look_for_reports(session.id).await;
         // One that is over has nothing more to wait for.
@@ -241,19 +260,19 @@ impl Coordinator {
         self.gather(submitted, session.id, &session.signers, &mut wait.reports, until, trouble).await
     }
 
-    /// One session, the `attempt`th of at most so many.
+    /// One session; the last one takes all the time that is left.
     async fn attempt(
         &self,
         submitted: &Submitted,
-        (attempt, attempts): (u32, u32),
+        is_last: bool,
         trouble: &mut Trouble,
     ) -> Result<(), NoResult> {
         let choice = self.quorum(submitted, trouble).await.map_err(NoResult::for_good)?;
         let order = &submitted.order;
         let now = self.setup.clock.millis();
         let left = submitted.until.saturating_sub(now);
-        // A first session leaves time for another.
-        let deadline = if attempt < attempts { now + left / 2 } else { submitted.until };
+        // Every other leaves time for another.
+        let deadline = if is_last { submitted.until } else { now + left / 2 };
         let (session, plan) = session(submitted, choice, (now, deadline)).map_err(NoResult::for_good)?;
         let outgoing = Outgoing { order, plan: &plan, bytes: encode(&plan) };
         self.check_room(&outgoing).await.map_err(NoResult::for_good)?;
@@ -269,8 +288,15 @@ impl Coordinator {
             }
         }
         let mut wait = self.waiting.wait(&session, order);
-        let published = self.publish(&outgoing).await;
-        submitted.started(&session, attempt);
+        let published = match self.publish(&outgoing).await {
+            // What can have no other session waits in the outbox: the queue may be back in time.
+            Err(error) if session.sole => {
+                tracing::warn!(%error, session = %session.id, "a plan is published later");
+                Ok(())
+            }
+            other => other,
+        };
+        submitted.started(&session);
         let ended = match published {
             Ok(()) => {
                 let until = deadline.saturating_add(LATE_REPORTS);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prost::Message;
 use quorate_core::admission::Plugin;
-use quorate_core::identity::PublicKey;
+use quorate_core::identity::{PublicKey, Signature, Tag};
 use quorate_core::{Digest, Threshold};
 use quorate_proto::v1;
 use tokio::sync::Notify;
@@ -35,8 +35,8 @@ pub(super) struct Presence {
 struct Seen {
     at: Instant,
     plugins: Vec<Plugin>,
-    /// A public name of its master key.
-    key_id: String,
+    /// A public name of its master key, which only whoever has that key can give to it.
+    key_name: PublicKey,
 }
 
 impl Presence {
@@ -47,7 +47,7 @@ impl Presence {
 
     /// Takes in a heartbeat.
     pub(super) fn heard(&self, payload: &[u8]) {
-        let Some((identity, key_id, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
+        let Some((identity, key_name, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
             tracing::debug!("a heartbeat that is none");
             return;
         };
@@ -58,11 +58,12 @@ impl Presence {
             if seen.len() >= PARTIES && !seen.contains_key(&identity) {
                 return;
             }
-            let shares = |(other, party): (&PublicKey, &Seen)| *other != identity && party.key_id == key_id;
+            let shares =
+                |(other, party): (&PublicKey, &Seen)| *other != identity && party.key_name == key_name;
             if self.own_keys_only && !seen.contains_key(&identity) && seen.iter().any(shares) {
                 tracing::error!(%identity, "this party has the same CRYPTO_MASTER_KEY as another: neither is used");
             }
-            seen.insert(identity, Seen { at: now, plugins, key_id });
+            seen.insert(identity, Seen { at: now, plugins, key_name });
         }
         self.changed.notify_waiters();
     }
@@ -71,10 +72,10 @@ impl Presence {
     pub(super) fn there(&self) -> HashMap<PublicKey, Vec<Plugin>> {
         let now = Instant::now();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_own = |key_id: &str| seen.values().filter(|party| party.key_id == key_id).count() == 1;
+        let has_own = |name: &PublicKey| seen.values().filter(|party| party.key_name == *name).count() == 1;
         seen.iter()
             .filter(|(_, party)| now.duration_since(party.at) < THERE)
-            .filter(|(_, party)| !self.own_keys_only || has_own(&party.key_id))
+            .filter(|(_, party)| !self.own_keys_only || has_own(&party.key_name))
             .map(|(identity, party)| (*identity, party.plugins.clone()))
             .collect()
     }
@@ -93,8 +94,11 @@ impl Presence {
     }
 }
 
-fn read(presence: v1::Presence) -> Option<(PublicKey, String, Vec<Plugin>)> {
+fn read(presence: v1::Presence) -> Option<(PublicKey, PublicKey, Vec<Plugin>)> {
     let identity = PublicKey(presence.identity.as_ref().try_into().ok()?);
+    let key_name = PublicKey(presence.key_name.as_ref().try_into().ok()?);
+    let proof = Signature(presence.key_proof.as_ref().try_into().ok()?);
+    key_name.verify(Tag::KeyName, &identity.0, &proof).ok()?;
     let plugins = presence.plugins.into_iter().take(PLUGINS).filter_map(|plugin| {
         Some(Plugin {
             digest: Digest(plugin.digest.as_ref().try_into().ok()?),
@@ -104,22 +108,34 @@ fn read(presence: v1::Presence) -> Option<(PublicKey, String, Vec<Plugin>)> {
             max_parties: u16::try_from(plugin.max_parties).unwrap_or(Threshold::MAX_PARTIES),
         })
     });
-    Some((identity, presence.key_id, plugins.collect()))
+    Some((identity, key_name, plugins.collect()))
 }
 
 #[cfg(test)]
 mod tests {
+    use quorate_core::identity::SecretKey;
+
     use super::*;
 
     #[tokio::test]
     async fn in_production_parties_with_one_master_key_are_not_there() {
         let (try_out, production) = (Presence::new(false), Presence::new(true));
-        for (identity, key_id) in [(1, "a"), (2, "b"), (3, "b"), (1, "a")] {
-            let presence =
-                v1::Presence { identity: vec![identity; 32].into(), plugins: vec![], key_id: key_id.into() };
+        let say = |identity: u8, key: u8, proved: u8| {
+            let key = SecretKey::from_seed(&[key; 32]);
+            let presence = v1::Presence {
+                identity: vec![identity; 32].into(),
+                plugins: vec![],
+                key_name: key.public().0.to_vec().into(),
+                key_proof: key.sign(Tag::KeyName, &[proved; 32]).0.to_vec().into(),
+            };
             try_out.heard(&presence.encode_to_vec());
             production.heard(&presence.encode_to_vec());
+        };
+        for (identity, key) in [(1, 1), (2, 2), (3, 2), (1, 1)] {
+            say(identity, key, identity);
         }
+        // A stranger who has heard of a key's name has not the key.
+        say(4, 1, 1);
         assert_eq!(try_out.there().len(), 3);
         assert_eq!(production.there().into_keys().collect::<Vec<_>>(), [PublicKey([1; 32])]);
     }

@@ -153,14 +153,20 @@ pub(super) enum NotTaken {
     Unknown,
     #[error("the report is not signed by the party that it names, or is about another order")]
     NotSigned,
+    #[error("the report was lost on its way into the database")]
+    Died,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Coordinator {
     /// Keeps a report that a party gives, and passes it on to whoever waits for it: here, or at another coordinator.
-    pub(super) async fn take_report(&self, bytes: &[u8]) -> Result<(), NotTaken> {
-        if self.note_report(bytes, Source::Party).await? == Waited::Elsewhere {
+    pub(super) async fn take_report(self: &Arc<Self>, bytes: &[u8]) -> Result<(), NotTaken> {
+        // It is kept or forgotten, whether its party waits for the answer or not: one that was noted and not kept would be
+        // no news when it comes again.
+        let (noting, kept) = (Arc::clone(self), bytes.to_vec());
+        let noted = tokio::spawn(async move { noting.note_report(&kept, Source::Party).await });
+        if noted.await.map_err(|_| NotTaken::Died)?? == Waited::Elsewhere {
             // If they do not hear it, whoever waits for it finds it in the store.
             self.announce(REPORTS, bytes.to_vec());
         }

@@ -1,14 +1,14 @@
 //! The coordinator's gRPC service.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use quorate_broker::store::{SessionRecord, SessionStatus, StoreError};
 use quorate_core::codec::decode;
 use quorate_core::order::OrderRefused;
-use quorate_core::submission::SignedSubmission;
+use quorate_core::submission::{SignedSubmission, SubmissionRefused};
 use quorate_core::{OrderId, SessionId};
 use quorate_proto::v1::coordinator_server::{Coordinator as Service, CoordinatorServer};
 use quorate_proto::v1::session_state::Status as State;
@@ -58,7 +58,12 @@ impl Served {
         let signed: SignedSubmission =
             decode(submission).map_err(|_| Status::invalid_argument("that is no submission"))?;
         let opened = signed.open(&setup.originators);
-        let submission = opened.map_err(|refused| Status::permission_denied(refused.to_string()))?;
+        let submission = opened.map_err(|refused| match refused {
+            SubmissionRefused::NotSigned => Status::permission_denied(refused.to_string()),
+            SubmissionRefused::Malformed | SubmissionRefused::TooMuch => {
+                Status::invalid_argument(refused.to_string())
+            }
+        })?;
         let order = submission.order.open(&setup.originators, setup.clock.seconds());
         let order = order.map_err(|refused| match refused {
             OrderRefused::NotYet | OrderRefused::Expired => Status::failed_precondition(refused.to_string()),
@@ -66,7 +71,7 @@ impl Served {
         })?;
         let until = setup.clock.millis().saturating_add(submission.time_limit);
         let until = until.min(order.expires_at.saturating_mul(1_000));
-        Ok(Submitted { order, submission, until, events })
+        Ok(Submitted { order, submission, until, events, begun: Mutex::default() })
     }
 }
 
@@ -105,7 +110,7 @@ impl Service for Served {
         // Before its sessions are read: one that is made in between is told of by whoever has it in hand.
         let in_hand = self.0.in_hand.has(order);
         let sessions = self.0.setup.store.sessions_of(order).await.map_err(store_failed)?;
-        let given_up = sessions.iter().any(|record| record.last);
+        let given_up = sessions.iter().all(|record| record.last);
         let sessions = sessions.into_iter().map(state).collect();
         Ok(Response::new(OrderState { sessions, in_hand, given_up }))
     }
@@ -114,6 +119,7 @@ impl Service for Served {
         match self.0.take_report(&request.into_inner().report).await {
             Ok(()) => Ok(Response::new(ReportResponse {})),
             Err(NotTaken::Store(error)) => Err(store_failed(error)),
+            Err(died @ NotTaken::Died) => Err(Status::unavailable(died.to_string())),
             Err(refused) => Err(Status::invalid_argument(refused.to_string())),
         }
     }
@@ -122,8 +128,9 @@ impl Service for Served {
         let there = self.0.presence.there();
         let parties = there.into_iter().map(|(identity, plugins)| Presence {
             identity: Bytes::copy_from_slice(&identity.0),
-            // Of no use to account services.
-            key_id: String::new(),
+            // Of use to coordinators only.
+            key_name: Bytes::new(),
+            key_proof: Bytes::new(),
             plugins: plugins
                 .into_iter()
                 .map(|plugin| Plugin {

@@ -207,6 +207,7 @@ impl Embedded {
             store: control,
             coordinators: grpc::channel(to_coordinator).into(),
             originator: keys.originator,
+            originators: vec![],
             parties: pinned,
             clock,
             user_party: None,

@@ -31,10 +31,10 @@ impl Answers {
     /// Answers in this cache, of account services that have the same secret.
     pub(super) fn new(cache: Arc<dyn Cache>, secret: &Zeroizing<[u8; 32]>) -> Self {
         let mut key = Zeroizing::new([0; 32]);
-        // 32 bytes are not too many for HKDF to give.
-        let _ = Hkdf::<Sha256>::new(None, secret.as_slice())
-            .expand(b"quorate 1 cached answers", key.as_mut_slice());
-        // HMAC takes keys of any length.
+        let derived = Hkdf::<Sha256>::new(None, secret.as_slice());
+        // HKDF gives 32 bytes, and HMAC takes keys of any length.
+        #[allow(clippy::expect_used)]
+        derived.expand(b"quorate 1 cached answers", key.as_mut_slice()).expect("32 bytes are not too many");
         #[allow(clippy::expect_used)]
         let key = Hmac::new_from_slice(key.as_slice()).expect("a key of 32 bytes");
         Self { cache, key }

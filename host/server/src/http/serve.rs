@@ -17,6 +17,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use quorate_core::order::LIFETIME;
 use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,9 +50,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long a connection from outside may be without a request.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// How long a request may be under way: a keygen of 16 parties, or a session that waits for its user, and what comes after.
-/// Whoever has not read its answer by then never will.
-const LONGEST: Duration = Duration::from_secs(900);
+/// How long a request may be under way: nothing takes longer than an order lives, and what comes after. Whoever has not read
+/// its answer by then never will.
+const LONGEST: Duration = Duration::from_secs(LIFETIME + 300);
 
 /// How long what was sent may stay unacknowledged, and how long a connection may be silent before the other end is asked.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);

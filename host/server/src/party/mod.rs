@@ -29,6 +29,7 @@ use quorate_core::identity::{PublicKey, SecretKey, key_of};
 use quorate_core::order::{CLOCK_SKEW, Operation, Order, OrderRefused};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
+use quorate_core::submission::ABORTS;
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
@@ -42,9 +43,6 @@ use running::Sessions;
 
 pub use not_run::NotRun;
 pub use run::Run;
-
-/// Aborts of a plan that are looked at: those of a few earlier sessions with 16 parties.
-const ABORTS: usize = 64;
 
 /// What a party is made of.
 pub struct Party {
@@ -232,6 +230,12 @@ impl Party {
     ) -> Result<Run, NotRun> {
         let now = self.clock.seconds();
         let order = plan.order.open(&self.originators, now).map_err(|e: OrderRefused| Refused::from(e))?;
+        // A refusal says that nothing will ever be promised: a second copy of a plan must not lead to one.
+        if !matches!(order.operation, Operation::Sign(_))
+            && self.store.was_claimed(plan.session_id()).await.map_err(NotRun::NotKnown)?
+        {
+            return Err(NotRun::ClaimedBefore);
+        }
         if let Some(certificate) = &plan.certificate {
             self.roll_forward(&order, certificate).await?;
         }

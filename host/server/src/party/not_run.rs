@@ -21,6 +21,9 @@ pub enum NotRun {
     /// What the plan was admitted on has changed in between.
     #[error("the account's epoch or bans have changed: ask again")]
     Stale,
+    /// Whether a keygen or refresh runs already can't be seen: nothing may be said of it.
+    #[error("it is not known whether this plan was claimed before")]
+    NotKnown(#[source] StoreError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -30,7 +33,7 @@ impl NotRun {
     /// What to report; nothing about a plan that somebody has taken on already.
     pub(super) fn report(&self) -> Option<Outcome> {
         let (code, culprits) = match self {
-            Self::ClaimedBefore => return None,
+            Self::ClaimedBefore | Self::NotKnown(_) => return None,
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
             Self::Store(_) => (RefusedCode::Store, vec![]),
             Self::Refused(refused) => (code(refused), culprit(refused).into_iter().collect()),

@@ -194,8 +194,11 @@ impl PartyService {
         let (session, digest) = (plan.session_id(), plan.digest);
         let order = plan.order.clone();
         let taken = self.party.take_on_for(plan, token, custody).await;
-        if let Some(delivery) = delivery {
-            acknowledge(delivery).await;
+        match (&taken, delivery) {
+            // It comes again, a few times: the database should be back by then.
+            (Err(NotRun::NotKnown(_)), Some(_)) => tokio::time::sleep(QUEUE_AGAIN).await,
+            (_, Some(delivery)) => acknowledge(delivery).await,
+            (_, None) => {}
         }
         match taken {
             Ok(run) => {
@@ -332,8 +335,10 @@ impl PartyService {
             }
         });
         let identity = bytes::Bytes::copy_from_slice(&self.party.identity().0);
-        let key_id = self.party.store.key_id().to_owned();
-        Presence { identity, plugins: plugins.collect(), key_id }
+        let (key_name, key_proof) = self.party.store.key_name();
+        let key_name = bytes::Bytes::copy_from_slice(&key_name.0);
+        let key_proof = bytes::Bytes::copy_from_slice(&key_proof.0);
+        Presence { identity, plugins: plugins.collect(), key_name, key_proof }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         store,
         coordinators,
         originator,
+        originators: context.config.roles.originators.clone(),
         parties: context.config.roles.parties.clone(),
         user_party,
         clock: context.clock.clone(),

@@ -1,7 +1,9 @@
 //! A party as a process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_broker::store::{Crypter, PartyStore};
 use quorate_core::identity::{PublicKey, SecretKey};
@@ -22,6 +24,23 @@ pub(super) struct RunningParty {
     party: Arc<Party>,
     runtime: Runtime,
     plugins: Vec<PathBuf>,
+    data: PathBuf,
+}
+
+/// How long compiling a component may take, on a slow machine with much else to do.
+const COMPILING: Duration = Duration::from_secs(120);
+
+/// Has a component compiled by another process, which gives its memory back: see [`crate::cli`]. What goes wrong there shows
+/// again when the component is loaded.
+async fn compile_apart(data: &Path, component: &Path) {
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut compiling = tokio::process::Command::new(program);
+    compiling.env_clear().env("QUORATE_DATA", data).arg("compile").arg(component);
+    compiling.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(COMPILING, compiling.status()).await {
+        Ok(Ok(status)) if status.success() => {}
+        other => tracing::warn!(component = %component.display(), ?other, "was not compiled ahead"),
+    }
 }
 
 impl RunningParty {
@@ -30,6 +49,7 @@ impl RunningParty {
         for path in &self.plugins {
             let failed = |source| StartError::Plugin { path: path.clone(), source };
             let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
+            compile_apart(&self.data, path).await;
             let plugin = self.runtime.load(&bytes, &Grants::default()).await;
             let plugin = plugin.map_err(|error| failed(error.into()))?;
             if self.party.install(&plugin) {
@@ -106,7 +126,8 @@ pub(super) async fn work(
         return Err(StartError::ClockBehind(seconds));
     }
     let plugins = context.config.embedded.plugins.clone();
-    let running = RunningParty { party: Arc::clone(&party), runtime, plugins };
+    let data = context.config.embedded.data.clone();
+    let running = RunningParty { party: Arc::clone(&party), runtime, plugins, data };
     running.install().await?;
     let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
     let acts = admin::service(Arc::clone(&party));

@@ -244,6 +244,12 @@ impl Buffers {
 }
 
 impl Attached {
+    /// When the session's time is over.
+    #[must_use]
+    pub fn expires(&self) -> Instant {
+        self.expires
+    }
+
     /// What comes next; `None` when the session's time is over, or the party has left or come back elsewhere. May be
     /// cancelled without losing anything.
     pub async fn receive(&mut self) -> Option<Parcel> {

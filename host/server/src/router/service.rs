@@ -171,10 +171,12 @@ impl Service for Router {
         let first = first.map_err(|_| Status::deadline_exceeded("no session was named"))??;
         let (joined, attached) = self.join(first.and_then(|first| first.request))?;
         let (broken, breaks) = oneshot::channel();
-        // Ends when the party lets go of its stream.
+        let expires = attached.expires();
+        // Ends when the party lets go of its stream, or with its time.
         tokio::spawn(async move {
             let why = loop {
-                match incoming.message().await {
+                let Ok(said) = tokio::time::timeout_at(expires, incoming.message()).await else { return };
+                match said {
                     Ok(Some(message)) => match joined.take(message.request).await {
                         Taken::Yes => {}
                         Taken::Left => return,

@@ -204,10 +204,9 @@ pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &Con
     }
     store.end_session(SessionId([1; 32]), &SessionStatus::Completed { at: NOW }).await.unwrap();
     assert_eq!(found().await, [1, 3, 2]);
-    let last = async || store.sessions_of(OrderId([7; 32])).await.unwrap().iter().all(|record| record.last);
-    assert!(!last().await);
-    store.give_up_order(OrderId([7; 32])).await.unwrap();
-    assert!(last().await);
+    store.none_follows(SessionId([3; 32])).await.unwrap();
+    let last = store.sessions_of(OrderId([7; 32])).await.unwrap().into_iter().filter(|record| record.last);
+    assert_eq!(last.map(|record| record.session.id).collect::<Vec<_>>(), [SessionId([3; 32])]);
 }
 
 pub(crate) async fn a_keygen_or_refresh_has_one_session(store: &ControlStore) {
@@ -244,7 +243,8 @@ pub(crate) async fn sessions_past_their_deadline_end(store: &ControlStore) {
     assert!(matches!(status, SessionStatus::Failed { code, .. } if code == "deadline_passed"));
     assert_eq!(store.session(SessionId([2; 32])).await.unwrap().unwrap().status, SessionStatus::Running);
     assert_eq!(store.end_interrupted(NOW + 5).await.unwrap(), 1);
-    let status = store.session(SessionId([2; 32])).await.unwrap().unwrap().status;
+    let SessionRecord { status, last, .. } = store.session(SessionId([2; 32])).await.unwrap().unwrap();
+    assert!(last, "the only process that there is was restarted: nothing follows");
     assert!(
         matches!(status, SessionStatus::Failed { code, at, .. } if code == "unavailable" && at == NOW + 5)
     );

@@ -121,7 +121,7 @@ pub struct SessionRecord {
     pub session: NewSession,
     /// How far it is.
     pub status: SessionStatus,
-    /// Whether no session of its order follows it, by the word of whoever carried the order out.
+    /// Whether whoever carried it out makes none after it.
     pub last: bool,
     /// What its parties reported, in index order.
     pub reports: Vec<Vec<u8>>,

@@ -135,12 +135,12 @@ impl ControlStore {
         Ok(())
     }
 
-    /// Notes that no session of an order follows those that there are.
+    /// Notes that whoever has carried a session out makes none after it.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn give_up_order(&self, order: OrderId) -> Result<(), StoreError> {
-        let last = sql("UPDATE sessions SET last = TRUE WHERE order_id = $1").bind(order.as_bytes());
+    pub async fn none_follows(&self, session: SessionId) -> Result<(), StoreError> {
+        let last = sql("UPDATE sessions SET last = TRUE WHERE id = $1").bind(session.as_bytes());
         last.execute(&self.database).await.map(drop)
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use quorate_core::admission::Share;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
-use quorate_core::identity::PublicKey;
+use quorate_core::identity::{PublicKey, Signature};
 use quorate_core::{AccountId, Digest, OrderId, PartyIndex, PlanHash, SessionId};
 use zeroize::Zeroizing;
 
@@ -179,10 +179,10 @@ impl PartyStore {
         &self.database
     }
 
-    /// A public name of the master key that the rows are sealed with: it tells keys apart and nothing more.
+    /// A name of the master key that the rows are sealed with: see [`Crypter::proved_name`].
     #[must_use]
-    pub fn key_id(&self) -> &str {
-        self.crypter.key_id()
+    pub fn key_name(&self) -> (PublicKey, Signature) {
+        self.crypter.proved_name()
     }
 
     fn key_place(&self) -> Place<'_> {
