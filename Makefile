@@ -68,9 +68,6 @@ demo: build ## create an account and sign real transactions with it (DEMO=--json
 serve: build ## serve the API on port 4000, everything in one process
 	$(CARGO_TARGET_DIR)/debug/quorate serve all --embedded
 
-# Tests of many processes wait more than they compute.
-TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
-
 .PHONY: test
 test: plugins services ## run all tests, against real servers
 	@# The structure test reads what both workspaces depend on, development included.
@@ -78,7 +75,7 @@ test: plugins services ## run all tests, against real servers
 	$(IN_PLUGINS) cargo fetch --locked --quiet
 	@# Some tests run the program itself.
 	cargo build --locked --workspace
-	RUST_TEST_THREADS=$(TEST_THREADS) tests/services.sh cargo test --locked --workspace
+	tests/services.sh cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
 
 .PHONY: services

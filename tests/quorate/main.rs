@@ -1,5 +1,5 @@
 //! All integration tests, in one binary. Each is named after the promise that it keeps.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod admin;
 mod api;

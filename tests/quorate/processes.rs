@@ -111,6 +111,29 @@ async fn one_request_at_two_account_services_makes_one_account() {
 }
 
 #[tokio::test]
+async fn signatures_go_on_while_an_account_is_refreshed() {
+    let fleet = Fleet::start(FleetSetup::default()).await;
+    let (id, key) = create(&fleet, 0).await;
+    let path = format!("/api/v1/accounts/{id}/refresh");
+    let refreshing = async {
+        for epoch in 2..4 {
+            let refreshed = fleet.caller(1).post(&path, &json!({})).await;
+            assert_eq!((refreshed.status, &refreshed.body["epoch"]), (200, &json!(epoch)), "{refreshed:?}");
+        }
+        true
+    };
+    let over = std::cell::Cell::new(false);
+    let signing = async |first: u8| {
+        let mut signed = 0;
+        while !over.get() {
+            sign(&fleet, usize::from(first) % 2, &id, &key, [first + signed; 32]).await;
+            signed = (signed + 1) % 100;
+        }
+    };
+    tokio::join!(async { over.set(refreshing.await) }, signing(0), signing(100));
+}
+
+#[tokio::test]
 async fn a_coordinator_tells_operators_of_sessions_and_parties_and_nobody_else() {
     let allowed = (Member::Coordinator(0), "ALLOWED_IPS".into(), "10.0.0.0/8".into());
     let setup = FleetSetup { parties: 2, own_settings: vec![allowed], ..FleetSetup::default() };

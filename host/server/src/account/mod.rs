@@ -52,6 +52,11 @@ const DEFAULT_PROTOCOL: &str = "dkls23";
 /// Requests at a time that take a session. More would wait for the same processors until their deadline.
 const REQUESTS: usize = 256;
 
+/// How often a signing is tried again for which a party has newer shares than the order, and after how long each time: a
+/// refresh is over at one party before it is at another, and before anybody here hears of it.
+const STALE_TRIES: usize = 5;
+const STALE_AGAIN: Duration = Duration::from_millis(300);
+
 /// How long after its end an order may still be good for something somewhere, in seconds: clocks of parties may be a minute
 /// behind, and that of the coordinator too.
 const CLOCKS_APART: u64 = 120;
@@ -280,9 +285,23 @@ impl AccountService {
     /// A problem for the caller.
     pub async fn sign(&self, subject: Subject, request: SignRequest) -> Result<SignatureView, Problem> {
         let _slot = self.slot()?;
+        let mut last = self.sign_now(subject, &request).await;
+        for _ in 0..STALE_TRIES {
+            // A refresh that ended in between: the same order, with the epoch of now. What a user has sealed is for one epoch.
+            if request.user_share.is_some() || !matches!(&last, Err(problem) if problem.code == Code::Busy) {
+                break;
+            }
+            tokio::time::sleep(STALE_AGAIN).await;
+            last = self.sign_now(subject, &request).await;
+        }
+        last
+    }
+
+    async fn sign_now(&self, subject: Subject, request: &SignRequest) -> Result<SignatureView, Problem> {
         let (account, current) = self.active(subject.account).await?;
-        let signers = user::signers(&account, request.signers, request.user_share.is_some())?;
-        let order = self.order(subject.order, &account, Operation::Sign(request.signing), Some(&current));
+        let signers = user::signers(&account, request.signers.clone(), request.user_share.is_some())?;
+        let signing = Operation::Sign(request.signing.clone());
+        let order = self.order(subject.order, &account, signing, Some(&current));
         if let Some(share) = &request.user_share {
             self.lend(&order, share, self.limits.sign).await?;
         }

@@ -262,8 +262,11 @@ impl Party {
         if let (Err(Refused::Contradicts(_)), Some(share)) = (&admitted, &knowledge.share)
             && share.epoch > order.epoch
         {
-            // Who ordered it does not know of the shares that this party has by now.
+            // Who ordered it does not know of the shares that this party has by now, or did not when it did.
             self.store.report_again(order.account).await?;
+            if let Err(Refused::Contradicts("epoch")) = admitted {
+                return Err(NotRun::Stale);
+            }
         }
         let admitted = admitted?;
         // Admission has found it.
