@@ -26,6 +26,12 @@ value() {
 COMPOSE_PROJECT_NAME=$(value COMPOSE_PROJECT_NAME quorate)
 export COMPOSE_PROJECT_NAME
 
+# Two at once would get into each other's way.
+lock() {
+  exec 9>.deploy.lock
+  flock -n 9 || fail "another deploy.sh is at work here: wait for its end"
+}
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # `docker compose`, or `docker-compose` where there is no other.
@@ -86,15 +92,25 @@ check_settings() {
     [ -n "$(value "$name")" ] || fail "$name is not set in .env: give it $length characters or more (openssl rand -hex 32)"
     [ "$(value "$name" | wc -c)" -ge "$length" ] || fail "$name in .env is too short: give it $length characters or more"
     case $(value "$name") in
-      *[!A-Za-z0-9_.~-]*) fail "$name in .env has characters other than letters, digits, '_', '.', '~' and '-'" ;;
+      *[!A-Za-z0-9_.~-]*) fail "$name in .env has other characters than letters, digits, '_', '.', '~' and '-': no quotes, no spaces" ;;
       change-me*) [ "$(value ENVIRONMENT production)" != production ] || fail "$name in .env is the example's: choose one (openssl rand -hex 32)" ;;
     esac
   done
   for name in QUORATE_ORIGINATORS QUORATE_PARTY_KEYS; do
     [ -n "$(value "$name")" ] || fail "$name is not set in .env: ./deploy.sh init writes it; without it start anew, or restore .env from a backup"
   done
+  case $(value PUBLISH_ADDRESS 127.0.0.1)/$(value ENVIRONMENT production) in
+    127.*/* | */development) ;;
+    *) fail "PUBLISH_ADDRESS in .env is not this machine's own: in production, publish on 127.0.0.1 and put a proxy with TLS before it" ;;
+  esac
+  for name in UP_SECONDS:120 ACCOUNT_PORT:4000 ACCOUNT_2_PORT:4001 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 QUORATE_UID:10001; do
+    case $(value "${name%:*}" "${name#*:}") in
+      *[!0-9]* | '' | 0) fail "${name%:*} in .env is no number above 0; nothing may stand behind it" ;;
+    esac
+  done
   case $(value REPLICAS 1) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
   case $(value ENVIRONMENT production) in production | development) ;; *) fail "ENVIRONMENT in .env is production or development" ;; esac
+  [ -s secrets/control/postgres_password ] || fail "secrets/control/postgres_password is missing: restore it from a backup"
   local party file
   for party in "${parties[@]}"; do
     for file in identity master_key postgres_password; do
@@ -106,6 +122,8 @@ check_settings() {
   keys=$(cat secrets/*/master_key)
   [ "$(printf '%s\n' "$keys" | sort -u | wc -l)" = "${#parties[@]}" ] ||
     fail "two parties have the same master_key in secrets/: each needs its own"
+  [ "$(for party in "${parties[@]}"; do cat "secrets/$party/identity"; echo; done | sort -u | wc -l)" = "${#parties[@]}" ] ||
+    fail "two parties have the same identity in secrets/: each needs its own"
 }
 
 # Ports that something else has already.
@@ -156,21 +174,24 @@ init() {
   [ ${#made[@]} = 0 ] || fail "${made[*]} is there already, and is not overwritten: whoever loses it loses accounts. Move it away if you want new ones"
   [ -e .env.example ] || fail ".env.example is missing: it lies beside this script"
   have openssl || fail "openssl is missing"
-  mkdir -p secrets/account secrets/control secrets/shared
+  # Under another name until all is there: an init that is interrupted leaves nothing that counts.
+  local dir=secrets.new
+  rm -rf "$dir" .env.new
+  mkdir -p "$dir/account" "$dir/control" "$dir/shared"
   local party keys='' user='' public
   for party in "${parties[@]}"; do
-    mkdir -p "secrets/$party"
-    public=$(new_key "secrets/$party/identity")
-    random_hex > "secrets/$party/master_key"
-    random_hex > "secrets/$party/postgres_password"
+    mkdir -p "$dir/$party"
+    public=$(new_key "$dir/$party/identity")
+    random_hex > "$dir/$party/master_key"
+    random_hex > "$dir/$party/postgres_password"
     if [ "$party" = user-party ]; then user=$public; else keys=${keys:+$keys,}$public; fi
   done
-  random_hex > secrets/control/postgres_password
+  random_hex > "$dir/control/postgres_password"
   local originator uid gid
-  originator=$(new_key secrets/account/originator)
+  originator=$(new_key "$dir/account/originator")
   # Containers run as whoever may read the secrets: as you, or if you are root as a user without rights.
   uid=$(id -u) gid=$(id -g)
-  if [ "$uid" = 0 ]; then uid=10001 gid=10001; chown -R "$uid:$gid" secrets; fi
+  if [ "$uid" = 0 ]; then uid=10001 gid=10001; chown -R "$uid:$gid" "$dir"; fi
   sed -e "s/^POSTGRES_PASSWORD=.*/POSTGRES_PASSWORD=$(random_hex)/" \
     -e "s/^RABBITMQ_PASSWORD=.*/RABBITMQ_PASSWORD=$(random_hex)/" \
     -e "s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$(random_hex)/" \
@@ -182,9 +203,11 @@ init() {
     -e "s/^QUORATE_USER_PARTY_KEY=.*/QUORATE_USER_PARTY_KEY=$user/" \
     -e "s/^QUORATE_UID=.*/QUORATE_UID=$uid/" \
     -e "s/^QUORATE_GID=.*/QUORATE_GID=$gid/" \
-    .env.example > .env
-  chmod 600 .env
-  find secrets -type f -exec chmod 400 {} +
+    .env.example > .env.new
+  chmod 600 .env.new
+  find "$dir" -type f -exec chmod 400 {} +
+  mv .env.new .env
+  mv "$dir" secrets
   say "made .env and secrets/: keep copies of both somewhere safe, secrets/party-N/ of each party apart from the others'"
   say "next: ./deploy.sh build, then ./deploy.sh up"
 }
@@ -203,14 +226,16 @@ share_secrets() {
 # Runs once, when the database server has no data yet: a database and a role for each party, which sees no other.
 set -eu
 for name in control party_1 party_2 party_3 user_party; do
+  # One party that takes all connections must not shut out the others.
+  case $name in control) connections=80 ;; *) connections=25 ;; esac
   password=$(cat "/run/secrets/${name}_postgres_password")
   psql -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL
-CREATE ROLE $name LOGIN PASSWORD '$password';
+CREATE ROLE $name LOGIN CONNECTION LIMIT $connections PASSWORD '$password';
 CREATE DATABASE $name OWNER $name;
 REVOKE ALL ON DATABASE $name FROM PUBLIC;
 SQL
 done
-psql -v ON_ERROR_STOP=1 --username postgres --dbname postgres -c 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC'
+psql -v ON_ERROR_STOP=1 --username postgres --dbname postgres -c 'REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC'
 SH
   # Read inside containers by users whose numbers differ from image to image; here nobody gets past the folder.
   chmod 444 secrets/shared/*
@@ -220,6 +245,9 @@ SH
     chown -R "$(value QUORATE_UID 10001):$(value QUORATE_GID 10001)" secrets
   fi
   chmod 700 secrets secrets/*/
+  # With another secret containers are made anew.
+  SECRETS_HASH=$(find secrets -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -c 1-16)
+  export SECRETS_HASH
 }
 
 # ---------------------------------------------------------------- running
@@ -255,8 +283,9 @@ await_health() {
   done
 }
 
+# What does not come up is named by what waits for it.
 start() {
-  compose up -d --no-build "$@"
+  compose up -d --no-build "$@" || true
 }
 
 cmd_up() {
@@ -317,7 +346,7 @@ cmd_build() {
 cmd_shell() {
   check_tools
   local service=${1:-account-service}
-  compose exec "$service" /bin/sh
+  if [ -t 0 ]; then compose exec "$service" /bin/sh; else compose exec -T "$service" /bin/sh; fi
 }
 
 cmd_logs() {
@@ -392,6 +421,7 @@ help() {
 HELP
 }
 
+case ${1:-help} in init | up | down | restart | infra | mpc | clean) lock ;; esac
 case ${1:-help} in
   init) init ;;
   build) shift; cmd_build "$@" ;;
