@@ -29,7 +29,10 @@ async fn faults(member: Member) {
     }
     // The early faults of keygen and refresh always come in time; a signature may be faster than its fault. A refresh may be
     // turned away because what the fault has left behind of it holds its account for a while.
-    assert!(in_time >= 2 && results >= 4, "of 6 faults {in_time} came in time, and {results} operations had a result");
+    assert!(
+        in_time >= 2 && results >= 4,
+        "of 6 faults {in_time} came in time, and {results} operations had a result"
+    );
 }
 
 #[tokio::test]
