@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Failure;
+use super::serve::Role;
 use crate::config::Config;
 use crate::tls;
 
@@ -22,17 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(super) struct HealthcheckArguments {
     /// The role; where it listens is read from the same settings
     role: Role,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Role {
-    /// All roles in one process
-    All,
-    Account,
-    Coordinator,
-    Router,
-    Party,
-    PartyApi,
 }
 
 /// Ends well if the role can do its work, with or without its cache.

@@ -36,8 +36,9 @@ pub(super) struct ServeArguments {
     plugins: Vec<PathBuf>,
 }
 
+/// A role, as it is named on the command line.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Role {
+pub(super) enum Role {
     /// All of them, in one process (with --embedded)
     All,
     /// The API that backends call
@@ -105,6 +106,7 @@ async fn serve_roles(config: Config, named: &[Role], mut signals: Signals) -> Re
         Role::PartyApi => Some(roles::Role::PartyApi),
     };
     let mut roles: Vec<_> = named.iter().filter_map(role).collect();
+    // Named twice it is there once, wherever it stands.
     roles.sort_unstable();
     roles.dedup();
     let running = tokio::select! {
