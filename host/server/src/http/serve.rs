@@ -1,7 +1,8 @@
 //! The accept loop that serves all roles: HTTP/1 and HTTP/2, JSON and gRPC, over TCP or in memory.
 //!
 //! Connections are bounded in number, in the time that their first request and all headers may take, and those of others
-//! in how long they may be idle, and how long a request may be under way. When told to stop, the loop accepts nothing new, lets the requests under way finish and gives up after a grace period.
+//! in how long they may be idle, and how long a request may be under way. When told to stop, the loop accepts nothing
+//! new, lets the requests under way finish and gives up after a grace period.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
