@@ -16,8 +16,8 @@ use quorate_proto::v1::{OrderRequest, OrderState, SessionRequest, SessionState};
 use tokio::time::Instant;
 use tonic::Code as Grpc;
 
-use super::submit::{self, ANSWER, LATE, Submitted, genuine};
-use super::views::{ErrorView, OperationView, SessionView, SignatureView, StatusView};
+use super::submit::{self, ANSWER, LATE, Submitted, client, genuine};
+use super::views::{ErrorView, OperationView, SessionView, SignatureView, StatusView, view};
 use super::{AccountService, AccountView, Creation, RefreshRequest, Subject, keys, user};
 use crate::code::Code;
 use crate::problem::Problem;
@@ -175,7 +175,7 @@ impl AccountService {
         let session = self.settled_order(subject.order, Duration::ZERO).await?;
         let account = self.store.account(subject.account).await?;
         let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
-        let active = active.as_ref().map(super::view).transpose()?;
+        let active = active.as_ref().map(view).transpose()?;
         if active.is_none() && session.is_some() && !self.settle_order(subject.order).await?.is_dead {
             // A second account now could become one too many when the missing promise turns up.
             return Err(user::still_running());
@@ -283,7 +283,7 @@ impl AccountService {
         let request = OrderRequest { order: Bytes::copy_from_slice(order.as_bytes()) };
         let asking = self.coordinators.call(ANSWER, |channel| {
             let request = request.clone();
-            async { super::client(channel).order(request).await }
+            async { client(channel).order(request).await }
         });
         let state = asking.await.map_err(|status| submit::problem(&status))?.into_inner();
         let OrderState { mut sessions, in_hand, given_up } = state;
@@ -300,7 +300,7 @@ impl AccountService {
         let request = SessionRequest { session: Bytes::copy_from_slice(id.as_bytes()) };
         let asking = self.coordinators.call(ANSWER, |channel| {
             let request = request.clone();
-            async { super::client(channel).session(request).await }
+            async { client(channel).session(request).await }
         });
         match asking.await {
             Ok(state) => {

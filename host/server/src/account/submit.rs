@@ -10,15 +10,17 @@ use quorate_core::order::Order;
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::submission::Submission;
 use quorate_core::{Digest, PartyIndex, SessionId};
+use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started, SubmitRequest};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tonic::transport::Channel;
 use tonic::{Code as Grpc, Status};
 
 use super::AccountService;
 use crate::code::Code;
-use crate::grpc::is_away;
+use crate::grpc::{MESSAGE_BYTES, is_away};
 use crate::problem::Problem;
 use crate::proof::{Proved, proved, proved_by_promises};
 
@@ -30,6 +32,13 @@ pub(super) const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long to wait before another coordinator takes over.
 const TAKE_OVER: Duration = Duration::from_millis(100);
+
+/// Calls of a coordinator.
+pub(super) fn client(channel: Channel) -> CoordinatorClient<Channel> {
+    CoordinatorClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+}
 
 /// An order to be carried out, and what that takes.
 pub(super) struct Errand {
@@ -137,7 +146,7 @@ impl AccountService {
             let request = SubmitRequest { submission: encode(&submission.sign(&originator)).into() };
             submission.again = true;
             *calls += 1;
-            async { super::client(channel).submit(request).await }
+            async { client(channel).submit(request).await }
         });
         let mut events = submitting.await?.into_inner();
         while let Some(event) = events.message().await? {

@@ -19,7 +19,8 @@ use tonic::transport::Channel;
 
 use super::results::{Interrupted, LOOK_AGAIN, Settled};
 use super::submit::{self, ANSWER, Errand};
-use super::{AccountService, AccountView, StatusView, Subject, view};
+use super::views::view;
+use super::{AccountService, AccountView, StatusView, Subject};
 use crate::code::Code;
 use crate::grpc::{MESSAGE_BYTES, Replicas};
 use crate::problem::Problem;

@@ -1,7 +1,12 @@
 //! What callers see of accounts, signatures and sessions. Bytes are lower-case hex without `0x`.
 
+use quorate_broker::store::{Account, AccountState};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::{keys, user};
+use crate::code::Code;
+use crate::problem::Problem;
 
 /// t of n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -179,4 +184,32 @@ pub struct ErrorView {
     pub reason: String,
     /// Parties that another party accuses. No proof.
     pub culprits: Vec<u16>,
+}
+
+/// An account as callers see it.
+pub(super) fn view(account: &Account) -> Result<AccountView, Problem> {
+    let (state, epoch, key) = match &account.state {
+        AccountState::Creating if user::is_pending(account) => (AccountStateView::Pending, 0, None),
+        AccountState::Creating => (AccountStateView::Creating, 0, None),
+        AccountState::Failed => (AccountStateView::Failed, 0, None),
+        AccountState::Active { certificate, key } => {
+            let shown = keys::key_view(certificate, key);
+            let shown = shown.ok_or_else(|| Problem::new(Code::Internal, "the account's key is no point"))?;
+            (AccountStateView::Active, certificate.activation.epoch, Some(shown))
+        }
+    };
+    Ok(AccountView {
+        id: uuid::Uuid::from_bytes(account.id.0).to_string(),
+        user_id: account.user_id.clone(),
+        state,
+        scheme: account.scheme.clone(),
+        protocol: account.protocol.clone(),
+        threshold: ThresholdView { t: account.threshold.required(), n: account.threshold.parties() },
+        epoch,
+        user_share_mandatory: account.user_party.map(|user| account.mandatory.contains(&user)),
+        session_id: None,
+        user_share: None,
+        created_at_ms: account.created,
+        key,
+    })
 }
