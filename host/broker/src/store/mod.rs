@@ -34,8 +34,13 @@ pub enum StoreError {
     /// The database can't be reached, or is just being started or stopped: try again later.
     #[error("the database does not answer")]
     Unavailable(#[source] sqlx::Error),
-    /// The schema could not be brought up to date, or is of a newer version.
-    #[error("the database's schema can't be used by this version")]
+    /// A later version has written this database.
+    #[error(
+        "the database is of a newer version of Quorate, whose migration {0} this one does not know: run that version or a later one; nothing was changed"
+    )]
+    Newer(i64),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema can't be brought up to date")]
     Schema(#[source] sqlx::migrate::MigrateError),
     /// The master key is not the one that sealed this database.
     #[error(

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tokio::time::timeout;
 
 use crate::queue::{CAPACITY, DEAD_LETTERS, DELIVERIES, QueueError};
@@ -175,12 +176,18 @@ impl Connected {
 
     /// Declares a queue, and says how many messages wait in it.
     pub(super) async fn declare_anew(&self, queue: &str) -> Result<u32, lapin::Error> {
+        // Not the default exchange: whoever may write to that one reaches every queue there is.
+        let dead_exchange = format!("{}.dead", self.namespace);
         if !self.declared().contains(queue) {
+            self.declare_exchange(&dead_exchange, ExchangeKind::Direct).await?;
             let mut dead = FieldTable::default();
             dead.insert("x-max-length".into(), number(DEAD_LETTERS));
             dead.insert("x-message-ttl".into(), AMQPValue::LongLongInt(DEAD_LETTER_KEPT));
-            let name = self.dead_name(queue).into();
-            self.publisher.queue_declare(name, QueueDeclareOptions::durable(), dead).await?;
+            let name = self.dead_name(queue);
+            self.publisher.queue_declare(name.clone().into(), QueueDeclareOptions::durable(), dead).await?;
+            let (exchange, options) = (dead_exchange.clone().into(), QueueBindOptions::default());
+            let key = name.clone().into();
+            self.publisher.queue_bind(name.into(), exchange, key, options, FieldTable::default()).await?;
         }
         let mut arguments = FieldTable::default();
         let text = |text: &str| AMQPValue::LongString(text.into());
@@ -189,7 +196,7 @@ impl Connected {
         arguments.insert("x-overflow".into(), text("reject-publish"));
         // The first delivery does not count.
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERIES) - 1));
-        arguments.insert("x-dead-letter-exchange".into(), text(""));
+        arguments.insert("x-dead-letter-exchange".into(), text(&dead_exchange));
         arguments.insert("x-dead-letter-routing-key".into(), text(&self.dead_name(queue)));
         let name = self.queue_name(queue).into();
         let there = self.publisher.queue_declare(name, QueueDeclareOptions::durable(), arguments).await?;
@@ -200,16 +207,37 @@ impl Connected {
     /// Makes sure that a topic is there; gives the name of its exchange.
     pub(super) async fn declare_topic(&self, topic: &str) -> Result<String, lapin::Error> {
         let exchange = format!("{}.topic.{topic}", self.namespace);
-        if !self.declared().contains(&exchange) {
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            let name = exchange.clone().into();
-            self.announcer
-                .exchange_declare(name, ExchangeKind::Fanout, options, FieldTable::default())
-                .await?;
-            self.declared().insert(exchange.clone());
-        }
+        self.declare_exchange(&exchange, ExchangeKind::Fanout).await?;
         Ok(exchange)
     }
+
+    /// Makes sure that an exchange is there. One that is there is only looked at: that takes no right to make or delete
+    /// it, which a broker need not give to every process.
+    async fn declare_exchange(&self, exchange: &str, kind: ExchangeKind) -> Result<(), lapin::Error> {
+        if self.declared().contains(exchange) {
+            return Ok(());
+        }
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let look = ExchangeDeclareOptions { passive: true, ..options };
+        // A channel of its own: the broker closes it when nothing is there.
+        let looking = self.connection.create_channel().await?;
+        match looking.exchange_declare(exchange.into(), kind.clone(), look, FieldTable::default()).await {
+            Ok(()) => looking.close(200, "".into()).await?,
+            Err(error) if is_not_found(&error) => {
+                let made =
+                    self.announcer.exchange_declare(exchange.into(), kind, options, FieldTable::default());
+                made.await?;
+            }
+            Err(error) => return Err(error),
+        }
+        self.declared().insert(exchange.to_owned());
+        Ok(())
+    }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error)
+        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
 }
 
 pub(super) fn number(number: usize) -> AMQPValue {

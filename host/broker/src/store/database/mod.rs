@@ -10,6 +10,7 @@ mod statement;
 
 use std::time::Duration;
 
+use sqlx::migrate::MigrateError;
 use sqlx::{PgPool, SqlitePool, Transaction};
 
 use super::StoreError;
@@ -73,7 +74,10 @@ impl Database {
                 sqlx::migrate!("../../migrations/control/postgres").run(pool).await
             }
         };
-        migrated.map_err(StoreError::Schema)
+        migrated.map_err(|error| match error {
+            MigrateError::VersionMissing(migration) => StoreError::Newer(migration),
+            error => StoreError::Schema(error),
+        })
     }
 
     /// Whether there is a table of this name.
@@ -127,7 +131,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Whether the error says that the database can't be reached now, and nothing about the statement.
+/// Whether the error says that the database can't be used now, and nothing about the statement.
 fn is_away(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -135,10 +139,10 @@ fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // Connection exceptions, too many connections, and a server that is being stopped or started.
-        sqlx::Error::Database(refused) => refused
-            .code()
-            .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300"),
+        // Connection exceptions, no room (disk, memory, connections), and a server that is being stopped or started.
+        sqlx::Error::Database(refused) => {
+            refused.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+        }
         _ => false,
     }
 }

@@ -46,7 +46,20 @@ mod postgres {
                      VALUES (9999, 'from the future', TRUE, 'x', 0)";
         sqlx::query(newer).execute(store.database.postgres_pool()).await.unwrap();
         let refused = PartyStore::open(own.open().await, crypter("aa")).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Schema(_)), "{refused}");
+        assert!(matches!(refused, StoreError::Newer(9999)), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_server_without_room_is_unavailable_and_one_that_refuses_a_statement_is_not() {
+        let (store, _own) = fresh().await;
+        for (code, away) in
+            [("53100", true), ("53300", true), ("57P01", true), ("23505", false), ("42501", false)]
+        {
+            let failing = format!("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$");
+            let failing = sqlx::AssertSqlSafe(failing);
+            let failed = sqlx::raw_sql(failing).execute(store.database.postgres_pool()).await.unwrap_err();
+            assert_eq!(matches!(StoreError::from(failed), StoreError::Unavailable(_)), away, "{code}");
+        }
     }
 
     #[tokio::test]
@@ -171,7 +184,7 @@ async fn a_database_of_a_newer_version_is_refused() {
     .unwrap();
     store.database.close().await;
     let refused = open(&folder, "aa").await.unwrap_err();
-    assert!(matches!(refused, StoreError::Schema(_)), "{refused}");
+    assert!(matches!(refused, StoreError::Newer(9999)), "{refused}");
 }
 
 fn with_epoch(order: u8) -> Claim {
