@@ -7,6 +7,7 @@ umask 077
 # Words of more than one use.
 services=(postgres redis rabbitmq)
 roles=(session-coordinator message-router server-party-1 server-party-2 server-party-3 server-party-api account-service)
+replicas=(session-coordinator-2 message-router-2 account-service-2)
 parties=(party-1 party-2 party-3 user-party)
 
 say() { printf '%s\n' "$*"; }
@@ -34,54 +35,78 @@ lock() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# `docker compose`, or `docker-compose` where there is no other.
+# What goes before a command that must come to an end.
+limit=()
+
+# `docker compose`, or `docker-compose` where there is no other. All services are in reach, those too that do not run with
+# REPLICAS=1: `up` is told which to start.
 compose() {
-  local with=(-f docker-compose.yml)
-  local replicas
-  replicas=$(value REPLICAS 1)
-  if [ "$replicas" = 2 ]; then
-    with+=(--profile replicas)
+  local with=(-f docker-compose.yml --profile replicas)
+  if [ "$(value REPLICAS 1)" = 2 ]; then
     QUORATE_COORDINATORS=$(value QUORATE_COORDINATORS http://session-coordinator:8081,http://session-coordinator-2:8081)
     QUORATE_ROUTERS=$(value QUORATE_ROUTERS http://message-router:8082,http://message-router-2:8082)
     export QUORATE_COORDINATORS QUORATE_ROUTERS
   fi
   if docker compose version >/dev/null 2>&1; then
-    docker compose "${with[@]}" "$@"
+    "${limit[@]}" docker compose "${with[@]}" "$@"
   else
-    docker-compose "${with[@]}" "$@"
+    "${limit[@]}" docker-compose "${with[@]}" "$@"
   fi
 }
 
-# The container of a service, running or not.
+# The container of a service, if it runs; with -a, also if it does not.
 container() {
-  docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$1" | head -n 1
+  local service=$1
+  shift
+  docker ps -q "$@" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$service" | head -n 1
 }
 
 # What a container's health check says of a service.
 state_of() {
   local id
-  id=$(container "$1")
-  [ -z "$id" ] || docker inspect -f '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id" 2>/dev/null || true
+  id=$(container "$1" -a)
+  [ -z "$id" ] ||
+    docker inspect -f '{{if and .State.Running .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id" 2>/dev/null || true
+}
+
+# What a service is a process of: `quorate serve ROLE`.
+role_of() {
+  case $1 in
+    session-coordinator*) say coordinator ;;
+    message-router*) say router ;;
+    server-party-api) say party-api ;;
+    server-party-*) say party ;;
+    account-service*) say account ;;
+  esac
 }
 
 # Which roles there are, with the replicas.
 all_roles() {
   printf '%s\n' "${roles[@]}"
-  [ "$(value REPLICAS 1)" != 2 ] || printf '%s\n' session-coordinator-2 message-router-2 account-service-2
+  [ "$(value REPLICAS 1)" != 2 ] || printf '%s\n' "${replicas[@]}"
+}
+
+# Where published ports are reached from this machine.
+here() {
+  local address
+  address=$(value PUBLISH_ADDRESS 127.0.0.1)
+  case $address in 0.0.0.0 | '') say 127.0.0.1 ;; *) say "$address" ;; esac
 }
 
 # ---------------------------------------------------------------- checks, before anything is changed
 
+at_least() { [ "$(printf '%s\n%s\n' "$1" "${2#v}" | sort -V | head -n 1)" = "$1" ]; }
+
 check_tools() {
   have docker || fail "docker is missing: install Docker Engine 20.10 or later"
-  docker info >/dev/null 2>&1 || fail "the Docker engine does not answer: start it, or join the group that may use it"
-  if ! docker compose version >/dev/null 2>&1; then
-    have docker-compose || fail "compose is missing: install the compose plugin, or docker-compose 1.29 or later"
-    local version
-    version=$(docker-compose version --short)
-    [ "$(printf '%s\n1.29.0\n' "$version" | sort -V | head -n 1)" = 1.29.0 ] ||
-      fail "docker-compose $version is too old: 1.29.0 or later is needed"
-  fi
+  local version
+  version=$(docker version --format '{{.Server.Version}}' 2>/dev/null || true)
+  [ -n "$version" ] || fail "the Docker engine does not answer: start it, or join the group that may use it"
+  at_least 20.10 "$version" || fail "Docker Engine $version is too old: 20.10 or later is needed"
+  docker compose version >/dev/null 2>&1 && return
+  have docker-compose || fail "compose is missing: install the compose plugin, or docker-compose 1.29 or later"
+  version=$(docker-compose version --short)
+  at_least 1.29.0 "$version" || fail "docker-compose $version is too old: 1.29.0 or later is needed"
 }
 
 check_settings() {
@@ -103,6 +128,12 @@ check_settings() {
     127.*/* | */development) ;;
     *) fail "PUBLISH_ADDRESS in .env is not this machine's own: in production, publish on 127.0.0.1 and put a proxy with TLS before it" ;;
   esac
+  if [ "$(value ENVIRONMENT production)" = production ] && [ -z "$(value TRUSTED_PROXIES)" ]; then
+    fail "TRUSTED_PROXIES in .env is empty: in production, name the proxy that has TLS; this machine is the first address of EDGE_SUBNET"
+  fi
+  case $(value QUORATE_NAMESPACE quorate) in
+    *[!A-Za-z0-9._-]*) fail "QUORATE_NAMESPACE in .env has other characters than letters, digits, dots, dashes and underscores" ;;
+  esac
   for name in UP_SECONDS:120 ACCOUNT_PORT:4000 ACCOUNT_2_PORT:4001 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 QUORATE_UID:10001; do
     case $(value "${name%:*}" "${name#*:}") in
       *[!0-9]* | '' | 0) fail "${name%:*} in .env is no number above 0; nothing may stand behind it" ;;
@@ -110,11 +141,14 @@ check_settings() {
   done
   case $(value REPLICAS 1) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
   case $(value ENVIRONMENT production) in production | development) ;; *) fail "ENVIRONMENT in .env is production or development" ;; esac
-  [ -s secrets/control/postgres_password ] || fail "secrets/control/postgres_password is missing: restore it from a backup"
+  [ -s secrets/control/postgres_password ] || fail "secrets/control/postgres_password is missing: restore it from a backup, or make another (openssl rand -hex 32)"
   local party file
   for party in "${parties[@]}"; do
-    for file in identity master_key postgres_password; do
+    for file in identity master_key; do
       [ -s "secrets/$party/$file" ] || fail "secrets/$party/$file is missing: restore it from a backup; no other file opens that party's shares"
+    done
+    for file in postgres_password rabbitmq_password; do
+      [ -s "secrets/$party/$file" ] || fail "secrets/$party/$file is missing: restore it from a backup, or make another (openssl rand -hex 32)"
     done
   done
   [ -s secrets/account/originator ] || fail "secrets/account/originator is missing: restore it from a backup"
@@ -128,11 +162,13 @@ check_settings() {
 
 # Ports that something else has already.
 check_ports() {
-  local name port
+  local name port ours
+  ours=$(docker ps --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --format '{{.Ports}}')
   for name in ACCOUNT_PORT:4000 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 ACCOUNT_2_PORT:4001; do
     [ "$name" != ACCOUNT_2_PORT:4001 ] || [ "$(value REPLICAS 1)" = 2 ] || continue
     port=$(value "${name%:*}" "${name#*:}")
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && [ -z "$(docker ps -q --filter "publish=$port")" ]; then
+    case $ours in *":$port->"*) continue ;; esac
+    if (exec 3<>"/dev/tcp/$(here)/$port") 2>/dev/null; then
       fail "port $port is in use by another program: stop it, or set ${name%:*} in .env"
     fi
   done
@@ -151,6 +187,16 @@ check_image() {
   image=$(value QUORATE_IMAGE quorate:local)
   docker image inspect "$image" >/dev/null 2>&1 ||
     fail "there is no image $image: run ./deploy.sh build, or set QUORATE_IMAGE in .env to one that can be pulled, and pull it"
+}
+
+# Those of the services come from a registry.
+pull_images() {
+  local name image
+  for name in POSTGRES_IMAGE:postgres:15 REDIS_IMAGE:redis:7 RABBITMQ_IMAGE:rabbitmq:3.13; do
+    image=$(value "${name%%:*}" "${name#*:}")
+    docker image inspect "$image" >/dev/null 2>&1 || docker pull "$image" ||
+      fail "there is no image $image, and it can't be pulled: set ${name%%:*} in .env to one that is here or can be pulled"
+  done
 }
 
 # ---------------------------------------------------------------- init
@@ -184,6 +230,7 @@ init() {
     public=$(new_key "$dir/$party/identity")
     random_hex > "$dir/$party/master_key"
     random_hex > "$dir/$party/postgres_password"
+    random_hex > "$dir/$party/rabbitmq_password"
     if [ "$party" = user-party ]; then user=$public; else keys=${keys:+$keys,}$public; fi
   done
   random_hex > "$dir/control/postgres_password"
@@ -212,35 +259,93 @@ init() {
   say "next: ./deploy.sh build, then ./deploy.sh up"
 }
 
-# What services need of .env and of each other, as files: written at every start.
-share_secrets() {
-  local name
-  rm -rf secrets/shared
-  mkdir -p secrets/shared
-  for name in POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY; do
-    printf '%s' "$(value "$name")" > "secrets/shared/${name,,}"
+bytes() { printf '%b' "$(printf '%s' "$1" | sed 's/../\\x&/g')"; }
+
+# A user as RabbitMQ keeps it: four bytes of salt, and SHA-256 of salt and password. The salt follows from both, so that the file
+# changes only when a password does.
+rabbitmq_user() { # name, password
+  local salt digest
+  salt=$(printf '%s:%s' "$1" "$2" | sha256sum | cut -c 1-8)
+  digest=$( (bytes "$salt"; printf '%s' "$2") | sha256sum | cut -c 1-64)
+  printf '{"name":"%s","password_hash":"%s","hashing_algorithm":"rabbit_password_hashing_sha256","tags":""}' \
+    "$1" "$(bytes "$salt$digest" | base64 -w0)"
+}
+
+rabbitmq_rights() { # name, what may be made and deleted, written to, read from
+  printf '{"user":"%s","vhost":"/","configure":"^(%s)$","write":"^(%s)$","read":"^(%s)$"}' "$@"
+}
+
+# Who may do what at RabbitMQ, read at its every start. A party has its own queue of plans and tells that it is there; what
+# the others have it can neither read nor fill nor delete.
+rabbitmq_definitions() {
+  local all users rights party key own i=0
+  all=$(value QUORATE_NAMESPACE quorate)
+  all=${all//./[.]}
+  users=$(rabbitmq_user quorate "$(value RABBITMQ_PASSWORD)")
+  rights=$(rabbitmq_rights quorate "${all}[.].*|amq[.]gen.*" "${all}[.].*|amq[.]gen.*|amq[.]default" "${all}[.].*|amq[.]gen.*")
+  local keys
+  IFS=, read -ra keys <<< "$(value QUORATE_PARTY_KEYS),$(value QUORATE_USER_PARTY_KEY)"
+  for party in "${parties[@]}"; do
+    key=${keys[i]:-} i=$((i + 1))
+    own="${all}[.]party[.]${key}([.]dead)?|amq[.]gen.*"
+    users+=,$(rabbitmq_user "$party" "$(cat "secrets/$party/rabbitmq_password")")
+    rights+=,$(rabbitmq_rights "$party" "$own" "$own|${all}[.]dead|${all}[.]topic[.]presence" "$own|${all}[.]dead|${all}[.]topic[.]cancelled")
   done
-  printf 'default_user = quorate\ndefault_pass = %s\nlog.console = true\nlog.file = false\n' "$(value RABBITMQ_PASSWORD)" > secrets/shared/rabbitmq.conf
-  cat > secrets/shared/postgres-init.sh <<'SH'
+  local exchange='{"name":"%s","vhost":"/","type":"%s","durable":true,"auto_delete":false,"internal":false,"arguments":{}}'
+  all=$(value QUORATE_NAMESPACE quorate)
+  # shellcheck disable=SC2059 # the same format three times
+  printf '{"vhosts":[{"name":"/"}],"users":[%s],"permissions":[%s],"exchanges":[%s,%s,%s]}\n' "$users" "$rights" \
+    "$(printf "$exchange" "$all.dead" direct)" "$(printf "$exchange" "$all.topic.presence" fanout)" \
+    "$(printf "$exchange" "$all.topic.cancelled" fanout)"
+}
+
+postgres_roles() {
+  cat <<'SH'
 #!/bin/sh
-# Runs once, when the database server has no data yet: a database and a role for each party, which sees no other.
+# A database and a role for each party, which sees no other. It runs when the server has no data yet and at every `deploy.sh up`:
+# what an interrupted start has left out is made up for, and passwords are those that were given to the containers.
 set -eu
 for name in control party_1 party_2 party_3 user_party; do
   # One party that takes all connections must not shut out the others.
   case $name in control) connections=80 ;; *) connections=25 ;; esac
-  password=$(cat "/run/secrets/${name}_postgres_password")
-  psql -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL
-CREATE ROLE $name LOGIN CONNECTION LIMIT $connections PASSWORD '$password';
-CREATE DATABASE $name OWNER $name;
+  psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL
+\set password \`cat /run/secrets/${name}_postgres_password\`
+SELECT 'CREATE ROLE $name' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$name') \gexec
+ALTER ROLE $name LOGIN CONNECTION LIMIT $connections PASSWORD :'password';
+SELECT 'CREATE DATABASE $name OWNER $name' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '$name') \gexec
 REVOKE ALL ON DATABASE $name FROM PUBLIC;
 SQL
 done
-psql -v ON_ERROR_STOP=1 --username postgres --dbname postgres -c 'REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC'
+psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<'SQL'
+\set password `cat /run/secrets/postgres_password`
+ALTER ROLE postgres PASSWORD :'password';
+REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
+SQL
 SH
+}
+
+# What services need of .env and of each other, as files. They are written anew only if something has changed: running containers
+# have the old ones.
+share_secrets() {
+  local name new=secrets/shared.new
+  rm -rf "$new"
+  mkdir -p "$new"
+  for name in POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY; do
+    printf '%s' "$(value "$name")" > "$new/${name,,}"
+  done
+  printf 'load_definitions = /etc/rabbitmq/definitions.json\nlog.console = true\nlog.file = false\n' > "$new/rabbitmq.conf"
+  rabbitmq_definitions > "$new/rabbitmq-definitions.json"
+  postgres_roles > "$new/postgres-roles.sh"
   # Read inside containers by users whose numbers differ from image to image; here nobody gets past the folder.
-  chmod 444 secrets/shared/*
-  chmod 555 secrets/shared/postgres-init.sh
+  chmod 444 "$new"/*
+  chmod 555 "$new/postgres-roles.sh"
   chmod 444 secrets/*/postgres_password
+  if diff -rq "$new" secrets/shared >/dev/null 2>&1; then
+    rm -rf "$new"
+  else
+    rm -rf secrets/shared
+    mv "$new" secrets/shared
+  fi
   if [ "$(id -u)" = 0 ]; then
     chown -R "$(value QUORATE_UID 10001):$(value QUORATE_GID 10001)" secrets
   fi
@@ -259,42 +364,54 @@ prepare() {
   check_space
   # The services have images of their own.
   [ "${1:-}" = infra ] || check_image
+  pull_images
   share_secrets
 }
 
-# Waits until all of these are healthy, and says of those that are not what they said last.
-await_health() {
+# Starts these and what they need, and waits until they are healthy. Says of those that are not what they said last.
+start() {
   local until=$((SECONDS + $(value UP_SECONDS 120))) service missing
+  limit=(timeout --foreground "$(value UP_SECONDS 120)")
+  # Where it fails, nothing that does not run yet will: what came of it is told below.
+  compose up -d --no-build "$@" || until=$SECONDS
+  limit=()
   while :; do
     missing=()
     for service in "$@"; do
       [ "$(state_of "$service")" = healthy ] || missing+=("$service")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    if [ "$SECONDS" -ge "$until" ]; then
-      say "not healthy: ${missing[*]}" >&2
-      for service in "${missing[@]}"; do
-        say "--- $service said last:" >&2
-        compose logs --no-color --tail 5 "$service" >&2 || true
-      done
-      fail "not everything has started: docs/deploy.md, 'When it does not start', tells what to do"
-    fi
+    [ "$SECONDS" -lt "$until" ] || break
     sleep 0.5
   done
+  say "not healthy: ${missing[*]}" >&2
+  for service in "${missing[@]}"; do
+    [ -n "$(container "$service" -a)" ] || continue
+    say "--- $service said last:" >&2
+    compose logs --no-color --tail 5 "$service" >&2 || true
+  done
+  fail "not everything has started: docs/deploy.md, 'When it does not start', tells what to do"
 }
 
-# What does not come up is named by what waits for it.
-start() {
-  compose up -d --no-build "$@" || true
+start_services() {
+  start "${services[@]}"
+  docker exec "$(container postgres)" /docker-entrypoint-initdb.d/10-quorate.sh >/dev/null ||
+    fail "PostgreSQL does not make the parties' databases and roles: it says why above; ./deploy.sh logs postgres tells more"
 }
 
-cmd_up() {
-  local began=$SECONDS
-  prepare
-  start
+start_roles() {
+  # What an earlier REPLICAS=2 has left.
+  [ "$(value REPLICAS 1)" = 2 ] || compose rm -s -f "${replicas[@]}" >/dev/null 2>&1 || true
   # shellcheck disable=SC2046 # names, one a line
-  await_health "${services[@]}" $(all_roles)
-  say "up and healthy after $((SECONDS - began)) s: the API is at http://$(value PUBLISH_ADDRESS 127.0.0.1):$(value ACCOUNT_PORT 4000)"
+  start $(all_roles)
+}
+
+# Everything, once all checks are passed.
+start_all() {
+  local began=$SECONDS
+  start_services
+  start_roles
+  say "up and healthy after $((SECONDS - began)) s: the API is at http://$(here):$(value ACCOUNT_PORT 4000)"
 }
 
 cmd_status() {
@@ -302,30 +419,23 @@ cmd_status() {
   compose ps
 }
 
+# What every service and every role says of itself.
 cmd_health() {
   check_tools
-  local name port service ill=0 answer
-  for name in ACCOUNT_PORT:4000:account-service COORDINATOR_PORT:8081:session-coordinator ROUTER_PORT:8082:message-router PARTY_API_PORT:8083:server-party-api; do
-    IFS=: read -r name port service <<< "$name"
-    port=$(value "$name" "$port")
-    answer=$(curl -s -m 5 "http://$(here):$port/health" || true)
-    say "$service: ${answer:-does not answer}"
-    case $answer in *'"status":"ok"'* | *'"status":"degraded"'*) ;; *) ill=1 ;; esac
+  local service id state answer ill=0
+  for service in "${services[@]}"; do
+    state=$(state_of "$service")
+    say "$service: ${state:-is not there}"
+    [ "$state" = healthy ] || ill=1
   done
-  local party
-  for party in server-party-1 server-party-2 server-party-3; do
-    answer=$(state_of "$party")
-    say "$party: ${answer:-is not there}"
-    [ "$answer" = healthy ] || ill=1
+  # shellcheck disable=SC2046 # names, one a line
+  for service in $(all_roles); do
+    id=$(container "$service")
+    if [ -z "$id" ]; then say "$service: does not run"; ill=1; continue; fi
+    answer=$(docker exec "$id" /quorate healthcheck "$(role_of "$service")" 2>&1) || ill=1
+    say "$service: $(grep -m 1 '^{' <<< "$answer" || head -n 1 <<< "$answer")"
   done
   return $ill
-}
-
-# Where published ports are reached from this machine.
-here() {
-  local address
-  address=$(value PUBLISH_ADDRESS 127.0.0.1)
-  case $address in 0.0.0.0 | '') say 127.0.0.1 ;; *) say "$address" ;; esac
 }
 
 cmd_build() {
@@ -338,7 +448,7 @@ cmd_build() {
     [ -x "$prebuilt/root/quorate" ] || fail "PREBUILT=$prebuilt: there is no root/quorate in it: make dist"
     docker build "$@" --target prebuilt --build-arg "PREBUILT=$prebuilt" -t "$image" .
   else
-    docker build "$@" --target quorate -t "$image" .
+    docker build "$@" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" -t "$image" .
   fi
   say "built $image: $(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1000000 }')"
 }
@@ -426,9 +536,9 @@ case ${1:-help} in
   init) init ;;
   build) shift; cmd_build "$@" ;;
   build-no-cache) shift; cmd_build --no-cache "$@" ;;
-  up) cmd_up ;;
+  up) prepare; start_all ;;
   down) check_tools; compose down --remove-orphans ;;
-  restart) check_tools; check_settings; compose down --remove-orphans; cmd_up ;;
+  restart) prepare; compose down --remove-orphans; start_all ;;
   status) cmd_status ;;
   health) cmd_health ;;
   logs) shift; cmd_logs "$@" ;;
@@ -437,16 +547,15 @@ case ${1:-help} in
   test-api) cmd_test_api ;;
   infra)
     case ${2:-} in
-      up) prepare infra; start "${services[@]}"; await_health "${services[@]}"; say "the services are up" ;;
+      up) prepare infra; start_services; say "the services are up" ;;
       down) check_tools; compose stop "${services[@]}" ;;
       *) fail "infra up, or infra down" ;;
     esac ;;
   mpc)
-    # shellcheck disable=SC2046 # names, one a line
     case ${2:-} in
-      up) prepare; start $(all_roles); await_health $(all_roles); say "all roles are up" ;;
-      down) check_tools; compose stop $(all_roles) ;;
-      restart) prepare; compose stop $(all_roles); start $(all_roles); await_health $(all_roles); say "all roles are up" ;;
+      up) prepare; start_roles; say "all roles are up" ;;
+      down) check_tools; compose stop "${roles[@]}" "${replicas[@]}" ;;
+      restart) prepare; compose stop "${roles[@]}" "${replicas[@]}"; start_roles; say "all roles are up" ;;
       *) fail "mpc up, mpc down, or mpc restart" ;;
     esac ;;
   clean) cmd_clean ;;

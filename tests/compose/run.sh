@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Runs docker-compose.yml for real: init, up, health, an account, signatures, a user's share, killed containers, two replicas,
-# restart, down; and holds two builds of program and components in different folders against each other.
+# Runs docker-compose.yml for real: init, bad input, up, health, an account, signatures, a user's share, changed secrets, killed
+# containers, two replicas, restart, backup, down; and holds two builds of program and components in different folders against
+# each other.
 #
 # On a Docker engine; starts one where there is none and that is possible (root, Debian's packages). Where no registry can be
 # reached, images made of Debian's packages stand in for PostgreSQL, Redis and RabbitMQ. COMPOSE_BUILDS=1 leaves the second build
-# away; COMPOSE_IF_POSSIBLE=1 ends well, and says so, where no engine can be had.
+# away; COMPOSE_FROM_SOURCES=1 has the image built in a container, as `./deploy.sh build` does it, and compares that program too;
+# COMPOSE_IF_POSSIBLE=1 ends well, and says so, where no engine can be had.
 set -euo pipefail
 
 top="$(cd "$(dirname "$0")/../.." && pwd)"
 work=$(mktemp -d)
 passed=0
 started_engine=
+small_engine=
 export COMPOSE_PROJECT_NAME=quorate-compose-test
 
 say() { printf '== %s (%s)\n' "$*" "$(date -u +%H:%M:%S)"; }
@@ -24,6 +27,7 @@ clean_up() {
     (cd "$work/deployment" && echo 'delete everything' | ./deploy.sh clean >/dev/null 2>&1) || true
   fi
   [ -z "$started_engine" ] || kill "$started_engine" 2>/dev/null || true
+  [ -z "$small_engine" ] || end_small_engine || true
   rm -rf "$work"
   if [ "$code" = 0 ]; then echo "$passed passed, 0 failed"; else echo "$passed passed, 1 failed"; fi
 }
@@ -91,6 +95,38 @@ same_bytes() {
   rm -rf "$other" "$work/other-target"
 }
 
+# The image: of what was built outside, or from the sources.
+build_image() {
+  local size program
+  if [ "${COMPOSE_FROM_SOURCES:-}" != 1 ]; then
+    rm -rf "$top/dist"
+    cp -r "$work/dist" "$top/dist"
+    (cd "$top" && PREBUILT=dist ./deploy.sh build)
+    rm -rf "$top/dist"
+  else
+    say "the image from the sources"
+    if ! timeout 300 docker pull -q rust:1.95-bookworm >/dev/null 2>&1; then
+      say "no registry: this machine's Rust in an image of Debian's packages stands in for Rust's"
+      "$top/tests/compose/standin-rust.sh" quorate-standin:rust
+      export RUST_IMAGE=quorate-standin:rust
+    fi
+    (cd "$top" && ./deploy.sh build) >"$work/image.log" 2>&1 || { tail -20 "$work/image.log"; die "the image from the sources"; }
+    program=$(docker create "$QUORATE_IMAGE")
+    docker cp "$program:/quorate" "$work/program" && docker cp "$program:/plugins/dkls23.wasm" "$work/component"
+    docker rm "$program" >/dev/null
+    cmp "$work/component" "$work/dist/root/plugins/dkls23.wasm" || die "the component is not the same, built in a container"
+    ok "built in a container, the component has the same hash"
+    # C code is in the program too: that takes the same compiler.
+    if [ "$(cc --version | head -n 1)" = "$(docker run --rm "${RUST_IMAGE:-rust:1.95-bookworm}" cc --version | head -n 1)" ]; then
+      cmp "$work/program" "$work/dist/root/quorate" || die "the program is not the same, built in a container"
+      ok "built in a container, the program has the same hash"
+    fi
+  fi
+  size=$(docker image inspect -f '{{.Size}}' "$QUORATE_IMAGE")
+  [ "$size" -le 100000000 ] || die "the image has $size bytes"
+  ok "the image has $((size / 1000000)) MB"
+}
+
 key() { sed -n 's/^MPC_API_KEY=//p' .env; }
 
 api() { # METHOD PORT PATH [BODY]: prints the body; fails unless the status is 2xx. A body may be longer than an argument.
@@ -131,33 +167,148 @@ running() { docker ps -q --filter "label=com.docker.compose.project=$COMPOSE_PRO
 refused() { # what is wrong with it; then: what is to be said
   local said
   if said=$(./deploy.sh up 2>&1); then die "up worked with $1"; fi
-  grep -q "$2" <<< "$said" || die "with $1 it says: $said"
-  ok "with $1, up says what to do and changes nothing"
+  grep -qF "$2" <<< "$said" || die "with $1 it says: $said"
+  ok "with $1, up says what to do"
+}
+
+# With another line in .env.
+refused_with() { # the line; what is to be said
+  cp .env "$work/env"
+  sed -i "s|^${1%%=*}=.*|$1|" .env
+  refused "$1" "$2"
+  cp "$work/env" .env
+}
+
+# With another file among the secrets.
+refused_with_secret() { # the file; what to do with it; what is wrong then; what is to be said
+  cp -p "$1" "$work/secret"
+  chmod u+w "$1"
+  $2 "$1"
+  refused "$3" "$4"
+  rm -f "$1"
+  cp -p "$work/secret" "$1"
+}
+
+# An engine whose volumes have next to no room.
+end_small_engine() {
+  kill "$small_engine" 2>/dev/null && wait "$small_engine" 2>/dev/null
+  small_engine=
+  umount "$work/small"
+}
+
+no_space() {
+  if [ "$(id -u)" != 0 ]; then say "not root: no engine without space is tried"; return; fi
+  mkdir "$work/small"
+  mount -t tmpfs -o size=300m none "$work/small"
+  dockerd --data-root "$work/small" --exec-root "$work/small-run" --pidfile "$work/small.pid" -H "unix://$work/small.sock" \
+    --bridge none --iptables=false --ip-forward=false >"$work/small.log" 2>&1 &
+  small_engine=$!
+  for _ in $(seq 60); do docker -H "unix://$work/small.sock" info >/dev/null 2>&1 && break; sleep 0.5; done
+  DOCKER_HOST=unix://$work/small.sock refused "no space for volumes" "MiB are free at $work/small"
+  end_small_engine
+}
+
+# A compose, or an engine, of long ago: nothing but its version is asked for.
+too_old() {
+  local docker=$work/old/docker
+  mkdir "$work/old"
+  # shellcheck disable=SC2016 # the script's own arguments
+  printf '#!/bin/sh\n[ "$1" != compose ] || exit 1\nexec %s "$@"\n' "$(command -v docker)" > "$docker"
+  printf '#!/bin/sh\necho 1.25.0\n' > "$work/old/docker-compose"
+  chmod +x "$work/old"/*
+  PATH=$work/old:$PATH refused "an old compose" "docker-compose 1.25.0 is too old"
+  printf '#!/bin/sh\necho 19.03.1\n' > "$docker"
+  PATH=$work/old:$PATH refused "an old engine" "Docker Engine 19.03.1 is too old"
+}
+
+copy_of_party_2() { # a party's file
+  local name=${1##*/}
+  cat "secrets/party-2/$name" > "$1"
 }
 
 bad_input() {
-  refused "no image" "there is no image"
-  local image
-  image=$QUORATE_IMAGE
-  cp .env "$work/env"
-  sed -i 's/^REDIS_PASSWORD=.*/REDIS_PASSWORD=/' .env; refused "no REDIS_PASSWORD" "REDIS_PASSWORD is not set"
-  sed -i 's/^REDIS_PASSWORD=.*/REDIS_PASSWORD=short/' .env; refused "a short REDIS_PASSWORD" "REDIS_PASSWORD in .env is too short"
-  sed -i 's/^REDIS_PASSWORD=.*/REDIS_PASSWORD=change-me-redis-now/' .env; refused "an example's password" "is the example's"
-  cp "$work/env" .env
-  mv secrets/party-2/identity "$work/identity"; refused "a missing identity" "secrets/party-2/identity is missing"
-  mv "$work/identity" secrets/party-2/identity
-  cp -p secrets/party-1/master_key "$work/master_key"
-  chmod u+w secrets/party-1/master_key; cat secrets/party-2/master_key > secrets/party-1/master_key
-  refused "one master key for two parties" "the same master_key"
-  cat "$work/master_key" > secrets/party-1/master_key; chmod 400 secrets/party-1/master_key
+  refused "no image" "there is no image $QUORATE_IMAGE"
+  refused_with REDIS_PASSWORD= "REDIS_PASSWORD is not set"
+  refused_with REDIS_PASSWORD=short "REDIS_PASSWORD in .env is too short"
+  refused_with REDIS_PASSWORD=change-me-redis-now "is the example's"
+  refused_with 'MPC_API_KEY="with quotes and more"' "MPC_API_KEY in .env has other characters"
+  refused_with PUBLISH_ADDRESS=0.0.0.0 "PUBLISH_ADDRESS in .env is not this machine's own"
+  refused_with TRUSTED_PROXIES= "TRUSTED_PROXIES in .env is empty"
+  refused_with ROUTER_PORT=http "ROUTER_PORT in .env is no number"
+  refused_with ENVIRONMENT=staging "ENVIRONMENT in .env is production or development"
+  refused_with_secret secrets/party-2/identity "rm -f" "a missing identity" "secrets/party-2/identity is missing"
+  refused_with_secret secrets/party-1/identity copy_of_party_2 "one identity for two parties" "the same identity"
+  refused_with_secret secrets/party-1/master_key copy_of_party_2 "one master key for two parties" "the same master_key"
   python3 -m http.server 8082 --bind 127.0.0.1 >/dev/null 2>&1 & local other=$!
   sleep 1; refused "port 8082 in use" "port 8082 is in use"
   kill $other
+  exec 8>.deploy.lock
+  flock 8
+  refused "another deploy.sh at work" "another deploy.sh is at work here"
+  exec 8>&-
+  too_old
+  no_space
   ./deploy.sh init >"$work/again" 2>&1 && die "init ran twice"
   grep -q "is not overwritten" "$work/again" || die "init: $(cat "$work/again")"
   ok "init overwrites nothing"
   [ -z "$(docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] || die "something was started"
-  QUORATE_IMAGE=$image
+  [ -z "$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] || die "a volume was made"
+  ok "after all of that, nothing was started or made"
+}
+
+status_of() { # a key
+  printf 'header = "X-API-Key: %s"\n' "$1" | curl -s -m 10 -K - -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/api/v1/accounts/00000000-0000-4000-8000-000000000000
+}
+
+changed_secrets() { # an account
+  say "changed secrets"
+  local old name file
+  old=$(key)
+  for name in MPC_API_KEY POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY; do
+    sed -i "s/^$name=.*/$name=$(openssl rand -hex 32)/" .env
+  done
+  for file in secrets/party-1/postgres_password secrets/party-2/rabbitmq_password secrets/control/postgres_password; do
+    chmod u+w "$file"
+    openssl rand -hex 32 > "$file"
+  done
+  ./deploy.sh up
+  [ "$(status_of "$old")" = 401 ] || die "the old key: $(status_of "$old")"
+  [ "$(status_of "$(key)")" = 404 ] || die "the new key: $(status_of "$(key)")"
+  signs "$1"
+  ok "changed passwords and keys reach services and roles; the old key is refused"
+}
+
+in_postgres() { docker exec -i "$(running postgres)" psql -q -X -t -v ON_ERROR_STOP=1 -U postgres "$@"; }
+
+newer_schema() { # an account
+  say "a database of a newer version, and one that refuses"
+  in_postgres -d party_2 -c "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, '', TRUE, '', 0)"
+  docker kill "$(running server-party-2)" >/dev/null
+  UP_SECONDS=20 refused "a newer schema" "the database is of a newer version of Quorate, whose migration 9999"
+  in_postgres -d party_2 -c 'DELETE FROM _sqlx_migrations WHERE version = 9999'
+  in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT 0'
+  UP_SECONDS=20 refused "a database that refuses" "too many connections for database"
+  in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT -1'
+  in_postgres -d postgres -c 'ALTER ROLE party_2 NOLOGIN'
+  ./deploy.sh up >/dev/null
+  signs "$1"
+  ok "up mends what is amiss with the databases' roles"
+}
+
+back_up_and_restore() { # an account
+  say "backup, and restore into nothing"
+  # As docs/deploy.md has it.
+  ./deploy.sh mpc down
+  (umask 077; docker exec "$(running postgres)" pg_dumpall -U postgres > quorate.sql)
+  ./deploy.sh mpc up
+  signs "$1"
+  echo 'delete everything' | ./deploy.sh clean >/dev/null
+  ./deploy.sh infra up
+  docker exec -i "$(running postgres)" psql -q -X -U postgres < quorate.sql >"$work/restored" 2>&1
+  if grep ERROR "$work/restored" | grep -qv 'already exists'; then die "restored: $(grep ERROR "$work/restored")"; fi
+  ./deploy.sh up
+  signs "$1"
+  ok "restored from a backup, the account signs"
 }
 
 main() {
@@ -177,11 +328,8 @@ main() {
   ./deploy.sh init
   bad_input
   export QUORATE_IMAGE=quorate:compose-test
-  (cd "$top" && cp -r "$work/dist" "$top/dist" 2>/dev/null; cd "$top" && PREBUILT=dist ./deploy.sh build; rm -rf "$top/dist")
-  local size
-  size=$(docker image inspect -f '{{.Size}}' "$QUORATE_IMAGE")
-  [ "$size" -le 100000000 ] || die "the image has $size bytes"
-  ok "the image has $((size / 1000000)) MB"
+  build_image
+  POSTGRES_IMAGE=127.0.0.1:1/no/such:image refused "no image of a service" "set POSTGRES_IMAGE in .env"
 
   say "up"
   local began=$SECONDS
@@ -208,20 +356,34 @@ main() {
 
   say "what can be reached"
   # Databases and parties lie in networks that lead nowhere.
-  local id address
+  local id address heard=''
   for service in postgres server-party-1; do
     id=$(running "$service")
     [ -z "$(docker port "$id")" ] || die "$service has published ports"
   done
   id=$(running server-party-1)
   docker exec "$id" /bin/sh -c 'cat /run/secrets/identity >/dev/null && ! ls /run/secrets | grep -q originator' || die "a party's secrets"
-  docker exec "$id" /bin/sh -c '! nc -w 2 10.213.99.1 22 </dev/null' 2>/dev/null || die "a party gets out"
+  # Whatever listens on all addresses of this machine.
+  python3 -m http.server 8099 >/dev/null 2>&1 & local other=$!
+  sleep 1
+  for address in $(docker network inspect -f '{{(index .IPAM.Config 0).Gateway}}' bridge "${COMPOSE_PROJECT_NAME}_data" "${COMPOSE_PROJECT_NAME}_roles" "${COMPOSE_PROJECT_NAME}_edge"); do
+    docker exec "$id" /bin/sh -c "echo | nc -w 2 $address 8099 | grep -q HTTP" 2>/dev/null && die "a party gets out to $address"
+    echo | nc -w 2 "$address" 8099 2>/dev/null | grep -q HTTP && heard=yes
+  done
+  kill $other
+  [ -n "$heard" ] || die "nothing listened: that parties do not get there proves nothing"
   docker exec "$id" /bin/sh -c '! echo x > /x' 2>/dev/null || die "the root is not read-only"
   address=$(docker exec "$id" id -u)
   [ "$address" != 0 ] || die "it runs as root"
   id=$(running postgres)
   docker exec "$id" sh -c "PGPASSWORD=\$(cat /run/secrets/party_1_postgres_password) psql -h 127.0.0.1 -U party_1 -d party_2 -c 'SELECT 1'" >/dev/null 2>&1 && die "a party sees another's database"
-  ok "parties have their own secrets and databases and no others', nothing published, no root"
+  docker exec -e HOME=/var/lib/rabbitmq "$(running rabbitmq)" rabbitmqctl -q --no-table-headers list_permissions >"$work/rights"
+  local own others
+  own=$(awk '$1 == "party-1"' "$work/rights")
+  others=$(sed -n 's/^QUORATE_PARTY_KEYS=[^,]*,//p' .env | tr ',' '|')
+  [ -n "$own" ] || die "party 1 has no rights at RabbitMQ"
+  if grep -qE "$others|default|quorate\[.\][.][*]" <<< "$own"; then die "a party's rights at RabbitMQ: $own"; fi
+  ok "parties have their own secrets, databases and queues and no others', nothing published, no way out, no root"
   printf 'exit\n' | ./deploy.sh shell server-party-1 >/dev/null 2>&1 || true
   ./deploy.sh logs server-party-1 | grep -q "the party is there" || die "logs"
   for service in $(sed -n 's/^\(POSTGRES_PASSWORD\|JWT_SECRET_KEY\|MPC_API_KEY\)=//p' .env) $(cat secrets/party-1/master_key); do
@@ -242,6 +404,9 @@ main() {
     signs "$account"
     ok "$service was killed: the account signs"
   done
+
+  changed_secrets "$account"
+  newer_schema "$account"
 
   say "two replicas"
   echo 'REPLICAS=2' >> .env
@@ -270,6 +435,7 @@ main() {
   ./deploy.sh up
   signs "$account"
   ok "down and up: nothing is lost"
+  back_up_and_restore "$account"
   echo no | ./deploy.sh clean >/dev/null 2>&1 && die "clean did not ask"
   signs "$account"
   echo 'delete everything' | ./deploy.sh clean >/dev/null

@@ -39,7 +39,8 @@ async fn an_account_is_made_signs_and_is_refreshed_by_separate_processes() {
     let refreshed = fleet.caller(1).post(&format!("/api/v1/accounts/{id}/refresh"), &json!({})).await;
     assert_eq!((refreshed.status, &refreshed.body["epoch"]), (200, &json!(2)), "{refreshed:?}");
     sign(&fleet, 0, &id, &key, [9; 32]).await;
-    assert_eq!(healthcheck(&fleet, Member::Party(0), "party"), Ok(()));
+    let report = healthcheck(&fleet, Member::Party(0), "party").unwrap();
+    assert!(report.starts_with(r#"{"status":"ok","role":"party""#), "{report}");
     // Everything but what is in the databases is gone.
     for member in fleet.members() {
         fleet.kill(member);
@@ -190,11 +191,12 @@ async fn a_database_is_brought_up_to_date_by_a_command_too() {
     }
 }
 
-/// What `quorate healthcheck` says of a process, with its settings.
-pub(crate) fn healthcheck(fleet: &Fleet, member: Member, role: &str) -> Result<(), String> {
+/// What `quorate healthcheck` prints of a process, with its settings; or why it is not well.
+pub(crate) fn healthcheck(fleet: &Fleet, member: Member, role: &str) -> Result<String, String> {
     let serving = fleet.command(member);
     let mut asking = std::process::Command::new(serving.get_program());
     asking.env_clear().envs(serving.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = asking.args(["healthcheck", role]).output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,9 @@ use crate::tls;
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// How much of the answer is read.
+const REPORT_BYTES: usize = 4_096;
+
 /// Whose health to ask for.
 #[derive(Args)]
 pub(super) struct HealthcheckArguments {
@@ -25,7 +29,7 @@ pub(super) struct HealthcheckArguments {
     role: Role,
 }
 
-/// Ends well if the role can do its work, with or without its cache.
+/// Prints what the role says of itself, and ends well if it can do its work, with or without its cache.
 pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments) -> Result<(), Failure> {
     let roles = &config.roles;
     let listens = match arguments.role {
@@ -43,7 +47,8 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
         }
     };
     let late = |_| Failure::from(format!("{listens} did not answer within {} seconds", PATIENCE.as_secs()));
-    let status = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+    let (status, report) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+    println!("{report}");
     if status.is_success() { Ok(()) } else { Err(format!("{listens} answered {status}").into()) }
 }
 
@@ -59,10 +64,12 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-) -> Result<hyper::StatusCode, Failure> {
+) -> Result<(hyper::StatusCode, String), Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = hyper::Request::get("/health").header("host", "localhost");
-    let response = sender.send_request(request.body(http_body_util::Empty::<Bytes>::new())?).await?;
-    Ok(response.status())
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let status = response.status();
+    let report = Limited::new(response.into_body(), REPORT_BYTES).collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&report).into_owned()))
 }
