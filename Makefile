@@ -20,7 +20,7 @@ SPACE := $(subst ,, )
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
 PACK := $(CARGO_TARGET_DIR)/guests/release/quorate-pack
 
-# Where something was built does not show in it: parties run the same bytes, whoever built them.
+# Where and when something was built does not show in it: parties run the same bytes, whoever built them.
 CARGO_HOME ?= $(HOME)/.cargo
 REMAP := --remap-path-prefix=$(CURDIR)=/quorate --remap-path-prefix=$(CARGO_TARGET_DIR)=/target \
   --remap-path-prefix=$(CARGO_HOME)=/cargo
@@ -125,8 +125,9 @@ soak: plugins services ## sign for SOAK_SECONDS (600) while processes are killed
 DIST ?= $(CURDIR)/dist
 
 .PHONY: dist
-dist: plugins ## build what goes into the image, the same bytes wherever it is built (DIST=folder)
-	RUSTFLAGS='$(REMAP)' CFLAGS='$(subst --remap-path-prefix,-ffile-prefix-map,$(REMAP))' \
+dist: plugins ## build what goes into the image, the same bytes wherever and whenever it is built (DIST=folder)
+	@# C compilers take the time of SOURCE_DATE_EPOCH for __TIME__.
+	SOURCE_DATE_EPOCH=0 RUSTFLAGS='$(REMAP)' CFLAGS='$(subst --remap-path-prefix,-ffile-prefix-map,$(REMAP))' \
 	  CXXFLAGS='$(subst --remap-path-prefix,-ffile-prefix-map,$(REMAP))' \
 	  cargo build --locked --profile dist -p quorate --bin quorate
 	deploy/root.sh $(CARGO_TARGET_DIR)/dist/quorate $(QUORATE_PLUGINS) $(DIST)

@@ -200,7 +200,8 @@ no_space() {
   if [ "$(id -u)" != 0 ]; then say "not root: no engine without space is tried"; return; fi
   mkdir "$work/small"
   mount -t tmpfs -o size=300m none "$work/small"
-  dockerd --data-root "$work/small" --exec-root "$work/small-run" --pidfile "$work/small.pid" -H "unix://$work/small.sock" \
+  # In a network of its own: without a bridge it would take away that of the other engine.
+  unshare --net dockerd --data-root "$work/small" --exec-root "$work/small-run" --pidfile "$work/small.pid" -H "unix://$work/small.sock" \
     --bridge none --iptables=false --ip-forward=false >"$work/small.log" 2>&1 &
   small_engine=$!
   for _ in $(seq 60); do docker -H "unix://$work/small.sock" info >/dev/null 2>&1 && break; sleep 0.5; done
@@ -368,7 +369,7 @@ main() {
   sleep 1
   for address in $(docker network inspect -f '{{(index .IPAM.Config 0).Gateway}}' bridge "${COMPOSE_PROJECT_NAME}_data" "${COMPOSE_PROJECT_NAME}_roles" "${COMPOSE_PROJECT_NAME}_edge"); do
     docker exec "$id" /bin/sh -c "echo | nc -w 2 $address 8099 | grep -q HTTP" 2>/dev/null && die "a party gets out to $address"
-    echo | nc -w 2 "$address" 8099 2>/dev/null | grep -q HTTP && heard=yes
+    curl -s -m 2 -o /dev/null "http://$address:8099/" && heard=yes
   done
   kill $other
   [ -n "$heard" ] || die "nothing listened: that parties do not get there proves nothing"

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Transaction};
+use sqlx::{ConnectOptions, Connection, PgPool, Transaction};
+use tokio::time::timeout;
 
 use super::{Database, Kind};
 use crate::store::StoreError;
@@ -81,6 +82,9 @@ impl Database {
     /// # Errors
     /// [`StoreError::Unavailable`] when there is no server; [`StoreError::Database`] when it does not let us in.
     pub async fn postgres(address: &PostgresAddress) -> Result<Self, StoreError> {
+        // A pool says of a server that refuses for now no more than that it took too long.
+        let first = timeout(ACQUIRE, address.0.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        first.close().await?;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE);
         Ok(Self(Kind::Postgres(pool.connect_with(address.0.clone()).await?)))
     }
