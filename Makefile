@@ -20,7 +20,7 @@ SPACE := $(subst ,, )
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
 PACK := $(CARGO_TARGET_DIR)/guests/release/quorate-pack
 
-# Where and when something was built does not show in it: parties run the same bytes, whoever built them.
+# Where and when something was built does not show in it: parties run the same bytes, whoever built them (with the same compilers).
 CARGO_HOME ?= $(HOME)/.cargo
 REMAP := --remap-path-prefix=$(CURDIR)=/quorate --remap-path-prefix=$(CARGO_TARGET_DIR)=/target \
   --remap-path-prefix=$(CARGO_HOME)=/cargo

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs Quorate with compose. `./deploy.sh help` lists the commands; docs/deploy.md explains them.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")"
 umask 077
 
@@ -9,6 +10,7 @@ services=(postgres redis rabbitmq)
 roles=(session-coordinator message-router server-party-1 server-party-2 server-party-3 server-party-api account-service)
 replicas=(session-coordinator-2 message-router-2 account-service-2)
 parties=(party-1 party-2 party-3 user-party)
+ports=(ACCOUNT_PORT:4000 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 ACCOUNT_2_PORT:4001)
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
@@ -29,6 +31,7 @@ export COMPOSE_PROJECT_NAME
 
 # Two at once would get into each other's way.
 lock() {
+  have flock || fail "flock is missing: install util-linux"
   exec 9>.deploy.lock
   flock -n 9 || fail "another deploy.sh is at work here: wait for its end"
 }
@@ -36,7 +39,7 @@ lock() {
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # What goes before a command that must come to an end.
-limit=()
+limit=(timeout --foreground -k 10 600)
 
 # `docker compose`, or `docker-compose` where there is no other. All services are in reach, those too that do not run with
 # REPLICAS=1: `up` is told which to start.
@@ -58,7 +61,7 @@ compose() {
 container() {
   local service=$1
   shift
-  docker ps -q "$@" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$service" | head -n 1
+  docker ps -q "$@" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$service" | sed -n 1p
 }
 
 # What a container's health check says of a service.
@@ -121,8 +124,13 @@ check_settings() {
       change-me*) [ "$(value ENVIRONMENT production)" != production ] || fail "$name in .env is the example's: choose one (openssl rand -hex 32)" ;;
     esac
   done
-  for name in QUORATE_ORIGINATORS QUORATE_PARTY_KEYS; do
-    [ -n "$(value "$name")" ] || fail "$name is not set in .env: ./deploy.sh init writes it; without it start anew, or restore .env from a backup"
+  local keys
+  for name in QUORATE_ORIGINATORS QUORATE_PARTY_KEYS QUORATE_USER_PARTY_KEY; do
+    keys=$(value "$name")
+    [ -n "$keys" ] || fail "$name is not set in .env: ./deploy.sh init writes it; without it start anew, or restore .env from a backup"
+    case $name in QUORATE_ORIGINATORS) length=+ ;; QUORATE_PARTY_KEYS) length='{3}' ;; *) length='{1}' ;; esac
+    [[ ,$keys =~ ^(,[0-9a-f]{64})$length$ ]] ||
+      fail "$name in .env is not what ./deploy.sh init wrote: public keys of 64 hex characters, with commas between, one for each that is meant"
   done
   case $(value PUBLISH_ADDRESS 127.0.0.1)/$(value ENVIRONMENT production) in
     127.*/* | */development) ;;
@@ -134,15 +142,17 @@ check_settings() {
   case $(value QUORATE_NAMESPACE quorate) in
     *[!A-Za-z0-9._-]*) fail "QUORATE_NAMESPACE in .env has other characters than letters, digits, dots, dashes and underscores" ;;
   esac
-  for name in UP_SECONDS:120 ACCOUNT_PORT:4000 ACCOUNT_2_PORT:4001 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 QUORATE_UID:10001; do
+  for name in UP_SECONDS:120 QUORATE_UID:10001 QUORATE_GID:10001 "${ports[@]}"; do
     case $(value "${name%:*}" "${name#*:}") in
       *[!0-9]* | '' | 0) fail "${name%:*} in .env is no number above 0; nothing may stand behind it" ;;
     esac
   done
   case $(value REPLICAS 1) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
   case $(value ENVIRONMENT production) in production | development) ;; *) fail "ENVIRONMENT in .env is production or development" ;; esac
-  [ -s secrets/control/postgres_password ] || fail "secrets/control/postgres_password is missing: restore it from a backup, or make another (openssl rand -hex 32)"
   local party file
+  for file in secrets secrets/*/ secrets/*/*; do
+    [ ! -e "$file" ] || [ -r "$file" ] || fail "$file can't be read: run this as whoever ran init, or as root"
+  done
   for party in "${parties[@]}"; do
     for file in identity master_key; do
       [ -s "secrets/$party/$file" ] || fail "secrets/$party/$file is missing: restore it from a backup; no other file opens that party's shares"
@@ -151,8 +161,10 @@ check_settings() {
       [ -s "secrets/$party/$file" ] || fail "secrets/$party/$file is missing: restore it from a backup, or make another (openssl rand -hex 32)"
     done
   done
+  [ -s secrets/control/postgres_password ] || fail "secrets/control/postgres_password is missing: restore it from a backup, or make another (openssl rand -hex 32)"
   [ -s secrets/account/originator ] || fail "secrets/account/originator is missing: restore it from a backup"
-  local keys
+  [ "$(id -u)" = 0 ] || [ "$(value QUORATE_UID 10001)" = "$(stat -c %u secrets/account/originator)" ] ||
+    fail "QUORATE_UID in .env is not who owns secrets/: containers could not read them"
   keys=$(cat secrets/*/master_key)
   [ "$(printf '%s\n' "$keys" | sort -u | wc -l)" = "${#parties[@]}" ] ||
     fail "two parties have the same master_key in secrets/: each needs its own"
@@ -160,15 +172,17 @@ check_settings() {
     fail "two parties have the same identity in secrets/: each needs its own"
 }
 
-# Ports that something else has already.
+# Ports that something else has already, or that two of ours would have.
 check_ports() {
-  local name port ours
+  local name port ours taken=' '
   ours=$(docker ps --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --format '{{.Ports}}')
-  for name in ACCOUNT_PORT:4000 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 ACCOUNT_2_PORT:4001; do
+  for name in "${ports[@]}"; do
     [ "$name" != ACCOUNT_2_PORT:4001 ] || [ "$(value REPLICAS 1)" = 2 ] || continue
     port=$(value "${name%:*}" "${name#*:}")
+    case $taken in *" $port "*) fail "${name%:*} in .env is the port of another role too: each needs its own" ;; esac
+    taken+="$port "
     case $ours in *":$port->"*) continue ;; esac
-    if (exec 3<>"/dev/tcp/$(here)/$port") 2>/dev/null; then
+    if timeout 2 bash -c "exec 3<>'/dev/tcp/$(here)/$port'" 2>/dev/null; then
       fail "port $port is in use by another program: stop it, or set ${name%:*} in .env"
     fi
   done
@@ -194,7 +208,7 @@ pull_images() {
   local name image
   for name in POSTGRES_IMAGE:postgres:15 REDIS_IMAGE:redis:7 RABBITMQ_IMAGE:rabbitmq:3.13; do
     image=$(value "${name%%:*}" "${name#*:}")
-    docker image inspect "$image" >/dev/null 2>&1 || docker pull "$image" ||
+    docker image inspect "$image" >/dev/null 2>&1 || timeout --foreground 900 docker pull "$image" ||
       fail "there is no image $image, and it can't be pulled: set ${name%%:*} in .env to one that is here or can be pulled"
   done
 }
@@ -214,6 +228,12 @@ new_key() {
 }
 
 init() {
+  # What an interrupted one has left to do.
+  if [ -e secrets ] && [ -e .env.new ] && [ ! -e .env ]; then
+    mv .env.new .env
+    say "made .env and secrets/, which an earlier init had begun"
+    return
+  fi
   local made=()
   [ ! -e .env ] || made+=(.env)
   [ ! -e secrets ] || made+=(secrets/)
@@ -239,22 +259,24 @@ init() {
   # Containers run as whoever may read the secrets: as you, or if you are root as a user without rights.
   uid=$(id -u) gid=$(id -g)
   if [ "$uid" = 0 ]; then uid=10001 gid=10001; chown -R "$uid:$gid" "$dir"; fi
-  sed -e "s/^POSTGRES_PASSWORD=.*/POSTGRES_PASSWORD=$(random_hex)/" \
-    -e "s/^RABBITMQ_PASSWORD=.*/RABBITMQ_PASSWORD=$(random_hex)/" \
-    -e "s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$(random_hex)/" \
-    -e "s/^JWT_SECRET_KEY=.*/JWT_SECRET_KEY=$(random_hex)/" \
-    -e "s/^MPC_API_KEY=.*/MPC_API_KEY=$(random_hex)/" \
-    -e "s/^ENVIRONMENT=.*/ENVIRONMENT=production/" \
-    -e "s/^QUORATE_ORIGINATORS=.*/QUORATE_ORIGINATORS=$originator/" \
-    -e "s/^QUORATE_PARTY_KEYS=.*/QUORATE_PARTY_KEYS=$keys/" \
-    -e "s/^QUORATE_USER_PARTY_KEY=.*/QUORATE_USER_PARTY_KEY=$user/" \
-    -e "s/^QUORATE_UID=.*/QUORATE_UID=$uid/" \
-    -e "s/^QUORATE_GID=.*/QUORATE_GID=$gid/" \
-    .env.example > .env.new
+  # By standard input: arguments can be seen by others.
+  sed -f - .env.example > .env.new <<SED
+s/^POSTGRES_PASSWORD=.*/POSTGRES_PASSWORD=$(random_hex)/
+s/^RABBITMQ_PASSWORD=.*/RABBITMQ_PASSWORD=$(random_hex)/
+s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$(random_hex)/
+s/^JWT_SECRET_KEY=.*/JWT_SECRET_KEY=$(random_hex)/
+s/^MPC_API_KEY=.*/MPC_API_KEY=$(random_hex)/
+s/^ENVIRONMENT=.*/ENVIRONMENT=production/
+s/^QUORATE_ORIGINATORS=.*/QUORATE_ORIGINATORS=$originator/
+s/^QUORATE_PARTY_KEYS=.*/QUORATE_PARTY_KEYS=$keys/
+s/^QUORATE_USER_PARTY_KEY=.*/QUORATE_USER_PARTY_KEY=$user/
+s/^QUORATE_UID=.*/QUORATE_UID=$uid/
+s/^QUORATE_GID=.*/QUORATE_GID=$gid/
+SED
   chmod 600 .env.new
   find "$dir" -type f -exec chmod 400 {} +
-  mv .env.new .env
   mv "$dir" secrets
+  mv .env.new .env
   say "made .env and secrets/: keep copies of both somewhere safe, secrets/party-N/ of each party apart from the others'"
   say "next: ./deploy.sh build, then ./deploy.sh up"
 }
@@ -275,28 +297,26 @@ rabbitmq_rights() { # name, what may be made and deleted, written to, read from
   printf '{"user":"%s","vhost":"/","configure":"^(%s)$","write":"^(%s)$","read":"^(%s)$"}' "$@"
 }
 
-# Who may do what at RabbitMQ, read at its every start. A party has its own queue of plans and tells that it is there; what
-# the others have it can neither read nor fill nor delete.
+# Who may do what at RabbitMQ, read at its every start. A party has its own queue of plans and its dead letters, tells that it is
+# there, and hears what has been given up; what the others have it can neither read nor fill nor delete.
 rabbitmq_definitions() {
-  local all users rights party key own i=0
-  all=$(value QUORATE_NAMESPACE quorate)
-  all=${all//./[.]}
+  local namespace all users rights party key own password i=0 keys
+  namespace=$(value QUORATE_NAMESPACE quorate)
+  all=${namespace//./[.]}
   users=$(rabbitmq_user quorate "$(value RABBITMQ_PASSWORD)")
   rights=$(rabbitmq_rights quorate "${all}[.].*|amq[.]gen.*" "${all}[.].*|amq[.]gen.*|amq[.]default" "${all}[.].*|amq[.]gen.*")
-  local keys
-  IFS=, read -ra keys <<< "$(value QUORATE_PARTY_KEYS),$(value QUORATE_USER_PARTY_KEY)"
+  IFS=, read -ra keys <<< "$(value QUORATE_PARTY_KEYS)"
   for party in "${parties[@]}"; do
-    key=${keys[i]:-} i=$((i + 1))
+    if [ "$party" = user-party ]; then key=$(value QUORATE_USER_PARTY_KEY); else key=${keys[i]} i=$((i + 1)); fi
     own="${all}[.]party[.]${key}([.]dead)?|amq[.]gen.*"
-    users+=,$(rabbitmq_user "$party" "$(cat "secrets/$party/rabbitmq_password")")
-    rights+=,$(rabbitmq_rights "$party" "$own" "$own|${all}[.]dead|${all}[.]topic[.]presence" "$own|${all}[.]dead|${all}[.]topic[.]cancelled")
+    password=$(cat "secrets/$party/rabbitmq_password")
+    users+=,$(rabbitmq_user "$party" "$password")
+    rights+=,$(rabbitmq_rights "$party" "$own" "$own|${all}[.]topic[.]presence" "$own|${all}[.]topic[.]cancelled")
   done
-  local exchange='{"name":"%s","vhost":"/","type":"%s","durable":true,"auto_delete":false,"internal":false,"arguments":{}}'
-  all=$(value QUORATE_NAMESPACE quorate)
-  # shellcheck disable=SC2059 # the same format three times
-  printf '{"vhosts":[{"name":"/"}],"users":[%s],"permissions":[%s],"exchanges":[%s,%s,%s]}\n' "$users" "$rights" \
-    "$(printf "$exchange" "$all.dead" direct)" "$(printf "$exchange" "$all.topic.presence" fanout)" \
-    "$(printf "$exchange" "$all.topic.cancelled" fanout)"
+  local exchange='{"name":"%s","vhost":"/","type":"fanout","durable":true,"auto_delete":false,"internal":false,"arguments":{}}'
+  # shellcheck disable=SC2059 # the same format twice
+  printf '{"vhosts":[{"name":"/"}],"users":[%s],"permissions":[%s],"exchanges":[%s,%s]}\n' "$users" "$rights" \
+    "$(printf "$exchange" "$namespace.topic.presence")" "$(printf "$exchange" "$namespace.topic.cancelled")"
 }
 
 postgres_roles() {
@@ -370,38 +390,47 @@ prepare() {
 
 # Starts these and what they need, and waits until they are healthy. Says of those that are not what they said last.
 start() {
-  local until=$((SECONDS + $(value UP_SECONDS 120))) service missing
-  limit=(timeout --foreground "$(value UP_SECONDS 120)")
-  # Where it fails, nothing that does not run yet will: what came of it is told below.
-  compose up -d --no-build "$@" || until=$SECONDS
-  limit=()
+  local until=$((SECONDS + $(value UP_SECONDS 120))) failed='' service missing waiting limit
+  limit=(timeout --foreground -k 10 "$(value UP_SECONDS 120)")
+  compose up -d --no-build "$@" || failed=1
   while :; do
-    missing=()
+    missing=() waiting=
     for service in "$@"; do
-      [ "$(state_of "$service")" = healthy ] || missing+=("$service")
+      case $(state_of "$service") in
+        healthy) ;;
+        starting) missing+=("$service") waiting=1 ;;
+        *) missing+=("$service") ;;
+      esac
     done
-    [ ${#missing[@]} -gt 0 ] || return 0
+    [ ${#missing[@]} -gt 0 ] || break
+    # Where compose has failed, nothing comes up that it has not started.
+    if [ -n "$failed" ] && [ -z "$waiting" ]; then break; fi
     [ "$SECONDS" -lt "$until" ] || break
     sleep 0.5
   done
-  say "not healthy: ${missing[*]}" >&2
   for service in "${missing[@]}"; do
     [ -n "$(container "$service" -a)" ] || continue
     say "--- $service said last:" >&2
     compose logs --no-color --tail 5 "$service" >&2 || true
   done
-  fail "not everything has started: docs/deploy.md, 'When it does not start', tells what to do"
+  [ ${#missing[@]} = 0 ] ||
+    fail "not healthy: ${missing[*]}. docs/deploy.md, 'When it does not start', tells what to do"
+  [ -z "$failed" ] ||
+    fail "compose has failed, and says why above: what runs may not be what .env says. If a network is to be made anew: ./deploy.sh restart"
 }
 
 start_services() {
   start "${services[@]}"
-  docker exec "$(container postgres)" /docker-entrypoint-initdb.d/10-quorate.sh >/dev/null ||
+  timeout 60 docker exec "$(container postgres)" /docker-entrypoint-initdb.d/10-quorate.sh >/dev/null ||
     fail "PostgreSQL does not make the parties' databases and roles: it says why above; ./deploy.sh logs postgres tells more"
 }
 
 start_roles() {
+  local service
   # What an earlier REPLICAS=2 has left.
-  [ "$(value REPLICAS 1)" = 2 ] || compose rm -s -f "${replicas[@]}" >/dev/null 2>&1 || true
+  for service in "${replicas[@]}"; do
+    if [ "$(value REPLICAS 1)" != 2 ] && [ -n "$(container "$service" -a)" ]; then compose rm -s -f "$service"; fi
+  done
   # shellcheck disable=SC2046 # names, one a line
   start $(all_roles)
 }
@@ -432,7 +461,7 @@ cmd_health() {
   for service in $(all_roles); do
     id=$(container "$service")
     if [ -z "$id" ]; then say "$service: does not run"; ill=1; continue; fi
-    answer=$(docker exec "$id" /quorate healthcheck "$(role_of "$service")" 2>&1) || ill=1
+    answer=$(timeout 10 docker exec "$id" /quorate healthcheck "$(role_of "$service")" 2>&1) || ill=1
     say "$service: $(grep -m 1 '^{' <<< "$answer" || head -n 1 <<< "$answer")"
   done
   return $ill
@@ -445,27 +474,31 @@ cmd_build() {
   prebuilt=$(value PREBUILT)
   if [ -n "$prebuilt" ]; then
     # What was built outside, by `make dist`.
+    case $prebuilt in /* | *..*) fail "PREBUILT=$prebuilt: a folder in this one is wanted, which the engine gets to see" ;; esac
     [ -x "$prebuilt/root/quorate" ] || fail "PREBUILT=$prebuilt: there is no root/quorate in it: make dist"
     docker build "$@" --target prebuilt --build-arg "PREBUILT=$prebuilt" -t "$image" .
   else
     docker build "$@" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" -t "$image" .
   fi
+  docker run --rm "$image" --help >/dev/null || fail "$image does not run: it says why above"
   say "built $image: $(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1000000 }')"
 }
 
 cmd_shell() {
   check_tools
-  local service=${1:-account-service}
+  local service=${1:-account-service} limit=()
   if [ -t 0 ]; then compose exec "$service" /bin/sh; else compose exec -T "$service" /bin/sh; fi
 }
 
 cmd_logs() {
   check_tools
+  local limit=()
   compose logs --no-color "$@"
 }
 
 cmd_logs_tail() {
   check_tools
+  local limit=()
   compose logs -f --tail 100 "$@"
 }
 
@@ -526,7 +559,7 @@ help() {
   shell [service]   a shell in a container
   test-api          make an account and sign with it, from this machine
   infra up|down     PostgreSQL, Redis and RabbitMQ only
-  mpc up|down|restart   Quorate's own processes only
+  mpc up|down|restart   Quorate's own processes; up starts what they need
   clean             remove containers and all data; asks first
 HELP
 }
@@ -547,15 +580,15 @@ case ${1:-help} in
   test-api) cmd_test_api ;;
   infra)
     case ${2:-} in
-      up) prepare infra; start_services; say "the services are up" ;;
+      up) prepare infra; start_services; say "the services are up. What runs of the roles has the secrets of its start: ./deploy.sh mpc up gives it new ones" ;;
       down) check_tools; compose stop "${services[@]}" ;;
       *) fail "infra up, or infra down" ;;
     esac ;;
   mpc)
     case ${2:-} in
-      up) prepare; start_roles; say "all roles are up" ;;
+      up) prepare; start_services; start_roles; say "all roles are up" ;;
       down) check_tools; compose stop "${roles[@]}" "${replicas[@]}" ;;
-      restart) prepare; compose stop "${roles[@]}" "${replicas[@]}"; start_roles; say "all roles are up" ;;
+      restart) prepare; compose stop "${roles[@]}" "${replicas[@]}"; start_services; start_roles; say "all roles are up" ;;
       *) fail "mpc up, mpc down, or mpc restart" ;;
     esac ;;
   clean) cmd_clean ;;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lays out what is in the image: root.sh PROGRAM PLUGINS FOLDER makes FOLDER/root. The same input gives the same files.
+# Lays out what is in the image, besides licences: root.sh PROGRAM PLUGINS FOLDER makes FOLDER/root. The same input gives the same files.
 set -euo pipefail
 
 program=$1 plugins=$2 folder=$3

@@ -28,11 +28,12 @@ use quorate_core::codec::{Wire, decode};
 /// Why a transaction did not happen. Nothing of it has.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database does not answer, is full, or is damaged: the operator must look into it.
+    /// The database refuses, or is damaged: the operator must look into it.
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
-    /// The database can't be reached, or is just being started or stopped: try again later.
-    #[error("the database does not answer")]
+    /// The database can't be reached, is just being started or stopped, or has no room (disk, memory, connections): try
+    /// again later.
+    #[error("the database does not answer, or has no room")]
     Unavailable(#[source] sqlx::Error),
     /// A later version has written this database.
     #[error(

@@ -176,18 +176,17 @@ impl Connected {
 
     /// Declares a queue, and says how many messages wait in it.
     pub(super) async fn declare_anew(&self, queue: &str) -> Result<u32, lapin::Error> {
-        // Not the default exchange: whoever may write to that one reaches every queue there is.
-        let dead_exchange = format!("{}.dead", self.namespace);
+        let dead_name = self.dead_name(queue);
         if !self.declared().contains(queue) {
-            self.declare_exchange(&dead_exchange, ExchangeKind::Direct).await?;
+            // Not the default exchange: whoever may write to that one reaches every queue there is.
+            self.declare_exchange(&dead_name, ExchangeKind::Fanout).await?;
             let mut dead = FieldTable::default();
             dead.insert("x-max-length".into(), number(DEAD_LETTERS));
             dead.insert("x-message-ttl".into(), AMQPValue::LongLongInt(DEAD_LETTER_KEPT));
-            let name = self.dead_name(queue);
+            let (name, exchange) = (dead_name.clone(), dead_name.clone().into());
             self.publisher.queue_declare(name.clone().into(), QueueDeclareOptions::durable(), dead).await?;
-            let (exchange, options) = (dead_exchange.clone().into(), QueueBindOptions::default());
-            let key = name.clone().into();
-            self.publisher.queue_bind(name.into(), exchange, key, options, FieldTable::default()).await?;
+            let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+            self.publisher.queue_bind(name.into(), exchange, "".into(), options, arguments).await?;
         }
         let mut arguments = FieldTable::default();
         let text = |text: &str| AMQPValue::LongString(text.into());
@@ -196,8 +195,7 @@ impl Connected {
         arguments.insert("x-overflow".into(), text("reject-publish"));
         // The first delivery does not count.
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERIES) - 1));
-        arguments.insert("x-dead-letter-exchange".into(), text(&dead_exchange));
-        arguments.insert("x-dead-letter-routing-key".into(), text(&self.dead_name(queue)));
+        arguments.insert("x-dead-letter-exchange".into(), text(&dead_name));
         let name = self.queue_name(queue).into();
         let there = self.publisher.queue_declare(name, QueueDeclareOptions::durable(), arguments).await?;
         self.declared().insert(queue.to_owned());

@@ -76,6 +76,9 @@ impl Database {
         };
         migrated.map_err(|error| match error {
             MigrateError::VersionMissing(migration) => StoreError::Newer(migration),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if is_away(&error) => {
+                StoreError::Unavailable(error)
+            }
             error => StoreError::Schema(error),
         })
     }
