@@ -31,7 +31,8 @@ if [ ! -e "$archive" ]; then
   mkdir -p "$cache"
   tar --create --file "$archive.new" --directory "$folder" --exclude ./proc --exclude ./sys --exclude ./dev .
   mv "$archive.new" "$archive"
+  docker rmi -f quorate-standin:base >/dev/null 2>&1 || true
 fi
 
-docker import "$archive" quorate-standin:base >/dev/null
+docker image inspect quorate-standin:base >/dev/null 2>&1 || docker import "$archive" quorate-standin:base >/dev/null
 docker build -q -t "$name" -f "$here/standin.Dockerfile" "$here" >/dev/null
