@@ -22,8 +22,8 @@ PACK := $(CARGO_TARGET_DIR)/guests/release/quorate-pack
 
 # Where and when something was built does not show in it: parties run the same bytes, whoever built them (with the same compilers).
 CARGO_HOME ?= $(HOME)/.cargo
-REMAP := --remap-path-prefix=$(CURDIR)=/quorate --remap-path-prefix=$(CARGO_TARGET_DIR)=/target \
-  --remap-path-prefix=$(CARGO_HOME)=/cargo
+# This folder is not among them: cargo names what is in it by relative paths, and clones go on with what others have built.
+REMAP := --remap-path-prefix=$(CARGO_TARGET_DIR)=/target --remap-path-prefix=$(CARGO_HOME)=/cargo
 # Beside those of plugins/.cargo/config.toml.
 GUEST_FLAGS := target.$(WASM).rustflags=[$(subst $(SPACE),$(COMMA),$(foreach flag,$(REMAP),"$(flag)"))]
 
