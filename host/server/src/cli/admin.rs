@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use quorate_proto::v1::admin_client::AdminClient;
 use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SuspendRequest, UnlockRequest};
 
-use super::Failure;
+use super::{Failure, print};
 use crate::account::account_id;
 use crate::admin;
 use crate::config::Config;
@@ -72,9 +72,4 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
     };
     print(if done { "done" } else { "there was nothing to do" });
     Ok(())
-}
-
-#[allow(clippy::print_stdout)]
-fn print(line: &str) {
-    println!("{}", line.trim_end());
 }

@@ -11,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::Failure;
 use super::serve::Role;
+use super::{Failure, print};
 use crate::config::Config;
 use crate::tls;
 
@@ -48,7 +48,7 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
     };
     let late = |_| Failure::from(format!("{listens} did not answer within {} seconds", PATIENCE.as_secs()));
     let (status, report) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
-    println!("{report}");
+    print(&report);
     if status.is_success() { Ok(()) } else { Err(format!("{listens} answered {status}").into()) }
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use quorate_core::identity::SecretKey;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, print};
 
 /// What to do with keys.
 #[derive(Args)]
@@ -60,7 +60,6 @@ fn read(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     Ok(seed)
 }
 
-#[allow(clippy::print_stdout)]
 fn show(seed: &[u8; 32]) {
-    println!("{}", SecretKey::from_seed(seed).public());
+    print(&SecretKey::from_seed(seed).public().to_string());
 }

@@ -92,3 +92,9 @@ fn complain(failure: &(dyn Error + Send + Sync)) {
         cause = error.source();
     }
 }
+
+/// Prints a line that was asked for.
+#[allow(clippy::print_stdout)]
+fn print(line: &str) {
+    println!("{}", line.trim_end());
+}

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use quorate_core::user_share::{Head, Purpose, RecipientKey, UserRequest, UserShare};
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::account::{SignRequest, account_id, recipient_key};
 
 /// How long a sealed share is good, if nothing is said, in seconds.
@@ -150,9 +150,4 @@ fn write(file: &Path, secret: &[u8]) -> Result<(), Failure> {
     let text = Zeroizing::new(hex::encode(secret) + "\n");
     out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
     Ok(())
-}
-
-#[allow(clippy::print_stdout)]
-fn print(line: &str) {
-    println!("{line}");
 }
