@@ -100,12 +100,34 @@ here() {
 
 at_least() { [ "$(printf '%s\n%s\n' "$1" "${2#v}" | sort -V | head -n 1)" = "$1" ]; }
 
+# compose reads .env too: what the two would read differently is refused.
+check_env_file() {
+  [ -e .env ] || return 0
+  local line
+  line=$(grep -nvE '^(#.*|[A-Za-z_][A-Za-z0-9_]*=[^"'"'"'\\$#`[:space:][:cntrl:]]*)?$' .env | cut -d: -f1 | sed -n 1p || true)
+  [ -z "$line" ] || fail "line $line of .env is not NAME=value: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
+  case $COMPOSE_PROJECT_NAME in
+    [!a-z0-9]* | *[!a-z0-9_-]*) fail "COMPOSE_PROJECT_NAME in .env: lower-case letters, digits, '-' and '_', and a letter or digit first" ;;
+  esac
+}
+
+# Two folders with one project name would take each other's containers over.
+check_folder() {
+  local other
+  other=$(docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" |
+    xargs -r docker inspect -f '{{index .Config.Labels "com.docker.compose.project.working_dir"}}' | grep -vxF -e "$PWD" -e "$(pwd -P)" | sort -u | sed -n 1p || true)
+  [ -z "$other" ] ||
+    fail "containers of $COMPOSE_PROJECT_NAME belong to $other: run deploy.sh there, or set another COMPOSE_PROJECT_NAME (and other ports, and EDGE_SUBNET) in .env"
+}
+
 check_tools() {
+  check_env_file
   have docker || fail "docker is missing: install Docker Engine 20.10 or later"
   local version
   version=$(docker version --format '{{.Server.Version}}' 2>/dev/null || true)
   [ -n "$version" ] || fail "the Docker engine does not answer: start it, or join the group that may use it"
   at_least 20.10 "$version" || fail "Docker Engine $version is too old: 20.10 or later is needed"
+  check_folder
   docker compose version >/dev/null 2>&1 && return
   have docker-compose || fail "compose is missing: install the compose plugin, or docker-compose 1.29 or later"
   version=$(docker-compose version --short)
@@ -144,8 +166,11 @@ check_settings() {
   esac
   for name in UP_SECONDS:120 QUORATE_UID:10001 QUORATE_GID:10001 "${ports[@]}"; do
     case $(value "${name%:*}" "${name#*:}") in
-      *[!0-9]* | '' | 0) fail "${name%:*} in .env is no number above 0; nothing may stand behind it" ;;
+      *[!0-9]* | '' | 0*) fail "${name%:*} in .env is no number above 0" ;;
     esac
+  done
+  for name in "${ports[@]}"; do
+    [ "$(value "${name%:*}" "${name#*:}")" -le 65535 ] || fail "${name%:*} in .env is no port: 65535 is the highest"
   done
   case $(value REPLICAS 1) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
   case $(value ENVIRONMENT production) in production | development) ;; *) fail "ENVIRONMENT in .env is production or development" ;; esac
@@ -239,6 +264,10 @@ init() {
   [ ! -e secrets ] || made+=(secrets/)
   [ ${#made[@]} = 0 ] || fail "${made[*]} is there already, and is not overwritten: whoever loses it loses accounts. Move it away if you want new ones"
   [ -e .env.example ] || fail ".env.example is missing: it lies beside this script"
+  local volumes=''
+  if have docker; then volumes=$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" 2>/dev/null || true); fi
+  [ -z "$volumes" ] ||
+    fail "there is data of $COMPOSE_PROJECT_NAME on this machine, which new secrets would not open: restore its .env and secrets/, or set COMPOSE_PROJECT_NAME to another name (COMPOSE_PROJECT_NAME=other ./deploy.sh init), or remove its volumes"
   have openssl || fail "openssl is missing"
   # Under another name until all is there: an init that is interrupted leaves nothing that counts.
   local dir=secrets.new
@@ -272,6 +301,7 @@ s/^QUORATE_PARTY_KEYS=.*/QUORATE_PARTY_KEYS=$keys/
 s/^QUORATE_USER_PARTY_KEY=.*/QUORATE_USER_PARTY_KEY=$user/
 s/^QUORATE_UID=.*/QUORATE_UID=$uid/
 s/^QUORATE_GID=.*/QUORATE_GID=$gid/
+s/^COMPOSE_PROJECT_NAME=.*/COMPOSE_PROJECT_NAME=$COMPOSE_PROJECT_NAME/
 SED
   chmod 600 .env.new
   find "$dir" -type f -exec chmod 400 {} +
@@ -331,7 +361,7 @@ for name in control party_1 party_2 party_3 user_party; do
   psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL
 \set password \`cat /run/secrets/${name}_postgres_password\`
 SELECT 'CREATE ROLE $name' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$name') \gexec
-ALTER ROLE $name LOGIN CONNECTION LIMIT $connections PASSWORD :'password';
+ALTER ROLE $name LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT $connections PASSWORD :'password';
 SELECT 'CREATE DATABASE $name OWNER $name' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '$name') \gexec
 REVOKE ALL ON DATABASE $name FROM PUBLIC;
 SQL
@@ -353,7 +383,14 @@ share_secrets() {
   for name in POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY; do
     printf '%s' "$(value "$name")" > "$new/${name,,}"
   done
-  printf 'load_definitions = /etc/rabbitmq/definitions.json\nlog.console = true\nlog.file = false\n' > "$new/rabbitmq.conf"
+  # Whoever fills it up is held back before the container is killed for its memory.
+  cat > "$new/rabbitmq.conf" <<'CONF'
+load_definitions = /etc/rabbitmq/definitions.json
+vm_memory_high_watermark.absolute = 400MiB
+disk_free_limit.absolute = 200MB
+log.console = true
+log.file = false
+CONF
   rabbitmq_definitions > "$new/rabbitmq-definitions.json"
   postgres_roles > "$new/postgres-roles.sh"
   # Read inside containers by users whose numbers differ from image to image; here nobody gets past the folder.
@@ -533,7 +570,7 @@ cmd_test_api() {
 
 cmd_clean() {
   check_tools
-  say "This removes all containers AND ALL DATA of this deployment: databases, with every party's shares, and queues."
+  say "This removes all containers AND ALL DATA of $COMPOSE_PROJECT_NAME: databases, with every party's shares, and queues."
   say "What was not backed up is gone: every key with it. .env and secrets/ stay."
   local answer=''
   printf "Type 'delete everything' to go on: "

@@ -242,12 +242,17 @@ bad_input() {
   refused_with REDIS_PASSWORD= "REDIS_PASSWORD is not set"
   refused_with REDIS_PASSWORD=short "REDIS_PASSWORD in .env is too short"
   refused_with REDIS_PASSWORD=change-me-redis-now "is the example's"
-  refused_with 'MPC_API_KEY="with quotes and more"' "MPC_API_KEY in .env has other characters"
+  refused_with 'MPC_API_KEY="with-quotes-and-more"' "of .env is not NAME=value"
+  refused_with 'MPC_API_KEY=with-slashes/and-more' "MPC_API_KEY in .env has other characters"
+  refused_with 'MPC_API_KEY = 0123456789abcdef' "of .env is not NAME=value"
+  refused_with 'ENVIRONMENT=production # for now' "of .env is not NAME=value"
+  refused_with $'ENVIRONMENT=production\r' "of .env is not NAME=value"
   refused_with PUBLISH_ADDRESS=0.0.0.0 "PUBLISH_ADDRESS in .env is not this machine's own"
   refused_with TRUSTED_PROXIES= "TRUSTED_PROXIES in .env is empty"
   refused_with ROUTER_PORT=http "ROUTER_PORT in .env is no number"
   refused_with ROUTER_PORT=4000 "ROUTER_PORT in .env is the port of another role too"
-  refused_with "QUORATE_PARTY_KEYS=\"$(sed -n 's/^QUORATE_PARTY_KEYS=//p' .env)\"" "QUORATE_PARTY_KEYS in .env is not what ./deploy.sh init wrote"
+  refused_with ROUTER_PORT=70000 "ROUTER_PORT in .env is no port"
+  refused_with "QUORATE_PARTY_KEYS=$(sed -n 's/^QUORATE_PARTY_KEYS=\([^,]*\).*/\1/p' .env)" "QUORATE_PARTY_KEYS in .env is not what ./deploy.sh init wrote"
   refused_with QUORATE_USER_PARTY_KEY=abc "QUORATE_USER_PARTY_KEY in .env is not what ./deploy.sh init wrote"
   refused_with ENVIRONMENT=staging "ENVIRONMENT in .env is production or development"
   refused_with_secret secrets/party-2/identity "rm -f" "a missing identity" "secrets/party-2/identity is missing"
@@ -272,6 +277,21 @@ bad_input() {
 
 status_of() { # a key
   printf 'header = "X-API-Key: %s"\n' "$1" | curl -s -m 10 -K - -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/api/v1/accounts/00000000-0000-4000-8000-000000000000
+}
+
+# Another folder with the same project name, with secrets of its own or with the same.
+other_folder() {
+  local here=$PWD
+  mkdir "$work/elsewhere"
+  cp docker-compose.yml deploy.sh .env.example "$work/elsewhere"
+  cd "$work/elsewhere"
+  if ./deploy.sh init >"$work/out" 2>&1; then die "init for data of another folder"; fi
+  grep -q "there is data of" "$work/out" || die "init says: $(cat "$work/out")"
+  cp -a "$here/.env" "$here/secrets" .
+  refused "the project of another folder" "belong to $here"
+  if echo 'delete everything' | ./deploy.sh clean >"$work/out" 2>&1; then die "clean of another folder's project"; fi
+  cd "$here"
+  ok "no folder takes over what belongs to another"
 }
 
 changed_secrets() { # an account
@@ -318,23 +338,32 @@ newer_schema() { # an account
   in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT 0'
   UP_SECONDS=20 refused "a database that refuses" "too many connections for database"
   in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT -1'
-  in_postgres -d postgres -c 'ALTER ROLE party_2 NOLOGIN'
+  in_postgres -d postgres -c 'ALTER ROLE party_2 NOLOGIN SUPERUSER'
   ./deploy.sh up >/dev/null
   signs "$1"
+  [ "$(in_postgres -d postgres -c "SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'" | tr -d ' \n')" = 0 ] || die "a party is superuser"
   ok "up mends what is amiss with the databases' roles"
 }
 
 back_up_and_restore() { # an account
   say "backup, and restore into nothing"
   # As docs/deploy.md has it.
+  local name
   ./deploy.sh mpc down
-  (umask 077; docker exec "$(running postgres)" pg_dumpall -U postgres > quorate.sql)
+  (
+    umask 077
+    mkdir backup
+    for name in control party_1 party_2 party_3 user_party; do
+      docker exec "$(running postgres)" pg_dump -U "$name" "$name" > "backup/$name.sql"
+    done
+  )
   ./deploy.sh mpc up
   signs "$1"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
   ./deploy.sh infra up
-  docker exec -i "$(running postgres)" psql -q -X -U postgres < quorate.sql >"$work/restored" 2>&1
-  [ -z "$(sed -n '/ERROR/{/already exists/!p}' "$work/restored")" ] || die "restored: $(cat "$work/restored")"
+  for name in control party_1 party_2 party_3 user_party; do
+    docker exec -i "$(running postgres)" psql -qX1 -v ON_ERROR_STOP=1 -U "$name" "$name" < "backup/$name.sql" >/dev/null
+  done
   ./deploy.sh up
   signs "$1"
   ok "restored from a backup, the account signs"
@@ -446,6 +475,7 @@ main() {
     ok "$service was killed: the account signs"
   done
 
+  other_folder
   changed_secrets "$account"
   newer_schema "$account"
 
