@@ -183,8 +183,9 @@ refused() { # what is wrong with it; then: what is to be said
 
 # With another line in .env.
 refused_with() { # the line; what is to be said
+  local name=${1%%[ =]*}
   cp .env "$work/env"
-  sed -i "s|^${1%%=*}=.*|$1|" .env
+  sed -i "s|^$name=.*|$1|" .env
   refused "$1" "$2"
   cp "$work/env" .env
 }
