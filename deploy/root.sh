@@ -23,6 +23,6 @@ ldd "$program" | grep -o '/[^ )]*' | sort -u | while read -r library; do
 done
 # A shell, to look around with.
 install -m 755 "$busybox" "$root/bin/busybox"
-for applet in sh ls cat ps id env nc wget; do ln -s busybox "$root/bin/$applet"; done
+for applet in sh ls cat ps id env nc; do ln -s busybox "$root/bin/$applet"; done
 echo 'quorate:x:10001:10001::/:/bin/sh' > "$root/etc/passwd"
 echo 'quorate:x:10001:' > "$root/etc/group"
