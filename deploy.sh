@@ -343,10 +343,11 @@ rabbitmq_definitions() {
     users+=,$(rabbitmq_user "$party" "$password")
     rights+=,$(rabbitmq_rights "$party" "$own" "$own|${all}[.]topic[.]presence" "$own|${all}[.]topic[.]cancelled")
   done
-  local exchange='{"name":"%s","vhost":"/","type":"fanout","durable":true,"auto_delete":false,"internal":false,"arguments":{}}'
-  # shellcheck disable=SC2059 # the same format twice
-  printf '{"vhosts":[{"name":"/"}],"users":[%s],"permissions":[%s],"exchanges":[%s,%s]}\n' "$users" "$rights" \
-    "$(printf "$exchange" "$namespace.topic.presence")" "$(printf "$exchange" "$namespace.topic.cancelled")"
+  local topic exchanges=''
+  for topic in presence cancelled reports frames; do
+    exchanges+=${exchanges:+,}$(printf '{"name":"%s","vhost":"/","type":"fanout","durable":true,"auto_delete":false,"internal":false,"arguments":{}}' "$namespace.topic.$topic")
+  done
+  printf '{"vhosts":[{"name":"/"}],"users":[%s],"permissions":[%s],"exchanges":[%s]}\n' "$users" "$rights" "$exchanges"
 }
 
 postgres_roles() {

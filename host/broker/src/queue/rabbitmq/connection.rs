@@ -179,7 +179,9 @@ impl Connected {
         let dead_name = self.dead_name(queue);
         if !self.declared().contains(queue) {
             // Not the default exchange: whoever may write to that one reaches every queue there is.
-            self.declare_exchange(&dead_name, ExchangeKind::Fanout).await?;
+            let (options, arguments) = (durable(), FieldTable::default());
+            let exchange = dead_name.clone().into();
+            self.publisher.exchange_declare(exchange, ExchangeKind::Fanout, options, arguments).await?;
             let mut dead = FieldTable::default();
             dead.insert("x-max-length".into(), number(DEAD_LETTERS));
             dead.insert("x-message-ttl".into(), AMQPValue::LongLongInt(DEAD_LETTER_KEPT));
@@ -202,35 +204,32 @@ impl Connected {
         Ok(there.message_count())
     }
 
-    /// Makes sure that a topic is there; gives the name of its exchange.
+    /// Makes sure that a topic is there; gives the name of its exchange. One that is there is only looked at: that takes no
+    /// right to make or delete it, which a broker need not give to every process.
     pub(super) async fn declare_topic(&self, topic: &str) -> Result<String, lapin::Error> {
         let exchange = format!("{}.topic.{topic}", self.namespace);
-        self.declare_exchange(&exchange, ExchangeKind::Fanout).await?;
-        Ok(exchange)
-    }
-
-    /// Makes sure that an exchange is there. One that is there is only looked at: that takes no right to make or delete
-    /// it, which a broker need not give to every process.
-    async fn declare_exchange(&self, exchange: &str, kind: ExchangeKind) -> Result<(), lapin::Error> {
-        if self.declared().contains(exchange) {
-            return Ok(());
+        if self.declared().contains(&exchange) {
+            return Ok(exchange);
         }
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let look = ExchangeDeclareOptions { passive: true, ..options };
+        let look = ExchangeDeclareOptions { passive: true, ..durable() };
         // A channel of its own: the broker closes it when nothing is there.
         let looking = self.connection.create_channel().await?;
-        match looking.exchange_declare(exchange.into(), kind.clone(), look, FieldTable::default()).await {
+        let (name, kind, arguments) = (exchange.clone().into(), ExchangeKind::Fanout, FieldTable::default());
+        match looking.exchange_declare(name, kind, look, arguments).await {
             Ok(()) => looking.close(200, "".into()).await?,
             Err(error) if is_not_found(&error) => {
-                let made =
-                    self.announcer.exchange_declare(exchange.into(), kind, options, FieldTable::default());
-                made.await?;
+                let (name, arguments) = (exchange.clone().into(), FieldTable::default());
+                self.announcer.exchange_declare(name, ExchangeKind::Fanout, durable(), arguments).await?;
             }
             Err(error) => return Err(error),
         }
-        self.declared().insert(exchange.to_owned());
-        Ok(())
+        self.declared().insert(exchange.clone());
+        Ok(exchange)
     }
+}
+
+fn durable() -> ExchangeDeclareOptions {
+    ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() }
 }
 
 fn is_not_found(error: &lapin::Error) -> bool {
