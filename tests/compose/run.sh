@@ -202,7 +202,8 @@ refused_with_secret() { # the file; what to do with it; what is wrong then; what
 
 # An engine whose volumes have next to no room.
 end_small_engine() {
-  kill "$small_engine" 2>/dev/null && wait "$small_engine" 2>/dev/null
+  kill "$small_engine" 2>/dev/null || true
+  wait "$small_engine" 2>/dev/null || true
   small_engine=
   umount "$work/small"
 }
