@@ -174,6 +174,26 @@ no_secret_in_the_logs() {
 # The container of a service that runs.
 running() { docker ps -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$1"; }
 
+# A server on this machine, of which nobody knows.
+listen() { # port, address
+  local until=$((SECONDS + 30))
+  python3 -m http.server "$1" --bind "$2" >/dev/null 2>&1 & listener=$!
+  until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
+    [ "$SECONDS" -lt "$until" ] || die "nothing listens on port $1"
+    sleep 0.1
+  done
+}
+
+# The address of this machine in a network.
+gateway() { docker network inspect -f '{{range .IPAM.Config}}{{or .Gateway .Subnet}}{{end}}' "$1" | sed 's,0/[0-9]*$,1,'; }
+
+# Whether a container gets an answer from such a server.
+gets_out() { # container, address, port
+  local answer
+  answer=$(docker exec "$1" /bin/sh -c "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 $2 $3" 2>&1 || true)
+  [[ $answer == *SimpleHTTP* ]]
+}
+
 refused() { # what is wrong with it; then: what is to be said
   local said
   if said=$(./deploy.sh up 2>&1); then die "up worked with $1"; fi
@@ -260,9 +280,9 @@ bad_input() {
   refused_with_secret secrets/party-2/identity "rm -f" "a missing identity" "secrets/party-2/identity is missing"
   refused_with_secret secrets/party-1/identity copy_of_party_2 "one identity for two parties" "the same identity"
   refused_with_secret secrets/party-1/master_key copy_of_party_2 "one master key for two parties" "the same master_key"
-  python3 -m http.server 8082 --bind 127.0.0.1 >/dev/null 2>&1 & local other=$!
-  sleep 1; refused "port 8082 in use" "port 8082 is in use"
-  kill $other
+  listen 8082 127.0.0.1
+  refused "port 8082 in use" "port 8082 is in use"
+  kill "$listener"
   exec 8>.deploy.lock
   flock 8
   refused "another deploy.sh at work" "another deploy.sh is at work here"
@@ -327,6 +347,41 @@ changed_secrets() { # an account
   fi
   ./deploy.sh up
   signs "$1"
+}
+
+rabbitmqctl() { docker exec -i -e HOME=/var/lib/rabbitmq "$(running rabbitmq)" rabbitmqctl -q "$@"; }
+
+# The broker is asked what it would let party 1 do, and with which password. What it may do shows that the question is the right one.
+rights_at_rabbitmq() {
+  local own other what kind name may asked=() wanted=() said
+  IFS=, read -r own other _ <<< "$(sed -n 's/^QUORATE_PARTY_KEYS=//p' .env)"
+  own=quorate.party.$own other=quorate.party.$other
+  rabbitmqctl authenticate_user party-1 <secrets/party-1/rabbitmq_password >/dev/null 2>&1 || die "RabbitMQ does not let party 1 in"
+  rabbitmqctl authenticate_user party-1 <secrets/party-2/rabbitmq_password >/dev/null 2>&1 && die "RabbitMQ lets party 2 in as party 1"
+  while read -r may what kind name; do
+    wanted+=("$may $what $kind $name")
+    asked+=("{$what, $kind, <<\"$name\">>}")
+  done <<END
+may read queue $own
+may write exchange $own.dead
+may write exchange quorate.topic.presence
+may read exchange quorate.topic.cancelled
+not read queue $other
+not write queue $other
+not configure queue $other
+not read queue $other.dead
+not write exchange $other.dead
+not write exchange amq.default
+not configure exchange quorate.topic.cancelled
+not write exchange quorate.topic.cancelled
+not write exchange quorate.topic.frames
+not read exchange quorate.topic.frames
+not read exchange quorate.topic.reports
+END
+  said=$(rabbitmqctl eval "{ok, U} = rabbit_access_control:check_user_login(<<\"party-1\">>, []),
+    [io:format(\"~s ~s ~s ~s~n\", [try rabbit_access_control:check_resource_access(U, {resource, <<\"/\">>, K, N}, P, #{}) of ok -> may
+      catch exit:{amqp_error, access_refused, _, _} -> 'not' end, P, K, N]) || {P, K, N} <- [$(IFS=,; printf '%s' "${asked[*]}")]], ok.")
+  [ "$said" = "$(printf '%s\n' "${wanted[@]}" ok)" ] || die "what party 1 may do at RabbitMQ: $said"
 }
 
 in_postgres() { docker exec -i "$(running postgres)" psql -q -X -t -v ON_ERROR_STOP=1 -U postgres "$@"; }
@@ -422,29 +477,19 @@ main() {
     [ -z "$(docker port "$id")" ] || die "$service has published ports"
   done
   id=$(running server-party-1)
-  # Whatever listens on all addresses of this machine.
-  python3 -m http.server 8099 >/dev/null 2>&1 & local other=$!
-  sleep 1
-  local get='printf "GET / HTTP/1.0\r\n\r\n" | nc -w 2'
-  for address in $(docker network inspect -f '{{(index .IPAM.Config 0).Gateway}}' bridge "${COMPOSE_PROJECT_NAME}_data" "${COMPOSE_PROJECT_NAME}_roles" "${COMPOSE_PROJECT_NAME}_edge"); do
-    docker exec "$id" /bin/sh -c "$get $address 8099" >"$work/out" 2>/dev/null || true
-    [ ! -s "$work/out" ] || die "a party gets out to $address"
-    docker exec "$(running account-service)" /bin/sh -c "$get $address 8099" >"$work/out" 2>/dev/null || true
-    if grep -q HTTP "$work/out"; then heard=yes; fi
+  listen 8099 0.0.0.0
+  for address in $(gateway bridge) $(gateway "${COMPOSE_PROJECT_NAME}_data") $(gateway "${COMPOSE_PROJECT_NAME}_roles") $(gateway "${COMPOSE_PROJECT_NAME}_edge"); do
+    ! gets_out "$id" "$address" 8099 || die "a party gets out to $address"
+    if gets_out "$(running account-service)" "$address" 8099; then heard=yes; fi
   done
-  kill $other
+  kill "$listener"
   [ -n "$heard" ] || die "nobody gets out: that a party does not proves nothing"
   docker exec "$id" /bin/sh -c '! echo x > /x' 2>/dev/null || die "the root is not read-only"
   address=$(docker exec "$id" id -u)
   [ "$address" != 0 ] || die "it runs as root"
   id=$(running postgres)
   docker exec "$id" sh -c "PGPASSWORD=\$(cat /run/secrets/party_1_postgres_password) psql -h 127.0.0.1 -U party_1 -d party_2 -c 'SELECT 1'" >/dev/null 2>&1 && die "a party sees another's database"
-  docker exec -e HOME=/var/lib/rabbitmq "$(running rabbitmq)" rabbitmqctl -q --no-table-headers list_permissions >"$work/rights"
-  local own others
-  own=$(awk '$1 == "party-1"' "$work/rights")
-  others=$(sed -n 's/^QUORATE_PARTY_KEYS=[^,]*,//p' .env | tr ',' '|')
-  [ -n "$own" ] || die "party 1 has no rights at RabbitMQ"
-  if grep -qE "$others|default|quorate\[.\][.][*]" <<< "$own"; then die "a party's rights at RabbitMQ: $own"; fi
+  rights_at_rabbitmq
   ok "parties have their own secrets, databases and queues and no others', nothing published, no way out, no root"
   # Each has the secrets of its own and no others.
   for service in server-party-1 server-party-2 server-party-3; do

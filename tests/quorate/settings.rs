@@ -81,6 +81,31 @@ fn the_example_has_all_settings_and_their_defaults() {
     }
 }
 
+/// What deploy.sh takes where `.env` has nothing: `$(value NAME default)`, or `NAME:default` in a list.
+#[test]
+fn the_script_has_the_same_defaults() {
+    let (example, deploy) = (example(), read("deploy.sh"));
+    let mut seen = BTreeSet::new();
+    for word in
+        deploy.split(|c: char| c.is_whitespace() || "()\";".contains(c)).collect::<Vec<_>>().windows(3)
+    {
+        let (name, default) = match (word[0], word[1].split_once(':')) {
+            ("value", _) => (word[1], word[2]),
+            (_, Some(pair)) => pair,
+            _ => continue,
+        };
+        if let Some(Some(value)) = example.get(name)
+            && !default.is_empty()
+        {
+            assert_eq!(value, default, "{name}: .env.example, deploy.sh");
+            seen.insert(name);
+        }
+    }
+    for name in ["POSTGRES_IMAGE", "RABBITMQ_IMAGE", "ACCOUNT_PORT", "ENVIRONMENT", "QUORATE_UID"] {
+        assert!(seen.contains(name), "{name} was not found in deploy.sh");
+    }
+}
+
 #[test]
 fn what_the_compose_file_gives_to_containers_is_a_setting() {
     let config = Config::read([]).unwrap();
