@@ -10,6 +10,7 @@ services=(postgres redis rabbitmq)
 roles=(session-coordinator message-router server-party-1 server-party-2 server-party-3 server-party-api account-service)
 replicas=(session-coordinator-2 message-router-2 account-service-2)
 parties=(party-1 party-2 party-3 user-party)
+databases=(control party_1 party_2 party_3 user_party)
 ports=(ACCOUNT_PORT:4000 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 ACCOUNT_2_PORT:4001)
 
 say() { printf '%s\n' "$*"; }
@@ -17,12 +18,17 @@ fail() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
 
 # ---------------------------------------------------------------- settings
 
-# A value of .env; the environment goes first, as it does for compose.
+for file in .env .deploy.lock; do
+  [ ! -e "$file" ] || [ -r "$file" ] || fail "$file can't be read: run this as whoever ran init, or as root"
+done
+
+in_env_file() { [ ! -e .env ] || sed -n "s/^$1=//p" .env | tail -n 1; }
+
+# A value of .env; what is not there, of the environment, as compose has it.
 value() {
-  local name=$1 default=${2:-}
+  local name=$1 default=${2:-} found
   if [ -n "${!name:-}" ]; then printf '%s' "${!name}"; return; fi
-  local found=''
-  [ ! -e .env ] || found=$(sed -n "s/^$name=//p" .env | tail -n 1)
+  found=$(in_env_file "$name")
   printf '%s' "${found:-$default}"
 }
 
@@ -103,9 +109,14 @@ at_least() { [ "$(printf '%s\n%s\n' "$1" "${2#v}" | sort -V | head -n 1)" = "$1"
 # compose reads .env too: what the two would read differently is refused.
 check_env_file() {
   [ -e .env ] || return 0
-  local line
-  line=$(grep -nvE '^(#.*|[A-Za-z_][A-Za-z0-9_]*=[^"'"'"'\\$#`[:space:][:cntrl:]]*)?$' .env | cut -d: -f1 | sed -n 1p || true)
+  local line name
+  line=$(LC_ALL=C grep -anvE '^(#.*|[A-Za-z_][A-Za-z0-9_]*=[^"'"'"'\\$#`[:space:][:cntrl:]]*)?$' .env | cut -d: -f1 | sed -n 1p || true)
   [ -z "$line" ] || fail "line $line of .env is not NAME=value: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
+  # compose takes the shell's variables first, even empty ones: an exported ENVIRONMENT or ALLOWED_IPS would switch checks off.
+  for name in $(LC_ALL=C grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d =); do
+    [ -z "${!name+set}" ] || [ "${!name}" = "$(in_env_file "$name")" ] ||
+      fail "$name is set in this shell to something else than in .env, and compose would take that: unset $name, or change .env"
+  done
   case $COMPOSE_PROJECT_NAME in
     [!a-z0-9]* | *[!a-z0-9_-]*) fail "COMPOSE_PROJECT_NAME in .env: lower-case letters, digits, '-' and '_', and a letter or digit first" ;;
   esac
@@ -120,6 +131,8 @@ check_folder() {
     fail "containers of $COMPOSE_PROJECT_NAME belong to $other: run deploy.sh there, or set another COMPOSE_PROJECT_NAME (and other ports, and EDGE_SUBNET) in .env"
 }
 
+need_env() { [ -e .env ] || fail "there is no .env: run ./deploy.sh init; if there was one, restore it from a backup"; }
+
 check_tools() {
   check_env_file
   have docker || fail "docker is missing: install Docker Engine 20.10 or later"
@@ -127,6 +140,10 @@ check_tools() {
   version=$(docker version --format '{{.Server.Version}}' 2>/dev/null || true)
   [ -n "$version" ] || fail "the Docker engine does not answer: start it, or join the group that may use it"
   at_least 20.10 "$version" || fail "Docker Engine $version is too old: 20.10 or later is needed"
+  case $(docker info --format '{{.SecurityOptions}}' 2>/dev/null || true) in
+    *name=rootless* | *name=userns*)
+      fail "this Docker engine gives containers other user numbers than this machine has (rootless, or userns-remap): they could not read secrets/. Use one without that" ;;
+  esac
   check_folder
   docker compose version >/dev/null 2>&1 && return
   have docker-compose || fail "compose is missing: install the compose plugin, or docker-compose 1.29 or later"
@@ -135,7 +152,6 @@ check_tools() {
 }
 
 check_settings() {
-  [ -e .env ] || fail "there is no .env: run ./deploy.sh init"
   local name length
   for name in POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY; do
     case $name in JWT_SECRET_KEY) length=32 ;; *) length=16 ;; esac
@@ -190,11 +206,11 @@ check_settings() {
   [ -s secrets/account/originator ] || fail "secrets/account/originator is missing: restore it from a backup"
   [ "$(id -u)" = 0 ] || [ "$(value QUORATE_UID 10001)" = "$(stat -c %u secrets/account/originator)" ] ||
     fail "QUORATE_UID in .env is not who owns secrets/: containers could not read them"
-  keys=$(cat secrets/*/master_key)
-  [ "$(printf '%s\n' "$keys" | sort -u | wc -l)" = "${#parties[@]}" ] ||
-    fail "two parties have the same master_key in secrets/: each needs its own"
-  [ "$(for party in "${parties[@]}"; do cat "secrets/$party/identity"; echo; done | sort -u | wc -l)" = "${#parties[@]}" ] ||
-    fail "two parties have the same identity in secrets/: each needs its own"
+  for file in master_key identity; do
+    # With or without a line's end.
+    [ "$(for party in "${parties[@]}"; do say "$(cat "secrets/$party/$file")"; done | sort -u | wc -l)" = "${#parties[@]}" ] ||
+      fail "two parties have the same $file in secrets/: each needs its own"
+  done
 }
 
 # Ports that something else has already, or that two of ours would have.
@@ -211,6 +227,14 @@ check_ports() {
       fail "port $port is in use by another program: stop it, or set ${name%:*} in .env"
     fi
   done
+}
+
+# Since 28 the engine drops what neighbours send to the address of a container.
+note_neighbours() {
+  local version
+  version=$(docker version --format '{{.Server.Version}}')
+  [ "$(value ENVIRONMENT production)" != production ] || at_least 28 "$version" ||
+    say "note: with Docker Engine $version, machines of this one's own network can get past PUBLISH_ADDRESS: docs/deploy.md, Firewall" >&2
 }
 
 check_space() {
@@ -263,7 +287,6 @@ init() {
   [ ! -e .env ] || made+=(.env)
   [ ! -e secrets ] || made+=(secrets/)
   [ ${#made[@]} = 0 ] || fail "${made[*]} is there already, and is not overwritten: whoever loses it loses accounts. Move it away if you want new ones"
-  [ -e .env.example ] || fail ".env.example is missing: it lies beside this script"
   local volumes=''
   if have docker; then volumes=$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" 2>/dev/null || true); fi
   [ -z "$volumes" ] ||
@@ -289,7 +312,8 @@ init() {
   uid=$(id -u) gid=$(id -g)
   if [ "$uid" = 0 ]; then uid=10001 gid=10001; chown -R "$uid:$gid" "$dir"; fi
   # By standard input: arguments can be seen by others.
-  sed -f - .env.example > .env.new <<SED
+  settings_without_values > .env.new
+  sed -i -f - .env.new <<SED
 s/^POSTGRES_PASSWORD=.*/POSTGRES_PASSWORD=$(random_hex)/
 s/^RABBITMQ_PASSWORD=.*/RABBITMQ_PASSWORD=$(random_hex)/
 s/^REDIS_PASSWORD=.*/REDIS_PASSWORD=$(random_hex)/
@@ -309,6 +333,14 @@ SED
   mv .env.new .env
   say "made .env and secrets/: keep copies of both somewhere safe, secrets/party-N/ of each party apart from the others'"
   say "next: ./deploy.sh build, then ./deploy.sh up"
+}
+
+# The example; where it is not, the settings that have no default.
+settings_without_values() {
+  if [ -e .env.example ]; then cat .env.example; return; fi
+  printf '%s=\n' POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY ENVIRONMENT QUORATE_ORIGINATORS \
+    QUORATE_PARTY_KEYS QUORATE_USER_PARTY_KEY QUORATE_UID QUORATE_GID COMPOSE_PROJECT_NAME
+  say TRUSTED_PROXIES=10.213.99.1
 }
 
 bytes() { printf '%b' "$(printf '%s' "$1" | sed 's/../\\x&/g')"; }
@@ -354,12 +386,14 @@ postgres_roles() {
   cat <<'SH'
 #!/bin/sh
 # A database and a role for each party, which sees no other. It runs when the server has no data yet and at every `deploy.sh up`:
-# what an interrupted start has left out is made up for, and passwords are those that were given to the containers.
+# what an interrupted start has left out is made up for, and passwords are those that were given to the containers. They are in
+# statements, which the server must not log where one fails.
 set -eu
 for name in control party_1 party_2 party_3 user_party; do
   # One party that takes all connections must not shut out the others.
   case $name in control) connections=80 ;; *) connections=25 ;; esac
   psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL
+SET log_min_error_statement = panic;
 \set password \`cat /run/secrets/${name}_postgres_password\`
 SELECT 'CREATE ROLE $name' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$name') \gexec
 ALTER ROLE $name LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT $connections PASSWORD :'password';
@@ -368,6 +402,7 @@ REVOKE ALL ON DATABASE $name FROM PUBLIC;
 SQL
 done
 psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<'SQL'
+SET log_min_error_statement = panic;
 \set password `cat /run/secrets/postgres_password`
 ALTER ROLE postgres PASSWORD :'password';
 REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
@@ -418,6 +453,7 @@ CONF
 prepare() {
   check_tools
   check_settings
+  note_neighbours
   check_ports
   check_space
   # The services have images of their own.
@@ -426,11 +462,18 @@ prepare() {
   share_secrets
 }
 
-# Starts these and what they need, and waits until they are healthy. Says of those that are not what they said last.
+# Starts these and what they need, and waits until they are healthy.
 start() {
-  local until=$((SECONDS + $(value UP_SECONDS 120))) failed='' service missing waiting limit
+  local failed='' limit until=$((SECONDS + $(value UP_SECONDS 120)))
   limit=(timeout --foreground -k 10 "$(value UP_SECONDS 120)")
   compose up -d --no-build "$@" || failed=1
+  wait_for "$until" "$failed" "$@"
+}
+
+# Waits until these are healthy. Says of those that are not what they said last.
+wait_for() { # until when, whether compose has failed, services
+  local until=$1 failed=$2 service missing waiting
+  shift 2
   while :; do
     missing=() waiting=
     for service in "$@"; do
@@ -463,8 +506,20 @@ start_services() {
     fail "PostgreSQL does not make the parties' databases and roles: it says why above; ./deploy.sh logs postgres tells more"
 }
 
+# What was without its services is unhealthy until its next check, and compose waits for nothing that is: this does.
+await_recovery() {
+  local until=$((SECONDS + 30)) service ill
+  while [ "$SECONDS" -lt "$until" ]; do
+    ill=
+    for service in $(all_roles); do [ "$(state_of "$service")" != unhealthy ] || ill=1; done
+    [ -n "$ill" ] || return 0
+    sleep 0.5
+  done
+}
+
 start_roles() {
   local service
+  await_recovery
   # What an earlier REPLICAS=2 has left.
   for service in "${replicas[@]}"; do
     if [ "$(value REPLICAS 1)" != 2 ] && [ -n "$(container "$service" -a)" ]; then compose rm -s -f "$service"; fi
@@ -507,18 +562,23 @@ cmd_health() {
 
 cmd_build() {
   check_tools
-  local image prebuilt
+  local image prebuilt made id
   image=$(value QUORATE_IMAGE quorate:local)
+  made=$(mktemp -d)
   prebuilt=$(value PREBUILT)
   if [ -n "$prebuilt" ]; then
     # What was built outside, by `make dist`.
     case $prebuilt in /* | *..*) fail "PREBUILT=$prebuilt: a folder in this one is wanted, which the engine gets to see" ;; esac
     [ -x "$prebuilt/root/quorate" ] || fail "PREBUILT=$prebuilt: there is no root/quorate in it: make dist"
-    docker build "$@" --target prebuilt --build-arg "PREBUILT=$prebuilt" -t "$image" .
+    docker build "$@" --iidfile "$made/id" --target prebuilt --build-arg "PREBUILT=$prebuilt" .
   else
-    docker build "$@" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" -t "$image" .
+    docker build "$@" --iidfile "$made/id" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" .
   fi
-  docker run --rm "$image" --help >/dev/null || fail "$image does not run: it says why above"
+  id=$(cat "$made/id")
+  rm -r "$made"
+  # It gets its name, and another one loses it, once it is known to run.
+  docker run --rm "$id" --help >/dev/null || fail "what was built does not run: it says why above. $image is what it was"
+  docker tag "$id" "$image"
   say "built $image: $(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1000000 }')"
 }
 
@@ -545,7 +605,7 @@ call() {
   local method=$1 path=$2 data=${3:-} answer
   # The key goes in by standard input: arguments can be seen by others.
   answer=$(printf 'header = "X-API-Key: %s"\n' "$(value MPC_API_KEY)" |
-    curl -sS -m 90 -K - -X "$method" -H 'Content-Type: application/json' ${data:+--data "$data"} \
+    curl -q -sS --noproxy '*' -m 90 -K - -X "$method" -H 'Content-Type: application/json' ${data:+--data "$data"} \
       -w '\n%{http_code}' "http://$(here):$(value ACCOUNT_PORT 4000)$path") || fail "$method $path: no answer: ./deploy.sh health tells what is wrong"
   status=${answer##*$'\n'}
   body=${answer%$'\n'*}
@@ -555,7 +615,7 @@ field() { printf '%s' "$body" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
 cmd_test_api() {
   have curl || fail "curl is missing"
-  [ -e .env ] || fail "there is no .env: run ./deploy.sh init"
+  check_env_file
   local status body account
   call GET /health
   [ "$status" = 200 ] || fail "GET /health: $status: $body"
@@ -567,6 +627,61 @@ cmd_test_api() {
   call POST "/api/v1/accounts/$account/sign" "{\"message\":\"$(random_hex)\"}"
   [ "$status" = 200 ] || fail "nothing was signed: $status: $body"
   say "signature: $(field signature)"
+}
+
+# The databases, all as of one time: with the roles stopped. Each by its own role, and so when it is restored: what a party that
+# was taken over has put into its own must not run with the rights of another.
+cmd_backup() {
+  check_tools
+  local folder=${1:-} postgres name service
+  [ -n "$folder" ] || fail "backup FOLDER: a folder that is not there yet"
+  [ ! -e "$folder" ] || fail "$folder is there already: a backup overwrites nothing"
+  [ "$(state_of postgres)" = healthy ] || fail "PostgreSQL does not run: ./deploy.sh infra up"
+  postgres=$(container postgres)
+  stopped=()
+  unfinished=$(mktemp -d "$folder.XXXXXX") || fail "$folder can't be made"
+  for service in $(all_roles); do [ -z "$(container "$service")" ] || stopped+=("$service"); done
+  trap end_backup EXIT
+  [ ${#stopped[@]} = 0 ] || compose stop "${stopped[@]}"
+  for name in "${databases[@]}"; do
+    timeout --foreground 3600 docker exec "$postgres" pg_dump -U "$name" "$name" > "$unfinished/$name.sql" || true
+    is_whole "$unfinished/$name.sql" || fail "$name was not backed up: it says why above; nothing is kept"
+  done
+  mv "$unfinished" "$folder"
+  unfinished=
+  [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS 120))) '' "${stopped[@]}"; }
+  trap - EXIT
+  say "the databases are in $folder; .env and secrets/ are not: keep them apart from it"
+}
+
+# Nothing half-done stays, and what ran runs again.
+end_backup() {
+  [ -z "$unfinished" ] || rm -rf "$unfinished"
+  [ ${#stopped[@]} = 0 ] || compose start "${stopped[@]}" || true
+}
+
+# Whether a dump came to its end.
+is_whole() { [ -r "$1" ] && tail -n 20 "$1" | grep -q '^-- PostgreSQL database dump complete'; }
+
+# Into a deployment without data.
+cmd_restore() {
+  local folder=${1:-} name postgres
+  [ -n "$folder" ] || fail "restore FOLDER: what ./deploy.sh backup has made"
+  for name in "${databases[@]}"; do
+    is_whole "$folder/$name.sql" || fail "$folder/$name.sql is missing, or is no whole backup"
+  done
+  prepare infra
+  start_services
+  postgres=$(container postgres)
+  for name in "${databases[@]}"; do
+    [ "$(docker exec "$postgres" psql -qXtA -U "$name" -c "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'" "$name")" = 0 ] ||
+      fail "there is data in $name, and a restore overwrites nothing: ./deploy.sh clean removes it"
+  done
+  for name in "${databases[@]}"; do
+    timeout --foreground 3600 docker exec -i "$postgres" psql -qX1 -v ON_ERROR_STOP=1 -U "$name" "$name" < "$folder/$name.sql" >/dev/null ||
+      fail "$name was not restored: it says why above. Mend that, then ./deploy.sh clean, and restore again"
+  done
+  say "restored: ./deploy.sh up"
 }
 
 cmd_clean() {
@@ -598,11 +713,14 @@ help() {
   test-api          make an account and sign with it, from this machine
   infra up|down     PostgreSQL, Redis and RabbitMQ only
   mpc up|down|restart   Quorate's own processes; up starts what they need
+  backup FOLDER     the databases into a new folder; the roles stop while it is made
+  restore FOLDER    what backup has made, into a deployment without data
   clean             remove containers and all data; asks first
 HELP
 }
 
-case ${1:-help} in init | up | down | restart | infra | mpc | clean) lock ;; esac
+case ${1:-help} in up | down | restart | status | health | logs | logs-tail | shell | test-api | infra | mpc | backup | restore | clean) need_env ;; esac
+case ${1:-help} in init | up | down | restart | infra | mpc | backup | restore | clean) lock ;; esac
 case ${1:-help} in
   init) init ;;
   build) shift; cmd_build "$@" ;;
@@ -629,6 +747,8 @@ case ${1:-help} in
       restart) prepare; compose stop "${roles[@]}" "${replicas[@]}"; start_services; start_roles; say "all roles are up" ;;
       *) fail "mpc up, mpc down, or mpc restart" ;;
     esac ;;
+  backup) cmd_backup "${2:-}" ;;
+  restore) cmd_restore "${2:-}" ;;
   clean) cmd_clean ;;
   help | -h | --help) help ;;
   *) help >&2; fail "there is no command $1" ;;

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Lays out what is in the image, besides licences: root.sh PROGRAM PLUGINS FOLDER makes FOLDER/root. The same input gives the same files.
 set -euo pipefail
+# Whoever builds it: a user without rights reads it.
+umask 022
 
 program=$1 plugins=$2 folder=$3
 root=$folder/root

@@ -12,6 +12,8 @@ set -euo pipefail
 top="$(cd "$(dirname "$0")/../.." && pwd)"
 work=$(mktemp -d)
 passed=0
+image=quorate:compose-test
+service_images=()
 started_engine=
 small_engine=
 export COMPOSE_PROJECT_NAME=quorate-compose-test
@@ -28,7 +30,7 @@ clean_up() {
   fi
   [ -z "$started_engine" ] || kill "$started_engine" 2>/dev/null || true
   [ -z "$small_engine" ] || end_small_engine || true
-  rm -rf "$work"
+  rm -rf "$work" "$top/dist/compose-test"
   if [ "$code" = 0 ]; then echo "$passed passed, 0 failed"; else echo "$passed passed, 1 failed"; fi
 }
 
@@ -47,33 +49,37 @@ engine() {
     for _ in $(seq 60); do docker info >/dev/null 2>&1 && return; sleep 0.5; done
     tail -5 "$work/dockerd.log" >&2
   fi
+  not_here "no Docker engine answers, and none can be started here: start one, and try again"
+}
+
+not_here() { # what is missing
   if [ "${COMPOSE_IF_POSSIBLE:-}" = 1 ]; then
-    echo "compose-test DID NOT RUN: no Docker engine answers here, and none can be started"
+    echo "compose-test DID NOT RUN: $1"
     trap - EXIT
+    [ -z "$started_engine" ] || kill "$started_engine"
     rm -rf "$work"
     exit 0
   fi
-  die "no Docker engine answers, and none can be started here: start one, and try again"
+  die "$1"
 }
 
-packages() {
-  local missing=()
-  command -v busybox >/dev/null || missing+=(busybox-static)
-  command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || missing+=(docker-compose)
-  command -v debootstrap >/dev/null || missing+=(debootstrap)
-  [ ${#missing[@]} = 0 ] && return
-  [ "$(id -u)" = 0 ] || die "as root: apt-get install ${missing[*]}"
+packages() { # command=package...
+  local pair missing=()
+  for pair; do command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}"); done
+  [ ${#missing[@]} != 0 ] || return 0
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then not_here "missing: ${missing[*]} (Debian's names): install them, and try again"; fi
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # The images of the services: the real ones, or stand-ins.
-service_images() {
-  local image
-  for image in postgres:15 redis:7 rabbitmq:3.13; do
-    if ! docker image inspect "$image" >/dev/null 2>&1 && ! timeout 120 docker pull -q "$image" >/dev/null 2>&1; then
+find_service_images() {
+  local name
+  for name in postgres:15 redis:7 rabbitmq:3.13; do
+    if ! docker image inspect "$name" >/dev/null 2>&1 && ! timeout 120 docker pull -q "$name" >/dev/null 2>&1; then
       say "no registry: images of Debian's packages stand in for the services'"
+      packages debootstrap=debootstrap
       "$top/tests/compose/standin.sh" quorate-standin:services
-      export POSTGRES_IMAGE=quorate-standin:services REDIS_IMAGE=quorate-standin:services RABBITMQ_IMAGE=quorate-standin:services
+      service_images=(POSTGRES_IMAGE REDIS_IMAGE RABBITMQ_IMAGE)
       return
     fi
   done
@@ -97,12 +103,22 @@ same_bytes() {
 
 # The image: of what was built outside, or from the sources.
 build_image() {
-  local size program
+  local size program good
+  export QUORATE_IMAGE=$image
   if [ "${COMPOSE_FROM_SOURCES:-}" != 1 ]; then
-    rm -rf "$top/dist"
-    cp -r "$work/dist" "$top/dist"
-    (cd "$top" && PREBUILT=dist ./deploy.sh build && PREBUILT=dist ./deploy.sh build-no-cache)
-    rm -rf "$top/dist"
+    # A folder that the engine gets to see, and nobody else has.
+    mkdir -p "$top/dist"
+    cp -r "$work/dist" "$top/dist/compose-test"
+    export PREBUILT=dist/compose-test
+    (cd "$top" && ./deploy.sh build && ./deploy.sh build-no-cache)
+    good=$(docker image inspect -f '{{.Id}}' "$image")
+    chmod -R go= "$top"/dist/compose-test/root/lib*
+    if (cd "$top" && ./deploy.sh build) >"$work/out" 2>&1; then die "an image is made of what users can't run"; fi
+    [ "$(docker image inspect -f '{{.Id}}' "$image")" = "$good" ] || die "an image that does not run takes the place of one that does"
+    ok "what does not run takes no image's place"
+    unset PREBUILT
+    rm -rf "$top/dist/compose-test"
+    rmdir --ignore-fail-on-non-empty "$top/dist"
   else
     say "the image from the sources"
     if ! timeout 300 docker pull -q rust:1.95-bookworm >/dev/null 2>&1; then
@@ -111,7 +127,7 @@ build_image() {
       export RUST_IMAGE=quorate-standin:rust
     fi
     (cd "$top" && ./deploy.sh build) >"$work/image.log" 2>&1 || { tail -20 "$work/image.log"; die "the image from the sources"; }
-    program=$(docker create "$QUORATE_IMAGE")
+    program=$(docker create "$image")
     docker cp "$program:/quorate" "$work/program" && docker cp "$program:/plugins/dkls23.wasm" "$work/component"
     docker rm "$program" >/dev/null
     cmp "$work/component" "$work/dist/root/plugins/dkls23.wasm" || die "the component is not the same, built in a container"
@@ -122,7 +138,8 @@ build_image() {
       ok "built in a container, the program has the same hash"
     fi
   fi
-  size=$(docker image inspect -f '{{.Size}}' "$QUORATE_IMAGE")
+  unset QUORATE_IMAGE
+  size=$(docker image inspect -f '{{.Size}}' "$image")
   [ "$size" -le 100000000 ] || die "the image has $size bytes"
   ok "the image has $((size / 1000000)) MB"
 }
@@ -201,6 +218,8 @@ refused() { # what is wrong with it; then: what is to be said
   ok "with $1, up says what to do"
 }
 
+in_env_file() { sed -i "s|^$1=.*|$1=$2|" .env; } # a name, its value from now on
+
 # With another line in .env.
 refused_with() { # the line; what is to be said
   local name=${1%%[ =]*}
@@ -208,6 +227,24 @@ refused_with() { # the line; what is to be said
   sed -i "s|^$name=.*|$1|" .env
   refused "$1" "$2"
   cp "$work/env" .env
+}
+
+# With another value in the shell than in .env.
+refused_with_exported() { # name, value
+  export "$1=$2"
+  refused "$1=$2 in the shell" "$1 is set in this shell to something else than in .env"
+  unset "$1"
+}
+
+# The two files that it takes.
+without_the_example() {
+  mv .env.example "$work/example"
+  ./deploy.sh init >/dev/null
+  echo QUORATE_IMAGE=quorate:no-such-image >> .env
+  refused "no image, and settings by default" "there is no image"
+  rm -r .env secrets
+  refused "no .env" "there is no .env: run ./deploy.sh init"
+  mv "$work/example" .env.example
 }
 
 # With another file among the secrets.
@@ -259,8 +296,10 @@ copy_of_party_2() { # a party's file
   cat "secrets/party-2/$name" > "$1"
 }
 
+no_line_end() { printf '%s' "$(cat "$1")" > "$work/key" && cat "$work/key" > "$1"; }
+
 bad_input() {
-  refused "no image" "there is no image $QUORATE_IMAGE"
+  refused "no image" "there is no image quorate:no-such-image"
   refused_with REDIS_PASSWORD= "REDIS_PASSWORD is not set"
   refused_with REDIS_PASSWORD=short "REDIS_PASSWORD in .env is too short"
   refused_with REDIS_PASSWORD=change-me-redis-now "is the example's"
@@ -277,8 +316,15 @@ bad_input() {
   refused_with "QUORATE_PARTY_KEYS=$(sed -n 's/^QUORATE_PARTY_KEYS=\([^,]*\).*/\1/p' .env)" "QUORATE_PARTY_KEYS in .env is not what ./deploy.sh init wrote"
   refused_with QUORATE_USER_PARTY_KEY=abc "QUORATE_USER_PARTY_KEY in .env is not what ./deploy.sh init wrote"
   refused_with ENVIRONMENT=staging "ENVIRONMENT in .env is production or development"
+  refused_with_exported ENVIRONMENT development
+  refused_with_exported REDIS_PASSWORD ""
+  printf '# caf\351\nA B=C\n' >> .env
+  refused "a line that is not in UTF-8, and a bad one" "of .env is not NAME=value"
+  sed -i '$d' .env
+  sed -i '$d' .env
   refused_with_secret secrets/party-2/identity "rm -f" "a missing identity" "secrets/party-2/identity is missing"
   refused_with_secret secrets/party-1/identity copy_of_party_2 "one identity for two parties" "the same identity"
+  refused_with_secret secrets/party-1/master_key no_line_end "no image, and a key without a line's end" "there is no image"
   refused_with_secret secrets/party-1/master_key copy_of_party_2 "one master key for two parties" "the same master_key"
   listen 8082 127.0.0.1
   refused "port 8082 in use" "port 8082 is in use"
@@ -339,12 +385,14 @@ changed_secrets() { # an account
   ok "changed passwords and keys reach services and roles; the old key is refused"
   no_secret_in_the_logs
   # Some versions of compose can't make a network anew that containers are in.
-  if EDGE_SUBNET=10.213.97.0/24 ./deploy.sh up >"$work/out" 2>&1; then
+  in_env_file EDGE_SUBNET 10.213.97.0/24
+  if ./deploy.sh up >"$work/out" 2>&1; then
     ok "another network is made under what runs"
   else
     grep -q "./deploy.sh restart" "$work/out" || die "another network: $(cat "$work/out")"
     ok "another network under what runs: up says what to do"
   fi
+  in_env_file EDGE_SUBNET 10.213.99.0/24
   ./deploy.sh up
   signs "$1"
 }
@@ -389,11 +437,15 @@ in_postgres() { docker exec -i "$(running postgres)" psql -q -X -t -v ON_ERROR_S
 newer_schema() { # an account
   say "a database of a newer version, and one that refuses"
   in_postgres -d party_2 -c "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, '', TRUE, '', 0)"
-  docker kill "$(running server-party-2)" >/dev/null
-  UP_SECONDS=20 refused "a newer schema" "the database is of a newer version of Quorate, whose migration 9999"
+  docker kill "$(running server-party-2)" "$(running account-service)" >/dev/null
+  in_env_file UP_SECONDS 20
+  refused "a newer schema" "the database is of a newer version of Quorate, whose migration 9999"
+  signs "$1"
+  ok "with one party that does not start, the account signs"
   in_postgres -d party_2 -c 'DELETE FROM _sqlx_migrations WHERE version = 9999'
   in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT 0'
-  UP_SECONDS=20 refused "a database that refuses" "too many connections for database"
+  refused "a database that refuses" "too many connections for database"
+  in_env_file UP_SECONDS 120
   in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT -1'
   in_postgres -d postgres -c 'ALTER ROLE party_2 NOLOGIN SUPERUSER'
   ./deploy.sh up >/dev/null
@@ -404,23 +456,24 @@ newer_schema() { # an account
 
 back_up_and_restore() { # an account
   say "backup, and restore into nothing"
-  # As docs/deploy.md has it.
-  local name
-  ./deploy.sh mpc down
-  (
-    umask 077
-    mkdir backup
-    for name in control party_1 party_2 party_3 user_party; do
-      docker exec "$(running postgres)" pg_dump -U "$name" "$name" > "backup/$name.sql"
-    done
-  )
-  ./deploy.sh mpc up
+  in_postgres -d postgres -c 'ALTER ROLE party_3 NOLOGIN'
+  if ./deploy.sh backup backup >"$work/out" 2>&1; then die "a backup without one party's database"; fi
+  grep -q "party_3 was not backed up" "$work/out" || die "backup says: $(cat "$work/out")"
+  [ -z "$(find . -maxdepth 1 -name 'backup*')" ] || die "half a backup stays"
+  ./deploy.sh up >/dev/null
   signs "$1"
+  ./deploy.sh backup backup
+  [ -z "$(find backup ! -perm 700 ! -perm 600)" ] || die "a backup that others can read"
+  if ./deploy.sh backup backup >"$work/out" 2>&1; then die "a backup over another"; fi
+  if ./deploy.sh restore backup >"$work/out" 2>&1; then die "a restore over data"; fi
+  grep -q "a restore overwrites nothing" "$work/out" || die "restore says: $(cat "$work/out")"
+  signs "$1"
+  ok "a backup is whole or not there, and nothing is overwritten"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
-  ./deploy.sh infra up
-  for name in control party_1 party_2 party_3 user_party; do
-    docker exec -i "$(running postgres)" psql -qX1 -v ON_ERROR_STOP=1 -U "$name" "$name" < "backup/$name.sql" >/dev/null
-  done
+  sed -i.whole '/dump complete/d' backup/party_2.sql
+  if ./deploy.sh restore backup >"$work/out" 2>&1; then die "a restore of half a backup"; fi
+  mv backup/party_2.sql.whole backup/party_2.sql
+  ./deploy.sh restore backup
   ./deploy.sh up
   signs "$1"
   ok "restored from a backup, the account signs"
@@ -429,22 +482,26 @@ back_up_and_restore() { # an account
 main() {
   trap clean_up EXIT
   engine
-  packages
+  packages busybox=busybox-static python3=python3 curl=curl openssl=openssl
+  docker compose version >/dev/null 2>&1 || packages docker-compose=docker-compose
   say "building"
   make -C "$top" --no-print-directory dist DIST="$work/dist" >"$work/build.log" 2>&1 || { tail -20 "$work/build.log"; die "make dist"; }
   [ "${COMPOSE_BUILDS:-2}" = 1 ] || same_bytes
-  service_images
+  find_service_images
 
   # An operator has two files, the example of the settings, and an image.
   mkdir "$work/deployment"
   cd "$work/deployment"
   cp "$top/docker-compose.yml" "$top/deploy.sh" "$top/.env.example" .
-  export QUORATE_IMAGE=quorate:no-such-image
+  without_the_example
   ./deploy.sh init
+  local name
+  for name in "${service_images[@]}"; do in_env_file "$name" quorate-standin:services; done
+  in_env_file QUORATE_IMAGE quorate:no-such-image
   bad_input
-  export QUORATE_IMAGE=quorate:compose-test
   build_image
-  POSTGRES_IMAGE=127.0.0.1:1/no/such:image refused "no image of a service" "set POSTGRES_IMAGE in .env"
+  in_env_file QUORATE_IMAGE "$image"
+  refused_with POSTGRES_IMAGE=127.0.0.1:1/no/such:image "set POSTGRES_IMAGE in .env"
 
   say "up"
   local began=$SECONDS
@@ -544,6 +601,11 @@ main() {
   signs "$account"
   ./deploy.sh mpc down
   ./deploy.sh infra down
+  ./deploy.sh infra up
+  ./deploy.sh mpc up
+  # Roles that run without their services until they are ill.
+  ./deploy.sh infra down
+  sleep 15
   ./deploy.sh infra up
   ./deploy.sh mpc up
   signs "$account"
