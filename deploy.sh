@@ -2,6 +2,7 @@
 # Runs Quorate with compose. `./deploy.sh help` lists the commands; docs/deploy.md explains them.
 set -euo pipefail
 shopt -s inherit_errexit
+caller=$PWD
 cd "$(dirname "$0")"
 umask 077
 
@@ -451,6 +452,7 @@ CONF
 # ---------------------------------------------------------------- running
 
 prepare() {
+  [ ! -e .restoring ] || fail "a restore has not come to its end, and databases may be half there: ./deploy.sh clean, then restore again"
   check_tools
   check_settings
   note_neighbours
@@ -629,12 +631,16 @@ cmd_test_api() {
   say "signature: $(field signature)"
 }
 
+# A path as whoever called this means it.
+from_caller() { case $1 in /*) say "$1" ;; *) say "$caller/$1" ;; esac; }
+
 # The databases, all as of one time: with the roles stopped. Each by its own role, and so when it is restored: what a party that
 # was taken over has put into its own must not run with the rights of another.
 cmd_backup() {
   check_tools
-  local folder=${1:-} postgres name service
-  [ -n "$folder" ] || fail "backup FOLDER: a folder that is not there yet"
+  local folder postgres name service
+  [ -n "${1:-}" ] || fail "backup FOLDER: a folder that is not there yet"
+  folder=$(from_caller "$1")
   [ ! -e "$folder" ] || fail "$folder is there already: a backup overwrites nothing"
   [ "$(state_of postgres)" = healthy ] || fail "PostgreSQL does not run: ./deploy.sh infra up"
   postgres=$(container postgres)
@@ -649,15 +655,16 @@ cmd_backup() {
   done
   mv "$unfinished" "$folder"
   unfinished=
+  say "the databases are in $folder; .env and secrets/ are not: keep them apart from it"
   [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS 120))) '' "${stopped[@]}"; }
   trap - EXIT
-  say "the databases are in $folder; .env and secrets/ are not: keep them apart from it"
 }
 
 # Nothing half-done stays, and what ran runs again.
 end_backup() {
+  trap '' INT TERM HUP
   [ -z "$unfinished" ] || rm -rf "$unfinished"
-  [ ${#stopped[@]} = 0 ] || compose start "${stopped[@]}" || true
+  [ ${#stopped[@]} = 0 ] || compose start "${stopped[@]}" || say "the roles do not run: ./deploy.sh up starts them" >&2
 }
 
 # Whether a dump came to its end.
@@ -665,8 +672,9 @@ is_whole() { [ -r "$1" ] && tail -n 20 "$1" | grep -q '^-- PostgreSQL database d
 
 # Into a deployment without data.
 cmd_restore() {
-  local folder=${1:-} name postgres
-  [ -n "$folder" ] || fail "restore FOLDER: what ./deploy.sh backup has made"
+  local folder name postgres
+  [ -n "${1:-}" ] || fail "restore FOLDER: what ./deploy.sh backup has made"
+  folder=$(from_caller "$1")
   for name in "${databases[@]}"; do
     is_whole "$folder/$name.sql" || fail "$folder/$name.sql is missing, or is no whole backup"
   done
@@ -677,10 +685,13 @@ cmd_restore() {
     [ "$(docker exec "$postgres" psql -qXtA -U "$name" -c "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'" "$name")" = 0 ] ||
       fail "there is data in $name, and a restore overwrites nothing: ./deploy.sh clean removes it"
   done
+  # Until it is removed nothing is started on what may be half there.
+  : > .restoring
   for name in "${databases[@]}"; do
     timeout --foreground 3600 docker exec -i "$postgres" psql -qX1 -v ON_ERROR_STOP=1 -U "$name" "$name" < "$folder/$name.sql" >/dev/null ||
       fail "$name was not restored: it says why above. Mend that, then ./deploy.sh clean, and restore again"
   done
+  rm .restoring
   say "restored: ./deploy.sh up"
 }
 
@@ -693,6 +704,7 @@ cmd_clean() {
   read -r answer || true
   [ "$answer" = 'delete everything' ] || fail "nothing was removed"
   compose down -v --remove-orphans
+  rm -f .restoring
 }
 
 help() {

@@ -489,6 +489,12 @@ back_up_and_restore() { # an account
   sed -i.whole '/dump complete/d' backup/party_2.sql
   if ./deploy.sh restore backup >"$work/out" 2>&1; then die "a restore of half a backup"; fi
   mv backup/party_2.sql.whole backup/party_2.sql
+  cp backup/party_2.sql "$work/whole"
+  sed -i '1i SELECT no_such_function();' backup/party_2.sql
+  if ./deploy.sh restore backup >"$work/out" 2>&1; then die "a restore that fails"; fi
+  refused "a restore that did not come to its end" "./deploy.sh clean, then restore again"
+  echo 'delete everything' | ./deploy.sh clean >/dev/null
+  cp "$work/whole" backup/party_2.sql
   ./deploy.sh restore backup
   ./deploy.sh up
   signs "$1"
