@@ -451,8 +451,12 @@ CONF
 
 # ---------------------------------------------------------------- running
 
-prepare() {
+check_restored() {
   [ ! -e .restoring ] || fail "a restore has not come to its end, and databases may be half there: ./deploy.sh clean, then restore again"
+}
+
+prepare() {
+  check_restored
   check_tools
   check_settings
   note_neighbours
@@ -566,8 +570,11 @@ cmd_build() {
   check_tools
   local image prebuilt made id
   image=$(value QUORATE_IMAGE quorate:local)
-  made=$(mktemp -d)
   prebuilt=$(value PREBUILT)
+  [ -e Dockerfile ] || fail "the sources are not here: run ./deploy.sh build in a clone of them; the image serves this folder too"
+  made=$(mktemp -d)
+  # shellcheck disable=SC2064 # the folder of now
+  trap "rm -rf '$made'" EXIT
   if [ -n "$prebuilt" ]; then
     # What was built outside, by `make dist`.
     case $prebuilt in /* | *..*) fail "PREBUILT=$prebuilt: a folder in this one is wanted, which the engine gets to see" ;; esac
@@ -577,7 +584,6 @@ cmd_build() {
     docker build "$@" --iidfile "$made/id" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" .
   fi
   id=$(cat "$made/id")
-  rm -r "$made"
   # It gets its name, and another one loses it, once it is known to run.
   docker run --rm "$id" --help >/dev/null || fail "what was built does not run: it says why above. $image is what it was"
   docker tag "$id" "$image"
@@ -637,6 +643,7 @@ from_caller() { case $1 in /*) say "$1" ;; *) say "$caller/$1" ;; esac; }
 # The databases, all as of one time: with the roles stopped. Each by its own role, and so when it is restored: what a party that
 # was taken over has put into its own must not run with the rights of another.
 cmd_backup() {
+  check_restored
   check_tools
   local folder postgres name service
   [ -n "${1:-}" ] || fail "backup FOLDER: a folder that is not there yet"
@@ -655,7 +662,7 @@ cmd_backup() {
   done
   mv "$unfinished" "$folder"
   unfinished=
-  say "the databases are in $folder; .env and secrets/ are not: keep them apart from it"
+  say "the databases are in $1; .env and secrets/ are not: keep them apart from it"
   [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS 120))) '' "${stopped[@]}"; }
   trap - EXIT
 }
