@@ -12,10 +12,38 @@ roles=(session-coordinator message-router server-party-1 server-party-2 server-p
 replicas=(session-coordinator-2 message-router-2 account-service-2)
 parties=(party-1 party-2 party-3 user-party)
 databases=(control party_1 party_2 party_3 user_party)
+passwords=(POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY)
 ports=(ACCOUNT_PORT:4000 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 ACCOUNT_2_PORT:4001)
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
+
+help() {
+  cat <<'HELP'
+./deploy.sh COMMAND
+
+  init              write .env with fresh secrets and secrets/ with every party's keys; never overwrites
+  build             build the image (PREBUILT=folder: of a program that was built outside)
+  build-no-cache    the same, from nothing
+  up                start everything, and wait until it is healthy
+  down              stop everything; data stays
+  restart           down, then up
+  status            which containers run
+  health            how every role is
+  logs [service]    what was logged
+  logs-tail [service]   the same, and what comes
+  shell [service]   a shell in a container
+  test-api          make an account and sign with it, from this machine
+  infra up|down     PostgreSQL, Redis and RabbitMQ only
+  mpc up|down|restart   Quorate's own processes; up starts what they need
+  backup FOLDER     the databases into a new folder; the roles stop while it is made
+  restore FOLDER    what backup has made, into a deployment without data
+  clean             remove containers and all data; asks first
+HELP
+}
+
+# Whoever asks for help may have no right to read the settings.
+case ${1:-help} in help | -h | --help) help; exit ;; esac
 
 # ---------------------------------------------------------------- settings
 
@@ -112,7 +140,11 @@ check_env_file() {
   [ -e .env ] || return 0
   local line name
   line=$(LC_ALL=C grep -anvE '^(#.*|[A-Za-z_][A-Za-z0-9_]*=[^"'"'"'\\$#`[:space:][:cntrl:]]*)?$' .env | cut -d: -f1 | sed -n 1p || true)
-  [ -z "$line" ] || fail "line $line of .env is not NAME=value: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
+  if [ -n "$line" ]; then
+    # What stands there may be a secret: only what looks like a setting's name is shown.
+    name=$(LC_ALL=C sed -n "${line}s/^\([A-Z][A-Z0-9_]*\)[[:space:]]*=..*/ (\1)/p" .env)
+    fail "line $line of .env$name is not NAME=value: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
+  fi
   # compose takes the shell's variables first, even empty ones: an exported ENVIRONMENT or ALLOWED_IPS would switch checks off.
   for name in $(LC_ALL=C grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d =); do
     [ -z "${!name+set}" ] || [ "${!name}" = "$(in_env_file "$name")" ] ||
@@ -154,7 +186,8 @@ check_tools() {
 
 check_settings() {
   local name length
-  for name in POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY; do
+  check_names
+  for name in "${passwords[@]}"; do
     case $name in JWT_SECRET_KEY) length=32 ;; *) length=16 ;; esac
     [ -n "$(value "$name")" ] || fail "$name is not set in .env: give it $length characters or more (openssl rand -hex 32)"
     [ "$(value "$name" | wc -c)" -ge "$length" ] || fail "$name in .env is too short: give it $length characters or more"
@@ -189,9 +222,11 @@ check_settings() {
   for name in "${ports[@]}"; do
     [ "$(value "${name%:*}" "${name#*:}")" -le 65535 ] || fail "${name%:*} in .env is no port: 65535 is the highest"
   done
+  check_subnet
   case $(value REPLICAS 1) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
   case $(value ENVIRONMENT production) in production | development) ;; *) fail "ENVIRONMENT in .env is production or development" ;; esac
   local party file
+  [ -d secrets ] || fail "secrets/ is missing: restore it from a backup; no other keys open what parties have stored"
   for file in secrets secrets/*/ secrets/*/*; do
     [ ! -e "$file" ] || [ -r "$file" ] || fail "$file can't be read: run this as whoever ran init, or as root"
   done
@@ -214,15 +249,92 @@ check_settings() {
   done
 }
 
+# An address as a number.
+number_of() {
+  local part
+  IFS=. read -ra part <<< "$1"
+  say "$(((part[0] << 24) + (part[1] << 16) + (part[2] << 8) + part[3]))"
+}
+
+# The network that leads out; compose would find out with containers stopped already.
+check_subnet() {
+  local subnet number octet='(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])' wrong
+  subnet=$(value EDGE_SUBNET 10.213.99.0/24)
+  wrong="EDGE_SUBNET in .env is no network: give one like 10.213.99.0/24, of 16 addresses or more, by its first address"
+  [[ $subnet =~ ^($octet\.){3}$octet/(1[6-9]|2[0-8])$ ]] || fail "$wrong"
+  number=$(number_of "${subnet%/*}")
+  [ $((number & ((1 << (32 - ${subnet#*/})) - 1))) = 0 ] || fail "$wrong"
+}
+
+# Whether two networks of IPv4 have addresses in common.
+overlap() {
+  local bits=$((${1#*/} < ${2#*/} ? ${1#*/} : ${2#*/}))
+  [ $(($(number_of "${1%/*}") >> (32 - bits))) = $(($(number_of "${2%/*}") >> (32 - bits))) ]
+}
+
+# Addresses that another network of the engine has.
+check_overlap() {
+  local mine name subnet subnets
+  mine=$(value EDGE_SUBNET 10.213.99.0/24)
+  while read -r name subnets; do
+    [ "$name" != "${COMPOSE_PROJECT_NAME}_edge" ] || continue
+    for subnet in $subnets; do
+      case $subnet in *:*) continue ;; esac
+      ! overlap "$mine" "$subnet" ||
+        fail "EDGE_SUBNET in .env has addresses of the network $name ($subnet): give another, and its first address to TRUSTED_PROXIES"
+    done
+  done < <(docker network ls -q | xargs -r docker network inspect -f '{{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}')
+}
+
+# A proxy on this machine is seen as the first address of EDGE_SUBNET.
+note_proxies() {
+  local subnet first proxy proxies
+  subnet=$(value EDGE_SUBNET 10.213.99.0/24)
+  first=${subnet%/*}
+  first=${first%.*}.$((${first##*.} + 1))
+  proxies=$(value TRUSTED_PROXIES)
+  for proxy in ${proxies//,/ }; do
+    case $proxy in *[!0-9./]*) continue ;; */*) ;; *) proxy+=/32 ;; esac
+    if overlap "$first/32" "$proxy"; then return; fi
+  done
+  [ "$(value ENVIRONMENT production)" != production ] ||
+    say "note: TRUSTED_PROXIES does not name $first, the first address of EDGE_SUBNET, which a proxy on this machine has here: it would not be believed" >&2
+}
+
+# What nobody reads may be a misspelt setting, and ALLOWED_IPS that is misspelt lets everybody in.
+check_names() {
+  local name
+  for name in $(LC_ALL=C grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d = | sort -u); do
+    case $name in COMPOSE_* | DOCKER_*) continue ;; esac
+    grep -qE "\\$\{$name\\b" docker-compose.yml || grep -qw "$name" deploy.sh ||
+      fail "$name in .env is read by nobody here: check its spelling (.env.example has all that is), or remove it"
+  done
+}
+
+# The program reads the settings that it will get, and says what is wrong with them. By standard input: secrets are among them.
+check_with_program() {
+  local name image said
+  image=$(value QUORATE_IMAGE quorate:local)
+  said=$(
+    for name in $(grep -oE '\$\{[A-Z_0-9]+' docker-compose.yml | tr -d '{$' | sort -u) "${passwords[@]}"; do
+      case $name in *_IMAGE | QUORATE_UID | QUORATE_GID) continue ;; esac
+      say "$name=$(value "$name")"
+    done | { cat; say "ENVIRONMENT=$(value ENVIRONMENT production)"; } |
+      timeout --foreground -k 5 60 docker run --rm -i --network none --read-only --cap-drop ALL --user 65534:65534 "$image" check --plugins - 2>&1
+  ) || fail "what .env says can't be used: ${said#quorate: }"
+}
+
 # Ports that something else has already, or that two of ours would have.
 check_ports() {
-  local name port ours taken=' '
+  local name port ours other
+  local -A taken=()
   ours=$(docker ps --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --format '{{.Ports}}')
   for name in "${ports[@]}"; do
     [ "$name" != ACCOUNT_2_PORT:4001 ] || [ "$(value REPLICAS 1)" = 2 ] || continue
     port=$(value "${name%:*}" "${name#*:}")
-    case $taken in *" $port "*) fail "${name%:*} in .env is the port of another role too: each needs its own" ;; esac
-    taken+="$port "
+    other=${taken[$port]:-}
+    [ -z "$other" ] || fail "${name%:*} in .env is the port of another role too, $other: each needs its own"
+    taken[$port]=${name%:*}
     case $ours in *":$port->"*) continue ;; esac
     if timeout 2 bash -c "exec 3<>'/dev/tcp/$(here)/$port'" 2>/dev/null; then
       fail "port $port is in use by another program: stop it, or set ${name%:*} in .env"
@@ -289,9 +401,9 @@ init() {
   [ ! -e secrets ] || made+=(secrets/)
   [ ${#made[@]} = 0 ] || fail "${made[*]} is there already, and is not overwritten: whoever loses it loses accounts. Move it away if you want new ones"
   local volumes=''
-  if have docker; then volumes=$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" 2>/dev/null || true); fi
+  if have docker; then volumes=$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" 2>/dev/null | tr '\n' ' ' || true); fi
   [ -z "$volumes" ] ||
-    fail "there is data of $COMPOSE_PROJECT_NAME on this machine, which new secrets would not open: restore its .env and secrets/, or set COMPOSE_PROJECT_NAME to another name (COMPOSE_PROJECT_NAME=other ./deploy.sh init), or remove its volumes"
+    fail "there is data of $COMPOSE_PROJECT_NAME on this machine, which new secrets would not open: restore its .env and secrets/; or make another deployment beside it (COMPOSE_PROJECT_NAME=other ./deploy.sh init, then other ports, EDGE_SUBNET and TRUSTED_PROXIES in .env); or remove the data for good (docker volume rm ${volumes% })"
   have openssl || fail "openssl is missing"
   # Under another name until all is there: an init that is interrupted leaves nothing that counts.
   local dir=secrets.new
@@ -417,7 +529,7 @@ share_secrets() {
   local name new=secrets/shared.new
   rm -rf "$new"
   mkdir -p "$new"
-  for name in POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY; do
+  for name in "${passwords[@]}"; do
     printf '%s' "$(value "$name")" > "$new/${name,,}"
   done
   # Whoever fills it up is held back before the container is killed for its memory.
@@ -459,11 +571,12 @@ prepare() {
   check_restored
   check_tools
   check_settings
+  check_overlap
   note_neighbours
   check_ports
   check_space
   # The services have images of their own.
-  [ "${1:-}" = infra ] || check_image
+  if [ "${1:-}" != infra ]; then check_image; check_with_program; note_proxies; fi
   pull_images
   share_secrets
 }
@@ -563,7 +676,7 @@ cmd_health() {
     answer=$(timeout 10 docker exec "$id" /quorate healthcheck "$(role_of "$service")" 2>&1) || ill=1
     say "$service: $(grep -m 1 '^{' <<< "$answer" || head -n 1 <<< "$answer")"
   done
-  return $ill
+  [ "$ill" = 0 ] || fail "not all is well: ./deploy.sh up starts what does not run, ./deploy.sh logs SERVICE says more"
 }
 
 cmd_build() {
@@ -579,9 +692,10 @@ cmd_build() {
     # What was built outside, by `make dist`.
     case $prebuilt in /* | *..*) fail "PREBUILT=$prebuilt: a folder in this one is wanted, which the engine gets to see" ;; esac
     [ -x "$prebuilt/root/quorate" ] || fail "PREBUILT=$prebuilt: there is no root/quorate in it: make dist"
-    docker build "$@" --iidfile "$made/id" --target prebuilt --build-arg "PREBUILT=$prebuilt" .
+    docker build "$@" --iidfile "$made/id" --target prebuilt --build-arg "PREBUILT=$prebuilt" . || fail "no image was made: it says why above. $image is what it was"
   else
-    docker build "$@" --iidfile "$made/id" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" .
+    docker build "$@" --iidfile "$made/id" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" . ||
+      fail "no image was made: it says why above. Without a registry, name an image with Rust that is here (RUST_IMAGE in .env), or build outside (make dist, then PREBUILT=dist ./deploy.sh build). $image is what it was"
   fi
   id=$(cat "$made/id")
   # It gets its name, and another one loses it, once it is known to run.
@@ -590,21 +704,32 @@ cmd_build() {
   say "built $image: $(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1000000 }')"
 }
 
+# What is misspelt is told from what does not run.
+check_service() { # its name, and -a if it need not run
+  local known=("${services[@]}" "${roles[@]}" "${replicas[@]}") name=$1
+  shift
+  case " ${known[*]} " in *" $name "*) ;; *) fail "there is no service $name: ${known[*]}" ;; esac
+  [ -n "$(container "$name" "$@")" ] || fail "$name does not run: ./deploy.sh up starts it"
+}
+
 cmd_shell() {
   check_tools
   local service=${1:-account-service} limit=()
+  check_service "$service"
   if [ -t 0 ]; then compose exec "$service" /bin/sh; else compose exec -T "$service" /bin/sh; fi
 }
 
 cmd_logs() {
   check_tools
   local limit=()
+  case ${1:--} in -*) ;; *) check_service "$1" -a ;; esac
   compose logs --no-color "$@"
 }
 
 cmd_logs_tail() {
   check_tools
   local limit=()
+  case ${1:--} in -*) ;; *) check_service "$1" -a ;; esac
   compose logs -f --tail 100 "$@"
 }
 
@@ -621,19 +746,25 @@ call() {
 
 field() { printf '%s' "$body" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
+# What the API should have answered.
+expect() { # a status; what it means if it is another
+  [ "$status" != 403 ] || fail "$2: $status: $body. Calls from this machine come from the first address of EDGE_SUBNET, $(value EDGE_SUBNET 10.213.99.0/24): is it in ALLOWED_IPS?"
+  [ "$status" = "$1" ] || fail "$2: $status: $body"
+}
+
 cmd_test_api() {
   have curl || fail "curl is missing"
   check_env_file
   local status body account
   call GET /health
-  [ "$status" = 200 ] || fail "GET /health: $status: $body"
+  expect 200 "GET /health"
   say "health: $(field status)"
   call POST /api/v1/accounts '{"user_id":"deploy.sh test-api"}'
-  [ "$status" = 201 ] || fail "an account was not made: $status: $body"
+  expect 201 "an account was not made"
   account=$(field id)
   say "account $account: $(field ethereum_address)"
   call POST "/api/v1/accounts/$account/sign" "{\"message\":\"$(random_hex)\"}"
-  [ "$status" = 200 ] || fail "nothing was signed: $status: $body"
+  expect 200 "nothing was signed"
   say "signature: $(field signature)"
 }
 
@@ -646,8 +777,9 @@ cmd_backup() {
   check_restored
   check_tools
   local folder postgres name service
-  [ -n "${1:-}" ] || fail "backup FOLDER: a folder that is not there yet"
+  case ${1:--} in -*) fail "backup FOLDER: a folder that is not there yet" ;; esac
   folder=$(from_caller "$1")
+  [ -d "$(dirname "$folder")" ] || fail "there is no folder $(dirname "$folder") to make $(basename "$folder") in"
   [ ! -e "$folder" ] || fail "$folder is there already: a backup overwrites nothing"
   [ "$(state_of postgres)" = healthy ] || fail "PostgreSQL does not run: ./deploy.sh infra up"
   postgres=$(container postgres)
@@ -662,7 +794,7 @@ cmd_backup() {
   done
   mv "$unfinished" "$folder"
   unfinished=
-  say "the databases are in $1; .env and secrets/ are not: keep them apart from it"
+  say "the backup is whole: the databases are in $1; .env and secrets/ are not: keep them apart from it"
   [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS 120))) '' "${stopped[@]}"; }
   trap - EXIT
 }
@@ -670,7 +802,7 @@ cmd_backup() {
 # Nothing half-done stays, and what ran runs again.
 end_backup() {
   trap '' INT TERM HUP
-  [ -z "$unfinished" ] || rm -rf "$unfinished"
+  if [ -n "$unfinished" ]; then rm -rf "$unfinished"; say "no backup was made" >&2; fi
   [ ${#stopped[@]} = 0 ] || compose start "${stopped[@]}" || say "the roles do not run: ./deploy.sh up starts them" >&2
 }
 
@@ -680,7 +812,7 @@ is_whole() { [ -r "$1" ] && tail -n 20 "$1" | grep -q '^-- PostgreSQL database d
 # Into a deployment without data.
 cmd_restore() {
   local folder name postgres
-  [ -n "${1:-}" ] || fail "restore FOLDER: what ./deploy.sh backup has made"
+  case ${1:--} in -*) fail "restore FOLDER: what ./deploy.sh backup has made" ;; esac
   folder=$(from_caller "$1")
   for name in "${databases[@]}"; do
     is_whole "$folder/$name.sql" || fail "$folder/$name.sql is missing, or is no whole backup"
@@ -714,33 +846,14 @@ cmd_clean() {
   rm -f .restoring
 }
 
-help() {
-  cat <<'HELP'
-./deploy.sh COMMAND
-
-  init              write .env with fresh secrets and secrets/ with every party's keys; never overwrites
-  build             build the image (PREBUILT=folder: of a program that was built outside)
-  build-no-cache    the same, from nothing
-  up                start everything, and wait until it is healthy
-  down              stop everything; data stays
-  restart           down, then up
-  status            which containers run
-  health            how every role is
-  logs [service]    what was logged
-  logs-tail [service]   the same, and what comes
-  shell [service]   a shell in a container
-  test-api          make an account and sign with it, from this machine
-  infra up|down     PostgreSQL, Redis and RabbitMQ only
-  mpc up|down|restart   Quorate's own processes; up starts what they need
-  backup FOLDER     the databases into a new folder; the roles stop while it is made
-  restore FOLDER    what backup has made, into a deployment without data
-  clean             remove containers and all data; asks first
-HELP
-}
-
-case ${1:-help} in up | down | restart | status | health | logs | logs-tail | shell | test-api | infra | mpc | backup | restore | clean) need_env ;; esac
-case ${1:-help} in init | up | down | restart | infra | mpc | backup | restore | clean) lock ;; esac
-case ${1:-help} in
+command=$*
+case $1 in up | down | restart | status | health | logs | logs-tail | shell | test-api | infra | mpc | backup | restore | clean) need_env ;; esac
+case $1 in
+  init | up | down | restart | infra | mpc | backup | restore | clean)
+    lock
+    trap 'printf "deploy.sh: interrupted: run ./deploy.sh %s again\n" "$command" >&2; exit 130' INT ;;
+esac
+case $1 in
   init) init ;;
   build) shift; cmd_build "$@" ;;
   build-no-cache) shift; cmd_build --no-cache "$@" ;;
@@ -769,6 +882,5 @@ case ${1:-help} in
   backup) cmd_backup "${2:-}" ;;
   restore) cmd_restore "${2:-}" ;;
   clean) cmd_clean ;;
-  help | -h | --help) help ;;
   *) help >&2; fail "there is no command $1" ;;
 esac

@@ -299,6 +299,7 @@ copy_of_party_2() { # a party's file
 no_line_end() { printf '%s' "$(cat "$1")" > "$work/key" && cat "$work/key" > "$1"; }
 
 bad_input() {
+  local subnet
   refused "no image" "there is no image quorate:no-such-image"
   refused_with REDIS_PASSWORD= "REDIS_PASSWORD is not set"
   refused_with REDIS_PASSWORD=short "REDIS_PASSWORD in .env is too short"
@@ -311,17 +312,26 @@ bad_input() {
   refused_with PUBLISH_ADDRESS=0.0.0.0 "PUBLISH_ADDRESS in .env is not this machine's own"
   refused_with TRUSTED_PROXIES= "TRUSTED_PROXIES in .env is empty"
   refused_with ROUTER_PORT=http "ROUTER_PORT in .env is no number"
-  refused_with ROUTER_PORT=4000 "ROUTER_PORT in .env is the port of another role too"
+  refused_with ROUTER_PORT=4000 "ROUTER_PORT in .env is the port of another role too, ACCOUNT_PORT"
   refused_with ROUTER_PORT=70000 "ROUTER_PORT in .env is no port"
   refused_with "QUORATE_PARTY_KEYS=$(sed -n 's/^QUORATE_PARTY_KEYS=\([^,]*\).*/\1/p' .env)" "QUORATE_PARTY_KEYS in .env is not what ./deploy.sh init wrote"
   refused_with QUORATE_USER_PARTY_KEY=abc "QUORATE_USER_PARTY_KEY in .env is not what ./deploy.sh init wrote"
+  for subnet in 10.213.99.1/24 10.213.99.0 10.213.99.0/30 10.213.990.0/24 fd00::/64; do
+    refused_with "EDGE_SUBNET=$subnet" "EDGE_SUBNET in .env is no network"
+  done
   refused_with ENVIRONMENT=staging "ENVIRONMENT in .env is production or development"
   refused_with_exported ENVIRONMENT development
   refused_with_exported REDIS_PASSWORD ""
+  echo ALLOWED_IP=10.0.0.0/8 >> .env
+  refused "ALLOWED_IPS misspelt" "ALLOWED_IP in .env is read by nobody here"
+  sed -i '$d' .env
   printf '# caf\351\nA B=C\n' >> .env
   refused "a line that is not in UTF-8, and a bad one" "of .env is not NAME=value"
   sed -i '$d' .env
   sed -i '$d' .env
+  mv secrets "$work/secrets"
+  refused "no secrets" "secrets/ is missing"
+  mv "$work/secrets" secrets
   refused_with_secret secrets/party-2/identity "rm -f" "a missing identity" "secrets/party-2/identity is missing"
   refused_with_secret secrets/party-1/identity copy_of_party_2 "one identity for two parties" "the same identity"
   refused_with_secret secrets/party-1/master_key no_line_end "no image, and a key without a line's end" "there is no image"
@@ -347,6 +357,40 @@ status_of() { # a key
   printf 'header = "X-API-Key: %s"\n' "$1" | curl -s -m 10 -K - -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/api/v1/accounts/00000000-0000-4000-8000-000000000000
 }
 
+# What only the program can read, with everything running: nothing is stopped for it. And what is said of a command's misuse.
+settings_of_what_runs() { # an account
+  local before said
+  before=$(docker ps -q --no-trunc --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | sort)
+  refused_with ALLOWED_IPS=10.0.0.0/33 "what .env says can't be used: ALLOWED_IPS"
+  refused_with TRUSTED_PROXIES=the-proxy "what .env says can't be used: TRUSTED_PROXIES"
+  refused_with QUORATE_SIGN_TIMEOUT_MS=0 "what .env says can't be used: QUORATE_SIGN_TIMEOUT_MS"
+  refused_with QUORATE_LOG=quorate=loud "what .env says can't be used: QUORATE_LOG"
+  refused_with "EDGE_SUBNET=$(docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' bridge)" "EDGE_SUBNET in .env has addresses of the network"
+  refused_with QUORATE_PLUGIN_FILES=/plugins/other.wasm "what .env says can't be used: QUORATE_PLUGIN_FILES: /plugins/other.wasm"
+  [ "$(docker ps -q --no-trunc --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | sort)" = "$before" ] || die "something was stopped or made anew"
+  signs "$1"
+  said=$(./deploy.sh shell server-party-4 2>&1 </dev/null) && die "a shell in what is not there"
+  grep -q "there is no service server-party-4" <<< "$said" || die "shell says: $said"
+  said=$(./deploy.sh logs account-service-2 2>&1) && die "a log of what never ran"
+  grep -q "account-service-2 does not run" <<< "$said" || die "logs says: $said"
+  ok "a wrong setting stops nothing that runs"
+  # A proxy on this machine that nobody believes.
+  cp .env "$work/env"
+  in_env_file TRUSTED_PROXIES 192.0.2.1,2001:db8::1
+  ./deploy.sh up >"$work/out" 2>&1
+  grep -q "note: TRUSTED_PROXIES does not name 10.213.99.1" "$work/out" || die "up says: $(cat "$work/out")"
+  in_env_file TRUSTED_PROXIES 192.0.2.1,10.213.0.0/16
+  in_env_file ALLOWED_IPS 192.0.2.7
+  ./deploy.sh up >"$work/out" 2>&1
+  grep -q "note: TRUSTED_PROXIES" "$work/out" && die "up says: $(cat "$work/out")"
+  said=$(./deploy.sh test-api 2>&1) && die "who is not allowed made an account"
+  grep -q "is it in ALLOWED_IPS" <<< "$said" || die "test-api says: $said"
+  cp "$work/env" .env
+  ./deploy.sh up >/dev/null
+  signs "$1"
+  ok "who may call is what .env says; up notes a proxy that would not be believed, test-api an address that may not call"
+}
+
 # Another folder with the same project name, with secrets of its own or with the same.
 other_folder() {
   local here=$PWD
@@ -354,7 +398,7 @@ other_folder() {
   cp docker-compose.yml deploy.sh .env.example "$work/elsewhere"
   cd "$work/elsewhere"
   if ./deploy.sh init >"$work/out" 2>&1; then die "init for data of another folder"; fi
-  grep -q "there is data of" "$work/out" || die "init says: $(cat "$work/out")"
+  grep -q "there is data of .*docker volume rm ${COMPOSE_PROJECT_NAME}_" "$work/out" || die "init says: $(cat "$work/out")"
   cp -a "$here/.env" "$here/secrets" .
   refused "the project of another folder" "belong to $here"
   if echo 'delete everything' | ./deploy.sh clean >"$work/out" 2>&1; then die "clean of another folder's project"; fi
@@ -601,6 +645,7 @@ main() {
     ok "$service was killed: the account signs"
   done
 
+  settings_of_what_runs "$account"
   other_folder
   changed_secrets "$account"
   newer_schema "$account"

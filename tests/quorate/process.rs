@@ -1,12 +1,14 @@
 //! The program as a process: signals, crashes, and what keeps it from starting.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use quorate_tests::components;
 use quorate_tests::deployment::{Caller, Reply, send};
 use quorate_tests::sandbox::random32;
-use quorate_tests::server::{Server, command, free_address};
+use quorate_tests::server::{Server, command, free_address, program};
 use reqwest::Method;
 use serde_json::json;
 
@@ -166,4 +168,50 @@ async fn what_keeps_it_from_starting_is_said_and_nothing_is_changed() {
     assert!(!key.exists(), "another key was made");
     std::fs::write(&key, right).unwrap();
     up(&Server::start(folder.path(), 2)).await;
+}
+
+/// Settings on standard input of `quorate check`, and what it says of them.
+fn checked(settings: &str, arguments: &[&str]) -> (bool, String) {
+    let mut child = std::process::Command::new(program())
+        .env_clear()
+        .arg("check")
+        .args(arguments)
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It ends without reading all of what is too long.
+    let _ = child.stdin.take().unwrap().write_all(settings.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn settings_are_checked_without_starting_anything() {
+    let good = "# A comment\n\nENVIRONMENT=production\nALLOWED_IPS=10.0.0.0/8\n\
+                MPC_API_KEY=a key of this test\nREDIS_ULR=x\n";
+    let (well, said) = checked(good, &[]);
+    assert!(well && said.contains("REDIS_ULR: this looks like a setting"), "{said}");
+    for (line, wanted) in [
+        ("ALLOWED_IPS=10.0.0.0/33", "ALLOWED_IPS"),
+        ("QUORATE_SIGN_TIMOUT_MS=10000", "QUORATE_SIGN_TIMOUT_MS: there is no such setting"),
+        ("QUORATE_LOG=quorate=loud", "QUORATE_LOG"),
+        ("JWT_SECRET_KEY=change-me-change-me-change-me-change-me", "JWT_SECRET_KEY"),
+        ("a secret where no name is", "line 7 is not NAME=value"),
+    ] {
+        let (well, said) = checked(&format!("{good}{line}\n"), &[]);
+        assert!(!well && said.contains(wanted), "{line}: {said}");
+        assert!(!said.contains("secret where") && !said.contains("change-me"), "a secret was shown: {said}");
+    }
+    let here = components::folder().join("dkls23.wasm");
+    let plugins =
+        |path: &Path| checked(&format!("QUORATE_PLUGIN_FILES={}\n", path.display()), &["--plugins"]);
+    assert!(plugins(&here).0);
+    let (well, said) = plugins(Path::new("/nowhere.wasm"));
+    assert!(!well && said.contains("QUORATE_PLUGIN_FILES: /nowhere.wasm"), "{said}");
+    let (well, said) = checked(&"#".repeat(2 << 20), &[]);
+    assert!(!well && said.contains("too long"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin;
+mod check;
 mod compile;
 mod demo;
 mod healthcheck;
@@ -36,6 +37,8 @@ enum Command {
     Admin(admin::AdminArguments),
     /// Ask a role on this machine whether it is well
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Read the settings, and say what is wrong with them; nothing is started
+    Check(check::CheckArguments),
     /// Compile components ahead, into QUORATE_DATA
     Compile(compile::CompileArguments),
     /// Bring the schema of a database up to date
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
                 Command::Key(arguments) => key::key(arguments),
                 Command::Admin(arguments) => admin::admin(config, arguments).await,
                 Command::Healthcheck(arguments) => healthcheck::healthcheck(config, arguments).await,
+                Command::Check(arguments) => check::check(config, arguments),
                 Command::Compile(arguments) => compile::compile(&config, arguments),
                 Command::Share(arguments) => share::share(arguments),
                 Command::Migrate(arguments) => migrate::migrate(config, arguments).await,

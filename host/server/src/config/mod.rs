@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use crate::account::TimeLimits;
 use crate::http::{AllowedAddresses, ApiKey};
-use crate::telemetry::Format;
+use crate::telemetry::{self, Format};
 use read::Variables;
 
 pub use environment::Environment;
@@ -166,7 +166,16 @@ impl Config {
             names: BTreeSet::new(),
             strangers: strangers.into_iter().map(|(name, _)| name).collect(),
             log: LogConfig {
-                filter: variables.take("QUORATE_LOG").unwrap_or_else(|| "info".into()),
+                filter: match variables.take("QUORATE_LOG") {
+                    None => "info".into(),
+                    Some(filter) if telemetry::is_filter(&filter) => filter,
+                    Some(_) => {
+                        return Err(ConfigError::Invalid {
+                            name: "QUORATE_LOG",
+                            wanted: "something like info, or quorate=debug,warn",
+                        });
+                    }
+                },
                 format: match variables.take("QUORATE_LOG_FORMAT").as_deref() {
                     None | Some("text") => Format::Text,
                     Some("json") => Format::Json,
@@ -212,6 +221,7 @@ mod tests {
             ("QUORATE_PARTIES", "three"),
             ("MPC_API_KEY", "short"),
             ("ALLOWED_IPS", "everybody"),
+            ("QUORATE_LOG", "quorate=loud"),
             ("QUORATE_LOG_FORMAT", "xml"),
             ("MPC_API_KEY_FILE", "/nowhere/at/all"),
             ("USER_SHARE_PLAINTEXT", "yes"),

@@ -15,6 +15,12 @@ pub enum Format {
     Json,
 }
 
+/// Whether a text says what is to be logged: `info`, or `quorate=debug,warn`.
+#[must_use]
+pub fn is_filter(text: &str) -> bool {
+    EnvFilter::builder().parse(text).is_ok()
+}
+
 /// Starts the log. `filter` is of the form `info` or `quorate=debug,warn`; a second start changes nothing.
 ///
 /// # Errors
