@@ -143,7 +143,7 @@ check_env_file() {
   if [ -n "$line" ]; then
     # What stands there may be a secret: only what looks like a setting's name is shown.
     name=$(LC_ALL=C sed -n "${line}s/^\([A-Z][A-Z0-9_]*\)[[:space:]]*=..*/ (\1)/p" .env)
-    fail "line $line of .env$name is not NAME=value: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
+    fail "line $line of .env is not NAME=value$name: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
   fi
   # compose takes the shell's variables first, even empty ones: an exported ENVIRONMENT or ALLOWED_IPS would switch checks off.
   for name in $(LC_ALL=C grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d =); do
@@ -313,7 +313,7 @@ check_names() {
 
 # The program reads the settings that it will get, and says what is wrong with them. By standard input: secrets are among them.
 check_with_program() {
-  local name image said
+  local name image said code=0
   image=$(value QUORATE_IMAGE quorate:local)
   said=$(
     for name in $(grep -oE '\$\{[A-Z_0-9]+' docker-compose.yml | tr -d '{$' | sort -u) "${passwords[@]}"; do
@@ -321,7 +321,12 @@ check_with_program() {
       say "$name=$(value "$name")"
     done | { cat; say "ENVIRONMENT=$(value ENVIRONMENT production)"; } |
       timeout --foreground -k 5 60 docker run --rm -i --network none --read-only --cap-drop ALL --user 65534:65534 "$image" check --plugins - 2>&1
-  ) || fail "what .env says can't be used: ${said#quorate: }"
+  ) || code=$?
+  case $code in
+    0) ;;
+    1) fail "what .env says can't be used: ${said#quorate: }" ;;
+    *) fail "the image $image does not run here, or is of another version than this deploy.sh: $said" ;;
+  esac
 }
 
 # Ports that something else has already, or that two of ours would have.
