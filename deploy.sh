@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs Quorate with compose. `./deploy.sh help` lists the commands; docs/deploy.md explains them.
+# Runs Quorate with compose. `./deploy.sh help` lists the commands; docs/deploy.md explains them. An operator needs this file and
+# docker-compose.yml, and nothing else: hence its length.
 set -euo pipefail
 shopt -s inherit_errexit
 caller=$PWD
@@ -13,12 +14,15 @@ replicas=(session-coordinator-2 message-router-2 account-service-2)
 parties=(party-1 party-2 party-3 user-party)
 databases=(control party_1 party_2 party_3 user_party)
 passwords=(POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY MPC_API_KEY)
-ports=(ACCOUNT_PORT:4000 COORDINATOR_PORT:8081 ROUTER_PORT:8082 PARTY_API_PORT:8083 ACCOUNT_2_PORT:4001)
+images=(POSTGRES_IMAGE REDIS_IMAGE RABBITMQ_IMAGE)
+ports=(ACCOUNT_PORT COORDINATOR_PORT ROUTER_PORT PARTY_API_PORT ACCOUNT_2_PORT)
+# Of what docker-compose.yml does not read; the other defaults are there.
+declare -A defaults=([COMPOSE_PROJECT_NAME]=quorate [REPLICAS]=1 [UP_SECONDS]=120 [RUST_IMAGE]=rust:1.95-bookworm)
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
 
-help() {
+usage() {
   cat <<'HELP'
 ./deploy.sh COMMAND
 
@@ -43,7 +47,7 @@ HELP
 }
 
 # Whoever asks for help may have no right to read the settings.
-case ${1:-help} in help | -h | --help) help; exit ;; esac
+case ${1:-help} in help | -h | --help) usage; exit ;; esac
 
 # ---------------------------------------------------------------- settings
 
@@ -53,16 +57,32 @@ done
 
 in_env_file() { [ ! -e .env ] || sed -n "s/^$1=//p" .env | tail -n 1; }
 
-# A value of .env; what is not there, of the environment, as compose has it.
+# A value of .env; what is not there, of the environment, as compose has it; or the default.
 value() {
-  local name=$1 default=${2:-} found
+  local name=$1 found
   if [ -n "${!name:-}" ]; then printf '%s' "${!name}"; return; fi
   found=$(in_env_file "$name")
-  printf '%s' "${found:-$default}"
+  printf '%s' "${found:-${defaults[$name]:-}}"
 }
 
-COMPOSE_PROJECT_NAME=$(value COMPOSE_PROJECT_NAME quorate)
+read_defaults() {
+  local setting name
+  [ -r docker-compose.yml ] || fail "docker-compose.yml is not here, or can't be read: it belongs beside deploy.sh"
+  while read -r setting; do
+    name=${setting%%:*}
+    defaults[$name]=${setting#"$name"}
+    defaults[$name]=${defaults[$name]#:-}
+  done < <(grep -oE '\$\{[A-Z_0-9]+(:-[^}]*)?' docker-compose.yml | cut -c 3- | sort -u)
+  [ "$(value REPLICAS)" != 2 ] ||
+    defaults+=([QUORATE_COORDINATORS]='http://session-coordinator:8081,http://session-coordinator-2:8081'
+      [QUORATE_ROUTERS]='http://message-router:8082,http://message-router-2:8082')
+}
+
+read_defaults
+COMPOSE_PROJECT_NAME=$(value COMPOSE_PROJECT_NAME)
 export COMPOSE_PROJECT_NAME
+# .env is what compose is to read, and nothing else.
+unset COMPOSE_ENV_FILES COMPOSE_DISABLE_ENV_FILE COMPOSE_FILE COMPOSE_PROFILES
 
 # Two at once would get into each other's way.
 lock() {
@@ -73,23 +93,17 @@ lock() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# What goes before a command that must come to an end.
-limit=(timeout --foreground -k 10 600)
+# How long compose may take for one command, in seconds; 0 where its user ends it.
+compose_seconds=600
 
 # `docker compose`, or `docker-compose` where there is no other. All services are in reach, those too that do not run with
 # REPLICAS=1: `up` is told which to start.
 compose() {
-  local with=(-f docker-compose.yml --profile replicas)
-  if [ "$(value REPLICAS 1)" = 2 ]; then
-    QUORATE_COORDINATORS=$(value QUORATE_COORDINATORS http://session-coordinator:8081,http://session-coordinator-2:8081)
-    QUORATE_ROUTERS=$(value QUORATE_ROUTERS http://message-router:8082,http://message-router-2:8082)
-    export QUORATE_COORDINATORS QUORATE_ROUTERS
-  fi
-  if docker compose version >/dev/null 2>&1; then
-    "${limit[@]}" docker compose "${with[@]}" "$@"
-  else
-    "${limit[@]}" docker-compose "${with[@]}" "$@"
-  fi
+  local with=(-f docker-compose.yml --profile replicas) program=(docker-compose)
+  local -x QUORATE_COORDINATORS QUORATE_ROUTERS
+  QUORATE_COORDINATORS=$(value QUORATE_COORDINATORS) QUORATE_ROUTERS=$(value QUORATE_ROUTERS)
+  if docker compose version >/dev/null 2>&1; then program=(docker compose); fi
+  timeout --foreground -k 10 "$compose_seconds" "${program[@]}" "${with[@]}" "$@"
 }
 
 # The container of a service, if it runs; with -a, also if it does not.
@@ -121,13 +135,13 @@ role_of() {
 # Which roles there are, with the replicas.
 all_roles() {
   printf '%s\n' "${roles[@]}"
-  [ "$(value REPLICAS 1)" != 2 ] || printf '%s\n' "${replicas[@]}"
+  [ "$(value REPLICAS)" != 2 ] || printf '%s\n' "${replicas[@]}"
 }
 
 # Where published ports are reached from this machine.
 here() {
   local address
-  address=$(value PUBLISH_ADDRESS 127.0.0.1)
+  address=$(value PUBLISH_ADDRESS)
   case $address in 0.0.0.0 | '') say 127.0.0.1 ;; *) say "$address" ;; esac
 }
 
@@ -166,13 +180,17 @@ check_folder() {
 
 need_env() { [ -e .env ] || fail "there is no .env: run ./deploy.sh init; if there was one, restore it from a backup"; }
 
-check_tools() {
+check_engine() {
   check_env_file
   have docker || fail "docker is missing: install Docker Engine 20.10 or later"
   local version
   version=$(docker version --format '{{.Server.Version}}' 2>/dev/null || true)
   [ -n "$version" ] || fail "the Docker engine does not answer: start it, or join the group that may use it"
   at_least 20.10 "$version" || fail "Docker Engine $version is too old: 20.10 or later is needed"
+}
+
+check_tools() {
+  check_engine
   case $(docker info --format '{{.SecurityOptions}}' 2>/dev/null || true) in
     *name=rootless* | *name=userns*)
       fail "this Docker engine gives containers other user numbers than this machine has (rootless, or userns-remap): they could not read secrets/. Use one without that" ;;
@@ -180,67 +198,113 @@ check_tools() {
   check_folder
   docker compose version >/dev/null 2>&1 && return
   have docker-compose || fail "compose is missing: install the compose plugin, or docker-compose 1.29 or later"
+  local version
   version=$(docker-compose version --short)
   at_least 1.29.0 "$version" || fail "docker-compose $version is too old: 1.29.0 or later is needed"
 }
 
 check_settings() {
-  local name length
   check_names
+  check_passwords
+  check_public_keys
+  check_publishing
+  check_numbers
+  check_subnet
+  check_secret_files
+}
+
+check_password() { # what it is; how long it must be; the text
+  [ -n "$3" ] || fail "$1 is not set: give it $2 characters or more (openssl rand -hex 32)"
+  [ "${#3}" -ge "$2" ] || fail "$1 is too short: give it $2 characters or more"
+  case $3 in
+    *[!A-Za-z0-9_.~-]*) fail "$1 has other characters than letters, digits, '_', '.', '~' and '-': no quotes, no spaces" ;;
+    change-me*) [ "$(value ENVIRONMENT)" != production ] || fail "$1 is the example's: choose one (openssl rand -hex 32)" ;;
+  esac
+}
+
+check_passwords() {
+  local name length
   for name in "${passwords[@]}"; do
     case $name in JWT_SECRET_KEY) length=32 ;; *) length=16 ;; esac
-    [ -n "$(value "$name")" ] || fail "$name is not set in .env: give it $length characters or more (openssl rand -hex 32)"
-    [ "$(value "$name" | wc -c)" -ge "$length" ] || fail "$name in .env is too short: give it $length characters or more"
-    case $(value "$name") in
-      *[!A-Za-z0-9_.~-]*) fail "$name in .env has other characters than letters, digits, '_', '.', '~' and '-': no quotes, no spaces" ;;
-      change-me*) [ "$(value ENVIRONMENT production)" != production ] || fail "$name in .env is the example's: choose one (openssl rand -hex 32)" ;;
-    esac
+    check_password "$name in .env" "$length" "$(value "$name")"
   done
-  local keys
+}
+
+check_public_keys() {
+  local name keys many
   for name in QUORATE_ORIGINATORS QUORATE_PARTY_KEYS QUORATE_USER_PARTY_KEY; do
     keys=$(value "$name")
     [ -n "$keys" ] || fail "$name is not set in .env: ./deploy.sh init writes it; without it start anew, or restore .env from a backup"
-    case $name in QUORATE_ORIGINATORS) length=+ ;; QUORATE_PARTY_KEYS) length='{3}' ;; *) length='{1}' ;; esac
-    [[ ,$keys =~ ^(,[0-9a-f]{64})$length$ ]] ||
+    case $name in QUORATE_ORIGINATORS) many=+ ;; QUORATE_PARTY_KEYS) many='{3}' ;; *) many='{1}' ;; esac
+    [[ ,$keys =~ ^(,[0-9a-f]{64})$many$ ]] ||
       fail "$name in .env is not what ./deploy.sh init wrote: public keys of 64 hex characters, with commas between, one for each that is meant"
   done
-  case $(value PUBLISH_ADDRESS 127.0.0.1)/$(value ENVIRONMENT production) in
-    127.*/* | */development) ;;
+}
+
+octet='(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])'
+
+check_publishing() {
+  local address
+  address=$(value PUBLISH_ADDRESS)
+  [[ $address =~ ^($octet\.){3}$octet$ ]] || fail "PUBLISH_ADDRESS in .env is no address like 127.0.0.1"
+  case $(value ENVIRONMENT) in
+    development) return ;;
+    production) ;;
+    *) fail "ENVIRONMENT in .env is production or development" ;;
+  esac
+  case $address in
+    127.*) ;;
     *) fail "PUBLISH_ADDRESS in .env is not this machine's own: in production, publish on 127.0.0.1 and put a proxy with TLS before it" ;;
   esac
-  if [ "$(value ENVIRONMENT production)" = production ] && [ -z "$(value TRUSTED_PROXIES)" ]; then
+  [ -n "$(value TRUSTED_PROXIES)" ] ||
     fail "TRUSTED_PROXIES in .env is empty: in production, name the proxy that has TLS; this machine is the first address of EDGE_SUBNET"
-  fi
-  case $(value QUORATE_NAMESPACE quorate) in
+}
+
+check_number() { # a setting, the least and the most that it may be
+  local number
+  number=$(value "$1")
+  case $number in *[!0-9]* | '' | 0* | ???????????*) fail "$1 in .env is no number from $2 to $3" ;; esac
+  if [ "$number" -lt "$2" ] || [ "$number" -gt "$3" ]; then fail "$1 in .env is no number from $2 to $3"; fi
+}
+
+check_numbers() {
+  local name
+  for name in "${ports[@]}"; do check_number "$name" 1 65535; done
+  # Compose needs it for stopping what is made anew.
+  check_number UP_SECONDS 20 3600
+  for name in QUORATE_UID QUORATE_GID; do check_number "$name" 1 2147483647; done
+  case $(value REPLICAS) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
+  case $(value QUORATE_NAMESPACE) in
     *[!A-Za-z0-9._-]*) fail "QUORATE_NAMESPACE in .env has other characters than letters, digits, dots, dashes and underscores" ;;
   esac
-  for name in UP_SECONDS:120 QUORATE_UID:10001 QUORATE_GID:10001 "${ports[@]}"; do
-    case $(value "${name%:*}" "${name#*:}") in
-      *[!0-9]* | '' | 0*) fail "${name%:*} in .env is no number above 0" ;;
-    esac
+}
+
+# Which files of ours there are in secrets/.
+secret_files() {
+  local party
+  say secrets/control/postgres_password
+  say secrets/account/originator
+  for party in "${parties[@]}"; do
+    printf "secrets/$party/%s\n" identity master_key postgres_password rabbitmq_password
   done
-  for name in "${ports[@]}"; do
-    [ "$(value "${name%:*}" "${name#*:}")" -le 65535 ] || fail "${name%:*} in .env is no port: 65535 is the highest"
-  done
-  check_subnet
-  case $(value REPLICAS 1) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
-  case $(value ENVIRONMENT production) in production | development) ;; *) fail "ENVIRONMENT in .env is production or development" ;; esac
-  local party file
+}
+
+check_secret_files() {
+  local file party
   [ -d secrets ] || fail "secrets/ is missing: restore it from a backup; no other keys open what parties have stored"
   for file in secrets secrets/*/ secrets/*/*; do
     [ ! -e "$file" ] || [ -r "$file" ] || fail "$file can't be read: run this as whoever ran init, or as root"
   done
-  for party in "${parties[@]}"; do
-    for file in identity master_key; do
-      [ -s "secrets/$party/$file" ] || fail "secrets/$party/$file is missing: restore it from a backup; no other file opens that party's shares"
-    done
-    for file in postgres_password rabbitmq_password; do
-      [ -s "secrets/$party/$file" ] || fail "secrets/$party/$file is missing: restore it from a backup, or make another (openssl rand -hex 32)"
-    done
+  for file in $(secret_files); do
+    case $file in
+      *_password)
+        [ -s "$file" ] || fail "$file is missing: restore it from a backup, or make another (openssl rand -hex 32)"
+        check_password "$file" 16 "$(cat "$file")" ;;
+      */originator) [ -s "$file" ] || fail "$file is missing: restore it from a backup" ;;
+      *) [ -s "$file" ] || fail "$file is missing: restore it from a backup; no other file opens that party's shares" ;;
+    esac
   done
-  [ -s secrets/control/postgres_password ] || fail "secrets/control/postgres_password is missing: restore it from a backup, or make another (openssl rand -hex 32)"
-  [ -s secrets/account/originator ] || fail "secrets/account/originator is missing: restore it from a backup"
-  [ "$(id -u)" = 0 ] || [ "$(value QUORATE_UID 10001)" = "$(stat -c %u secrets/account/originator)" ] ||
+  [ "$(id -u)" = 0 ] || [ "$(value QUORATE_UID)" = "$(stat -c %u secrets/account/originator)" ] ||
     fail "QUORATE_UID in .env is not who owns secrets/: containers could not read them"
   for file in master_key identity; do
     # With or without a line's end.
@@ -258,8 +322,8 @@ number_of() {
 
 # The network that leads out; compose would find out with containers stopped already.
 check_subnet() {
-  local subnet number octet='(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])' wrong
-  subnet=$(value EDGE_SUBNET 10.213.99.0/24)
+  local subnet number wrong
+  subnet=$(value EDGE_SUBNET)
   wrong="EDGE_SUBNET in .env is no network: give one like 10.213.99.0/24, of 16 addresses or more, by its first address"
   [[ $subnet =~ ^($octet\.){3}$octet/(1[6-9]|2[0-8])$ ]] || fail "$wrong"
   number=$(number_of "${subnet%/*}")
@@ -275,7 +339,7 @@ overlap() {
 # Addresses that another network of the engine has.
 check_overlap() {
   local mine name subnet subnets
-  mine=$(value EDGE_SUBNET 10.213.99.0/24)
+  mine=$(value EDGE_SUBNET)
   while read -r name subnets; do
     [ "$name" != "${COMPOSE_PROJECT_NAME}_edge" ] || continue
     for subnet in $subnets; do
@@ -289,7 +353,7 @@ check_overlap() {
 # A proxy on this machine is seen as the first address of EDGE_SUBNET.
 note_proxies() {
   local subnet first proxy proxies
-  subnet=$(value EDGE_SUBNET 10.213.99.0/24)
+  subnet=$(value EDGE_SUBNET)
   first=${subnet%/*}
   first=${first%.*}.$((${first##*.} + 1))
   proxies=$(value TRUSTED_PROXIES)
@@ -297,7 +361,7 @@ note_proxies() {
     case $proxy in *[!0-9./]*) continue ;; */*) ;; *) proxy+=/32 ;; esac
     if overlap "$first/32" "$proxy"; then return; fi
   done
-  [ "$(value ENVIRONMENT production)" != production ] ||
+  [ "$(value ENVIRONMENT)" != production ] ||
     say "note: TRUSTED_PROXIES does not name $first, the first address of EDGE_SUBNET, which a proxy on this machine has here: it would not be believed" >&2
 }
 
@@ -305,28 +369,69 @@ note_proxies() {
 check_names() {
   local name
   for name in $(LC_ALL=C grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d = | sort -u); do
-    case $name in COMPOSE_* | DOCKER_*) continue ;; esac
+    case $name in COMPOSE_HTTP_TIMEOUT | COMPOSE_PARALLEL_LIMIT) continue ;; esac
     grep -qE "\\$\{$name\\b" docker-compose.yml || grep -qw "$name" deploy.sh ||
       fail "$name in .env is read by nobody here: check its spelling (.env.example has all that is), or remove it"
   done
 }
 
-# The program reads the settings that it will get, and says what is wrong with them. By standard input: secrets are among them.
-check_with_program() {
-  local name image said code=0
-  image=$(value QUORATE_IMAGE quorate:local)
-  said=$(
-    for name in $(grep -oE '\$\{[A-Z_0-9]+' docker-compose.yml | tr -d '{$' | sort -u) "${passwords[@]}"; do
-      case $name in *_IMAGE | QUORATE_UID | QUORATE_GID) continue ;; esac
-      say "$name=$(value "$name")"
-    done | { cat; say "ENVIRONMENT=$(value ENVIRONMENT production)"; } |
-      timeout --foreground -k 5 60 docker run --rm -i --network none --read-only --cap-drop ALL --user 65534:65534 "$image" check --plugins - 2>&1
-  ) || code=$?
+# The program reads settings as its processes will, and says what is wrong with them. By standard input: secrets are among them.
+ask_program() { # where they come from, lines NAME=value
+  local from=$1 image said code=0
+  shift
+  image=$(value QUORATE_IMAGE)
+  said=$(printf '%s\n' "$@" | timeout --foreground -k 5 60 docker run --rm -i --network none --read-only --cap-drop ALL --user 65534:65534 \
+    "$image" check --plugins - 2>&1) || code=$?
   case $code in
-    0) ;;
-    1) fail "what .env says can't be used: ${said#quorate: }" ;;
+    0) say "$said" ;;
+    1) fail "what $from says can't be used: ${said#quorate: }" ;;
     *) fail "the image $image does not run here, or is of another version than this deploy.sh: $said" ;;
   esac
+}
+
+check_with_program() {
+  local name party i=0 settings=() pinned said
+  for name in "${!defaults[@]}" "${passwords[@]}"; do
+    case $name in *_IMAGE | QUORATE_UID | QUORATE_GID) ;; *) settings+=("$name=$(value "$name")") ;; esac
+  done
+  said=$(ask_program .env "${settings[@]}")
+  check_schemas "$said"
+  said=$(ask_program secrets/account/originator "QUORATE_ORIGINATOR_KEY=$(cat secrets/account/originator)")
+  name=$(sed -n 's/^QUORATE_ORIGINATOR_KEY: public key //p' <<< "$said")
+  [[ ,$(value QUORATE_ORIGINATORS), == *",$name,"* ]] ||
+    fail "secrets/account/originator is not a key of QUORATE_ORIGINATORS in .env: restore the one or the other from a backup"
+  IFS=, read -ra pinned <<< "$(value QUORATE_PARTY_KEYS),$(value QUORATE_USER_PARTY_KEY)"
+  for party in "${parties[@]}"; do
+    said=$(ask_program "secrets/$party" "QUORATE_IDENTITY_KEY=$(cat "secrets/$party/identity")" "CRYPTO_MASTER_KEY=$(cat "secrets/$party/master_key")")
+    grep -qxF "QUORATE_IDENTITY_KEY: public key ${pinned[i]}" <<< "$said" ||
+      fail "secrets/$party/identity is not the key that .env names for $party (QUORATE_PARTY_KEYS, QUORATE_USER_PARTY_KEY): restore the one or the other from a backup"
+    i=$((i + 1))
+  done
+}
+
+# A program does not start on databases that a newer one has brought up to date.
+check_schemas() { # what the program says of itself
+  local name newest found
+  [ "$(state_of postgres)" = healthy ] || return 0
+  for name in "${databases[@]}"; do
+    case $name in control) newest=${1#*schemas: control } newest=${newest%%,*} ;; *) newest=${1#*, party } newest=${newest%%$'\n'*} ;; esac
+    # Where nothing has run yet there is no such table.
+    found=$(docker exec "$(container postgres)" psql -qXtA -U "$name" -c "SELECT max(version) FROM _sqlx_migrations" "$name" 2>/dev/null || true)
+    [ "${found:-0}" -le "$newest" ] ||
+      fail "the database $name is of a newer version of Quorate (schema $found; $(value QUORATE_IMAGE) knows $newest): take an image of that version or a later one"
+  done
+}
+
+# PostgreSQL does not start on the data of another major version.
+check_postgres_image() {
+  local volume=${COMPOSE_PROJECT_NAME}_postgres-data image said
+  docker volume inspect "$volume" >/dev/null 2>&1 || return 0
+  image=$(value POSTGRES_IMAGE)
+  said=$(timeout --foreground -k 5 60 docker run --rm --network none --cap-drop ALL --user postgres -v "$volume:/var/lib/postgresql/data:ro" \
+    --entrypoint sh "$image" -c 'cat /var/lib/postgresql/data/PG_VERSION 2>/dev/null && postgres --version' || true)
+  [[ $said =~ ^([0-9]+)[[:space:]].*PostgreSQL\)\ ([0-9]+) ]] || return 0
+  [ "${BASH_REMATCH[1]}" = "${BASH_REMATCH[2]}" ] ||
+    fail "POSTGRES_IMAGE in .env is PostgreSQL ${BASH_REMATCH[2]}, and the data is of ${BASH_REMATCH[1]}: take an image of ${BASH_REMATCH[1]}; to move, back up, clean and restore"
 }
 
 # Ports that something else has already, or that two of ours would have.
@@ -335,14 +440,14 @@ check_ports() {
   local -A taken=()
   ours=$(docker ps --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --format '{{.Ports}}')
   for name in "${ports[@]}"; do
-    [ "$name" != ACCOUNT_2_PORT:4001 ] || [ "$(value REPLICAS 1)" = 2 ] || continue
-    port=$(value "${name%:*}" "${name#*:}")
+    [ "$name" != ACCOUNT_2_PORT ] || [ "$(value REPLICAS)" = 2 ] || continue
+    port=$(value "$name")
     other=${taken[$port]:-}
-    [ -z "$other" ] || fail "${name%:*} in .env is the port of another role too, $other: each needs its own"
-    taken[$port]=${name%:*}
+    [ -z "$other" ] || fail "$name in .env is the port of another role too, $other: each needs its own"
+    taken[$port]=$name
     case $ours in *":$port->"*) continue ;; esac
     if timeout 2 bash -c "exec 3<>'/dev/tcp/$(here)/$port'" 2>/dev/null; then
-      fail "port $port is in use by another program: stop it, or set ${name%:*} in .env"
+      fail "port $port is in use by another program: stop it, or set $name in .env"
     fi
   done
 }
@@ -351,7 +456,7 @@ check_ports() {
 note_neighbours() {
   local version
   version=$(docker version --format '{{.Server.Version}}')
-  [ "$(value ENVIRONMENT production)" != production ] || at_least 28 "$version" ||
+  [ "$(value ENVIRONMENT)" != production ] || at_least 28 "$version" ||
     say "note: with Docker Engine $version, machines of this one's own network can get past PUBLISH_ADDRESS: docs/deploy.md, Firewall" >&2
 }
 
@@ -365,7 +470,7 @@ check_space() {
 
 check_image() {
   local image
-  image=$(value QUORATE_IMAGE quorate:local)
+  image=$(value QUORATE_IMAGE)
   docker image inspect "$image" >/dev/null 2>&1 ||
     fail "there is no image $image: run ./deploy.sh build, or set QUORATE_IMAGE in .env to one that can be pulled, and pull it"
 }
@@ -373,10 +478,10 @@ check_image() {
 # Those of the services come from a registry.
 pull_images() {
   local name image
-  for name in POSTGRES_IMAGE:postgres:15 REDIS_IMAGE:redis:7 RABBITMQ_IMAGE:rabbitmq:3.13; do
-    image=$(value "${name%%:*}" "${name#*:}")
+  for name in "${images[@]}"; do
+    image=$(value "$name")
     docker image inspect "$image" >/dev/null 2>&1 || timeout --foreground 900 docker pull "$image" ||
-      fail "there is no image $image, and it can't be pulled: set ${name%%:*} in .env to one that is here or can be pulled"
+      fail "there is no image $image, and it can't be pulled: set $name in .env to one that is here or can be pulled"
   done
 }
 
@@ -481,7 +586,7 @@ rabbitmq_rights() { # name, what may be made and deleted, written to, read from
 # there, and hears what has been given up; what the others have it can neither read nor fill nor delete.
 rabbitmq_definitions() {
   local namespace all users rights party key own password i=0 keys
-  namespace=$(value QUORATE_NAMESPACE quorate)
+  namespace=$(value QUORATE_NAMESPACE)
   all=${namespace//./[.]}
   users=$(rabbitmq_user quorate "$(value RABBITMQ_PASSWORD)")
   rights=$(rabbitmq_rights quorate "${all}[.].*|amq[.]gen.*" "${all}[.].*|amq[.]gen.*|amq[.]default" "${all}[.].*|amq[.]gen.*")
@@ -558,11 +663,11 @@ CONF
     mv "$new" secrets/shared
   fi
   if [ "$(id -u)" = 0 ]; then
-    chown -R "$(value QUORATE_UID 10001):$(value QUORATE_GID 10001)" secrets
+    chown -R "$(value QUORATE_UID):$(value QUORATE_GID)" secrets
   fi
   chmod 700 secrets secrets/*/
   # With another secret containers are made anew.
-  SECRETS_HASH=$(find secrets -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -c 1-16)
+  SECRETS_HASH=$(for name in $(secret_files) secrets/shared/*; do sha256sum < "$name"; done | sha256sum | cut -c 1-16)
   export SECRETS_HASH
 }
 
@@ -578,18 +683,23 @@ prepare() {
   check_settings
   check_overlap
   note_neighbours
-  check_ports
   check_space
-  # The services have images of their own.
-  if [ "${1:-}" != infra ]; then check_image; check_with_program; note_proxies; fi
+  # The services have images of their own, and no ports on this machine.
+  if [ "${1:-}" != infra ]; then
+    check_ports
+    check_image
+    check_with_program
+    note_proxies
+  fi
   pull_images
+  check_postgres_image
   share_secrets
 }
 
 # Starts these and what they need, and waits until they are healthy.
 start() {
-  local failed='' limit until=$((SECONDS + $(value UP_SECONDS 120)))
-  limit=(timeout --foreground -k 10 "$(value UP_SECONDS 120)")
+  local failed='' until=$((SECONDS + $(value UP_SECONDS))) compose_seconds
+  compose_seconds=$(value UP_SECONDS)
   compose up -d --no-build "$@" || failed=1
   wait_for "$until" "$failed" "$@"
 }
@@ -646,7 +756,7 @@ start_roles() {
   await_recovery
   # What an earlier REPLICAS=2 has left.
   for service in "${replicas[@]}"; do
-    if [ "$(value REPLICAS 1)" != 2 ] && [ -n "$(container "$service" -a)" ]; then compose rm -s -f "$service"; fi
+    if [ "$(value REPLICAS)" != 2 ] && [ -n "$(container "$service" -a)" ]; then compose rm -s -f "$service"; fi
   done
   # shellcheck disable=SC2046 # names, one a line
   start $(all_roles)
@@ -657,12 +767,12 @@ start_all() {
   local began=$SECONDS
   start_services
   start_roles
-  say "up and healthy after $((SECONDS - began)) s: the API is at http://$(here):$(value ACCOUNT_PORT 4000)"
+  say "up and healthy after $((SECONDS - began)) s: the API is at http://$(here):$(value ACCOUNT_PORT)"
 }
 
 cmd_status() {
   check_tools
-  compose ps
+  compose ps -a
 }
 
 # What every service and every role says of itself.
@@ -685,9 +795,9 @@ cmd_health() {
 }
 
 cmd_build() {
-  check_tools
+  check_engine
   local image prebuilt made id
-  image=$(value QUORATE_IMAGE quorate:local)
+  image=$(value QUORATE_IMAGE)
   prebuilt=$(value PREBUILT)
   [ -e Dockerfile ] || fail "the sources are not here: run ./deploy.sh build in a clone of them; the image serves this folder too"
   made=$(mktemp -d)
@@ -695,11 +805,15 @@ cmd_build() {
   trap "rm -rf '$made'" EXIT
   if [ -n "$prebuilt" ]; then
     # What was built outside, by `make dist`.
-    case $prebuilt in /* | *..*) fail "PREBUILT=$prebuilt: a folder in this one is wanted, which the engine gets to see" ;; esac
+    case $prebuilt in
+      *..*) fail "PREBUILT=$prebuilt: dist is wanted, or a folder in it" ;;
+      dist | dist/*) ;;
+      *) fail "PREBUILT=$prebuilt: the engine gets to see dist, and folders in it: make dist" ;;
+    esac
     [ -x "$prebuilt/root/quorate" ] || fail "PREBUILT=$prebuilt: there is no root/quorate in it: make dist"
     docker build "$@" --iidfile "$made/id" --target prebuilt --build-arg "PREBUILT=$prebuilt" . || fail "no image was made: it says why above. $image is what it was"
   else
-    docker build "$@" --iidfile "$made/id" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)" . ||
+    docker build "$@" --iidfile "$made/id" --target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE)" . ||
       fail "no image was made: it says why above. Without a registry, name an image with Rust that is here (RUST_IMAGE in .env), or build outside (make dist, then PREBUILT=dist ./deploy.sh build). $image is what it was"
   fi
   id=$(cat "$made/id")
@@ -719,23 +833,16 @@ check_service() { # its name, and -a if it need not run
 
 cmd_shell() {
   check_tools
-  local service=${1:-account-service} limit=()
+  local service=${1:-account-service} compose_seconds=0
   check_service "$service"
   if [ -t 0 ]; then compose exec "$service" /bin/sh; else compose exec -T "$service" /bin/sh; fi
 }
 
-cmd_logs() {
+# Before logs are shown; who reads them ends it.
+check_logs() {
   check_tools
-  local limit=()
+  compose_seconds=0
   case ${1:--} in -*) ;; *) check_service "$1" -a ;; esac
-  compose logs --no-color "$@"
-}
-
-cmd_logs_tail() {
-  check_tools
-  local limit=()
-  case ${1:--} in -*) ;; *) check_service "$1" -a ;; esac
-  compose logs -f --tail 100 "$@"
 }
 
 # A call of the API: method, path, body. Sets `status` and `body`.
@@ -744,7 +851,7 @@ call() {
   # The key goes in by standard input: arguments can be seen by others.
   answer=$(printf 'header = "X-API-Key: %s"\n' "$(value MPC_API_KEY)" |
     curl -q -sS --noproxy '*' -m 90 -K - -X "$method" -H 'Content-Type: application/json' ${data:+--data "$data"} \
-      -w '\n%{http_code}' "http://$(here):$(value ACCOUNT_PORT 4000)$path") || fail "$method $path: no answer: ./deploy.sh health tells what is wrong"
+      -w '\n%{http_code}' "http://$(here):$(value ACCOUNT_PORT)$path") || fail "$method $path: no answer: ./deploy.sh health tells what is wrong"
   status=${answer##*$'\n'}
   body=${answer%$'\n'*}
 }
@@ -753,7 +860,7 @@ field() { printf '%s' "$body" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
 # What the API should have answered.
 expect() { # a status; what it means if it is another
-  [ "$status" != 403 ] || fail "$2: $status: $body. Calls from this machine come from the first address of EDGE_SUBNET, $(value EDGE_SUBNET 10.213.99.0/24): is it in ALLOWED_IPS?"
+  [ "$status" != 403 ] || fail "$2: $status: $body. Calls from this machine come from the first address of EDGE_SUBNET, $(value EDGE_SUBNET): is it in ALLOWED_IPS?"
   [ "$status" = "$1" ] || fail "$2: $status: $body"
 }
 
@@ -777,7 +884,8 @@ cmd_test_api() {
 from_caller() { case $1 in /*) say "$1" ;; *) say "$caller/$1" ;; esac; }
 
 # The databases, all as of one time: with the roles stopped. Each by its own role, and so when it is restored: what a party that
-# was taken over has put into its own must not run with the rights of another.
+# was taken over has put into its own must not run with the rights of another. Nor is it text for psql, which runs commands that
+# stand in it, in a container that has all passwords: pg_restore knows statements only.
 cmd_backup() {
   check_restored
   check_tools
@@ -790,17 +898,19 @@ cmd_backup() {
   postgres=$(container postgres)
   stopped=()
   unfinished=$(mktemp -d "$folder.XXXXXX") || fail "$folder can't be made"
-  for service in $(all_roles); do [ -z "$(container "$service")" ] || stopped+=("$service"); done
+  for service in "${roles[@]}" "${replicas[@]}"; do [ -z "$(container "$service")" ] || stopped+=("$service"); done
   trap end_backup EXIT
   [ ${#stopped[@]} = 0 ] || compose stop "${stopped[@]}"
   for name in "${databases[@]}"; do
-    timeout --foreground 3600 docker exec "$postgres" pg_dump -U "$name" "$name" > "$unfinished/$name.sql" || true
-    is_whole "$unfinished/$name.sql" || fail "$name was not backed up: it says why above; nothing is kept"
+    { timeout --foreground 3600 docker exec "$postgres" pg_dump -Fc -U "$name" "$name" > "$unfinished/$name.dump" &&
+      timeout --foreground 3600 docker exec -i "$postgres" pg_restore -f /dev/null < "$unfinished/$name.dump"; } ||
+      fail "$name was not backed up: it says why above; nothing is kept"
   done
+  (cd "$unfinished" && sha256sum -- *.dump > SHA256SUMS)
   mv "$unfinished" "$folder"
   unfinished=
   say "the backup is whole: the databases are in $1; .env and secrets/ are not: keep them apart from it"
-  [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS 120))) '' "${stopped[@]}"; }
+  [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS))) '' "${stopped[@]}"; }
   trap - EXIT
 }
 
@@ -811,28 +921,27 @@ end_backup() {
   [ ${#stopped[@]} = 0 ] || compose start "${stopped[@]}" || say "the roles do not run: ./deploy.sh up starts them" >&2
 }
 
-# Whether a dump came to its end.
-is_whole() { [ -r "$1" ] && tail -n 20 "$1" | grep -q '^-- PostgreSQL database dump complete'; }
-
 # Into a deployment without data.
 cmd_restore() {
   local folder name postgres
   case ${1:--} in -*) fail "restore FOLDER: what ./deploy.sh backup has made" ;; esac
   folder=$(from_caller "$1")
   for name in "${databases[@]}"; do
-    is_whole "$folder/$name.sql" || fail "$folder/$name.sql is missing, or is no whole backup"
+    grep -qs " $name.dump$" "$folder/SHA256SUMS" || fail "$folder is no whole backup: $name.dump is not in its SHA256SUMS"
   done
+  (cd "$folder" && sha256sum --quiet -c SHA256SUMS) || fail "$folder is no whole backup: it says why above"
+  check_restored
+  check_tools
+  # Before services are made anew with the settings of the backup.
+  [ -z "$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] ||
+    fail "there is data of $COMPOSE_PROJECT_NAME, and a restore overwrites nothing: ./deploy.sh clean removes it"
   prepare infra
   start_services
   postgres=$(container postgres)
-  for name in "${databases[@]}"; do
-    [ "$(docker exec "$postgres" psql -qXtA -U "$name" -c "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'" "$name")" = 0 ] ||
-      fail "there is data in $name, and a restore overwrites nothing: ./deploy.sh clean removes it"
-  done
   # Until it is removed nothing is started on what may be half there.
   : > .restoring
   for name in "${databases[@]}"; do
-    timeout --foreground 3600 docker exec -i "$postgres" psql -qX1 -v ON_ERROR_STOP=1 -U "$name" "$name" < "$folder/$name.sql" >/dev/null ||
+    timeout --foreground 3600 docker exec -i "$postgres" pg_restore -1 -U "$name" -d "$name" < "$folder/$name.dump" ||
       fail "$name was not restored: it says why above. Mend that, then ./deploy.sh clean, and restore again"
   done
   rm .restoring
@@ -851,12 +960,25 @@ cmd_clean() {
   rm -f .restoring
 }
 
-command=$*
+called=$*
+
+# What is not asked for must not be taken for everything: `restart server-party-2` would restart all.
+at_most() { # how many words, the words
+  local many=$1
+  shift
+  [ $# -le "$many" ] || fail "too much on the command line: ${*:many + 1}"
+}
+
+case $1 in
+  build | build-no-cache | logs | logs-tail) ;;
+  infra | mpc | shell | backup | restore) at_most 2 "$@" ;;
+  *) at_most 1 "$@" ;;
+esac
 case $1 in up | down | restart | status | health | logs | logs-tail | shell | test-api | infra | mpc | backup | restore | clean) need_env ;; esac
 case $1 in
   init | up | down | restart | infra | mpc | backup | restore | clean)
     lock
-    trap 'printf "deploy.sh: interrupted: run ./deploy.sh %s again\n" "$command" >&2; exit 130' INT ;;
+    trap 'printf "deploy.sh: interrupted: run ./deploy.sh %s again\n" "$called" >&2; exit 130' INT ;;
 esac
 case $1 in
   init) init ;;
@@ -867,8 +989,8 @@ case $1 in
   restart) prepare; compose down --remove-orphans; start_all ;;
   status) cmd_status ;;
   health) cmd_health ;;
-  logs) shift; cmd_logs "$@" ;;
-  logs-tail) shift; cmd_logs_tail "$@" ;;
+  logs) shift; check_logs "$@"; compose logs --no-color "$@" ;;
+  logs-tail) shift; check_logs "$@"; compose logs -f --tail 100 "$@" ;;
   shell) shift; cmd_shell "$@" ;;
   test-api) cmd_test_api ;;
   infra)
@@ -887,5 +1009,5 @@ case $1 in
   backup) cmd_backup "${2:-}" ;;
   restore) cmd_restore "${2:-}" ;;
   clean) cmd_clean ;;
-  *) help >&2; fail "there is no command $1" ;;
+  *) usage >&2; fail "there is no command $1" ;;
 esac

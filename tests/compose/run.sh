@@ -296,6 +296,10 @@ copy_of_party_2() { # a party's file
   cat "secrets/party-2/$name" > "$1"
 }
 
+short() { echo short > "$1"; }
+
+another_key() { openssl rand -hex 32 > "$1"; }
+
 no_line_end() { printf '%s' "$(cat "$1")" > "$work/key" && cat "$work/key" > "$1"; }
 
 bad_input() {
@@ -309,11 +313,14 @@ bad_input() {
   refused_with 'MPC_API_KEY = 0123456789abcdef' "of .env is not NAME=value"
   refused_with 'ENVIRONMENT=production # for now' "of .env is not NAME=value"
   refused_with $'ENVIRONMENT=production\r' "of .env is not NAME=value"
+  refused_with PUBLISH_ADDRESS=127.0.0.256 "PUBLISH_ADDRESS in .env is no address"
+  refused_with QUORATE_GID=99999999999 "QUORATE_GID in .env is no number from"
+  refused_with UP_SECONDS=1 "UP_SECONDS in .env is no number from 20"
   refused_with PUBLISH_ADDRESS=0.0.0.0 "PUBLISH_ADDRESS in .env is not this machine's own"
   refused_with TRUSTED_PROXIES= "TRUSTED_PROXIES in .env is empty"
   refused_with ROUTER_PORT=http "ROUTER_PORT in .env is no number"
   refused_with ROUTER_PORT=4000 "ROUTER_PORT in .env is the port of another role too, ACCOUNT_PORT"
-  refused_with ROUTER_PORT=70000 "ROUTER_PORT in .env is no port"
+  refused_with ROUTER_PORT=70000 "ROUTER_PORT in .env is no number from 1 to 65535"
   refused_with "QUORATE_PARTY_KEYS=$(sed -n 's/^QUORATE_PARTY_KEYS=\([^,]*\).*/\1/p' .env)" "QUORATE_PARTY_KEYS in .env is not what ./deploy.sh init wrote"
   refused_with QUORATE_USER_PARTY_KEY=abc "QUORATE_USER_PARTY_KEY in .env is not what ./deploy.sh init wrote"
   for subnet in 10.213.99.1/24 10.213.99.0 10.213.99.0/30 10.213.990.0/24 fd00::/64; do
@@ -357,25 +364,72 @@ status_of() { # a key
   printf 'header = "X-API-Key: %s"\n' "$1" | curl -s -m 10 -K - -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/api/v1/accounts/00000000-0000-4000-8000-000000000000
 }
 
-# What only the program can read, with everything running: nothing is stopped for it. And what is said of a command's misuse.
-settings_of_what_runs() { # an account
-  local before said
-  before=$(docker ps -q --no-trunc --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | sort)
+# All containers of the deployment: who stays and who is made anew.
+containers() { docker ps -q --no-trunc --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | sort; }
+
+# An image of another PostgreSQL.
+postgres_16() {
+  docker build -q -t quorate-standin:postgres-16 - >/dev/null <<END
+FROM $(sed -n 's/^POSTGRES_IMAGE=//p' .env)
+USER root
+RUN printf '#!/bin/sh\necho "postgres (PostgreSQL) 16.1"\n' > /usr/local/bin/postgres && chmod 755 /usr/local/bin/postgres
+END
+}
+
+# What can't be used, while everything runs: nothing is stopped for it.
+nothing_is_stopped() { # an account
+  say "wrong settings under what runs"
+  local before one two three user
+  before=$(containers)
   refused_with ALLOWED_IPS=10.0.0.0/33 "what .env says can't be used: ALLOWED_IPS"
   refused_with TRUSTED_PROXIES=the-proxy "what .env says can't be used: TRUSTED_PROXIES"
   refused_with QUORATE_SIGN_TIMEOUT_MS=0 "what .env says can't be used: QUORATE_SIGN_TIMEOUT_MS"
   refused_with QUORATE_LOG=quorate=loud "what .env says can't be used: QUORATE_LOG"
   refused_with "EDGE_SUBNET=$(docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' bridge)" "EDGE_SUBNET in .env has addresses of the network"
   refused_with QUORATE_PLUGIN_FILES=/plugins/other.wasm "what .env says can't be used: QUORATE_PLUGIN_FILES: /plugins/other.wasm"
-  [ "$(docker ps -q --no-trunc --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | sort)" = "$before" ] || die "something was stopped or made anew"
-  signs "$1"
-  said=$(./deploy.sh shell server-party-4 2>&1 </dev/null) && die "a shell in what is not there"
-  grep -q "there is no service server-party-4" <<< "$said" || die "shell says: $said"
-  said=$(./deploy.sh logs account-service-2 2>&1) && die "a log of what never ran"
-  grep -q "account-service-2 does not run" <<< "$said" || die "logs says: $said"
-  ok "a wrong setting stops nothing that runs"
-  # A proxy on this machine that nobody believes.
+  refused_with QUORATE_PLUGIN_FILES=/etc/passwd "this is no WebAssembly component"
+  refused_with QUORATE_IMAGE="$(sed -n 's/^REDIS_IMAGE=//p' .env)" "does not run here, or is of another version than this deploy.sh"
+  IFS=, read -r one two three <<< "$(sed -n 's/^QUORATE_PARTY_KEYS=//p' .env)"
+  user=$(sed -n 's/^QUORATE_USER_PARTY_KEY=//p' .env)
+  refused_with "QUORATE_PARTY_KEYS=$two,$one,$three" "secrets/party-1/identity is not the key that .env names for party-1"
+  refused_with "QUORATE_PARTY_KEYS=$one,$one,$three" "what .env says can't be used: QUORATE_PARTY_KEYS"
+  refused_with "QUORATE_PARTY_KEYS=$one,$two,$user" "what .env says can't be used: QUORATE_USER_PARTY_KEY"
+  refused_with "QUORATE_ORIGINATORS=$user" "secrets/account/originator is not a key of QUORATE_ORIGINATORS"
+  refused_with_secret secrets/party-1/master_key short "a master key that is none" "what secrets/party-1 says can't be used: CRYPTO_MASTER_KEY"
+  refused_with_secret secrets/user-party/identity another_key "another identity" "secrets/user-party/identity is not the key that .env names for user-party"
+  refused_with_secret secrets/account/originator short "an originator's key that is none" "what secrets/account/originator says can't be used"
+  refused_with_secret secrets/party-2/postgres_password short "a short password in a file" "secrets/party-2/postgres_password is too short"
+  postgres_16
+  refused_with POSTGRES_IMAGE=quorate-standin:postgres-16 "POSTGRES_IMAGE in .env is PostgreSQL 16, and the data is of 15"
+  docker rmi quorate-standin:postgres-16 >/dev/null
+  in_postgres -d party_2 -c "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, '', TRUE, '', 0)"
+  refused "a newer schema" "the database party_2 is of a newer version of Quorate (schema 9999"
+  in_postgres -d party_2 -c 'DELETE FROM _sqlx_migrations WHERE version = 9999'
+  complains "too much on the command line: server-party-2" restart server-party-2
+  complains "there is no service server-party-4" shell server-party-4
+  complains "account-service-2 does not run" logs account-service-2
+  # What an operator has who took two files and no example.
   cp .env "$work/env"
+  grep -E '^([A-Z]+_PASSWORD|JWT_SECRET_KEY|MPC_API_KEY|ENVIRONMENT|QUORATE_(ORIGINATORS|PARTY_KEYS|USER_PARTY_KEY|[UG]ID|IMAGE)|[A-Z]+_IMAGE|COMPOSE_PROJECT_NAME|TRUSTED_PROXIES)=' "$work/env" > .env
+  ./deploy.sh up >/dev/null
+  cp "$work/env" .env
+  [ "$(containers)" = "$before" ] || die "something was stopped or made anew"
+  signs "$1"
+  ok "a wrong setting stops nothing that runs; what is left out of .env is as in the example"
+  # The sources lie elsewhere than what runs.
+  (cd "$top" && PREBUILT=dist/nothing complains "there is no root/quorate in it" build)
+}
+
+complains() { # what is to be said, a command
+  local said wanted=$1
+  shift
+  if said=$(./deploy.sh "$@" 2>&1 </dev/null); then die "$* worked"; fi
+  grep -qF "$wanted" <<< "$said" || die "$* says: $said"
+}
+
+who_may_call() { # an account
+  cp .env "$work/env"
+  # A proxy on this machine that nobody believes.
   in_env_file TRUSTED_PROXIES 192.0.2.1,2001:db8::1
   ./deploy.sh up >"$work/out" 2>&1
   grep -q "note: TRUSTED_PROXIES does not name 10.213.99.1" "$work/out" || die "up says: $(cat "$work/out")"
@@ -383,8 +437,7 @@ settings_of_what_runs() { # an account
   in_env_file ALLOWED_IPS 192.0.2.7
   ./deploy.sh up >"$work/out" 2>&1
   grep -q "note: TRUSTED_PROXIES" "$work/out" && die "up says: $(cat "$work/out")"
-  said=$(./deploy.sh test-api 2>&1) && die "who is not allowed made an account"
-  grep -q "is it in ALLOWED_IPS" <<< "$said" || die "test-api says: $said"
+  complains "is it in ALLOWED_IPS" test-api
   cp "$work/env" .env
   ./deploy.sh up >/dev/null
   signs "$1"
@@ -478,17 +531,14 @@ END
 
 in_postgres() { docker exec -i "$(running postgres)" psql -q -X -t -v ON_ERROR_STOP=1 -U postgres "$@"; }
 
-newer_schema() { # an account
-  say "a database of a newer version, and one that refuses"
-  in_postgres -d party_2 -c "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, '', TRUE, '', 0)"
+refusing_database() { # an account
+  say "a database that refuses"
   docker kill "$(running server-party-2)" "$(running account-service)" >/dev/null
   in_env_file UP_SECONDS 20
-  refused "a newer schema" "the database is of a newer version of Quorate, whose migration 9999"
-  signs "$1"
-  ok "with one party that does not start, the account signs"
-  in_postgres -d party_2 -c 'DELETE FROM _sqlx_migrations WHERE version = 9999'
   in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT 0'
   refused "a database that refuses" "too many connections for database"
+  signs "$1"
+  ok "with one party that does not start, the account signs"
   in_env_file UP_SECONDS 120
   in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT -1'
   in_postgres -d postgres -c 'ALTER ROLE party_2 NOLOGIN SUPERUSER'
@@ -516,33 +566,37 @@ recovering_role() { # an account
 
 back_up_and_restore() { # an account
   say "backup, and restore into nothing"
+  # What a party that was taken over leaves for whoever restores it.
+  in_postgres -d party_3 -c 'SET ROLE party_3' -c $'CREATE TABLE "x\n\\! touch /tmp/taken\n" ()'
   in_postgres -d postgres -c 'ALTER ROLE party_3 NOLOGIN'
-  if ./deploy.sh backup backup >"$work/out" 2>&1; then die "a backup without one party's database"; fi
-  grep -q "party_3 was not backed up" "$work/out" || die "backup says: $(cat "$work/out")"
+  complains "party_3 was not backed up" backup backup
   [ -z "$(find . -maxdepth 1 -name 'backup*')" ] || die "half a backup stays"
   ./deploy.sh up >/dev/null
   signs "$1"
+  complains "a folder that is not there yet" backup --now
+  complains "there is no folder $PWD/nowhere to make" backup nowhere/backup
   ./deploy.sh backup backup
   [ -z "$(find backup ! -perm 700 ! -perm 600)" ] || die "a backup that others can read"
-  if ./deploy.sh backup backup >"$work/out" 2>&1; then die "a backup over another"; fi
-  if ./deploy.sh restore backup >"$work/out" 2>&1; then die "a restore over data"; fi
-  grep -q "a restore overwrites nothing" "$work/out" || die "restore says: $(cat "$work/out")"
+  complains "a backup overwrites nothing" backup backup
+  complains "a restore overwrites nothing" restore backup
   signs "$1"
   ok "a backup is whole or not there, and nothing is overwritten"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
-  sed -i.whole '/dump complete/d' backup/party_2.sql
-  if ./deploy.sh restore backup >"$work/out" 2>&1; then die "a restore of half a backup"; fi
-  mv backup/party_2.sql.whole backup/party_2.sql
-  cp backup/party_2.sql "$work/whole"
-  sed -i '1i SELECT no_such_function();' backup/party_2.sql
-  if ./deploy.sh restore backup >"$work/out" 2>&1; then die "a restore that fails"; fi
+  cp backup/* "$work"
+  head -c 2000 "$work/party_2.dump" > backup/party_2.dump
+  complains "is no whole backup" restore backup
+  (cd backup && sha256sum -- *.dump > SHA256SUMS)
+  complains "party_2 was not restored" restore backup
   refused "a restore that did not come to its end" "./deploy.sh clean, then restore again"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
-  cp "$work/whole" backup/party_2.sql
+  cp "$work/party_2.dump" "$work/SHA256SUMS" backup
   ./deploy.sh restore backup
   ./deploy.sh up
   signs "$1"
   ok "restored from a backup, the account signs"
+  [ "$(in_postgres -d party_3 -c "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'x%touch%'" | tr -d ' \n')" = 1 ] || die "a table is not restored"
+  ! docker exec "$(running postgres)" ls /tmp/taken >/dev/null 2>&1 || die "a backup ran a command where it was restored"
+  ok "a party's database runs no command where it is restored"
 }
 
 main() {
@@ -645,10 +699,11 @@ main() {
     ok "$service was killed: the account signs"
   done
 
-  settings_of_what_runs "$account"
+  nothing_is_stopped "$account"
+  who_may_call "$account"
   other_folder
   changed_secrets "$account"
-  newer_schema "$account"
+  refusing_database "$account"
 
   say "two replicas"
   echo 'REPLICAS=2' >> .env

@@ -174,6 +174,8 @@ async fn what_keeps_it_from_starting_is_said_and_nothing_is_changed() {
 fn checked(settings: &str, arguments: &[&str]) -> (bool, String) {
     let mut child = std::process::Command::new(program())
         .env_clear()
+        // It is not about this one.
+        .env("QUORATE_PARTIES", "none")
         .arg("check")
         .args(arguments)
         .arg("-")
@@ -200,6 +202,7 @@ fn settings_are_checked_without_starting_anything() {
         ("QUORATE_SIGN_TIMOUT_MS=10000", "QUORATE_SIGN_TIMOUT_MS: there is no such setting"),
         ("QUORATE_LOG=quorate=loud", "QUORATE_LOG"),
         ("JWT_SECRET_KEY=change-me-change-me-change-me-change-me", "JWT_SECRET_KEY"),
+        ("QUORATE_LISTEN=0.0.0.0:4000", "QUORATE_LISTEN"),
         ("a secret where no name is", "line 7 is not NAME=value"),
     ] {
         let (well, said) = checked(&format!("{good}{line}\n"), &[]);
@@ -212,6 +215,16 @@ fn settings_are_checked_without_starting_anything() {
     assert!(plugins(&here).0);
     let (well, said) = plugins(Path::new("/nowhere.wasm"));
     assert!(!well && said.contains("QUORATE_PLUGIN_FILES: /nowhere.wasm"), "{said}");
+    let (well, said) = plugins(Path::new("/etc/passwd"));
+    assert!(!well && said.contains("no WebAssembly component"), "{said}");
+    let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+    let (well, said) = checked(&format!("QUORATE_IDENTITY_KEY={seed}\n"), &[]);
+    // Test 1 of RFC 8032, section 7.1.
+    let public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    assert!(
+        well && said.contains(public) && said.contains("schemas: control 2, party 1") && !said.contains(seed),
+        "{said}"
+    );
     let (well, said) = checked(&"#".repeat(2 << 20), &[]);
     assert!(!well && said.contains("too long"), "{said}");
 }

@@ -17,7 +17,7 @@ pub use control::{
     Run, Running, SESSION_KEPT, SessionRecord, SessionStatus,
 };
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use database::{Database, PostgresAddress, PostgresAddressError};
+pub use database::{Database, PostgresAddress, PostgresAddressError, Schema};
 pub use party::{
     COUNTER_SETTLES, Claim, Claimed, Confirmed, Delivery, DeliveryState, Entries, Handover, Knowledge, Made,
     PartyStore, Started, Unreported, WaitingPlan, Which,

@@ -56,20 +56,22 @@ pub fn main() -> ExitCode {
     // Before the first secret is read.
     let hardened = crate::hardening::harden().map_err(Failure::from);
     crate::tls::install();
-    let result = hardened.and_then(|()| Ok(Config::from_env()?)).and_then(|config| {
+    let result = hardened.and_then(|()| {
+        // Not every command needs it, and one may be about other settings.
+        let config = Config::from_env();
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(threads()).enable_all().build()?;
         runtime.block_on(async {
             match arguments.command {
-                Command::Serve(arguments) => serve::serve(config, arguments).await,
+                Command::Serve(arguments) => serve::serve(config?, arguments).await,
                 Command::Key(arguments) => key::key(arguments),
-                Command::Admin(arguments) => admin::admin(config, arguments).await,
-                Command::Healthcheck(arguments) => healthcheck::healthcheck(config, arguments).await,
-                Command::Check(arguments) => check::check(config, arguments),
-                Command::Compile(arguments) => compile::compile(&config, arguments),
+                Command::Admin(arguments) => admin::admin(config?, arguments).await,
+                Command::Healthcheck(arguments) => healthcheck::healthcheck(config?, arguments).await,
+                Command::Check(arguments) => check::check(config, &arguments),
+                Command::Compile(arguments) => compile::compile(&config?, arguments),
                 Command::Share(arguments) => share::share(arguments),
-                Command::Migrate(arguments) => migrate::migrate(config, arguments).await,
-                Command::Demo(arguments) => demo::demo(config, arguments).await,
+                Command::Migrate(arguments) => migrate::migrate(config?, arguments).await,
+                Command::Demo(arguments) => demo::demo(config?, arguments).await,
             }
         })
     });

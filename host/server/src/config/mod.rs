@@ -233,6 +233,7 @@ mod tests {
             ("CRYPTO_MASTER_KEY", "short"),
             ("QUORATE_IDENTITY_KEY", "short"),
             ("QUORATE_PARTY_KEYS", "short"),
+            ("QUORATE_PARTY_KEYS", &format!("{0},{0}", "ab".repeat(32))),
             ("QUORATE_ROUTERS", "router:8082"),
             ("QUORATE_NAMESPACE", "a b"),
             ("QUORATE_CONNECT_TRIES", "0"),
@@ -249,6 +250,14 @@ mod tests {
             assert!(error.contains(name), "{error}");
             assert!(!error.contains("short"), "a secret was shown: {error}");
         }
+    }
+
+    #[test]
+    fn the_users_party_is_none_of_the_others() {
+        let (own, other) = ("ab".repeat(32), "cd".repeat(32));
+        let with = |user: &str| read(&[("QUORATE_PARTY_KEYS", &own), ("QUORATE_USER_PARTY_KEY", user)]);
+        assert!(with(&other).is_ok());
+        assert!(with(&own).unwrap_err().to_string().contains("QUORATE_USER_PARTY_KEY"));
     }
 
     #[test]

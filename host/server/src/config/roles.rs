@@ -60,7 +60,14 @@ impl std::fmt::Debug for RolesConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("RolesConfig");
         shown.field("coordinators", &self.coordinators).field("routers", &self.routers);
-        shown.field("parties", &self.parties).field("replica", &self.replica).finish_non_exhaustive()
+        shown.field("party_apis", &self.party_apis).field("parties", &self.parties);
+        shown
+            .field("coordinator_listen", &self.coordinator_listen)
+            .field("router_listen", &self.router_listen);
+        shown.field("party_listen", &self.party_listen).field("party_api_listen", &self.party_api_listen);
+        shown.field("party_api_grpc_listen", &self.party_api_grpc_listen);
+        shown.field("unsealed_shares", &self.unsealed_shares).field("confirm_within", &self.confirm_within);
+        shown.field("replica", &self.replica).finish_non_exhaustive()
     }
 }
 
@@ -70,6 +77,11 @@ impl RolesConfig {
         let address = "an address like 127.0.0.1:8081";
         let addresses = "addresses like http://host:8081, with commas between";
         let keys = "public keys of 64 hex characters, with commas between";
+        let parties = variables.list("QUORATE_PARTY_KEYS", keys, public_key)?;
+        if (1..parties.len()).any(|index| parties[..index].contains(&parties[index])) {
+            let wanted = "the public key of each party once";
+            return Err(ConfigError::Invalid { name: "QUORATE_PARTY_KEYS", wanted });
+        }
         let join_key = variables.secret("JWT_SECRET_KEY")?.map(|secret| JoinKey::new(&secret)).transpose();
         let master = variables.secret("CRYPTO_MASTER_KEY")?.map(|hex| MasterKey::from_hex(&hex)).transpose();
         Ok(Self {
@@ -94,6 +106,12 @@ impl RolesConfig {
                     let wanted = "a single public key";
                     return Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted });
                 }
+                // One process would hold two shares of a key.
+                keys if keys.iter().any(|key| parties.contains(key)) => {
+                    let wanted =
+                        "a key that is not in QUORATE_PARTY_KEYS: those parties keep their own shares";
+                    return Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted });
+                }
                 keys => keys.first().copied(),
             },
             unsealed_shares: variables.parsed("USER_SHARE_PLAINTEXT", "true or false")?.unwrap_or(false),
@@ -111,7 +129,7 @@ impl RolesConfig {
             })?,
             originator: seed(variables, "QUORATE_ORIGINATOR_KEY")?,
             originators: variables.list("QUORATE_ORIGINATORS", keys, public_key)?,
-            parties: variables.list("QUORATE_PARTY_KEYS", keys, public_key)?,
+            parties,
             identity: seed(variables, "QUORATE_IDENTITY_KEY")?,
             master: master.map_err(|_| ConfigError::Invalid {
                 name: "CRYPTO_MASTER_KEY",

@@ -3,7 +3,6 @@
 use super::listen::Callers;
 use super::party::{RunningParty, Worker, identity, work};
 use super::{Context, GRACE, Role, StartError, needed};
-use crate::config::ConfigError;
 use crate::http::{Guard, health};
 use crate::party::desk::Desk;
 use crate::party_api::{self, PartyApi};
@@ -14,12 +13,6 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     let roles = &context.config.roles;
     if needed(roles.user_party, "QUORATE_USER_PARTY_KEY", by)? != identity {
         return Err(StartError::NotUserParty(identity.to_string()));
-    }
-    if roles.parties.contains(&identity) {
-        // One process would hold two shares of a key.
-        let wanted =
-            "the keys of the parties that keep their own shares: QUORATE_USER_PARTY_KEY is not one of them";
-        return Err(ConfigError::Invalid { name: "QUORATE_PARTY_KEYS", wanted }.into());
     }
     let seed = needed(roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
     let key = needed(context.config.http.key.clone(), "MPC_API_KEY", by)?;

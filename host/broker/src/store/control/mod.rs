@@ -203,7 +203,7 @@ impl ControlStore {
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
     pub async fn open(database: Database) -> Result<Self, StoreError> {
-        database.migrate(&Schema::Control).await?;
+        database.migrate(Schema::Control).await?;
         Ok(Self { database })
     }
 

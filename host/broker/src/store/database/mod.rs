@@ -10,7 +10,7 @@ mod statement;
 
 use std::time::Duration;
 
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{PgPool, SqlitePool, Transaction};
 
 use super::StoreError;
@@ -40,9 +40,35 @@ enum TxKind {
 }
 
 /// The schemas that we bring up to date.
-pub(super) enum Schema {
+#[derive(Clone, Copy, Debug)]
+pub enum Schema {
+    /// One party's shares.
     Party,
+    /// Accounts and sessions.
     Control,
+}
+
+impl Schema {
+    /// The number of the last migration of PostgreSQL that this program knows: it does not work on a database that has
+    /// seen a later one.
+    #[must_use]
+    pub fn newest(self) -> i64 {
+        self.on_postgres().iter().map(|migration| migration.version).max().unwrap_or_default()
+    }
+
+    fn on_postgres(self) -> Migrator {
+        match self {
+            Self::Party => sqlx::migrate!("../../migrations/party/postgres"),
+            Self::Control => sqlx::migrate!("../../migrations/control/postgres"),
+        }
+    }
+
+    fn on_sqlite(self) -> Migrator {
+        match self {
+            Self::Party => sqlx::migrate!("../../migrations/party/sqlite"),
+            Self::Control => sqlx::migrate!("../../migrations/control/sqlite"),
+        }
+    }
 }
 
 impl Database {
@@ -59,20 +85,10 @@ impl Database {
     }
 
     /// Brings the schema up to date. Processes that start at the same time wait for each other.
-    pub(super) async fn migrate(&self, schema: &Schema) -> Result<(), StoreError> {
-        let migrated = match (&self.0, schema) {
-            (Kind::Sqlite(pool), Schema::Party) => {
-                sqlx::migrate!("../../migrations/party/sqlite").run(pool).await
-            }
-            (Kind::Sqlite(pool), Schema::Control) => {
-                sqlx::migrate!("../../migrations/control/sqlite").run(pool).await
-            }
-            (Kind::Postgres(pool), Schema::Party) => {
-                sqlx::migrate!("../../migrations/party/postgres").run(pool).await
-            }
-            (Kind::Postgres(pool), Schema::Control) => {
-                sqlx::migrate!("../../migrations/control/postgres").run(pool).await
-            }
+    pub(super) async fn migrate(&self, schema: Schema) -> Result<(), StoreError> {
+        let migrated = match &self.0 {
+            Kind::Sqlite(pool) => schema.on_sqlite().run(pool).await,
+            Kind::Postgres(pool) => schema.on_postgres().run(pool).await,
         };
         migrated.map_err(|error| match error {
             MigrateError::VersionMissing(migration) => StoreError::Newer(migration),

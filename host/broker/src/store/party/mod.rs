@@ -166,7 +166,7 @@ impl PartyStore {
     pub async fn open(database: Database, crypter: Crypter) -> Result<Self, StoreError> {
         let store = Self { database, crypter: Arc::new(crypter) };
         store.check_key().await?;
-        store.database.migrate(&Schema::Party).await?;
+        store.database.migrate(Schema::Party).await?;
         store.note_key().await?;
         // Of two processes that start on a new database at once, one has set the key.
         store.check_key().await?;
