@@ -234,7 +234,7 @@ check_public_keys() {
   local name keys many
   for name in QUORATE_ORIGINATORS QUORATE_PARTY_KEYS QUORATE_USER_PARTY_KEY; do
     keys=$(value "$name")
-    [ -n "$keys" ] || fail "$name is not set in .env: ./deploy.sh init writes it; without it start anew, or restore .env from a backup"
+    [ -n "$keys" ] || fail "$name in .env is not set: ./deploy.sh init writes it; without it start anew, or restore .env from a backup"
     case $name in QUORATE_ORIGINATORS) many=+ ;; QUORATE_PARTY_KEYS) many='{3}' ;; *) many='{1}' ;; esac
     [[ ,$keys =~ ^(,[0-9a-f]{64})$many$ ]] ||
       fail "$name in .env is not what ./deploy.sh init wrote: public keys of 64 hex characters, with commas between, one for each that is meant"

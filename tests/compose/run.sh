@@ -305,7 +305,7 @@ no_line_end() { printf '%s' "$(cat "$1")" > "$work/key" && cat "$work/key" > "$1
 bad_input() {
   local subnet
   refused "no image" "there is no image quorate:no-such-image"
-  refused_with REDIS_PASSWORD= "REDIS_PASSWORD is not set"
+  refused_with REDIS_PASSWORD= "REDIS_PASSWORD in .env is not set"
   refused_with REDIS_PASSWORD=short "REDIS_PASSWORD in .env is too short"
   refused_with REDIS_PASSWORD=change-me-redis-now "is the example's"
   refused_with 'MPC_API_KEY="with-quotes-and-more"' "of .env is not NAME=value"
