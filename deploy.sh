@@ -376,12 +376,12 @@ check_names() {
 }
 
 # The program reads settings as its processes will, and says what is wrong with them. By standard input: secrets are among them.
-ask_program() { # where they come from, lines NAME=value
-  local from=$1 image said code=0
-  shift
+ask_program() { # where they come from, an option or nothing, lines NAME=value
+  local from=$1 option=$2 image said code=0
+  shift 2
   image=$(value QUORATE_IMAGE)
   said=$(printf '%s\n' "$@" | timeout --foreground -k 5 60 docker run --rm -i --network none --read-only --cap-drop ALL --user 65534:65534 \
-    "$image" check --plugins - 2>&1) || code=$?
+    "$image" check ${option:+"$option"} - 2>&1) || code=$?
   case $code in
     0) say "$said" ;;
     1) fail "what $from says can't be used: ${said#quorate: }" ;;
@@ -394,15 +394,15 @@ check_with_program() {
   for name in "${!defaults[@]}" "${passwords[@]}"; do
     case $name in *_IMAGE | QUORATE_UID | QUORATE_GID) ;; *) settings+=("$name=$(value "$name")") ;; esac
   done
-  said=$(ask_program .env "${settings[@]}")
+  said=$(ask_program .env --plugins "${settings[@]}")
   check_schemas "$said"
-  said=$(ask_program secrets/account/originator "QUORATE_ORIGINATOR_KEY=$(cat secrets/account/originator)")
+  said=$(ask_program secrets/account/originator "" "QUORATE_ORIGINATOR_KEY=$(cat secrets/account/originator)")
   name=$(sed -n 's/^QUORATE_ORIGINATOR_KEY: public key //p' <<< "$said")
   [[ ,$(value QUORATE_ORIGINATORS), == *",$name,"* ]] ||
     fail "secrets/account/originator is not a key of QUORATE_ORIGINATORS in .env: restore the one or the other from a backup"
   IFS=, read -ra pinned <<< "$(value QUORATE_PARTY_KEYS),$(value QUORATE_USER_PARTY_KEY)"
   for party in "${parties[@]}"; do
-    said=$(ask_program "secrets/$party" "QUORATE_IDENTITY_KEY=$(cat "secrets/$party/identity")" "CRYPTO_MASTER_KEY=$(cat "secrets/$party/master_key")")
+    said=$(ask_program "secrets/$party" "" "QUORATE_IDENTITY_KEY=$(cat "secrets/$party/identity")" "CRYPTO_MASTER_KEY=$(cat "secrets/$party/master_key")")
     grep -qxF "QUORATE_IDENTITY_KEY: public key ${pinned[i]}" <<< "$said" ||
       fail "secrets/$party/identity is not the key that .env names for $party (QUORATE_PARTY_KEYS, QUORATE_USER_PARTY_KEY): restore the one or the other from a backup"
     i=$((i + 1))
