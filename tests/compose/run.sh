@@ -249,12 +249,14 @@ without_the_example() {
 
 # With another file among the secrets.
 refused_with_secret() { # the file; what to do with it; what is wrong then; what is to be said
-  cp -p "$1" "$work/secret"
+  # The same file comes back: a container that runs has it open.
+  mv "$1" "$work/secret"
+  cp -p "$work/secret" "$1"
   chmod u+w "$1"
   $2 "$1"
   refused "$3" "$4"
   rm -f "$1"
-  cp -p "$work/secret" "$1"
+  mv "$work/secret" "$1"
 }
 
 # An engine whose volumes have next to no room.
