@@ -666,8 +666,8 @@ CONF
     chown -R "$(value QUORATE_UID):$(value QUORATE_GID)" secrets
   fi
   chmod 700 secrets secrets/*/
-  # With another secret containers are made anew.
-  SECRETS_HASH=$(for name in $(secret_files) secrets/shared/*; do sha256sum < "$name"; done | sha256sum | cut -c 1-16)
+  # With another secret containers are made anew; not because somebody else's locale sorts names otherwise.
+  SECRETS_HASH=$({ secret_files; printf '%s\n' secrets/shared/*; } | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c 1-16)
   export SECRETS_HASH
 }
 
