@@ -103,7 +103,7 @@ same_bytes() {
 
 # The image: of what was built outside, or from the sources.
 build_image() {
-  local size program good
+  local size program good rust
   export QUORATE_IMAGE=$image
   if [ "${COMPOSE_FROM_SOURCES:-}" != 1 ]; then
     # A folder that the engine gets to see, and nobody else has.
@@ -121,19 +121,20 @@ build_image() {
     rmdir --ignore-fail-on-non-empty "$top/dist"
   else
     say "the image from the sources"
-    if ! timeout 300 docker pull -q rust:1.95-bookworm >/dev/null 2>&1; then
+    rust=rust:1.95-bookworm
+    if ! timeout 300 docker pull -q "$rust" >/dev/null 2>&1; then
       say "no registry: this machine's Rust in an image of Debian's packages stands in for Rust's"
       "$top/tests/compose/standin-rust.sh" quorate-standin:rust
-      export RUST_IMAGE=quorate-standin:rust
+      rust=quorate-standin:rust
     fi
-    (cd "$top" && ./deploy.sh build) >"$work/image.log" 2>&1 || { tail -20 "$work/image.log"; die "the image from the sources"; }
+    (cd "$top" && RUST_IMAGE=$rust ./deploy.sh build) >"$work/image.log" 2>&1 || { tail -20 "$work/image.log"; die "the image from the sources"; }
     program=$(docker create "$image")
     docker cp "$program:/quorate" "$work/program" && docker cp "$program:/plugins/dkls23.wasm" "$work/component"
     docker rm "$program" >/dev/null
     cmp "$work/component" "$work/dist/root/plugins/dkls23.wasm" || die "the component is not the same, built in a container"
     ok "built in a container, the component has the same hash"
     # C code is in the program too: that takes the same compiler.
-    if [ "$(cc --version | head -n 1)" = "$(docker run --rm "${RUST_IMAGE:-rust:1.95-bookworm}" cc --version | head -n 1)" ]; then
+    if [ "$(cc --version | head -n 1)" = "$(docker run --rm "$rust" cc --version | head -n 1)" ]; then
       cmp "$work/program" "$work/dist/root/quorate" || die "the program is not the same, built in a container"
       ok "built in a container, the program has the same hash"
     fi
