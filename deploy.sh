@@ -3,8 +3,10 @@
 # docker-compose.yml, and nothing else: hence its length.
 set -euo pipefail
 shopt -s inherit_errexit
+# Letters and their order are the same for everybody: names of files and a hash depend on them.
+export LC_ALL=C
 caller=$PWD
-cd "$(dirname "$0")"
+CDPATH='' cd -- "$(dirname -- "$0")"
 umask 077
 
 # Words of more than one use.
@@ -42,6 +44,7 @@ usage() {
   mpc up|down|restart   Quorate's own processes; up starts what they need
   backup FOLDER     the databases into a new folder; the roles stop while it is made
   restore FOLDER    what backup has made, into a deployment without data
+                    (both: FOLDER without party_3, where a party's database can't be had)
   clean             remove containers and all data; asks first
 HELP
 }
@@ -73,6 +76,8 @@ read_defaults() {
     defaults[$name]=${setting#"$name"}
     defaults[$name]=${defaults[$name]#:-}
   done < <(grep -oE '\$\{[A-Z_0-9]+(:-[^}]*)?' docker-compose.yml | cut -c 3- | sort -u)
+  # It is made here.
+  unset 'defaults[SECRETS_HASH]'
   [ "$(value REPLICAS)" != 2 ] ||
     defaults+=([QUORATE_COORDINATORS]='http://session-coordinator:8081,http://session-coordinator-2:8081'
       [QUORATE_ROUTERS]='http://message-router:8082,http://message-router-2:8082')
@@ -100,8 +105,9 @@ compose_seconds=600
 # REPLICAS=1: `up` is told which to start.
 compose() {
   local with=(-f docker-compose.yml --profile replicas) program=(docker-compose)
-  local -x QUORATE_COORDINATORS QUORATE_ROUTERS
-  QUORATE_COORDINATORS=$(value QUORATE_COORDINATORS) QUORATE_ROUTERS=$(value QUORATE_ROUTERS)
+  local coordinators routers
+  coordinators=$(value QUORATE_COORDINATORS) routers=$(value QUORATE_ROUTERS)
+  local -x QUORATE_COORDINATORS=$coordinators QUORATE_ROUTERS=$routers
   if docker compose version >/dev/null 2>&1; then program=(docker compose); fi
   timeout --foreground -k 10 "$compose_seconds" "${program[@]}" "${with[@]}" "$@"
 }
@@ -153,28 +159,33 @@ at_least() { [ "$(printf '%s\n%s\n' "$1" "${2#v}" | sort -V | head -n 1)" = "$1"
 check_env_file() {
   [ -e .env ] || return 0
   local line name
-  line=$(LC_ALL=C grep -anvE '^(#.*|[A-Za-z_][A-Za-z0-9_]*=[^"'"'"'\\$#`[:space:][:cntrl:]]*)?$' .env | cut -d: -f1 | sed -n 1p || true)
+  ! have iconv || iconv -f UTF-8 -t UTF-8 .env >/dev/null 2>&1 || fail ".env is not in UTF-8, which compose reads: mend the line, a comment perhaps"
+  line=$(grep -anvE '^(#.*|[A-Za-z_][A-Za-z0-9_]*=[^"'"'"'\\$#`[:space:][:cntrl:]]*)?$' .env | cut -d: -f1 | sed -n 1p || true)
   if [ -n "$line" ]; then
     # What stands there may be a secret: only what looks like a setting's name is shown.
-    name=$(LC_ALL=C sed -n "${line}s/^\([A-Z][A-Z0-9_]*\)[[:space:]]*=..*/ (\1)/p" .env)
+    name=$(sed -n "${line}s/^\([A-Z][A-Z0-9_]*\)[[:space:]]*=..*/ (\1)/p" .env)
     fail "line $line of .env is not NAME=value$name: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
   fi
   # compose takes the shell's variables first, even empty ones: an exported ENVIRONMENT or ALLOWED_IPS would switch checks off.
-  for name in $(LC_ALL=C grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d =); do
+  for name in $(grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d =); do
     [ -z "${!name+set}" ] || [ "${!name}" = "$(in_env_file "$name")" ] ||
       fail "$name is set in this shell to something else than in .env, and compose would take that: unset $name, or change .env"
   done
+  check_project_name
+}
+
+check_project_name() {
   case $COMPOSE_PROJECT_NAME in
-    [!a-z0-9]* | *[!a-z0-9_-]*) fail "COMPOSE_PROJECT_NAME in .env: lower-case letters, digits, '-' and '_', and a letter or digit first" ;;
+    [!a-z0-9]* | *[!a-z0-9_-]*) fail "COMPOSE_PROJECT_NAME is $COMPOSE_PROJECT_NAME: lower-case letters, digits, '-' and '_', and a letter or digit first" ;;
   esac
 }
 
-# Two folders with one project name would take each other's containers over.
+# Two folders with one project name would take each other's containers over. One that is gone was moved to here.
 check_folder() {
   local other
   other=$(docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" |
     xargs -r docker inspect -f '{{index .Config.Labels "com.docker.compose.project.working_dir"}}' | grep -vxF -e "$PWD" -e "$(pwd -P)" | sort -u | sed -n 1p || true)
-  [ -z "$other" ] ||
+  [ -z "$other" ] || { [ ! -e "$other/docker-compose.yml" ] && [ -x "$(dirname "$other")" ]; } ||
     fail "containers of $COMPOSE_PROJECT_NAME belong to $other: run deploy.sh there, or set another COMPOSE_PROJECT_NAME (and other ports, and EDGE_SUBNET) in .env"
 }
 
@@ -263,7 +274,7 @@ check_publishing() {
 check_number() { # a setting, the least and the most that it may be
   local number
   number=$(value "$1")
-  case $number in *[!0-9]* | '' | 0* | ???????????*) fail "$1 in .env is no number from $2 to $3" ;; esac
+  case $number in *[!0-9]* | '' | 0?* | ???????????*) fail "$1 in .env is no number from $2 to $3" ;; esac
   if [ "$number" -lt "$2" ] || [ "$number" -gt "$3" ]; then fail "$1 in .env is no number from $2 to $3"; fi
 }
 
@@ -272,7 +283,8 @@ check_numbers() {
   for name in "${ports[@]}"; do check_number "$name" 1 65535; done
   # Compose needs it for stopping what is made anew.
   check_number UP_SECONDS 20 3600
-  for name in QUORATE_UID QUORATE_GID; do check_number "$name" 1 2147483647; done
+  check_number QUORATE_UID 1 2147483647
+  check_number QUORATE_GID 0 2147483647
   case $(value REPLICAS) in 1 | 2) ;; *) fail "REPLICAS in .env is 1 or 2" ;; esac
   case $(value QUORATE_NAMESPACE) in
     *[!A-Za-z0-9._-]*) fail "QUORATE_NAMESPACE in .env has other characters than letters, digits, dots, dashes and underscores" ;;
@@ -368,10 +380,14 @@ note_proxies() {
 # What nobody reads may be a misspelt setting, and ALLOWED_IPS that is misspelt lets everybody in.
 check_names() {
   local name
-  for name in $(LC_ALL=C grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d = | sort -u); do
-    case $name in COMPOSE_HTTP_TIMEOUT | COMPOSE_PARALLEL_LIMIT) continue ;; esac
-    grep -qE "\\$\{$name\\b" docker-compose.yml || grep -qw "$name" deploy.sh ||
-      fail "$name in .env is read by nobody here: check its spelling (.env.example has all that is), or remove it"
+  for name in $(grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d = | sort -u); do
+    case $name in
+      PREBUILT | COMPOSE_HTTP_TIMEOUT | COMPOSE_PARALLEL_LIMIT) ;;
+      CRYPTO_MASTER_KEY | QUORATE_IDENTITY_KEY | QUORATE_ORIGINATOR_KEY)
+        fail "$name in .env is read by nobody here: keys lie in secrets/, one folder for each party (docs/deploy.md, What is where)" ;;
+      *)
+        case " ${!defaults[*]} ${passwords[*]} " in *" $name "*) ;; *) fail "$name in .env is read by nobody here: check its spelling (.env.example has all that is), or remove it" ;; esac ;;
+    esac
   done
 }
 
@@ -409,17 +425,24 @@ check_with_program() {
   done
 }
 
-# A program does not start on databases that a newer one has brought up to date.
+# A program does not start on databases that a newer one has brought up to date. What a party's own database says is believed of
+# that party only: two can still sign without the third.
 check_schemas() { # what the program says of itself
-  local name newest found
+  local name newest found newer=()
   [ "$(state_of postgres)" = healthy ] || return 0
   for name in "${databases[@]}"; do
     case $name in control) newest=${1#*schemas: control } newest=${newest%%,*} ;; *) newest=${1#*, party } newest=${newest%%$'\n'*} ;; esac
-    # Where nothing has run yet there is no such table.
-    found=$(docker exec "$(container postgres)" psql -qXtA -U "$name" -c "SELECT max(version) FROM _sqlx_migrations" "$name" 2>/dev/null || true)
-    [ "${found:-0}" -le "$newest" ] ||
-      fail "the database $name is of a newer version of Quorate (schema $found; $(value QUORATE_IMAGE) knows $newest): take an image of that version or a later one"
+    # Where nothing has run yet there is no such table; and a party that was taken over may make its own wait, or say anything.
+    found=$(timeout -k 1 15 docker exec -e 'PGOPTIONS=-c statement_timeout=5s -c lock_timeout=3s' "$(container postgres)" \
+      psql -qXtA -U "$name" -c "SELECT max(version) FROM _sqlx_migrations" "$name" 2>/dev/null || true)
+    if [[ $found =~ ^[0-9]{1,9}$ ]] && [ "$found" -gt "$newest" ]; then newer+=("$name"); fi
   done
+  [ ${#newer[@]} != 0 ] || return 0
+  if [ ${#newer[@]} = 1 ] && [ "${newer[0]}" != control ]; then
+    say "note: the database ${newer[0]} says that it is of a newer version than $(value QUORATE_IMAGE): that party will not start" >&2
+  else
+    fail "databases are of a newer version of Quorate than $(value QUORATE_IMAGE): ${newer[*]}. Take an image of that version or a later one"
+  fi
 }
 
 # PostgreSQL does not start on the data of another major version.
@@ -427,11 +450,17 @@ check_postgres_image() {
   local volume=${COMPOSE_PROJECT_NAME}_postgres-data image said
   docker volume inspect "$volume" >/dev/null 2>&1 || return 0
   image=$(value POSTGRES_IMAGE)
-  said=$(timeout --foreground -k 5 60 docker run --rm --network none --cap-drop ALL --user postgres -v "$volume:/var/lib/postgresql/data:ro" \
-    --entrypoint sh "$image" -c 'cat /var/lib/postgresql/data/PG_VERSION 2>/dev/null && postgres --version' || true)
-  [[ $said =~ ^([0-9]+)[[:space:]].*PostgreSQL\)\ ([0-9]+) ]] || return 0
+  # Whose data it is; whom the image runs PostgreSQL as; both versions.
+  # shellcheck disable=SC2016 # it is for the container's shell
+  said=$(timeout --foreground -k 5 60 docker run --rm --network none --cap-drop ALL --cap-add DAC_READ_SEARCH --user 0 \
+    -v "$volume:/var/lib/postgresql/data:ro" --entrypoint sh "$image" -c 'cd /var/lib/postgresql/data && test -e PG_VERSION || exit 0
+      echo "$(stat -c %u PG_VERSION) $(id -u postgres) $(cat PG_VERSION) $(postgres --version)"' ||
+    say "note: it could not be seen whether the image $image fits the data that is there" >&2)
+  [[ $said =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)\ .*PostgreSQL\)\ ([0-9]+) ]] || return 0
+  [ "${BASH_REMATCH[3]}" = "${BASH_REMATCH[4]}" ] ||
+    fail "POSTGRES_IMAGE in .env is PostgreSQL ${BASH_REMATCH[4]}, and the data is of ${BASH_REMATCH[3]}: take an image of ${BASH_REMATCH[3]}; to move, back up, clean and restore"
   [ "${BASH_REMATCH[1]}" = "${BASH_REMATCH[2]}" ] ||
-    fail "POSTGRES_IMAGE in .env is PostgreSQL ${BASH_REMATCH[2]}, and the data is of ${BASH_REMATCH[1]}: take an image of ${BASH_REMATCH[1]}; to move, back up, clean and restore"
+    fail "POSTGRES_IMAGE in .env runs PostgreSQL as user ${BASH_REMATCH[2]}, and the data is user ${BASH_REMATCH[1]}'s: take an image of the same kind as before; to move, back up, clean and restore"
 }
 
 # Ports that something else has already, or that two of ours would have.
@@ -468,11 +497,11 @@ check_space() {
   [ "$free" -ge 512 ] || fail "only $free MiB are free at $root: databases need room; make some"
 }
 
+image_is_here() { docker image inspect "$(value QUORATE_IMAGE)" >/dev/null 2>&1; }
+
 check_image() {
-  local image
-  image=$(value QUORATE_IMAGE)
-  docker image inspect "$image" >/dev/null 2>&1 ||
-    fail "there is no image $image: run ./deploy.sh build, or set QUORATE_IMAGE in .env to one that can be pulled, and pull it"
+  image_is_here ||
+    fail "there is no image $(value QUORATE_IMAGE): run ./deploy.sh build, or set QUORATE_IMAGE in .env to one that can be pulled, and pull it"
 }
 
 # Those of the services come from a registry.
@@ -515,6 +544,7 @@ init() {
   [ -z "$volumes" ] ||
     fail "there is data of $COMPOSE_PROJECT_NAME on this machine, which new secrets would not open: restore its .env and secrets/; or make another deployment beside it (COMPOSE_PROJECT_NAME=other ./deploy.sh init, then other ports, EDGE_SUBNET and TRUSTED_PROXIES in .env); or remove the data for good (docker volume rm ${volumes% })"
   have openssl || fail "openssl is missing"
+  check_project_name
   # Under another name until all is there: an init that is interrupted leaves nothing that counts.
   local dir=secrets.new
   rm -rf "$dir" .env.new
@@ -612,15 +642,18 @@ postgres_roles() {
 # what an interrupted start has left out is made up for, and passwords are those that were given to the containers. They are in
 # statements, which the server must not log where one fails.
 set -eu
+failed=0 last=
 for name in control party_1 party_2 party_3 user_party; do
   # One party that takes all connections must not shut out the others.
   case $name in control) connections=80 ;; *) connections=25 ;; esac
-  psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL
+  psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL || failed=$((failed + 1)) last=$name
 SET log_min_error_statement = panic;
+SET lock_timeout = '5s';
 \set password \`cat /run/secrets/${name}_postgres_password\`
 SELECT 'CREATE ROLE $name' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$name') \gexec
 ALTER ROLE $name LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT $connections PASSWORD :'password';
 SELECT 'CREATE DATABASE $name OWNER $name' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '$name') \gexec
+ALTER DATABASE $name ALLOW_CONNECTIONS true CONNECTION LIMIT -1;
 REVOKE ALL ON DATABASE $name FROM PUBLIC;
 SQL
 done
@@ -630,6 +663,13 @@ SET log_min_error_statement = panic;
 ALTER ROLE postgres PASSWORD :'password';
 REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
 SQL
+# A party can hold its own up. The others go on.
+case $failed$last in
+  0) ;;
+  1control) exit 1 ;;
+  1*) echo "note: the database $last is held up, perhaps by its party" >&2 ;;
+  *) exit 1 ;;
+esac
 SH
 }
 
@@ -652,22 +692,21 @@ log.file = false
 CONF
   rabbitmq_definitions > "$new/rabbitmq-definitions.json"
   postgres_roles > "$new/postgres-roles.sh"
-  # Read inside containers by users whose numbers differ from image to image; here nobody gets past the folder.
-  chmod 444 "$new"/*
-  chmod 555 "$new/postgres-roles.sh"
-  chmod 444 secrets/*/postgres_password
   if diff -rq "$new" secrets/shared >/dev/null 2>&1; then
     rm -rf "$new"
   else
     rm -rf secrets/shared
     mv "$new" secrets/shared
   fi
+  # Read inside containers by users whose numbers differ from image to image; here nobody gets past the folder.
+  chmod 444 secrets/shared/* secrets/*/postgres_password
+  chmod 555 secrets/shared/postgres-roles.sh
   if [ "$(id -u)" = 0 ]; then
     chown -R "$(value QUORATE_UID):$(value QUORATE_GID)" secrets
   fi
   chmod 700 secrets secrets/*/
-  # With another secret containers are made anew; not because somebody else's locale sorts names otherwise.
-  SECRETS_HASH=$({ secret_files; printf '%s\n' secrets/shared/*; } | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c 1-16)
+  # With another secret containers are made anew.
+  SECRETS_HASH=$({ secret_files; printf '%s\n' secrets/shared/*; } | xargs sha256sum | sha256sum | cut -c 1-16)
   export SECRETS_HASH
 }
 
@@ -688,9 +727,9 @@ prepare() {
   if [ "${1:-}" != infra ]; then
     check_ports
     check_image
-    check_with_program
     note_proxies
   fi
+  if image_is_here; then check_with_program; fi
   pull_images
   check_postgres_image
   share_secrets
@@ -736,6 +775,11 @@ wait_for() { # until when, whether compose has failed, services
 
 start_services() {
   start "${services[@]}"
+  mend_databases
+}
+
+# Makes the databases and their roles, and takes back what a party has done to its own that would keep others from it.
+mend_databases() {
   timeout 60 docker exec "$(container postgres)" /docker-entrypoint-initdb.d/10-quorate.sh >/dev/null ||
     fail "PostgreSQL does not make the parties' databases and roles: it says why above; ./deploy.sh logs postgres tells more"
 }
@@ -891,23 +935,28 @@ cmd_backup() {
   check_tools
   local folder postgres name service
   case ${1:--} in -*) fail "backup FOLDER: a folder that is not there yet" ;; esac
-  folder=$(from_caller "$1")
+  leave_out "${@:2}"
+  folder=$(from_caller "${1%/}")
   [ -d "$(dirname "$folder")" ] || fail "there is no folder $(dirname "$folder") to make $(basename "$folder") in"
   [ ! -e "$folder" ] || fail "$folder is there already: a backup overwrites nothing"
   [ "$(state_of postgres)" = healthy ] || fail "PostgreSQL does not run: ./deploy.sh infra up"
+  mend_databases
   postgres=$(container postgres)
   stopped=()
   unfinished=$(mktemp -d "$folder.XXXXXX") || fail "$folder can't be made"
   for service in "${roles[@]}" "${replicas[@]}"; do [ -z "$(container "$service")" ] || stopped+=("$service"); done
   trap end_backup EXIT
+  # Not before what runs has ended: compose would go on stopping what is started again.
+  trap 'exit 143' TERM
+  trap 'exit 129' HUP
   [ ${#stopped[@]} = 0 ] || compose stop "${stopped[@]}"
   for name in "${databases[@]}"; do
     { timeout --foreground 3600 docker exec "$postgres" pg_dump -Fc -U "$name" "$name" > "$unfinished/$name.dump" &&
       timeout --foreground 3600 docker exec -i "$postgres" pg_restore -f /dev/null < "$unfinished/$name.dump"; } ||
-      fail "$name was not backed up: it says why above; nothing is kept"
+      fail "$name was not backed up: it says why above; nothing is kept. To do without a party's: ./deploy.sh backup $1 without $name"
   done
   (cd "$unfinished" && sha256sum -- *.dump > SHA256SUMS)
-  mv "$unfinished" "$folder"
+  mv -T "$unfinished" "$folder"
   unfinished=
   say "the backup is whole: the databases are in $1; .env and secrets/ are not: keep them apart from it"
   [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS))) '' "${stopped[@]}"; }
@@ -921,13 +970,25 @@ end_backup() {
   [ ${#stopped[@]} = 0 ] || compose start "${stopped[@]}" || say "the roles do not run: ./deploy.sh up starts them" >&2
 }
 
+# Without one party's database the others are backed up and restored: a party that was taken over must not keep them from it.
+leave_out() { # nothing, or: without, a database
+  local name kept=()
+  [ $# != 0 ] || return 0
+  case "$1/${2:-}" in without/party_* | without/user_party) ;; *) fail "FOLDER, or FOLDER without DATABASE: party_1, party_2, party_3 or user_party" ;; esac
+  for name in "${databases[@]}"; do [ "$name" = "$2" ] || kept+=("$name"); done
+  [ ${#kept[@]} -lt ${#databases[@]} ] || fail "there is no database $2: ${databases[*]}"
+  databases=("${kept[@]}")
+}
+
 # Into a deployment without data.
 cmd_restore() {
   local folder name postgres
   case ${1:--} in -*) fail "restore FOLDER: what ./deploy.sh backup has made" ;; esac
-  folder=$(from_caller "$1")
+  leave_out "${@:2}"
+  folder=$(from_caller "${1%/}")
   for name in "${databases[@]}"; do
-    grep -qs " $name.dump$" "$folder/SHA256SUMS" || fail "$folder is no whole backup: $name.dump is not in its SHA256SUMS"
+    grep -qs " $name.dump$" "$folder/SHA256SUMS" ||
+      fail "$folder is no whole backup: $name.dump is not in its SHA256SUMS. One that was made without a party's is restored without it"
   done
   (cd "$folder" && sha256sum --quiet -c SHA256SUMS) || fail "$folder is no whole backup: it says why above"
   check_restored
@@ -942,7 +1003,7 @@ cmd_restore() {
   : > .restoring
   for name in "${databases[@]}"; do
     timeout --foreground 3600 docker exec -i "$postgres" pg_restore -1 -U "$name" -d "$name" < "$folder/$name.dump" ||
-      fail "$name was not restored: it says why above. Mend that, then ./deploy.sh clean, and restore again"
+      fail "$name was not restored: it says why above. Mend that, then ./deploy.sh clean, and restore again; or without a party's: ./deploy.sh restore $1 without $name"
   done
   rm .restoring
   say "restored: ./deploy.sh up"
@@ -971,7 +1032,8 @@ at_most() { # how many words, the words
 
 case $1 in
   build | build-no-cache | logs | logs-tail) ;;
-  infra | mpc | shell | backup | restore) at_most 2 "$@" ;;
+  infra | mpc | shell) at_most 2 "$@" ;;
+  backup | restore) at_most 4 "$@" ;;
   *) at_most 1 "$@" ;;
 esac
 case $1 in up | down | restart | status | health | logs | logs-tail | shell | test-api | infra | mpc | backup | restore | clean) need_env ;; esac
@@ -1006,8 +1068,8 @@ case $1 in
       restart) prepare; compose stop "${roles[@]}" "${replicas[@]}"; start_services; start_roles; say "all roles are up" ;;
       *) fail "mpc up, mpc down, or mpc restart" ;;
     esac ;;
-  backup) cmd_backup "${2:-}" ;;
-  restore) cmd_restore "${2:-}" ;;
+  backup) shift; cmd_backup "$@" ;;
+  restore) shift; cmd_restore "$@" ;;
   clean) cmd_clean ;;
   *) usage >&2; fail "there is no command $1" ;;
 esac

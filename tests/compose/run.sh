@@ -335,9 +335,14 @@ bad_input() {
   echo ALLOWED_IP=10.0.0.0/8 >> .env
   refused "ALLOWED_IPS misspelt" "ALLOWED_IP in .env is read by nobody here"
   sed -i '$d' .env
-  printf '# caf\351\nA B=C\n' >> .env
-  refused "a line that is not in UTF-8, and a bad one" "of .env is not NAME=value"
+  echo CRYPTO_MASTER_KEY=0000 >> .env
+  refused "a key in .env" "CRYPTO_MASTER_KEY in .env is read by nobody here: keys lie in secrets/"
   sed -i '$d' .env
+  printf '# caf\351\n' >> .env
+  refused "a line that is not in UTF-8" ".env is not in UTF-8"
+  LC_ALL=C sed -i '$d' .env
+  printf '# caf\303\251\n' >> .env
+  refused "no image, and a comment in UTF-8" "there is no image"
   sed -i '$d' .env
   mv secrets "$work/secrets"
   refused "no secrets" "secrets/ is missing"
@@ -367,8 +372,36 @@ status_of() { # a key
   printf 'header = "X-API-Key: %s"\n' "$1" | curl -s -m 10 -K - -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/api/v1/accounts/00000000-0000-4000-8000-000000000000
 }
 
-# All containers of the deployment: who stays and who is made anew.
-containers() { docker ps -q --no-trunc --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | sort; }
+# Containers that run, of these services or of all, with the times of their starts: who stays, and who is made or started anew.
+containers() {
+  local service
+  if [ $# = 0 ]; then docker ps -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME"; else for service; do running "$service"; done; fi |
+    xargs -r docker inspect -f '{{.Id}} {{.State.StartedAt}}' | sort
+}
+
+all_roles=(session-coordinator message-router server-party-1 server-party-2 server-party-3 server-party-api account-service)
+
+# All of these run, and since then they were started anew.
+anew() { # what containers said before; services
+  local before=$1
+  shift
+  [ "$(containers "$@" | wc -l)" = $# ] || die "not all of these run: $*"
+  [ -z "$(comm -12 <(printf '%s\n' "$before") <(containers "$@"))" ] || die "not all of these were started anew: $*"
+}
+
+# Party 3 gets in at PostgreSQL with its password, and the superuser with that of .env.
+passwords_at_postgres() {
+  local user file
+  while read -r user file; do
+    docker exec -e PGPASSWORD="$(cat "$file")" "$(running postgres)" psql -qXtA -h 127.0.0.1 -U "$user" -d "$user" -c 'SELECT 1' >/dev/null 2>&1 || die "$user does not get in at PostgreSQL"
+  done <<END
+party_3 secrets/party-3/postgres_password
+control secrets/control/postgres_password
+END
+  # Nobody else than the superuser gets into this one.
+  docker exec -e PGPASSWORD="$(sed -n 's/^POSTGRES_PASSWORD=//p' .env)" "$(running postgres)" psql -qXtA -h 127.0.0.1 -U postgres -d postgres -c 'SELECT 1' >/dev/null 2>&1 ||
+    die "the superuser does not get in at PostgreSQL"
+}
 
 # An image of another PostgreSQL.
 postgres_16() {
@@ -378,6 +411,12 @@ USER root
 RUN printf '#!/bin/sh\necho "postgres (PostgreSQL) 16.1"\n' > /usr/local/bin/postgres && chmod 755 /usr/local/bin/postgres
 END
 }
+
+newer_schema() { # a database
+  in_postgres -d "$1" -c "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, '', TRUE, '', 0)"
+}
+
+older_schema() { in_postgres -d "$1" -c 'DELETE FROM _sqlx_migrations WHERE version = 9999'; }
 
 # What can't be used, while everything runs: nothing is stopped for it.
 nothing_is_stopped() { # an account
@@ -405,9 +444,24 @@ nothing_is_stopped() { # an account
   postgres_16
   refused_with POSTGRES_IMAGE=quorate-standin:postgres-16 "POSTGRES_IMAGE in .env is PostgreSQL 16, and the data is of 15"
   docker rmi quorate-standin:postgres-16 >/dev/null
-  in_postgres -d party_2 -c "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, '', TRUE, '', 0)"
-  refused "a newer schema" "the database party_2 is of a newer version of Quorate (schema 9999"
-  in_postgres -d party_2 -c 'DELETE FROM _sqlx_migrations WHERE version = 9999'
+  newer_schema control
+  refused "a newer schema" "databases are of a newer version of Quorate than $image: control"
+  older_schema control
+  newer_schema party_1
+  newer_schema party_2
+  refused "two parties' newer schemas" "databases are of a newer version of Quorate than $image: party_1 party_2"
+  complains "databases are of a newer version" restart
+  complains "databases are of a newer version" mpc restart
+  older_schema party_1
+  # One that holds itself up.
+  in_postgres -d party_2 -c 'ALTER TABLE _sqlx_migrations RENAME TO kept' -c 'CREATE VIEW _sqlx_migrations AS SELECT 9999 AS version FROM pg_sleep(60)'
+  in_postgres -d postgres -c 'ALTER DATABASE party_3 CONNECTION LIMIT 0'
+  ./deploy.sh up >/dev/null
+  in_postgres -d party_2 -c 'DROP VIEW _sqlx_migrations' -c 'ALTER TABLE kept RENAME TO _sqlx_migrations'
+  [ "$(in_postgres -d postgres -c "SELECT datconnlimit FROM pg_database WHERE datname = 'party_3'" | tr -d ' \n')" = -1 ] || die "a party's database takes nobody"
+  ./deploy.sh up >"$work/out" 2>&1
+  grep -q "note: the database party_2 says that it is of a newer version" "$work/out" || die "up says: $(cat "$work/out")"
+  older_schema party_2
   complains "too much on the command line: server-party-2" restart server-party-2
   complains "there is no service server-party-4" shell server-party-4
   complains "account-service-2 does not run" logs account-service-2
@@ -482,6 +536,7 @@ changed_secrets() { # an account
   openssl rand -hex 32 > secrets/party-3/postgres_password
   ./deploy.sh mpc restart
   signs "$1"
+  passwords_at_postgres
   ok "changed passwords and keys reach services and roles; the old key is refused"
   no_secret_in_the_logs
   # Some versions of compose can't make a network anew that containers are in.
@@ -538,12 +593,13 @@ refusing_database() { # an account
   say "a database that refuses"
   docker kill "$(running server-party-2)" "$(running account-service)" >/dev/null
   in_env_file UP_SECONDS 20
-  in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT 0'
-  refused "a database that refuses" "too many connections for database"
+  # A superuser's limit comes back with the next `up`: the processes see a role without rights.
+  in_postgres -d party_2 -c 'ALTER SCHEMA public RENAME TO elsewhere'
+  refused "a database that refuses" "PostgreSQL at postgres:5432/party_2 can't be used"
   signs "$1"
   ok "with one party that does not start, the account signs"
   in_env_file UP_SECONDS 120
-  in_postgres -d postgres -c 'ALTER DATABASE party_2 CONNECTION LIMIT -1'
+  in_postgres -d party_2 -c 'ALTER SCHEMA elsewhere RENAME TO public'
   in_postgres -d postgres -c 'ALTER ROLE party_2 NOLOGIN SUPERUSER'
   ./deploy.sh up >/dev/null
   signs "$1"
@@ -571,14 +627,26 @@ back_up_and_restore() { # an account
   say "backup, and restore into nothing"
   # What a party that was taken over leaves for whoever restores it.
   in_postgres -d party_3 -c 'SET ROLE party_3' -c $'CREATE TABLE "x\n\\! touch /tmp/taken\n" ()'
-  in_postgres -d postgres -c 'ALTER ROLE party_3 NOLOGIN'
-  complains "party_3 was not backed up" backup backup
+  in_postgres -d party_3 -c 'CREATE TABLE not_its_own ()'
+  complains "./deploy.sh backup backup without party_3" backup backup
   [ -z "$(find . -maxdepth 1 -name 'backup*')" ] || die "half a backup stays"
-  ./deploy.sh up >/dev/null
+  # The roles run again, by themselves.
   signs "$1"
+  complains "there is no database party_4" backup backup without party_4
+  ./deploy.sh backup backup-2 without party_3
+  [ "$(find backup-2 -name '*.dump' | wc -l)" = 4 ] || die "a backup without a party's database: $(ls backup-2)"
+  in_postgres -d party_3 -c 'DROP TABLE not_its_own'
+  ./deploy.sh backup backup-3 >"$work/out" 2>&1 & interrupted=$!
+  sleep 2
+  kill -TERM "$interrupted"
+  wait "$interrupted" && die "an interrupted backup ended well"
+  [ -z "$(find . -maxdepth 1 -name 'backup-3*')" ] || die "half a backup stays"
+  signs "$1"
+  ok "a backup that fails or is interrupted leaves nothing, and what ran runs; one party's database can be left out"
   complains "a folder that is not there yet" backup --now
   complains "there is no folder $PWD/nowhere to make" backup nowhere/backup
-  ./deploy.sh backup backup
+  ./deploy.sh backup backup/
+  [ "$(head -qc 5 backup/*.dump)" = PGDMPPGDMPPGDMPPGDMPPGDMP ] || die "a backup is text"
   [ -z "$(find backup ! -perm 700 ! -perm 600)" ] || die "a backup that others can read"
   complains "a backup overwrites nothing" backup backup
   complains "a restore overwrites nothing" restore backup
@@ -600,6 +668,12 @@ back_up_and_restore() { # an account
   [ "$(in_postgres -d party_3 -c "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'x%touch%'" | tr -d ' \n')" = 1 ] || die "a table is not restored"
   ! docker exec "$(running postgres)" ls /tmp/taken >/dev/null 2>&1 || die "a backup ran a command where it was restored"
   ok "a party's database runs no command where it is restored"
+  echo 'delete everything' | ./deploy.sh clean >/dev/null
+  complains "party_3.dump is not in its SHA256SUMS" restore backup-2
+  ./deploy.sh restore backup-2 without party_3
+  ./deploy.sh up
+  signs "$1"
+  ok "restored without one party's database, the account signs"
 }
 
 main() {
@@ -717,15 +791,26 @@ main() {
   signs "$account" 4001
   ok "with one coordinator and one router of two, the account signs"
   sed -i '$d' .env
+  ./deploy.sh up
+  [ -z "$(containers account-service-2 session-coordinator-2 message-router-2)" ] || die "replicas are left"
 
   say "restart, parts, down"
+  local before
+  before=$(containers)
   ./deploy.sh restart
+  anew "$before" postgres redis rabbitmq "${all_roles[@]}"
   signs "$account"
   ok "restart"
+  before=$(containers)
   ./deploy.sh mpc restart
+  anew "$before" "${all_roles[@]}"
+  [ "$(comm -12 <(printf '%s\n' "$before") <(containers) | wc -l)" = 3 ] || die "mpc restart restarts services"
   signs "$account"
   ./deploy.sh mpc down
+  [ -z "$(containers "${all_roles[@]}")" ] || die "mpc down leaves roles"
+  complains "not all is well" health
   ./deploy.sh infra down
+  [ -z "$(containers)" ] || die "infra down leaves services"
   ./deploy.sh infra up
   ./deploy.sh mpc up
   signs "$account"
