@@ -514,6 +514,14 @@ other_folder() {
   if echo 'delete everything' | ./deploy.sh clean >"$work/out" 2>&1; then die "clean of another folder's project"; fi
   cd "$here"
   ok "no folder takes over what belongs to another"
+  rm -r "$work/elsewhere"
+  mv "$here" "$work/moved"
+  cd "$work/moved"
+  ./deploy.sh health >/dev/null || die "a folder that was moved is taken for another"
+  cd "$work"
+  mv "$work/moved" "$here"
+  cd "$here"
+  ok "a folder that was moved is the same deployment"
 }
 
 changed_secrets() { # an account
