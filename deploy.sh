@@ -166,9 +166,11 @@ check_env_file() {
     name=$(sed -n "${line}s/^\([A-Z][A-Z0-9_]*\)[[:space:]]*=..*/ (\1)/p" .env)
     fail "line $line of .env is not NAME=value$name: no spaces, quotes, \$, line ends of Windows, or comments behind a value"
   fi
+  name=$(grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | sort | uniq -d | sed -n '1s/=$//p')
+  [ -z "$name" ] || fail "$name stands in .env twice: remove one of the two"
   # compose takes the shell's variables first, even empty ones: an exported ENVIRONMENT or ALLOWED_IPS would switch checks off.
   for name in $(grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d =); do
-    [ -z "${!name+set}" ] || [ "${!name}" = "$(in_env_file "$name")" ] ||
+    ! printenv "$name" >/dev/null || [ "$(printenv "$name")" = "$(in_env_file "$name")" ] ||
       fail "$name is set in this shell to something else than in .env, and compose would take that: unset $name, or change .env"
   done
   check_project_name
@@ -308,6 +310,7 @@ check_secret_files() {
     [ ! -e "$file" ] || [ -r "$file" ] || fail "$file can't be read: run this as whoever ran init, or as root"
   done
   for file in $(secret_files); do
+    [ ! -d "$file" ] || fail "$file is a folder, and a file is wanted: restore it from a backup"
     case $file in
       *_password)
         [ -s "$file" ] || fail "$file is missing: restore it from a backup, or make another (openssl rand -hex 32)"
@@ -700,6 +703,7 @@ CONF
   fi
   # Read inside containers by users whose numbers differ from image to image; here nobody gets past the folder.
   chmod 444 secrets/shared/* secrets/*/postgres_password
+  secret_files | xargs chmod u+r
   chmod 555 secrets/shared/postgres-roles.sh
   if [ "$(id -u)" = 0 ]; then
     chown -R "$(value QUORATE_UID):$(value QUORATE_GID)" secrets
@@ -958,7 +962,9 @@ cmd_backup() {
   (cd "$unfinished" && sha256sum -- *.dump > SHA256SUMS)
   mv -T "$unfinished" "$folder"
   unfinished=
-  say "the backup is whole: the databases are in $1; .env and secrets/ are not: keep them apart from it"
+  trap 'say "deploy.sh: interrupted; the backup is made, and the roles start: ./deploy.sh up waits for them" >&2; exit 130' INT
+  say "the backup is whole${2:+, but for the database $3}: the databases are in $1; .env and secrets/ are not: keep them apart from it${2:+
+restore it by: ./deploy.sh restore $1 without $3}"
   [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for $((SECONDS + $(value UP_SECONDS))) '' "${stopped[@]}"; }
   trap - EXIT
 }
@@ -986,9 +992,10 @@ cmd_restore() {
   case ${1:--} in -*) fail "restore FOLDER: what ./deploy.sh backup has made" ;; esac
   leave_out "${@:2}"
   folder=$(from_caller "${1%/}")
+  [ -d "$folder" ] || fail "there is no folder $folder"
   for name in "${databases[@]}"; do
     grep -qs " $name.dump$" "$folder/SHA256SUMS" ||
-      fail "$folder is no whole backup: $name.dump is not in its SHA256SUMS. One that was made without a party's is restored without it"
+      fail "$folder is no whole backup: $name.dump is not in its SHA256SUMS. If it was made without that: ./deploy.sh restore $1 without $name"
   done
   (cd "$folder" && sha256sum --quiet -c SHA256SUMS) || fail "$folder is no whole backup: it says why above"
   check_restored
@@ -1006,7 +1013,8 @@ cmd_restore() {
       fail "$name was not restored: it says why above. Mend that, then ./deploy.sh clean, and restore again; or without a party's: ./deploy.sh restore $1 without $name"
   done
   rm .restoring
-  say "restored: ./deploy.sh up"
+  say "restored: ./deploy.sh up${2:+
+the party of $3 begins anew: accounts can be made once its peers have readmitted it (docs/deploy.md, What to back up, and how)}"
 }
 
 cmd_clean() {

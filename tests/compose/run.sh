@@ -335,6 +335,12 @@ bad_input() {
   echo ALLOWED_IP=10.0.0.0/8 >> .env
   refused "ALLOWED_IPS misspelt" "ALLOWED_IP in .env is read by nobody here"
   sed -i '$d' .env
+  echo replicas=2 >> .env
+  refused "a name in small letters" "replicas in .env is read by nobody here"
+  sed -i '$d' .env
+  echo REDIS_PASSWORD=0123456789abcdef >> .env
+  refused "a setting twice" "REDIS_PASSWORD stands in .env twice"
+  sed -i '$d' .env
   echo CRYPTO_MASTER_KEY=0000 >> .env
   refused "a key in .env" "CRYPTO_MASTER_KEY in .env is read by nobody here: keys lie in secrets/"
   sed -i '$d' .env
@@ -677,7 +683,8 @@ back_up_and_restore() { # an account
   ! docker exec "$(running postgres)" ls /tmp/taken >/dev/null 2>&1 || die "a backup ran a command where it was restored"
   ok "a party's database runs no command where it is restored"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
-  complains "party_3.dump is not in its SHA256SUMS" restore backup-2
+  complains "./deploy.sh restore backup-2 without party_3" restore backup-2
+  complains "there is no folder" restore backup-4
   ./deploy.sh restore backup-2 without party_3
   ./deploy.sh up
   signs "$1"
@@ -791,14 +798,14 @@ main() {
   refusing_database "$account"
 
   say "two replicas"
-  echo 'REPLICAS=2' >> .env
+  in_env_file REPLICAS 2
   ./deploy.sh up
   signs "$account"
   signs "$account" 4001
   docker stop -t 1 "$(running session-coordinator)" "$(running message-router)" >/dev/null
   signs "$account" 4001
   ok "with one coordinator and one router of two, the account signs"
-  sed -i '$d' .env
+  in_env_file REPLICAS 1
   ./deploy.sh up
   [ -z "$(containers account-service-2 session-coordinator-2 message-router-2)" ] || die "replicas are left"
 

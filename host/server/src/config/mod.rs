@@ -222,6 +222,7 @@ mod tests {
             ("MPC_API_KEY", "short"),
             ("ALLOWED_IPS", "everybody"),
             ("QUORATE_LOG", "quorate=loud"),
+            ("QUORATE_LOG", "inof"),
             ("QUORATE_LOG_FORMAT", "xml"),
             ("MPC_API_KEY_FILE", "/nowhere/at/all"),
             ("USER_SHARE_PLAINTEXT", "yes"),

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -15,10 +16,13 @@ pub enum Format {
     Json,
 }
 
-/// Whether a text says what is to be logged: `info`, or `quorate=debug,warn`.
+/// Whether a text says what is to be logged: `info`, or `quorate=debug,warn`. A lone word must be a level: the library takes a
+/// misspelt one for the name of a module, and nothing else would be logged.
 #[must_use]
 pub fn is_filter(text: &str) -> bool {
-    EnvFilter::builder().parse(text).is_ok()
+    let is_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();
+    text.split(',').all(|part| part.contains('=') || is_level(part))
+        && EnvFilter::builder().parse(text).is_ok()
 }
 
 /// Starts the log. `filter` is of the form `info` or `quorate=debug,warn`; a second start changes nothing.
