@@ -731,9 +731,10 @@ prepare() {
   if [ "${1:-}" != infra ]; then
     check_ports
     check_image
-    note_proxies
   fi
   if image_is_here; then check_with_program; fi
+  # Of what the program can read.
+  [ "${1:-}" = infra ] || note_proxies
   pull_images
   check_postgres_image
   share_secrets

@@ -431,6 +431,7 @@ nothing_is_stopped() { # an account
   before=$(containers)
   refused_with ALLOWED_IPS=10.0.0.0/33 "what .env says can't be used: ALLOWED_IPS"
   refused_with TRUSTED_PROXIES=the-proxy "what .env says can't be used: TRUSTED_PROXIES"
+  refused_with TRUSTED_PROXIES=10.08 "what .env says can't be used: TRUSTED_PROXIES"
   refused_with QUORATE_SIGN_TIMEOUT_MS=0 "what .env says can't be used: QUORATE_SIGN_TIMEOUT_MS"
   refused_with QUORATE_LOG=quorate=loud "what .env says can't be used: QUORATE_LOG"
   refused_with "EDGE_SUBNET=$(docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' bridge)" "EDGE_SUBNET in .env has addresses of the network"
