@@ -60,12 +60,19 @@ pack: setup
 build: plugins ## build the host
 	cargo build --locked --workspace
 
+# The features of shared dependencies that tests need come from this crate: what a demo compiles serves `make test` too.
+PROGRAM := -p quorate -p quorate-dev-features --bin quorate
+
+.PHONY: program
+program: setup
+	cargo build --locked $(PROGRAM)
+
 .PHONY: demo
-demo: build ## create an account and sign real transactions with it (DEMO=--json for one JSON object)
+demo: plugin-dkls23 plugin-dkls23-next program ## create an account and sign real transactions with it (DEMO=--json for one JSON object)
 	@$(CARGO_TARGET_DIR)/debug/quorate demo $(DEMO)
 
 .PHONY: serve
-serve: build ## serve the API on port 4000, everything in one process
+serve: plugin-dkls23 program ## serve the API on port 4000, everything in one process
 	$(CARGO_TARGET_DIR)/debug/quorate serve all --embedded
 
 .PHONY: test
@@ -87,7 +94,7 @@ guards: plugins ## take away each rule's check and expect its test to fail
 	tests/guards/run.sh
 
 .PHONY: verify-demo
-verify-demo: build ## run the demo and verify it with an Ethereum library of another language (needs python3)
+verify-demo: plugin-dkls23 plugin-dkls23-next program ## run the demo and verify it with an Ethereum library of another language (needs python3)
 	@test -x target/venv/bin/python || python3 -m venv target/venv
 	@target/venv/bin/python -m pip install --quiet --disable-pip-version-check eth-account
 	$(CARGO_TARGET_DIR)/debug/quorate demo --json | target/venv/bin/python tests/verify_demo.py

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
+use quorate_kit::random32;
 use quorate_runtime::{Capabilities, Grants, Plugin, Progress, Roster, SessionSpec, Task};
 use quorate_tests::components;
-use quorate_tests::deployment::Deployment;
-use quorate_tests::sandbox::random32;
+use quorate_tests::embedded::Deployment;
 use serde_json::{Value, json};
 
 use crate::block_on;

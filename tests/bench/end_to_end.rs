@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::time::Instant;
 
-use quorate_tests::deployment::Caller;
-use quorate_tests::sandbox::random32;
-use quorate_tests::server::Server;
+use quorate_kit::random32;
+use quorate_tests::embedded::Caller;
+use quorate_tests::process::Server;
 use serde_json::{Value, json};
 
 use crate::block_on;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_tests::server::Server;
+use quorate_tests::process::Server;
 use serde_json::{Value, json};
 
 use crate::block_on;

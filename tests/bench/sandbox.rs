@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::time::Instant;
 
+use quorate_kit::Parties;
 use quorate_runtime::{Grants, HashFunction, Plugin, Runtime, RuntimeConfig, SignTask, Task};
 use quorate_tests::components;
-use quorate_tests::sandbox::Parties;
 use serde_json::{Value, json};
 
 use crate::stats::{median, round};

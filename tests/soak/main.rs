@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate_tests::deployment::{Caller, Reply, try_send};
-use quorate_tests::faults::{Case, FAULTS, Faults, OPERATIONS, assert_nothing_is_stuck, moment};
+use quorate_kit::random32;
+use quorate_tests::embedded::{Caller, Reply, try_send};
+use quorate_tests::fault_injection::{Case, FAULTS, Faults, OPERATIONS, assert_nothing_is_stuck, moment};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::process::memory_of;
 use quorate_tests::random::Random;
-use quorate_tests::sandbox::random32;
-use quorate_tests::server::memory_of;
-use quorate_tests::verified::is_signed_by;
+use quorate_tests::verification::is_signed_by;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;

@@ -9,6 +9,7 @@
 pub mod abort;
 pub mod admission;
 pub mod certificate;
+pub mod code;
 pub mod codec;
 pub mod envelope;
 pub mod hello;
@@ -19,10 +20,13 @@ pub mod party;
 pub mod plan;
 pub mod promise;
 pub mod report;
+mod scheme_signature;
 pub mod sealing;
 pub mod session;
 pub mod submission;
 pub mod user_share;
 
+pub use code::Code;
 pub use ids::{AccountId, Digest, ExecutionId, GroupId, OrderId, OutputHash, PlanHash, SessionId};
 pub use party::{PartyIndex, PartyIndexError, Threshold, ThresholdError};
+pub use scheme_signature::SchemeSignature;

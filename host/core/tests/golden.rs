@@ -184,10 +184,8 @@ fn promises_keep_their_encoding() {
     golden.value("promise.ready", &ready(1));
     golden.value("promise.certificate", &certificate());
     golden.value("promise.abort-notice", &notice());
-    golden.value(
-        "promise.acknowledgement",
-        &Acknowledgement::sign(PlanHash([1; 32]), party(1), &identity(1)),
-    );
+    golden
+        .value("promise.acknowledgement", &Acknowledgement::sign(PlanHash([1; 32]), party(1), &identity(1)));
     let facts = Share {
         account: AccountId([7; 16]),
         scheme: "ecdsa-secp256k1".into(),
@@ -272,8 +270,7 @@ fn user_shares_keep_their_encoding() {
         ("user.grant-sign", "user.request-sign", Purpose::Sign(signing())),
         ("user.grant-refresh", "user.request-refresh", Purpose::Refresh([12; 32])),
     ] {
-        let head =
-            Head { nonce: [5; 32], expires_at: NOW, account: AccountId([7; 16]), epoch: 3, purpose };
+        let head = Head { nonce: [5; 32], expires_at: NOW, account: AccountId([7; 16]), epoch: 3, purpose };
         golden.value(grant, &head);
         let sealed = UserRequest { head, share: share.clone() }.seal(&key.public(), &[4; 32]).unwrap();
         golden.add(request, sealed);

@@ -32,7 +32,7 @@ pub use compile_cache::CompileCache;
 pub use engine::{Runtime, RuntimeConfig};
 pub use error::{LoadError, Misbehaviour, SessionError, SessionErrorKind};
 pub use executor::Priority;
-pub use output::{Delivery, Outcome, Outgoing, PublicKeyInfo, Recipient, Signature, State};
+pub use output::{Delivery, Outcome, Outgoing, PublicKeyInfo, Recipient, State};
 pub use plugin::{Descriptor, Operation, Plugin};
 pub use secret::SecretBytes;
 pub use session::{

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use quorate_core::{ExecutionId, PartyIndex};
+use quorate_core::{ExecutionId, PartyIndex, SchemeSignature};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -67,7 +67,7 @@ pub enum State {
 #[allow(missing_docs)]
 pub enum Outcome {
     Key(PublicKeyInfo),
-    Signature(Signature),
+    Signature(SchemeSignature),
     Presignatures(u16),
     Refreshed(PublicKeyInfo),
     Repaired(PublicKeyInfo),
@@ -87,15 +87,6 @@ pub struct PublicKeyInfo {
     pub verifying_shares: Vec<Vec<u8>>,
     /// The format in which this party's share was staged.
     pub share_format: u32,
-}
-
-/// A signature, not yet verified by the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signature {
-    /// 64 bytes, as the contract says for the scheme.
-    pub bytes: [u8; 64],
-    /// ECDSA only: 0 to 3.
-    pub recovery_id: Option<u8>,
 }
 
 type Checked<T> = Result<T, Misbehaviour>;
@@ -178,7 +169,7 @@ impl Expected {
                 if signature.recovery_id.is_some_and(|id| id > 3) {
                     return invalid("a recovery id above 3");
                 }
-                Outcome::Signature(Signature { bytes, recovery_id: signature.recovery_id })
+                Outcome::Signature(SchemeSignature { bytes, recovery_id: signature.recovery_id })
             }
             (wit::Outcome::Presignatures(count), TaskKind::Presign { at_most }) if count <= *at_most => {
                 Outcome::Presignatures(count)

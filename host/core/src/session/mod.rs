@@ -35,7 +35,6 @@ use crate::hello::Hello;
 use crate::identity::{PublicKey, SecretKey, key_of};
 use crate::ids::{ExecutionId, PlanHash};
 use crate::{PartyIndex, Threshold};
-
 use broadcast::Broadcasts;
 pub use frame::Frame;
 use handshake::{Handshake, Shaken};

@@ -1,0 +1,276 @@
+//! `/api/v1/accounts`
+
+use axum::Json;
+use axum::body::Body as Answer;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Response, StatusCode};
+use quorate_core::AccountId;
+use quorate_core::code::Code;
+use quorate_net::problem::Problem;
+use quorate_net::web::body::{Body, Fields, MAX_BODY_WITH_SHARE_BYTES};
+use quorate_net::web::params;
+use quorate_net::web::problem_document::ProblemDocument;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::idempotency::{Asked, Operation, answer};
+use crate::{
+    AccountView, Creation, Interrupted, RefreshRequest, SignRequest, SignatureView, Subject, UserTerms,
+};
+
+/// An account to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAccount {
+    /// Whose it is, in your words.
+    #[schema(example = "user123")]
+    user_id: String,
+    /// The signature scheme; `ecdsa-secp256k1` if you name none.
+    scheme: Option<String>,
+    /// The protocol that holds the shares; `dkls23` if you name none.
+    protocol: Option<String>,
+    /// t of n; if you name none 2 of 3, or 2 of 2 where there are only two parties.
+    threshold: Option<NewThreshold>,
+    /// Whether a user keeps one of the shares: 2 of 3, of two parties of this deployment and the user.
+    #[serde(default)]
+    user_share: bool,
+    /// The X25519 key that the user's share is sealed to. Without it the share is to be asked for at the party API.
+    recipient_key: Option<String>,
+    /// Whether nothing is signed without the user's share.
+    #[serde(default)]
+    user_share_mandatory: bool,
+}
+
+impl Fields for NewAccount {}
+
+/// t of n.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewThreshold {
+    /// How many parties are required to sign: 2 or more.
+    t: u16,
+    /// How many there are: at most 16, and at most as many as this deployment has.
+    n: u16,
+}
+
+struct Create(Creation);
+
+impl Operation for Create {
+    type Answer = AccountView;
+    const STATUS: StatusCode = StatusCode::CREATED;
+
+    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
+        api.accounts.new_account()
+    }
+
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
+        api.accounts.created(earlier, &self.0).await
+    }
+
+    async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
+        api.accounts.create(subject, self.0).await
+    }
+
+    async fn complete(api: &Api, answer: String) -> Result<String, Problem> {
+        with_share(api, answer).await
+    }
+}
+
+/// Create an account
+///
+/// Makes a key that no process ever holds. Answers when all parties have promised to keep their shares.
+#[utoipa::path(
+    post, path = "/api/v1/accounts", tag = "accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours.")),
+    request_body = NewAccount,
+    responses(
+        (status = 201, description = "The account, with its key and addresses; where a user keeps a share it is `pending`, with the sealed share in `user_share` if a recipient_key was given", body = AccountView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn create(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body<NewAccount>,
+) -> Result<Response<Answer>, Problem> {
+    let NewAccount { user_id, scheme, protocol, threshold, user_share, recipient_key, user_share_mandatory } =
+        body.value;
+    let creation = Creation::read(user_id, scheme, protocol, threshold.map(|t| (t.t, t.n)))?;
+    let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
+    if !user_share && (recipient.is_some() || user_share_mandatory) {
+        let detail = "user_share: recipient_key and user_share_mandatory go with \"user_share\": true";
+        return Err(Problem::new(Code::InvalidBody, detail));
+    }
+    let user = user_share.then_some(UserTerms { recipient, mandatory: user_share_mandatory });
+    let creation = Creation { user, ..creation };
+    let asked = Asked { headers: &headers, operation: ["create", ""], body: &body.bytes };
+    answer(&api, asked, Create(creation)).await
+}
+
+/// Read an account
+#[utoipa::path(
+    get, path = "/api/v1/accounts/{id}", tag = "accounts",
+    params(("id" = String, Path, description = "The account's id")),
+    responses(
+        (status = 200, description = "The account", body = AccountView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn read(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<AccountView>, Problem> {
+    Ok(Json(api.accounts.account(params::account_id(&id)?).await?))
+}
+
+/// What to sign.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSignature {
+    /// In hex: a digest of 32 bytes, or with `hash` the message itself.
+    message: String,
+    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
+    hash: Option<String>,
+    /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
+    #[schema(example = "m/0/7")]
+    path: Option<String>,
+    /// Which parties should sign: exactly t indices, ascending. Leave it out for whichever are there.
+    signers: Option<Vec<u16>>,
+    /// The user's share, sealed together with what is to be signed, in hex: the user signs with one other party.
+    user_share: Option<String>,
+}
+
+impl Fields for NewSignature {
+    const MAX_BODY_BYTES: usize = MAX_BODY_WITH_SHARE_BYTES;
+}
+
+struct Sign(AccountId, SignRequest);
+
+impl Operation for Sign {
+    type Answer = SignatureView;
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
+        api.accounts.subject(self.0)
+    }
+
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<SignatureView>, Problem> {
+        api.accounts.signed(earlier).await
+    }
+
+    async fn run(self, api: &Api, subject: Subject) -> Result<SignatureView, Problem> {
+        api.accounts.sign(subject, self.1).await
+    }
+}
+
+/// Sign with an account
+#[utoipa::path(
+    post, path = "/api/v1/accounts/{id}/sign", tag = "accounts",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours."),
+    ),
+    request_body = NewSignature,
+    responses(
+        (status = 200, description = "The signature, verified", body = SignatureView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn sign(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<NewSignature>,
+) -> Result<Response<Answer>, Problem> {
+    let account = params::account_id(&id)?;
+    let NewSignature { message, hash, path, signers, user_share } = body.value;
+    let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
+    let user_share = user_share.as_deref().map(params::sealed).transpose()?;
+    let request = SignRequest { user_share, ..request };
+    let asked = Asked { headers: &headers, operation: ["sign", &id], body: &body.bytes };
+    answer(&api, asked, Sign(account, request)).await
+}
+
+/// What a refresh takes: nothing, unless a user keeps a share.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRefresh {
+    /// The user's share, sealed together with `recipient_key`, in hex.
+    user_share: Option<String>,
+    /// The X25519 key that the user's new share is sealed to.
+    recipient_key: Option<String>,
+}
+
+impl Fields for NewRefresh {
+    const MAX_BODY_BYTES: usize = MAX_BODY_WITH_SHARE_BYTES;
+}
+
+struct Refresh(AccountId, RefreshRequest);
+
+impl Operation for Refresh {
+    type Answer = AccountView;
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
+        api.accounts.subject(self.0)
+    }
+
+    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
+        api.accounts.refreshed(earlier, &self.1).await
+    }
+
+    async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
+        api.accounts.refresh(subject, self.1).await
+    }
+
+    async fn complete(api: &Api, answer: String) -> Result<String, Problem> {
+        with_share(api, answer).await
+    }
+}
+
+/// Refresh an account's shares
+///
+/// All parties get new shares of the same key; the old ones are erased when all parties have
+/// said that they have the new ones, within seconds if all are there: what was stolen of them is of no use from then on.
+#[utoipa::path(
+    post, path = "/api/v1/accounts/{id}/refresh", tag = "accounts",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours."),
+    ),
+    responses(
+        (status = 200, description = "The account, one epoch later; where a user keeps a share, with the new one in `user_share`: the next epoch begins when it is confirmed", body = AccountView),
+        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn refresh(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body<NewRefresh>,
+) -> Result<Response<Answer>, Problem> {
+    let NewRefresh { user_share, recipient_key } = body.value;
+    let user_share = user_share.as_deref().map(params::sealed).transpose()?;
+    let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
+    let request = RefreshRequest { user_share, recipient };
+    let account = params::account_id(&id)?;
+    let asked = Asked { headers: &headers, operation: ["refresh", &id], body: &body.bytes };
+    answer(&api, asked, Refresh(account, request)).await
+}
+
+/// Adds the user's new share to an answer, for as long as it waits to be confirmed. It is never kept with the answer.
+async fn with_share(api: &Api, answer: String) -> Result<String, Problem> {
+    let unreadable = |_| Problem::new(Code::Internal, "an answer that is no JSON");
+    let mut fields: serde_json::Map<String, Value> = serde_json::from_str(&answer).map_err(unreadable)?;
+    let Some(session) = fields.get("session_id").and_then(Value::as_str) else { return Ok(answer) };
+    let Some(share) = api.accounts.sealed_share(params::session_id(session)?).await? else {
+        return Ok(answer);
+    };
+    fields.insert("user_share".into(), share.into());
+    serde_json::to_string(&fields).map_err(unreadable)
+}

@@ -1,0 +1,142 @@
+//! Answers to requests that are over, in the cache: the fast path of idempotency keys.
+//!
+//! Whoever can write to the cache could answer for us: with an account of their own, say. So an answer is believed only with
+//! a tag (HMAC-SHA256, RFC 2104) under a key that account services alone have. What has none, or another, is not there: the
+//! store is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use quorate_backends::cache::Cache;
+use quorate_control_store::IdempotentRequest;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// How long the cache remembers an answer: callers that try again do so soon.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The length of a tag, in bytes.
+const TAG: usize = 32;
+
+/// The answers.
+pub(super) struct Answers {
+    cache: Arc<dyn Cache>,
+    key: Hmac<Sha256>,
+}
+
+impl Answers {
+    /// Answers in this cache, of account services that have the same secret.
+    pub(super) fn new(cache: Arc<dyn Cache>, secret: &Zeroizing<[u8; 32]>) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        let derived = Hkdf::<Sha256>::new(None, secret.as_slice());
+        // HKDF gives 32 bytes, and HMAC takes keys of any length.
+        #[allow(clippy::expect_used)]
+        derived.expand(b"quorate 1 cached answers", key.as_mut_slice()).expect("32 bytes are not too many");
+        #[allow(clippy::expect_used)]
+        let key = Hmac::new_from_slice(key.as_slice()).expect("a key of 32 bytes");
+        Self { cache, key }
+    }
+
+    /// The answer of a run that is over, if the cache has it and it is ours.
+    pub(super) async fn recall(&self, run: &IdempotentRequest) -> Option<(StatusCode, String)> {
+        let kept = self.cache.get(&name(run)).await.ok()??;
+        let (tag, rest) = kept.split_at_checked(TAG)?;
+        let (status, answer) = rest.split_at_checked(2)?;
+        // The tag is over the request too: another one under the same key is for the store to refuse.
+        self.over(run, status, answer).verify_slice(tag).ok()?;
+        let status = StatusCode::from_u16(u16::from_be_bytes(status.try_into().ok()?)).ok()?;
+        Some((status, String::from_utf8(answer.to_vec()).ok()?))
+    }
+
+    /// Remembers an answer, if the cache is there.
+    pub(super) async fn remember(&self, run: &IdempotentRequest, status: u16, answer: &str) {
+        let status = status.to_be_bytes();
+        let tag = self.over(run, &status, answer.as_bytes()).finalize().into_bytes();
+        let value = [tag.as_slice(), &status, answer.as_bytes()].concat();
+        // Without it the store is asked.
+        let _ = self.cache.set(&name(run), value, REMEMBERED).await;
+    }
+
+    fn over(&self, run: &IdempotentRequest, status: &[u8], answer: &[u8]) -> Hmac<Sha256> {
+        let mut mac = self.key.clone();
+        mac.update(name(run).as_bytes());
+        mac.update(&run.request);
+        mac.update(status);
+        mac.update(answer);
+        mac
+    }
+}
+
+/// The name of a run in the cache; always of the same length.
+fn name(run: &IdempotentRequest) -> String {
+    let mut hash = Sha256::new();
+    for part in [&run.key.caller, &run.key.name] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    format!("answer.{}", hex::encode(hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_backends::cache::MemoryCache;
+    use quorate_control_store::IdempotencyKey;
+
+    use super::*;
+
+    fn run(name: &str, request: u8) -> IdempotentRequest {
+        let key = IdempotencyKey { caller: "caller".into(), name: name.into() };
+        IdempotentRequest { key, request: [request; 32], ids: vec![], owner: [0; 16] }
+    }
+
+    #[tokio::test]
+    async fn only_answers_that_an_account_service_gave_to_this_request_are_believed() {
+        let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
+        let (ours, theirs) = (Zeroizing::new([1; 32]), Zeroizing::new([2; 32]));
+        let answers = Answers::new(Arc::clone(&cache), &ours);
+        let (first, other) = (run("first", 1), run("other", 1));
+        assert_eq!(answers.recall(&first).await, None);
+        answers.remember(&first, 201, "answer").await;
+        let answer = Some((StatusCode::CREATED, "answer".to_owned()));
+        assert_eq!(answers.recall(&first).await, answer);
+        assert_eq!(
+            Answers::new(Arc::clone(&cache), &ours).recall(&first).await,
+            answer,
+            "of another replica"
+        );
+        assert_eq!(answers.recall(&run("first", 2)).await, None, "an answer to another request");
+        assert_eq!(Answers::new(Arc::clone(&cache), &theirs).recall(&first).await, None);
+        // Put in the place of another, changed in any bit, or made up.
+        let kept = cache.get(&name(&first)).await.unwrap().unwrap();
+        let mut forged = vec![(name(&other), kept.clone())];
+        for bit in 0..kept.len() * 8 {
+            let mut flipped = kept.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            forged.push((name(&first), flipped));
+        }
+        forged.push((name(&first), vec![0; TAG - 1]));
+        for (name, value) in forged {
+            cache.set(&name, value, REMEMBERED).await.unwrap();
+            let run = if name == super::name(&first) { &first } else { &other };
+            assert_eq!(answers.recall(run).await, None, "a forged answer was believed");
+        }
+    }
+
+    /// Golden bytes: replicas of two versions read each other's answers.
+    #[tokio::test]
+    async fn cached_answers_keep_their_form() {
+        let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
+        let answers = Answers::new(Arc::clone(&cache), &Zeroizing::new([1; 32]));
+        answers.remember(&run("first", 1), 201, "answer").await;
+        assert_eq!(name(&run("first", 1)), GOLDEN_NAME);
+        let kept = cache.get(GOLDEN_NAME).await.unwrap().unwrap();
+        assert_eq!(hex::encode(kept), GOLDEN_ANSWER);
+    }
+
+    const GOLDEN_NAME: &str = "answer.c65454ba709243ff544c0bde598ed34b1b1a252bf1d315e43bb2c8f7626fb1fd";
+    const GOLDEN_ANSWER: &str =
+        "10f2de745e8da694f4217cc1bbcafc02e5791d4ed2f9760f6e5c80d45db29b5800c9616e73776572";
+}

@@ -1,0 +1,111 @@
+//! Accounts, keys and signatures in the forms that callers see.
+
+use quorate_control_store::{Account, AccountState};
+use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::code::Code;
+use quorate_core::order::{Operation, Order};
+use quorate_core::{AccountId, SchemeSignature};
+use quorate_net::problem::Problem;
+use quorate_verify::addresses::Secp256k1Forms;
+use quorate_verify::proof::Proved;
+use quorate_verify::signature;
+
+use super::submit::Submitted;
+use super::views::{AccountStateView, AccountView, KeyView, SignatureView, ThresholdView};
+
+/// An account as callers see it.
+pub(super) fn view(account: &Account) -> Result<AccountView, Problem> {
+    let (state, epoch, key) = match &account.state {
+        AccountState::Creating if is_pending(account) => (AccountStateView::Pending, 0, None),
+        AccountState::Creating => (AccountStateView::Creating, 0, None),
+        AccountState::Failed => (AccountStateView::Failed, 0, None),
+        AccountState::Active { certificate, key } => {
+            let shown = key_view(certificate, key);
+            let shown = shown.ok_or_else(|| {
+                Problem::new(Code::Internal, "the stored public key is not a valid curve point")
+            })?;
+            (AccountStateView::Active, certificate.activation.epoch, Some(shown))
+        }
+    };
+    Ok(AccountView {
+        id: uuid::Uuid::from_bytes(account.id.0).to_string(),
+        user_id: account.user_id.clone(),
+        state,
+        scheme: account.scheme.clone(),
+        protocol: account.protocol.clone(),
+        threshold: ThresholdView { t: account.threshold.required(), n: account.threshold.parties() },
+        epoch,
+        user_share_mandatory: account.user_party.map(|user| account.mandatory.contains(&user)),
+        session_id: None,
+        user_share: None,
+        created_at_ms: account.created,
+        key,
+    })
+}
+
+/// What callers see of a key; `None` if it is not a point of the curve.
+fn key_view(certificate: &Certificate, key: &KeyOutputs) -> Option<KeyView> {
+    let forms = Secp256k1Forms::of(&key.public_key.0)?;
+    Some(KeyView {
+        plugin_digest: certificate.activation.digest.to_string(),
+        public_key: hex::encode(forms.compressed),
+        public_key_uncompressed: hex::encode(forms.uncompressed),
+        chain_code: key.chain_code.map(hex::encode),
+        ethereum_address: forms.ethereum,
+        bitcoin_address: forms.bitcoin,
+    })
+}
+
+/// A proved signature in all its forms.
+pub(super) fn signature_view(
+    order: &Order,
+    key: &KeyOutputs,
+    result: &Submitted,
+    milliseconds: u64,
+) -> Result<SignatureView, Problem> {
+    let (Proved::Signature(signature), Operation::Sign(signing)) = (&result.proved, &order.operation) else {
+        return Err(internal("a key where a signature was asked for"));
+    };
+    let unshowable = |_| internal("a signature that verified can't be shown");
+    let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &signing.path);
+    let mut view = SignatureView {
+        account_id: uuid(order.account),
+        session_id: result.session.to_string(),
+        scheme: order.scheme.clone(),
+        digest: hex::encode(signature::digest(signing).map_err(unshowable)?),
+        r: String::new(),
+        s: String::new(),
+        recovery_id: 0,
+        signature: String::new(),
+        der: String::new(),
+        public_key: hex::encode(signed_by.map_err(unshowable)?.serialize()),
+        signers: result.signers.clone(),
+        plugin_digest: result.digest.to_string(),
+        milliseconds,
+    };
+    fill_signature(&mut view, signature);
+    Ok(view)
+}
+
+/// Writes a verified signature into the view, in all its forms.
+fn fill_signature(view: &mut SignatureView, signature: &SchemeSignature) {
+    let (r, s) = signature.bytes.split_at(32);
+    view.r = hex::encode(r);
+    view.s = hex::encode(s);
+    view.recovery_id = signature.recovery_id.unwrap_or_default();
+    view.signature = hex::encode(signature.bytes);
+    view.der = signature::der(signature);
+}
+
+/// Whether the account waits for its user to confirm the first share.
+pub(super) fn is_pending(account: &Account) -> bool {
+    account.user_party.is_some() && account.state == AccountState::Creating
+}
+
+pub(super) fn uuid(account: AccountId) -> String {
+    uuid::Uuid::from_bytes(account.0).to_string()
+}
+
+pub(super) fn internal(detail: &str) -> Problem {
+    Problem::new(Code::Internal, detail)
+}

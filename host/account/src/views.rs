@@ -1,0 +1,182 @@
+//! What callers see of accounts, signatures and sessions. Bytes are lower-case hex without `0x`.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// t of n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ThresholdView {
+    /// How many parties are required to sign.
+    #[schema(minimum = 2, maximum = 16)]
+    pub t: u16,
+    /// How many there are.
+    #[schema(minimum = 2, maximum = 16)]
+    pub n: u16,
+}
+
+/// How far an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountStateView {
+    /// Its key is being made.
+    Creating,
+    /// Its user has still to confirm the share: nothing is shown or signed before.
+    Pending,
+    /// It has a key.
+    Active,
+    /// No key has come of its keygen.
+    Failed,
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OperationView {
+    /// Make a key.
+    Keygen,
+    /// Sign.
+    Sign,
+    /// New shares of the same key.
+    Refresh,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StatusView {
+    /// It has no result yet.
+    Running,
+    /// It has one.
+    Completed,
+    /// It has none, as far as is known.
+    Failed,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AccountView {
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub id: String,
+    /// Whose it is, in the caller's words.
+    pub user_id: String,
+    /// Keys and addresses are there only when it is active.
+    pub state: AccountStateView,
+    /// The signature scheme.
+    #[schema(example = "ecdsa-secp256k1")]
+    pub scheme: String,
+    /// The protocol that holds its shares.
+    #[schema(example = "dkls23")]
+    pub protocol: String,
+    /// t of n.
+    pub threshold: ThresholdView,
+    /// The version of its share set: 1 after its creation, one more after each refresh; 0 while there is none.
+    pub epoch: u32,
+    /// Only where a user keeps a share: whether nothing is signed without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_share_mandatory: Option<bool>,
+    /// The session whose new share the user has still to confirm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// That share, sealed, in hex. It is added to answers and never kept with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_share: Option<String>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Its key.
+    #[serde(flatten)]
+    pub key: Option<KeyView>,
+}
+
+/// A key and its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct KeyView {
+    /// SHA-256 of the component that made the current shares.
+    pub plugin_digest: String,
+    /// The public key: 33 bytes, compressed SEC 1.
+    pub public_key: String,
+    /// The public key: 65 bytes, uncompressed SEC 1.
+    pub public_key_uncompressed: String,
+    /// The BIP-32 chain code, for deriving child keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain_code: Option<String>,
+    /// The Ethereum address, with the checksum of EIP-55.
+    #[schema(example = "0x52908400098527886E0F7030069857D2E4169EE7")]
+    pub ethereum_address: String,
+    /// The Bitcoin address (P2WPKH, BIP-173, main network).
+    pub bitcoin_address: String,
+}
+
+/// A signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SignatureView {
+    /// The account.
+    #[schema(format = "uuid")]
+    pub account_id: String,
+    /// The session that made it.
+    pub session_id: String,
+    /// The signature scheme.
+    pub scheme: String,
+    /// The digest that is signed.
+    pub digest: String,
+    /// r, 32 bytes.
+    pub r: String,
+    /// s, 32 bytes; never more than half the order (BIP-62).
+    pub s: String,
+    /// 0 or 1: which of the two public keys that fit the signature is the right one.
+    pub recovery_id: u8,
+    /// r ‖ s, 64 bytes.
+    pub signature: String,
+    /// The signature in DER.
+    pub der: String,
+    /// The public key that it verifies under, compressed: the account's, or its child at the derivation path.
+    pub public_key: String,
+    /// Who signed.
+    pub signers: Vec<u16>,
+    /// SHA-256 of the component that they ran.
+    pub plugin_digest: String,
+    /// How long it took, from the order to the first verified report.
+    pub milliseconds: u64,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SessionView {
+    /// Its id.
+    pub id: String,
+    /// The account.
+    #[schema(format = "uuid")]
+    pub account_id: String,
+    /// What it is for.
+    pub operation: OperationView,
+    /// How far it is.
+    pub status: StatusView,
+    /// Who takes part.
+    pub signers: Vec<u16>,
+    /// SHA-256 of the component that they run.
+    pub plugin_digest: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When it must be over, in milliseconds since 1970.
+    pub deadline_at_ms: u64,
+    /// When it ended, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at_ms: Option<u64>,
+    /// The signature, if that is what it made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureView>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorView>,
+}
+
+/// Why a session failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ErrorView {
+    /// A stable code.
+    pub code: String,
+    /// For people.
+    pub reason: String,
+    /// Parties that another party accuses. No proof.
+    pub culprits: Vec<u16>,
+}

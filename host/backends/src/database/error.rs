@@ -1,0 +1,40 @@
+//! Why a database, or a store that is built on one, did not do what it was asked.
+
+/// Why a transaction did not happen. Nothing of it has.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refuses, or is damaged: the operator must look into it.
+    #[error("the database failed")]
+    Database(#[source] sqlx::Error),
+    /// The database can't be reached, is just being started or stopped, or has no room (disk, memory, connections): try
+    /// again later.
+    #[error("the database does not answer, or has no room")]
+    Unavailable(#[source] sqlx::Error),
+    /// A later version has written this database.
+    #[error(
+        "the database is of a newer version of Quorate, whose migration {0} this one does not know: run that version or a later one; nothing was changed"
+    )]
+    Newer(i64),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema can't be brought up to date")]
+    Schema(#[source] sqlx::migrate::MigrateError),
+    /// The master key is not the one that sealed this database.
+    #[error(
+        "the master key (CRYPTO_MASTER_KEY) is not the one that sealed this database: nothing was changed"
+    )]
+    WrongMasterKey,
+    /// The database was sealed by another party.
+    #[error(
+        "the master key fits, but this database is of a party with another identity (QUORATE_IDENTITY_KEY): nothing was changed"
+    )]
+    WrongIdentity,
+    /// A row was changed, or moved here from elsewhere.
+    #[error("a sealed row does not open: {0} was changed or moved")]
+    Sealed(&'static str),
+    /// A row that makes no sense: damaged, or written by something else.
+    #[error("a stored row does not decode: {0}")]
+    Malformed(&'static str),
+    /// The call does not fit what is stored: a bug of the caller.
+    #[error("{0}")]
+    Conflict(&'static str),
+}

@@ -1,0 +1,226 @@
+//! Accounts, and the keygens and refreshes of which it is not known yet what came of them.
+
+use quorate_backends::database::{Database, Row, Statement, StoreError, signed, sql};
+use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::codec::encode;
+use quorate_core::identity::PublicKey;
+use quorate_core::{AccountId, OrderId, PartyIndex, Threshold};
+
+use super::SCHEMA;
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Whose it is, in the caller's words.
+    pub user_id: String,
+    /// How far it is.
+    pub state: AccountState,
+    /// The signature scheme.
+    pub scheme: String,
+    /// The protocol that holds the shares.
+    pub protocol: String,
+    /// t of n.
+    pub threshold: Threshold,
+    /// The identity keys of its parties, in index order.
+    pub parties: Vec<PublicKey>,
+    /// The party whose share a user keeps, if there is one.
+    pub user_party: Option<PartyIndex>,
+    /// Parties that must be among the signers.
+    pub mandatory: Vec<PartyIndex>,
+    /// Keygens and refreshes of which it is not known yet what came of them.
+    pub open: Vec<OpenOrder>,
+    /// When it was made, in milliseconds since 1970.
+    pub created: u64,
+}
+
+/// A keygen or refresh of which it is not known yet what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOrder {
+    /// Its id.
+    pub id: OrderId,
+    /// When nothing can be begun for it any more, in milliseconds since 1970.
+    pub expires: u64,
+}
+
+/// How far an account is.
+// Nearly every account is active: a box would only be one more allocation.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountState {
+    /// Its keygen has no certificate yet.
+    Creating,
+    /// It has a key.
+    Active {
+        /// What made the current share set active.
+        certificate: Certificate,
+        /// The key.
+        key: KeyOutputs,
+    },
+    /// No key came of its keygen, as far as is known: a certificate that turns up later still makes it active.
+    Failed,
+}
+
+/// What the account service must not forget: accounts, open orders, idempotency keys. Clones share the database.
+#[derive(Clone, Debug)]
+pub struct AccountStore {
+    pub(crate) database: Database,
+}
+
+impl AccountStore {
+    /// Brings the schema of a database up to date.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    pub async fn open(database: Database) -> Result<Self, StoreError> {
+        database.migrate(&SCHEMA).await?;
+        Ok(Self { database })
+    }
+}
+
+impl AccountStore {
+    /// Records a new account, with its open orders. What is there already stays as it is.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    pub async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(account.id.as_bytes()).await?;
+        sql("INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, user_party, mandatory, created)
+             VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING")
+        .bind(account.id.as_bytes())
+        .bind(&account.user_id)
+        .bind(&account.scheme)
+        .bind(&account.protocol)
+        .bind(encode(&account.threshold))
+        .bind(encode(&account.parties))
+        .bind(account.user_party.map(PartyIndex::number))
+        .bind(encode(&account.mandatory))
+        .bind(signed(account.created)?)
+        .execute(&mut tx)
+        .await?;
+        for order in &account.open {
+            open(account.id, *order)?.execute(&mut tx).await?;
+        }
+        tx.commit().await
+    }
+
+    /// An account.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        let row = sql("SELECT * FROM accounts WHERE id = $1")
+            .bind(id.as_bytes())
+            .fetch_optional(&self.database)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let open = sql("SELECT order_id, expires FROM open_orders WHERE account = $1 ORDER BY number")
+            .bind(id.as_bytes())
+            .fetch_all(&self.database)
+            .await?;
+        let open = open.iter().map(|row| {
+            Ok(OpenOrder { id: row.read("order_id", "open_orders")?, expires: row.get("expires")? })
+        });
+        account(&row, open.collect::<Result<_, StoreError>>()?).map(Some)
+    }
+
+    /// Notes that a refresh of an account is about to begin, perhaps again.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open_order(&self, id: AccountId, order: OpenOrder) -> Result<(), StoreError> {
+        open(id, order)?.execute(&self.database).await.map(drop)
+    }
+
+    /// Notes that nothing can come of a keygen or refresh any more, and that it holds nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn close_order(&self, id: AccountId, order: OrderId) -> Result<(), StoreError> {
+        sql("DELETE FROM open_orders WHERE account = $1 AND order_id = $2")
+            .bind(id.as_bytes())
+            .bind(order.as_bytes())
+            .execute(&self.database)
+            .await?;
+        Ok(())
+    }
+
+    /// Makes a certified share set the current one, by a certificate that the caller has verified. One of an earlier or
+    /// the same epoch changes nothing. With a new one no order of the account is open any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is no such account.
+    pub async fn activate_account(
+        &self,
+        certificate: &Certificate,
+        key: &KeyOutputs,
+    ) -> Result<(), StoreError> {
+        let activation = &certificate.activation;
+        let mut tx = self.database.begin(activation.account.as_bytes()).await?;
+        let id = activation.account.as_bytes();
+        let there = sql("SELECT 1 FROM accounts WHERE id = $1").bind(id);
+        if there.fetch_optional(&mut tx).await?.is_none() {
+            return Err(StoreError::Conflict("there is no such account"));
+        }
+        let activated =
+            sql("UPDATE accounts SET state = 'active', epoch = $1, certificate = $2, outputs = $3
+             WHERE id = $4 AND epoch < $5")
+            .bind(activation.epoch)
+            .bind(encode(certificate))
+            .bind(encode(key))
+            .bind(id)
+            .bind(activation.epoch)
+            .execute(&mut tx)
+            .await?;
+        if activated == 1 {
+            sql("DELETE FROM open_orders WHERE account = $1").bind(id).execute(&mut tx).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Notes that no key has come of an account's keygen. An active account stays active.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn fail_account(&self, id: AccountId) -> Result<(), StoreError> {
+        sql("UPDATE accounts SET state = 'failed' WHERE id = $1 AND state = 'creating'")
+            .bind(id.as_bytes())
+            .execute(&self.database)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Whoever takes a request over orders the same once more, for later.
+fn open(account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
+    let opened = sql("INSERT INTO open_orders (account, order_id, expires) VALUES ($1, $2, $3)
+         ON CONFLICT (account, order_id) DO UPDATE SET expires = excluded.expires");
+    Ok(opened.bind(account.as_bytes()).bind(order.id.as_bytes()).bind(signed(order.expires)?))
+}
+
+fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {
+    let state = match row.get::<String>("state")?.as_str() {
+        "creating" => AccountState::Creating,
+        "failed" => AccountState::Failed,
+        _ => AccountState::Active {
+            certificate: row.read("certificate", "accounts")?,
+            key: row.read("outputs", "accounts")?,
+        },
+    };
+    let user_party: Option<u16> = row.get("user_party")?;
+    let user_party = user_party.map(PartyIndex::try_from).transpose();
+    Ok(Account {
+        id: row.read("id", "accounts")?,
+        user_id: row.get("user_id")?,
+        state,
+        scheme: row.get("scheme")?,
+        protocol: row.get("protocol")?,
+        threshold: row.read("threshold", "accounts")?,
+        parties: row.read("parties", "accounts")?,
+        user_party: user_party.map_err(|_| StoreError::Malformed("accounts"))?,
+        mandatory: row.read("mandatory", "accounts")?,
+        open,
+        created: row.get("created")?,
+    })
+}

@@ -1,0 +1,202 @@
+//! Requests that carry an idempotency key: each is carried out by one process at a time, which holds a lease on the key.
+
+use quorate_backends::database::{StoreError, signed, sql};
+
+use super::AccountStore;
+
+/// How long an idempotency key is kept, in milliseconds: a day.
+pub const KEY_RETENTION: u64 = 24 * 60 * 60 * 1_000;
+
+/// How long a request holds its idempotency key without a word from its owner, in milliseconds. The owner renews the lease every
+/// few seconds; when it has run out, another process takes the request over.
+pub const LEASE_DURATION: u64 = 12_000;
+
+/// A caller's name for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The caller.
+    pub caller: String,
+    /// The key, in the caller's words.
+    pub name: String,
+}
+
+/// The request that an idempotency key stands for, as one process carries it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotentRequest {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// A hash of the request.
+    pub request: [u8; 32],
+    /// The ids of what it makes.
+    pub ids: Vec<u8>,
+    /// The process that carries it out: a random number.
+    pub owner: [u8; 16],
+}
+
+/// What became of an attempt to acquire an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquisition {
+    /// The request is this process's to carry out.
+    Acquired {
+        /// The ids of an earlier attempt that was interrupted.
+        earlier: Option<Vec<u8>>,
+    },
+    /// Another process carries it out.
+    InProgress,
+    /// It was answered before.
+    Completed {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        answer: String,
+    },
+    /// The key stands for another request.
+    Mismatch,
+}
+
+impl AccountStore {
+    /// Acquires the key for a request, or says what became of it; `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn acquire(&self, request: &IdempotentRequest, now: u64) -> Result<Acquisition, StoreError> {
+        let mut tx =
+            self.database.begin(format!("{}/{}", request.key.caller, request.key.name).as_bytes()).await?;
+        let row = sql("SELECT request, subject, held_until, status, answer FROM idempotency
+             WHERE caller = $1 AND name = $2 AND started >= $3")
+        .bind(&request.key.caller)
+        .bind(&request.key.name)
+        .bind(signed(now.saturating_sub(KEY_RETENTION))?)
+        .fetch_optional(&mut tx)
+        .await?;
+        let mut earlier = None;
+        if let Some(row) = row {
+            if row.get::<Vec<u8>>("request")? != request.request {
+                return Ok(Acquisition::Mismatch);
+            }
+            if let Some(status) = row.get::<Option<u16>>("status")? {
+                return Ok(Acquisition::Completed { status, answer: row.get("answer")? });
+            }
+            if row.get::<u64>("held_until")? >= now {
+                return Ok(Acquisition::InProgress);
+            }
+            earlier = Some(row.get::<Vec<u8>>("subject")?);
+        }
+        sql("INSERT INTO idempotency (caller, name, request, subject, runner, started, held_until)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (caller, name) DO UPDATE SET
+               request = excluded.request, subject = excluded.subject, runner = excluded.runner,
+               started = excluded.started, held_until = excluded.held_until, status = NULL, answer = NULL")
+        .bind(&request.key.caller)
+        .bind(&request.key.name)
+        .bind(request.request.as_slice())
+        .bind(earlier.as_deref().unwrap_or(&request.ids))
+        .bind(request.owner.as_slice())
+        .bind(signed(now)?)
+        .bind(signed(now.saturating_add(LEASE_DURATION))?)
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Acquisition::Acquired { earlier })
+    }
+
+    /// Renews the lease for another [`LEASE_DURATION`].
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another process has taken the request over; the same holds for the next methods.
+    pub async fn renew(&self, request: &IdempotentRequest, now: u64) -> Result<(), StoreError> {
+        let renewed = sql(
+            "UPDATE idempotency SET held_until = $1 WHERE caller = $2 AND name = $3 AND runner = $4 AND status IS NULL",
+        )
+        .bind(signed(now.saturating_add(LEASE_DURATION))?)
+        .bind(&request.key.caller)
+        .bind(&request.key.name)
+        .bind(request.owner.as_slice())
+        .execute(&self.database)
+        .await?;
+        owned(renewed)
+    }
+
+    /// Replaces the ids of the request: nothing came of those before.
+    ///
+    /// # Errors
+    /// See [`AccountStore::renew`].
+    pub async fn rebind(&self, request: &IdempotentRequest) -> Result<(), StoreError> {
+        let rebound = sql(
+            "UPDATE idempotency SET subject = $1 WHERE caller = $2 AND name = $3 AND runner = $4 AND status IS NULL",
+        )
+        .bind(request.ids.as_slice())
+        .bind(&request.key.caller)
+        .bind(&request.key.name)
+        .bind(request.owner.as_slice())
+        .execute(&self.database)
+        .await?;
+        owned(rebound)
+    }
+
+    /// Keeps the answer of the request, for everybody who repeats it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn complete(
+        &self,
+        request: &IdempotentRequest,
+        status: u16,
+        answer: &str,
+    ) -> Result<(), StoreError> {
+        let completed = sql("UPDATE idempotency SET status = $1, answer = $2
+             WHERE caller = $3 AND name = $4 AND runner = $5 AND status IS NULL")
+        .bind(status)
+        .bind(answer)
+        .bind(&request.key.caller)
+        .bind(&request.key.name)
+        .bind(request.owner.as_slice())
+        .execute(&self.database)
+        .await?;
+        owned(completed)
+    }
+
+    /// Releases the key without an answer: who repeats the request carries it out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn release(&self, request: &IdempotentRequest) -> Result<(), StoreError> {
+        let released = sql("UPDATE idempotency SET held_until = 0
+             WHERE caller = $1 AND name = $2 AND runner = $3 AND status IS NULL")
+        .bind(&request.key.caller)
+        .bind(&request.key.name)
+        .bind(request.owner.as_slice())
+        .execute(&self.database)
+        .await?;
+        owned(released)
+    }
+
+    /// Forgets keys that are older than [`KEY_RETENTION`]; `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget_old_keys(&self, now: u64) -> Result<(), StoreError> {
+        sql("DELETE FROM idempotency WHERE started < $1")
+            .bind(signed(now.saturating_sub(KEY_RETENTION))?)
+            .execute(&self.database)
+            .await?;
+        Ok(())
+    }
+
+    /// Releases all keys without an answer: for the start of the only process that there is.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn release_all(&self) -> Result<(), StoreError> {
+        sql("UPDATE idempotency SET held_until = 0 WHERE status IS NULL").execute(&self.database).await?;
+        Ok(())
+    }
+}
+
+fn owned(changed: u64) -> Result<(), StoreError> {
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict("another process has taken the request over"))
+    }
+}

@@ -1,0 +1,365 @@
+//! Sessions, their plans on the way to the queue, and what parties reported.
+
+use quorate_backends::database::{Database, Row, StoreError, decoded, signed, sql};
+use quorate_core::codec::encode;
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex, SessionId};
+
+use super::SCHEMA;
+
+/// How long sessions and reports are kept, in milliseconds: 30 days, to be read by whoever asks late.
+pub const SESSION_RETENTION: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// A session to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Its order.
+    pub order: OrderId,
+    /// Whether its order has no other session: that of a keygen or refresh.
+    pub exclusive: bool,
+    /// The account.
+    pub account: AccountId,
+    /// The signed order, as bytes.
+    pub ordered: Vec<u8>,
+    /// Who takes part.
+    pub signers: Vec<PartyIndex>,
+    /// The chain code of the account's key, where it has one.
+    pub chain_code: Option<[u8; 32]>,
+    /// The component.
+    pub digest: Digest,
+    /// When it was made, in milliseconds since 1970.
+    pub created: u64,
+    /// When it ends, in milliseconds since 1970.
+    pub deadline: u64,
+}
+
+/// Whether a session was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordOutcome {
+    /// It is.
+    Recorded,
+    /// Its order has its only session already.
+    OrderHasSession,
+}
+
+/// What is known of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// As it was recorded.
+    pub session: NewSession,
+    /// How far it is.
+    pub status: SessionStatus,
+    /// Whether its coordinator makes no other session for the order after it.
+    pub is_final: bool,
+    /// What its parties reported, in index order.
+    pub reports: Vec<Vec<u8>>,
+}
+
+/// How far a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SessionStatus {
+    Running,
+    Completed {
+        /// In milliseconds since 1970.
+        at: u64,
+    },
+    Failed {
+        /// In milliseconds since 1970.
+        at: u64,
+        /// A stable code.
+        code: String,
+        /// For people.
+        reason: String,
+        /// Who is held responsible.
+        culprits: Vec<PartyIndex>,
+    },
+}
+
+/// What the coordinator must not forget: sessions, plans on their way to the queue, reports. Clones share the database.
+#[derive(Clone, Debug)]
+pub struct SessionStore {
+    pub(crate) database: Database,
+}
+
+impl SessionStore {
+    /// Brings the schema of a database up to date.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    pub async fn open(database: Database) -> Result<Self, StoreError> {
+        database.migrate(&SCHEMA).await?;
+        Ok(Self { database })
+    }
+}
+
+impl SessionStore {
+    /// Records a session together with its plan, as it is to be published: see [`SessionStore::unpublished`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn record_session(
+        &self,
+        session: &NewSession,
+        plan: &[u8],
+    ) -> Result<RecordOutcome, StoreError> {
+        let mut tx = self.database.begin(session.id.as_bytes()).await?;
+        let recorded = sql("INSERT INTO sessions
+             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, sole, status)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running')
+             ON CONFLICT (order_id) WHERE sole DO NOTHING")
+        .bind(session.id.as_bytes())
+        .bind(session.order.as_bytes())
+        .bind(session.account.as_bytes())
+        .bind(session.ordered.as_slice())
+        .bind(encode(&session.signers))
+        .bind(session.chain_code.map(|code| code.to_vec()))
+        .bind(session.digest.as_bytes())
+        .bind(signed(session.created)?)
+        .bind(signed(session.deadline)?)
+        .bind(session.exclusive)
+        .execute(&mut tx)
+        .await?;
+        if recorded == 0 {
+            return Ok(RecordOutcome::OrderHasSession);
+        }
+        sql("INSERT INTO outbox (session, plan) VALUES ($1, $2)")
+            .bind(session.id.as_bytes())
+            .bind(plan)
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(RecordOutcome::Recorded)
+    }
+
+    /// The plan of a session has been published, or is not to be published any more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn published(&self, id: SessionId) -> Result<(), StoreError> {
+        sql("DELETE FROM outbox WHERE session = $1")
+            .bind(id.as_bytes())
+            .execute(&self.database)
+            .await
+            .map(drop)
+    }
+
+    /// Plans of running sessions that were recorded before `before` and are not published yet: whoever recorded them is
+    /// gone, or slow. Publishing a plan twice does no harm: a party claims its session once. Times are in milliseconds
+    /// since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn unpublished(&self, before: u64, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = sql("SELECT plan FROM outbox JOIN sessions ON sessions.id = outbox.session
+             WHERE status = 'running' AND created < $1 AND deadline > $2 ORDER BY created LIMIT 100")
+        .bind(signed(before)?)
+        .bind(signed(now)?)
+        .fetch_all(&self.database)
+        .await?;
+        rows.iter().map(|row| row.get("plan")).collect()
+    }
+
+    /// Keeps what a party reported of a session; what it reported before is replaced if it was worth no more. With `completed`, the session ends
+    /// with it, at that time in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is no such session.
+    pub async fn add_report(
+        &self,
+        id: SessionId,
+        by: PartyIndex,
+        report: &[u8],
+        worth: u16,
+        completed: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(id.as_bytes()).await?;
+        let added =
+            sql("INSERT INTO reports (session, party, report, worth) SELECT id, $1, $2, $3 FROM sessions WHERE id = $4
+             ON CONFLICT (session, party) DO UPDATE SET report = excluded.report, worth = excluded.worth
+             WHERE reports.worth <= excluded.worth")
+            .bind(by.number())
+            .bind(report)
+            .bind(worth)
+            .bind(id.as_bytes())
+            .execute(&mut tx)
+            .await?;
+        if added != 1 {
+            let there = sql("SELECT 1 FROM sessions WHERE id = $1").bind(id.as_bytes());
+            return match there.fetch_optional(&mut tx).await? {
+                // Another coordinator has kept something that says more.
+                Some(_) => Ok(()),
+                None => Err(StoreError::Conflict("there is no such session")),
+            };
+        }
+        if let Some(at) = completed {
+            let ended = "UPDATE sessions SET status = 'completed', ended = $1, code = NULL, reason = NULL, culprits = NULL
+                         WHERE id = $2 AND status <> 'completed'";
+            sql(ended).bind(signed(at)?).bind(id.as_bytes()).execute(&mut tx).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Ends a session. One that has completed stays so; one that has failed can still complete.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn end_session(&self, id: SessionId, status: &SessionStatus) -> Result<(), StoreError> {
+        let (name, at, failure) = match status {
+            SessionStatus::Running => return Err(StoreError::Conflict("a session does not end by running")),
+            SessionStatus::Completed { at } => ("completed", at, None),
+            SessionStatus::Failed { at, code, reason, culprits } => {
+                ("failed", at, Some((code, reason, culprits)))
+            }
+        };
+        sql("UPDATE sessions SET status = $1, ended = $2, code = $3, reason = $4, culprits = $5
+             WHERE id = $6 AND (status = 'running' OR status = 'failed' AND CAST($1 AS TEXT) = 'completed')")
+        .bind(name)
+        .bind(signed(*at)?)
+        .bind(failure.map(|f| f.0))
+        .bind(failure.map(|f| f.1))
+        .bind(failure.map(|f| encode(f.2)))
+        .bind(id.as_bytes())
+        .execute(&self.database)
+        .await?;
+        Ok(())
+    }
+
+    /// Marks a session as the last of its order: its coordinator makes none after it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn mark_final(&self, session: SessionId) -> Result<(), StoreError> {
+        let last = sql("UPDATE sessions SET last = TRUE WHERE id = $1").bind(session.as_bytes());
+        last.execute(&self.database).await.map(drop)
+    }
+
+    /// A session.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn session(&self, id: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        let row = sql("SELECT * FROM sessions WHERE id = $1")
+            .bind(id.as_bytes())
+            .fetch_optional(&self.database)
+            .await?;
+        match row {
+            Some(row) => self.record(&row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The sessions of an order, of which there are a few at most: those that have completed first, then the latest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn sessions_of(&self, order: OrderId) -> Result<Vec<SessionRecord>, StoreError> {
+        let rows = sql("SELECT * FROM sessions WHERE order_id = $1
+             ORDER BY status = 'completed' DESC, created DESC, number DESC LIMIT 16")
+        .bind(order.as_bytes())
+        .fetch_all(&self.database)
+        .await?;
+        let mut records = Vec::new();
+        for row in rows {
+            records.push(self.record(&row).await?);
+        }
+        Ok(records)
+    }
+
+    /// Ends as failed, with the code `deadline_passed`, every running session whose deadline passed before `now` (in
+    /// milliseconds since 1970). Says how many there were.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn end_overdue(&self, now: u64) -> Result<u64, StoreError> {
+        let ended = sql(
+            "UPDATE sessions SET status = 'failed', ended = deadline, code = 'deadline_passed',
+                                 reason = 'the deadline passed and no party has reported a result', culprits = $1
+             WHERE status = 'running' AND deadline < $2",
+        )
+        .bind(encode(&Vec::<PartyIndex>::new()))
+        .bind(signed(now)?)
+        .execute(&self.database)
+        .await?;
+        Ok(ended)
+    }
+
+    /// Ends as failed, with the code `unavailable`, all sessions that are running: for the start of the only process that
+    /// there is, whose parties have said what they know.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn end_interrupted(&self, now: u64) -> Result<u64, StoreError> {
+        let ended = sql(
+            "UPDATE sessions SET status = 'failed', ended = $1, code = 'unavailable', last = TRUE,
+                                 reason = 'the process was restarted in the middle of the session', culprits = $2
+             WHERE status = 'running'",
+        )
+        .bind(signed(now)?)
+        .bind(encode(&Vec::<PartyIndex>::new()))
+        .execute(&self.database)
+        .await?;
+        Ok(ended)
+    }
+
+    /// Forgets sessions that are older than [`SESSION_RETENTION`]; `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget_old_sessions(&self, now: u64) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(b"forget old sessions").await?;
+        sql("DELETE FROM outbox WHERE session IN (SELECT id FROM sessions WHERE status <> 'running')")
+            .execute(&mut tx)
+            .await?;
+        sql("DELETE FROM sessions WHERE created < $1 AND status <> 'running'")
+            .bind(signed(now.saturating_sub(SESSION_RETENTION))?)
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await
+    }
+}
+
+impl SessionStore {
+    async fn record(&self, row: &Row) -> Result<SessionRecord, StoreError> {
+        let session = session(row)?;
+        let reports = sql("SELECT report FROM reports WHERE session = $1 ORDER BY party")
+            .bind(session.id.as_bytes())
+            .fetch_all(&self.database)
+            .await?;
+        let reports = reports.iter().map(|row| row.get("report")).collect::<Result<_, _>>()?;
+        Ok(SessionRecord { session, status: status(row)?, is_final: row.get("last")?, reports })
+    }
+}
+
+fn session(row: &Row) -> Result<NewSession, StoreError> {
+    Ok(NewSession {
+        id: row.read("id", "sessions")?,
+        order: row.read("order_id", "sessions")?,
+        exclusive: row.get("sole")?,
+        account: row.read("account", "sessions")?,
+        ordered: row.get("ordered")?,
+        signers: row.read("signers", "sessions")?,
+        chain_code: row
+            .get::<Option<Vec<u8>>>("chain_code")?
+            .map(|code| decoded(&code, "sessions"))
+            .transpose()?,
+        digest: row.read("digest", "sessions")?,
+        created: row.get("created")?,
+        deadline: row.get("deadline")?,
+    })
+}
+
+fn status(row: &Row) -> Result<SessionStatus, StoreError> {
+    let at = || row.get("ended");
+    Ok(match row.get::<String>("status")?.as_str() {
+        "running" => SessionStatus::Running,
+        "completed" => SessionStatus::Completed { at: at()? },
+        _ => SessionStatus::Failed {
+            at: at()?,
+            code: row.get("code")?,
+            reason: row.get("reason")?,
+            culprits: row.read("culprits", "sessions")?,
+        },
+    })
+}

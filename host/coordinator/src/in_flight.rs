@@ -1,0 +1,170 @@
+//! Orders that are being carried out here. Of the calls that submit one order, one leads and makes its sessions; the others
+//! follow it, and are told how it ended. When a leader is gone without a word, a follower takes the lead.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quorate_core::OrderId;
+use tokio::sync::watch;
+
+use super::verdict::Verdict;
+
+/// Calls that may follow an order: an account service calls again when a connection breaks, a few times.
+const FOLLOWERS: usize = 8;
+
+/// How an order ended for its leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a result, which the reports prove.
+    Result,
+    Failed(Verdict),
+}
+
+/// What a leader has said: nothing for as long as it is at work.
+type Said = watch::Receiver<Option<End>>;
+
+/// All orders in hand. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct InHand(Arc<Mutex<HashMap<OrderId, Entry>>>);
+
+struct Entry {
+    said: Said,
+    followers: usize,
+}
+
+/// What a call has to do with its order.
+pub(super) enum Part {
+    Lead(Lead),
+    Follow(Follow),
+}
+
+/// The lead of an order. Dropped, it ends.
+pub(super) struct Lead {
+    orders: InHand,
+    order: OrderId,
+    says: watch::Sender<Option<End>>,
+}
+
+/// The place of a follower.
+pub(super) struct Follow {
+    orders: InHand,
+    order: OrderId,
+    said: Said,
+}
+
+/// So many calls follow the order already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+impl InHand {
+    pub(super) fn take(&self, order: OrderId) -> Result<Part, TooMany> {
+        let mut orders = self.lock();
+        match orders.get_mut(&order) {
+            Some(entry) if entry.followers >= FOLLOWERS => Err(TooMany),
+            Some(entry) => {
+                entry.followers += 1;
+                Ok(Part::Follow(Follow { orders: self.clone(), order, said: entry.said.clone() }))
+            }
+            None => {
+                let (says, said) = watch::channel(None);
+                orders.insert(order, Entry { said, followers: 0 });
+                Ok(Part::Lead(Lead { orders: self.clone(), order, says }))
+            }
+        }
+    }
+
+    /// Whether somebody leads it here.
+    pub(super) fn has(&self, order: OrderId) -> bool {
+        self.lock().contains_key(&order)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OrderId, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lead {
+    /// Tells the followers how the order ended.
+    pub(super) fn ended(self, end: End) {
+        let _ = self.says.send(Some(end));
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.orders.lock().remove(&self.order);
+    }
+}
+
+impl Follow {
+    /// Waits until the leader has ended; `None` if it is gone without a word. May be cancelled.
+    pub(super) async fn leader_ended(&mut self) -> Option<End> {
+        match self.said.wait_for(Option::is_some).await {
+            Ok(end) => end.clone(),
+            Err(_) => None,
+        }
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        if let Some(entry) = self.orders.lock().get_mut(&self.order)
+            // Not one of a leader that came later.
+            && entry.said.same_channel(&self.said)
+        {
+            entry.followers -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::code::Code;
+
+    use super::*;
+
+    const ORDER: OrderId = OrderId([1; 32]);
+
+    fn lead(orders: &InHand) -> Lead {
+        match orders.take(ORDER) {
+            Ok(Part::Lead(lead)) => lead,
+            _ => panic!("somebody else leads"),
+        }
+    }
+
+    fn follow(orders: &InHand) -> Follow {
+        match orders.take(ORDER) {
+            Ok(Part::Follow(follow)) => follow,
+            _ => panic!("nobody leads, or too many follow"),
+        }
+    }
+
+    #[tokio::test]
+    async fn followers_hear_how_their_leader_ended_and_nobody_waits_for_a_follower() {
+        let orders = InHand::default();
+        let leading = lead(&orders);
+        let (mut first, mut second) = (follow(&orders), follow(&orders));
+        let end = End::Failed(Verdict::of(Code::Overloaded, "why"));
+        leading.ended(end.clone());
+        assert_eq!(first.leader_ended().await, Some(end.clone()));
+        assert!(!orders.has(ORDER), "a follower keeps an order in hand");
+        let leading = lead(&orders);
+        // One that comes late hears the end of the leader that it has followed, and of no other.
+        assert_eq!(second.leader_ended().await, Some(end));
+        let mut third = follow(&orders);
+        drop((first, second));
+        drop(leading);
+        assert_eq!(third.leader_ended().await, None, "a leader that is gone has said something");
+    }
+
+    #[test]
+    fn few_follow_one_order() {
+        let orders = InHand::default();
+        let leading = lead(&orders);
+        let mut following: Vec<Follow> = (0..FOLLOWERS).map(|_| follow(&orders)).collect();
+        assert!(matches!(orders.take(ORDER), Err(TooMany)));
+        following.pop();
+        following.push(follow(&orders));
+        drop(leading);
+    }
+}

@@ -1,0 +1,141 @@
+//! Which parties are there, and what they can run: by their heartbeats, and by nothing that is signed. A lie costs time.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prost::Message;
+use quorate_core::admission::Plugin;
+use quorate_core::identity::{PublicKey, Signature, Tag};
+use quorate_core::{Digest, Threshold};
+use quorate_net::topics::HEARTBEAT_INTERVAL;
+use quorate_proto::v1;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long a party counts as there after a heartbeat: three may be lost.
+const THERE: Duration = Duration::from_millis(2_000);
+
+/// Parties that are remembered: far more than any deployment has. Strangers beyond that are not.
+const PARTIES: usize = 1_024;
+
+/// Plugins of one party that are looked at.
+const PLUGINS: usize = 64;
+
+/// The parties that are there.
+#[derive(Default)]
+pub(super) struct Presence {
+    seen: Mutex<HashMap<PublicKey, Seen>>,
+    changed: Notify,
+    /// Parties that seal with the same master key do not count as there: whoever has the one's has the other's shares.
+    own_keys_only: bool,
+}
+
+struct Seen {
+    at: Instant,
+    plugins: Vec<Plugin>,
+    /// A public name of its master key, which only whoever has that key can give to it.
+    key_name: PublicKey,
+}
+
+impl Presence {
+    /// Nobody is there yet. In production every party has a master key of its own.
+    pub(super) fn new(own_keys_only: bool) -> Self {
+        Self { own_keys_only, ..Self::default() }
+    }
+
+    /// Takes in a heartbeat.
+    pub(super) fn heard(&self, payload: &[u8]) {
+        let Some((identity, key_name, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
+            tracing::debug!("a heartbeat that is none");
+            return;
+        };
+        let now = Instant::now();
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.retain(|_, party| now.duration_since(party.at) < 10 * THERE);
+            if seen.len() >= PARTIES && !seen.contains_key(&identity) {
+                return;
+            }
+            let shares =
+                |(other, party): (&PublicKey, &Seen)| *other != identity && party.key_name == key_name;
+            if self.own_keys_only && !seen.contains_key(&identity) && seen.iter().any(shares) {
+                tracing::error!(%identity, "this party has the same CRYPTO_MASTER_KEY as another: neither is used");
+            }
+            seen.insert(identity, Seen { at: now, plugins, key_name });
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The parties that are there, with their plugins.
+    pub(super) fn there(&self) -> HashMap<PublicKey, Vec<Plugin>> {
+        let now = Instant::now();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_own = |name: &PublicKey| seen.values().filter(|party| party.key_name == *name).count() == 1;
+        seen.iter()
+            .filter(|(_, party)| now.duration_since(party.at) < THERE)
+            .filter(|(_, party)| !self.own_keys_only || has_own(&party.key_name))
+            .map(|(identity, party)| (*identity, party.plugins.clone()))
+            .collect()
+    }
+
+    /// Whether a party was there and is not any more, while others can be heard: silence of all says nothing about one.
+    pub(super) fn has_lost(&self, party: &PublicKey) -> bool {
+        let now = Instant::now();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = seen.get(party).is_some_and(|party| now.duration_since(party.at) >= THERE);
+        silent && seen.values().any(|other| now.duration_since(other.at) < 2 * HEARTBEAT_INTERVAL)
+    }
+
+    /// Waits for a heartbeat, for as long as one may take.
+    pub(super) async fn next_heartbeat(&self) {
+        let _ = tokio::time::timeout(HEARTBEAT_INTERVAL, self.changed.notified()).await;
+    }
+}
+
+fn read(presence: v1::Presence) -> Option<(PublicKey, PublicKey, Vec<Plugin>)> {
+    let identity = PublicKey(presence.identity.as_ref().try_into().ok()?);
+    let key_name = PublicKey(presence.key_name.as_ref().try_into().ok()?);
+    let proof = Signature(presence.key_proof.as_ref().try_into().ok()?);
+    key_name.verify(Tag::KeyName, &identity.0, &proof).ok()?;
+    let plugins = presence.plugins.into_iter().take(PLUGINS).filter_map(|plugin| {
+        Some(Plugin {
+            digest: Digest(plugin.digest.as_ref().try_into().ok()?),
+            protocol: plugin.protocol,
+            version: plugin.version.parse().ok()?,
+            schemes: plugin.schemes,
+            max_parties: u16::try_from(plugin.max_parties).unwrap_or(Threshold::MAX_PARTIES),
+        })
+    });
+    Some((identity, key_name, plugins.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::identity::SecretKey;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn in_production_parties_with_one_master_key_are_not_there() {
+        let (try_out, production) = (Presence::new(false), Presence::new(true));
+        let say = |identity: u8, key: u8, proved: u8| {
+            let key = SecretKey::from_seed(&[key; 32]);
+            let presence = v1::Presence {
+                identity: vec![identity; 32].into(),
+                plugins: vec![],
+                key_name: key.public().0.to_vec().into(),
+                key_proof: key.sign(Tag::KeyName, &[proved; 32]).0.to_vec().into(),
+            };
+            try_out.heard(&presence.encode_to_vec());
+            production.heard(&presence.encode_to_vec());
+        };
+        for (identity, key) in [(1, 1), (2, 2), (3, 2), (1, 1)] {
+            say(identity, key, identity);
+        }
+        // A stranger who has heard of a key's name has not the key.
+        say(4, 1, 1);
+        assert_eq!(try_out.there().len(), 3);
+        assert_eq!(production.there().into_keys().collect::<Vec<_>>(), [PublicKey([1; 32])]);
+    }
+}

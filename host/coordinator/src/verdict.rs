@@ -1,0 +1,156 @@
+//! What the reports of a failed session add up to: one code, one reason, and who is held responsible.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_core::PartyIndex;
+use quorate_core::abort::AbortCode;
+use quorate_core::code::Code;
+use quorate_core::report::{Outcome, RefusedCode};
+
+/// Why there is no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) code: Code,
+    pub(super) reason: String,
+    pub(super) culprits: Vec<PartyIndex>,
+}
+
+impl Verdict {
+    pub(super) fn of(code: Code, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), culprits: vec![] }
+    }
+}
+
+/// Parties that had trouble, or made some: to be done without in another session, if possible. Whoever accuses another
+/// counts as much as the accused: one of them is lying.
+pub(super) fn troubled(
+    signers: &[PartyIndex],
+    outcomes: &BTreeMap<PartyIndex, Outcome>,
+) -> BTreeSet<PartyIndex> {
+    let mut troubled: BTreeSet<PartyIndex> =
+        signers.iter().filter(|s| !outcomes.contains_key(s)).copied().collect();
+    for (&by, outcome) in outcomes {
+        let (accused, is_its_own) = match outcome {
+            Outcome::Aborted { code, culprits, .. } => {
+                // That of a session that others have ended, or that a silent party has held up, is not.
+                (culprits.as_slice(), !matches!(code, AbortCode::PeerAborted | AbortCode::Timeout))
+            }
+            Outcome::Refused { culprits, .. } => (culprits.as_slice(), true),
+            Outcome::Signed { .. } | Outcome::Activated { .. } => (&[][..], true),
+            Outcome::Promised { .. } => (&[][..], false),
+        };
+        if is_its_own || !accused.is_empty() {
+            troubled.insert(by);
+        }
+        troubled.extend(accused.iter().filter(|party| signers.contains(party)));
+    }
+    troubled
+}
+
+/// The reason that says most: one that names a cause goes before one that only follows from it.
+pub(super) fn verdict(signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Outcome>) -> Verdict {
+    let failures = outcomes.iter().filter_map(|(by, outcome)| failure(*by, outcome));
+    let worst = failures.min_by_key(|(rank, _)| *rank).map(|(_, verdict)| verdict);
+    let silent: Vec<String> =
+        signers.iter().filter(|s| !outcomes.contains_key(s)).map(ToString::to_string).collect();
+    let only_followed =
+        worst.as_ref().is_none_or(|verdict| matches!(verdict.code, Code::DeadlinePassed | Code::Unavailable));
+    if !silent.is_empty() && only_followed {
+        let reason = format!("parties {} did not report in time", silent.join(", "));
+        return Verdict::of(Code::DeadlinePassed, reason);
+    }
+    worst.unwrap_or_else(|| {
+        Verdict::of(
+            Code::DeadlinePassed,
+            "all parties have promised their shares, but not all know of all promises",
+        )
+    })
+}
+
+fn failure(by: PartyIndex, outcome: &Outcome) -> Option<(u8, Verdict)> {
+    let (rank, code, culprits, reason) = match outcome {
+        Outcome::Aborted { code, culprits, reason, .. } => {
+            (abort_rank(*code), Code::from(*code), culprits, reason)
+        }
+        Outcome::Refused { code, culprits, reason } => {
+            (refused_rank(*code), Code::from(*code), culprits, reason)
+        }
+        // The session has failed: what this party says can't be true.
+        Outcome::Signed { .. } | Outcome::Activated { .. } => {
+            let reason = format!("party {by} reported a result that does not verify");
+            return Some((2, Verdict { code: Code::PeerFault, reason, culprits: vec![by] }));
+        }
+        Outcome::Promised { .. } => return None,
+    };
+    let reason = format!("party {by}: {reason}");
+    Some((rank, Verdict { code, reason, culprits: culprits.clone() }))
+}
+
+fn abort_rank(code: AbortCode) -> u8 {
+    match code {
+        AbortCode::BadSignature => 0,
+        AbortCode::Ban => 1,
+        AbortCode::PeerFault => 2,
+        AbortCode::Plugin => 3,
+        AbortCode::Share => 5,
+        AbortCode::Misconfigured => 6,
+        AbortCode::Internal => 7,
+        AbortCode::Unavailable => 12,
+        AbortCode::Timeout => 14,
+        AbortCode::PeerAborted => 15,
+    }
+}
+
+fn refused_rank(code: RefusedCode) -> u8 {
+    match code {
+        RefusedCode::Banned => 4,
+        RefusedCode::Share => 5,
+        RefusedCode::Clock => 6,
+        RefusedCode::Store => 7,
+        RefusedCode::Plugin => 8,
+        RefusedCode::NotAcceptable => 9,
+        RefusedCode::Busy => 10,
+        RefusedCode::NoRoom => 11,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn party(index: u16) -> PartyIndex {
+        PartyIndex::try_from(index).unwrap()
+    }
+
+    fn aborted(code: AbortCode) -> Outcome {
+        Outcome::Aborted { code, culprits: vec![], reason: "why".into(), notice: None }
+    }
+
+    #[test]
+    fn the_accuser_is_avoided_as_much_as_the_accused() {
+        let signers: Vec<PartyIndex> = PartyIndex::all(3).collect();
+        let accuses = Outcome::Aborted {
+            code: AbortCode::PeerFault,
+            culprits: vec![party(1), party(9)],
+            reason: "why".into(),
+            notice: None,
+        };
+        let outcomes = [(party(3), accuses), (party(1), aborted(AbortCode::PeerAborted))].into();
+        // 2 has said nothing at all.
+        assert_eq!(troubled(&signers, &outcomes), signers.iter().copied().collect());
+        let slow = [(party(1), aborted(AbortCode::Timeout)), (party(2), aborted(AbortCode::Timeout))].into();
+        assert_eq!(troubled(&signers, &slow), [party(3)].into());
+    }
+
+    #[test]
+    fn a_cause_goes_before_what_follows_from_it() {
+        let signers = [party(1), party(2)];
+        let both = [(party(1), aborted(AbortCode::PeerAborted)), (party(2), aborted(AbortCode::Plugin))];
+        let verdict_of =
+            |outcomes: &[(PartyIndex, Outcome)]| verdict(&signers, &outcomes.iter().cloned().collect());
+        assert_eq!(verdict_of(&both), Verdict::of(Code::PluginFault, "party 2: why"));
+        assert_eq!(verdict_of(&both[..1]).reason, "parties 2 did not report in time");
+        assert_eq!(verdict_of(&both[1..]).code, Code::PluginFault, "a cause was hidden by silence");
+        assert_eq!(verdict_of(&[]).code, Code::DeadlinePassed);
+    }
+}

@@ -1,0 +1,218 @@
+//! The closed list of error codes: what a caller is told, and who must act (rule 12).
+
+use crate::abort::AbortCode;
+use crate::report::RefusedCode;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
+        /// A code. Stable: callers may depend on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as callers see it.
+            #[must_use]
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The HTTP status that goes with it.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// A title for people.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // The caller must act.
+    /// The body is not JSON.
+    MalformedJson = "malformed_json", 400, "The body is not JSON";
+    /// The body's fields are not those of the request.
+    InvalidBody = "invalid_body", 422, "The body has wrong fields";
+    /// The body is too long.
+    BodyTooLarge = "body_too_large", 413, "The body is too large";
+    /// The body takes too long to arrive.
+    BodyTooSlow = "body_too_slow", 408, "The body took too long to arrive";
+    /// The body is not declared as JSON.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not application/json";
+    /// The user id is empty or too long.
+    InvalidUserId = "invalid_user_id", 422, "The user id is not acceptable";
+    /// The message is no hex, or no digest where one is wanted.
+    InvalidMessage = "invalid_message", 422, "The message is not acceptable";
+    /// No such hash function.
+    UnknownHash = "unknown_hash", 422, "The hash function is unknown";
+    /// No such scheme.
+    UnknownScheme = "unknown_scheme", 422, "The scheme is unknown";
+    /// No such protocol, or not for the scheme.
+    UnknownProtocol = "unknown_protocol", 422, "The protocol is unknown";
+    /// Not 2 <= t <= n <= 16, or more parties than there are.
+    InvalidThreshold = "invalid_threshold", 422, "The threshold is not possible";
+    /// A hardened or malformed derivation path.
+    InvalidPath = "invalid_path", 422, "The derivation path is not acceptable";
+    /// The wished signers can't sign this.
+    InvalidSigners = "invalid_signers", 422, "The signers are not acceptable";
+    /// An id in the path that is none.
+    InvalidId = "invalid_id", 422, "The id is malformed";
+    /// The idempotency key is empty or too long.
+    InvalidIdempotencyKey = "invalid_idempotency_key", 422, "The idempotency key is not acceptable";
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "idempotency_key_reused", 409, "The idempotency key stands for another request";
+    /// The run of this idempotency key goes on.
+    InProgress = "in_progress", 409, "The same request is still being worked on";
+    /// No key, or a wrong one.
+    Unauthorized = "unauthorized", 401, "The API key is missing or wrong";
+    /// The caller's address is not allowed.
+    AddressNotAllowed = "address_not_allowed", 403, "This address may not call the API";
+    /// No such account.
+    AccountNotFound = "account_not_found", 404, "There is no such account";
+    /// No such session.
+    SessionNotFound = "session_not_found", 404, "There is no such session";
+    /// No such route.
+    NotFound = "not_found", 404, "There is nothing here";
+    /// Another method is wanted.
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    /// The account has no key (yet).
+    AccountNotActive = "account_not_active", 409, "The account has no active key";
+    /// Parties refuse each other for good.
+    BlockedByBan = "blocked_by_ban", 409, "A party never works with another again on this account";
+    /// The account needs its user's share.
+    UserShareRequired = "user_share_required", 422, "The user's share is required";
+    /// The account, or the deployment, has no user's share.
+    NoUserShare = "no_user_share", 422, "There is no user's share";
+    /// A share is to be sealed, and nobody has said to whom.
+    RecipientKeyRequired = "recipient_key_required", 422, "A recipient key is required";
+    /// A recipient key that is none.
+    InvalidRecipientKey = "invalid_recipient_key", 422, "The recipient key is not acceptable";
+    /// A user's share that does not open.
+    UserShareUnreadable = "user_share_unreadable", 422, "The user's share can't be read";
+    /// A user's share whose time is over.
+    UserShareExpired = "user_share_expired", 422, "The user's share has expired";
+    /// A user's share of another account.
+    UserShareOfAnotherAccount = "user_share_of_another_account", 422, "The user's share is of another account";
+    /// A user's share of another epoch.
+    UserShareOfAnotherEpoch = "user_share_of_another_epoch", 409, "The user's share is of another epoch";
+    /// A user's share that was given for something else.
+    UserShareForAnotherMessage = "user_share_for_another_message", 422, "The user's share was given for something else";
+    /// A user's share that was used before.
+    UserShareReplayed = "user_share_replayed", 409, "The user's share was used before";
+    /// A share that is not handed over again.
+    ShareAlreadyDelivered = "share_already_delivered", 409, "The share was delivered before";
+    /// A share that was confirmed before.
+    ShareAlreadyConfirmed = "share_already_confirmed", 409, "The share was confirmed before";
+    /// A share that nobody confirmed in time.
+    ShareExpired = "share_expired", 409, "The share was not confirmed in time";
+    /// A share that was sealed to another key.
+    RecipientDiffers = "recipient_differs", 409, "The share was sealed to another key";
+    /// Another keygen or refresh of the account is under way.
+    Busy = "busy", 409, "Another operation on the account is under way";
+
+    // Try again later.
+    /// Too many requests are being worked on.
+    Overloaded = "overloaded", 503, "Too much is going on";
+    /// Not enough parties are there.
+    PartiesUnavailable = "parties_unavailable", 503, "Not enough parties are there";
+    /// The parties have no active plugin in common that may be used.
+    PluginUnavailable = "plugin_unavailable", 503, "The parties have no usable plugin in common";
+    /// A part of the system is going down or does not answer.
+    Unavailable = "unavailable", 503, "A part of the system does not answer";
+    /// The time was up.
+    DeadlinePassed = "deadline_passed", 504, "The time was up";
+
+    // The operator, the publisher of a plugin, or we must act.
+    /// A party broke the protocol.
+    PeerFault = "peer_fault", 502, "A party broke the protocol";
+    /// A party broke the protocol in a way that bars it from this account for ever.
+    Banned = "banned", 502, "A party was banned from this account";
+    /// The plugin misbehaved.
+    PluginFault = "plugin_fault", 502, "The plugin misbehaved";
+    /// The plugin made a signature that does not verify.
+    BadSignature = "bad_signature", 502, "The plugin made a signature that does not verify";
+    /// A party refused what the account service or the coordinator asked of it.
+    Refused = "refused", 502, "The parties refused";
+    /// A party can't use its share.
+    ShareUnusable = "share_unusable", 500, "A party can't use its share";
+    /// Clocks of the deployment are more than a minute apart.
+    ClockSkew = "clock_skew", 500, "The clocks of the deployment are apart";
+    /// A party is not set up for the task.
+    Misconfigured = "misconfigured", 500, "A party is not set up for this";
+    /// Our own trouble.
+    Internal = "internal", 500, "Something is wrong on our side";
+}
+
+impl Code {
+    /// The code of this text.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.text() == text)
+    }
+
+    /// Whether the same request may well succeed in a while.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        matches!(self.status(), 503 | 504)
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl From<AbortCode> for Code {
+    fn from(code: AbortCode) -> Self {
+        match code {
+            AbortCode::Timeout => Self::DeadlinePassed,
+            AbortCode::PeerFault => Self::PeerFault,
+            AbortCode::Ban => Self::Banned,
+            AbortCode::PeerAborted | AbortCode::Unavailable => Self::Unavailable,
+            AbortCode::Share => Self::ShareUnusable,
+            AbortCode::Misconfigured => Self::Misconfigured,
+            AbortCode::Plugin => Self::PluginFault,
+            AbortCode::Internal => Self::Internal,
+            AbortCode::BadSignature => Self::BadSignature,
+        }
+    }
+}
+
+impl From<RefusedCode> for Code {
+    fn from(code: RefusedCode) -> Self {
+        match code {
+            RefusedCode::NotAcceptable => Self::Refused,
+            RefusedCode::Banned => Self::BlockedByBan,
+            RefusedCode::Plugin => Self::PluginUnavailable,
+            RefusedCode::Busy => Self::Busy,
+            RefusedCode::Share => Self::ShareUnusable,
+            RefusedCode::Clock => Self::ClockSkew,
+            RefusedCode::NoRoom => Self::Overloaded,
+            RefusedCode::Store => Self::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_found_by_their_text() {
+        for &code in Code::ALL {
+            assert_eq!(Code::of(code.text()), Some(code));
+            assert!((400..600).contains(&code.status()), "{code}");
+        }
+        assert_eq!(Code::of("nonsense"), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! All parties of a key as sandboxed sessions in one process, with an honest network between them: what tests and benchmarks
+//! run a component with.
+//!
+//! A test tool: it panics where a test should fail.
+//!
+//! Architecture invariant: the kit knows the runtime and nothing above it: no store, no network, no role.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
+use quorate_runtime::capabilities::vault::{Entries, EntryName, Pool, Snapshot, Taking};
+use quorate_runtime::{
+    Capabilities, Delivery, Incoming, Outcome, Outgoing, Plugin, Progress, Recipient, Roster, Session,
+    SessionError, SessionSpec, Task,
+};
+
+/// How one party's session ended.
+pub type Ended = Result<Outcome, SessionError>;
+
+/// The n parties of a key.
+pub struct Parties {
+    threshold: Threshold,
+    vaults: BTreeMap<PartyIndex, Vault>,
+    /// Steps one party after the other, for measurements on an otherwise idle machine.
+    pub one_at_a_time: bool,
+}
+
+#[derive(Default)]
+struct Vault {
+    kept: Entries,
+    pool: MemoryPool,
+}
+
+/// Single-use material in memory.
+#[derive(Clone, Default)]
+struct MemoryPool(Arc<Mutex<Entries>>);
+
+impl Pool for MemoryPool {
+    fn take(&self, name: EntryName) -> Taking {
+        let taken = self.0.lock().expect("no test panics with the lock").remove(&name);
+        Box::pin(std::future::ready(Ok(taken)))
+    }
+}
+
+/// Party index `n`.
+///
+/// # Panics
+/// For 0.
+#[must_use]
+pub fn party(n: u16) -> PartyIndex {
+    PartyIndex::try_from(n).expect("a test names parties from 1")
+}
+
+/// 32 random bytes.
+///
+/// # Panics
+/// When the operating system has none.
+#[must_use]
+pub fn random32() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+impl Parties {
+    /// `required` of `parties`, with empty vaults.
+    ///
+    /// # Panics
+    /// When that is no threshold.
+    #[must_use]
+    pub fn new(required: u16, parties: u16) -> Self {
+        Self {
+            threshold: Threshold::new(required, parties).expect("the test's threshold is valid"),
+            vaults: PartyIndex::all(parties).map(|p| (p, Vault::default())).collect(),
+            one_at_a_time: false,
+        }
+    }
+
+    /// All indices.
+    #[must_use]
+    pub fn all(&self) -> Vec<u16> {
+        self.vaults.keys().map(|p| p.number()).collect()
+    }
+
+    /// What a party keeps.
+    pub fn kept(&mut self, index: u16) -> &mut Entries {
+        &mut self.vaults.get_mut(&party(index)).expect("a party of the key").kept
+    }
+
+    /// Runs a session at all signers; all end with the same outcome.
+    ///
+    /// # Panics
+    /// When one fails, or outcomes differ.
+    pub async fn run(&mut self, plugin: &Plugin, signers: &[u16], task: &Task) -> Outcome {
+        let ended = self.try_run(plugin, signers, task).await;
+        let mut outcomes = ended.into_values().map(|e| e.unwrap_or_else(|e| panic!("{e}")));
+        let first = outcomes.next().expect("a session has signers");
+        assert!(outcomes.all(|o| o == first), "outcomes differ");
+        first
+    }
+
+    /// Runs a session at all signers, each until it is done, has failed, or waits for what never comes (which is
+    /// left out of the result).
+    pub async fn try_run(&mut self, plugin: &Plugin, signers: &[u16], task: &Task) -> BTreeMap<u16, Ended> {
+        let execution_id = ExecutionId(random32());
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let mut ended = BTreeMap::new();
+        let mut due = Vec::new();
+        let mut waiting: BTreeMap<u16, Session> = BTreeMap::new();
+        for &me in signers {
+            let vault = &self.vaults[&party(me)];
+            let spec = SessionSpec {
+                roster: Roster {
+                    me: party(me),
+                    signers: signers.iter().map(|&s| party(s)).collect(),
+                    threshold: self.threshold,
+                    group_id: GroupId([7; 32]),
+                    execution_id,
+                },
+                task: task.clone(),
+                capabilities: vault.capabilities(),
+                deadline,
+            };
+            match plugin.start(spec).await {
+                Ok(session) => due.push((me, session, Vec::new())),
+                Err(error) => drop(ended.insert(me, Err(error))),
+            }
+        }
+        let mut queues: BTreeMap<u16, Vec<Incoming>> = BTreeMap::new();
+        while !due.is_empty() {
+            let steps = due
+                .drain(..)
+                .map(|(me, session, incoming)| async move { (me, session.step(incoming).await) });
+            let stepped = if self.one_at_a_time {
+                let mut all = Vec::new();
+                for step in steps {
+                    all.push(step.await);
+                }
+                all
+            } else {
+                join_all(steps).await
+            };
+            for (me, step) in stepped {
+                let step = match step {
+                    Ok(step) => step,
+                    Err(error) => {
+                        ended.insert(me, Err(error));
+                        continue;
+                    }
+                };
+                step.outgoing.into_iter().for_each(|message| route(me, signers, message, &mut queues));
+                match step.progress {
+                    Progress::Waiting(session) => drop(waiting.insert(me, session)),
+                    Progress::Again(session) => {
+                        let incoming = queues.remove(&me).unwrap_or_default();
+                        due.push((me, session, incoming));
+                    }
+                    Progress::Done { outcome, mut staged } => {
+                        let vault = self.vaults.get_mut(&party(me)).expect("a party of the key");
+                        vault.kept.append(&mut staged.puts);
+                        vault.pool.0.lock().expect("no test panics with the lock").append(&mut staged.stocks);
+                        ended.insert(me, Ok(outcome));
+                    }
+                }
+            }
+            for me in queues.keys().copied().collect::<Vec<_>>() {
+                if let Some(session) = waiting.remove(&me) {
+                    due.push((me, session, queues.remove(&me).unwrap_or_default()));
+                }
+            }
+        }
+        ended
+    }
+}
+
+impl Vault {
+    fn capabilities(&self) -> Capabilities {
+        let pooled = self.pool.0.lock().expect("no test panics with the lock").keys().cloned().collect();
+        Capabilities {
+            vault: Snapshot { kept: self.kept.clone(), pooled },
+            pool: Arc::new(self.pool.clone()),
+            ..Capabilities::none()
+        }
+    }
+}
+
+fn route(from: u16, signers: &[u16], message: Outgoing, queues: &mut BTreeMap<u16, Vec<Incoming>>) {
+    let others = || signers.iter().copied().filter(|&s| s != from).collect::<Vec<_>>();
+    let (receivers, delivery) = match message.to {
+        Recipient::Party(to) => (vec![to.number()], Delivery::PointToPoint),
+        Recipient::Broadcast => (others(), Delivery::Broadcast),
+        Recipient::ReliableBroadcast => (others(), Delivery::ReliableBroadcast),
+    };
+    for to in receivers {
+        queues.entry(to).or_default().push(Incoming {
+            round: message.round,
+            from: party(from),
+            delivery,
+            payload: message.payload.clone(),
+        });
+    }
+}

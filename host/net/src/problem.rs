@@ -1,0 +1,51 @@
+//! What goes wrong for a caller: a code, and a sentence that says what to do.
+
+use quorate_backends::database::StoreError;
+use quorate_core::code::Code;
+use quorate_core::{PartyIndex, SessionId};
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of problem.
+    pub code: Code,
+    /// What is wrong and what to do about it, in a sentence. Contains no secret.
+    pub detail: String,
+    /// The session, if one was begun: its result can still be read.
+    pub session: Option<SessionId>,
+    /// Parties that another party accuses. No proof.
+    pub culprits: Vec<PartyIndex>,
+}
+
+impl Problem {
+    /// A problem before any session.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), session: None, culprits: vec![] }
+    }
+
+    /// The store failed. What exactly is for the log only.
+    #[must_use]
+    pub fn store(error: &StoreError) -> Self {
+        if let StoreError::Unavailable(cause) = error {
+            tracing::warn!(%cause, "the database does not answer");
+            return Self::new(Code::Unavailable, "the database does not answer: try again later");
+        }
+        tracing::error!(%error, cause = ?std::error::Error::source(error), "the database failed");
+        Self::new(Code::Internal, "the database failed: the operator finds the reason in the log")
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::store(&error)
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}

@@ -1,0 +1,228 @@
+//! A party's side of the router: one [`RouterSession`] per session.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_core::{PartyIndex, SessionId, Threshold};
+use quorate_proto::v1::router_client::RouterClient as Client;
+use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use crate::grpc::MESSAGE_BYTES;
+use crate::replicas::Replicas;
+
+/// Frames that wait for the connection to the router: what a session of 16 parties sends in a round, several times
+/// over. What finds no room is sent again by the session.
+const MAX_WAITING_FRAMES: usize = 256;
+
+/// How long a router may take to attach a party.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait before a stream that has broken is made again, at first and at most.
+const RECONNECT_DELAYS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+
+/// What a router tells a party of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouterEvent {
+    /// A frame of another party.
+    Frame(Bytes),
+    /// The connection of another party has broken. It may come back.
+    PeerDisconnected(PartyIndex),
+    /// Another party is connected, perhaps again.
+    PeerReconnected(PartyIndex),
+}
+
+impl From<RouterEvent> for Frame {
+    fn from(event: RouterEvent) -> Self {
+        match event {
+            RouterEvent::Frame(frame) => Self { frame, ..Self::default() },
+            RouterEvent::PeerDisconnected(party) => Self { gone: party.number().into(), ..Self::default() },
+            RouterEvent::PeerReconnected(party) => Self { back: party.number().into(), ..Self::default() },
+        }
+    }
+}
+
+impl From<Frame> for RouterEvent {
+    fn from(frame: Frame) -> Self {
+        match (party_index(frame.gone), party_index(frame.back)) {
+            (Some(gone), _) => Self::PeerDisconnected(gone),
+            (None, Some(back)) => Self::PeerReconnected(back),
+            (None, None) => Self::Frame(frame.frame),
+        }
+    }
+}
+
+/// The party index in a message of the router's service, where 0 stands for none.
+#[must_use]
+pub fn party_index(index: u32) -> Option<PartyIndex> {
+    let index = u16::try_from(index).ok().filter(|&index| index <= Threshold::MAX_PARTIES)?;
+    PartyIndex::try_from(index).ok()
+}
+
+/// The way to the routers. Clones share it.
+#[derive(Clone)]
+pub struct RouterClient {
+    routers: Replicas,
+}
+
+/// A party's hold on one session. Dropping it lets go. When the connection breaks, it is made again, at the same router or
+/// at another, until the session's time is over.
+pub struct RouterSession {
+    routers: Replicas,
+    join: Join,
+    until: Instant,
+    sender: FrameSender,
+    state: State,
+}
+
+enum State {
+    Attached(Box<Streaming<Frame>>),
+    Again(Pin<Box<dyn Future<Output = Option<Stream>> + Send>>),
+    Over,
+}
+
+/// Both directions of a stream.
+struct Stream {
+    requests: mpsc::Sender<RouterRequest>,
+    frames: Streaming<Frame>,
+}
+
+/// The sending half of a [`RouterSession`]; of use for as long as the link is held.
+#[derive(Clone)]
+pub struct FrameSender(Arc<Mutex<mpsc::Sender<RouterRequest>>>);
+
+impl RouterClient {
+    /// To any of these routers.
+    #[must_use]
+    pub fn new(routers: impl Into<Replicas>) -> Self {
+        Self { routers: routers.into() }
+    }
+
+    /// Attaches a party to a session, with the token that came with the plan. Frames of it are kept for `time_to_live` at
+    /// most.
+    ///
+    /// # Errors
+    /// What the router says: it has no room, does not believe the token, or does not answer.
+    pub async fn attach(
+        &self,
+        session: SessionId,
+        party: PartyIndex,
+        token: &str,
+        time_to_live: Duration,
+    ) -> Result<RouterSession, Status> {
+        let join = Join {
+            session: Bytes::copy_from_slice(session.as_bytes()),
+            party: party.number().into(),
+            time_to_live_ms: u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX),
+            token: token.to_owned(),
+            again: false,
+        };
+        let until = Instant::now() + time_to_live;
+        let Stream { requests, frames } = attach(&self.routers, &join).await?;
+        let sender = FrameSender(Arc::new(Mutex::new(requests)));
+        Ok(RouterSession {
+            routers: self.routers.clone(),
+            join,
+            until,
+            sender,
+            state: State::Attached(Box::new(frames)),
+        })
+    }
+}
+
+/// One try at every router, beginning with the one where the session's parties meet.
+async fn attach(routers: &Replicas, join: &Join) -> Result<Stream, Status> {
+    let meeting =
+        join.session.iter().fold(0_usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let attaching = routers.call_from(meeting, ATTACH_TIMEOUT, |channel: Channel| {
+        let (requests, stream) = mpsc::channel(MAX_WAITING_FRAMES);
+        // There is room: it is the first.
+        let _ = requests.try_send(RouterRequest { request: Some(Kind::Join(join.clone())) });
+        let client = Client::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
+        async {
+            let frames = { client }.attach(ReceiverStream::new(stream)).await?.into_inner();
+            Ok(Stream { requests, frames })
+        }
+    });
+    attaching.await
+}
+
+/// Tries until the session's time is over, or until a router says that there is no use in it.
+async fn attach_again(routers: Replicas, mut join: Join, until: Instant) -> Option<Stream> {
+    join.again = true;
+    let [mut wait, longest] = RECONNECT_DELAYS;
+    while Instant::now() < until {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(longest);
+        match attach(&routers, &join).await {
+            Ok(stream) => return Some(stream),
+            Err(status) if matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied) => {
+                tracing::warn!(%status, "a router does not let this party back in");
+                return None;
+            }
+            Err(status) => tracing::debug!(%status, "no router takes this party back yet"),
+        }
+    }
+    None
+}
+
+impl RouterSession {
+    /// The sending half.
+    #[must_use]
+    pub fn sender(&self) -> FrameSender {
+        self.sender.clone()
+    }
+
+    /// What comes next; nothing ever again, when the session's time is over. May be cancelled without losing anything.
+    pub async fn receive(&mut self) -> RouterEvent {
+        loop {
+            self.state = match &mut self.state {
+                State::Attached(frames) => {
+                    if let Ok(Some(frame)) = frames.message().await {
+                        return frame.into();
+                    }
+                    tracing::debug!("the stream to the router has broken");
+                    let again = attach_again(self.routers.clone(), self.join.clone(), self.until);
+                    State::Again(Box::pin(again))
+                }
+                State::Again(attaching) => match attaching.as_mut().await {
+                    Some(Stream { requests, frames }) => {
+                        *self.sender.lock() = requests;
+                        State::Attached(Box::new(frames))
+                    }
+                    None => State::Over,
+                },
+                // The session goes on waiting until its deadline.
+                State::Over => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Drop for RouterSession {
+    fn drop(&mut self) {
+        // If it does not arrive, the router keeps what comes until the session's time is over.
+        let _ = self.sender.lock().try_send(RouterRequest { request: Some(Kind::Leave(Leave {})) });
+    }
+}
+
+impl FrameSender {
+    fn lock(&self) -> std::sync::MutexGuard<'_, mpsc::Sender<RouterRequest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a frame to a party; false if there was no room for it.
+    pub fn send(&self, to: PartyIndex, frame: Vec<u8>) -> bool {
+        let outgoing = Outgoing { to: to.number().into(), frame: frame.into() };
+        self.lock().try_send(RouterRequest { request: Some(Kind::Outgoing(outgoing)) }).is_ok()
+    }
+}

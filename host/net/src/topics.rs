@@ -1,0 +1,26 @@
+//! The names by which roles reach each other at the queue: topics that several read, and one queue of plans per party.
+
+use std::time::Duration;
+
+use quorate_core::identity::PublicKey;
+
+/// The topic of heartbeats: every party announces itself on it, every coordinator reads it.
+pub const PRESENCE: &str = "presence";
+
+/// The topic on which a coordinator announces the sessions that it has cancelled. Parties read it.
+pub const CANCELLED: &str = "cancelled";
+
+/// The topic on which a coordinator passes on reports whose session another coordinator waits for.
+pub const REPORTS: &str = "reports";
+
+/// The topic of frames between routers, for parties that are attached to another router.
+pub const FRAMES: &str = "frames";
+
+/// How often a party sends a heartbeat.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The queue of a party's plans.
+#[must_use]
+pub fn queue_of(identity: &PublicKey) -> String {
+    format!("party.{identity}")
+}

@@ -1,0 +1,199 @@
+//! Who may call: by address first, then by key.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
+use quorate_core::code::Code;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::listener::Peer;
+use crate::problem::Problem;
+
+/// The header that carries the key.
+pub const API_KEY: &str = "x-api-key";
+
+/// The header in which proxies say whom they call for, the nearest last.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The API key, as its hash: it is compared in constant time and can't be shown.
+#[derive(Clone)]
+pub struct ApiKey([u8; 32]);
+
+impl ApiKey {
+    /// The shortest key that is taken, in characters.
+    pub const SHORTEST: usize = 16;
+
+    /// A key; `None` if it is too short to be one.
+    #[must_use]
+    pub fn new(key: &str) -> Option<Self> {
+        (key.len() >= Self::SHORTEST).then(|| Self(Sha256::digest(key.as_bytes()).into()))
+    }
+
+    fn is(&self, presented: &[u8]) -> bool {
+        let presented: [u8; 32] = Sha256::digest(presented).into();
+        self.0.ct_eq(&presented).into()
+    }
+
+    fn name(&self) -> String {
+        hex::encode(Sha256::digest(self.0))
+    }
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey")
+    }
+}
+
+/// Addresses that may call. With none listed, all may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedAddresses(Vec<IpNet>);
+
+/// A list of addresses that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no IP address and no range like 10.0.0.0/8")]
+pub struct InvalidAddress(String);
+
+impl std::str::FromStr for AllowedAddresses {
+    type Err = InvalidAddress;
+
+    /// Addresses and ranges, separated by commas.
+    fn from_str(list: &str) -> Result<Self, InvalidAddress> {
+        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let ranges = items.map(|item| {
+            let range = item.parse::<IpNet>().or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
+            range.map_err(|_| InvalidAddress(item.into()))
+        });
+        let ranges = Self(ranges.collect::<Result<_, _>>()?);
+        // A list that was meant to let somebody in must not let in everybody.
+        if ranges.0.is_empty() && !list.is_empty() {
+            return Err(InvalidAddress(list.into()));
+        }
+        Ok(ranges)
+    }
+}
+
+impl AllowedAddresses {
+    /// Whether any is listed.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn allow(&self, peer: Peer) -> bool {
+        self.0.is_empty() || peer.0.is_some_and(|address| self.0.iter().any(|range| range.contains(&address)))
+    }
+}
+
+/// Who may call.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// The key that callers present; without one nobody may call.
+    pub key: Option<ApiKey>,
+    /// The addresses that they may call from.
+    pub allowed: AllowedAddresses,
+    /// Proxies whose word on where a call comes from is believed.
+    pub proxies: AllowedAddresses,
+}
+
+impl Guard {
+    /// Where a call comes from: what the nearest proxy says that is not trusted itself.
+    fn caller(&self, peer: Peer, headers: &HeaderMap) -> Peer {
+        let mut caller = peer;
+        // A line that is no text has a place in the chain too: whoever is behind it can't be told.
+        let named = headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("unreadable"));
+        let mut chain: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
+        while !self.proxies.0.is_empty() && self.proxies.allow(caller) {
+            let Some(before) = chain.pop() else { break };
+            // What makes no sense comes from nowhere that is allowed.
+            caller = Peer(before.parse().ok().map(|address: IpAddr| address.to_canonical()));
+        }
+        caller
+    }
+
+    /// Tells callers apart in the store without naming their keys.
+    pub fn caller_name(&self) -> String {
+        self.key.as_ref().map(ApiKey::name).unwrap_or_default()
+    }
+
+    fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
+        if !self.allowed.allow(self.caller(peer, headers)) {
+            let detail = "your address is not in ALLOWED_IPS of this deployment: ask its operator";
+            return Err(Problem::new(Code::AddressNotAllowed, detail));
+        }
+        let unauthorized = |detail| Err(Problem::new(Code::Unauthorized, detail));
+        match (&self.key, headers.get(API_KEY)) {
+            (Some(key), Some(presented)) if key.is(presented.as_bytes()) => Ok(()),
+            (Some(_), Some(_)) => unauthorized("the key in X-API-Key is wrong"),
+            (Some(_), None) => unauthorized("send your API key in the header X-API-Key"),
+            (None, _) => unauthorized("this process was given no MPC_API_KEY: ask its operator"),
+        }
+    }
+}
+
+/// Lets through who may call.
+pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
+    match guard.check(peer, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_allowed_by_list_and_range() {
+        let peer = |address: &str| Peer(Some(address.parse().unwrap()));
+        let list: AllowedAddresses = " 127.0.0.1, 10.0.0.0/8,::1 ".parse().unwrap();
+        for (address, allowed) in
+            [("127.0.0.1", true), ("10.9.8.7", true), ("::1", true), ("127.0.0.2", false), ("::2", false)]
+        {
+            assert_eq!(list.allow(peer(address)), allowed, "{address}");
+        }
+        assert!(!list.allow(Peer(None)));
+        assert!("".parse::<AllowedAddresses>().unwrap().allow(peer("192.0.2.1")));
+        for bad in ["localhost", ",", " "] {
+            assert!(bad.parse::<AllowedAddresses>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_where_a_call_comes_from() {
+        let guard =
+            Guard { key: None, allowed: AllowedAddresses::default(), proxies: "10.0.0.0/8".parse().unwrap() };
+        let peer = |address: &str| Peer(Some(address.parse().unwrap()));
+        for (from, forwarded, caller) in [
+            ("192.0.2.1", "198.51.100.1", Some("192.0.2.1")),
+            ("10.0.0.1", "198.51.100.1", Some("198.51.100.1")),
+            // What a caller has written itself stands further left.
+            ("10.0.0.1", "203.0.113.7, 198.51.100.1, 10.0.0.2", Some("198.51.100.1")),
+            ("10.0.0.1", "nonsense", None),
+            ("10.0.0.1", "", None),
+            ("10.0.0.1", "\u{ff}, 198.51.100.1", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(FORWARDED_FOR, HeaderValue::from_bytes(forwarded.as_bytes()).unwrap());
+            let caller: Option<IpAddr> = caller.map(|address| address.parse().unwrap());
+            assert_eq!(guard.caller(peer(from), &headers).0, caller, "{from}: {forwarded}");
+        }
+        assert_eq!(guard.caller(peer("10.0.0.1"), &HeaderMap::new()).0, peer("10.0.0.1").0);
+    }
+
+    #[test]
+    fn a_key_is_recognised_and_never_shown() {
+        let key = ApiKey::new("correct horse battery").unwrap();
+        assert!(key.is(b"correct horse battery") && !key.is(b"correct horse batterz"));
+        assert_eq!(format!("{key:?}"), "ApiKey");
+        assert!(ApiKey::new("short").is_none());
+    }
+}

@@ -1,0 +1,159 @@
+//! `/health`: whether a process and the services that it needs are there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use quorate_backends::cache::Cache;
+use quorate_backends::database::Database;
+use quorate_backends::queue::Queue;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// How long a service may take to say that it is there.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long what was found is told again: callers need no key, and must not be able to ask the services at will.
+const MAX_REPORT_AGE: Duration = Duration::from_secs(1);
+
+/// How the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All is well.
+    Ok,
+    /// It works, without its cache.
+    Degraded,
+    /// A service that it can't do without is not there: requests get 503 until it is.
+    Unavailable,
+}
+
+/// Whether the service is up.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Report {
+    /// `ok`, `degraded` (it works without its cache) or `unavailable`.
+    status: Status,
+    /// What this process does.
+    role: &'static str,
+    /// Its version.
+    version: &'static str,
+    /// The services that it needs.
+    services: Services,
+}
+
+/// Whether each service is there. Those that the process does not use are left out.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+struct Services {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postgres: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rabbitmq: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<bool>,
+}
+
+/// What a process needs. Clones share what was found last.
+#[derive(Clone)]
+pub struct Health {
+    role: &'static str,
+    database: Option<Database>,
+    queue: Option<Arc<dyn Queue>>,
+    cache: Option<Arc<dyn Cache>>,
+    last: Arc<Mutex<Option<(Instant, Services)>>>,
+}
+
+impl Health {
+    /// Of a process that needs nothing.
+    #[must_use]
+    pub fn of(role: &'static str) -> Self {
+        Self { role, database: None, queue: None, cache: None, last: Arc::default() }
+    }
+
+    /// It needs a database.
+    #[must_use]
+    pub fn with_database(self, database: Database) -> Self {
+        Self { database: Some(database), ..self }
+    }
+
+    /// It needs a queue.
+    #[must_use]
+    pub fn with_queue(self, queue: Arc<dyn Queue>) -> Self {
+        Self { queue: Some(queue), ..self }
+    }
+
+    /// It is faster with a cache.
+    #[must_use]
+    pub fn with_cache(self, cache: Arc<dyn Cache>) -> Self {
+        Self { cache: Some(cache), ..self }
+    }
+
+    async fn services(&self) -> Services {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, services)) = last
+            && at.elapsed() < MAX_REPORT_AGE
+        {
+            return services;
+        }
+        async fn there<E>(asked: impl Future<Output = Result<(), E>>) -> bool {
+            matches!(tokio::time::timeout(HEALTH_TIMEOUT, asked).await, Ok(Ok(())))
+        }
+        let postgres = async {
+            match &self.database {
+                Some(database) => Some(there(database.ping()).await),
+                None => None,
+            }
+        };
+        let rabbitmq = async {
+            match &self.queue {
+                Some(queue) => Some(there(queue.ping()).await),
+                None => None,
+            }
+        };
+        let redis = async {
+            match &self.cache {
+                Some(cache) => Some(there(cache.ping()).await),
+                None => None,
+            }
+        };
+        let (postgres, rabbitmq, redis) = tokio::join!(postgres, rabbitmq, redis);
+        let services = Services { postgres, rabbitmq, redis };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), services));
+        services
+    }
+
+    async fn report(&self) -> (StatusCode, Json<Report>) {
+        let services = self.services().await;
+        let status = match services {
+            Services { postgres: Some(false), .. } | Services { rabbitmq: Some(false), .. } => {
+                Status::Unavailable
+            }
+            Services { redis: Some(false), .. } => Status::Degraded,
+            _ => Status::Ok,
+        };
+        let code = match status {
+            Status::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Status::Ok | Status::Degraded => StatusCode::OK,
+        };
+        (code, Json(Report { status, role: self.role, version: env!("CARGO_PKG_VERSION"), services }))
+    }
+}
+
+/// The route, for roles that have no API of their own.
+pub fn routes(health: Health) -> Router {
+    let handler = async |State(health): State<Health>| health.report().await;
+    Router::new().route("/health", get(handler)).with_state(health)
+}
+
+/// Whether the service is up
+///
+/// Needs no key.
+#[utoipa::path(
+    get, path = "/health", tag = "health", security(()),
+    responses((status = 200, body = Report), (status = 503, body = Report)),
+)]
+pub async fn health(State(health): State<Health>) -> (StatusCode, Json<Report>) {
+    health.report().await
+}

@@ -1,0 +1,497 @@
+//! What every party store must do. An adapter's tests are `crate::conformance::suite!(async { … a fresh store … })`.
+
+use quorate_backends::database::StoreError;
+use quorate_core::admission::Share;
+use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
+use quorate_core::codec::Bytes;
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
+use zeroize::Zeroizing;
+
+use crate::{
+    COUNTER_SETTLES, Claim, ClaimOutcome, Confirmation, DeliveryState, Entries, Handover, KEPT_AFTER_EXPIRY,
+    PartyStore, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
+};
+
+macro_rules! suite {
+    ($fresh:expr) => {
+        quorate_backends::conformance_tests! {
+            crate::conformance, $fresh;
+            a_session_is_claimed_once,
+            claims_at_the_same_time_have_one_winner,
+            an_order_has_no_more_sessions_than_it_may_and_none_after_success,
+            one_keygen_or_refresh_of_an_account_at_a_time,
+            a_share_is_active_only_after_its_certificate,
+            an_activation_happens_once_and_retires_the_share_before,
+            a_promise_and_an_abort_exclude_each_other,
+            a_released_promise_frees_the_account_and_can_still_activate,
+            a_restart_finds_what_runs_and_what_nobody_knows,
+            a_session_is_abandoned_by_its_replica_or_when_its_time_is_over,
+            an_operator_frees_an_account_and_readmits_a_peer,
+            bans_stay_and_raise_the_counter_once,
+            a_peer_that_went_back_is_noticed,
+            time_and_orders_are_remembered_for_a_day,
+            a_claim_on_what_has_changed_since_admission_is_stale,
+            a_suspended_component_is_remembered,
+            a_promise_that_lost_to_another_holds_nothing_and_can_not_become_active,
+            a_delivered_share_is_promised_only_when_it_is_confirmed,
+            a_delivery_that_nobody_confirms_expires_and_frees_the_account,
+            a_plan_waits_until_its_session_is_claimed,
+            a_number_is_used_for_one_order,
+        }
+    };
+}
+pub(crate) use suite;
+
+const NOW: u64 = 1_800_000_000;
+pub(crate) const ACCOUNT: AccountId = AccountId([1; 16]);
+
+pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
+    Claim {
+        session: SessionId([session; 32]),
+        plan: PlanHash([session; 32]),
+        order: OrderId([order; 32]),
+        expires_at: NOW + 600,
+        account: ACCOUNT,
+        exclusive,
+        epoch: None,
+        me: PartyIndex::FIRST,
+        digest: Digest([4; 32]),
+        signers: keys(),
+        replica: "a".into(),
+        deadline: (NOW + 60) * 1_000,
+        now: NOW,
+        at_most: 3,
+    }
+}
+
+fn secrets() -> Vec<SecretKey> {
+    (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect()
+}
+
+fn keys() -> Vec<PublicKey> {
+    secrets().iter().map(SecretKey::public).collect()
+}
+
+fn readies(session: u8, epoch: u32) -> Vec<Ready> {
+    let activation = Activation {
+        plan: PlanHash([session; 32]),
+        execution: ExecutionId([2; 32]),
+        account: ACCOUNT,
+        epoch,
+        threshold: Threshold::new(2, 2).unwrap(),
+        digest: Digest([4; 32]),
+        outputs: key().hash(),
+    };
+    PartyIndex::all(2).zip(&secrets()).map(|(p, key)| Ready::sign(activation.clone(), p, key)).collect()
+}
+
+pub(crate) fn certificate(session: u8, epoch: u32) -> Certificate {
+    Certificate::of(&readies(session, epoch), &keys()).unwrap()
+}
+
+fn key() -> KeyOutputs {
+    KeyOutputs {
+        scheme: "ecdsa-secp256k1".into(),
+        public_key: Bytes(vec![2; 33]),
+        chain_code: Some([6; 32]),
+        verifying_shares: vec![Bytes(vec![3; 33]), Bytes(vec![2; 33])],
+    }
+}
+
+pub(crate) fn share(epoch: u32) -> Share {
+    Share {
+        account: ACCOUNT,
+        scheme: "ecdsa-secp256k1".into(),
+        protocol: "dkls23".into(),
+        threshold: Threshold::new(2, 2).unwrap(),
+        parties: keys(),
+        mandatory: vec![],
+        epoch,
+        key: key(),
+        written_by: "0.1.0".parse().unwrap(),
+    }
+}
+
+pub(crate) fn entries(value: u8) -> Entries {
+    [("share".to_owned(), Zeroizing::new(vec![value; 1_000]))].into()
+}
+
+/// Claims a keygen or refresh and promises its share.
+pub(crate) async fn promise(store: &PartyStore, session: u8, epoch: u32) {
+    let claim = Claim { epoch: epoch.checked_sub(1).filter(|&e| e > 0), ..claim(session, session, true) };
+    assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
+    store.promise(&readies(session, epoch)[0], &share(epoch), &entries(session)).await.unwrap();
+}
+
+async fn active(store: &PartyStore) -> Option<u8> {
+    let share = store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().share?;
+    assert!(store.active_entries(ACCOUNT, share.epoch + 1).await.unwrap().is_none());
+    store.active_entries(ACCOUNT, share.epoch).await.unwrap().map(|entries| entries["share"][0])
+}
+
+async fn counter(store: &PartyStore) -> u64 {
+    store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().counter
+}
+
+pub(crate) async fn a_session_is_claimed_once(store: &PartyStore) {
+    assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), ClaimOutcome::AlreadyClaimed);
+    let same_plan = Claim { session: SessionId([9; 32]), ..claim(1, 1, false) };
+    assert_eq!(store.claim(&same_plan).await.unwrap(), ClaimOutcome::AlreadyClaimed);
+    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((knowledge.sessions_of_order, knowledge.claimed), (1, true));
+    assert!(!store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([2; 32])).await.unwrap().claimed);
+}
+
+pub(crate) async fn claims_at_the_same_time_have_one_winner(store: &PartyStore) {
+    let one = claim(1, 1, true);
+    let (a, b, c) = tokio::join!(store.claim(&one), store.claim(&one), store.claim(&one));
+    let mut claimed = [a.unwrap(), b.unwrap(), c.unwrap()].map(|c| c == ClaimOutcome::AlreadyClaimed);
+    claimed.sort_unstable();
+    assert_eq!(claimed, [false, true, true]);
+}
+
+pub(crate) async fn an_order_has_no_more_sessions_than_it_may_and_none_after_success(store: &PartyStore) {
+    for session in 1..=3 {
+        assert_eq!(store.claim(&claim(1, session, false)).await.unwrap(), ClaimOutcome::Claimed);
+    }
+    assert_eq!(store.claim(&claim(1, 4, false)).await.unwrap(), ClaimOutcome::OrderIsOver);
+    assert_eq!(store.claim(&claim(2, 5, false)).await.unwrap(), ClaimOutcome::Claimed);
+    store.finish(PlanHash([5; 32])).await.unwrap();
+    assert_eq!(store.claim(&claim(2, 6, false)).await.unwrap(), ClaimOutcome::OrderIsOver);
+    let knowledge = store.knowledge(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((knowledge.sessions_of_order, knowledge.order_succeeded), (1, true));
+}
+
+pub(crate) async fn one_keygen_or_refresh_of_an_account_at_a_time(store: &PartyStore) {
+    assert_eq!(store.claim(&claim(1, 1, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Locked);
+    assert_eq!(
+        store.knowledge(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().sessions_of_order,
+        0
+    );
+    let other = Claim { account: AccountId([9; 16]), ..claim(3, 3, true) };
+    assert_eq!(store.claim(&other).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(
+        store.claim(&claim(4, 4, false)).await.unwrap(),
+        ClaimOutcome::Claimed,
+        "signing needs no lock"
+    );
+    store.abort(PlanHash([1; 32])).await.unwrap();
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Claimed);
+}
+
+pub(crate) async fn a_share_is_active_only_after_its_certificate(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    assert_eq!(active(store).await, None);
+    for certificate in [certificate(2, 1), certificate(1, 2)] {
+        let refused = store.activate(&certificate).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    }
+    assert!(store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().share.is_none());
+    store.activate(&certificate(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(1));
+    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((knowledge.share, knowledge.order_succeeded, knowledge.counter), (Some(share(1)), true, 1));
+    let nothing = store.activate(&certificate(7, 2)).await;
+    assert!(matches!(nothing, Err(StoreError::Conflict(_))), "{nothing:?}");
+}
+
+pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
+    assert_eq!(counter(store).await, 1);
+    promise(store, 2, 2).await;
+    assert_eq!(active(store).await, Some(1), "the old share serves until the certificate");
+    store.activate(&certificate(2, 2)).await.unwrap();
+    assert_eq!((active(store).await, counter(store).await), (Some(2), 2));
+    // The old certificate again: nothing goes back, and nobody may believe that it is active.
+    let again = store.activate(&certificate(1, 1)).await;
+    assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+    assert_eq!(active(store).await, Some(2));
+    assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 1);
+    assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 0);
+    // Nobody is told that the session of an erased share made nothing: it had promised.
+    let told: Vec<Started> = store.unreported().await.unwrap().into_iter().map(|u| u.started).collect();
+    assert_eq!(told, [started(2)]);
+    assert_eq!(active(store).await, Some(2));
+    // A second share of the same epoch is not even promised.
+    let claim = Claim { epoch: Some(2), ..claim(3, 3, true) };
+    assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
+    let again = store.promise(&readies(3, 2)[0], &share(2), &entries(3)).await;
+    assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+    store.abort(PlanHash([3; 32])).await.unwrap();
+}
+
+pub(crate) async fn a_promise_and_an_abort_exclude_each_other(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    assert!(matches!(store.abort(PlanHash([1; 32])).await, Err(StoreError::Conflict(_))));
+    store.release(PlanHash([1; 32])).await.unwrap();
+    store.claim(&claim(2, 2, true)).await.unwrap();
+    store.abort(PlanHash([2; 32])).await.unwrap();
+    store.abort(PlanHash([2; 32])).await.unwrap();
+    let promised = store.promise(&readies(2, 1)[0], &share(1), &entries(2)).await;
+    assert!(matches!(promised, Err(StoreError::Conflict(_))), "{promised:?}");
+    let unclaimed = store.promise(&readies(8, 1)[0], &share(1), &entries(8)).await;
+    assert!(matches!(unclaimed, Err(StoreError::Conflict(_))), "{unclaimed:?}");
+}
+
+pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Locked);
+    store.release(PlanHash([1; 32])).await.unwrap();
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Claimed);
+    let released_running = store.release(PlanHash([2; 32])).await;
+    assert!(matches!(released_running, Err(StoreError::Conflict(_))), "{released_running:?}");
+    assert!(store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().promised);
+    store.activate(&certificate(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(1));
+    // The other session can't promise any more: that would be a second key.
+    let second = store.promise(&readies(2, 1)[0], &share(1), &entries(2)).await;
+    assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
+}
+
+pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_can_not_become_active(
+    store: &PartyStore,
+) {
+    promise(store, 1, 1).await;
+    store.release(PlanHash([1; 32])).await.unwrap();
+    promise(store, 2, 1).await;
+    // The one that was given up turns out to be certified: it takes the place of the other.
+    store.activate(&certificate(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(1));
+    let lost = store.activate(&certificate(2, 1)).await;
+    assert!(matches!(lost, Err(StoreError::Conflict(_))), "{lost:?}");
+    let refresh = Claim { epoch: Some(1), ..claim(3, 3, true) };
+    assert_eq!(
+        store.claim(&refresh).await.unwrap(),
+        ClaimOutcome::Claimed,
+        "the one that lost still holds the account"
+    );
+}
+
+pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    let signing = |session, epoch| Claim { epoch: Some(epoch), ..claim(session, session, false) };
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Stale, "a keygen beside a key");
+    assert_eq!(store.claim(&signing(3, 2)).await.unwrap(), ClaimOutcome::Stale, "another epoch");
+    assert_eq!(store.claim(&signing(4, 1)).await.unwrap(), ClaimOutcome::Claimed);
+    store.ban(ACCOUNT, keys()[1]).await.unwrap();
+    assert_eq!(store.claim(&signing(5, 1)).await.unwrap(), ClaimOutcome::Stale, "a banned signer");
+}
+
+fn started(session: u8) -> Started {
+    let claim = claim(session, session, false);
+    let Claim { plan, session, order, me, digest, .. } = claim;
+    Started { plan, session, order, me, digest }
+}
+
+pub(crate) async fn a_restart_finds_what_runs_and_what_nobody_knows(store: &PartyStore) {
+    store.claim(&claim(1, 1, false)).await.unwrap();
+    store.claim(&claim(2, 2, false)).await.unwrap();
+    store.finish(PlanHash([2; 32])).await.unwrap();
+    promise(store, 3, 1).await;
+    assert_eq!(abandoned(store, Some("a")).await, [started(1)]);
+    let promised = SessionResult::Promise(readies(3, 1)[0].clone(), key());
+    let unreported = |session, result| Unreported { started: started(session), result };
+    assert_eq!(store.unreported().await.unwrap(), [unreported(3, promised)]);
+    assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(share(1)));
+    assert_eq!(store.promised(PlanHash([1; 32])).await.unwrap(), None);
+    store.reported(PlanHash([3; 32])).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap(), []);
+    store.abort(PlanHash([1; 32])).await.unwrap();
+    store.activate(&certificate(3, 1)).await.unwrap();
+    let made = || unreported(3, SessionResult::Share(certificate(3, 1), key()));
+    assert_eq!(store.unreported().await.unwrap(), [made()], "an activation is news");
+    store.reported(PlanHash([3; 32])).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap(), []);
+    store.report_again(ACCOUNT).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap(), [made()]);
+    let other = Claim { account: AccountId([9; 16]), ..claim(4, 4, true) };
+    store.claim(&other).await.unwrap();
+    store.abort(PlanHash([4; 32])).await.unwrap();
+    assert_eq!(store.unreported().await.unwrap().len(), 2);
+    assert!(store.unreported().await.unwrap().contains(&unreported(4, SessionResult::Nothing)));
+    assert!(abandoned(store, Some("a")).await.is_empty());
+}
+
+pub(crate) async fn bans_stay_and_raise_the_counter_once(store: &PartyStore) {
+    for _ in 0..2 {
+        store.ban(ACCOUNT, keys()[1]).await.unwrap();
+    }
+    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((knowledge.banned, knowledge.counter), (vec![keys()[1]], 1));
+    let other = store.knowledge(OrderId([1; 32]), AccountId([9; 16]), PlanHash([1; 32])).await.unwrap();
+    assert!(other.banned.is_empty());
+}
+
+pub(crate) async fn a_suspended_component_is_remembered(store: &PartyStore) {
+    assert_eq!(store.suspended().await.unwrap(), []);
+    for digest in [2, 1, 2] {
+        store.suspend(Digest([digest; 32])).await.unwrap();
+    }
+    assert_eq!(store.suspended().await.unwrap(), [Digest([1; 32]), Digest([2; 32])]);
+    let claim = claim(9, 9, false);
+    store.suspend(claim.digest).await.unwrap();
+    assert_eq!(
+        store.claim(&claim).await.unwrap(),
+        ClaimOutcome::Suspended,
+        "another replica has suspended it"
+    );
+}
+
+pub(crate) async fn a_peer_that_went_back_is_noticed(store: &PartyStore) {
+    let late = NOW + COUNTER_SETTLES;
+    for (now, counter, good) in [
+        (NOW, 5, true),
+        (NOW, 7, true),
+        (NOW, 6, true),
+        (late, 7, true),
+        (late, 6, true),
+        (late + COUNTER_SETTLES, 6, false),
+        (late + COUNTER_SETTLES, 8, true),
+        (late + COUNTER_SETTLES, 7, true),
+        (late + 3 * COUNTER_SETTLES, 7, false),
+        (late + 3 * COUNTER_SETTLES, 8, true),
+    ] {
+        assert_eq!(store.peer_counter(keys()[1], counter, now).await.unwrap(), good, "{counter} at {now}");
+    }
+    assert!(store.peer_counter(keys()[0], 0, NOW).await.unwrap());
+}
+
+pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore) {
+    store.claim(&claim(1, 1, false)).await.unwrap();
+    store.claim(&Claim { now: NOW - 50, ..claim(2, 2, false) }).await.unwrap();
+    store.finish(PlanHash([1; 32])).await.unwrap();
+    let sessions = |order, latest| async move {
+        let knowledge = store.knowledge(OrderId([order; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+        assert_eq!(knowledge.latest_seen, latest);
+        knowledge.sessions_of_order
+    };
+    store.forget_expired().await.unwrap();
+    assert_eq!(sessions(1, NOW).await, 1);
+    let day = NOW + 600 + u64::from(KEPT_AFTER_EXPIRY);
+    for (now, left) in [(day, 1), (day + 1, 0)] {
+        store.claim(&Claim { now, ..claim(9, u8::try_from(now % 100).unwrap() + 100, false) }).await.unwrap();
+        store.forget_expired().await.unwrap();
+        assert_eq!(sessions(1, now).await, left);
+    }
+    assert_eq!(sessions(2, day + 1).await, 1, "a session that still runs was forgotten");
+}
+
+async fn abandoned(store: &PartyStore, replica: Option<&str>) -> Vec<Started> {
+    store.abandoned(replica, NOW * 1_000).await.unwrap()
+}
+
+pub(crate) async fn a_session_is_abandoned_by_its_replica_or_when_its_time_is_over(store: &PartyStore) {
+    store.claim(&claim(1, 1, false)).await.unwrap();
+    store.claim(&Claim { replica: "b".into(), ..claim(2, 2, false) }).await.unwrap();
+    assert_eq!(abandoned(store, Some("a")).await.len(), 1);
+    assert_eq!(abandoned(store, Some("b")).await.len(), 1);
+    assert!(abandoned(store, None).await.is_empty() && abandoned(store, Some("c")).await.is_empty());
+    assert_eq!(store.abandoned(None, (NOW + 600) * 1_000).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &PartyStore) {
+    store.claim(&claim(1, 1, true)).await.unwrap();
+    assert!(!store.unlock(ACCOUNT).await.unwrap(), "a session that runs was unlocked");
+    store.promise(&readies(1, 1)[0], &share(1), &entries(1)).await.unwrap();
+    assert!(store.unlock(ACCOUNT).await.unwrap() && !store.unlock(ACCOUNT).await.unwrap());
+    store.activate(&certificate(1, 1)).await.unwrap();
+    let peer = keys()[1];
+    assert!(store.peer_counter(peer, 9, NOW).await.unwrap());
+    let later = NOW + 3 * COUNTER_SETTLES;
+    assert!(!store.peer_counter(peer, 3, later).await.unwrap());
+    assert!(store.readmit(peer).await.unwrap() && !store.readmit(peer).await.unwrap());
+    assert!(store.peer_counter(peer, 3, later).await.unwrap());
+}
+
+/// Claims a keygen and delivers its share to a user, until a second after `NOW`.
+async fn deliver(store: &PartyStore, session: u8) {
+    assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), ClaimOutcome::Claimed);
+    let sealed = Some(([8; 32], vec![9; 100]));
+    let (session_id, certificate) = (SessionId([session; 32]), certificate(session, 1));
+    let handover = Handover { session: session_id, certificate, sealed, expires_at: NOW * 1_000 + 1_000 };
+    store.deliver(&readies(session, 1)[0], &share(1), &entries(session), &handover).await.unwrap();
+}
+
+pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(store: &PartyStore) {
+    deliver(store, 1).await;
+    let (session, plan, now) = (SessionId([1; 32]), PlanHash([1; 32]), NOW * 1_000);
+    let knowledge = store.knowledge(OrderId([0; 32]), ACCOUNT, plan).await.unwrap();
+    assert!(!knowledge.promised && knowledge.share.is_none());
+    assert!(store.unreported().await.unwrap().is_empty(), "a promise that was not given yet is reported");
+    assert!(store.abandoned(None, u64::from(u32::MAX) * 1_000).await.unwrap().is_empty());
+    assert!(matches!(store.abort(plan).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.activate(&certificate(1, 1)).await, Err(StoreError::Conflict(_))));
+    assert_eq!(store.is_promised(plan).await.unwrap(), (false, false));
+    let delivery = store.delivery(ShareLookup::Order(OrderId([1; 32]))).await.unwrap().unwrap();
+    assert_eq!((delivery.state, delivery.recipient), (DeliveryState::Delivered, Some([8; 32])));
+    assert_eq!((delivery.sealed, delivery.certificate), (Some(vec![9; 100]), certificate(1, 1)));
+    assert_eq!(store.confirm(SessionId([2; 32]), None, now).await.unwrap(), Confirmation::Unknown);
+    assert_eq!(store.confirm(session, Some([3; 32]), now).await.unwrap(), Confirmation::Confirmed);
+    assert_eq!(store.confirm(session, Some([3; 32]), now).await.unwrap(), Confirmation::Confirmed);
+    for by in [None, Some([4; 32])] {
+        assert_eq!(store.confirm(session, by, now).await.unwrap(), Confirmation::AlreadyConfirmed);
+    }
+    let delivery = store.delivery(ShareLookup::Session(session)).await.unwrap().unwrap();
+    assert_eq!((delivery.state, delivery.sealed), (DeliveryState::Confirmed, None));
+    assert_eq!(store.is_promised(plan).await.unwrap(), (true, false));
+    assert_eq!(store.unreported().await.unwrap().len(), 1);
+    store.expire_deliveries(now + 2_000).await.unwrap();
+    store.activate(&certificate(1, 1)).await.unwrap();
+    assert_eq!(store.is_promised(plan).await.unwrap(), (true, true));
+    assert_eq!(active(store).await, Some(1));
+}
+
+pub(crate) async fn a_delivery_that_nobody_confirms_expires_and_frees_the_account(store: &PartyStore) {
+    deliver(store, 1).await;
+    let now = NOW * 1_000;
+    assert!(!store.unlock(ACCOUNT).await.unwrap(), "the account was freed while a user may still confirm");
+    assert_eq!(store.expire_deliveries(now).await.unwrap(), 0);
+    // It is too late even before anybody has looked.
+    assert_eq!(store.confirm(SessionId([1; 32]), None, now + 1_001).await.unwrap(), Confirmation::Expired);
+    assert_eq!(store.expire_deliveries(now + 1_001).await.unwrap(), 1);
+    assert_eq!(store.expire_deliveries(now + 1_001).await.unwrap(), 0);
+    assert_eq!(store.confirm(SessionId([1; 32]), None, now).await.unwrap(), Confirmation::Expired);
+    let delivery = store.delivery(ShareLookup::Session(SessionId([1; 32]))).await.unwrap().unwrap();
+    assert_eq!((delivery.state, delivery.sealed), (DeliveryState::Expired, None));
+    let unreported = store.unreported().await.unwrap();
+    assert!(matches!(&unreported[..], [Unreported { result: SessionResult::Nothing, .. }]), "{unreported:?}");
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Claimed);
+}
+
+pub(crate) async fn a_plan_waits_until_its_session_is_claimed(store: &PartyStore) {
+    let plan = WaitingPlan {
+        session: SessionId([1; 32]),
+        order: OrderId([1; 32]),
+        plan: vec![7; 300],
+        token: "token".into(),
+        deadline: NOW * 1_000,
+    };
+    for _ in 0..2 {
+        store.keep_plan(&plan).await.unwrap();
+    }
+    let waiting = store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap();
+    assert_eq!(waiting, std::slice::from_ref(&plan));
+    let waiting = store.waiting_plans(ShareLookup::Session(plan.session)).await.unwrap();
+    assert_eq!(waiting, std::slice::from_ref(&plan));
+    assert!(store.waiting_plans(ShareLookup::Session(SessionId([2; 32]))).await.unwrap().is_empty());
+    assert_eq!(store.claim(&claim(1, 1, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert!(store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap().is_empty());
+    store.keep_plan(&WaitingPlan { session: SessionId([3; 32]), ..plan.clone() }).await.unwrap();
+    store.expire_deliveries(NOW * 1_000 + 1).await.unwrap();
+    assert!(store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_number_is_used_for_one_order(store: &PartyStore) {
+    let (order, other) = (OrderId([1; 32]), OrderId([2; 32]));
+    assert!(store.use_nonce([5; 32], order, NOW).await.unwrap());
+    assert!(store.use_nonce([5; 32], order, NOW).await.unwrap(), "the same request can't be repeated");
+    assert!(!store.use_nonce([5; 32], other, NOW).await.unwrap());
+    store.expire_deliveries((NOW + 86_400) * 1_000).await.unwrap();
+    assert!(!store.use_nonce([5; 32], other, NOW).await.unwrap(), "a number was forgotten within a day");
+}

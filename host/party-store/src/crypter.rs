@@ -1,0 +1,217 @@
+//! Sealing at rest: AES-256-GCM under keys that come from the master key.
+//!
+//! Each account has a data key of its own (HKDF-SHA256, RFC 5869). The associated data says where a row belongs; a row
+//! that is moved to another table, party, account, epoch or name does not open.
+
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use hkdf::Hkdf;
+use quorate_backends::database::StoreError;
+use quorate_core::codec::{Bytes, encode};
+use quorate_core::identity::{PublicKey, SecretKey, Signature, Tag};
+use quorate_core::{AccountId, PlanHash};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+const NONCE_BYTES: usize = 12;
+
+/// A party's master key.
+pub struct MasterKey(Zeroizing<[u8; 32]>);
+
+/// A master key that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a master key is 64 hexadecimal characters, for example from `openssl rand -hex 32`")]
+pub struct MasterKeyError;
+
+impl MasterKey {
+    /// The key of 64 hexadecimal characters.
+    ///
+    /// # Errors
+    /// When it is anything else. The error does not repeat it.
+    pub fn from_hex(text: &str) -> Result<Self, MasterKeyError> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(MasterKeyError);
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            let (high, low) = (digit(pair[0]), digit(pair[1]));
+            *byte = high.zip(low).map(|(high, low)| high << 4 | low).ok_or(MasterKeyError)?;
+        }
+        Ok(Self(key))
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey")
+    }
+}
+
+/// Where a sealed value belongs.
+pub(super) struct RowContext<'a> {
+    pub(super) table: &'static str,
+    pub(super) account: AccountId,
+    pub(super) epoch: u32,
+    /// The session that made the share: two shares of one epoch are not to be mixed.
+    pub(super) plan: PlanHash,
+    pub(super) name: &'a str,
+}
+
+/// Seals and opens the rows of one party.
+#[derive(Debug)]
+pub struct Crypter {
+    master: MasterKey,
+    party: PublicKey,
+    key_id: String,
+}
+
+impl Crypter {
+    /// For the rows of `party`, under its master key.
+    #[must_use]
+    pub fn new(master: MasterKey, party: PublicKey) -> Self {
+        let id = derive(&master, b"quorate 1 key id");
+        let key_id = id.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { master, party, key_id }
+    }
+
+    /// A public name of the master key: it tells keys apart and nothing more.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// A public name of the master key, which only whoever has the key can give to this party: a key that signs the party's
+    /// identity. Two parties with the same name have the same master key.
+    #[must_use]
+    pub fn proved_name(&self) -> (PublicKey, Signature) {
+        let key = SecretKey::from_seed(&derive(&self.master, b"quorate 1 key name"));
+        (key.public(), key.sign(Tag::KeyName, &self.party.0))
+    }
+
+    pub(super) fn seal(&self, place: &RowContext<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|_| StoreError::Conflict("no randomness"))?;
+        let payload = Payload { msg: value, aad: &self.associated(place) };
+        let sealed = self
+            .cipher(place.account)
+            .encrypt(Nonce::from_slice(&nonce), payload)
+            .map_err(|_| StoreError::Conflict("a value too long to seal"))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    pub(super) fn open(
+        &self,
+        place: &RowContext<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let wrong = || StoreError::Sealed(place.table);
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(wrong)?;
+        let payload = Payload { msg: sealed, aad: &self.associated(place) };
+        let opened = self.cipher(place.account).decrypt(Nonce::from_slice(nonce), payload);
+        opened.map(Zeroizing::new).map_err(|_| wrong())
+    }
+
+    /// The cipher with an account's data key. Its key schedule is wiped when it is dropped: the features that Cargo.toml
+    /// asks of `aes` and `polyval` see to that. What HKDF keeps on its stack is not.
+    fn cipher(&self, account: AccountId) -> Aes256Gcm {
+        let info = [b"quorate 1 data key".as_slice(), account.as_bytes()].concat();
+        Aes256Gcm::new(derive(&self.master, &info).as_ref().into())
+    }
+
+    fn associated(&self, place: &RowContext<'_>) -> Vec<u8> {
+        let mut bytes = encode(&Bytes(place.table.as_bytes().to_vec()));
+        bytes.extend(encode(&self.party));
+        bytes.extend(encode(&place.account));
+        bytes.extend(encode(&place.epoch));
+        bytes.extend(encode(&place.plan));
+        bytes.extend(encode(&place.name.to_owned()));
+        bytes.extend(encode(&self.key_id));
+        bytes
+    }
+}
+
+fn derive(master: &MasterKey, info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    // 32 bytes are far below what HKDF can expand to.
+    #[allow(clippy::expect_used)]
+    Hkdf::<Sha256>::new(None, master.0.as_slice()).expand(info, key.as_mut_slice()).expect("32 bytes");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crypter(key: u8, party: u8) -> Crypter {
+        Crypter::new(MasterKey(Zeroizing::new([key; 32])), PublicKey([party; 32]))
+    }
+
+    fn place<'a>(table: &'static str, account: u8, epoch: u32, name: &'a str) -> RowContext<'a> {
+        RowContext { table, account: AccountId([account; 16]), epoch, plan: PlanHash([0; 32]), name }
+    }
+
+    #[test]
+    fn a_row_opens_only_where_it_was_sealed() {
+        let here = || place("entries", 1, 1, "share");
+        let sealed = crypter(1, 1).seal(&here(), b"secret").unwrap();
+        assert_eq!(*crypter(1, 1).open(&here(), &sealed).unwrap(), b"secret");
+        for elsewhere in [
+            place("other", 1, 1, "share"),
+            place("entries", 2, 1, "share"),
+            place("entries", 1, 2, "share"),
+            place("entries", 1, 1, "other"),
+            RowContext { plan: PlanHash([1; 32]), ..here() },
+        ] {
+            assert!(crypter(1, 1).open(&elsewhere, &sealed).is_err());
+        }
+        assert!(crypter(2, 1).open(&here(), &sealed).is_err(), "another master key");
+        assert!(crypter(1, 2).open(&here(), &sealed).is_err(), "another party");
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(crypter(1, 1).open(&here(), &flipped).is_err(), "bit {bit}");
+        }
+        assert!(crypter(1, 1).open(&here(), &sealed[..11]).is_err());
+        assert_ne!(crypter(1, 1).seal(&here(), b"secret").unwrap(), sealed, "a nonce was used twice");
+    }
+
+    /// Golden bytes: rows that were sealed before must open for ever, and a party's name for its key must stay the same.
+    #[test]
+    fn sealed_rows_keep_their_form() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let place = RowContext { plan: PlanHash([4; 32]), ..place("entries", 7, 3, "share") };
+        let crypter = crypter(1, 2);
+        assert_eq!(hex(&crypter.associated(&place)), GOLDEN_ASSOCIATED_DATA);
+        let digits = |at: usize| u8::from_str_radix(&GOLDEN_ROW[at..at + 2], 16).unwrap();
+        let row: Vec<u8> = (0..GOLDEN_ROW.len()).step_by(2).map(digits).collect();
+        assert_eq!(*crypter.open(&place, &row).unwrap(), b"secret");
+        let (name, proof) = crypter.proved_name();
+        assert_eq!((crypter.key_id(), hex(&name.0).as_str()), (GOLDEN_KEY_ID, GOLDEN_KEY_NAME));
+        assert_eq!(hex(&proof.0), GOLDEN_KEY_PROOF);
+    }
+
+    const GOLDEN_ASSOCIATED_DATA: &str = concat!(
+        "00000007656e7472696573020202020202020202020202020202020202020202020202020202020202020207",
+        "0707070707070707070707070707070000000304040404040404040404040404040404040404040404040404",
+        "040404040404040000000573686172650000001065366135393063656635336464396234",
+    );
+    const GOLDEN_ROW: &str = "af49472d148aa56bf18c59d72330da003973ac07853705417c733083988917507c2e";
+    const GOLDEN_KEY_ID: &str = "e6a590cef53dd9b4";
+    const GOLDEN_KEY_NAME: &str = "1c5c82faa797d5bd2d888593ef777330bf3c6ec3632d63b0b89e0b5d3b4145f2";
+    const GOLDEN_KEY_PROOF: &str = concat!(
+        "90e4c0ec7e7a0fb8bec3259dde8cec672f072bff5a238ea36fe36c9c99879ca2c19b4a083d056f3cae2953d4",
+        "18398885cdf42e3f5ad6157db2fcf8d73b91f703",
+    );
+
+    #[test]
+    fn a_master_key_is_64_hex_characters() {
+        assert!(MasterKey::from_hex(&"0aF9".repeat(16)).is_ok());
+        for bad in ["", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"ä".repeat(32)] {
+            assert_eq!(MasterKey::from_hex(bad).err(), Some(MasterKeyError));
+        }
+        let key = MasterKey::from_hex(&"ab".repeat(32)).unwrap();
+        assert_eq!(format!("{key:?}"), "MasterKey");
+    }
+}

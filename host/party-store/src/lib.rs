@@ -1,0 +1,306 @@
+//! What one party must not forget, in a database of its own.
+//!
+//! All replicas of a party share its database. What has to happen at most once is decided here, so that it holds for all of
+//! them: a session is claimed by one, a share is promised only by whoever still runs its session.
+//!
+//! Architecture invariant: this is the only crate in which a key share rests. Secrets are sealed by [`crypter`] before they
+//! reach the database. A method that changes something is one whole transaction with a name from the domain.
+
+// Only for the features that they turn on: see the workspace manifest.
+use aes as _;
+use polyval as _;
+
+pub mod crypter;
+
+mod peers;
+mod sessions;
+mod shares;
+mod users;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_backends::database::{Database, Row, Schema, StoreError, Tx, decoded, sql};
+use quorate_core::admission::Share;
+use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
+use quorate_core::identity::{PublicKey, Signature};
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex, PlanHash, SessionId};
+use zeroize::Zeroizing;
+
+use crypter::RowContext;
+
+pub use crypter::{Crypter, MasterKey, MasterKeyError};
+pub use users::{Confirmation, Delivery, DeliveryState, Handover, ShareLookup, WaitingPlan};
+
+/// The tables of one party.
+pub const SCHEMA: Schema = Schema {
+    sqlite: &[("party", include_str!("../../../migrations/party/sqlite/0001_party.sql"))],
+    postgres: &[("party", include_str!("../../../migrations/party/postgres/0001_party.sql"))],
+};
+
+/// Vault entries of a share, by name.
+pub type Entries = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+/// What a party knows that bears on a plan.
+#[derive(Debug)]
+pub struct AdmissionFacts {
+    /// Whether the plan was claimed before, here or by another replica.
+    pub claimed: bool,
+    /// Sessions started for the order.
+    pub sessions_of_order: u32,
+    /// Whether the order was seen to succeed.
+    pub order_succeeded: bool,
+    /// Counterparties banned for the account.
+    pub banned: Vec<PublicKey>,
+    /// What is sealed with the active share.
+    pub share: Option<Share>,
+    /// Whether a share of the account was promised and is not active.
+    pub promised: bool,
+    /// The latest time ever seen, in seconds since 1970.
+    pub latest_seen: u64,
+    /// The party's own state counter.
+    pub counter: u64,
+}
+
+/// A session to claim.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The session.
+    pub session: SessionId,
+    /// Its plan.
+    pub plan: PlanHash,
+    /// Its order.
+    pub order: OrderId,
+    /// When the order expires, in seconds since 1970.
+    pub expires_at: u64,
+    /// The account.
+    pub account: AccountId,
+    /// Whether it makes shares, and so must be the only one of its account that does.
+    pub exclusive: bool,
+    /// The epoch of the share that it uses; `None` for a keygen. It must still be the active one.
+    pub epoch: Option<u32>,
+    /// This party's index in it.
+    pub me: PartyIndex,
+    /// The component that it runs on.
+    pub digest: Digest,
+    /// The identity keys of all its signers: none of them may be banned by now.
+    pub signers: Vec<PublicKey>,
+    /// The name of the replica that claims it.
+    pub replica: String,
+    /// When the session ends, in milliseconds since 1970.
+    pub deadline: u64,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// How many sessions an order may have.
+    pub at_most: u32,
+}
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// It is ours: run it.
+    Claimed,
+    /// It was claimed before, here or by another replica: do not run it.
+    AlreadyClaimed,
+    /// The order has had its sessions, or has succeeded.
+    OrderIsOver,
+    /// Another keygen or refresh of this account runs or is promised.
+    Locked,
+    /// The component was suspended, perhaps by another replica.
+    Suspended,
+    /// What the plan was admitted on has changed since: another epoch is active, or a signer was banned.
+    Stale,
+}
+
+/// A session that was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its plan.
+    pub plan: PlanHash,
+    /// The session.
+    pub session: SessionId,
+    /// Its order.
+    pub order: OrderId,
+    /// This party's index in it.
+    pub me: PartyIndex,
+    /// The component that it ran on.
+    pub digest: Digest,
+}
+
+/// A keygen or refresh of which nobody has been told yet what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreported {
+    /// The session.
+    pub started: Started,
+    /// What came of it.
+    pub result: SessionResult,
+}
+
+/// What came of a keygen or refresh at this party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)]
+pub enum SessionResult {
+    /// Nothing, and nothing ever will.
+    Nothing,
+    /// A share that waits for its certificate.
+    Promise(Ready, KeyOutputs),
+    /// The active share.
+    Share(Certificate, KeyOutputs),
+}
+
+/// How long a state counter of a peer takes until a lower one is no longer accepted, in seconds: longer than a hello is
+/// on its way.
+pub const COUNTER_SETTLES: u64 = 60;
+
+/// How long an order's id is kept after it has expired, in seconds.
+pub(crate) const KEPT_AFTER_EXPIRY: u32 = 86_400;
+
+/// How long after its deadline a session without an outcome counts as abandoned, in milliseconds: whoever runs it has
+/// ended it within a few seconds.
+pub(crate) const ABANDONED_AFTER: u64 = 30_000;
+
+/// What is sealed in `key_check`.
+const KNOWN_TEXT: &[u8] = b"quorate key check";
+
+/// What one party must not forget. Clones share the database.
+#[derive(Clone, Debug)]
+pub struct PartyStore {
+    database: Database,
+    crypter: Arc<Crypter>,
+}
+
+impl PartyStore {
+    /// Brings the schema of a database up to date and checks that the master key is the one that sealed it. With another
+    /// key nothing is changed.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    pub async fn open(database: Database, crypter: Crypter) -> Result<Self, StoreError> {
+        let store = Self { database, crypter: Arc::new(crypter) };
+        store.check_key().await?;
+        store.database.migrate(&SCHEMA).await?;
+        store.note_key().await?;
+        // Of two processes that start on a new database at once, one has set the key.
+        store.check_key().await?;
+        Ok(store)
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// A name of the master key that the rows are sealed with: see [`Crypter::proved_name`].
+    #[must_use]
+    pub fn key_name(&self) -> (PublicKey, Signature) {
+        self.crypter.proved_name()
+    }
+
+    fn key_place(&self) -> RowContext<'_> {
+        let (account, plan) = (AccountId([0; 16]), PlanHash([0; 32]));
+        RowContext { table: "key_check", account, epoch: 0, plan, name: "known text" }
+    }
+
+    /// Before anything is changed: a database that has been sealed must have been sealed with this key.
+    async fn check_key(&self) -> Result<(), StoreError> {
+        if !self.database.has_table("key_check").await? {
+            return Ok(());
+        }
+        let Some(row) = sql("SELECT key_id, sealed FROM key_check").fetch_optional(&self.database).await?
+        else {
+            return Ok(());
+        };
+        let sealed: Vec<u8> = row.get("sealed")?;
+        // What is sealed is bound to the party too.
+        let other = match row.get::<String>("key_id")? == self.crypter.key_id() {
+            true => StoreError::WrongIdentity,
+            false => StoreError::WrongMasterKey,
+        };
+        match self.crypter.open(&self.key_place(), &sealed) {
+            Ok(opened) if opened.as_slice() == KNOWN_TEXT => Ok(()),
+            _ => Err(other),
+        }
+    }
+
+    async fn note_key(&self) -> Result<(), StoreError> {
+        let sealed = self.crypter.seal(&self.key_place(), KNOWN_TEXT)?;
+        sql("INSERT INTO key_check (id, key_id, sealed) VALUES (1, $1, $2) ON CONFLICT DO NOTHING")
+            .bind(self.crypter.key_id())
+            .bind(sealed)
+            .execute(&self.database)
+            .await?;
+        Ok(())
+    }
+
+    fn open_facts(&self, account: AccountId, row: &Row) -> Result<Facts, StoreError> {
+        let plan: PlanHash = row.read("plan", "shares")?;
+        let epoch: u32 = row.get("epoch")?;
+        let facts = self.crypter.open(&facts_place(account, epoch, plan), &row.get::<Vec<u8>>("facts")?)?;
+        let (share, names): (Share, Vec<String>) = decoded(&facts, "shares")?;
+        Ok(Facts { plan, share, names })
+    }
+}
+
+fn started(row: &Row) -> Result<Started, StoreError> {
+    let me: u16 = row.get("me")?;
+    Ok(Started {
+        plan: row.read("plan", "sessions")?,
+        session: row.read("id", "sessions")?,
+        order: row.read("order_id", "sessions")?,
+        me: PartyIndex::try_from(me).map_err(|_| StoreError::Malformed("sessions"))?,
+        digest: row.read("digest", "sessions")?,
+    })
+}
+
+/// What is sealed with a share.
+struct Facts {
+    plan: PlanHash,
+    share: Share,
+    /// The names of its entries: one that is missing is noticed.
+    names: Vec<String>,
+}
+
+fn facts_place(account: AccountId, epoch: u32, plan: PlanHash) -> RowContext<'static> {
+    RowContext { table: "shares", account, epoch, plan, name: "facts" }
+}
+
+fn entry_place(account: AccountId, epoch: u32, plan: PlanHash, name: &str) -> RowContext<'_> {
+    RowContext { table: "entries", account, epoch, plan, name }
+}
+
+const ACTIVE_FACTS: &str = "SELECT plan, epoch, facts FROM shares WHERE account = $1 AND state = 'active'";
+
+async fn raise_counter(tx: &mut Tx) -> Result<(), StoreError> {
+    sql("UPDATE state SET counter = counter + 1").execute(&mut *tx).await?;
+    Ok(())
+}
+
+/// Ends a running session; false when it does not run.
+async fn end(tx: &mut Tx, plan: PlanHash, outcome: &str) -> Result<bool, StoreError> {
+    let ended = sql("UPDATE sessions SET outcome = $1 WHERE plan = $2 AND outcome IS NULL")
+        .bind(outcome)
+        .bind(plan.as_bytes())
+        .execute(&mut *tx)
+        .await?;
+    Ok(ended == 1)
+}
+
+async fn unlock(tx: &mut Tx, plan: PlanHash) -> Result<(), StoreError> {
+    let unlock = sql("DELETE FROM locks WHERE plan = $1").bind(plan.as_bytes());
+    unlock.execute(&mut *tx).await?;
+    Ok(())
+}
+
+async fn outcome_of(tx: &mut Tx, plan: PlanHash) -> Result<Option<Option<String>>, StoreError> {
+    let row = sql("SELECT outcome FROM sessions WHERE plan = $1")
+        .bind(plan.as_bytes())
+        .fetch_optional(&mut *tx)
+        .await?;
+    row.map(|row| row.get("outcome")).transpose()
+}

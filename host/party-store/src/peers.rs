@@ -1,0 +1,115 @@
+//! Who is not worked with any more, and what is not run any more.
+
+use quorate_backends::database::sql;
+use quorate_backends::database::{StoreError, signed};
+use quorate_core::identity::PublicKey;
+use quorate_core::{AccountId, Digest};
+
+use super::{COUNTER_SETTLES, PartyStore, raise_counter};
+
+impl PartyStore {
+    /// Bars a counterparty from an account for ever, and raises the state counter.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(account.as_bytes()).await?;
+        let banned = sql("INSERT INTO bans (account, counterparty) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(account.as_bytes())
+            .bind(counterparty.0.as_slice())
+            .execute(&mut tx)
+            .await?;
+        if banned == 1 {
+            raise_counter(&mut tx).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Remembers that no new session may run on a component (rule 7).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
+        sql("INSERT INTO suspended (digest) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(digest.as_bytes())
+            .execute(&self.database)
+            .await
+            .map(drop)
+    }
+
+    /// The components that no new session may run on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn suspended(&self) -> Result<Vec<Digest>, StoreError> {
+        let rows = sql("SELECT digest FROM suspended ORDER BY digest").fetch_all(&self.database).await?;
+        rows.iter().map(|row| row.read("digest", "suspended")).collect()
+    }
+
+    /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLES`] ago: false if it is
+    /// lower, which means that the peer was set back to an earlier state. Hellos of sessions that run at the same time
+    /// may come in another order than they were sent; `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn peer_counter(&self, peer: PublicKey, counter: u64, now: u64) -> Result<bool, StoreError> {
+        // No party has raised its counter that often: the peer says what it likes.
+        let Ok(counter) = signed(counter) else { return Ok(false) };
+        // Most often there is nothing new.
+        let known =
+            sql("SELECT settled FROM peers WHERE identity = $1 AND highest >= $2 AND turned > $3 - $4")
+                .bind(peer.0.as_slice())
+                .bind(counter)
+                .bind(signed(now)?)
+                .bind(signed(COUNTER_SETTLES)?)
+                .fetch_optional(&self.database)
+                .await?;
+        if let Some(row) = known {
+            return Ok(counter >= row.get::<i64>("settled")?);
+        }
+        let mut tx = self.database.begin(&peer.0).await?;
+        let row = sql("SELECT highest, marked, settled, turned FROM peers WHERE identity = $1")
+            .bind(peer.0.as_slice())
+            .fetch_optional(&mut tx)
+            .await?;
+        let (mut highest, mut marked, mut settled, mut turned) = match row {
+            Some(row) => (
+                row.get::<i64>("highest")?,
+                row.get::<i64>("marked")?,
+                row.get::<i64>("settled")?,
+                row.get("turned")?,
+            ),
+            None => (0, 0, 0, now),
+        };
+        // What was the highest at the last turn settles at this one; after two turns without a word, all of it does.
+        let turns = now.saturating_sub(turned) / COUNTER_SETTLES;
+        if turns >= 1 {
+            settled = if turns >= 2 { highest } else { marked };
+            (marked, turned) = (highest, now);
+        }
+        let good = counter >= settled;
+        highest = highest.max(counter);
+        sql("INSERT INTO peers (identity, highest, marked, settled, turned) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (identity) DO UPDATE SET highest = excluded.highest, marked = excluded.marked,
+               settled = excluded.settled, turned = excluded.turned")
+        .bind(peer.0.as_slice())
+        .bind(highest)
+        .bind(marked)
+        .bind(settled)
+        .bind(signed(turned)?)
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await?;
+        Ok(good)
+    }
+
+    /// An operator has re-admitted a peer that was set back: what its counter was before is forgotten. Says whether there
+    /// was anything to forget.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn readmit(&self, peer: PublicKey) -> Result<bool, StoreError> {
+        let forgotten = sql("DELETE FROM peers WHERE identity = $1").bind(peer.0.as_slice());
+        Ok(forgotten.execute(&self.database).await? == 1)
+    }
+}

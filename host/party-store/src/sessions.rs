@@ -1,0 +1,277 @@
+//! Sessions: claimed once, ended once, and what is left to be told of them.
+
+use quorate_backends::database::sql;
+use quorate_backends::database::{StoreError, signed};
+use quorate_core::{AccountId, OrderId, PlanHash};
+
+use super::{
+    ABANDONED_AFTER, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, KEPT_AFTER_EXPIRY, PartyStore,
+    SessionResult, Started, Unreported, end, outcome_of, started, unlock,
+};
+
+impl PartyStore {
+    /// Reads what bears on a plan.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    pub async fn knowledge(
+        &self,
+        order: OrderId,
+        account: AccountId,
+        plan: PlanHash,
+    ) -> Result<AdmissionFacts, StoreError> {
+        // What matters of this is looked at again by the claim: it need not be one transaction.
+        let row = sql("SELECT latest_seen, counter,
+               (SELECT sessions FROM orders WHERE id = $1) AS sessions,
+               (SELECT succeeded FROM orders WHERE id = $1) AS succeeded,
+               EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'pending') AS promised,
+               EXISTS (SELECT 1 FROM sessions WHERE plan = $3) AS claimed
+             FROM state")
+        .bind(order.as_bytes())
+        .bind(account.as_bytes())
+        .bind(plan.as_bytes())
+        .fetch_one(&self.database)
+        .await?;
+        let bans = sql("SELECT counterparty FROM bans WHERE account = $1")
+            .bind(account.as_bytes())
+            .fetch_all(&self.database)
+            .await?;
+        let share = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
+        let sessions = row.get::<Option<u32>>("sessions")?.unwrap_or_default();
+        let banned = bans.iter().map(|row| row.read("counterparty", "bans")).collect::<Result<_, _>>()?;
+        let share = share.map(|row| self.open_facts(account, &row)).transpose()?.map(|facts| facts.share);
+        Ok(AdmissionFacts {
+            claimed: row.get("claimed")?,
+            sessions_of_order: sessions,
+            order_succeeded: row.get::<Option<bool>>("succeeded")?.unwrap_or_default(),
+            banned,
+            share,
+            promised: row.get("promised")?,
+            latest_seen: row.get("latest_seen")?,
+            counter: row.get("counter")?,
+        })
+    }
+
+    /// Claims a session: counts it for its order, locks the account if it is exclusive, and notes the time.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
+        let mut tx = self.database.begin(claim.account.as_bytes()).await?;
+        let plan = claim.plan.as_bytes();
+        let row = sql("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
+               (SELECT epoch FROM shares WHERE account = $3 AND state = 'active') AS epoch,
+               EXISTS (SELECT 1 FROM bans WHERE account = $3) AS bans,
+               EXISTS (SELECT 1 FROM suspended WHERE digest = $4) AS suspended")
+        .bind(claim.session.as_bytes())
+        .bind(plan)
+        .bind(claim.account.as_bytes())
+        .bind(claim.digest.as_bytes())
+        .fetch_one(&mut tx)
+        .await?;
+        let before = row.get::<bool>("before")?;
+        if before {
+            return Ok(ClaimOutcome::AlreadyClaimed);
+        }
+        if row.get("suspended")? {
+            return Ok(ClaimOutcome::Suspended);
+        }
+        let active: Option<u32> = row.get("epoch")?;
+        let mut stale = active != claim.epoch;
+        if row.get("bans")? {
+            for signer in &claim.signers {
+                let banned = sql("SELECT 1 FROM bans WHERE account = $1 AND counterparty = $2")
+                    .bind(claim.account.as_bytes())
+                    .bind(signer.0.as_slice())
+                    .fetch_optional(&mut tx)
+                    .await?;
+                stale |= banned.is_some();
+            }
+        }
+        if stale {
+            return Ok(ClaimOutcome::Stale);
+        }
+        let counted = sql("INSERT INTO orders (id, expires_at, sessions) VALUES ($1, $2, 1)
+             ON CONFLICT (id) DO UPDATE SET sessions = orders.sessions + 1
+             WHERE orders.sessions < $3 AND NOT orders.succeeded")
+        .bind(claim.order.as_bytes())
+        .bind(signed(claim.expires_at)?)
+        .bind(i64::from(claim.at_most))
+        .execute(&mut tx)
+        .await?;
+        if counted == 0 {
+            return Ok(ClaimOutcome::OrderIsOver);
+        }
+        if claim.exclusive {
+            let locked = sql("INSERT INTO locks (account, plan) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(claim.account.as_bytes())
+                .bind(plan)
+                .execute(&mut tx)
+                .await?;
+            if locked == 0 {
+                // Dropping the transaction takes the count back.
+                return Ok(ClaimOutcome::Locked);
+            }
+        }
+        sql("INSERT INTO sessions (id, plan, order_id, account, exclusive, me, digest, replica, deadline)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+        .bind(claim.session.as_bytes())
+        .bind(plan)
+        .bind(claim.order.as_bytes())
+        .bind(claim.account.as_bytes())
+        .bind(claim.exclusive)
+        .bind(claim.me.number())
+        .bind(claim.digest.as_bytes())
+        .bind(&claim.replica)
+        .bind(signed(claim.deadline)?)
+        .execute(&mut tx)
+        .await?;
+        sql("UPDATE state SET latest_seen = $1 WHERE latest_seen < $1")
+            .bind(signed(claim.now)?)
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(ClaimOutcome::Claimed)
+    }
+
+    /// Records that a session has ended without a promise and will never have one. Frees the account.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it was promised.
+    pub async fn abort(&self, plan: PlanHash) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(plan.as_bytes()).await?;
+        if !end(&mut tx, plan, "aborted").await? {
+            match outcome_of(&mut tx, plan).await?.flatten().as_deref() {
+                Some("aborted") => {}
+                _ => return Err(StoreError::Conflict("only a running session can be aborted")),
+            }
+        }
+        unlock(&mut tx, plan).await?;
+        tx.commit().await
+    }
+
+    /// Records that a session has ended well and that its order has succeeded. A second time it changes nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn finish(&self, plan: PlanHash) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(plan.as_bytes()).await?;
+        if !end(&mut tx, plan, "finished").await? {
+            return match outcome_of(&mut tx, plan).await?.flatten().as_deref() {
+                Some("finished") => Ok(()),
+                _ => Err(StoreError::Conflict("only a running session can finish")),
+            };
+        }
+        sql("UPDATE orders SET succeeded = TRUE WHERE id = (SELECT order_id FROM sessions WHERE plan = $1)")
+            .bind(plan.as_bytes())
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await
+    }
+
+    /// Sessions without an outcome whose process is gone: those that a process of this replica's name has claimed, for the
+    /// start of the next one, or those of all whose time has long been over. They are to be aborted: this party never
+    /// promised anything for them. `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn abandoned(&self, replica: Option<&str>, now: u64) -> Result<Vec<Started>, StoreError> {
+        let rows = sql("SELECT plan, id, order_id, me, digest FROM sessions
+             WHERE outcome IS NULL AND (replica = $1 OR deadline < $2)")
+        .bind(replica)
+        .bind(signed(now.saturating_sub(ABANDONED_AFTER))?)
+        .fetch_all(&self.database)
+        .await?;
+        rows.iter().map(started).collect()
+    }
+
+    /// Keygens and refreshes of which nobody has been told yet what came of them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn unreported(&self) -> Result<Vec<Unreported>, StoreError> {
+        let rows = sql(
+            "SELECT sessions.plan, sessions.id, order_id, me, digest, sessions.account, state, epoch, ready, facts,
+                    certificate
+             FROM sessions LEFT JOIN shares USING (plan)
+             WHERE exclusive AND NOT reported AND (outcome = 'aborted' OR state IN ('pending', 'active'))",
+        )
+        .fetch_all(&self.database)
+        .await?;
+        let unreported = rows.iter().map(|row| {
+            let account = row.read("account", "sessions")?;
+            let key = || Ok::<_, StoreError>(self.open_facts(account, row)?.share.key);
+            let result = match row.get::<Option<String>>("state")?.as_deref() {
+                // A session whose share was erased since has promised: it is not among these rows.
+                None => SessionResult::Nothing,
+                Some("active") => SessionResult::Share(row.read("certificate", "shares")?, key()?),
+                Some(_) => SessionResult::Promise(row.read("ready", "shares")?, key()?),
+            };
+            Ok(Unreported { started: started(row)?, result })
+        });
+        unreported.collect()
+    }
+
+    /// Notes that somebody has been told what came of a session so far.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn reported(&self, plan: PlanHash) -> Result<(), StoreError> {
+        sql("UPDATE sessions SET reported = TRUE WHERE plan = $1")
+            .bind(plan.as_bytes())
+            .execute(&self.database)
+            .await?;
+        Ok(())
+    }
+
+    /// What came of the session that made an account's active share is to be reported again: somebody does not know of it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn report_again(&self, account: AccountId) -> Result<(), StoreError> {
+        sql("UPDATE sessions SET reported = FALSE
+             WHERE plan = (SELECT plan FROM shares WHERE account = $1 AND state = 'active')")
+        .bind(account.as_bytes())
+        .execute(&self.database)
+        .await?;
+        Ok(())
+    }
+
+    /// The latest time that was stored with a claim, in seconds since 1970; 0 before the first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn latest_seen(&self) -> Result<u64, StoreError> {
+        sql("SELECT latest_seen FROM state").fetch_one(&self.database).await?.get("latest_seen")
+    }
+
+    /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:
+    /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten, and neither are sessions
+    /// of which somebody has still to be told.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget_expired(&self) -> Result<(), StoreError> {
+        // Sessions that still run keep their order: they end first.
+        sql("DELETE FROM orders WHERE expires_at < (SELECT latest_seen FROM state) - $1
+             AND NOT EXISTS (
+               SELECT 1 FROM sessions LEFT JOIN shares USING (plan) WHERE order_id = orders.id
+               AND (outcome IS NULL OR outcome = 'delivered' OR state IN ('pending', 'active')
+                    OR outcome = 'aborted' AND exclusive AND NOT reported))")
+        .bind(KEPT_AFTER_EXPIRY)
+        .execute(&self.database)
+        .await?;
+        Ok(())
+    }
+
+    /// An operator frees an account whose promises nobody will complete. The promised shares stay, for a certificate that
+    /// may still turn up; a session that runs keeps its lock. Says whether there was a lock.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn unlock(&self, account: AccountId) -> Result<bool, StoreError> {
+        let unlocked = sql("DELETE FROM locks WHERE account = $1
+             AND plan NOT IN (SELECT plan FROM sessions WHERE account = $1 AND (outcome IS NULL OR outcome = 'delivered'))");
+        Ok(unlocked.bind(account.as_bytes()).execute(&self.database).await? == 1)
+    }
+}

@@ -1,0 +1,226 @@
+//! Shares: promised, activated with a certificate, retired and erased.
+
+use quorate_backends::database::StoreError;
+use quorate_backends::database::{Tx, sql};
+use quorate_core::admission::Share;
+use quorate_core::certificate::{Certificate, Ready};
+use quorate_core::codec::encode;
+use quorate_core::{AccountId, PlanHash};
+
+use super::{Entries, PartyStore, end, entry_place, facts_place, outcome_of, raise_counter, unlock};
+
+/// How a session ends with a share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// With a promise that may be sent.
+    Promised,
+    /// With a share that a user has still to confirm: until then nothing is promised.
+    Delivered,
+}
+
+impl PartyStore {
+    /// The entries of the active share, if it is of this epoch.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn active_entries(
+        &self,
+        account: AccountId,
+        epoch: u32,
+    ) -> Result<Option<Entries>, StoreError> {
+        let rows = sql("SELECT plan, epoch, facts, name, sealed FROM shares LEFT JOIN entries USING (plan)
+             WHERE account = $1 AND epoch = $2 AND state = 'active' ORDER BY name")
+        .bind(account.as_bytes())
+        .bind(epoch)
+        .fetch_all(&self.database)
+        .await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let facts = self.open_facts(account, first)?;
+        let mut entries = Entries::new();
+        for row in &rows {
+            let Some(name) = row.get::<Option<String>>("name")? else { continue };
+            let place = entry_place(account, epoch, facts.plan, &name);
+            let value = self.crypter.open(&place, &row.get::<Vec<u8>>("sealed")?)?;
+            entries.insert(name, value);
+        }
+        if entries.keys().ne(&facts.names) {
+            return Err(StoreError::Sealed("entries"));
+        }
+        Ok(Some(entries))
+    }
+
+    /// Stores a pending share together with its promise and with what is to be known of it. Only then may the promise be
+    /// sent.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the session was aborted, never claimed, or claimed for something else, or when the
+    /// account has a share of this epoch or a later one: a promise must be one that can be kept.
+    pub async fn promise(&self, ready: &Ready, share: &Share, entries: &Entries) -> Result<(), StoreError> {
+        let tx = self.store_share(ready, share, entries, Stored::Promised).await?;
+        tx.commit().await
+    }
+
+    /// Ends a session with a share, in a transaction that is still to be committed.
+    pub(super) async fn store_share(
+        &self,
+        ready: &Ready,
+        share: &Share,
+        entries: &Entries,
+        stored: Stored,
+    ) -> Result<Tx, StoreError> {
+        let activation = &ready.activation;
+        let (plan, account, epoch) = (activation.plan, activation.account, activation.epoch);
+        if (share.account, share.epoch, share.key.hash()) != (account, epoch, activation.outputs) {
+            return Err(StoreError::Conflict("a share that is not the one that is promised"));
+        }
+        let (outcome, state) = match stored {
+            Stored::Promised => ("promised", "pending"),
+            Stored::Delivered => ("delivered", "delivered"),
+        };
+        let mut tx = self.database.begin(account.as_bytes()).await?;
+        if !end(&mut tx, plan, outcome).await? {
+            return Err(StoreError::Conflict("only a running session can be promised"));
+        }
+        let kept =
+            sql("SELECT 1 FROM sessions JOIN locks USING (plan, account) WHERE plan = $1 AND account = $2
+             AND NOT EXISTS (SELECT 1 FROM shares WHERE shares.account = sessions.account
+                             AND shares.state <> 'pending' AND shares.epoch >= $3)")
+            .bind(plan.as_bytes())
+            .bind(account.as_bytes())
+            .bind(epoch)
+            .fetch_optional(&mut tx)
+            .await?;
+        if kept.is_none() {
+            return Err(StoreError::Conflict("a promise that this party could not keep"));
+        }
+        let names: Vec<String> = entries.keys().cloned().collect();
+        let facts =
+            self.crypter.seal(&facts_place(account, epoch, plan), &encode(&(share.clone(), names)))?;
+        sql("INSERT INTO shares (plan, account, epoch, state, ready, key_id, facts)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        .bind(plan.as_bytes())
+        .bind(account.as_bytes())
+        .bind(epoch)
+        .bind(state)
+        .bind(encode(ready))
+        .bind(self.crypter.key_id())
+        .bind(facts)
+        .execute(&mut tx)
+        .await?;
+        for (name, value) in entries {
+            let sealed = self.crypter.seal(&entry_place(account, epoch, plan, name), value)?;
+            sql("INSERT INTO entries (plan, name, key_id, sealed) VALUES ($1, $2, $3, $4)")
+                .bind(plan.as_bytes())
+                .bind(name)
+                .bind(self.crypter.key_id())
+                .bind(sealed)
+                .execute(&mut tx)
+                .await?;
+        }
+        Ok(tx)
+    }
+
+    /// What was stored with a promise that is not active yet.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn promised(&self, plan: PlanHash) -> Result<Option<Share>, StoreError> {
+        let row = sql("SELECT plan, epoch, facts, account FROM shares WHERE plan = $1 AND state = 'pending'")
+            .bind(plan.as_bytes())
+            .fetch_optional(&self.database)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let account = row.read("account", "shares")?;
+        Ok(Some(self.open_facts(account, &row)?.share))
+    }
+
+    /// Frees the account of a promised share that nobody can complete. The share stays, for a certificate that may
+    /// still turn up.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it was not promised.
+    pub async fn release(&self, plan: PlanHash) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(plan.as_bytes()).await?;
+        if outcome_of(&mut tx, plan).await?.flatten().as_deref() != Some("promised") {
+            return Err(StoreError::Conflict("only a promise can be released"));
+        }
+        unlock(&mut tx, plan).await?;
+        tx.commit().await
+    }
+
+    /// Makes a promised share the active one, by a certificate that the caller has verified; the one before is retired,
+    /// and so is every other promise that can't become active any more. Raises the state counter. A second time it changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when this was not promised, or the account has a share of this epoch or a later one.
+    pub async fn activate(&self, certificate: &Certificate) -> Result<(), StoreError> {
+        let activation = &certificate.activation;
+        let plan = activation.plan.as_bytes();
+        let account = activation.account.as_bytes();
+        let mut tx = self.database.begin(account).await?;
+        let row = sql("SELECT state, ready FROM shares WHERE plan = $1").bind(plan);
+        let Some(row) = row.fetch_optional(&mut tx).await? else {
+            return Err(StoreError::Conflict("there is no promise to activate"));
+        };
+        let promised: Ready = row.read("ready", "shares")?;
+        if promised.activation != *activation {
+            return Err(StoreError::Conflict("this is not what was promised"));
+        }
+        match row.get::<String>("state")?.as_str() {
+            "pending" => {}
+            "active" => return Ok(()),
+            // Another share set of this account has been activated: this one never will be.
+            _ => return Err(StoreError::Conflict("another share set took the place of this one")),
+        }
+        let later = sql("SELECT 1 FROM shares WHERE account = $1 AND state <> 'pending' AND epoch >= $2")
+            .bind(account)
+            .bind(activation.epoch)
+            .fetch_optional(&mut tx)
+            .await?;
+        if later.is_some() {
+            return Err(StoreError::Conflict("the account has a share of this epoch or a later one"));
+        }
+        sql("UPDATE shares SET state = 'retired'
+             WHERE account = $1 AND plan <> $2 AND (state = 'active' OR state = 'pending' AND epoch <= $3)")
+        .bind(account)
+        .bind(plan)
+        .bind(activation.epoch)
+        .execute(&mut tx)
+        .await?;
+        sql("UPDATE shares SET state = 'active', certificate = $1 WHERE plan = $2")
+            .bind(encode(certificate))
+            .bind(plan)
+            .execute(&mut tx)
+            .await?;
+        sql("UPDATE orders SET succeeded = TRUE WHERE id = (SELECT order_id FROM sessions WHERE plan = $1)")
+            .bind(plan)
+            .execute(&mut tx)
+            .await?;
+        sql("UPDATE sessions SET reported = FALSE WHERE plan = $1").bind(plan).execute(&mut tx).await?;
+        unlock(&mut tx, activation.plan).await?;
+        // Whatever was promised besides can't become active any more: nothing waits for it.
+        sql("DELETE FROM locks WHERE plan IN (SELECT plan FROM shares WHERE account = $1 AND state = 'retired')")
+            .bind(account)
+            .execute(&mut tx)
+            .await?;
+        raise_counter(&mut tx).await?;
+        tx.commit().await
+    }
+
+    /// Erases the retired shares of an account from before `epoch`, which all n parties have acknowledged. Says how many
+    /// there were.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn erase_retired(&self, account: AccountId, epoch: u32) -> Result<u64, StoreError> {
+        // A retired promise of the same epoch is one that lost: it is erased with the shares from before.
+        // One that was active has a certificate: it goes with the acknowledgements of the next epoch.
+        let erased = sql("DELETE FROM shares WHERE account = $1 AND state = 'retired'
+             AND (epoch < $2 OR epoch = $2 AND certificate IS NULL)")
+        .bind(account.as_bytes())
+        .bind(epoch)
+        .execute(&self.database)
+        .await?;
+        Ok(erased)
+    }
+}

@@ -1,0 +1,358 @@
+//! The user's party: plans that wait for a user, shares that were made for one, and what a user has asked for. The shares
+//! themselves are never here, unless sealed to their user.
+
+use quorate_backends::database::{Row, sql};
+use quorate_backends::database::{StoreError, signed};
+use quorate_core::admission::Share;
+use quorate_core::certificate::{Certificate, Ready};
+use quorate_core::codec::encode;
+use quorate_core::{OrderId, PlanHash, SessionId};
+
+use super::shares::Stored;
+use super::{Entries, PartyStore, Started, started, unlock};
+
+/// How long after it is over something is kept of a delivery, in milliseconds: late questions get an exact answer.
+const DELIVERY_KEPT: u64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// A plan that waits for a user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WaitingPlan {
+    /// Its session.
+    pub session: SessionId,
+    /// Its order.
+    pub order: OrderId,
+    /// The plan, as it came.
+    pub plan: Vec<u8>,
+    /// What lets this party into the session.
+    pub token: String,
+    /// When the session ends, in milliseconds since 1970.
+    pub deadline: u64,
+}
+
+impl std::fmt::Debug for WaitingPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WaitingPlan").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// ShareLookup plan or delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ShareLookup {
+    Session(SessionId),
+    Order(OrderId),
+}
+
+impl ShareLookup {
+    /// Both are hashes: none of the one kind is one of the other.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Session(id) => id.as_bytes(),
+            Self::Order(id) => id.as_bytes(),
+        }
+    }
+}
+
+/// How a share is handed to its user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Handover {
+    /// The session that made it.
+    pub session: SessionId,
+    /// What makes it active when it is confirmed.
+    pub certificate: Certificate,
+    /// Whom it is sealed to, and the sealed share; `None` if it is given out as it is, once.
+    pub sealed: Option<([u8; 32], Vec<u8>)>,
+    /// Until when it may be confirmed, in milliseconds since 1970.
+    pub expires_at: u64,
+}
+
+/// A share that was made for a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// What made it.
+    pub started: Started,
+    /// How far it is.
+    pub state: DeliveryState,
+    /// Whom it was sealed to; `None` if it was given out as it is.
+    pub recipient: Option<[u8; 32]>,
+    /// The sealed share, until it is confirmed or expires.
+    pub sealed: Option<Vec<u8>>,
+    /// What makes it active when it is confirmed.
+    pub certificate: Certificate,
+}
+
+/// How far a delivery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// The user has not said that the share is in good hands.
+    Delivered,
+    /// The user has.
+    Confirmed,
+    /// Too late: nothing was promised, and nothing will be.
+    Expired,
+}
+
+/// What became of a confirmation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It counts; the promise may be sent. With the same idempotency key this may be said again.
+    Confirmed,
+    /// It was confirmed before.
+    AlreadyConfirmed,
+    /// It is too late.
+    Expired,
+    /// There is no such delivery.
+    Unknown,
+}
+
+impl PartyStore {
+    /// Keeps a plan until a user comes. A second time it changes nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; the same holds for all methods.
+    pub async fn keep_plan(&self, plan: &WaitingPlan) -> Result<(), StoreError> {
+        sql(
+            "INSERT INTO waiting_plans (session, order_id, plan, token, deadline) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(plan.session.as_bytes())
+        .bind(plan.order.as_bytes())
+        .bind(plan.plan.as_slice())
+        .bind(plan.token.as_str())
+        .bind(signed(plan.deadline)?)
+        .execute(&self.database)
+        .await?;
+        Ok(())
+    }
+
+    /// The plans of a session or of an order that no session was claimed for yet.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn waiting_plans(&self, which: ShareLookup) -> Result<Vec<WaitingPlan>, StoreError> {
+        let rows = sql("SELECT session, order_id, plan, token, deadline FROM waiting_plans
+             WHERE (session = $1 OR order_id = $1)
+             AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.id = waiting_plans.session)")
+        .bind(which.bytes())
+        .fetch_all(&self.database)
+        .await?;
+        let plan = |row: &Row| {
+            Ok(WaitingPlan {
+                session: row.read("session", "waiting_plans")?,
+                order: row.read("order_id", "waiting_plans")?,
+                plan: row.get("plan")?,
+                token: row.get("token")?,
+                deadline: row.get("deadline")?,
+            })
+        };
+        rows.iter().map(plan).collect()
+    }
+
+    /// Forgets a plan that was not taken on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn drop_plan(&self, session: SessionId) -> Result<(), StoreError> {
+        let dropped = sql("DELETE FROM waiting_plans WHERE session = $1").bind(session.as_bytes());
+        dropped.execute(&self.database).await?;
+        Ok(())
+    }
+
+    /// Whether a session was claimed, here or by another replica.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn was_claimed(&self, session: SessionId) -> Result<bool, StoreError> {
+        let row = sql("SELECT 1 FROM sessions WHERE id = $1").bind(session.as_bytes());
+        Ok(row.fetch_optional(&self.database).await?.is_some())
+    }
+
+    /// Ends a session with a share that its user has still to confirm. Of the share itself nothing is stored but what is to
+    /// be known of it and `entries`, which are hashes.
+    ///
+    /// # Errors
+    /// See [`PartyStore::promise`].
+    pub async fn deliver(
+        &self,
+        ready: &Ready,
+        share: &Share,
+        entries: &Entries,
+        handover: &Handover,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store_share(ready, share, entries, Stored::Delivered).await?;
+        let (recipient, sealed) = match &handover.sealed {
+            Some((recipient, sealed)) => (Some(recipient.as_slice()), Some(sealed.as_slice())),
+            None => (None, None),
+        };
+        sql("INSERT INTO deliveries (session, plan, state, certificate, recipient, sealed, expires_at)
+             VALUES ($1, $2, 'delivered', $3, $4, $5, $6)")
+        .bind(handover.session.as_bytes())
+        .bind(ready.activation.plan.as_bytes())
+        .bind(encode(&handover.certificate))
+        .bind(recipient)
+        .bind(sealed)
+        .bind(signed(handover.expires_at)?)
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
+    }
+
+    /// A share that was made for a user, by its session or by its order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn delivery(&self, which: ShareLookup) -> Result<Option<Delivery>, StoreError> {
+        let row = sql("SELECT sessions.plan, sessions.id, order_id, me, digest, deliveries.state AS delivery, recipient,
+                    deliveries.sealed, deliveries.certificate
+             FROM deliveries JOIN sessions ON sessions.id = deliveries.session
+             WHERE sessions.id = $1 OR sessions.order_id = $1")
+        .bind(which.bytes())
+        .fetch_optional(&self.database)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let recipient: Option<Vec<u8>> = row.get("recipient")?;
+        let recipient = recipient.map(|key| key.try_into()).transpose();
+        Ok(Some(Delivery {
+            started: started(&row)?,
+            state: match row.get::<String>("delivery")?.as_str() {
+                "delivered" => DeliveryState::Delivered,
+                "confirmed" => DeliveryState::Confirmed,
+                _ => DeliveryState::Expired,
+            },
+            recipient: recipient.map_err(|_| StoreError::Malformed("deliveries"))?,
+            sealed: row.get("sealed")?,
+            certificate: row.read("certificate", "deliveries")?,
+        }))
+    }
+
+    /// The user has the share in good hands: what was stored with it becomes a promise, and the sealed share is forgotten.
+    /// `by` is a hash of the request's idempotency key; `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn confirm(
+        &self,
+        session: SessionId,
+        by: Option<[u8; 32]>,
+        now: u64,
+    ) -> Result<Confirmation, StoreError> {
+        let mut tx = self.database.begin(session.as_bytes()).await?;
+        let row = sql("SELECT plan, state, confirmed_by FROM deliveries WHERE session = $1")
+            .bind(session.as_bytes())
+            .fetch_optional(&mut tx)
+            .await?;
+        let Some(row) = row else { return Ok(Confirmation::Unknown) };
+        let plan: PlanHash = row.read("plan", "deliveries")?;
+        let confirmed = sql("UPDATE deliveries SET state = 'confirmed', sealed = NULL, confirmed_by = $1
+             WHERE session = $2 AND state = 'delivered' AND expires_at >= $3")
+        .bind(by.as_ref().map(<[u8; 32]>::as_slice))
+        .bind(session.as_bytes())
+        .bind(signed(now)?)
+        .execute(&mut tx)
+        .await?;
+        if confirmed == 0 {
+            let same = by.is_some_and(|by| {
+                row.get::<Option<Vec<u8>>>("confirmed_by")
+                    .is_ok_and(|kept| kept.as_deref() == Some(by.as_slice()))
+            });
+            return Ok(match row.get::<String>("state")?.as_str() {
+                "confirmed" if same => Confirmation::Confirmed,
+                "confirmed" => Confirmation::AlreadyConfirmed,
+                _ => Confirmation::Expired,
+            });
+        }
+        for statement in [
+            "UPDATE sessions SET outcome = 'promised', reported = FALSE WHERE plan = $1 AND outcome = 'delivered'",
+            "UPDATE shares SET state = 'pending' WHERE plan = $1 AND state = 'delivered'",
+        ] {
+            if sql(statement).bind(plan.as_bytes()).execute(&mut tx).await? != 1 {
+                return Err(StoreError::Conflict("what was delivered is not there"));
+            }
+        }
+        tx.commit().await?;
+        Ok(Confirmation::Confirmed)
+    }
+
+    /// Ends the deliveries that nobody has confirmed in time, forgets their shares, and says which sessions they were: this
+    /// party never promised anything for them. Forgets what is long over. `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn expire_deliveries(&self, now: u64) -> Result<u64, StoreError> {
+        let rows = sql("SELECT plan FROM deliveries WHERE state = 'delivered' AND expires_at < $1")
+            .bind(signed(now)?)
+            .fetch_all(&self.database)
+            .await?;
+        let mut expired = 0;
+        for row in &rows {
+            let plan: PlanHash = row.read("plan", "deliveries")?;
+            let mut tx = self.database.begin(plan.as_bytes()).await?;
+            expired +=
+                sql("UPDATE deliveries SET state = 'expired', sealed = NULL WHERE plan = $1 AND state = 'delivered'")
+                    .bind(plan.as_bytes())
+                    .execute(&mut tx)
+                    .await?;
+            sql("UPDATE sessions SET outcome = 'aborted' WHERE plan = $1 AND outcome = 'delivered'")
+                .bind(plan.as_bytes())
+                .execute(&mut tx)
+                .await?;
+            let forgotten = sql("DELETE FROM shares WHERE plan = $1 AND state = 'delivered'");
+            if forgotten.bind(plan.as_bytes()).execute(&mut tx).await? == 1 {
+                unlock(&mut tx, plan).await?;
+            }
+            tx.commit().await?;
+        }
+        let old = signed(now.saturating_sub(DELIVERY_KEPT))?;
+        for (statement, before) in [
+            ("DELETE FROM deliveries WHERE state <> 'delivered' AND expires_at < $1", old),
+            ("DELETE FROM waiting_plans WHERE deadline < $1", signed(now)?),
+            ("DELETE FROM nonces WHERE expires_at < $1", signed((now / 1_000).saturating_sub(86_400))?),
+        ] {
+            sql(statement).bind(before).execute(&self.database).await?;
+        }
+        Ok(expired)
+    }
+
+    /// Notes that a request with this number is for this order; false if it was for another one. `expires_at` is in seconds
+    /// since 1970: the number is kept until a day later.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn use_nonce(
+        &self,
+        nonce: [u8; 32],
+        order: OrderId,
+        expires_at: u64,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.database.begin(&nonce).await?;
+        sql("INSERT INTO nonces (nonce, order_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(nonce.as_slice())
+            .bind(order.as_bytes())
+            .bind(signed(expires_at)?)
+            .execute(&mut tx)
+            .await?;
+        let row = sql("SELECT order_id FROM nonces WHERE nonce = $1")
+            .bind(nonce.as_slice())
+            .fetch_one(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(row.read::<OrderId>("order_id", "nonces")? == order)
+    }
+
+    /// Whether a session has promised its share, and whether the share is active by now.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn is_promised(&self, plan: PlanHash) -> Result<(bool, bool), StoreError> {
+        let row = sql("SELECT state FROM shares WHERE plan = $1")
+            .bind(plan.as_bytes())
+            .fetch_optional(&self.database)
+            .await?;
+        let state: Option<String> = row.map(|row| row.get("state")).transpose()?;
+        Ok(match state.as_deref() {
+            None | Some("delivered") => (false, false),
+            Some("pending") => (true, false),
+            Some(_) => (true, true),
+        })
+    }
+}

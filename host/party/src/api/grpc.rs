@@ -1,0 +1,74 @@
+//! What the account service asks of the party API.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_core::code::Code;
+use quorate_core::codec::decode;
+use quorate_core::order::{LIFETIME, SignedOrder};
+use quorate_core::user_share::UserRequest;
+use quorate_core::{OrderId, SessionId};
+use quorate_net::grpc::{self, MESSAGE_BYTES};
+use quorate_net::problem::Problem;
+use quorate_party_store::ShareLookup;
+use quorate_proto::v1::share_request::Which as Asked;
+use quorate_proto::v1::user_party_server::{UserParty, UserPartyServer};
+use quorate_proto::v1::{AcceptRequest, AcceptResponse, Failure, ShareRequest, ShareResponse};
+use tonic::{Request, Response, Status};
+
+use super::PartyApi;
+use crate::user::shares::HandedOver;
+
+/// The longest that a call waits, and that a share is held.
+const LONGEST: Duration = Duration::from_secs(LIFETIME);
+
+/// The service, to be served.
+pub fn service(api: PartyApi) -> axum::Router {
+    let server = UserPartyServer::new(api)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    grpc::described(tonic::service::Routes::new(server), LONGEST + grpc::RPC_TIMEOUT)
+}
+
+#[tonic::async_trait]
+impl UserParty for PartyApi {
+    async fn accept(&self, request: Request<AcceptRequest>) -> Result<Response<AcceptResponse>, Status> {
+        let AcceptRequest { order, request, time_limit_ms } = request.into_inner();
+        let order: SignedOrder = decode(&order).map_err(|_| Status::invalid_argument("that is no order"))?;
+        let limit = Duration::from_millis(time_limit_ms).min(LONGEST);
+        let accepted = match UserRequest::open(&request, &self.0.key) {
+            Ok(request) => self.0.work.accept(order, request, limit).await,
+            Err(unreadable) => {
+                let detail =
+                    format!("user_share: {unreadable}; seal it to the key that the party API publishes");
+                Err(Problem::new(Code::UserShareUnreadable, detail))
+            }
+        };
+        Ok(Response::new(AcceptResponse { refused: accepted.err().map(failure) }))
+    }
+
+    async fn share(&self, request: Request<ShareRequest>) -> Result<Response<ShareResponse>, Status> {
+        let ShareRequest { which, wait_ms } = request.into_inner();
+        let id =
+            |bytes: &[u8]| bytes.try_into().map_err(|_| Status::invalid_argument("an id is 32 bytes long"));
+        let which = match which.ok_or_else(|| Status::invalid_argument("which share?"))? {
+            Asked::Session(bytes) => ShareLookup::Session(SessionId(id(&bytes)?)),
+            Asked::Order(bytes) => ShareLookup::Order(OrderId(id(&bytes)?)),
+        };
+        let patience = Duration::from_millis(wait_ms).min(LONGEST);
+        Ok(Response::new(match self.0.work.made_share(which, patience).await {
+            Ok(HandedOver::Sealed(delivery, _, sealed)) => ShareResponse {
+                session: Bytes::copy_from_slice(delivery.started.session.as_bytes()),
+                sealed: sealed.into(),
+                refused: None,
+            },
+            // What is not sealed goes to its user and to nobody else.
+            Ok(HandedOver::Unsealed(..)) => return Err(Status::internal("that share is not sealed")),
+            Err(problem) => ShareResponse { refused: Some(failure(problem)), ..ShareResponse::default() },
+        }))
+    }
+}
+
+fn failure(problem: Problem) -> Failure {
+    Failure { code: problem.code.text().into(), reason: problem.detail, culprits: vec![] }
+}

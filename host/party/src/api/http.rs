@@ -1,0 +1,125 @@
+//! What users' backends ask of the party API.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use quorate_core::code::Code;
+use quorate_net::problem::Problem;
+use quorate_net::web::body::{Body, Fields};
+use quorate_net::web::guard;
+use quorate_net::web::guard::Guard;
+use quorate_net::web::params::{recipient_key, session_id};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::PartyApi;
+use crate::user::shares::HandedOver;
+
+/// The header that makes a confirmation one that can be repeated.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The routes, behind the guard.
+pub fn routes(api: PartyApi, guarded_by: Guard) -> Router {
+    Router::new()
+        .route("/api/v1/shares/key", get(key))
+        .route("/api/v1/shares/generate", post(generate))
+        .route("/api/v1/shares/confirm", post(confirm))
+        .with_state(api)
+        .layer(from_fn_with_state(guarded_by, guard::guard))
+}
+
+#[derive(Serialize)]
+struct KeyView {
+    /// What users seal their shares to: an X25519 key.
+    key: String,
+}
+
+async fn key(State(api): State<PartyApi>) -> Json<KeyView> {
+    Json(KeyView { key: hex::encode(api.0.key.public()) })
+}
+
+/// A share to be made for a user.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewShare {
+    session_id: String,
+    recipient_key: Option<String>,
+}
+
+impl Fields for NewShare {}
+
+#[derive(Serialize)]
+struct ShareView {
+    session_id: String,
+    account_id: String,
+    epoch: u32,
+    /// The user's index among the parties.
+    party: u16,
+    /// Whom `user_share` is sealed to; without it the share is not sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient_key: Option<String>,
+    user_share: String,
+}
+
+async fn generate(State(api): State<PartyApi>, body: Body<NewShare>) -> Result<Response, Problem> {
+    let NewShare { session_id: id, recipient_key: recipient } = body.value;
+    let session = session_id(&id)?;
+    let recipient = recipient.as_deref().map(recipient_key).transpose()?;
+    if recipient.is_none() && !api.0.unsealed {
+        let detail = "recipient_key: give the X25519 key that the share is to be sealed to; `quorate share new-recipient` makes one";
+        return Err(Problem::new(Code::RecipientKeyRequired, detail));
+    }
+    let (delivery, recipient, share) = match api.0.work.make_share(session, recipient).await? {
+        HandedOver::Sealed(delivery, recipient, sealed) => (delivery, Some(recipient), hex::encode(sealed)),
+        HandedOver::Unsealed(delivery, share) => (delivery, None, hex::encode(share.bytes())),
+    };
+    let activation = &delivery.certificate.activation;
+    let view = ShareView {
+        session_id: id,
+        account_id: uuid::Uuid::from_bytes(activation.account.0).to_string(),
+        epoch: activation.epoch,
+        party: delivery.started.me.number(),
+        recipient_key: recipient.map(hex::encode),
+        user_share: share,
+    };
+    // Nobody on the way is to keep it.
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
+}
+
+/// A share that is in good hands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewConfirmation {
+    session_id: String,
+}
+
+impl Fields for NewConfirmation {}
+
+#[derive(Serialize)]
+struct ConfirmationView {
+    session_id: String,
+    account_id: String,
+    /// The epoch of the account's shares from now on.
+    epoch: u32,
+    state: &'static str,
+}
+
+async fn confirm(
+    State(api): State<PartyApi>,
+    headers: HeaderMap,
+    body: Body<NewConfirmation>,
+) -> Result<Json<ConfirmationView>, Problem> {
+    let id = body.value.session_id;
+    let by = headers.get(IDEMPOTENCY_KEY).map(|key| Sha256::digest(key.as_bytes()).into());
+    let delivery = api.0.work.confirm(session_id(&id)?, by).await?;
+    let activation = &delivery.certificate.activation;
+    Ok(Json(ConfirmationView {
+        session_id: id,
+        account_id: uuid::Uuid::from_bytes(activation.account.0).to_string(),
+        epoch: activation.epoch,
+        state: "active",
+    }))
+}

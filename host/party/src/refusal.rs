@@ -1,0 +1,63 @@
+//! Why a plan is not taken on, for people and for the report.
+
+use quorate_backends::database::StoreError;
+use quorate_core::PartyIndex;
+use quorate_core::admission::Refused;
+use quorate_core::order::OrderRefused;
+use quorate_core::report::{Outcome, RefusedCode};
+
+/// Why a plan was not run. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRun {
+    /// It is not to be taken on.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It was run before, or another replica runs it.
+    #[error("this plan was claimed before")]
+    ClaimedBefore,
+    /// Another keygen or refresh of the account runs or waits for its certificate.
+    #[error("another keygen or refresh of this account is under way")]
+    Locked,
+    /// What the plan was admitted on has changed in between.
+    #[error("the account's epoch or bans have changed: ask again")]
+    Stale,
+    /// Whether a keygen or refresh runs already can't be seen: nothing may be said of it.
+    #[error("it is not known whether this plan was claimed before")]
+    NotKnown(#[source] StoreError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl NotRun {
+    /// What to report; nothing about a plan that somebody has taken on already.
+    pub(super) fn report(&self) -> Option<Outcome> {
+        let (code, culprits) = match self {
+            Self::ClaimedBefore | Self::NotKnown(_) => return None,
+            Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
+            Self::Store(_) => (RefusedCode::Store, vec![]),
+            Self::Refused(refused) => (code(refused), culprit(refused).into_iter().collect()),
+        };
+        Some(Outcome::Refused { culprits, code, reason: self.to_string() })
+    }
+}
+
+fn code(refused: &Refused) -> RefusedCode {
+    match refused {
+        // A plan is over before its order is: by one clock it can't be late.
+        Refused::ClockWentBack | Refused::Order(OrderRefused::NotYet | OrderRefused::Expired) => {
+            RefusedCode::Clock
+        }
+        Refused::Banned(_) => RefusedCode::Banned,
+        Refused::PluginNotActive | Refused::Plugin(_) => RefusedCode::Plugin,
+        Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,
+        _ => RefusedCode::NotAcceptable,
+    }
+}
+
+fn culprit(refused: &Refused) -> Option<PartyIndex> {
+    match refused {
+        Refused::Banned(party) | Refused::NotPinned(party) => Some(*party),
+        _ => None,
+    }
+}

@@ -1,0 +1,44 @@
+//! The sessions that run in this process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quorate_core::SessionId;
+use tokio_util::sync::CancellationToken;
+
+/// The sessions that run. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Sessions(Arc<Mutex<HashMap<SessionId, CancellationToken>>>);
+
+/// A session that runs, for as long as this lives.
+pub(crate) struct Running {
+    sessions: Sessions,
+    id: SessionId,
+    /// Cancelled when nobody wants its result any more.
+    pub(crate) token: CancellationToken,
+}
+
+impl Sessions {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, id: SessionId) -> Running {
+        let token = CancellationToken::new();
+        self.lock().insert(id, token.clone());
+        Running { sessions: self.clone(), id, token }
+    }
+
+    /// Cancels a session, if it runs here.
+    pub(crate) fn cancel(&self, id: SessionId) {
+        if let Some(token) = self.lock().get(&id) {
+            token.cancel();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.id);
+    }
+}

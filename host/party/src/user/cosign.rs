@@ -1,0 +1,114 @@
+//! Lending a user hands: a share that the user has sealed, for what it was sealed for and for nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::code::Code;
+use quorate_core::codec::decode;
+use quorate_core::order::{Operation, Order, SignedOrder};
+use quorate_core::plan::Plan;
+use quorate_core::report::Outcome;
+use quorate_core::user_share::{Purpose, UserRequest, UserShare};
+use quorate_net::problem::Problem;
+use quorate_party_store::ShareLookup;
+use tokio::time::Instant;
+
+use super::custody::{Custody, Recognised};
+use crate::worker::PartyService;
+
+/// How far ahead a user's request may end, in seconds: its number is kept for as long.
+const LONGEST_REQUEST: u64 = 86_400;
+
+impl PartyService {
+    /// Takes a user's share for the sessions of an order, until there is a result or the time is up.
+    ///
+    /// # Errors
+    /// A problem for the caller: nothing is held, and nothing runs.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        signed: SignedOrder,
+        request: UserRequest,
+        limit: Duration,
+    ) -> Result<(), Problem> {
+        let now = self.party.clock.seconds();
+        let order = signed.open(self.party.originators(), now);
+        let order = order.map_err(|refused| Problem::new(Code::Refused, refused.to_string()))?;
+        self.fits(&order, &request, now).await?;
+        let room = self.desk()?.room()?;
+        let UserRequest { head, share } = request;
+        if !self.party.store.use_nonce(head.nonce, order.id, head.expires_at).await? {
+            let detail = "user_share: this was used for another request: seal the share anew for each one";
+            return Err(Problem::new(Code::UserShareReplayed, detail));
+        }
+        let until = Instant::now() + limit;
+        let worker = Arc::clone(self);
+        tokio::spawn(async move {
+            worker.hold(order, share, until).await;
+            drop(room);
+        });
+        Ok(())
+    }
+
+    /// Whether a user has given the share for this order.
+    async fn fits(&self, order: &Order, request: &UserRequest, now: u64) -> Result<(), Problem> {
+        let UserRequest { head, share } = request;
+        let wrong = |code, detail: &str| Err(Problem::new(code, format!("user_share: {detail}")));
+        if head.expires_at < now || head.expires_at > now.saturating_add(LONGEST_REQUEST) {
+            return wrong(Code::UserShareExpired, "its time is over, or more than a day ahead: seal it anew");
+        }
+        let malformed = |_| Problem::new(Code::UserShareUnreadable, "user_share: the share in it is damaged");
+        let whose = share.whose().map_err(malformed)?;
+        if head.account != order.account || whose.account != order.account {
+            return wrong(Code::UserShareOfAnotherAccount, "it is of another account");
+        }
+        if head.epoch != order.epoch || whose.epoch != order.epoch {
+            return wrong(
+                Code::UserShareOfAnotherEpoch,
+                "it is of another epoch: the account was refreshed since",
+            );
+        }
+        let same = match (&head.purpose, &order.operation) {
+            (Purpose::Sign(allowed), Operation::Sign(ordered)) => allowed == ordered,
+            (Purpose::Refresh(recipient), Operation::Refresh) => Some(*recipient) == order.recipient,
+            _ => false,
+        };
+        if !same {
+            let detail = "it was sealed for another message, hash, path or recipient than this request names";
+            return wrong(Code::UserShareForAnotherMessage, detail);
+        }
+        match self.index(order) {
+            Some(me) if me == whose.party => {}
+            _ => return wrong(Code::UserShareOfAnotherAccount, "it is of another party"),
+        }
+        match self.party.recognises(order.account, order.epoch, share).await? {
+            // What is not known yet comes with the plan.
+            Recognised::Yes | Recognised::NotYet => Ok(()),
+            Recognised::No => {
+                wrong(Code::UserShareOfAnotherAccount, "it is not the share that was handed out")
+            }
+        }
+    }
+
+    async fn hold(&self, order: Order, share: UserShare, until: Instant) {
+        let Ok(desk) = self.desk() else { return };
+        while Instant::now() < until && !self.party.closing.is_cancelled() {
+            let waiting =
+                self.party.store.waiting_plans(ShareLookup::Order(order.id)).await.unwrap_or_default();
+            for waiting in waiting {
+                let Ok(plan) = decode::<Plan>(&waiting.plan) else { continue };
+                let custody = Custody::User(desk.part(Some(share.clone()), order.recipient));
+                match self.run_plan((plan, waiting.token), custody, None, None).await {
+                    // There is nothing more to do for this order.
+                    Ok(None | Some(Outcome::Signed { .. })) => return,
+                    Ok(_) => {}
+                    Err(reason) => {
+                        tracing::info!(session = %waiting.session, %reason, "not run with a user's share");
+                        // A refusal is for good: it is not asked again for the same plan.
+                        let _ = self.party.store.drop_plan(waiting.session).await;
+                    }
+                }
+            }
+            desk.look().await;
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `quorate admin`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use quorate_net::web::params::account_id;
+use quorate_party::admin;
+use quorate_proto::v1::admin_client::AdminClient;
+use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SuspendRequest, UnlockRequest};
+
+use super::{Failure, print};
+use crate::config::Config;
+
+/// What to do at a party, on its machine and as its user.
+#[derive(Args)]
+pub(super) struct AdminArguments {
+    /// The party's socket (QUORATE_ADMIN_SOCKET; admin.sock in QUORATE_DATA)
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Free an account of a keygen or refresh whose promises nobody will complete
+    Unlock {
+        /// The account's id
+        account: String,
+    },
+    /// Let a peer that was set back to an earlier state take part again
+    Readmit {
+        /// The peer's public identity key
+        peer: String,
+    },
+    /// List the components of the party
+    Registry,
+    /// Let no new session run on a component, for good
+    Suspend {
+        /// SHA-256 of the component
+        digest: String,
+    },
+}
+
+pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(), Failure> {
+    let path = arguments.socket.unwrap_or_else(|| config.admin_socket());
+    let failed = |error: tonic::transport::Error| -> Failure {
+        let name = path.display();
+        format!("{name}: no party listens here, or not to this user ({error})").into()
+    };
+    let mut client = AdminClient::new(admin::connect(&path).await.map_err(failed)?);
+    let done = match arguments.act {
+        Act::Unlock { account } => {
+            let account = account_id(&account)?.as_bytes().to_vec().into();
+            client.unlock(UnlockRequest { account }).await?.into_inner().done
+        }
+        Act::Readmit { peer } => {
+            let peer = hex::decode(peer)?.into();
+            client.readmit(ReadmitRequest { peer }).await?.into_inner().done
+        }
+        Act::Suspend { digest } => {
+            let digest = hex::decode(digest)?.into();
+            client.suspend(SuspendRequest { digest }).await?.into_inner().done
+        }
+        Act::Registry => {
+            for entry in client.registry(RegistryRequest {}).await?.into_inner().entries {
+                let state = if entry.suspended { "suspended" } else { "active" };
+                print(&format!("{} {state} {} {}", hex::encode(entry.digest), entry.protocol, entry.version));
+            }
+            return Ok(());
+        }
+    };
+    print(if done { "done" } else { "there was nothing to do" });
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! `quorate healthcheck`: whether a role that runs on this machine is well, for supervisors and containers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use quorate_net::tls;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::serve::Role;
+use super::{Failure, print};
+use crate::config::Config;
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How much of the answer is read.
+const REPORT_BYTES: usize = 4_096;
+
+/// Whose health to ask for.
+#[derive(Args)]
+pub(super) struct HealthcheckArguments {
+    /// The role; where it listens is read from the same settings
+    role: Role,
+}
+
+/// Prints what the role says of itself, and ends well if it can do its work, with or without its cache.
+pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments) -> Result<(), Failure> {
+    let roles = &config.roles;
+    let listens = match arguments.role {
+        Role::All | Role::Account => config.http.listen,
+        Role::Coordinator => roles.coordinator_listen,
+        Role::Router => roles.router_listen,
+        Role::Party => roles.party_listen,
+        Role::PartyApi => roles.party_api_listen,
+    };
+    let asked = async {
+        let stream = TcpStream::connect(reachable(listens)).await?;
+        match &config.tls.identity {
+            None => ask(stream).await,
+            Some(identity) => ask(tls::to_ourselves(identity, stream).await?).await,
+        }
+    };
+    let late = |_| Failure::from(format!("{listens} did not answer within {} seconds", PATIENCE.as_secs()));
+    let (status, report) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+    print(&report);
+    if status.is_success() { Ok(()) } else { Err(format!("{listens} answered {status}").into()) }
+}
+
+/// Where to connect to, to reach what listens on an address.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    (ip, address.port()).into()
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+) -> Result<(hyper::StatusCode, String), Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = hyper::Request::get("/health").header("host", "localhost");
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let status = response.status();
+    let report = Limited::new(response.into_body(), REPORT_BYTES).collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&report).into_owned()))
+}

@@ -1,0 +1,45 @@
+//! `quorate migrate`
+
+use clap::{Args, ValueEnum};
+use quorate_control_store::AccountStore;
+use quorate_core::identity::SecretKey;
+use quorate_net::telemetry;
+use quorate_party_store::{Crypter, PartyStore};
+
+use super::Failure;
+use crate::config::{Config, ConfigError};
+use crate::roles::{Role, connect_to_postgres};
+
+/// Which database.
+#[derive(Args)]
+pub(super) struct MigrateArguments {
+    /// What the database of POSTGRES_URL is for
+    database: Kind,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Accounts and sessions
+    Control,
+    /// One party's shares; needs its keys, so that a database of another party is left alone
+    Party,
+}
+
+pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Result<(), Failure> {
+    telemetry::start(&config.log.filter, config.log.format)?;
+    match arguments.database {
+        Kind::Control => {
+            let database = connect_to_postgres(&config.services, Role::Account).await?;
+            AccountStore::open(database).await?;
+        }
+        Kind::Party => {
+            let missing = |name| ConfigError::Missing { name, by: "party" };
+            let master = config.roles.master.ok_or_else(|| missing("CRYPTO_MASTER_KEY"))?;
+            let seed = config.roles.identity.ok_or_else(|| missing("QUORATE_IDENTITY_KEY"))?;
+            let database = connect_to_postgres(&config.services, Role::Party).await?;
+            PartyStore::open(database, Crypter::new(master, SecretKey::from_seed(&seed).public())).await?;
+        }
+    }
+    tracing::info!("the schema is up to date");
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The command line.
+
+mod admin;
+mod check;
+mod compile;
+mod demo;
+mod healthcheck;
+mod key;
+mod migrate;
+mod serve;
+mod share;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// Threshold signatures with sandboxed, swappable protocols.
+#[derive(Parser)]
+#[command(name = "quorate", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve one role or several
+    Serve(serve::ServeArguments),
+    /// Make keys, and show their public sides
+    Key(key::KeyArguments),
+    /// Seal and open users' shares
+    Share(share::ShareArguments),
+    /// Do what only an operator may do at a party
+    Admin(admin::AdminArguments),
+    /// Ask a role on this machine whether it is well
+    Healthcheck(healthcheck::HealthcheckArguments),
+    /// Read the settings, and say what is wrong with them; nothing is started
+    Check(check::CheckArguments),
+    /// Compile components ahead, into QUORATE_DATA
+    Compile(compile::CompileArguments),
+    /// Bring the schema of a database up to date
+    Migrate(migrate::MigrateArguments),
+    /// Create an account and sign with it, in one process with throw-away keys
+    Demo(demo::DemoArguments),
+}
+
+/// What went wrong, for people: each cause on a line of its own.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Runs the program with the arguments and the environment of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Before the first secret is read.
+    let hardened = crate::hardening::harden().map_err(Failure::from);
+    quorate_net::tls::install();
+    let result = hardened.and_then(|()| {
+        // Not every command needs it, and one may be about other settings.
+        let config = Config::from_env();
+        let runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = { runtime }.worker_threads(threads()).enable_all().build()?;
+        runtime.block_on(async {
+            match arguments.command {
+                Command::Serve(arguments) => serve::serve(config?, arguments).await,
+                Command::Key(arguments) => key::key(arguments),
+                Command::Admin(arguments) => admin::admin(config?, arguments).await,
+                Command::Healthcheck(arguments) => healthcheck::healthcheck(config?, arguments).await,
+                Command::Check(arguments) => check::check(config, &arguments),
+                Command::Compile(arguments) => compile::compile(&config?, arguments),
+                Command::Share(arguments) => share::share(arguments),
+                Command::Migrate(arguments) => migrate::migrate(config?, arguments).await,
+                Command::Demo(arguments) => demo::demo(config?, arguments).await,
+            }
+        })
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(failure.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Threads for everything but the sandbox, which has its own: as many as processors would only be in its way.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(failure: &(dyn Error + Send + Sync)) {
+    eprintln!("quorate: {failure}");
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}
+
+/// Prints a line that was asked for.
+#[allow(clippy::print_stdout)]
+fn print(line: &str) {
+    println!("{}", line.trim_end());
+}

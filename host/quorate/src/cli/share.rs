@@ -1,0 +1,154 @@
+//! `quorate share`
+
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use quorate_account::SignRequest;
+use quorate_core::user_share::{Head, Purpose, RecipientKey, UserRequest, UserShare};
+use quorate_net::web::params::{account_id, recipient_key};
+use zeroize::Zeroizing;
+
+use super::{Failure, print};
+
+/// How long a sealed share is good, if nothing is said, in seconds.
+const GOOD_FOR: u64 = 300;
+
+/// The longest input, in bytes: a share of 2 MiB in hex.
+const LONGEST: u64 = 4 << 20;
+
+/// What to do with shares.
+#[derive(Args)]
+pub(super) struct ShareArguments {
+    #[command(subcommand)]
+    command: ShareCommand,
+}
+
+#[derive(Subcommand)]
+enum ShareCommand {
+    /// Make a new recipient key in a file, and print its public side: the `recipient_key` of requests
+    NewRecipient {
+        /// The file; it must not be there yet
+        file: PathBuf,
+    },
+    /// Open a share that was sealed to a recipient key: hex on standard input, hex to a new file
+    Open {
+        /// The file with the recipient key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Where the share goes; the file must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Seal a share for one request: prints the `user_share` of that request
+    Seal(Seal),
+}
+
+#[derive(Args)]
+struct Seal {
+    /// The file with the opened share
+    #[arg(long, value_name = "FILE")]
+    share: PathBuf,
+    /// The party API's key, from GET /api/v1/shares/key
+    #[arg(long, value_name = "KEY")]
+    to: String,
+    /// The account
+    #[arg(long, value_name = "ID")]
+    account: String,
+    /// To sign this message, as in the sign request
+    #[arg(long, value_name = "HEX", required_unless_present = "refresh", conflicts_with = "refresh")]
+    message: Option<String>,
+    /// The hash of the sign request, if it has one
+    #[arg(long, requires = "message")]
+    hash: Option<String>,
+    /// The path of the sign request, if it has one
+    #[arg(long, requires = "message")]
+    path: Option<String>,
+    /// To refresh the account: the new share is sealed to this key
+    #[arg(long, value_name = "RECIPIENT_KEY")]
+    refresh: Option<String>,
+    /// For how many seconds it is good
+    #[arg(long, value_name = "SECONDS", default_value_t = GOOD_FOR)]
+    good_for: u64,
+}
+
+pub(super) fn share(arguments: ShareArguments) -> Result<(), Failure> {
+    match arguments.command {
+        ShareCommand::NewRecipient { file } => {
+            let key = RecipientKey::derive(&*random()?);
+            write(&file, key.to_bytes().as_slice())?;
+            print(&hex::encode(key.public()));
+        }
+        ShareCommand::Open { key, out } => {
+            let bytes: [u8; 32] = read(&key)?
+                .as_slice()
+                .try_into()
+                .map_err(|_| format!("{}: this is no recipient key", key.display()))?;
+            let bytes = Zeroizing::new(bytes);
+            let key = RecipientKey::from_bytes(&bytes)?;
+            let share = UserShare::open(&sealed()?, &key)?;
+            write(&out, share.bytes())?;
+            let whose = share.whose()?;
+            let account = uuid::Uuid::from_bytes(whose.account.0);
+            print(&format!("account {account}, epoch {}, party {}", whose.epoch, whose.party));
+        }
+        ShareCommand::Seal(seal) => print(&seal_for(seal)?),
+    }
+    Ok(())
+}
+
+fn seal_for(seal: Seal) -> Result<String, Failure> {
+    let share = UserShare::read(read(&seal.share)?)?;
+    let to = recipient_key(&seal.to)?;
+    let account = account_id(&seal.account)?;
+    let whose = share.whose()?;
+    if whose.account != account {
+        return Err(format!("{}: this share is of another account", seal.share.display()).into());
+    }
+    let purpose = match (&seal.message, &seal.refresh) {
+        (Some(message), _) => {
+            let request = SignRequest::read(message, seal.hash.as_deref(), seal.path.as_deref(), None)?;
+            Purpose::Sign(request.signing)
+        }
+        (None, Some(recipient)) => Purpose::Refresh(recipient_key(recipient)?),
+        (None, None) => return Err("say what the share is for: --message or --refresh".into()),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let expires_at = now.saturating_add(seal.good_for);
+    let head = Head { nonce: *random()?, expires_at, account, epoch: whose.epoch, purpose };
+    Ok(hex::encode(UserRequest { head, share }.seal(&to, &*random()?)?))
+}
+
+fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    Ok(bytes)
+}
+
+/// A sealed share from standard input.
+fn sealed() -> Result<Vec<u8>, Failure> {
+    let mut text = String::new();
+    std::io::stdin().take(2 * LONGEST).read_to_string(&mut text)?;
+    Ok(hex::decode(text.trim()).map_err(|_| "give a sealed share in hex on standard input")?)
+}
+
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let failed = |error| format!("{}: can't be read: {error}", file.display());
+    let mut text = Zeroizing::new(String::new());
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    opened.take(2 * LONGEST).read_to_string(&mut text).map_err(failed)?;
+    let bytes = hex::decode(text.trim()).map_err(|_| format!("{}: this is no hex", file.display()))?;
+    Ok(Zeroizing::new(bytes))
+}
+
+/// Writes a secret to a new file that only its owner can read.
+fn write(file: &Path, secret: &[u8]) -> Result<(), Failure> {
+    let failed = |error| format!("{}: not written: {error}", file.display());
+    let mut options = std::fs::OpenOptions::new();
+    let mut out = options.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+    let text = Zeroizing::new(hex::encode(secret) + "\n");
+    out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Who is who: keys, addresses, and where each role listens.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use quorate_core::identity::PublicKey;
+use quorate_net::join_token::JoinKey;
+use quorate_net::tcp::Address;
+use quorate_party_store::MasterKey;
+use zeroize::Zeroizing;
+
+use super::ConfigError;
+use super::read::Variables;
+
+/// The seed of a signing key: 64 hex characters.
+pub type Seed = Zeroizing<[u8; 32]>;
+
+/// Roles that are processes of their own.
+pub struct RolesConfig {
+    /// `QUORATE_COORDINATOR_LISTEN`: where the coordinator listens. This machine only, unless you say otherwise.
+    pub coordinator_listen: SocketAddr,
+    /// `QUORATE_ROUTER_LISTEN`: where the router listens.
+    pub router_listen: SocketAddr,
+    /// `QUORATE_PARTY_LISTEN`: where a party tells of its health, and of nothing else.
+    pub party_listen: SocketAddr,
+    /// `QUORATE_PARTY_API_LISTEN`: where the party API listens to users' backends.
+    pub party_api_listen: SocketAddr,
+    /// `QUORATE_PARTY_API_GRPC_LISTEN`: where it listens to account services, and to nobody else.
+    pub party_api_grpc_listen: SocketAddr,
+    /// `QUORATE_PARTY_APIS`: the addresses at which party APIs listen to account services, separated by commas; none if
+    /// users keep no shares.
+    pub party_apis: Vec<Address>,
+    /// `QUORATE_USER_PARTY_KEY`: the public identity key of the party whose shares users keep; the same everywhere.
+    pub user_party: Option<PublicKey>,
+    /// `USER_SHARE_PLAINTEXT`: `true` lets the party API hand out shares that are not sealed, to whoever gives no key.
+    pub unsealed_shares: bool,
+    /// `QUORATE_CONFIRM_SECONDS`: how long a user may take to confirm a new share; an hour if you say nothing.
+    pub confirm_within: Duration,
+    /// `QUORATE_COORDINATORS`: the addresses of all coordinators, separated by commas.
+    pub coordinators: Vec<Address>,
+    /// `QUORATE_ROUTERS`: the addresses of all routers, separated by commas; the same list in the same order everywhere.
+    pub routers: Vec<Address>,
+    /// `JWT_SECRET_KEY`: what join tokens are signed with: 32 characters or more, the same for coordinators and routers.
+    pub join_key: Option<JoinKey>,
+    /// `QUORATE_ORIGINATOR_KEY`: the key with which the account service signs orders.
+    pub originator: Option<Seed>,
+    /// `QUORATE_ORIGINATORS`: public keys of account services whose orders are carried out, separated by commas.
+    pub originators: Vec<PublicKey>,
+    /// `QUORATE_PARTY_KEYS`: the public identity keys of all parties in index order, separated by commas.
+    pub parties: Vec<PublicKey>,
+    /// `QUORATE_IDENTITY_KEY`: a party's own identity key.
+    pub identity: Option<Seed>,
+    /// `CRYPTO_MASTER_KEY`: what a party's database is sealed with: 64 hex characters.
+    pub master: Option<MasterKey>,
+    /// `QUORATE_REPLICA`: the name of this process among the replicas of its party; the machine's name if you give none.
+    pub replica: String,
+}
+
+impl std::fmt::Debug for RolesConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("RolesConfig");
+        shown.field("coordinators", &self.coordinators).field("routers", &self.routers);
+        shown.field("party_apis", &self.party_apis).field("parties", &self.parties);
+        shown
+            .field("coordinator_listen", &self.coordinator_listen)
+            .field("router_listen", &self.router_listen);
+        shown.field("party_listen", &self.party_listen).field("party_api_listen", &self.party_api_listen);
+        shown.field("party_api_grpc_listen", &self.party_api_grpc_listen);
+        shown.field("unsealed_shares", &self.unsealed_shares).field("confirm_within", &self.confirm_within);
+        shown.field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+impl RolesConfig {
+    pub(super) fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
+        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = "an address like 127.0.0.1:8081";
+        let addresses = "addresses like http://host:8081, with commas between";
+        let keys = "public keys of 64 hex characters, with commas between";
+        let parties = variables.list("QUORATE_PARTY_KEYS", keys, public_key)?;
+        if (1..parties.len()).any(|index| parties[..index].contains(&parties[index])) {
+            let wanted = "the public key of each party once";
+            return Err(ConfigError::Invalid { name: "QUORATE_PARTY_KEYS", wanted });
+        }
+        let join_key = variables.secret("JWT_SECRET_KEY")?.map(|secret| JoinKey::new(&secret)).transpose();
+        let master = variables.secret("CRYPTO_MASTER_KEY")?.map(|hex| MasterKey::from_hex(&hex)).transpose();
+        Ok(Self {
+            coordinator_listen: variables
+                .parsed("QUORATE_COORDINATOR_LISTEN", address)?
+                .unwrap_or_else(|| local(8081)),
+            router_listen: variables.parsed("QUORATE_ROUTER_LISTEN", address)?.unwrap_or_else(|| local(8082)),
+            party_listen: variables.parsed("QUORATE_PARTY_LISTEN", address)?.unwrap_or_else(|| local(8084)),
+            party_api_listen: variables
+                .parsed("QUORATE_PARTY_API_LISTEN", address)?
+                .unwrap_or_else(|| local(8083)),
+            party_api_grpc_listen: variables
+                .parsed("QUORATE_PARTY_API_GRPC_LISTEN", address)?
+                .unwrap_or_else(|| local(8085)),
+            party_apis: variables.list("QUORATE_PARTY_APIS", addresses, |text| text.parse().ok())?,
+            user_party: match variables.list(
+                "QUORATE_USER_PARTY_KEY",
+                "a public key of 64 hex characters",
+                public_key,
+            )? {
+                keys if keys.len() > 1 => {
+                    let wanted = "a single public key";
+                    return Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted });
+                }
+                // One process would hold two shares of a key.
+                keys if keys.iter().any(|key| parties.contains(key)) => {
+                    let wanted =
+                        "a key that is not in QUORATE_PARTY_KEYS: those parties keep their own shares";
+                    return Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted });
+                }
+                keys => keys.first().copied(),
+            },
+            unsealed_shares: variables.parsed("USER_SHARE_PLAINTEXT", "true or false")?.unwrap_or(false),
+            confirm_within: match variables.parsed("QUORATE_CONFIRM_SECONDS", CONFIRM)?.unwrap_or(3_600) {
+                seconds @ 1..=86_400 => Duration::from_secs(seconds),
+                _ => {
+                    return Err(ConfigError::Invalid { name: "QUORATE_CONFIRM_SECONDS", wanted: CONFIRM });
+                }
+            },
+            coordinators: variables.list("QUORATE_COORDINATORS", addresses, |text| text.parse().ok())?,
+            routers: variables.list("QUORATE_ROUTERS", addresses, |text| text.parse().ok())?,
+            join_key: join_key.map_err(|_| ConfigError::Invalid {
+                name: "JWT_SECRET_KEY",
+                wanted: "32 characters or more, for example from `openssl rand -hex 32`",
+            })?,
+            originator: seed(variables, "QUORATE_ORIGINATOR_KEY")?,
+            originators: variables.list("QUORATE_ORIGINATORS", keys, public_key)?,
+            parties,
+            identity: seed(variables, "QUORATE_IDENTITY_KEY")?,
+            master: master.map_err(|_| ConfigError::Invalid {
+                name: "CRYPTO_MASTER_KEY",
+                wanted: "64 hexadecimal characters, for example from `openssl rand -hex 32`",
+            })?,
+            replica: variables.take("QUORATE_REPLICA").unwrap_or_else(machine),
+        })
+    }
+}
+
+impl RolesConfig {
+    /// With TLS nothing goes to another role without it.
+    pub(super) fn check_tls(&self) -> Result<(), ConfigError> {
+        let wanted = "addresses that begin with https://: this process has TLS (TLS_CERT_FILE)";
+        for (name, addresses) in [
+            ("QUORATE_COORDINATORS", &self.coordinators),
+            ("QUORATE_ROUTERS", &self.routers),
+            ("QUORATE_PARTY_APIS", &self.party_apis),
+        ] {
+            if !addresses.iter().all(Address::has_tls) {
+                return Err(ConfigError::Invalid { name, wanted });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `QUORATE_CONFIRM_SECONDS` is to be.
+const CONFIRM: &str = "a number of seconds from 1 to 86400";
+
+fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, ConfigError> {
+    let read = |text: &Zeroizing<String>| {
+        let mut seed = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.as_bytes(), seed.as_mut_slice()).ok().map(|()| seed)
+    };
+    match variables.secret(name)? {
+        None => Ok(None),
+        Some(text) => match read(&text) {
+            Some(seed) => Ok(Some(seed)),
+            None => Err(ConfigError::Invalid {
+                name,
+                wanted: "64 hexadecimal characters, for example from `quorate key new`",
+            }),
+        },
+    }
+}
+
+fn public_key(text: &str) -> Option<PublicKey> {
+    let mut key = [0; 32];
+    hex::decode_to_slice(text, &mut key).ok().map(|()| PublicKey(key))
+}
+
+/// The machine's name: in a container it is the container's.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "replica".into() } else { name.trim().to_owned() }
+}

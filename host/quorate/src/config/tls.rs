@@ -1,0 +1,42 @@
+//! TLS between roles and towards callers.
+
+use std::path::PathBuf;
+
+use quorate_net::tls::Identity;
+
+use super::ConfigError;
+use super::read::Variables;
+
+/// TLS. Without a certificate all is plain.
+#[derive(Debug, Default)]
+pub struct TlsConfig {
+    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: the certificate of this process and its key, in PEM. With them it serves TLS only,
+    /// and shows them to other roles.
+    pub identity: Option<Identity>,
+    /// `TLS_CLIENT_CA_FILE`: who is let in by coordinator and router: those whom this authority has certified.
+    pub clients: Option<PathBuf>,
+    /// `TLS_CA_FILE`: the authority whose certificates of other roles are believed.
+    pub authority: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    pub(super) fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
+        let path = |variables: &mut Variables, name| variables.take(name).map(PathBuf::from);
+        let (certificate, key) = (path(variables, "TLS_CERT_FILE"), path(variables, "TLS_KEY_FILE"));
+        let identity = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(ConfigError::Missing { name: "TLS_KEY_FILE", by: "TLS_CERT_FILE" });
+            }
+            (None, Some(_)) => {
+                return Err(ConfigError::Missing { name: "TLS_CERT_FILE", by: "TLS_KEY_FILE" });
+            }
+        };
+        let clients = path(variables, "TLS_CLIENT_CA_FILE");
+        if clients.is_some() && identity.is_none() {
+            return Err(ConfigError::Missing { name: "TLS_CERT_FILE", by: "TLS_CLIENT_CA_FILE" });
+        }
+        Ok(Self { identity, clients, authority: path(variables, "TLS_CA_FILE") })
+    }
+}

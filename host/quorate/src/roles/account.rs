@@ -1,0 +1,69 @@
+//! The account service as a process.
+
+use std::sync::Arc;
+
+use quorate_account::api::{self, Api, ApiSetup};
+use quorate_account::{AccountService, AccountSetup, UserParty};
+use quorate_backends::cache::{Cache, MemoryCache};
+use quorate_control_store::AccountStore;
+use quorate_net::web::guard::Guard;
+use quorate_net::web::health::Health;
+
+use super::listen::Callers;
+use super::{Context, GRACE, Role, StartError, needed, some, time_limits};
+use crate::config::ConfigError;
+
+pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
+    let by = Role::Account;
+    let key = needed(context.config.http.key.clone(), "MPC_API_KEY", by)?;
+    let originator = needed(context.config.roles.originator.clone(), "QUORATE_ORIGINATOR_KEY", by)?;
+    some(&context.config.roles.parties, "QUORATE_PARTY_KEYS", by)?;
+    some(&context.config.roles.coordinators, "QUORATE_COORDINATORS", by)?;
+    let coordinators = context.replicas(&context.config.roles.coordinators)?;
+    let address = context.config.http.listen;
+    let port = context.listen(address, Callers::Anybody).await?;
+    let database = context.postgres(by).await?;
+    let store = AccountStore::open(database.clone()).await.map_err(|error| context.store_failed(error))?;
+    let cache = context.cache()?;
+    let user_party = match (context.config.roles.user_party, &context.config.roles.party_apis) {
+        (None, apis) if apis.is_empty() => None,
+        (Some(key), apis) if !apis.is_empty() => Some(UserParty { key, replicas: context.replicas(apis)? }),
+        (None, _) => {
+            return Err(ConfigError::Missing { name: "QUORATE_USER_PARTY_KEY", by: by.name() }.into());
+        }
+        (Some(_), _) => return Err(ConfigError::Missing { name: "QUORATE_PARTY_APIS", by: by.name() }.into()),
+    };
+    let accounts = AccountService::new(AccountSetup {
+        store,
+        coordinators,
+        originator,
+        originators: context.config.roles.originators.clone(),
+        parties: context.config.roles.parties.clone(),
+        user_party,
+        clock: context.clock.clone(),
+        limits: time_limits(context.config.limits),
+    });
+    let guard = Guard {
+        key: Some(key),
+        allowed: context.config.http.allowed.clone(),
+        proxies: context.config.http.proxies.clone(),
+    };
+    let health = Health::of(by.name()).with_database(database);
+    let (health, cache) = match cache {
+        Some(cache) => (health.with_cache(Arc::clone(&cache)), cache),
+        // Every process its own: what it does not know is in the database.
+        None => (health, Arc::new(MemoryCache::default()) as Arc<dyn Cache>),
+    };
+    let api = Api::new(ApiSetup { accounts, guard, health, cache });
+    let maintaining = api.clone();
+    let maintained = async move { maintaining.maintain().await };
+    context.tasks.spawn(context.stop.clone().run_until_cancelled_owned(maintained));
+    let stop = context.stop.clone();
+    context.tasks.spawn(async move {
+        port.serve(api::router(api.clone()), stop, GRACE).await;
+        // Requests whose callers have hung up.
+        let _ = tokio::time::timeout(GRACE, api.finish()).await;
+    });
+    tracing::info!(%address, "the API is served; its description is at /openapi.json");
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The coordinator as a process.
+
+use std::sync::Arc;
+
+use quorate_control_store::SessionStore;
+use quorate_coordinator::{Coordinator, CoordinatorSetup};
+use quorate_net::web::guard::Guard;
+use quorate_net::web::health;
+use quorate_net::web::health::Health;
+
+use super::listen::Callers;
+use super::{Context, GRACE, Role, StartError, needed, some};
+use crate::config::Environment;
+
+pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
+    let by = Role::Coordinator;
+    let key = needed(context.config.roles.join_key.clone(), "JWT_SECRET_KEY", by)?;
+    some(&context.config.roles.originators, "QUORATE_ORIGINATORS", by)?;
+    let address = context.config.roles.coordinator_listen;
+    let port = context.listen(address, Callers::Roles).await?;
+    let database = context.postgres(by).await?;
+    let store = SessionStore::open(database.clone()).await.map_err(|error| context.store_failed(error))?;
+    let queue = context.rabbitmq(by).await?;
+    let coordinator = Coordinator::new(CoordinatorSetup {
+        store,
+        queue: queue.clone(),
+        originators: context.config.roles.originators.clone(),
+        clock: context.clock.clone(),
+        key,
+        own_keys_only: context.config.environment == Environment::Production,
+    });
+    let guard = Guard {
+        key: context.config.http.key.clone(),
+        allowed: context.config.http.allowed.clone(),
+        proxies: context.config.http.proxies.clone(),
+    };
+    let health = Health::of(by.name()).with_database(database).with_queue(queue);
+    let routes = quorate_coordinator::service(Arc::clone(&coordinator))
+        .merge(quorate_coordinator::routes(Arc::clone(&coordinator), guard))
+        .merge(health::routes(health));
+    context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
+    let (stop, broken) = (context.stop.clone(), context.broken.clone());
+    context.tasks.spawn(async move {
+        if let Err(error) = coordinator.work(stop, GRACE).await {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "the coordinator can't go on");
+            broken.cancel();
+        }
+    });
+    tracing::info!(%address, "the coordinator is there");
+    Ok(())
+}

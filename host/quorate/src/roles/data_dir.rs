@@ -1,0 +1,159 @@
+//! The keys of an embedded deployment: made at the first start, kept in files that only their owner can read.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use quorate_backends::database::StoreError;
+use quorate_core::ThresholdError;
+use quorate_party_store::MasterKey;
+use quorate_runtime::{CompileCache, Runtime, RuntimeConfig};
+use zeroize::Zeroizing;
+
+/// A key of 32 bytes.
+pub(super) type Seed = Zeroizing<[u8; 32]>;
+
+/// Why it does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is not free, or not ours.
+    #[error("can't listen on {address}: another process may be using the port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or folder can't be used.
+    #[error("{path}: can't be used")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key file does not contain a key.
+    #[error("{0}: this is no key of 64 hex characters; restore it from your backup")]
+    Key(PathBuf),
+    /// A key file is gone, and what it has sealed or signed is still there.
+    #[error("{0}: the key is missing, but its database is there: restore the file from your backup")]
+    Missing(PathBuf),
+    /// A database can't be used.
+    #[error("{path}: can't be used")]
+    Store {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The sandbox does not start.
+    #[error("the sandbox does not start")]
+    Runtime(#[source] std::io::Error),
+    /// A number of parties that is not possible.
+    #[error("the number of parties is not possible")]
+    Parties(#[from] ThresholdError),
+}
+
+/// A sandbox that keeps what it has compiled in a data folder.
+pub(crate) fn sandbox(data: &Path) -> Result<Runtime, StartError> {
+    make_folder(data)?;
+    let key = compile_cache_key(data)?;
+    let folder = data.join("compiled");
+    let cache = CompileCache::open(&folder, key);
+    let compile_cache = Some(cache.map_err(|source| StartError::File { path: folder, source })?);
+    Runtime::new(RuntimeConfig { compile_cache, ..RuntimeConfig::default() }).map_err(StartError::Runtime)
+}
+
+/// All keys.
+pub(super) struct Keys {
+    pub(super) originator: Seed,
+    pub(super) parties: Vec<PartyKeys>,
+}
+
+/// The keys of one party.
+pub(super) struct PartyKeys {
+    pub(super) identity: Seed,
+    pub(super) master: MasterKey,
+}
+
+/// Reads the keys; makes them if these are the first ones that this folder sees. A key that is missing beside a database
+/// that it has sealed is never replaced by another.
+pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<Keys, StartError> {
+    let folder = data.join("secrets");
+    make_folder(&folder)?;
+    let may_make = |database: &str| !data.join(database).exists();
+    let parties = (1..=parties).map(|party| {
+        let folder = folder.join(format!("party-{party}"));
+        make_folder(&folder)?;
+        let is_new = may_make(&format!("party-{party}.db"));
+        let path = folder.join("master_key");
+        let master = text(&path, is_new)?;
+        let master = MasterKey::from_hex(&master).map_err(|_| StartError::Key(path))?;
+        Ok(PartyKeys { identity: seed(&folder.join("identity"), is_new)?, master })
+    });
+    let parties = parties.collect::<Result<_, StartError>>()?;
+    Ok(Keys { originator: seed(&folder.join("originator"), may_make("control.db"))?, parties })
+}
+
+/// The key that compiled code is authenticated with.
+pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, StartError> {
+    let folder = data.join("secrets");
+    make_folder(&folder)?;
+    // With another key everything is compiled anew.
+    seed(&folder.join("compile_cache"), true)
+}
+
+/// The API key of a deployment that was given none: made once.
+pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), StartError> {
+    make_folder(data)?;
+    let path = data.join("api-key");
+    let key = text(&path, true)?;
+    Ok((path, key))
+}
+
+/// Makes a folder that only we can look into.
+pub(super) fn make_folder(path: &Path) -> Result<(), StartError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| StartError::File { path: path.to_owned(), source })
+}
+
+fn seed(path: &Path, may_make: bool) -> Result<Seed, StartError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text(path, may_make)?.as_bytes(), seed.as_mut_slice())
+        .map_err(|_| StartError::Key(path.to_owned()))?;
+    Ok(seed)
+}
+
+/// The 64 hex characters in a file; new ones, if there is no file and there may be none yet.
+fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, StartError> {
+    let failed = |source| StartError::File { path: path.to_owned(), source };
+    let mut text = Zeroizing::new(String::with_capacity(128));
+    match OpenOptions::new().read(true).open(path) {
+        Ok(file) => {
+            // Anything longer is no key.
+            file.take(128).read_to_string(&mut text).map_err(failed)?;
+            Ok(Zeroizing::new(text.trim().to_owned()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && !may_make => {
+            Err(StartError::Missing(path.to_owned()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut bytes = Zeroizing::new([0_u8; 32]);
+            getrandom::fill(bytes.as_mut_slice()).map_err(|error| failed(std::io::Error::other(error)))?;
+            let text = Zeroizing::new(hex::encode(bytes.as_slice()));
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            // The file's name too must be there after a power cut, before anything is sealed with the key.
+            let folder = path.parent().unwrap_or(Path::new("."));
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+            Ok(text)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,308 @@
+//! All roles in one process, on SQLite, an in-process queue and connections in memory.
+//!
+//! This is how one tries Quorate and how it is tested, not how one keeps money safe with it: whoever takes over the
+//! process has all shares. The roles talk through the same services as they do when each is a process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_account::api::{self, Api, ApiSetup};
+use quorate_account::{AccountService, AccountSetup};
+use quorate_backends::cache::MemoryCache;
+use quorate_backends::database::{Database, StoreError};
+use quorate_backends::queue::{MemoryQueue, Queue};
+use quorate_control_store::{AccountStore, SessionStore};
+use quorate_coordinator::{self, Coordinator, CoordinatorSetup};
+use quorate_core::Threshold;
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_net::clock::{Clock, SystemClock};
+use quorate_net::join_token::JoinKey;
+use quorate_net::memory::{channel, in_memory};
+use quorate_net::router_client::RouterClient;
+use quorate_net::server::serve;
+use quorate_net::web::guard::{AllowedAddresses, ApiKey, Guard};
+use quorate_net::web::health::Health;
+use quorate_party::worker::PartyService;
+use quorate_party::{Party, PartySetup};
+use quorate_party_store::{Crypter, MasterKey, PartyStore};
+use quorate_router::{Hub, RouterSetup};
+use quorate_runtime::{Grants, LoadError, Plugin, Runtime};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use super::data_dir::{self, StartError, sandbox};
+use super::time_limits;
+use crate::config::LimitsConfig;
+
+/// How long requests and sessions may still take when everything is told to stop.
+const GRACE: Duration = Duration::from_secs(12);
+
+/// How long servers wait for their connections to close, once nobody needs them any more.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// How long the coordinator may take to hear of a new plugin.
+const HEARD: Duration = Duration::from_secs(5);
+
+/// What an [`Embedded`] is given.
+pub struct EmbeddedSetup {
+    /// Where databases, keys and compiled plugins are kept: a folder of ours alone.
+    pub data: PathBuf,
+    /// How many parties.
+    pub parties: u16,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// The key that callers present.
+    pub key: ApiKey,
+    /// The addresses that they may call from.
+    pub allowed: AllowedAddresses,
+    /// Proxies whose word on where a call comes from is believed.
+    pub proxies: AllowedAddresses,
+    /// How long operations may take.
+    pub limits: LimitsConfig,
+}
+
+/// All roles, running.
+pub struct Embedded {
+    address: SocketAddr,
+    runtime: Runtime,
+    parties: Vec<Arc<Party>>,
+    coordinator: Arc<Coordinator>,
+    api: Api,
+    broken: CancellationToken,
+    stop_api: CancellationToken,
+    stop_parties: CancellationToken,
+    stop_rest: CancellationToken,
+    api_tasks: TaskTracker,
+    party_tasks: TaskTracker,
+    rest: TaskTracker,
+}
+
+impl Embedded {
+    /// Starts all roles. There is no plugin yet: see [`Embedded::install`].
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing goes on running.
+    pub async fn start(setup: EmbeddedSetup) -> Result<Self, StartError> {
+        // The smallest t shows whether the number of parties is possible.
+        Threshold::new(2, setup.parties)?;
+        let address = setup.listen;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+        let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        data_dir::make_folder(&setup.data)?;
+        let runtime = sandbox(&setup.data)?;
+        let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
+        let originator = SecretKey::from_seed(&keys.originator).public();
+        let pinned: Vec<PublicKey> =
+            keys.parties.iter().map(|party| SecretKey::from_seed(&party.identity).public()).collect();
+        let (account_store, session_store) = open_control(&setup).await?;
+        let stop = CancellationToken::new;
+        let (stop_api, stop_parties, stop_rest) = (stop(), stop(), stop());
+        // If something below fails, what was started before stops.
+        let started = [stop_parties.clone().drop_guard(), stop_rest.clone().drop_guard()];
+        let rest = TaskTracker::new();
+
+        let (router_end, to_router) = in_memory();
+        let join_key = join_key()?;
+        let router = RouterSetup {
+            hub: Hub::default(),
+            key: join_key.clone(),
+            clock: Arc::clone(&clock),
+            // There is no other router.
+            peering: None,
+        };
+        rest.spawn(serve(router_end, quorate_router::service(router), stop_rest.clone(), CLOSE));
+
+        let coordinator = Coordinator::new(CoordinatorSetup {
+            store: session_store.clone(),
+            queue: Arc::clone(&queue),
+            originators: vec![originator],
+            clock: Arc::clone(&clock),
+            key: join_key,
+            own_keys_only: false,
+        });
+        let (coordinator_end, to_coordinator) = in_memory();
+        let service = quorate_coordinator::service(Arc::clone(&coordinator));
+        rest.spawn(serve(coordinator_end, service, stop_rest.clone(), CLOSE));
+        let broken = CancellationToken::new();
+        let work = Arc::clone(&coordinator).work(stop_rest.clone(), CLOSE);
+        rest.spawn(watch("coordinator", work, broken.clone()));
+
+        let mut parties = Vec::new();
+        for (index, key) in keys.parties.into_iter().enumerate() {
+            let store = open_party(&setup, index, key.master, pinned[index]).await?;
+            let party = Party::new(PartySetup {
+                seed: key.identity,
+                originators: vec![originator],
+                pinned: pinned.clone(),
+                store,
+                replica: "embedded".into(),
+                clock: Arc::clone(&clock),
+                router: RouterClient::new(channel(to_router.clone())),
+            });
+            let failed = |source| StartError::Store { path: party_file(&setup, index), source };
+            parties.push(Arc::new(party.await.map_err(failed)?));
+        }
+        let party_tasks = TaskTracker::new();
+        for (index, party) in parties.iter().enumerate() {
+            let service = Arc::new(PartyService {
+                party: Arc::clone(party),
+                queue: Arc::clone(&queue),
+                coordinators: channel(to_coordinator.clone()).into(),
+                desk: None,
+            });
+            let path = party_file(&setup, index);
+            service.take_up().await.map_err(|source| StartError::Store { path, source })?;
+            party_tasks.spawn(service.serve(vec![], stop_parties.clone(), GRACE));
+        }
+
+        // What the parties know of sessions from before the restart has been said by now.
+        let interrupted = session_store.end_interrupted(clock.millis()).await;
+        interrupted.map_err(|source| StartError::Store { path: setup.data.join("control.db"), source })?;
+
+        let accounts = AccountService::new(AccountSetup {
+            store: account_store,
+            coordinators: channel(to_coordinator).into(),
+            originator: keys.originator,
+            originators: vec![],
+            parties: pinned,
+            clock,
+            user_party: None,
+            limits: time_limits(setup.limits),
+        });
+        let guard = Guard { key: Some(setup.key), allowed: setup.allowed, proxies: setup.proxies };
+        let (health, cache) = (Health::of("all"), Arc::new(MemoryCache::default()));
+        let api = Api::new(ApiSetup { accounts, guard, health, cache });
+        let api_tasks = TaskTracker::new();
+        let maintaining = api.clone();
+        let maintained = async move { maintaining.maintain().await };
+        api_tasks.spawn(stop_api.clone().run_until_cancelled_owned(maintained));
+        api_tasks.spawn(serve(listener, api::router(api.clone()), stop_api.clone(), GRACE));
+        tracing::warn!(
+            parties = setup.parties,
+            "all parties run in this one process: good for a try, no threshold security; in production each party is \
+             a process of its own"
+        );
+        started.into_iter().for_each(|guard| drop(guard.disarm()));
+        Ok(Self {
+            address: bound,
+            runtime,
+            parties,
+            coordinator,
+            api,
+            broken,
+            stop_api,
+            stop_parties,
+            stop_rest,
+            api_tasks,
+            party_tasks,
+            rest,
+        })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until a role has ended because it can't go on; the log says why.
+    pub async fn broken(&self) {
+        self.broken.cancelled().await;
+    }
+
+    /// The sandbox.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The parties, in index order.
+    #[must_use]
+    pub fn parties(&self) -> &[Arc<Party>] {
+        &self.parties
+    }
+
+    /// Loads a component and lets new sessions run on it at all parties, beside those that are there.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub async fn install(&self, component: &[u8]) -> Result<Plugin, LoadError> {
+        let plugin = self.runtime.load(component, &Grants::default()).await?;
+        let mut installed = Vec::new();
+        for party in &self.parties {
+            if party.install(&plugin) {
+                installed.push(party.identity());
+            }
+        }
+        if !self.coordinator.hears_of(plugin.digest(), &installed, HEARD).await {
+            tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
+        }
+        tracing::info!(?plugin, "installed");
+        Ok(plugin)
+    }
+
+    /// Stops: nothing new is taken on, what runs is finished or, after a while, aborted.
+    pub async fn stop(self) {
+        self.stop_api.cancel();
+        self.api_tasks.close();
+        self.api_tasks.wait().await;
+        // Requests whose callers have hung up.
+        let _ = tokio::time::timeout(GRACE, self.api.finish()).await;
+        self.stop_parties.cancel();
+        self.party_tasks.close();
+        self.party_tasks.wait().await;
+        self.stop_rest.cancel();
+        self.rest.close();
+        self.rest.wait().await;
+    }
+}
+
+/// Notices when a role ends because it can't go on.
+async fn watch(role: &str, work: impl Future<Output = Result<(), StoreError>>, broken: CancellationToken) {
+    if let Err(error) = work.await {
+        tracing::error!(role, %error, cause = ?std::error::Error::source(&error), "a role ended");
+        broken.cancel();
+    }
+}
+
+async fn open_control(setup: &EmbeddedSetup) -> Result<(AccountStore, SessionStore), StartError> {
+    let path = setup.data.join("control.db");
+    let failed = |source| StartError::Store { path: path.clone(), source };
+    let database = Database::sqlite(&path).await.map_err(failed)?;
+    let accounts = AccountStore::open(database.clone()).await.map_err(failed)?;
+    let sessions = SessionStore::open(database).await.map_err(failed)?;
+    // No other process answers requests: whoever held an idempotency key is gone.
+    accounts.release_all().await.map_err(failed)?;
+    Ok((accounts, sessions))
+}
+
+fn party_file(setup: &EmbeddedSetup, index: usize) -> PathBuf {
+    setup.data.join(format!("party-{}.db", index + 1))
+}
+
+async fn open_party(
+    setup: &EmbeddedSetup,
+    index: usize,
+    master: MasterKey,
+    identity: PublicKey,
+) -> Result<PartyStore, StartError> {
+    let path = party_file(setup, index);
+    let failed = |source| StartError::Store { path: path.clone(), source };
+    let database = Database::sqlite(&path).await.map_err(failed)?;
+    PartyStore::open(database, Crypter::new(master, identity)).await.map_err(failed)
+}
+
+/// A secret that only this process knows.
+fn join_key() -> Result<JoinKey, StartError> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut_slice()).map_err(|e| StartError::Runtime(std::io::Error::other(e)))?;
+    JoinKey::new(&Zeroizing::new(hex::encode(secret.as_slice())))
+        .map_err(|e| StartError::Runtime(std::io::Error::other(e)))
+}

@@ -1,0 +1,70 @@
+//! Where a role listens, with or without TLS.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_net::listener::TlsListener;
+use quorate_net::replicas::Replicas;
+use quorate_net::server::serve;
+use quorate_net::tcp::{Address, tcp_channel};
+use quorate_net::tls;
+use rustls::ClientConfig;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::{Context, StartError};
+
+/// A port that is ours.
+pub(super) enum Port {
+    Plain(TcpListener),
+    Tls(TlsListener),
+}
+
+/// Who may connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callers {
+    /// Everybody; who may call is decided for each request.
+    Anybody,
+    /// Roles of this deployment: with TLS, those whom its authority has certified.
+    Roles,
+}
+
+impl Context<'_> {
+    pub(super) async fn listen(&self, address: SocketAddr, callers: Callers) -> Result<Port, StartError> {
+        let failed = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let config = &self.config.tls;
+        let clients = config.clients.as_deref().filter(|_| callers == Callers::Roles);
+        Ok(match &config.identity {
+            None => Port::Plain(listener),
+            Some(identity) => {
+                let config = tls::server(identity, clients.map(Path::new))?;
+                Port::Tls(TlsListener::new(listener, config))
+            }
+        })
+    }
+
+    fn client(&self) -> Result<Arc<ClientConfig>, StartError> {
+        let config = &self.config.tls;
+        Ok(tls::client(config.authority.as_deref(), config.identity.as_ref())?)
+    }
+
+    /// The way to all replicas of a role.
+    pub(super) fn replicas(&self, addresses: &[Address]) -> Result<Replicas, StartError> {
+        let tls = self.client()?;
+        let channels: Vec<Channel> = addresses.iter().map(|address| tcp_channel(address, &tls)).collect();
+        Ok(Replicas::new(channels))
+    }
+}
+
+impl Port {
+    pub(super) async fn serve(self, router: axum::Router, stop: CancellationToken, grace: Duration) {
+        match self {
+            Self::Plain(listener) => serve(listener, router, stop, grace).await,
+            Self::Tls(listener) => serve(listener, router, stop, grace).await,
+        }
+    }
+}

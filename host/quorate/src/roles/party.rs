@@ -1,0 +1,140 @@
+//! A party as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_net::router_client::RouterClient;
+use quorate_net::server::serve;
+use quorate_net::web::health;
+use quorate_net::web::health::Health;
+use quorate_party::admin::{self, UnixSocket};
+use quorate_party::user::shares::Desk;
+use quorate_party::worker::PartyService;
+use quorate_party::{Party, PartySetup};
+use quorate_party_store::{Crypter, PartyStore};
+use quorate_runtime::{Grants, Runtime};
+
+use super::data_dir;
+use super::listen::Callers;
+use super::{Context, GRACE, Role, StartError, needed, some};
+
+/// A party that runs, and its sandbox.
+pub(super) struct RunningParty {
+    party: Arc<Party>,
+    runtime: Runtime,
+    plugins: Vec<PathBuf>,
+    data: PathBuf,
+}
+
+/// How long compiling a component may take, on a slow machine with much else to do.
+const COMPILING: Duration = Duration::from_secs(120);
+
+/// Has a component compiled by another process, which gives its memory back: see [`crate::cli`]. What goes wrong there shows
+/// again when the component is loaded.
+async fn compile_apart(data: &Path, component: &Path) {
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut compiling = tokio::process::Command::new(program);
+    compiling.env_clear().env("QUORATE_DATA", data).arg("compile").arg(component);
+    compiling.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(COMPILING, compiling.status()).await {
+        Ok(Ok(status)) if status.success() => {}
+        other => tracing::warn!(component = %component.display(), ?other, "was not compiled ahead"),
+    }
+}
+
+impl RunningParty {
+    /// Lets new sessions run on the configured components.
+    pub(super) async fn install(&self) -> Result<(), StartError> {
+        for path in &self.plugins {
+            let failed = |source| StartError::Plugin { path: path.clone(), source };
+            let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
+            compile_apart(&self.data, path).await;
+            let plugin = self.runtime.load(&bytes, &Grants::default()).await;
+            let plugin = plugin.map_err(|error| failed(error.into()))?;
+            if self.party.install(&plugin) {
+                tracing::info!(?plugin, "installed");
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, StartError> {
+    let by = Role::Party;
+    let identity = identity(context, by)?;
+    if !context.config.roles.parties.contains(&identity) {
+        return Err(StartError::NotPinned(identity.to_string()));
+    }
+    let address = context.config.roles.party_listen;
+    let port = context.listen(address, Callers::Anybody).await?;
+    let Worker { running, service, health } = work(context, by, None).await?;
+    let left_behind = service.left_behind().await.map_err(|error| context.store_failed(error))?;
+    context.tasks.spawn(port.serve(health::routes(health), context.stop.clone(), GRACE));
+    context.tasks.spawn(service.serve(left_behind, context.stop.clone(), GRACE));
+    tracing::info!(%identity, replica = context.config.roles.replica, "the party is there");
+    Ok(running)
+}
+
+/// The public side of this process's identity key.
+pub(super) fn identity(context: &Context<'_>, by: Role) -> Result<PublicKey, StartError> {
+    let seed = needed(context.config.roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
+    Ok(SecretKey::from_seed(&seed).public())
+}
+
+/// A party and what it works with, before it serves anything.
+pub(super) struct Worker {
+    pub(super) running: RunningParty,
+    pub(super) service: Arc<PartyService>,
+    pub(super) health: Health,
+}
+
+/// Makes a party that has its plugins.
+pub(super) async fn work(
+    context: &mut Context<'_>,
+    by: Role,
+    desk: Option<Desk>,
+) -> Result<Worker, StartError> {
+    let seed = needed(context.config.roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
+    // It is there once: whoever needs it a second time runs as a second party.
+    let master = needed(context.config.roles.master.take(), "CRYPTO_MASTER_KEY", by)?;
+    let roles = &context.config.roles;
+    some(&roles.parties, "QUORATE_PARTY_KEYS", by)?;
+    some(&roles.originators, "QUORATE_ORIGINATORS", by)?;
+    some(&roles.coordinators, "QUORATE_COORDINATORS", by)?;
+    some(&roles.routers, "QUORATE_ROUTERS", by)?;
+    let identity = identity(context, by)?;
+    let coordinators = context.replicas(&roles.coordinators)?;
+    let routers = context.replicas(&roles.routers)?;
+    let runtime = data_dir::sandbox(&context.config.embedded.data)?;
+    let database = context.postgres(by).await?;
+    let store = PartyStore::open(database.clone(), Crypter::new(master, identity)).await;
+    let store = store.map_err(|error| context.store_failed(error))?;
+    let queue = context.rabbitmq(by).await?;
+    let roles = &context.config.roles;
+    let party = Party::new(PartySetup {
+        seed,
+        originators: roles.originators.clone(),
+        pinned: roles.parties.iter().copied().chain(roles.user_party).collect(),
+        store,
+        replica: roles.replica.clone(),
+        clock: context.clock.clone(),
+        router: RouterClient::new(routers),
+    });
+    let party = Arc::new(party.await.map_err(|error| context.store_failed(error))?);
+    if let Some(seconds) = party.behind().await.map_err(|error| context.store_failed(error))? {
+        return Err(StartError::ClockBehind(seconds));
+    }
+    let plugins = context.config.embedded.plugins.clone();
+    let data = context.config.embedded.data.clone();
+    let running = RunningParty { party: Arc::clone(&party), runtime, plugins, data };
+    running.install().await?;
+    let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
+    let acts = admin::service(Arc::clone(&party));
+    context.tasks.spawn(serve(socket, acts, context.stop.clone(), GRACE));
+    let service = Arc::new(PartyService { party, queue: queue.clone(), coordinators, desk });
+    let health = Health::of(by.name()).with_database(database).with_queue(queue);
+    Ok(Worker { running, service, health })
+}

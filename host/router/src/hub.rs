@@ -1,0 +1,360 @@
+//! Buffers of frames, one per session and party.
+//!
+//! A frame for a party that is not attached waits: the party may be about to come, or to come back. A buffer that is full
+//! takes nothing more: the parties send again what was lost. A party that has left gets nothing more; the buffer itself is gone
+//! when the session's time is over.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_core::{PartyIndex, SessionId, Threshold};
+use quorate_net::router_client::RouterEvent;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::Instant;
+
+/// Frames that wait for one party of one session. A keygen of 16 parties sends each about 150, and sends them again
+/// every two seconds while nothing moves.
+const MAX_BUFFERED_FRAMES: usize = 512;
+
+/// Bytes that wait for one party of one session. A round of a keygen of 16 parties is 15 times 143 kB, and frames that are
+/// sent again come on top.
+const MAX_BUFFER_BYTES: usize = 16 << 20;
+
+/// Bytes that wait in all buffers. What comes beyond that is lost, and sent again.
+const MAX_TOTAL_BYTES: usize = 512 << 20;
+
+/// Buffers at a time, of parties that were there a while ago too. At 60 signatures a second, with two signers and a
+/// deadline of 10 seconds, there are 1,200.
+const MAX_BUFFERS: usize = 4_096;
+
+/// How often buffers whose time is over are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+type Key = (SessionId, PartyIndex);
+
+/// All buffers of a router. Clones share them.
+#[derive(Clone)]
+pub struct Hub {
+    buffers: Arc<Mutex<Buffers>>,
+}
+
+struct Buffers {
+    of: HashMap<Key, Buffer>,
+    swept: Instant,
+    /// Attachments so far.
+    attachments: u64,
+    /// Bytes that wait in all of them.
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Something in a buffer, counted for as long as it waits.
+struct Waiting {
+    event: RouterEvent,
+    bytes: usize,
+    counted: [Arc<AtomicUsize>; 2],
+}
+
+impl Waiting {
+    fn new(event: RouterEvent, counted: [Arc<AtomicUsize>; 2]) -> Option<Self> {
+        let bytes = match &event {
+            RouterEvent::Frame(frame) => frame.len(),
+            RouterEvent::PeerDisconnected(_) | RouterEvent::PeerReconnected(_) => 0,
+        };
+        let room = |(count, most): (&Arc<AtomicUsize>, usize)| {
+            count.load(Ordering::Relaxed).saturating_add(bytes) <= most
+        };
+        if !counted.iter().zip([MAX_BUFFER_BYTES, MAX_TOTAL_BYTES]).all(room) {
+            return None;
+        }
+        counted.iter().for_each(|count| {
+            count.fetch_add(bytes, Ordering::Relaxed);
+        });
+        Some(Self { event, bytes, counted })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for count in &self.counted {
+            count.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Buffer {
+    state: State,
+    expires: Instant,
+    bytes: Arc<AtomicUsize>,
+}
+
+enum State {
+    /// Frames wait for a party that has not come yet.
+    Waiting(Sender<Waiting>, Receiver<Waiting>),
+    /// The sender, and which attachment it is for: a party that comes back takes the place of its old connection.
+    Attached(Sender<Waiting>, u64),
+    /// The party has left: what still comes for it is thrown away.
+    Left,
+}
+
+/// A party's hold on its buffer. After it was dropped, what comes waits until the party comes back.
+pub struct Attached {
+    hub: Hub,
+    key: Key,
+    receiver: Receiver<Waiting>,
+    expires: Instant,
+    number: u64,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way to the party, or of no more use to it.
+    Delivered,
+    /// It waits here for a party that is not attached here.
+    Queued,
+    /// There was no room for it.
+    Dropped,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let buffers =
+            Buffers { of: HashMap::new(), swept: Instant::now(), attachments: 0, bytes: Arc::default() };
+        Self { buffers: Arc::new(Mutex::new(buffers)) }
+    }
+}
+
+impl Hub {
+    /// Attaches a party to a session, for `time_to_live` at most; an attachment from before ends. `None` if there are too
+    /// many sessions.
+    #[must_use]
+    pub fn attach(&self, session: SessionId, party: PartyIndex, time_to_live: Duration) -> Option<Attached> {
+        let key = (session, party);
+        let expires = Instant::now() + time_to_live;
+        let number = {
+            let mut buffers = self.lock();
+            buffers.attachments += 1;
+            buffers.attachments
+        };
+        let receiver = self.with_buffer(key, time_to_live, |buffer, _| {
+            buffer.expires = expires;
+            let (sender, receiver) = match std::mem::replace(&mut buffer.state, State::Left) {
+                State::Waiting(sender, receiver) => (sender, receiver),
+                State::Left | State::Attached(..) => channel(MAX_BUFFERED_FRAMES),
+            };
+            buffer.state = State::Attached(sender, number);
+            receiver
+        })?;
+        self.lock().tell_others(key, &RouterEvent::PeerReconnected(party));
+        Some(Attached { hub: self.clone(), key, receiver, expires, number })
+    }
+
+    /// Tells the parties of a session that are attached here that one is back, at another router.
+    pub fn is_back(&self, session: SessionId, party: PartyIndex) {
+        self.lock().tell_others((session, party), &RouterEvent::PeerReconnected(party));
+    }
+
+    /// A party needs nothing more of a session.
+    pub fn leave(&self, session: SessionId, party: PartyIndex) {
+        if let Some(buffer) = self.lock().of.get_mut(&(session, party)) {
+            buffer.state = State::Left;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Buffers> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a frame into a party's buffer.
+    pub fn send(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) -> Sent {
+        let sent = self.with_buffer((session, to), time_to_live, |buffer, all| {
+            let (sender, sent) = match &buffer.state {
+                State::Waiting(sender, _) => (sender, Sent::Queued),
+                State::Attached(sender, _) => (sender, Sent::Delivered),
+                State::Left => return Sent::Delivered,
+            };
+            let waiting =
+                Waiting::new(RouterEvent::Frame(frame), [Arc::clone(&buffer.bytes), Arc::clone(all)]);
+            match waiting.map(|waiting| sender.try_send(waiting)) {
+                Some(Ok(())) => sent,
+                _ => Sent::Dropped,
+            }
+        });
+        sent.unwrap_or(Sent::Dropped)
+    }
+
+    fn with_buffer<T>(
+        &self,
+        key: Key,
+        time_to_live: Duration,
+        act: impl FnOnce(&mut Buffer, &Arc<AtomicUsize>) -> T,
+    ) -> Option<T> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now >= buffers.swept + SWEEP_INTERVAL {
+            buffers.sweep(now);
+        }
+        if !buffers.of.contains_key(&key) {
+            if buffers.of.len() >= MAX_BUFFERS {
+                buffers.sweep(now);
+            }
+            if buffers.of.len() >= MAX_BUFFERS {
+                return None;
+            }
+            let (sender, receiver) = channel(MAX_BUFFERED_FRAMES);
+            let state = State::Waiting(sender, receiver);
+            buffers.of.insert(key, Buffer { state, expires: now + time_to_live, bytes: Arc::default() });
+        }
+        let Buffers { of, bytes, .. } = &mut *buffers;
+        of.get_mut(&key).map(|buffer| act(buffer, bytes))
+    }
+}
+
+impl Buffers {
+    /// Tells the parties of a session that are attached here of one of them. Whoever has no room for it misses it.
+    fn tell_others(&self, (session, party): Key, event: &RouterEvent) {
+        for other in PartyIndex::all(Threshold::MAX_PARTIES).filter(|&other| other != party) {
+            if let Some(Buffer { state: State::Attached(sender, _), bytes, .. }) =
+                self.of.get(&(session, other))
+                && let Some(waiting) =
+                    Waiting::new(event.clone(), [Arc::clone(bytes), Arc::clone(&self.bytes)])
+            {
+                let _ = sender.try_send(waiting);
+            }
+        }
+    }
+
+    /// An attached party keeps its buffer past its time: it lets go of it by itself.
+    fn sweep(&mut self, now: Instant) {
+        self.swept = now;
+        self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, State::Attached(..)));
+    }
+}
+
+impl Attached {
+    /// When the session's time is over.
+    #[must_use]
+    pub fn expires(&self) -> Instant {
+        self.expires
+    }
+
+    /// What comes next; `None` when the session's time is over, or the party has left or come back elsewhere. May be
+    /// cancelled without losing anything.
+    pub async fn receive(&mut self) -> Option<RouterEvent> {
+        let waiting = tokio::time::timeout_at(self.expires, self.receiver.recv()).await.ok()??;
+        Some(waiting.event.clone())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut buffers = self.hub.lock();
+        if let Some(buffer) = buffers.of.get_mut(&self.key)
+            && matches!(buffer.state, State::Attached(_, number) if number == self.number)
+        {
+            let (sender, receiver) = channel(MAX_BUFFERED_FRAMES);
+            buffer.state = State::Waiting(sender, receiver);
+            buffers.tell_others(self.key, &RouterEvent::PeerDisconnected(self.key.1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(60);
+
+    fn key() -> (SessionId, PartyIndex) {
+        (SessionId([1; 32]), PartyIndex::FIRST)
+    }
+
+    fn frame(byte: u8) -> Bytes {
+        Bytes::copy_from_slice(&[byte])
+    }
+
+    #[tokio::test]
+    async fn frames_wait_for_a_party_that_is_not_attached() {
+        let (hub, (session, party)) = (Hub::default(), key());
+        let send = |byte| hub.send(session, party, frame(byte), SOON);
+        assert_eq!(send(1), Sent::Queued);
+        let mut attached = hub.attach(session, party, SOON).unwrap();
+        assert_eq!(send(2), Sent::Delivered);
+        assert_eq!(attached.receive().await, Some(RouterEvent::Frame(frame(1))));
+        assert_eq!(attached.receive().await, Some(RouterEvent::Frame(frame(2))));
+        drop(attached);
+        assert_eq!(send(3), Sent::Queued);
+        let mut again = hub.attach(session, party, SOON).unwrap();
+        let kept = again.receive().await;
+        assert_eq!(kept, Some(RouterEvent::Frame(frame(3))), "what came while the party was away was lost");
+        hub.leave(session, party);
+        assert_eq!(send(4), Sent::Delivered);
+        assert!(again.receive().await.is_none(), "a party that has left still gets frames");
+    }
+
+    #[tokio::test]
+    async fn a_party_that_comes_back_takes_the_place_of_its_old_connection() {
+        let (hub, (session, party)) = (Hub::default(), key());
+        let mut old = hub.attach(session, party, SOON).unwrap();
+        let mut new = hub.attach(session, party, SOON).unwrap();
+        assert!(old.receive().await.is_none());
+        drop(old);
+        assert_eq!(hub.send(session, party, frame(1), SOON), Sent::Delivered);
+        assert_eq!(new.receive().await, Some(RouterEvent::Frame(frame(1))));
+    }
+
+    #[tokio::test]
+    async fn the_others_hear_of_a_party_that_is_gone_or_back() {
+        let (hub, (session, party)) = (Hub::default(), key());
+        let other = PartyIndex::try_from(2).unwrap();
+        let mut attached = hub.attach(session, party, SOON).unwrap();
+        let gone = hub.attach(session, other, SOON).unwrap();
+        assert_eq!(attached.receive().await, Some(RouterEvent::PeerReconnected(other)));
+        drop(gone);
+        assert_eq!(attached.receive().await, Some(RouterEvent::PeerDisconnected(other)));
+        let leaving = hub.attach(session, other, SOON).unwrap();
+        assert_eq!(attached.receive().await, Some(RouterEvent::PeerReconnected(other)));
+        hub.leave(session, other);
+        drop(leaving);
+        hub.send(session, party, frame(1), SOON);
+        assert_eq!(
+            attached.receive().await,
+            Some(RouterEvent::Frame(frame(1))),
+            "a party that has left is gone"
+        );
+    }
+
+    #[tokio::test]
+    async fn buffers_and_their_number_are_bounded() {
+        let (hub, (session, party)) = (Hub::default(), key());
+        let taken = (0..MAX_BUFFERED_FRAMES * 2)
+            .filter(|_| hub.send(session, party, Bytes::from_static(&[1]), SOON) != Sent::Dropped)
+            .count();
+        assert_eq!(taken, MAX_BUFFERED_FRAMES);
+        let large = Bytes::from(vec![0; 3 << 20]);
+        let other = SessionId([9; 32]);
+        let taken = (0..10).filter(|_| hub.send(other, party, large.clone(), SOON) != Sent::Dropped).count();
+        assert_eq!(taken, MAX_BUFFER_BYTES / large.len());
+        let mut attached = hub.attach(other, party, SOON).unwrap();
+        attached.receive().await.unwrap();
+        assert_eq!(hub.send(other, party, large, SOON), Sent::Delivered, "what was taken still counts");
+        let sessions = |hub: &Hub, from: usize, ttl| {
+            (from..from + MAX_BUFFERS)
+                .filter(|i| {
+                    let mut id = [2; 32];
+                    id[..8].copy_from_slice(&(*i as u64).to_be_bytes());
+                    hub.send(SessionId(id), party, Bytes::from_static(&[1]), ttl) != Sent::Dropped
+                })
+                .count()
+        };
+        assert_eq!(sessions(&hub, 0, SOON), MAX_BUFFERS - 2);
+        assert_eq!(sessions(&hub, MAX_BUFFERS, SOON), 0);
+        // Sessions whose time is over give their room to others.
+        let over = Hub::default();
+        assert_eq!(sessions(&over, 0, Duration::ZERO), MAX_BUFFERS);
+        assert_eq!(sessions(&over, MAX_BUFFERS, SOON), MAX_BUFFERS);
+    }
+}

@@ -1,0 +1,132 @@
+//! Membership: which party is in which session at this router, and what it may do there. gRPC and WebSocket streams share it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_core::{PartyIndex, SessionId};
+use quorate_net::clock::Clock;
+use quorate_net::join_token::{JoinGrant, JoinKey};
+use quorate_net::router_client::party_index;
+use quorate_proto::v1::Join;
+use quorate_proto::v1::router_request::Request as Kind;
+use tonic::Status;
+
+use super::hub::{Attached, Hub, Sent};
+use super::peering::Peering;
+
+/// How long a party may take to say which session its stream is for.
+pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a party is told that says something else.
+pub(super) const UNEXPECTED_FRAME: &str = "that is no message to another party of the session";
+
+/// How long frames are kept for parties that are not attached, at most: no order lives longer.
+pub(super) const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(600);
+
+/// How often, and after how long each time, room is looked for in the buffer of a party that does not keep up. What finds
+/// none then is lost, and sent again.
+const RETRY_FULL_BUFFER: (u32, Duration) = (20, Duration::from_millis(20));
+
+/// What a router is given.
+pub struct RouterSetup {
+    /// Its buffers.
+    pub hub: Hub,
+    /// What join tokens are checked with.
+    pub key: JoinKey,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The way to the other routers, if there may be any.
+    pub peering: Option<Arc<Peering>>,
+}
+
+/// A router. Clones share it.
+#[derive(Clone)]
+pub(super) struct Router(pub(super) Arc<RouterSetup>);
+
+/// A party that has joined a session.
+pub(super) struct Joined {
+    router: Router,
+    session: SessionId,
+    me: PartyIndex,
+    /// The highest index.
+    parties: u16,
+    time_to_live: Duration,
+}
+
+impl Router {
+    /// Lets a party into a session, if its token does.
+    pub(super) fn join(&self, first: Option<Kind>) -> Result<(Joined, Attached), Status> {
+        let Some(Kind::Join(Join { session, party: me, time_to_live_ms, token, again })) = first else {
+            return Err(Status::invalid_argument("the first message names the session"));
+        };
+        let session = session.as_ref().try_into().map(SessionId);
+        let session = session.map_err(|_| Status::invalid_argument("a session id is 32 bytes long"))?;
+        let me = party_index(me).ok_or_else(|| Status::invalid_argument("that is no party index"))?;
+        let checked = self.0.key.check(&token, session, me, self.0.clock.seconds());
+        let JoinGrant { parties, left } =
+            checked.map_err(|error| Status::permission_denied(error.to_string()))?;
+        let time_to_live = Duration::from_millis(time_to_live_ms).min(MAX_TIME_TO_LIVE).min(left);
+        let attached = self.0.hub.attach(session, me, time_to_live);
+        let attached = attached.ok_or_else(|| Status::resource_exhausted("no room for another session"))?;
+        if let Some(peering) = self.0.peering.as_ref().filter(|_| again) {
+            peering.is_back(session, me);
+        }
+        Ok((Joined { router: self.clone(), session, me, parties, time_to_live }, attached))
+    }
+}
+
+/// What became of a party's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handled {
+    /// It was carried out; the party may send more.
+    Continue,
+    /// It was the party's last word.
+    Left,
+    /// It is not a request that a joined party makes.
+    Unexpected,
+}
+
+impl Joined {
+    /// Carries out what a party says after it has joined.
+    pub(super) async fn handle(&self, request: Option<Kind>) -> Handled {
+        let Router(setup) = &self.router;
+        match request {
+            Some(Kind::Outgoing(outgoing)) => {
+                let Some(to) = party_index(outgoing.to).filter(|to| to.number() <= self.parties) else {
+                    return Handled::Unexpected;
+                };
+                match self.send(to, &outgoing.frame).await {
+                    Sent::Delivered => {}
+                    Sent::Queued => {
+                        if let Some(peering) = &setup.peering {
+                            peering.forward(self.session, to, outgoing.frame, self.time_to_live);
+                        }
+                    }
+                    Sent::Dropped => {
+                        tracing::debug!(session = %self.session, %to, "no room for a frame; its sender sends it again")
+                    }
+                }
+                Handled::Continue
+            }
+            Some(Kind::Leave(_)) => {
+                setup.hub.leave(self.session, self.me);
+                Handled::Left
+            }
+            Some(Kind::Join(_)) | None => Handled::Unexpected,
+        }
+    }
+
+    /// Where there is no room, whoever sends is slowed down: nothing more is read from it for a while.
+    async fn send(&self, to: PartyIndex, frame: &Bytes) -> Sent {
+        let mut tries = RETRY_FULL_BUFFER.0;
+        loop {
+            let sent = self.router.0.hub.send(self.session, to, frame.clone(), self.time_to_live);
+            tries -= 1;
+            if sent != Sent::Dropped || tries == 0 {
+                return sent;
+            }
+            tokio::time::sleep(RETRY_FULL_BUFFER.1).await;
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What several routers pass on to each other: frames for parties that are not attached where they arrived.
+//!
+//! Nothing is passed on as long as no other router is heard of.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_backends::queue::Queue;
+use quorate_core::{PartyIndex, SessionId};
+use quorate_net::router_client::party_index;
+use quorate_net::topics::FRAMES;
+use quorate_proto::v1::Forwarded;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Hub;
+use super::membership::MAX_TIME_TO_LIVE;
+
+/// Frames that wait to be passed on. What finds no room is lost, and sent again by its session.
+const MAX_WAITING_FRAMES: usize = 1_024;
+
+/// How often a router says that it is there, and how long it is believed.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+const PEER_TIMEOUT: Duration = Duration::from_millis(3_500);
+
+/// How long to wait before the topic is listened to again.
+const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The way to the other routers.
+pub struct Peering {
+    queue: Arc<dyn Queue>,
+    me: Bytes,
+    waiting: mpsc::Sender<Forwarded>,
+    others: Mutex<Option<Instant>>,
+}
+
+/// What a router has still to pass on.
+pub struct Outbox(mpsc::Receiver<Forwarded>);
+
+impl Peering {
+    /// The peering of a router over a queue; `me` is a random name.
+    #[must_use]
+    pub fn new(queue: Arc<dyn Queue>, me: [u8; 16]) -> (Arc<Self>, Outbox) {
+        let (waiting, outbox) = mpsc::channel(MAX_WAITING_FRAMES);
+        let me = Bytes::copy_from_slice(&me);
+        (Arc::new(Self { queue, me, waiting, others: Mutex::default() }), Outbox(outbox))
+    }
+
+    /// Passes a frame on to the other routers, if there are any.
+    pub(super) fn forward(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) {
+        self.pass_on(Forwarded {
+            session: Bytes::copy_from_slice(session.as_bytes()),
+            to: to.number().into(),
+            frame,
+            time_to_live_ms: u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX),
+            ..Forwarded::default()
+        });
+    }
+
+    /// Tells the other routers that a party of a session is back.
+    pub(super) fn is_back(&self, session: SessionId, party: PartyIndex) {
+        let session = Bytes::copy_from_slice(session.as_bytes());
+        self.pass_on(Forwarded { session, back: party.number().into(), ..Forwarded::default() });
+    }
+
+    fn pass_on(&self, forwarded: Forwarded) {
+        let heard = *self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.is_some_and(|at| at.elapsed() <= PEER_TIMEOUT)
+            && self.waiting.try_send(Forwarded { router: self.me.clone(), ..forwarded }).is_err()
+        {
+            tracing::debug!("no room for a frame to another router; its sender sends it again");
+        }
+    }
+
+    /// Passes frames on and takes in those of the others, until `stop`.
+    pub async fn work(self: Arc<Self>, mut outbox: Outbox, hub: Hub, stop: CancellationToken) {
+        let mut tick = interval(HEARTBEAT_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let sending = async {
+            loop {
+                let forwarded = tokio::select! {
+                    Some(forwarded) = outbox.0.recv() => forwarded,
+                    // Without a frame it only says that this router is there.
+                    _ = tick.tick() => Forwarded { router: self.me.clone(), ..Forwarded::default() },
+                };
+                if let Err(error) = self.queue.announce(FRAMES, forwarded.encode_to_vec()).await {
+                    tracing::warn!(%error, "the other routers can't be reached");
+                    tokio::time::sleep(LISTEN_RETRY_DELAY).await;
+                }
+            }
+        };
+        let hearing = async {
+            loop {
+                if let Ok(mut listener) = self.queue.listen(FRAMES).await {
+                    while let Ok(payload) = listener.next().await {
+                        self.heard(&hub, &payload);
+                    }
+                }
+                tokio::time::sleep(LISTEN_RETRY_DELAY).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sending => {}
+            () = hearing => {}
+        }
+    }
+
+    fn heard(&self, hub: &Hub, payload: &[u8]) {
+        let Ok(forwarded) = Forwarded::decode(payload) else { return };
+        if forwarded.router == self.me {
+            return;
+        }
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let session = forwarded.session.as_ref().try_into().map(SessionId);
+        let Ok(session) = session else { return };
+        if let Some(back) = party_index(forwarded.back) {
+            hub.is_back(session, back);
+        }
+        if let Some(to) = party_index(forwarded.to) {
+            hub.send(
+                session,
+                to,
+                forwarded.frame,
+                Duration::from_millis(forwarded.time_to_live_ms).min(MAX_TIME_TO_LIVE),
+            );
+        }
+    }
+}

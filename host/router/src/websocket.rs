@@ -1,0 +1,103 @@
+//! The router over a WebSocket: the messages of the gRPC stream, each in a binary frame.
+
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::Response;
+use prost::Message as _;
+use quorate_net::grpc::MESSAGE_BYTES;
+use quorate_net::listener::ConnectionPermit;
+use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::{Frame, RouterRequest};
+use tokio_tungstenite::tungstenite;
+
+use super::membership::{Handled, JOIN_TIMEOUT, Router, UNEXPECTED_FRAME};
+
+/// How long a message may take to leave: a party that does not read is as good as gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) async fn upgrade(
+    State(router): State<Router>,
+    permit: Option<Extension<ConnectionPermit>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let bounded = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
+    bounded.max_write_buffer_size(4 * MESSAGE_BYTES).on_upgrade(|socket| async move {
+        carry(router, socket).await;
+        // It counts as a connection for as long as it lives.
+        drop(permit);
+    })
+}
+
+async fn carry(router: Router, mut socket: WebSocket) {
+    let first = match tokio::time::timeout(JOIN_TIMEOUT, next(&mut socket)).await {
+        Ok(Next::Request(first)) => first,
+        Ok(Next::Bad(reason)) => return close(socket, reason).await,
+        Ok(Next::End) => return,
+        Err(_) => return close(socket, "the first message was not sent within ten seconds").await,
+    };
+    let (joined, mut attached) = match router.join(first) {
+        Ok(joined) => joined,
+        Err(status) => return close(socket, status.message()).await,
+    };
+    loop {
+        tokio::select! {
+            event = attached.receive() => {
+                let Some(event) = event else { return close(socket, "the session is over").await };
+                let sending = socket.send(Message::Binary(Frame::from(event).encode_to_vec().into()));
+                let Ok(Ok(())) = tokio::time::timeout(SEND_TIMEOUT, sending).await else { return };
+            }
+            request = next(&mut socket) => match request {
+                Next::Request(request) => match joined.handle(request).await {
+                    Handled::Continue => {}
+                    Handled::Left => return close(socket, "").await,
+                    Handled::Unexpected => return close(socket, UNEXPECTED_FRAME).await,
+                },
+                Next::Bad(reason) => return close(socket, reason).await,
+                Next::End => return,
+            },
+        }
+    }
+}
+
+/// What comes next from a party.
+enum Next {
+    Request(Option<Kind>),
+    /// Something that is no message of ours, and why.
+    Bad(&'static str),
+    End,
+}
+
+/// Waits for what comes next. May be cancelled without losing anything.
+async fn next(socket: &mut WebSocket) -> Next {
+    loop {
+        return match socket.recv().await {
+            Some(Ok(Message::Binary(bytes))) => match RouterRequest::decode(bytes) {
+                Ok(request) => Next::Request(request.request),
+                Err(_) => Next::Bad("a binary message is one RouterRequest of quorate.v1"),
+            },
+            // Answered by the library.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Text(_))) => Next::Bad("send binary messages"),
+            Some(Ok(Message::Close(_))) | None => Next::End,
+            Some(Err(error)) if is_too_long(&error) => Next::Bad("a message has at most 4 MiB"),
+            Some(Err(_)) => Next::End,
+        };
+    }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let broken = source.and_then(|source| source.downcast_ref::<tungstenite::Error>());
+    matches!(broken, Some(tungstenite::Error::Capacity(_)))
+}
+
+async fn close(mut socket: WebSocket, reason: &str) {
+    let code = if reason.is_empty() { close_code::NORMAL } else { close_code::POLICY };
+    // A reason has permit for 123 bytes.
+    let reason: String = reason.chars().take(100).collect();
+    let closing = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
+    let _ = tokio::time::timeout(SEND_TIMEOUT, closing).await;
+}

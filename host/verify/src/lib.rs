@@ -1,0 +1,10 @@
+//! What the host believes only because it has verified it (rule 7).
+//!
+//! [`signature`] verifies signatures with libraries that have no part in any plugin, [`proof`] says what a party's report
+//! proves by itself, and [`addresses`] derives the addresses of a key.
+//!
+//! Architecture invariant: this crate depends on `quorate-core` alone. What verifies can't be reached by what signs.
+
+pub mod addresses;
+pub mod proof;
+pub mod signature;

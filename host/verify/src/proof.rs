@@ -1,0 +1,170 @@
+//! What a report proves by itself, whoever passed it on: a signature that verifies, a certificate that all n parties
+//! have signed. Everything else in it is only somebody's word.
+
+use quorate_core::SchemeSignature;
+use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
+use quorate_core::order::{Operation, Order};
+use quorate_core::report::Outcome;
+
+use crate::signature::verify;
+
+/// A result that needs no trust.
+// One of it is passed on, once: a box would only be one more allocation.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proved {
+    /// The order's message is signed.
+    Signature(SchemeSignature),
+    /// The order's key has new shares, and all n parties have promised to keep theirs.
+    Shares {
+        /// Their promises.
+        certificate: Certificate,
+        /// What they promised.
+        key: KeyOutputs,
+    },
+}
+
+/// What an outcome proves about an order; `chain_code` is that of the account's key.
+#[must_use]
+pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -> Option<Proved> {
+    match (outcome, &order.operation) {
+        (Outcome::Signed { signature, recovery_id }, Operation::Sign(signing)) => {
+            let bytes = signature.0.as_slice().try_into().ok()?;
+            let signature = SchemeSignature { bytes, recovery_id: *recovery_id };
+            verify(&order.scheme, &order.public_key.0, chain_code, signing, &signature).ok()?;
+            Some(Proved::Signature(signature))
+        }
+        (Outcome::Activated { certificate, key }, _) => {
+            shares(order, chain_code, certificate.clone(), key.clone())
+        }
+        _ => None,
+    }
+}
+
+/// What the promises of several reports prove together.
+#[must_use]
+pub fn proved_by_promises<'a>(
+    order: &Order,
+    chain_code: Option<&[u8; 32]>,
+    outcomes: impl IntoIterator<Item = &'a Outcome>,
+) -> Option<Proved> {
+    let promises = outcomes.into_iter().filter_map(|outcome| match outcome {
+        Outcome::Promised { ready, key } => Some((ready.clone(), key.clone())),
+        _ => None,
+    });
+    let (readies, keys): (Vec<Ready>, Vec<KeyOutputs>) = promises.unzip();
+    // One party may say something else: the others' word stands or falls by the certificate.
+    readies.iter().zip(keys).find_map(|(own, key)| {
+        let same: Vec<Ready> = readies.iter().filter(|r| r.activation == own.activation).cloned().collect();
+        shares(order, chain_code, Certificate::of(&same, &order.parties)?, key)
+    })
+}
+
+fn shares(
+    order: &Order,
+    chain_code: Option<&[u8; 32]>,
+    certificate: Certificate,
+    key: KeyOutputs,
+) -> Option<Proved> {
+    let activation = &certificate.activation;
+    let epoch = match order.operation {
+        Operation::Keygen => 1,
+        Operation::Refresh => order.epoch.checked_add(1)?,
+        Operation::Sign(_) => return None,
+    };
+    let fits = activation.account == order.account
+        && activation.threshold == order.threshold
+        && activation.epoch == epoch
+        && activation.outputs == key.hash()
+        && key.scheme == order.scheme
+        && (epoch == 1 || key.public_key == order.public_key && key.chain_code.as_ref() == chain_code);
+    (fits && certificate.verify(&order.parties).is_ok()).then_some(Proved::Shares { certificate, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::certificate::Activation;
+    use quorate_core::codec::Bytes;
+    use quorate_core::identity::SecretKey;
+    use quorate_core::order::{LIFETIME, Terms, Version};
+    use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, Threshold};
+
+    use super::*;
+
+    const CODE: [u8; 32] = [6; 32];
+
+    fn keys() -> Vec<SecretKey> {
+        (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect()
+    }
+
+    fn refresh() -> Order {
+        let terms = Terms {
+            operation: Operation::Refresh,
+            account: AccountId([1; 16]),
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: keys().iter().map(SecretKey::public).collect(),
+            mandatory: vec![],
+            minimum_plugin: Version::default(),
+            epoch: 1,
+            public_key: vec![2; 33],
+            recipient: None,
+        };
+        Order::new(OrderId([2; 32]), terms, 0, LIFETIME)
+    }
+
+    fn outputs() -> KeyOutputs {
+        KeyOutputs {
+            scheme: "ecdsa-secp256k1".into(),
+            public_key: Bytes(vec![2; 33]),
+            chain_code: Some(CODE),
+            verifying_shares: vec![],
+        }
+    }
+
+    fn activation(key: &KeyOutputs) -> Activation {
+        Activation {
+            plan: PlanHash([1; 32]),
+            execution: ExecutionId([2; 32]),
+            account: AccountId([1; 16]),
+            epoch: 2,
+            threshold: Threshold::new(2, 2).unwrap(),
+            digest: Digest([4; 32]),
+            outputs: key.hash(),
+        }
+    }
+
+    fn promises(activation: &Activation, key: &KeyOutputs) -> Vec<Outcome> {
+        let keys = keys();
+        let all = PartyIndex::all(2).zip(&keys).map(|(by, secret)| Outcome::Promised {
+            ready: Ready::sign(activation.clone(), by, secret),
+            key: key.clone(),
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn new_shares_are_proved_only_of_the_same_key_account_and_next_epoch() {
+        let proves = |activation: Activation, key: KeyOutputs| {
+            proved_by_promises(&refresh(), Some(&CODE), &promises(&activation, &key)).is_some()
+        };
+        let good = activation(&outputs());
+        assert!(proves(good.clone(), outputs()));
+        assert_eq!(proved_by_promises(&refresh(), Some(&CODE), &promises(&good, &outputs())[..1]), None);
+        for (activation, key) in [
+            (Activation { account: AccountId([9; 16]), ..good.clone() }, outputs()),
+            (Activation { epoch: 3, ..good.clone() }, outputs()),
+            (good, KeyOutputs { chain_code: None, ..outputs() }),
+        ] {
+            assert!(!proves(activation, key));
+        }
+        for other in [
+            KeyOutputs { chain_code: Some([7; 32]), ..outputs() },
+            KeyOutputs { public_key: Bytes(vec![3; 33]), ..outputs() },
+            KeyOutputs { scheme: "ed25519".into(), ..outputs() },
+        ] {
+            assert!(!proves(activation(&other), other.clone()), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Verification by the host (rule 7): which key must have signed what, and whether it has.
+//!
+//! Child keys and ECDSA are computed by rust-bitcoin and libsecp256k1, Ed25519 by ed25519-dalek: none of them is part of
+//! a plugin.
+
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpub};
+use bitcoin::hashes::{Hash, sha256, sha256d};
+use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as Ecdsa};
+use bitcoin::secp256k1::{Message, PublicKey, Secp256k1};
+use quorate_core::SchemeSignature;
+use quorate_core::order::{HashFunction, Signing};
+use sha3::{Digest as _, Keccak256};
+
+/// Why a signature is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// It does not verify under the expected key: the plugin is not to be trusted.
+    #[error("the signature does not verify")]
+    BadSignature,
+    /// The order asks for what can't be checked: an unknown scheme, a digest that is none, a path without chain code.
+    #[error("the signature can't be checked: {0}")]
+    NotCheckable(&'static str),
+}
+
+/// The digest that an ECDSA order is about.
+///
+/// # Errors
+/// [`Rejected::NotCheckable`] when the message has no hash function and is not 32 bytes long.
+pub fn digest(signing: &Signing) -> Result<[u8; 32], Rejected> {
+    let message = &signing.message.0;
+    Ok(match signing.hash {
+        HashFunction::None => {
+            let digest = message.as_slice().try_into();
+            digest.map_err(|_| Rejected::NotCheckable("a digest is 32 bytes long"))?
+        }
+        HashFunction::Keccak256 => Keccak256::digest(message).into(),
+        HashFunction::Sha256 => sha256::Hash::hash(message).to_byte_array(),
+        HashFunction::Sha256d => sha256d::Hash::hash(message).to_byte_array(),
+    })
+}
+
+/// The compressed public key of the child at `path` (BIP-32, non-hardened).
+///
+/// # Errors
+/// [`Rejected::NotCheckable`] when there is no chain code, or no such child.
+pub fn child_key(key: &[u8], chain_code: Option<&[u8; 32]>, path: &[u32]) -> Result<PublicKey, Rejected> {
+    let key = PublicKey::from_slice(key)
+        .map_err(|_| Rejected::NotCheckable("the stored public key is not a valid curve point"))?;
+    if path.is_empty() {
+        return Ok(key);
+    }
+    let no_child = |_| Rejected::NotCheckable("there is no such child key");
+    let chain_code = chain_code.ok_or(Rejected::NotCheckable("the key has no chain code"))?;
+    let path = path
+        .iter()
+        .map(|&n| ChildNumber::from_normal_idx(n))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(no_child)?;
+    let root = Xpub {
+        network: NetworkKind::Main,
+        depth: 0,
+        parent_fingerprint: Fingerprint::default(),
+        child_number: ChildNumber::Normal { index: 0 },
+        public_key: key,
+        chain_code: ChainCode::from(*chain_code),
+    };
+    Ok(root.derive_pub(&Secp256k1::verification_only(), &path).map_err(no_child)?.public_key)
+}
+
+/// Verifies a signature for an order: under the account's key or its child, low s, and with a recovery id that recovers
+/// that key.
+///
+/// # Errors
+/// See [`Rejected`].
+pub fn verify(
+    scheme: &str,
+    key: &[u8],
+    chain_code: Option<&[u8; 32]>,
+    signing: &Signing,
+    signature: &SchemeSignature,
+) -> Result<(), Rejected> {
+    if signing.tweak.is_some() {
+        return Err(Rejected::NotCheckable("this host knows no scheme with a tweak"));
+    }
+    match scheme {
+        "ecdsa-secp256k1" => {
+            let key = child_key(key, chain_code, &signing.path)?;
+            verify_ecdsa(&key, digest(signing)?, signature)
+        }
+        "ed25519" if signing.hash != HashFunction::None || !signing.path.is_empty() => {
+            Err(Rejected::NotCheckable("ed25519 signs the message itself, with the account's own key"))
+        }
+        "ed25519" => verify_ed25519(key, &signing.message.0, signature),
+        _ => Err(Rejected::NotCheckable("this host does not know the scheme")),
+    }
+}
+
+fn verify_ecdsa(key: &PublicKey, digest: [u8; 32], signature: &SchemeSignature) -> Result<(), Rejected> {
+    let bad = |_| Rejected::BadSignature;
+    let secp = Secp256k1::verification_only();
+    let message = Message::from_digest(digest);
+    let plain = Ecdsa::from_compact(&signature.bytes).map_err(bad)?;
+    // libsecp256k1 accepts no high s.
+    secp.verify_ecdsa(&message, &plain, key).map_err(bad)?;
+    // Callers rely on it: Ethereum recovers the sender with it. 2 and 3 do not occur in practice.
+    let id = signature.recovery_id.filter(|&id| id <= 1).ok_or(Rejected::BadSignature)?;
+    let id = RecoveryId::from_i32(id.into()).map_err(bad)?;
+    let recoverable = RecoverableSignature::from_compact(&signature.bytes, id).map_err(bad)?;
+    if secp.recover_ecdsa(&message, &recoverable).map_err(bad)? != *key {
+        return Err(Rejected::BadSignature);
+    }
+    Ok(())
+}
+
+fn verify_ed25519(key: &[u8], message: &[u8], signature: &SchemeSignature) -> Result<(), Rejected> {
+    let key = key
+        .try_into()
+        .map_err(|_| Rejected::NotCheckable("the stored public key is not a valid curve point"))?;
+    let key = ed25519_dalek::VerifyingKey::from_bytes(key)
+        .map_err(|_| Rejected::NotCheckable("the stored public key is not a valid curve point"))?;
+    let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes);
+    key.verify_strict(message, &signature).map_err(|_| Rejected::BadSignature)
+}
+
+/// An ECDSA signature in DER; empty if it is not one.
+#[must_use]
+pub fn der(signature: &SchemeSignature) -> String {
+    Ecdsa::from_compact(&signature.bytes).map(|ecdsa| ecdsa.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::secp256k1::SecretKey;
+    use quorate_core::codec::Bytes;
+
+    use super::*;
+
+    fn signing(message: u8) -> Signing {
+        let message = Bytes(vec![message; 32]);
+        Signing { message, hash: HashFunction::None, path: vec![], tweak: None, presignatures: false }
+    }
+
+    /// A key, and its signature of 32 sevens, by libsecp256k1 itself.
+    fn signed() -> (Vec<u8>, SchemeSignature) {
+        let secp = Secp256k1::new();
+        let secret = SecretKey::from_slice(&[1; 32]).unwrap();
+        let recoverable = secp.sign_ecdsa_recoverable(&Message::from_digest([7; 32]), &secret);
+        let (id, bytes) = recoverable.serialize_compact();
+        let recovery_id = Some(u8::try_from(id.to_i32()).unwrap());
+        (secret.public_key(&secp).serialize().to_vec(), SchemeSignature { bytes, recovery_id })
+    }
+
+    #[test]
+    fn only_the_signature_of_this_key_for_this_message_is_accepted() {
+        let (key, good) = signed();
+        let check = |key: &[u8], message, signature: &SchemeSignature| {
+            verify("ecdsa-secp256k1", key, None, &signing(message), signature)
+        };
+        assert_eq!(check(&key, 7, &good), Ok(()));
+        assert_eq!(check(&key, 8, &good), Err(Rejected::BadSignature));
+        let mut other_key = key.clone();
+        other_key[0] ^= 1;
+        assert_eq!(check(&other_key, 7, &good), Err(Rejected::BadSignature));
+        let other_parity = SchemeSignature { recovery_id: good.recovery_id.map(|id| id ^ 1), ..good.clone() };
+        assert_eq!(check(&key, 7, &other_parity), Err(Rejected::BadSignature));
+        for recovery_id in [None, Some(2)] {
+            let vague = SchemeSignature { recovery_id, ..good.clone() };
+            assert_eq!(check(&key, 7, &vague), Err(Rejected::BadSignature));
+        }
+        let mut flipped = good;
+        flipped.bytes[40] ^= 1;
+        assert_eq!(check(&key, 7, &flipped), Err(Rejected::BadSignature));
+    }
+
+    #[test]
+    fn every_hash_function_is_the_one_that_is_named() {
+        let abc =
+            |hash| digest(&Signing { message: Bytes(b"abc".to_vec()), hash, ..signing(0) }).map(hex::encode);
+        for (hash, known) in [
+            (HashFunction::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (HashFunction::Sha256d, "4f8b42c22dd3729b519ba6f68d2da7cc5b2d606d05daed5ad5128cc03e6c6358"),
+            (HashFunction::Keccak256, "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45"),
+        ] {
+            assert_eq!(abc(hash).as_deref(), Ok(known), "{hash:?}");
+        }
+    }
+
+    #[test]
+    fn an_ed25519_signature_is_of_the_message_itself() {
+        use ed25519_dalek::Signer;
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
+        let key = secret.verifying_key().to_bytes();
+        let signature = SchemeSignature { bytes: secret.sign(&[7; 32]).to_bytes(), recovery_id: None };
+        let check = |signing: &Signing| verify("ed25519", &key, None, signing, &signature);
+        assert_eq!(check(&signing(7)), Ok(()));
+        assert_eq!(check(&signing(8)), Err(Rejected::BadSignature));
+        let hashed = Signing { hash: HashFunction::Sha256, ..signing(7) };
+        assert!(matches!(check(&hashed), Err(Rejected::NotCheckable(_))));
+    }
+
+    #[test]
+    fn what_can_not_be_checked_is_not_accepted() {
+        let (key, good) = signed();
+        let path = Signing { path: vec![1], ..signing(7) };
+        let tweaked = Signing { tweak: Some([1; 32]), ..signing(7) };
+        let short = Signing { message: Bytes(vec![7; 31]), ..signing(7) };
+        for (scheme, signing) in [
+            ("ecdsa-secp256k1", path),
+            ("ecdsa-secp256k1", tweaked),
+            ("ecdsa-secp256k1", short),
+            ("bip340", signing(7)),
+        ] {
+            let refused = verify(scheme, &key, None, &signing, &good);
+            assert!(matches!(refused, Err(Rejected::NotCheckable(_))), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! An embedded deployment in a temporary folder, and a caller of its API.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use quorate::config::LimitsConfig;
+use quorate::roles::embedded::{Embedded, EmbeddedSetup};
+use quorate_net::web::guard::{AllowedAddresses, ApiKey};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::components;
+
+/// The key of every deployment.
+pub const KEY: &str = "correct horse battery staple";
+
+/// A running deployment; its folder goes with it.
+pub struct Deployment {
+    embedded: Option<Embedded>,
+    caller: Caller,
+    folder: TempDir,
+    parties: u16,
+    /// How long its operations may take.
+    pub limits: LimitsConfig,
+}
+
+/// Calls an API.
+#[derive(Clone)]
+pub struct Caller {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, `null` if it is no JSON.
+    pub body: Value,
+}
+
+impl Reply {
+    /// A field of the body, as text.
+    #[must_use]
+    pub fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_default()
+    }
+
+    /// The reply, if it is a success.
+    #[must_use]
+    pub fn good(self) -> Self {
+        assert!((200..300).contains(&self.status), "{}: {}", self.status, self.body);
+        self
+    }
+}
+
+impl Caller {
+    /// Calls the API at this address.
+    #[must_use]
+    pub fn new(address: std::net::SocketAddr) -> Self {
+        quorate_net::tls::install();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(300)).build().unwrap();
+        Self { http, base: format!("http://{address}") }
+    }
+
+    /// A request without a key.
+    pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// A request with the key.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare(method, path).header("X-API-Key", KEY)
+    }
+
+    /// GETs what is at a path.
+    pub async fn get(&self, path: &str) -> Reply {
+        send(self.request(Method::GET, path)).await
+    }
+
+    /// POSTs a body to a path.
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Creates an account, and gives its id.
+    pub async fn create(&self) -> String {
+        let reply = self.post("/api/v1/accounts", &json!({ "user_id": "user123" })).await.good();
+        reply.text("id").to_owned()
+    }
+
+    /// Signs a digest.
+    pub async fn sign(&self, account: &str, digest: [u8; 32]) -> Reply {
+        let path = format!("/api/v1/accounts/{account}/sign");
+        self.post(&path, &json!({ "message": hex::encode(digest) })).await
+    }
+}
+
+/// Sends a request.
+pub async fn send(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.json().await.unwrap_or(Value::Null);
+    Reply { status, headers, body }
+}
+
+/// Sends a request to somebody who may be gone before the answer.
+pub async fn try_send(request: RequestBuilder) -> Option<Reply> {
+    let response = request.timeout(Duration::from_secs(90)).send().await.ok()?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.json().await.ok()?;
+    Some(Reply { status, headers, body })
+}
+
+impl Deployment {
+    /// Starts with the dkls23 component.
+    pub async fn start(parties: u16) -> Self {
+        Self::start_with(parties, LimitsConfig::default()).await
+    }
+
+    /// Starts with other time limits.
+    pub async fn start_with(parties: u16, limits: LimitsConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = embedded(folder.path(), parties, limits).await;
+        let caller = Caller::new(embedded.address());
+        Self { embedded: Some(embedded), caller, folder, parties, limits }
+    }
+
+    /// Stops, and starts again on the same data.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let embedded = embedded(self.folder.path(), self.parties, self.limits).await;
+        self.caller = Caller::new(embedded.address());
+        self.embedded = Some(embedded);
+    }
+
+    /// Stops.
+    pub async fn stop(&mut self) {
+        if let Some(embedded) = self.embedded.take() {
+            embedded.stop().await;
+        }
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn embedded(&self) -> &Embedded {
+        self.embedded.as_ref().unwrap()
+    }
+
+    /// The caller.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Where its data are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
+    let embedded = Embedded::start(EmbeddedSetup {
+        data: data.to_owned(),
+        parties,
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        key: ApiKey::new(KEY).unwrap(),
+        allowed: AllowedAddresses::default(),
+        proxies: AllowedAddresses::default(),
+        limits,
+    });
+    let embedded = embedded.await.unwrap();
+    embedded.install(&components::bytes("dkls23")).await.unwrap();
+    embedded
+}

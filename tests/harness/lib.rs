@@ -1,0 +1,24 @@
+//! What tests and benchmarks share.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`embedded`] | all roles in this process |
+//! | [`process`] | `quorate serve all --embedded` as a process of its own |
+//! | [`fleet`] | every role as processes of their own, several of each, on real services |
+//! | [`services`] | PostgreSQL, RabbitMQ and Redis |
+//! | [`fault_injection`], [`cut_connection`] | processes that are killed, connections that are cut |
+//! | [`components`], [`user`], [`random`], [`verification`] | plugins, users, reproducible randomness, independent verification |
+//!
+//! A test tool: it panics where a test should fail.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::unwrap_used)]
+
+pub mod components;
+pub mod cut_connection;
+pub mod embedded;
+pub mod fault_injection;
+pub mod fleet;
+pub mod process;
+pub mod random;
+pub mod services;
+pub mod user;
+pub mod verification;

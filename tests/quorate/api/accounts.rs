@@ -1,0 +1,325 @@
+//! The API of an embedded deployment: accounts, signatures, sessions, and what bad input gets.
+
+use std::time::Duration;
+
+use quorate::config::LimitsConfig;
+use quorate_core::SchemeSignature;
+use quorate_party::Party;
+use quorate_runtime::PublicKeyInfo;
+use quorate_tests::components;
+use quorate_tests::embedded::{Deployment, KEY, Reply, send};
+use quorate_tests::verification::assert_ecdsa;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::Row;
+
+/// How many rows a table of the control database has.
+async fn rows(deployment: &Deployment, table: &'static str) -> i64 {
+    let file = deployment.folder().join("control.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    let query = match table {
+        "sessions" => "SELECT count(*) FROM sessions",
+        "accounts" => "SELECT count(*) FROM accounts",
+        other => panic!("no table {other}"),
+    };
+    sqlx::query(query).fetch_one(&pool).await.unwrap().get(0)
+}
+
+fn signature(reply: &Reply) -> SchemeSignature {
+    let bytes = hex::decode(reply.text("signature")).unwrap().try_into().unwrap();
+    let recovery_id = reply.body["recovery_id"].as_u64().map(|id| u8::try_from(id).unwrap());
+    SchemeSignature { bytes, recovery_id }
+}
+
+/// Verifies a signature with libsecp256k1, under the key that the answer names.
+pub(crate) fn assert_signs(reply: &Reply, digest: [u8; 32]) {
+    let key = PublicKeyInfo {
+        scheme: String::new(),
+        public_key: hex::decode(reply.text("public_key")).unwrap(),
+        chain_code: None,
+        verifying_shares: vec![],
+        share_format: 1,
+    };
+    assert_eq!(reply.text("digest"), hex::encode(digest));
+    assert_ecdsa(&signature(reply), digest, &key);
+    let (r, s) = (reply.text("r"), reply.text("s"));
+    assert_eq!(format!("{r}{s}"), reply.text("signature"));
+    let der = secp256k1::ecdsa::Signature::from_der(&hex::decode(reply.text("der")).unwrap()).unwrap();
+    assert_eq!(der.serialize_compact(), signature(reply).bytes);
+}
+
+#[tokio::test]
+async fn an_account_signs_digests_and_messages_under_its_key_and_its_children() {
+    let deployment = Deployment::start(3).await;
+    let caller = deployment.caller();
+    let id = caller.create().await;
+    let account = caller.get(&format!("/api/v1/accounts/{id}")).await.good();
+    assert_eq!(account.body["threshold"], json!({ "t": 2, "n": 3 }));
+    assert_eq!((account.text("state"), account.body["epoch"].as_u64()), ("active", Some(1)));
+    let path = format!("/api/v1/accounts/{id}/sign");
+
+    let plain = caller.sign(&id, [7; 32]).await.good();
+    assert_signs(&plain, [7; 32]);
+    assert_eq!(plain.text("public_key"), account.text("public_key"));
+
+    let hashed = caller.post(&path, &json!({ "message": "68656c6c6f", "hash": "sha256" })).await.good();
+    let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    assert_signs(&hashed, hex::decode(digest).unwrap().try_into().unwrap());
+
+    // A child key, derived here by rust-bitcoin from what the account's answer shows.
+    let child = json!({ "message": "07".repeat(32), "path": "m/44/60/0" });
+    let child = caller.post(&path, &child).await.good();
+    assert_signs(&child, [7; 32]);
+    assert_eq!(child.text("public_key"), derived(&account, &[44, 60, 0]));
+
+    let chosen = json!({ "message": "07".repeat(32), "signers": [2, 3] });
+    assert_eq!(caller.post(&path, &chosen).await.good().body["signers"], json!([2, 3]));
+
+    let session = caller.get(&format!("/api/v1/sessions/{}", plain.text("session_id"))).await.good();
+    assert_eq!((session.text("status"), session.text("operation")), ("completed", "sign"));
+    assert_eq!(session.body["signature"]["signature"], plain.body["signature"]);
+}
+
+fn derived(account: &Reply, path: &[u32]) -> String {
+    use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpub};
+    let code: [u8; 32] = hex::decode(account.text("chain_code")).unwrap().try_into().unwrap();
+    let root = Xpub {
+        network: bitcoin::NetworkKind::Main,
+        depth: 0,
+        parent_fingerprint: Fingerprint::default(),
+        child_number: ChildNumber::Normal { index: 0 },
+        public_key: account.text("public_key").parse().unwrap(),
+        chain_code: ChainCode::from(code),
+    };
+    let path: Vec<ChildNumber> = path.iter().map(|&n| ChildNumber::from_normal_idx(n).unwrap()).collect();
+    let secp = bitcoin::secp256k1::Secp256k1::verification_only();
+    root.derive_pub(&secp, &path).unwrap().public_key.to_string()
+}
+
+/// One way to ask wrongly, and what it gets.
+struct Bad {
+    path: String,
+    body: &'static str,
+    status: u16,
+    code: &'static str,
+}
+
+fn bad(path: &str, body: &'static str, status: u16, code: &'static str) -> Bad {
+    Bad { path: path.into(), body, status, code }
+}
+
+fn assert_problem(reply: &Reply, status: u16, code: &str, what: &str) {
+    assert_eq!((reply.status, reply.text("code")), (status, code), "{what}: {}", reply.body);
+    assert_eq!(reply.headers["content-type"], "application/problem+json", "{what}");
+    assert_eq!(reply.body["status"].as_u64(), Some(u64::from(status)), "{what}");
+    assert!(reply.text("detail").len() > 10, "{what}: it says not what to do");
+}
+
+#[tokio::test]
+async fn bad_input_gets_a_code_and_a_sentence_and_starts_no_session() {
+    let deployment = Deployment::start(3).await;
+    let caller = deployment.caller();
+    let id = caller.create().await;
+    let before = rows(&deployment, "sessions").await;
+    let accounts = "/api/v1/accounts";
+    let sign = format!("{accounts}/{id}/sign");
+    let nobody = format!("{accounts}/00000000-0000-4000-8000-000000000000");
+    const DIGEST: &str = r#"{"message":"0707070707070707070707070707070707070707070707070707070707070707"}"#;
+    const HARDENED: &str =
+        r#"{"message":"0707070707070707070707070707070707070707070707070707070707070707","path":"m/44'/0"}"#;
+    const SIGNERS: &str =
+        r#"{"message":"0707070707070707070707070707070707070707070707070707070707070707","signers":[1]}"#;
+    for Bad { path, body, status, code } in [
+        bad(accounts, "{", 400, "malformed_json"),
+        bad(accounts, "[1", 400, "malformed_json"),
+        bad(accounts, "{}", 422, "invalid_body"),
+        bad(accounts, r#"["user123"]"#, 422, "invalid_body"),
+        bad(accounts, r#"{"user_id":"u","surprise":1}"#, 422, "invalid_body"),
+        bad(accounts, r#"{"user_id":7}"#, 422, "invalid_body"),
+        bad(accounts, r#"{"user_id":"u","threshold":"2-of-3"}"#, 422, "invalid_body"),
+        bad(accounts, r#"{"user_id":""}"#, 422, "invalid_user_id"),
+        bad(accounts, r#"{"user_id":"u","scheme":"rsa"}"#, 422, "unknown_scheme"),
+        bad(accounts, r#"{"user_id":"u","protocol":"gg18"}"#, 422, "unknown_protocol"),
+        bad(accounts, r#"{"user_id":"u","threshold":{"t":1,"n":3}}"#, 422, "invalid_threshold"),
+        bad(accounts, r#"{"user_id":"u","threshold":{"t":4,"n":3}}"#, 422, "invalid_threshold"),
+        bad(accounts, r#"{"user_id":"u","threshold":{"t":2,"n":17}}"#, 422, "invalid_threshold"),
+        bad(accounts, r#"{"user_id":"u","threshold":{"t":2,"n":4}}"#, 422, "invalid_threshold"),
+        bad(&sign, r#"{"message":"zz"}"#, 422, "invalid_message"),
+        bad(&sign, r#"{"message":"0707"}"#, 422, "invalid_message"),
+        bad(&sign, r#"{"message":"0707","hash":"md5"}"#, 422, "unknown_hash"),
+        bad(&sign, HARDENED, 422, "invalid_path"),
+        bad(&sign, SIGNERS, 422, "invalid_signers"),
+        bad(&format!("{nobody}/sign"), DIGEST, 404, "account_not_found"),
+        bad(&format!("{nobody}/refresh"), "{}", 404, "account_not_found"),
+        bad(&format!("{accounts}/7/sign"), DIGEST, 422, "invalid_id"),
+        bad("/api/v1/nothing", "{}", 404, "not_found"),
+        bad(&format!("{accounts}/{id}"), "{}", 405, "method_not_allowed"),
+    ] {
+        let request = caller.request(Method::POST, &path).header("content-type", "application/json");
+        assert_problem(&send(request.body(body)).await, status, code, body);
+    }
+
+    let json_as_text = caller.request(Method::POST, accounts).body(r#"{"user_id":"u"}"#);
+    assert_problem(&send(json_as_text).await, 415, "unsupported_media_type", "no content type");
+    let large = caller.post(accounts, &json!({ "user_id": "u".repeat(70_000) })).await;
+    assert_problem(&large, 413, "body_too_large", "a body over 64 KiB");
+    let missing = send(caller.bare(Method::GET, &format!("{accounts}/{id}"))).await;
+    assert_problem(&missing, 401, "unauthorized", "no key");
+    let wrong = caller.bare(Method::GET, &format!("{accounts}/{id}")).header("X-API-Key", "wrong");
+    assert_problem(&send(wrong).await, 401, "unauthorized", "a wrong key");
+    let unknown = caller.get(&format!("/api/v1/sessions/{}", "00".repeat(32))).await;
+    assert_problem(&unknown, 404, "session_not_found", "an unknown session");
+    for key in ["", &"k".repeat(256)] {
+        let request = caller.request(Method::POST, accounts).header("idempotency-key", key);
+        let reply = send(request.json(&json!({ "user_id": "u" }))).await;
+        assert_problem(&reply, 422, "invalid_idempotency_key", "an idempotency key that is none");
+    }
+
+    assert_eq!(rows(&deployment, "sessions").await, before, "a session was created");
+    assert_eq!(rows(&deployment, "accounts").await, 1, "an account was created");
+    // The next good request works.
+    assert_signs(&caller.sign(&id, [9; 32]).await.good(), [9; 32]);
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at() {
+    let mut deployment = Deployment::start(2).await;
+    deployment.stop().await;
+    let embedded = quorate::roles::embedded::Embedded::start(quorate::roles::embedded::EmbeddedSetup {
+        data: deployment.folder().to_owned(),
+        parties: 2,
+        listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        key: quorate_net::web::guard::ApiKey::new(KEY).unwrap(),
+        allowed: "10.0.0.0/8".parse().unwrap(),
+        proxies: quorate_net::web::guard::AllowedAddresses::default(),
+        limits: LimitsConfig::default(),
+    });
+    let embedded = embedded.await.unwrap();
+    let caller = quorate_tests::embedded::Caller::new(embedded.address());
+    for request in [caller.request(Method::GET, "/api/v1/sessions/x"), caller.bare(Method::GET, "/api/v1/x")]
+    {
+        assert_problem(&send(request).await, 403, "address_not_allowed", "a forbidden address");
+    }
+    assert_eq!(send(caller.bare(Method::GET, "/health")).await.status, 200);
+    embedded.stop().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_gives_one_account_and_one_answer() {
+    let mut deployment = Deployment::start(2).await;
+    let caller = deployment.caller().clone();
+    let create = |key: &'static str, body: Value| {
+        let request = caller.request(Method::POST, "/api/v1/accounts").header("idempotency-key", key);
+        send(request.json(&body))
+    };
+    let body = json!({ "user_id": "user123" });
+    let (a, b, c) =
+        tokio::join!(create("k", body.clone()), create("k", body.clone()), create("k", body.clone()));
+    let replies = [a.good(), b.good(), c.good()];
+    assert!(replies.windows(2).all(|pair| pair[0].body == pair[1].body));
+    assert_eq!(rows(&deployment, "accounts").await, 1);
+    let replayed = replies.iter().filter(|reply| reply.headers.contains_key("idempotency-replayed")).count();
+    assert_eq!(replayed, 2);
+    let other = create("k", json!({ "user_id": "another" })).await;
+    assert_problem(&other, 409, "idempotency_key_reused", "another body");
+
+    let id = replies[0].text("id").to_owned();
+    let sign = |caller: &quorate_tests::embedded::Caller| {
+        let request = caller.request(Method::POST, &format!("/api/v1/accounts/{id}/sign"));
+        send(request.header("idempotency-key", "s").json(&json!({ "message": "07".repeat(32) })))
+    };
+    let first = sign(&caller).await.good();
+    assert_eq!(sign(&caller).await.good().body, first.body);
+    deployment.restart().await;
+    assert_eq!(sign(deployment.caller()).await.good().body, first.body, "a restart forgot the answer");
+    // The key came with another operation before.
+    let reused = deployment.caller().request(Method::POST, &format!("/api/v1/accounts/{id}/refresh"));
+    assert_problem(
+        &send(reused.header("idempotency-key", "s")).await,
+        409,
+        "idempotency_key_reused",
+        "refresh",
+    );
+}
+
+#[tokio::test]
+async fn refresh_keeps_the_key_and_a_restart_keeps_everything() {
+    let mut deployment = Deployment::start(3).await;
+    let id = deployment.caller().create().await;
+    let path = format!("/api/v1/accounts/{id}");
+    let before = deployment.caller().get(&path).await.good();
+    let refresh = format!("{path}/refresh");
+    let after = send(deployment.caller().request(Method::POST, &refresh)).await.good();
+    assert_eq!(after.body["epoch"], json!(2));
+    for field in ["id", "public_key", "ethereum_address", "bitcoin_address", "chain_code"] {
+        assert_eq!(after.body[field], before.body[field], "{field}");
+    }
+    deployment.restart().await;
+    assert_eq!(deployment.caller().get(&path).await.good().body, after.body);
+    assert_signs(&deployment.caller().sign(&id, [3; 32]).await.good(), [3; 32]);
+}
+
+#[tokio::test]
+async fn a_session_that_runs_out_of_time_can_still_be_read() {
+    let limits = LimitsConfig { sign: Duration::from_secs(10), shares_per_party: Duration::from_millis(200) };
+    let deployment = Deployment::start_with(3, limits).await;
+    let reply = deployment.caller().post("/api/v1/accounts", &json!({ "user_id": "u" })).await;
+    assert_problem(&reply, 504, "deadline_passed", "too little time");
+    let session =
+        deployment.caller().get(&format!("/api/v1/sessions/{}", reply.text("session_id"))).await.good();
+    assert_eq!((session.text("status"), session.text("operation")), ("failed", "keygen"));
+    assert_eq!(session.body["error"]["code"], "deadline_passed");
+    let account = session.text("account_id");
+    let account = deployment.caller().get(&format!("/api/v1/accounts/{account}")).await.good();
+    assert_eq!(account.text("state"), "failed");
+    assert!(account.body.get("ethereum_address").is_none(), "an address without a certificate");
+    let sign = deployment.caller().sign(account.text("id"), [1; 32]).await;
+    assert_problem(&sign, 409, "account_not_active", "an account without a key");
+}
+
+#[tokio::test]
+async fn a_plugin_that_signs_wrongly_is_suspended_at_every_party_that_saw_it() {
+    let mut deployment = Deployment::start(2).await;
+    let caller = deployment.caller().clone();
+    let id = caller.create().await;
+    // It says that it is dkls23 and newer than ours: it is what the coordinator picks.
+    let imposter = components::bytes("imposter");
+    let digest = deployment.embedded().install(&imposter).await.unwrap().digest();
+    let path = format!("/api/v1/accounts/{id}/sign");
+    let wrong = json!({ "message": hex::encode("wrong-signature"), "hash": "sha256" });
+    let reply = caller.post(&path, &wrong).await;
+    // The first session ends in a bad signature; the next ones run on the good plugin.
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert_ne!(reply.text("plugin_digest"), digest.to_string());
+    // The second may be slower than the session on the good plugin, or hear from the first before it has seen anything itself.
+    let without = |party: &Party| party.plugins().iter().all(|plugin| plugin.digest() != digest);
+    let suspended: Vec<bool> = deployment.embedded().parties().iter().map(|party| without(party)).collect();
+    assert!(suspended.contains(&true), "not suspended");
+    assert_signs(&caller.sign(&id, [5; 32]).await.good(), [5; 32]);
+    deployment.restart().await;
+    let plugin = deployment.embedded().install(&imposter).await.unwrap();
+    for (party, suspended) in deployment.embedded().parties().iter().zip(suspended) {
+        let remembered = party.suspended().await.unwrap().contains(&digest);
+        assert!(remembered || !suspended, "a restart forgot the suspension");
+        assert_eq!(party.install(&plugin), !remembered);
+    }
+}
+
+#[tokio::test]
+async fn the_description_of_the_api_lists_every_route() {
+    let deployment = Deployment::start(2).await;
+    let api = send(deployment.caller().bare(Method::GET, "/openapi.json")).await.good().body;
+    let paths: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        paths,
+        [
+            "/api/v1/accounts",
+            "/api/v1/accounts/{id}",
+            "/api/v1/accounts/{id}/refresh",
+            "/api/v1/accounts/{id}/sign",
+            "/api/v1/sessions/{id}",
+            "/health",
+        ]
+    );
+    assert_eq!(api["components"]["securitySchemes"]["api_key"]["name"], "X-API-Key");
+}

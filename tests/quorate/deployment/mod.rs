@@ -1,0 +1,7 @@
+//! The program as processes: settings, signals, TLS, several processes together.
+
+pub(crate) mod many_processes;
+mod one_process;
+mod settings;
+mod tls;
+mod websocket;

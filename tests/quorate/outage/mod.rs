@@ -1,0 +1,4 @@
+//! Processes that die and services that go away.
+
+mod killed_processes;
+mod services;

@@ -1,0 +1,68 @@
+//! Processes whose clocks are wrong: no signature and no share comes of it, and whoever must act is told.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use quorate_tests::embedded::Reply;
+use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use serde_json::json;
+
+use crate::deployment::many_processes::{create, sign};
+
+/// The library that shows a process another time.
+fn other_time() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
+    let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    libraries.find(|path| path.is_file()).expect("libfaketime is missing: run tests/services.sh install")
+}
+
+/// The command of a process whose clock is this far from ours.
+fn apart(fleet: &Fleet, member: Member, by: &str) -> std::process::Command {
+    let mut command = fleet.command(member);
+    // Only the time of day: timers go on as they are.
+    command.env("LD_PRELOAD", other_time()).env("FAKETIME", by).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command.env("FAKETIME_NO_CACHE", "1");
+    command
+}
+
+/// Starts a process again with a clock that is this far from ours.
+async fn set_apart(fleet: &mut Fleet, member: Member, by: &str) {
+    fleet.kill(member);
+    let child = apart(fleet, member, by).stderr(Stdio::null()).spawn().unwrap();
+    fleet.adopt(member, child);
+    fleet.await_health(member).await;
+}
+
+fn refused(reply: &Reply) {
+    assert_eq!((reply.status, reply.text("code")), (500, "clock_skew"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn clocks_that_are_apart_are_named_and_nothing_is_signed_by_them() {
+    let setup = FleetSetup { accounts: 2, coordinators: 1, routers: 1, ..FleetSetup::default() };
+    let mut fleet = Fleet::start(setup).await;
+    let (id, key) = create(&fleet, 0).await;
+
+    set_apart(&mut fleet, Member::Account(1), "+180s").await;
+    refused(&fleet.caller(1).sign(&id, [1; 32]).await);
+    sign(&fleet, 0, &id, &key, [2; 32]).await;
+    set_apart(&mut fleet, Member::Account(1), "+20s").await;
+    sign(&fleet, 1, &id, &key, [3; 32]).await;
+
+    // By the clock of party 3 every order has expired.
+    set_apart(&mut fleet, Member::Party(2), "+700s").await;
+    let path = format!("/api/v1/accounts/{id}/sign");
+    let body = json!({ "message": hex::encode([4; 32]), "signers": [1, 3] });
+    refused(&fleet.caller(0).post(&path, &body).await);
+    sign(&fleet, 0, &id, &key, [5; 32]).await;
+
+    // One that has seen a later time says so at its start.
+    fleet.kill(Member::Party(0));
+    let behind = apart(&fleet, Member::Party(0), "-180s").stderr(Stdio::piped()).spawn().unwrap();
+    let output = tokio::task::spawn_blocking(move || behind.wait_with_output().unwrap());
+    let output = tokio::time::timeout(std::time::Duration::from_secs(60), output).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("seconds behind the latest time"), "{said}");
+    fleet.restart(Member::Party(0)).await;
+    sign(&fleet, 0, &id, &key, [6; 32]).await;
+}

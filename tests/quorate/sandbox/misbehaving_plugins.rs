@@ -1,0 +1,186 @@
+//! Whatever a component does, the failure is typed and names plugin and party, the host lives on, and the next session
+//! of a good plugin works.
+
+use std::time::{Duration, Instant};
+
+use quorate_core::{ExecutionId, GroupId, Threshold};
+use quorate_kit::{party, random32};
+use quorate_runtime::{
+    Capabilities, Misbehaviour, Outcome, Plugin, Progress, Roster, SessionError, SessionErrorKind,
+    SessionSpec, Task,
+};
+
+use crate::sandbox::dkls23::{keygen, load, sign};
+
+fn mode(name: &str) -> Task {
+    let Task::Sign(mut task) = sign([0; 32]) else { unreachable!() };
+    task.message = name.as_bytes().to_vec();
+    Task::Sign(task)
+}
+
+fn spec(task: Task, deadline: Duration) -> SessionSpec {
+    SessionSpec {
+        roster: Roster {
+            me: party(1),
+            signers: vec![party(1), party(2)],
+            threshold: Threshold::new(2, 3).unwrap(),
+            group_id: GroupId([7; 32]),
+            execution_id: ExecutionId(random32()),
+        },
+        task,
+        capabilities: Capabilities::none(),
+        deadline: Instant::now() + deadline,
+    }
+}
+
+/// Starts and steps until something fails.
+async fn fail(plugin: &Plugin, task: Task, deadline: Duration) -> SessionError {
+    let mut session = match plugin.start(spec(task, deadline)).await {
+        Ok(session) => session,
+        Err(error) => return error,
+    };
+    loop {
+        session = match session.step(vec![]).await {
+            Ok(step) => match step.progress {
+                Progress::Waiting(session) | Progress::Again(session) => session,
+                Progress::Done { outcome, .. } => panic!("it ended well: {outcome:?}"),
+            },
+            Err(error) => return error,
+        };
+    }
+}
+
+async fn misbehaviour(name: &str) -> Misbehaviour {
+    let plugin = load("faulty").await;
+    let error = fail(&plugin, mode(name), Duration::from_secs(60)).await;
+    assert_eq!((error.plugin.as_str(), error.party), ("faulty", party(1)));
+    assert!(error.to_string().contains("plugin faulty"), "{error}");
+    match error.kind {
+        SessionErrorKind::Misbehaviour(misbehaviour) => misbehaviour,
+        other => panic!("{name}: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_trap_is_a_typed_failure() {
+    for name in ["trap-in-start", "trap-in-step"] {
+        assert!(matches!(misbehaviour(name).await, Misbehaviour::Trap(_)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_loop_ends_at_the_deadline() {
+    let plugin = load("faulty").await;
+    let started = Instant::now();
+    let error = fail(&plugin, mode("endless-loop"), Duration::from_millis(300)).await;
+    assert!(matches!(error.kind, SessionErrorKind::Deadline), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(10), "it ran on for {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_memory_bomb_stops_at_the_limit() {
+    let bomb = misbehaviour("memory-bomb").await;
+    assert!(matches!(bomb, Misbehaviour::Memory { .. }), "{bomb}");
+}
+
+#[tokio::test]
+async fn deep_recursion_exhausts_the_guests_stack_and_not_ours() {
+    assert_eq!(misbehaviour("deep-recursion").await, Misbehaviour::StackOverflow);
+}
+
+#[tokio::test]
+async fn a_flood_of_handles_stops_at_the_limit() {
+    assert_eq!(misbehaviour("handle-flood").await, Misbehaviour::Handles);
+}
+
+#[tokio::test]
+async fn more_than_one_call_may_carry_is_refused_before_it_is_copied() {
+    assert_eq!(misbehaviour("huge-output").await, Misbehaviour::HostcallBytes);
+}
+
+#[tokio::test]
+async fn output_that_the_contract_does_not_allow_is_refused() {
+    for name in [
+        "huge-message",
+        "many-messages",
+        "same-message-twice",
+        "blames-millions",
+        "round-0",
+        "falling-rounds",
+        "to-itself",
+        "to-nobody",
+        "wrong-outcome",
+        "recovery-id-9",
+        "blames-nobody-with-a-ban",
+        "blames-itself",
+    ] {
+        let output = misbehaviour(name).await;
+        assert!(matches!(output, Misbehaviour::InvalidOutput(_)), "{name}: {output}");
+    }
+}
+
+fn faulty_keygen(mode: &str) -> Task {
+    Task::Keygen { scheme: mode.into() }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_as_announced_is_refused() {
+    let plugin = load("faulty").await;
+    for (task, why) in [
+        (keygen(), "format 99"),
+        (Task::Refresh, "without a share"),
+        (faulty_keygen("keygen-of-a-strange-format"), "another scheme"),
+    ] {
+        let error = fail(&plugin, task, Duration::from_secs(60)).await;
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_only_asks_for_more_steps_is_stopped() {
+    let idle = misbehaviour("idle-for-ever").await;
+    assert!(matches!(idle, Misbehaviour::InvalidOutput(_)), "{idle}");
+}
+
+#[tokio::test]
+async fn the_vault_refuses_what_is_not_the_sessions_to_write_or_take() {
+    let plugin = load("faulty").await;
+    for (task, why) in [
+        (faulty_keygen("keygen-of-too-much"), "Quota"),
+        (mode("bad-vault-name"), "InvalidName"),
+        (mode("replaces-its-share"), "Denied"),
+        (mode("takes-what-it-likes"), "Denied"),
+    ] {
+        let error = fail(&plugin, task, Duration::from_secs(60)).await;
+        assert!(matches!(&error.kind, SessionErrorKind::Internal(text) if text.contains(why)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_calls_without_end_is_stopped() {
+    let calls = misbehaviour("calls-without-end").await;
+    assert_eq!(calls, Misbehaviour::Quota("capability calls"));
+}
+
+#[tokio::test]
+async fn a_failure_text_can_not_forge_log_lines() {
+    let plugin = load("faulty").await;
+    let error = fail(&plugin, mode("start-fails"), Duration::from_secs(60)).await;
+    assert!(matches!(error.kind, SessionErrorKind::InvalidShare(_)), "{error}");
+    assert!(!error.to_string().contains('\n'));
+}
+
+#[tokio::test]
+async fn a_good_session_works_beside_and_after_a_bad_one() {
+    let (good, bad) = (load("dkls23").await, load("faulty").await);
+    let mut parties = quorate_kit::Parties::new(2, 2);
+    let all = parties.all();
+    let key = keygen();
+    let (outcome, error) = tokio::join!(
+        parties.run(&good, &all, &key),
+        fail(&bad, mode("endless-loop"), Duration::from_secs(2))
+    );
+    assert!(matches!(outcome, Outcome::Key(_)));
+    assert!(matches!(error.kind, SessionErrorKind::Deadline));
+    assert!(matches!(parties.run(&good, &all, &sign([1; 32])).await, Outcome::Signature(_)));
+}

@@ -1,0 +1,46 @@
+//! FROST and CGGMP24 in the sandbox: the contract carries protocols other than the one it was first written for.
+
+use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
+use quorate_kit::Parties;
+use quorate_runtime::{HashFunction, Outcome, SignTask, Task};
+
+use crate::sandbox::dkls23::{keygen, load, sign};
+
+#[tokio::test]
+async fn frost_makes_a_key_and_signs_in_the_sandbox() {
+    let plugin = load("frost").await;
+    let mut parties = Parties::new(3, 5);
+    let task = Task::Keygen { scheme: "ed25519".into() };
+    let Outcome::Key(key) = parties.run(&plugin, &parties.all(), &task).await else { panic!() };
+    let message = b"any length".to_vec();
+    let task = Task::Sign(SignTask {
+        scheme: "ed25519".into(),
+        message: message.clone(),
+        hash: HashFunction::None,
+        path: vec![],
+        tweak: None,
+        presignature: None,
+    });
+    let Outcome::Signature(signature) = parties.run(&plugin, &[1, 3, 5], &task).await else { panic!() };
+    let key = VerifyingKey::from_bytes(&key.public_key.try_into().unwrap()).unwrap();
+    key.verify_strict(&message, &Ed25519::from_bytes(&signature.bytes)).unwrap();
+}
+
+#[tokio::test]
+async fn cggmp24_makes_primes_auxiliary_data_a_key_and_signs_in_the_sandbox() {
+    let plugin = load("cggmp24").await;
+    let mut parties = Parties::new(2, 2);
+    for party in [1, 2] {
+        parties.run(&plugin, &[party], &Task::Prepare { items: 1 }).await;
+    }
+    parties.run(&plugin, &[1, 2], &Task::Auxiliary).await;
+    let Outcome::Key(key) = parties.run(&plugin, &[1, 2], &keygen()).await else { panic!() };
+    let Outcome::Signature(signature) = parties.run(&plugin, &[1, 2], &sign([7; 32])).await else { panic!() };
+    let secp = secp256k1::Secp256k1::new();
+    secp.verify_ecdsa(
+        secp256k1::Message::from_digest([7; 32]),
+        &secp256k1::ecdsa::Signature::from_compact(&signature.bytes).unwrap(),
+        &secp256k1::PublicKey::from_slice(&key.public_key).unwrap(),
+    )
+    .unwrap();
+}
