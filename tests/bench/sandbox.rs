@@ -4,7 +4,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use quorate_kit::Parties;
-use quorate_runtime::{Grants, HashFunction, Plugin, Runtime, RuntimeConfig, SignTask, Task};
+use quorate_kit::message;
+use quorate_runtime::{Grants, Plugin, Runtime, RuntimeConfig, SignTask, Task};
 use quorate_tests::components;
 use serde_json::{Value, json};
 
@@ -66,10 +67,7 @@ fn sandboxed() -> Value {
         parties.one_at_a_time = true;
         let sign = Task::Sign(SignTask {
             scheme: "ecdsa-secp256k1".into(),
-            message: vec![7; 32],
-            hash: HashFunction::None,
-            path: vec![],
-            tweak: None,
+            signing: message(vec![7; 32]),
             presignature: None,
         });
         let keygen = Task::Keygen { scheme: "ecdsa-secp256k1".into() };

@@ -1,7 +1,6 @@
 //! Signatures, verified by an implementation that did not sign.
 
 use quorate_core::SchemeSignature;
-use quorate_runtime::PublicKeyInfo;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature};
 use secp256k1::{Message, PublicKey, Secp256k1};
 
@@ -22,9 +21,9 @@ pub fn is_signed_by(signed: &Reply, digest: [u8; 32], key: &[u8]) -> bool {
 ///
 /// # Panics
 /// When it does not verify.
-pub fn assert_ecdsa(signature: &SchemeSignature, digest: [u8; 32], key: &PublicKeyInfo) {
+pub fn assert_ecdsa(signature: &SchemeSignature, digest: [u8; 32], key: &[u8]) {
     let secp = Secp256k1::new();
-    let key = PublicKey::from_slice(&key.public_key).unwrap();
+    let key = PublicKey::from_slice(key).unwrap();
     let message = Message::from_digest(digest);
     let plain = Signature::from_compact(&signature.bytes).unwrap();
     secp.verify_ecdsa(message, &plain, &key).unwrap();

@@ -1,5 +1,7 @@
 //! What tests of adapters and stores share: the servers that they run against.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::database::{Database, PostgresAddress};

@@ -11,11 +11,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use quorate_core::codec::Bytes;
+use quorate_core::envelope::Kind;
+use quorate_core::order::{HashFunction, Signing};
+use quorate_core::session::{Message, To};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 use quorate_runtime::capabilities::vault::{Entries, EntryName, Pool, Snapshot, Taking};
 use quorate_runtime::{
-    Capabilities, Delivery, Incoming, Outcome, Outgoing, Plugin, Progress, Recipient, Roster, Session,
-    SessionError, SessionSpec, Task,
+    Capabilities, Outcome, Outgoing, Plugin, Progress, Roster, Session, SessionError, SessionSpec, Task,
 };
 
 /// How one party's session ended.
@@ -53,6 +56,18 @@ impl Pool for MemoryPool {
 #[must_use]
 pub fn party(n: u16) -> PartyIndex {
     PartyIndex::try_from(n).expect("a test names parties from 1")
+}
+
+/// A message that is to be signed as it is, with the account's own key.
+#[must_use]
+pub fn message(message: Vec<u8>) -> Signing {
+    Signing {
+        message: Bytes(message),
+        hash: HashFunction::None,
+        path: vec![],
+        tweak: None,
+        presignatures: false,
+    }
 }
 
 /// 32 random bytes.
@@ -130,7 +145,7 @@ impl Parties {
                 Err(error) => drop(ended.insert(me, Err(error))),
             }
         }
-        let mut queues: BTreeMap<u16, Vec<Incoming>> = BTreeMap::new();
+        let mut queues: BTreeMap<u16, Vec<Message>> = BTreeMap::new();
         while !due.is_empty() {
             let steps = due
                 .drain(..)
@@ -188,18 +203,18 @@ impl Vault {
     }
 }
 
-fn route(from: u16, signers: &[u16], message: Outgoing, queues: &mut BTreeMap<u16, Vec<Incoming>>) {
+fn route(from: u16, signers: &[u16], message: Outgoing, queues: &mut BTreeMap<u16, Vec<Message>>) {
     let others = || signers.iter().copied().filter(|&s| s != from).collect::<Vec<_>>();
-    let (receivers, delivery) = match message.to {
-        Recipient::Party(to) => (vec![to.number()], Delivery::PointToPoint),
-        Recipient::Broadcast => (others(), Delivery::Broadcast),
-        Recipient::ReliableBroadcast => (others(), Delivery::ReliableBroadcast),
+    let (receivers, kind) = match message.to {
+        To::Party(to) => (vec![to.number()], Kind::PointToPoint),
+        To::Broadcast => (others(), Kind::Broadcast),
+        To::ReliableBroadcast => (others(), Kind::ReliableBroadcast),
     };
     for to in receivers {
-        queues.entry(to).or_default().push(Incoming {
+        queues.entry(to).or_default().push(Message {
             round: message.round,
             from: party(from),
-            delivery,
+            kind,
             payload: message.payload.clone(),
         });
     }

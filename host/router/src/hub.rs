@@ -30,6 +30,9 @@ const MAX_TOTAL_BYTES: usize = 512 << 20;
 /// deadline of 10 seconds, there are 1,200.
 const MAX_BUFFERS: usize = 4_096;
 
+/// How long frames are kept for parties that are not attached, at most: no order lives longer.
+pub(super) const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(600);
+
 /// How often buffers whose time is over are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -12,7 +12,7 @@ use quorate_proto::v1::Join;
 use quorate_proto::v1::router_request::Request as Kind;
 use tonic::Status;
 
-use super::hub::{Attached, Hub, Sent};
+use super::hub::{Attached, Hub, MAX_TIME_TO_LIVE, Sent};
 use super::peering::Peering;
 
 /// How long a party may take to say which session its stream is for.
@@ -20,9 +20,6 @@ pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a party is told that says something else.
 pub(super) const UNEXPECTED_FRAME: &str = "that is no message to another party of the session";
-
-/// How long frames are kept for parties that are not attached, at most: no order lives longer.
-pub(super) const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(600);
 
 /// How often, and after how long each time, room is looked for in the buffer of a party that does not keep up. What finds
 /// none then is lost, and sent again.

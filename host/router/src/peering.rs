@@ -16,8 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::Hub;
-use super::membership::MAX_TIME_TO_LIVE;
+use super::hub::{Hub, MAX_TIME_TO_LIVE};
 
 /// Frames that wait to be passed on. What finds no room is lost, and sent again by its session.
 const MAX_WAITING_FRAMES: usize = 1_024;

@@ -1,8 +1,6 @@
 //! The compiler and its configuration, the tick, and the thread pools.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::{Config, Engine};
@@ -10,6 +8,7 @@ use wasmtime::{Config, Engine};
 use crate::compile_cache::CompileCache;
 use crate::executor::{Executor, Priority};
 use crate::limits;
+use crate::ticker::Ticker;
 use crate::unchecked::WipedMemories;
 
 /// How many threads, and where compiled code is kept.
@@ -117,34 +116,4 @@ fn engine_config() -> Config {
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false);
     config
-}
-
-/// Advances the engine's epoch at every [`limits::TICK`]. A thread of its own: pools that are busy must not
-/// delay the very interruption that frees them.
-pub(crate) struct Ticker {
-    /// Dropping it ends the thread.
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ticker {
-    fn start(engine: Engine) -> std::io::Result<Self> {
-        let (stop, stopped) = channel();
-        let thread = std::thread::Builder::new().name("sandbox-tick".into()).spawn(move || {
-            while stopped.recv_timeout(limits::TICK) == Err(RecvTimeoutError::Timeout) {
-                engine.increment_epoch();
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.stop.take();
-        if let Some(thread) = self.thread.take() {
-            // It ends within one tick; a panic in it would be ours and changes nothing now.
-            let _ = thread.join();
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use quorate_core::{Digest, PartyIndex};
 
-use crate::session::Fault;
+use crate::text::sanitize;
 
 /// Why a component was not loaded. The component's publisher or the operator who chose it must act.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,17 @@ pub enum SessionErrorKind {
     Host(String),
 }
 
+/// A peer that broke the protocol, by the component's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Who; empty where the protocol can't tell. Peers only.
+    pub culprits: Vec<PartyIndex>,
+    /// Never work with the culprits on this key again.
+    pub ban: bool,
+    /// What they did.
+    pub reason: String,
+}
+
 /// How a component broke the rules of the sandbox: its publisher must act, and the operator may quarantine it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misbehaviour {
@@ -164,10 +175,10 @@ impl SessionErrorKind {
         Self::Misbehaviour(match error.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::StackOverflow) => Misbehaviour::StackOverflow,
             Some(trap) => Misbehaviour::Trap(trap.to_string()),
-            // wasmtime gives these two no type of their own; tests/quorate/faulty.rs holds the texts in place.
+            // wasmtime gives these two no type of their own; the sandbox's tests of misbehaving plugins hold the texts in place.
             None if text.contains("fuel allocated for hostcalls") => Misbehaviour::HostcallBytes,
             None if text.contains("handle limit exceeded") => Misbehaviour::Handles,
-            None => Misbehaviour::Trap(crate::output::tame(&text)),
+            None => Misbehaviour::Trap(sanitize(&text)),
         })
     }
 }

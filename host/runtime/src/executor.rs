@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
-use crate::engine::Ticker;
+use crate::ticker::Ticker;
 
 /// Which pool a session runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

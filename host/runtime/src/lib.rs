@@ -17,24 +17,32 @@ pub mod limits;
 
 mod bindings;
 mod compile_cache;
+mod descriptor;
 mod engine;
 mod error;
 mod executor;
+mod host_state;
+mod linker;
+mod message;
 mod output;
 mod plugin;
 mod secret;
 mod session;
+mod task;
+mod text;
+mod ticker;
 #[allow(unsafe_code)]
 mod unchecked;
 
 pub use capabilities::{Capabilities, Capability, Grants};
 pub use compile_cache::CompileCache;
+pub use descriptor::{Descriptor, Operation};
 pub use engine::{Runtime, RuntimeConfig};
-pub use error::{LoadError, Misbehaviour, SessionError, SessionErrorKind};
+pub use error::{Fault, LoadError, Misbehaviour, SessionError, SessionErrorKind};
 pub use executor::Priority;
-pub use output::{Delivery, Outcome, Outgoing, PublicKeyInfo, Recipient, State};
-pub use plugin::{Descriptor, Operation, Plugin};
+pub use message::Outgoing;
+pub use output::{MadeKey, Outcome, State};
+pub use plugin::Plugin;
 pub use secret::SecretBytes;
-pub use session::{
-    Fault, HashFunction, Incoming, Progress, Roster, Session, SessionSpec, SignTask, Step, Task,
-};
+pub use session::{Progress, Session, SessionSpec, Step};
+pub use task::{Roster, SignTask, Task};

@@ -77,7 +77,7 @@ pub const VAULT_STAGED_BYTES: usize = 32 << 20;
 pub const VAULT_STAGED_ENTRIES: usize = 1_024;
 
 /// Bytes from `entropy` in one call, as the contract says.
-pub const ENTROPY_CALL_BYTES: u32 = 65_536;
+pub const ENTROPY_CALL_BYTES: usize = 65_536;
 
 /// Bytes from `entropy` in one session. A keygen of 16 parties asks for less than 1 MiB.
 pub const ENTROPY_SESSION_BYTES: usize = 64 << 20;

@@ -3,53 +3,21 @@
 
 use std::collections::BTreeSet;
 
+use quorate_core::certificate::KeyOutputs;
+use quorate_core::codec::Bytes;
+use quorate_core::session::To;
 use quorate_core::{ExecutionId, PartyIndex, SchemeSignature};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::bindings::exports::quorate::party::protocol as wit;
 use crate::capabilities::vault::{Entries, EntryName, Scope, Staged};
-use crate::error::{Misbehaviour, SessionErrorKind};
+use crate::descriptor::Descriptor;
+use crate::error::{Fault, Misbehaviour, SessionErrorKind};
 use crate::limits;
-use crate::plugin::Descriptor;
-use crate::session::{Fault, Roster, TaskKind};
-
-/// How a message travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Delivery {
-    /// To one party.
-    PointToPoint,
-    /// To all, with no promise that all got the same.
-    Broadcast,
-    /// To all, delivered only once all are known to have got the same.
-    ReliableBroadcast,
-}
-
-/// A message to send. Its payload may carry a share of a secret and is wiped when dropped.
-#[derive(Clone)]
-pub struct Outgoing {
-    /// The sender's round, from 1.
-    pub round: u16,
-    /// Whom it is for.
-    pub to: Recipient,
-    /// The message.
-    pub payload: Zeroizing<Vec<u8>>,
-}
-
-impl std::fmt::Debug for Outgoing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Outgoing(round {}, {:?}, {} bytes)", self.round, self.to, self.payload.len())
-    }
-}
-
-/// Whom a message is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum Recipient {
-    Party(PartyIndex),
-    Broadcast,
-    ReliableBroadcast,
-}
+use crate::message::Outgoing;
+use crate::task::{Roster, TaskKind};
+use crate::text::sanitize;
 
 /// What a session needs next.
 #[derive(Clone, Debug)]
@@ -66,25 +34,19 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Outcome {
-    Key(PublicKeyInfo),
+    Key(MadeKey),
     Signature(SchemeSignature),
     Presignatures(u16),
-    Refreshed(PublicKeyInfo),
-    Repaired(PublicKeyInfo),
+    Refreshed(MadeKey),
+    Repaired(MadeKey),
     Prepared,
 }
 
-/// The public outputs of a keygen, refresh or repair: every honest party has the same.
+/// What a keygen, refresh or repair has made: every honest party has the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKeyInfo {
-    /// Name of the signature scheme.
-    pub scheme: String,
-    /// Compressed SEC1 (33 bytes) for `ecdsa-secp256k1`, 32 bytes otherwise.
-    pub public_key: Vec<u8>,
-    /// Where the protocol derives child keys.
-    pub chain_code: Option<[u8; 32]>,
-    /// One public point per party, in index order.
-    pub verifying_shares: Vec<Vec<u8>>,
+pub struct MadeKey {
+    /// What is public: 33 bytes of compressed SEC 1 for a key of `ecdsa-secp256k1`, 32 bytes for other schemes.
+    pub outputs: KeyOutputs,
     /// The format in which this party's share was staged.
     pub share_format: u32,
 }
@@ -92,11 +54,11 @@ pub struct PublicKeyInfo {
 type Checked<T> = Result<T, Misbehaviour>;
 
 fn invalid<T>(what: impl AsRef<str>) -> Checked<T> {
-    Err(Misbehaviour::InvalidOutput(tame(what.as_ref())))
+    Err(Misbehaviour::InvalidOutput(sanitize(what.as_ref())))
 }
 
-/// What is checked against: the session's terms, and what it has sent so far.
-pub(crate) struct Expected {
+/// Checks what a component returns against the session's roster and task, and against what it has sent so far.
+pub(crate) struct OutputValidator {
     pub(crate) roster: Roster,
     pub(crate) task: TaskKind,
     /// Schemes that the plugin says it serves.
@@ -104,11 +66,11 @@ pub(crate) struct Expected {
     /// The share format that it says it writes.
     pub(crate) format: Option<u32>,
     last_round: u16,
-    sent: BTreeSet<(u16, Recipient)>,
+    sent: BTreeSet<(u16, To)>,
     sent_bytes: usize,
 }
 
-impl Expected {
+impl OutputValidator {
     pub(crate) fn new(roster: Roster, task: TaskKind, descriptor: &Descriptor) -> Self {
         Self {
             roster,
@@ -179,7 +141,7 @@ impl Expected {
         })
     }
 
-    fn check_key(&self, info: wit::PublicKeyInfo) -> Checked<PublicKeyInfo> {
+    fn check_key(&self, info: wit::PublicKeyInfo) -> Checked<MadeKey> {
         if !self.schemes.contains(&info.scheme) {
             return invalid("a key of a scheme that it does not say it serves");
         }
@@ -203,13 +165,13 @@ impl Expected {
         let Ok(chain_code) = info.chain_code.map(<[u8; 32]>::try_from).transpose() else {
             return invalid("a chain code that is not 32 bytes long");
         };
-        Ok(PublicKeyInfo {
+        let outputs = KeyOutputs {
             scheme: info.scheme,
-            public_key: info.public_key,
+            public_key: Bytes(info.public_key),
             chain_code,
-            verifying_shares: info.verifying_shares,
-            share_format: info.share_format,
-        })
+            verifying_shares: info.verifying_shares.into_iter().map(Bytes).collect(),
+        };
+        Ok(MadeKey { outputs, share_format: info.share_format })
     }
 
     /// Checks that what a session staged belongs to its outcome, and gives presignatures their names.
@@ -250,12 +212,12 @@ fn presignature_id(execution_id: &ExecutionId, index: u16) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn recipient(to: wit::Recipient, roster: &Roster) -> Checked<Recipient> {
+fn recipient(to: wit::Recipient, roster: &Roster) -> Checked<To> {
     Ok(match to {
-        wit::Recipient::Broadcast => Recipient::Broadcast,
-        wit::Recipient::ReliableBroadcast => Recipient::ReliableBroadcast,
+        wit::Recipient::Broadcast => To::Broadcast,
+        wit::Recipient::ReliableBroadcast => To::ReliableBroadcast,
         wit::Recipient::Party(index) => match peer(index, roster) {
-            Some(party) => Recipient::Party(party),
+            Some(party) => To::Party(party),
             None => return invalid(format!("a message to party {index}, who is no peer")),
         },
     })
@@ -270,9 +232,9 @@ fn peer(index: u16, roster: &Roster) -> Option<PartyIndex> {
 /// A failure that the component reports, as ours.
 pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionErrorKind {
     match failure {
-        wit::Failure::InvalidTask(text) => SessionErrorKind::InvalidTask(tame(&text)),
-        wit::Failure::InvalidShare(text) => SessionErrorKind::InvalidShare(tame(&text)),
-        wit::Failure::Internal(text) => SessionErrorKind::Internal(tame(&text)),
+        wit::Failure::InvalidTask(text) => SessionErrorKind::InvalidTask(sanitize(&text)),
+        wit::Failure::InvalidShare(text) => SessionErrorKind::InvalidShare(sanitize(&text)),
+        wit::Failure::Internal(text) => SessionErrorKind::Internal(sanitize(&text)),
         wit::Failure::Fault(fault) => {
             // As many as there are peers at most: a list of millions is no accusation.
             let few = fault.culprits.len() < roster.signers.len();
@@ -281,24 +243,14 @@ pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionEr
             match culprits {
                 Some(culprits) if few && !(fault.ban && culprits.is_empty()) => {
                     let culprits = culprits.into_iter().collect();
-                    SessionErrorKind::Fault(Fault { culprits, ban: fault.ban, reason: tame(&fault.reason) })
+                    SessionErrorKind::Fault(Fault {
+                        culprits,
+                        ban: fault.ban,
+                        reason: sanitize(&fault.reason),
+                    })
                 }
                 _ => Misbehaviour::InvalidOutput("a fault of somebody who is no peer".into()).into(),
             }
         }
     }
-}
-
-/// A text of the component, fit for an error or a log.
-pub(crate) fn tame(text: &str) -> String {
-    tame_to(text, limits::FAILURE_CHARS)
-}
-
-/// The first `chars` characters of a text, with everything that could break or reorder a line made a space.
-pub(crate) fn tame_to(text: &str, chars: usize) -> String {
-    let unruly = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if unruly(c) { ' ' } else { c }).take(chars).collect()
 }

@@ -34,9 +34,9 @@ impl std::fmt::Debug for SecretBytes {
 /// A `Vec` that a host function returns is freed by wasmtime without being wiped. An `Arc<[u8]>` is copied from and
 /// dropped; as long as this value lives, that drop is not the last one, and this value's own drop wipes. Both happen
 /// in the one store, so they never race.
-pub(crate) struct Lent(Arc<[u8]>);
+pub(crate) struct GuestSecret(Arc<[u8]>);
 
-impl Lent {
+impl GuestSecret {
     pub(crate) fn new(secret: &[u8]) -> Self {
         Self(Arc::from(secret))
     }
@@ -47,7 +47,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for GuestSecret {
     fn drop(&mut self) {
         if let Some(bytes) = Arc::get_mut(&mut self.0) {
             bytes.zeroize();

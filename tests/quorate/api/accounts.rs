@@ -5,7 +5,6 @@ use std::time::Duration;
 use quorate::config::LimitsConfig;
 use quorate_core::SchemeSignature;
 use quorate_party::Party;
-use quorate_runtime::PublicKeyInfo;
 use quorate_tests::components;
 use quorate_tests::embedded::{Deployment, KEY, Reply, send};
 use quorate_tests::verification::assert_ecdsa;
@@ -33,13 +32,7 @@ fn signature(reply: &Reply) -> SchemeSignature {
 
 /// Verifies a signature with libsecp256k1, under the key that the answer names.
 pub(crate) fn assert_signs(reply: &Reply, digest: [u8; 32]) {
-    let key = PublicKeyInfo {
-        scheme: String::new(),
-        public_key: hex::decode(reply.text("public_key")).unwrap(),
-        chain_code: None,
-        verifying_shares: vec![],
-        share_format: 1,
-    };
+    let key = hex::decode(reply.text("public_key")).unwrap();
     assert_eq!(reply.text("digest"), hex::encode(digest));
     assert_ecdsa(&signature(reply), digest, &key);
     let (r, s) = (reply.text("r"), reply.text("s"));

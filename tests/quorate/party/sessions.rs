@@ -21,7 +21,7 @@ use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::router_client::RouterClient;
 use quorate_party::{NotRun, Party, PartySetup};
 use quorate_party_store::{Crypter, MasterKey, PartyStore};
-use quorate_runtime::{Plugin, PublicKeyInfo};
+use quorate_runtime::Plugin;
 use quorate_tests::verification::assert_ecdsa;
 use quorate_verify::proof::{Proved, proved_by_promises};
 use tempfile::TempDir;
@@ -210,14 +210,7 @@ impl Cluster {
     }
 
     fn assert_signed(&self, signature: &SchemeSignature, digest: [u8; 32]) {
-        let key = PublicKeyInfo {
-            scheme: String::new(),
-            public_key: self.public_key.clone(),
-            chain_code: None,
-            verifying_shares: vec![],
-            share_format: 1,
-        };
-        assert_ecdsa(signature, digest, &key);
+        assert_ecdsa(signature, digest, &self.public_key);
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::sync::OnceLock;
 
-use quorate_kit::Parties;
-use quorate_runtime::{
-    Grants, HashFunction, Outcome, Plugin, PublicKeyInfo, Runtime, RuntimeConfig, SignTask, Task,
-};
+use quorate_core::certificate::KeyOutputs;
+use quorate_kit::{Parties, message};
+use quorate_runtime::{Grants, Outcome, Plugin, Runtime, RuntimeConfig, SignTask, Task};
 use quorate_tests::components;
 use quorate_tests::verification::assert_ecdsa;
 
@@ -26,18 +25,15 @@ pub(crate) fn keygen() -> Task {
 pub(crate) fn sign(digest: [u8; 32]) -> Task {
     Task::Sign(SignTask {
         scheme: "ecdsa-secp256k1".into(),
-        message: digest.to_vec(),
-        hash: HashFunction::None,
-        path: vec![],
-        tweak: None,
+        signing: message(digest.to_vec()),
         presignature: None,
     })
 }
 
-async fn new_key(plugin: &Plugin, required: u16, parties: u16) -> (Parties, PublicKeyInfo) {
+async fn new_key(plugin: &Plugin, required: u16, parties: u16) -> (Parties, KeyOutputs) {
     let mut all = Parties::new(required, parties);
     let Outcome::Key(key) = all.run(plugin, &all.all(), &keygen()).await else { panic!() };
-    (all, key)
+    (all, key.outputs)
 }
 
 #[tokio::test]
@@ -49,15 +45,15 @@ async fn sandboxed_parties_make_a_key_sign_with_every_quorum_and_refresh() {
             let Outcome::Refreshed(fresh) = parties.run(&plugin, &[1, 2, 3], &Task::Refresh).await else {
                 panic!()
             };
-            assert_eq!(fresh.public_key, key.public_key);
-            assert_ne!(fresh.verifying_shares, key.verifying_shares);
+            assert_eq!(fresh.outputs.public_key, key.public_key);
+            assert_ne!(fresh.outputs.verifying_shares, key.verifying_shares);
         }
         for (i, signers) in [[1, 2], [1, 3], [2, 3]].iter().enumerate() {
             let digest = [u8::try_from(i).unwrap() + 1; 32];
             let Outcome::Signature(signature) = parties.run(&plugin, signers, &sign(digest)).await else {
                 panic!()
             };
-            assert_ecdsa(&signature, digest, &key);
+            assert_ecdsa(&signature, digest, &key.public_key.0);
         }
     }
 }
@@ -69,5 +65,5 @@ async fn a_larger_threshold_works_in_the_sandbox() {
     let Outcome::Signature(signature) = parties.run(&plugin, &[1, 2, 4], &sign([9; 32])).await else {
         panic!()
     };
-    assert_ecdsa(&signature, [9; 32], &key);
+    assert_ecdsa(&signature, [9; 32], &key.public_key.0);
 }

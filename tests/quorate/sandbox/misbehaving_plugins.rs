@@ -14,7 +14,7 @@ use crate::sandbox::dkls23::{keygen, load, sign};
 
 fn mode(name: &str) -> Task {
     let Task::Sign(mut task) = sign([0; 32]) else { unreachable!() };
-    task.message = name.as_bytes().to_vec();
+    task.signing.message.0 = name.as_bytes().to_vec();
     Task::Sign(task)
 }
 

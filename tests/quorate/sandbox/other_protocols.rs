@@ -1,8 +1,8 @@
 //! FROST and CGGMP24 in the sandbox: the contract carries protocols other than the one it was first written for.
 
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
-use quorate_kit::Parties;
-use quorate_runtime::{HashFunction, Outcome, SignTask, Task};
+use quorate_kit::{Parties, message};
+use quorate_runtime::{Outcome, SignTask, Task};
 
 use crate::sandbox::dkls23::{keygen, load, sign};
 
@@ -12,18 +12,12 @@ async fn frost_makes_a_key_and_signs_in_the_sandbox() {
     let mut parties = Parties::new(3, 5);
     let task = Task::Keygen { scheme: "ed25519".into() };
     let Outcome::Key(key) = parties.run(&plugin, &parties.all(), &task).await else { panic!() };
-    let message = b"any length".to_vec();
-    let task = Task::Sign(SignTask {
-        scheme: "ed25519".into(),
-        message: message.clone(),
-        hash: HashFunction::None,
-        path: vec![],
-        tweak: None,
-        presignature: None,
-    });
+    let text = b"any length".to_vec();
+    let signing = message(text.clone());
+    let task = Task::Sign(SignTask { scheme: "ed25519".into(), signing, presignature: None });
     let Outcome::Signature(signature) = parties.run(&plugin, &[1, 3, 5], &task).await else { panic!() };
-    let key = VerifyingKey::from_bytes(&key.public_key.try_into().unwrap()).unwrap();
-    key.verify_strict(&message, &Ed25519::from_bytes(&signature.bytes)).unwrap();
+    let key = VerifyingKey::from_bytes(&key.outputs.public_key.0.try_into().unwrap()).unwrap();
+    key.verify_strict(&text, &Ed25519::from_bytes(&signature.bytes)).unwrap();
 }
 
 #[tokio::test]
@@ -40,7 +34,7 @@ async fn cggmp24_makes_primes_auxiliary_data_a_key_and_signs_in_the_sandbox() {
     secp.verify_ecdsa(
         secp256k1::Message::from_digest([7; 32]),
         &secp256k1::ecdsa::Signature::from_compact(&signature.bytes).unwrap(),
-        &secp256k1::PublicKey::from_slice(&key.public_key).unwrap(),
+        &secp256k1::PublicKey::from_slice(&key.outputs.public_key.0).unwrap(),
     )
     .unwrap();
 }

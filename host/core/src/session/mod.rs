@@ -105,7 +105,7 @@ impl core::fmt::Debug for Message {
 }
 
 /// Whom a message of the component is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum To {
     Party(PartyIndex),

@@ -14,18 +14,18 @@ use quorate_backends::database::StoreError;
 use quorate_core::SchemeSignature;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::admission::Admitted;
-use quorate_core::certificate::Activation;
+use quorate_core::certificate::{Activation, KeyOutputs};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::key_of;
 use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
 use quorate_core::report;
-use quorate_core::session::{Effect, Session, Terms};
+use quorate_core::session::{Effect, Message, Session, Terms};
 use quorate_core::{ExecutionId, PartyIndex, SessionId};
 use quorate_net::router_client::{FrameSender, RouterEvent, RouterSession};
 use quorate_party_store::{AdmissionFacts, Entries, Started};
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_runtime::{Incoming, Outcome, Progress, PublicKeyInfo, SessionError, SessionErrorKind, Step};
+use quorate_runtime::{Outcome, Progress, SessionError, SessionErrorKind, Step};
 use quorate_verify::signature::{self, Rejected};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -74,7 +74,7 @@ struct Live {
     share: Option<Entries>,
     execution: Option<ExecutionId>,
     component: Component,
-    inbox: VecDeque<Incoming>,
+    inbox: VecDeque<Message>,
     /// The round of the message that came in last; for the log.
     round: u16,
 }
@@ -210,7 +210,7 @@ impl Run {
                 self.signed(live, signature).await.map(Some)
             }
             ComponentEnded::Outcome(Outcome::Key(key) | Outcome::Refreshed(key), staged) => {
-                self.made_a_share(live, key, &staged).await
+                self.made_a_share(live, key.outputs, &staged).await
             }
             ComponentEnded::Outcome(..) => {
                 let abort = Abort::of(AbortCode::Plugin, "an outcome that nobody asked for");
@@ -327,7 +327,7 @@ impl Run {
                 }
                 Effect::Deliver(message) => {
                     live.round = message.round;
-                    live.inbox.push_back(sandbox::incoming(message));
+                    live.inbox.push_back(message);
                     step_if_waiting(live);
                 }
                 Effect::Abort { abort, notices } => {
@@ -389,7 +389,7 @@ impl Run {
         let now = self.party.clock.millis();
         let mut effects = Vec::new();
         for message in outgoing {
-            effects.extend(live.session.send(message.round, sandbox::to(message.to), &message.payload, now));
+            effects.extend(live.session.send(message.round, message.to, &message.payload, now));
         }
         match progress {
             Progress::Done { outcome, staged } => {
@@ -467,7 +467,7 @@ impl Run {
     async fn made_a_share(
         self,
         live: Live,
-        key: PublicKeyInfo,
+        key: KeyOutputs,
         staged: &Staged,
     ) -> Result<Option<report::Outcome>, StoreError> {
         let order = &self.admitted.order;
@@ -479,7 +479,7 @@ impl Run {
                 return self.fail(live, abort).await.map(Some);
             }
         };
-        if epoch > 1 && (key.public_key != order.public_key.0 || key.scheme != order.scheme) {
+        if epoch > 1 && (key.public_key != order.public_key || key.scheme != order.scheme) {
             let abort = Abort::of(AbortCode::Plugin, "a refresh that gave another key");
             return self.fail(live, abort).await.map(Some);
         }
@@ -492,7 +492,7 @@ impl Run {
             let abort = Abort::of(AbortCode::Internal, "a share without a session");
             return self.fail(live, abort).await.map(Some);
         };
-        let outputs = sandbox::outputs(key);
+        let outputs = key;
         let activation = Activation {
             plan: self.plan.hash(),
             execution,

@@ -4,19 +4,13 @@ use std::time::{Duration, Instant};
 
 use quorate_core::admission::{Admitted, Share};
 use quorate_core::certificate::KeyOutputs;
-use quorate_core::codec::Bytes;
-use quorate_core::envelope::Kind;
 use quorate_core::identity::group_id;
-use quorate_core::order::{HashFunction, Operation};
+use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
-use quorate_core::session::{Message, To};
 use quorate_core::{ExecutionId, order};
 use quorate_party_store::Entries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
-use quorate_runtime::{
-    Capabilities, Delivery, Incoming, PublicKeyInfo, Recipient, Roster, SecretBytes, SessionSpec, SignTask,
-    Task,
-};
+use quorate_runtime::{Capabilities, Roster, SecretBytes, SessionSpec, SignTask, Task};
 use zeroize::Zeroizing;
 
 /// A share's entries as the sandbox sees them.
@@ -38,16 +32,6 @@ pub(super) fn entries(staged: &Staged) -> Entries {
         .filter(|(name, _)| name.scope == Scope::Key)
         .map(|(name, value)| (name.name().to_owned(), Zeroizing::new(value.expose().to_vec())))
         .collect()
-}
-
-/// What a session has made public.
-pub(super) fn outputs(key: PublicKeyInfo) -> KeyOutputs {
-    KeyOutputs {
-        scheme: key.scheme,
-        public_key: Bytes(key.public_key),
-        chain_code: key.chain_code,
-        verifying_shares: key.verifying_shares.into_iter().map(Bytes).collect(),
-    }
 }
 
 /// What is sealed with a new share.
@@ -95,39 +79,8 @@ fn task(plan: &Plan, order: &order::Order) -> Task {
         Operation::Refresh => Task::Refresh,
         Operation::Sign(signing) => Task::Sign(SignTask {
             scheme: order.scheme.clone(),
-            message: signing.message.0.clone(),
-            hash: match signing.hash {
-                HashFunction::None => quorate_runtime::HashFunction::None,
-                HashFunction::Keccak256 => quorate_runtime::HashFunction::Keccak256,
-                HashFunction::Sha256 => quorate_runtime::HashFunction::Sha256,
-                HashFunction::Sha256d => quorate_runtime::HashFunction::Sha256d,
-            },
-            path: signing.path.clone(),
-            tweak: signing.tweak,
+            signing: signing.clone(),
             presignature: plan.presignature.clone(),
         }),
-    }
-}
-
-/// A message of core for the component.
-pub(super) fn incoming(message: Message) -> Incoming {
-    Incoming {
-        round: message.round,
-        from: message.from,
-        delivery: match message.kind {
-            Kind::PointToPoint => Delivery::PointToPoint,
-            Kind::Broadcast => Delivery::Broadcast,
-            Kind::ReliableBroadcast => Delivery::ReliableBroadcast,
-        },
-        payload: message.payload,
-    }
-}
-
-/// Whom a message of the component is for.
-pub(super) fn to(recipient: Recipient) -> To {
-    match recipient {
-        Recipient::Party(party) => To::Party(party),
-        Recipient::Broadcast => To::Broadcast,
-        Recipient::ReliableBroadcast => To::ReliableBroadcast,
     }
 }

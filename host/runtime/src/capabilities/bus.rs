@@ -1,11 +1,8 @@
 //! Events for operators: enumerated, so that nothing can be smuggled out.
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::LinkerInstance;
+use std::sync::Arc;
 
-use crate::bindings::quorate::party::bus as wit;
 use crate::limits;
-use crate::session::HostState;
 
 /// An event of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +34,22 @@ impl Bus for NoBus {
     fn publish(&self, _: Event) {}
 }
 
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
-    interface.func_wrap("publish", |mut store: StoreContextMut<'_, HostState>, (event,): (wit::Event,)| {
-        let state = store.data_mut();
-        state.charge(0)?;
-        state.events = state.events.saturating_add(1);
-        if state.events <= limits::EVENTS {
-            state.capabilities.bus.publish(match event {
-                wit::Event::Progress(p) => Event::Progress { step: p.step, of: p.of },
-                wit::Event::PoolLevel(level) => Event::PoolLevel(level),
-                wit::Event::Note(code) => Event::Note(code),
-            });
+/// The bus as one session has it.
+pub(crate) struct BusState {
+    bus: Arc<dyn Bus>,
+    published: u32,
+}
+
+impl BusState {
+    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
+        Self { bus, published: 0 }
+    }
+
+    /// Passes an event on; those beyond [`limits::EVENTS`] are dropped.
+    pub(crate) fn publish(&mut self, event: Event) {
+        self.published = self.published.saturating_add(1);
+        if self.published <= limits::EVENTS {
+            self.bus.publish(event);
         }
-        Ok(())
-    })
+    }
 }

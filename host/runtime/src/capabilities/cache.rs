@@ -1,13 +1,10 @@
 //! Values derived from public data, which may vanish.
 
+use std::sync::Arc;
 use std::time::Duration;
-
-use wasmtime::StoreContextMut;
-use wasmtime::component::LinkerInstance;
 
 use crate::capabilities::vault::is_entry_name;
 use crate::limits;
-use crate::session::HostState;
 
 /// A cache of one plugin. Both calls must return at once: a cache that is slow misses.
 pub trait Cache: Send + Sync {
@@ -29,25 +26,28 @@ impl Cache for NoCache {
     fn set(&self, _: &str, _: Vec<u8>, _: Duration) {}
 }
 
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
-    interface.func_wrap("get", |mut store: StoreContextMut<'_, HostState>, (name,): (String,)| {
-        let state = store.data_mut();
-        state.charge(name.len())?;
-        let found = is_entry_name(&name).then(|| state.capabilities.cache.get(&name)).flatten();
-        Ok((found,))
-    })?;
-    interface.func_wrap(
-        "set",
-        |mut store: StoreContextMut<'_, HostState>, (name, value, ttl): (String, Vec<u8>, u32)| {
-            let state = store.data_mut();
-            state.charge(name.len().saturating_add(value.len()))?;
-            state.cache_sets = state.cache_sets.saturating_add(1);
-            let fits = state.cache_sets <= limits::CACHE_SETS && value.len() <= limits::CACHE_VALUE_BYTES;
-            if fits && is_entry_name(&name) {
-                let ttl = Duration::from_secs(ttl.into()).min(limits::CACHE_TTL);
-                state.capabilities.cache.set(&name, value, ttl);
-            }
-            Ok(())
-        },
-    )
+/// The cache as one session has it.
+pub(crate) struct CacheState {
+    cache: Arc<dyn Cache>,
+    sets: u32,
+}
+
+impl CacheState {
+    pub(crate) fn new(cache: Arc<dyn Cache>) -> Self {
+        Self { cache, sets: 0 }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Vec<u8>> {
+        is_entry_name(name).then(|| self.cache.get(name)).flatten()
+    }
+
+    /// Keeps a value for at most [`limits::CACHE_TTL`]. What is too large, too often or named wrongly is dropped, as a cache
+    /// may.
+    pub(crate) fn set(&mut self, name: &str, value: Vec<u8>, ttl: Duration) {
+        self.sets = self.sets.saturating_add(1);
+        let fits = self.sets <= limits::CACHE_SETS && value.len() <= limits::CACHE_VALUE_BYTES;
+        if fits && is_entry_name(name) {
+            self.cache.set(name, value, ttl.min(limits::CACHE_TTL));
+        }
+    }
 }

@@ -1,12 +1,11 @@
 //! Randomness: the only source a component has.
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::LinkerInstance;
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use crate::error::{Misbehaviour, Stop};
 use crate::limits;
-use crate::session::HostState;
 
 /// Where randomness comes from.
 pub trait Entropy: Send + Sync {
@@ -37,18 +36,28 @@ impl Entropy for OsEntropy {
     }
 }
 
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
-    interface.func_wrap("fill", |mut store: StoreContextMut<'_, HostState>, (len,): (u32,)| {
-        let state = store.data_mut();
-        let wanted = usize::try_from(len).unwrap_or(usize::MAX);
-        state.charge(wanted)?;
-        state.entropy_bytes = state.entropy_bytes.saturating_add(wanted);
-        if len > limits::ENTROPY_CALL_BYTES || state.entropy_bytes > limits::ENTROPY_SESSION_BYTES {
+/// Randomness as one session has it.
+pub(crate) struct EntropyState {
+    source: Arc<dyn Entropy>,
+    bytes: usize,
+}
+
+impl EntropyState {
+    pub(crate) fn new(source: Arc<dyn Entropy>) -> Self {
+        Self { source, bytes: 0 }
+    }
+
+    /// That many random bytes.
+    ///
+    /// # Errors
+    /// [`Misbehaviour::Quota`] when it is more than a call or a session gets, [`Stop::Host`] when there is none.
+    pub(crate) fn fill(&mut self, wanted: usize) -> wasmtime::Result<Zeroizing<Vec<u8>>> {
+        self.bytes = self.bytes.saturating_add(wanted);
+        if wanted > limits::ENTROPY_CALL_BYTES || self.bytes > limits::ENTROPY_SESSION_BYTES {
             return Err(Misbehaviour::Quota("entropy").into());
         }
         let mut bytes = Zeroizing::new(vec![0; wanted]);
-        let filled = state.capabilities.entropy.fill(&mut bytes);
-        filled.map_err(|error| Stop::Host(format!("no randomness: {error}")))?;
-        Ok((state.lend(&bytes),))
-    })
+        self.source.fill(&mut bytes).map_err(|error| Stop::Host(format!("no randomness: {error}")))?;
+        Ok(bytes)
+    }
 }

@@ -1,46 +1,59 @@
 //! Log lines of a component. In production only their codes are kept: a text could carry anything.
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::LinkerInstance;
+use quorate_core::PartyIndex;
 use zeroize::Zeroize;
 
-use crate::bindings::quorate::party::log::Level;
 use crate::limits;
-use crate::output::tame_to as tame;
-use crate::session::HostState;
+use crate::text::sanitize_to;
 
-/// Whether log texts are kept.
+/// Whether the texts of log lines are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Texts {
+pub enum LogText {
     /// In development.
-    Kept,
+    Recorded,
     /// In production.
-    Dropped,
+    Discarded,
 }
 
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
-    interface.func_wrap(
-        "emit",
-        |mut store: StoreContextMut<'_, HostState>, (level, code, mut message): (Level, u32, String)| {
-            let state = store.data_mut();
-            state.charge(message.len())?;
-            state.log_lines = state.log_lines.saturating_add(1);
-            if state.log_lines > limits::LOG_LINES {
-                return Ok(());
-            }
-            let text: String = match state.capabilities.log {
-                Texts::Kept => tame(&message, limits::LOG_LINE_CHARS),
-                Texts::Dropped => String::new(),
-            };
-            message.zeroize();
-            let (plugin, party) = (state.plugin.as_str(), state.party.number());
-            match level {
-                Level::Debug => tracing::debug!(plugin, party, code, text, "plugin"),
-                Level::Info => tracing::info!(plugin, party, code, text, "plugin"),
-                Level::Warn => tracing::warn!(plugin, party, code, text, "plugin"),
-                Level::Error => tracing::error!(plugin, party, code, text, "plugin"),
-            }
-            Ok(())
-        },
-    )
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// The log as one session has it.
+pub(crate) struct LogState {
+    text: LogText,
+    plugin: String,
+    party: PartyIndex,
+    lines: u32,
+}
+
+impl LogState {
+    pub(crate) fn new(text: LogText, plugin: &str, party: PartyIndex) -> Self {
+        Self { text, plugin: plugin.into(), party, lines: 0 }
+    }
+
+    /// Records a line; those beyond [`limits::LOG_LINES`] are dropped.
+    pub(crate) fn emit(&mut self, level: LogLevel, code: u32, mut message: String) {
+        self.lines = self.lines.saturating_add(1);
+        if self.lines > limits::LOG_LINES {
+            return;
+        }
+        let text = match self.text {
+            LogText::Recorded => sanitize_to(&message, limits::LOG_LINE_CHARS),
+            LogText::Discarded => String::new(),
+        };
+        message.zeroize();
+        let (plugin, party) = (self.plugin.as_str(), self.party.number());
+        match level {
+            LogLevel::Debug => tracing::debug!(plugin, party, code, text, "plugin"),
+            LogLevel::Info => tracing::info!(plugin, party, code, text, "plugin"),
+            LogLevel::Warn => tracing::warn!(plugin, party, code, text, "plugin"),
+            LogLevel::Error => tracing::error!(plugin, party, code, text, "plugin"),
+        }
+    }
 }

@@ -1,7 +1,5 @@
-//! What a component may reach, one module per capability. Each is bound by hand, so that a secret on its way in or
-//! out is never copied into a buffer that nobody wipes.
-//!
-//! A capability that is not granted is not in the linker: a component that imports it does not load.
+//! What a component may reach, one module per capability: what stands behind it, and its state in one session. How it is
+//! bound to the component's imports is in the modules of the same names under `linker`.
 
 pub mod bus;
 pub mod cache;
@@ -10,10 +8,6 @@ pub mod log;
 pub mod vault;
 
 use std::sync::Arc;
-
-use wasmtime::component::Linker;
-
-use crate::session::HostState;
 
 /// A capability, by the name of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,17 +33,6 @@ impl Capability {
             Self::Bus => "quorate:party/bus@0.1.0",
             Self::Entropy => "quorate:party/entropy@0.1.0",
             Self::Log => "quorate:party/log@0.1.0",
-        }
-    }
-
-    fn add_to(self, linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-        let mut interface = linker.instance(self.interface())?;
-        match self {
-            Self::Vault => vault::add_to(&mut interface),
-            Self::Cache => cache::add_to(&mut interface),
-            Self::Bus => bus::add_to(&mut interface),
-            Self::Entropy => entropy::add_to(&mut interface),
-            Self::Log => log::add_to(&mut interface),
         }
     }
 }
@@ -81,10 +64,6 @@ impl Grants {
     pub(crate) fn contains(&self, capability: Capability) -> bool {
         self.0.contains(&capability)
     }
-
-    pub(crate) fn add_to(&self, linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-        Capability::ALL.into_iter().filter(|c| self.contains(*c)).try_for_each(|c| c.add_to(linker))
-    }
 }
 
 /// What stands behind the capabilities in one session.
@@ -100,7 +79,7 @@ pub struct Capabilities {
     /// Where randomness comes from.
     pub entropy: Arc<dyn entropy::Entropy>,
     /// Whether log texts are kept, or only their codes.
-    pub log: log::Texts,
+    pub log: log::LogText,
 }
 
 impl Capabilities {
@@ -119,7 +98,7 @@ impl Capabilities {
             cache: Arc::new(cache::NoCache),
             bus: Arc::new(bus::NoBus),
             entropy: Arc::new(entropy::OsEntropy),
-            log: log::Texts::Dropped,
+            log: log::LogText::Discarded,
         }
     }
 }

@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::LinkerInstance;
-
-use crate::bindings::quorate::party::vault as wit;
-use crate::session::{HostState, TaskKind};
-use crate::{SecretBytes, limits};
+use crate::limits;
+use crate::secret::SecretBytes;
+use crate::task::TaskKind;
 
 /// How far an entry reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,7 +97,18 @@ impl Pool for NoPool {
     }
 }
 
-type Answer<T> = Result<T, wit::VaultError>;
+/// Why the vault does not do what a component asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VaultError {
+    #[error("the name is not allowed")]
+    InvalidName,
+    #[error("the session's task does not allow it")]
+    Denied,
+    #[error("it is more than a session may stage")]
+    Quota,
+    #[error(transparent)]
+    Unavailable(#[from] PoolUnavailable),
+}
 
 /// Whether a session with this task may write there: a share only when it makes one, presignatures only when it
 /// presigns. A session that signs writes nothing, so it can't replace the share that it signs with.
@@ -124,12 +133,69 @@ fn may_take(task: &TaskKind, name: &EntryName) -> bool {
     }
 }
 
-fn entry(scope: wit::Scope, name: &str) -> Answer<EntryName> {
-    EntryName::new(scope.into(), name).ok_or(wit::VaultError::InvalidName)
+/// The vault as one session has it.
+pub(crate) struct VaultState {
+    snapshot: Snapshot,
+    pool: Arc<dyn Pool>,
+    task: TaskKind,
+    /// What is to be kept when the session has ended well.
+    pub(crate) staged: Staged,
+}
+
+impl VaultState {
+    pub(crate) fn new(snapshot: Snapshot, pool: Arc<dyn Pool>, task: TaskKind) -> Self {
+        Self { snapshot, pool, task, staged: Staged::default() }
+    }
+
+    /// The value of a kept entry.
+    pub(crate) fn get(&self, scope: Scope, name: &str) -> Result<Option<SecretBytes>, VaultError> {
+        let name = EntryName::new(scope, name).ok_or(VaultError::InvalidName)?;
+        Ok(self.snapshot.kept.get(&name).cloned())
+    }
+
+    /// Stages an entry, if the task allows it.
+    pub(crate) fn stage(
+        &mut self,
+        single_use: bool,
+        scope: Scope,
+        name: &str,
+        value: SecretBytes,
+    ) -> Result<(), VaultError> {
+        let name = EntryName::new(scope, name).ok_or(VaultError::InvalidName)?;
+        if !may_write(&self.task, scope, single_use) {
+            return Err(VaultError::Denied);
+        }
+        self.staged.stage(single_use, name, value)
+    }
+
+    /// Begins to take a single-use entry, if the task allows it; nothing where the pool has none of this name.
+    ///
+    /// What the snapshot does not name is not there, and a name is good for one take: so a session takes no more than
+    /// there is, and asks the store no more often.
+    pub(crate) fn begin_take(&mut self, scope: Scope, name: &str) -> Result<Option<Taking>, VaultError> {
+        let name = EntryName::new(scope, name).ok_or(VaultError::InvalidName)?;
+        if !may_take(&self.task, &name) {
+            return Err(VaultError::Denied);
+        }
+        let pooled = &mut self.snapshot.pooled;
+        let Some(position) = pooled.iter().position(|pooled| *pooled == name) else { return Ok(None) };
+        pooled.swap_remove(position);
+        Ok(Some(self.pool.take(name)))
+    }
+
+    /// The names of all entries of a scope that begin with `prefix`, sorted, at most `limit`.
+    pub(crate) fn list(&self, scope: Scope, prefix: &str, limit: usize) -> Vec<String> {
+        let entries = self.snapshot.kept.keys().chain(&self.snapshot.pooled);
+        let names = entries.filter(|entry| entry.scope == scope && entry.name.starts_with(prefix));
+        let mut names: Vec<String> = names.map(|entry| entry.name.clone()).collect();
+        names.sort_unstable();
+        names.truncate(limit);
+        names
+    }
 }
 
 impl Staged {
-    fn stage(&mut self, single_use: bool, name: EntryName, value: SecretBytes) -> Answer<()> {
+    fn stage(&mut self, single_use: bool, name: EntryName, value: SecretBytes) -> Result<(), VaultError> {
         let entries = self.puts.len() + self.stocks.len();
         let length = value.expose().len();
         let bytes = self.bytes.saturating_add(length);
@@ -137,115 +203,11 @@ impl Staged {
             || bytes > limits::VAULT_STAGED_BYTES
             || entries >= limits::VAULT_STAGED_ENTRIES
         {
-            return Err(wit::VaultError::Quota);
+            return Err(VaultError::Quota);
         }
         self.bytes = bytes;
         let entries = if single_use { &mut self.stocks } else { &mut self.puts };
         entries.insert(name, value);
         Ok(())
-    }
-}
-
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
-    interface.func_wrap(
-        "get",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
-            let state = store.data_mut();
-            let found = entry(scope, &name).map(|name| state.capabilities.vault.kept.get(&name).cloned());
-            let bytes = found.as_ref().ok().and_then(|v| v.as_ref()).map_or(0, |v| v.expose().len());
-            state.charge(name.len().saturating_add(bytes))?;
-            Ok((found.map(|value| value.map(|value| state.lend(value.expose()))),))
-        },
-    )?;
-    interface.func_wrap(
-        "put",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
-            Ok((stage(&mut store, false, scope, &name, value)?,))
-        },
-    )?;
-    interface.func_wrap(
-        "stock",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
-            Ok((stage(&mut store, true, scope, &name, value)?,))
-        },
-    )?;
-    interface.func_wrap_async(
-        "take",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                state.charge(name.len())?;
-                let name = match entry(scope, &name) {
-                    Ok(name) if may_take(&state.task, &name) => name,
-                    Ok(_) => return Ok((Err(wit::VaultError::Denied),)),
-                    Err(error) => return Ok((Err(error),)),
-                };
-                // What the snapshot does not name is not there, and a name is good for one take: so a session takes
-                // no more than there is, and asks the store no more often.
-                let pooled = &mut state.capabilities.vault.pooled;
-                let Some(position) = pooled.iter().position(|pooled| *pooled == name) else {
-                    return Ok((Ok(None),));
-                };
-                pooled.swap_remove(position);
-                let taking = state.capabilities.pool.take(name);
-                Ok((match taking.await {
-                    Ok(Some(value)) => {
-                        let state = store.data_mut();
-                        state.charge(value.expose().len())?;
-                        Ok(Some(state.lend(value.expose())))
-                    }
-                    Ok(None) => Ok(None),
-                    Err(PoolUnavailable) => Err(wit::VaultError::Unavailable),
-                },))
-            })
-        },
-    )?;
-    interface.func_wrap(
-        "list",
-        |mut store: StoreContextMut<'_, HostState>, (scope, prefix, limit): (wit::Scope, String, u16)| {
-            let state = store.data_mut();
-            state.charge(prefix.len().saturating_add(usize::from(limit) * 64))?;
-            let snapshot = &state.capabilities.vault;
-            let scope = Scope::from(scope);
-            let mut names: Vec<String> = snapshot
-                .kept
-                .keys()
-                .chain(&snapshot.pooled)
-                .filter(|entry| entry.scope == scope && entry.name.starts_with(&prefix))
-                .map(|entry| entry.name.clone())
-                .collect();
-            names.sort_unstable();
-            names.truncate(limit.into());
-            Ok((Answer::Ok(names),))
-        },
-    )
-}
-
-fn stage(
-    store: &mut StoreContextMut<'_, HostState>,
-    single_use: bool,
-    scope: wit::Scope,
-    name: &str,
-    value: Vec<u8>,
-) -> wasmtime::Result<Answer<()>> {
-    let value = SecretBytes::new(value);
-    let state = store.data_mut();
-    state.charge(name.len().saturating_add(value.expose().len()))?;
-    Ok(match entry(scope, name) {
-        Ok(name) if may_write(&state.task, name.scope, single_use) => {
-            state.staged.stage(single_use, name, value)
-        }
-        Ok(_) => Err(wit::VaultError::Denied),
-        Err(error) => Err(error),
-    })
-}
-
-impl From<wit::Scope> for Scope {
-    fn from(scope: wit::Scope) -> Self {
-        match scope {
-            wit::Scope::Key => Self::Key,
-            wit::Scope::Group => Self::Group,
-            wit::Scope::Party => Self::Party,
-        }
     }
 }

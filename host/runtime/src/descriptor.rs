@@ -1,0 +1,91 @@
+//! What a component says of itself, checked.
+
+use quorate_core::Threshold;
+
+use crate::bindings::exports::quorate::party::protocol as wit;
+
+/// What a plugin says it is and can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The protocol's name: `dkls23`.
+    pub id: String,
+    /// Semantic version.
+    pub version: String,
+    /// Signature schemes it serves.
+    pub schemes: Vec<String>,
+    /// What it can do.
+    pub operations: Vec<Operation>,
+    /// The largest n.
+    pub max_parties: u16,
+    /// Share formats that it reads, ascending; the last is the one it writes.
+    pub share_formats: Vec<u32>,
+}
+
+/// A kind of session, or an ability of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Operation {
+    Keygen,
+    Sign,
+    Presign,
+    Refresh,
+    Repair,
+    Auxiliary,
+    Prepare,
+    Derivation,
+}
+
+/// Names and versions end up in file names, logs and answers: only plain ones are taken.
+fn is_plain(text: &str, extra: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || extra.as_bytes().contains(&b))
+}
+
+/// `1.2.3`, or `1.2.3-name` before a release (semver without build metadata).
+fn is_version(text: &str) -> bool {
+    let (numbers, name) = text.split_once('-').map_or((text, None), |(n, name)| (n, Some(name)));
+    let parts: Vec<&str> = numbers.split('.').collect();
+    parts.len() == 3
+        && parts.iter().all(|p| p.parse::<u32>().is_ok() && is_plain(p, ""))
+        && name.is_none_or(|name| is_plain(name, "."))
+}
+
+pub(crate) fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String> {
+    if !is_plain(&d.id, "-") {
+        return Err("its id is not 1 to 64 characters of a-z, 0-9 and -".into());
+    }
+    if !is_version(&d.version) {
+        return Err("its version is not of the form 1.2.3 or 1.2.3-name".into());
+    }
+    if d.schemes.is_empty() || d.schemes.len() > 16 || !d.schemes.iter().all(|s| is_plain(s, "-")) {
+        return Err("its schemes are not 1 to 16 plain names".into());
+    }
+    if !(2..=Threshold::MAX_PARTIES).contains(&d.max_parties) {
+        return Err(format!("it serves up to {} parties", d.max_parties));
+    }
+    if d.share_formats.is_empty() || d.share_formats.len() > 64 || !d.share_formats.is_sorted() {
+        return Err("its share formats are not a short ascending list".into());
+    }
+    let operations = [
+        (wit::Operations::KEYGEN, Operation::Keygen),
+        (wit::Operations::SIGN, Operation::Sign),
+        (wit::Operations::PRESIGN, Operation::Presign),
+        (wit::Operations::REFRESH, Operation::Refresh),
+        (wit::Operations::REPAIR, Operation::Repair),
+        (wit::Operations::AUXILIARY, Operation::Auxiliary),
+        (wit::Operations::PREPARE, Operation::Prepare),
+        (wit::Operations::DERIVATION, Operation::Derivation),
+    ];
+    Ok(Descriptor {
+        id: d.id,
+        version: d.version,
+        schemes: d.schemes,
+        operations: operations
+            .into_iter()
+            .filter(|(f, _)| d.operations.contains(*f))
+            .map(|(_, o)| o)
+            .collect(),
+        max_parties: d.max_parties,
+        share_formats: d.share_formats,
+    })
+}

@@ -1,0 +1,102 @@
+//! Binds `vault`.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::LinkerInstance;
+
+use crate::bindings::quorate::party::vault as wit;
+use crate::capabilities::vault::{Scope, VaultError};
+use crate::host_state::HostState;
+use crate::secret::SecretBytes;
+
+type Answer<T> = Result<T, wit::VaultError>;
+
+pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
+    interface.func_wrap(
+        "get",
+        |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
+            let state = store.data_mut();
+            let found = state.vault.get(scope.into(), &name);
+            let bytes = found.as_ref().ok().and_then(|v| v.as_ref()).map_or(0, |v| v.expose().len());
+            state.charge(name.len().saturating_add(bytes))?;
+            let given = found.map(|value| value.map(|value| state.give(value.expose())));
+            Ok((given.map_err(wit::VaultError::from),))
+        },
+    )?;
+    interface.func_wrap(
+        "put",
+        |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
+            Ok((stage(&mut store, false, scope, &name, value)?,))
+        },
+    )?;
+    interface.func_wrap(
+        "stock",
+        |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
+            Ok((stage(&mut store, true, scope, &name, value)?,))
+        },
+    )?;
+    interface.func_wrap_async(
+        "take",
+        |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
+            Box::new(async move {
+                let state = store.data_mut();
+                state.charge(name.len())?;
+                let taking = match state.vault.begin_take(scope.into(), &name) {
+                    Ok(Some(taking)) => taking,
+                    Ok(None) => return Ok((Answer::Ok(None),)),
+                    Err(error) => return Ok((Err(error.into()),)),
+                };
+                Ok((match taking.await {
+                    Ok(Some(value)) => {
+                        let state = store.data_mut();
+                        state.charge(value.expose().len())?;
+                        Ok(Some(state.give(value.expose())))
+                    }
+                    Ok(None) => Ok(None),
+                    Err(unavailable) => Err(VaultError::from(unavailable).into()),
+                },))
+            })
+        },
+    )?;
+    interface.func_wrap(
+        "list",
+        |mut store: StoreContextMut<'_, HostState>, (scope, prefix, limit): (wit::Scope, String, u16)| {
+            let state = store.data_mut();
+            state.charge(prefix.len().saturating_add(usize::from(limit) * 64))?;
+            Ok((Answer::Ok(state.vault.list(scope.into(), &prefix, limit.into())),))
+        },
+    )
+}
+
+fn stage(
+    store: &mut StoreContextMut<'_, HostState>,
+    single_use: bool,
+    scope: wit::Scope,
+    name: &str,
+    value: Vec<u8>,
+) -> wasmtime::Result<Answer<()>> {
+    let value = SecretBytes::new(value);
+    let state = store.data_mut();
+    state.charge(name.len().saturating_add(value.expose().len()))?;
+    Ok(state.vault.stage(single_use, scope.into(), name, value).map_err(wit::VaultError::from))
+}
+
+impl From<wit::Scope> for Scope {
+    fn from(scope: wit::Scope) -> Self {
+        match scope {
+            wit::Scope::Key => Self::Key,
+            wit::Scope::Group => Self::Group,
+            wit::Scope::Party => Self::Party,
+        }
+    }
+}
+
+impl From<VaultError> for wit::VaultError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::InvalidName => Self::InvalidName,
+            VaultError::Denied => Self::Denied,
+            VaultError::Quota => Self::Quota,
+            VaultError::Unavailable(_) => Self::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a session is to do, and with whom.
+
+use quorate_core::order::{HashFunction, Signing};
+use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
+
+use crate::bindings::exports::quorate::party::protocol as wit;
+use crate::executor::Priority;
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    /// This party, one of `signers`.
+    pub me: PartyIndex,
+    /// Ascending and unique.
+    pub signers: Vec<PartyIndex>,
+    /// t of n.
+    pub threshold: Threshold,
+    /// What material of this group is kept under.
+    pub group_id: GroupId,
+    /// Never repeats.
+    pub execution_id: ExecutionId,
+}
+
+/// What the session is to do.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Task {
+    Keygen { scheme: String },
+    Sign(SignTask),
+    Presign { count: u16 },
+    Refresh,
+    Repair { lost: PartyIndex },
+    Auxiliary,
+    Prepare { items: u16 },
+}
+
+impl Task {
+    /// Whether somebody waits for it.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::Keygen { .. } | Self::Sign(_) | Self::Refresh | Self::Repair { .. } => {
+                Priority::Interactive
+            }
+            Self::Presign { .. } | Self::Auxiliary | Self::Prepare { .. } => Priority::Background,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> TaskKind {
+        match self {
+            Self::Keygen { scheme } => TaskKind::Keygen { scheme: scheme.clone() },
+            Self::Sign(task) => TaskKind::Sign { presignature: task.presignature.clone() },
+            Self::Presign { count } => TaskKind::Presign { at_most: *count },
+            Self::Refresh => TaskKind::Refresh,
+            Self::Repair { .. } => TaskKind::Repair,
+            Self::Auxiliary => TaskKind::Auxiliary,
+            Self::Prepare { .. } => TaskKind::Prepare,
+        }
+    }
+}
+
+/// What is left of a task once it runs: enough to know its outcome.
+#[derive(Clone)]
+pub(crate) enum TaskKind {
+    Keygen { scheme: String },
+    Sign { presignature: Option<String> },
+    Presign { at_most: u16 },
+    Refresh,
+    Repair,
+    Auxiliary,
+    Prepare,
+}
+
+/// What is to be signed, and with which child of the key.
+#[derive(Clone, Debug)]
+pub struct SignTask {
+    /// Name of the signature scheme.
+    pub scheme: String,
+    /// What the order says.
+    pub signing: Signing,
+    /// Name of the presignature to take.
+    pub presignature: Option<String>,
+}
+
+impl Roster {
+    pub(crate) fn to_wit(&self) -> wit::Roster {
+        wit::Roster {
+            me: self.me.number(),
+            signers: self.signers.iter().map(|s| s.number()).collect(),
+            parties: self.threshold.parties(),
+            threshold: self.threshold.required(),
+            group_id: self.group_id.as_bytes().to_vec(),
+            execution_id: self.execution_id.as_bytes().to_vec(),
+        }
+    }
+}
+
+impl Task {
+    pub(crate) fn into_wit(self) -> wit::Task {
+        match self {
+            Self::Keygen { scheme } => wit::Task::Keygen(wit::Keygen { scheme }),
+            Self::Sign(sign) => wit::Task::Sign(wit::Sign {
+                scheme: sign.scheme,
+                message: sign.signing.message.0,
+                hash: match sign.signing.hash {
+                    HashFunction::None => wit::HashFunction::None,
+                    HashFunction::Keccak256 => wit::HashFunction::Keccak256,
+                    HashFunction::Sha256 => wit::HashFunction::Sha256,
+                    HashFunction::Sha256d => wit::HashFunction::Sha256d,
+                },
+                path: sign.signing.path,
+                tweak: sign.signing.tweak.map(|t| t.to_vec()),
+                presignature: sign.presignature,
+            }),
+            Self::Presign { count } => wit::Task::Presign(count),
+            Self::Refresh => wit::Task::Refresh,
+            Self::Repair { lost } => wit::Task::Repair(lost.number()),
+            Self::Auxiliary => wit::Task::Auxiliary,
+            Self::Prepare { items } => wit::Task::Prepare(wit::Budget { items }),
+        }
+    }
+}
