@@ -480,8 +480,12 @@ pub(crate) async fn a_plan_waits_until_its_session_is_claimed(store: &PartyStore
     let waiting = store.waiting_plans(ShareLookup::Session(plan.session)).await.unwrap();
     assert_eq!(waiting, std::slice::from_ref(&plan));
     assert!(store.waiting_plans(ShareLookup::Session(SessionId([2; 32]))).await.unwrap().is_empty());
-    assert_eq!(store.claim(&claim(1, 1, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert!(!store.is_running(plan.session, NOW).await.unwrap());
+    let claim = claim(1, 1, true);
+    assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
     assert!(store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap().is_empty());
+    assert!(store.is_running(plan.session, claim.deadline).await.unwrap());
+    assert!(!store.is_running(plan.session, claim.deadline + 1).await.unwrap(), "running after its deadline");
     store.keep_plan(&WaitingPlan { session: SessionId([3; 32]), ..plan.clone() }).await.unwrap();
     store.expire_deliveries(NOW * 1_000 + 1).await.unwrap();
     assert!(store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap().is_empty());

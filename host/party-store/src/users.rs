@@ -167,6 +167,17 @@ impl PartyStore {
         Ok(row.fetch_optional(&self.database).await?.is_some())
     }
 
+    /// Whether a session was claimed, has no outcome yet, and is before its deadline (`now` in milliseconds).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn is_running(&self, session: SessionId, now: u64) -> Result<bool, StoreError> {
+        let row = sql("SELECT 1 FROM sessions WHERE id = $1 AND outcome IS NULL AND deadline >= $2")
+            .bind(session.as_bytes())
+            .bind(signed(now)?);
+        Ok(row.fetch_optional(&self.database).await?.is_some())
+    }
+
     /// Ends a session with a share that its user has still to confirm. Of the share itself nothing is stored but what is to
     /// be known of it and `entries`, which are hashes.
     ///
