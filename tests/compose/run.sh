@@ -182,7 +182,7 @@ with_a_user() {
 no_secret_in_the_logs() {
   local secret
   ./deploy.sh logs >"$work/logs" 2>&1
-  grep -q "the party is there" "$work/logs" || die "logs"
+  grep -q "party ready" "$work/logs" || die "logs"
   for secret in $(sed -n 's/^[A-Z_]*\(PASSWORD\|SECRET_KEY\|API_KEY\)=//p' .env) $(find secrets -type f ! -path '*/shared/*' -exec cat {} \; -exec echo \;); do
     if grep -qF -- "$secret" "$work/logs"; then die "a secret is in the logs"; fi
   done

@@ -419,7 +419,7 @@ impl Fleet {
         loop {
             // With TLS, only what is in the log can be seen from outside.
             let log = if self.setup.tls { self.logged(member) } else { String::new() };
-            if log.contains(" is there") || log.contains(" is served") {
+            if log.contains(" ready") {
                 return;
             }
             if caller.bare(Method::GET, "/health").send().await.is_ok_and(|r| r.status().is_success()) {

@@ -8,7 +8,7 @@ use quorate_core::report::{Outcome, RefusedCode};
 
 /// Why a plan was not run. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
-pub enum NotRun {
+pub enum PlanRefusal {
     /// It is not to be taken on.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -29,7 +29,7 @@ pub enum NotRun {
     Store(#[from] StoreError),
 }
 
-impl NotRun {
+impl PlanRefusal {
     /// What to report; nothing about a plan that somebody has taken on already.
     pub(super) fn report(&self) -> Option<Outcome> {
         let (code, culprits) = match self {

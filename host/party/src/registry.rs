@@ -13,14 +13,14 @@ use tokio::sync::Notify;
 
 /// A component that new sessions may run on.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) plugin: Plugin,
-    pub(super) facts: admission::Plugin,
+pub(crate) struct Entry {
+    pub(crate) plugin: Plugin,
+    pub(crate) facts: admission::Plugin,
 }
 
 /// The components of one party.
 #[derive(Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     inner: RwLock<Inner>,
     changed: Notify,
 }
@@ -32,13 +32,13 @@ struct Inner {
 }
 
 impl Registry {
-    pub(super) fn new(suspended: impl IntoIterator<Item = Digest>) -> Self {
+    pub(crate) fn new(suspended: impl IntoIterator<Item = Digest>) -> Self {
         let inner = Inner { active: HashMap::new(), suspended: suspended.into_iter().collect() };
         Self { inner: RwLock::new(inner), changed: Notify::new() }
     }
 
     /// Lets new sessions run on a component. `false` if its version can't be compared with others, or if it is suspended.
-    pub(super) fn install(&self, plugin: &Plugin) -> bool {
+    pub(crate) fn install(&self, plugin: &Plugin) -> bool {
         let descriptor = plugin.descriptor();
         let Ok(version) = descriptor.version.parse() else { return false };
         let facts = admission::Plugin {
@@ -59,7 +59,7 @@ impl Registry {
     }
 
     /// Lets no new session run on a component.
-    pub(super) fn suspend(&self, digest: Digest) {
+    pub(crate) fn suspend(&self, digest: Digest) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.suspended.insert(digest);
         inner.active.remove(&digest);
@@ -68,16 +68,16 @@ impl Registry {
     }
 
     /// Waits until something has been installed or suspended since the last time.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    pub(super) fn active(&self, digest: Digest) -> Option<Entry> {
+    pub(crate) fn active(&self, digest: Digest) -> Option<Entry> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         inner.active.get(&digest).cloned()
     }
 
-    pub(super) fn all(&self) -> Vec<Plugin> {
+    pub(crate) fn all(&self) -> Vec<Plugin> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         inner.active.values().map(|entry| entry.plugin.clone()).collect()
     }

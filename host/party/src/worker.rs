@@ -1,6 +1,4 @@
-//! The party at work: takes plans from its queue, tells that it is there, and reports what became of every plan.
-//!
-//! A plan is acknowledged when its session is claimed or refused: from then on the queue has no part in it.
+//! The party at work: takes plans from its queue, announces itself, watches for cancelled sessions, and keeps its store in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,124 +6,142 @@ use std::time::Duration;
 use prost::Message;
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::{Delivery, Queue, QueueError};
-use quorate_core::codec::{decode, encode};
-use quorate_core::order::Order;
+use quorate_core::SessionId;
+use quorate_core::codec::decode;
 use quorate_core::plan::Plan;
-use quorate_core::report::{Outcome, Report, SignedReport};
-use quorate_core::{PartyIndex, SessionId};
-use quorate_net::grpc::MESSAGE_BYTES;
+use quorate_core::report::SignedReport;
 use quorate_net::replicas::Replicas;
-use quorate_net::topics::{CANCELLED, HEARTBEAT_INTERVAL, PRESENCE, queue_of};
-use quorate_proto::v1::coordinator_client::CoordinatorClient;
-use quorate_proto::v1::{self, Plugin, Presence, ReportRequest};
+use quorate_net::topics::{CANCELLED, queue_of};
+use quorate_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::user::custody::Custody;
-use super::user::shares::Desk;
-use super::{NotRun, Party};
+use crate::heartbeat::send_heartbeats;
+use crate::party::Party;
+use crate::recovery;
+use crate::reporter::Reporter;
+use crate::runner::{IncomingPlan, PlanRunner, QUEUE_RETRY_DELAY, acknowledge};
+use crate::user::custody::Custody;
+use crate::user::inbox::UserInbox;
+use crate::user::shares::UserShares;
 
 /// Sessions of one party at a time. More would only share the same processors; further plans wait in the queue until
 /// their deadline.
-const SESSIONS: usize = 128;
+const MAX_SESSIONS: usize = 128;
 
-/// How often a report is tried, and how long to wait before the first repetition; each further wait is twice as long.
-const REPORT_TRIES: u32 = 5;
-const REPORT_AGAIN: Duration = Duration::from_millis(100);
+/// How often a party reports again what no coordinator has taken, and forgets what is over.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a coordinator may take to receive a report.
-const REPORT: Duration = Duration::from_secs(3);
+/// A party at work.
+pub struct PartyWorker {
+    party: Arc<Party>,
+    queue: Arc<dyn Queue>,
+    runner: Arc<PlanRunner>,
+    reporter: Arc<Reporter>,
+    /// There if users keep this party's shares.
+    shares: Option<Arc<UserShares>>,
+}
 
-/// How often a party reports again what nobody has taken in, and forgets what is over.
-const HOUSE: Duration = Duration::from_secs(30);
-
-/// How long to wait before the queue is tried again.
-pub(super) const QUEUE_AGAIN: Duration = Duration::from_secs(1);
-
-/// What the party's work takes.
-pub struct PartyService {
+/// What a [`PartyWorker`] is given.
+pub struct WorkerSetup {
     /// The party.
     pub party: Arc<Party>,
     /// Where its plans come from.
     pub queue: Arc<dyn Queue>,
     /// Where its reports go.
     pub coordinators: Replicas,
-    /// Where plans wait for users, if users keep this party's shares.
-    pub desk: Option<Desk>,
 }
 
-impl PartyService {
-    /// After a restart: ends what was running, and reports that and everything else that is due.
+impl PartyWorker {
+    /// A party that keeps its own shares, and has not begun to work.
+    #[must_use]
+    pub fn new(setup: WorkerSetup) -> Self {
+        let WorkerSetup { party, queue, coordinators } = setup;
+        let reporter = Arc::new(Reporter::new(Arc::clone(&party), coordinators));
+        let runner = Arc::new(PlanRunner::new(Arc::clone(&party), Arc::clone(&reporter)));
+        Self { party, queue, runner, reporter, shares: None }
+    }
+
+    /// A party whose shares users keep: plans wait in the inbox until their users come.
+    #[must_use]
+    pub fn with_user_shares(setup: WorkerSetup, inbox: UserInbox) -> (Self, Arc<UserShares>) {
+        let worker = Self::new(setup);
+        let (party, runner, reporter) = (&worker.party, &worker.runner, &worker.reporter);
+        let shares = UserShares::new(Arc::clone(party), Arc::clone(runner), Arc::clone(reporter), inbox);
+        let shares = Arc::new(shares);
+        (Self { shares: Some(Arc::clone(&shares)), ..worker }, shares)
+    }
+
+    /// After a restart: ends the sessions that were running, and reports them and everything else that is due.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn take_up(&self) -> Result<(), StoreError> {
-        for report in self.party.take_up().await? {
-            self.report(report).await;
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        for report in recovery::recover(&self.party).await? {
+            self.reporter.report(report).await;
         }
         Ok(())
     }
 
-    /// The same, for a coordinator that may not be there yet: what is due is given to [`PartyService::serve`].
+    /// The same, for a coordinator that may not be there yet: the reports that are due are given to [`PartyWorker::serve`].
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn left_behind(&self) -> Result<Vec<SignedReport>, StoreError> {
-        self.party.take_up().await
+    pub async fn recover_unreported(&self) -> Result<Vec<SignedReport>, StoreError> {
+        recovery::recover(&self.party).await
     }
 
     /// Works until `stop`, and then for at most `grace` on the sessions that are running; those that take longer are
     /// aborted.
     pub async fn serve(
         self: Arc<Self>,
-        left_behind: Vec<SignedReport>,
+        unreported: Vec<SignedReport>,
         stop: CancellationToken,
         grace: Duration,
     ) {
-        let work = self;
         let tasks = TaskTracker::new();
-        let reporter = Arc::clone(&work);
+        let reporter = Arc::clone(&self.reporter);
         tasks.spawn(async move {
-            for report in left_behind {
+            for report in unreported {
                 reporter.report(report).await;
             }
         });
-        let beating = tokio::spawn(Arc::clone(&work).beat(stop.clone()));
-        let hearing = tokio::spawn(Arc::clone(&work).hear_of_cancelled_sessions());
-        let keeping = tokio::spawn(Arc::clone(&work).keep_house(stop.clone()));
-        let clearing = tokio::spawn(Arc::clone(&work).clear_the_desk());
-        Arc::clone(&work).consume(&tasks, &stop).await;
+        // A party announces itself for as long as it takes plans on; it hears of cancelled sessions until its last one is over.
+        let background = CancellationToken::new();
+        let heartbeats = send_heartbeats(Arc::clone(&self.party), Arc::clone(&self.queue));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(heartbeats));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&self).maintain()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&self).watch_cancellations()));
+        if let Some(shares) = self.shares.clone() {
+            tokio::spawn(background.clone().run_until_cancelled_owned(shares.expire_unconfirmed()));
+        }
+        Arc::clone(&self).consume(&tasks, &stop).await;
         tasks.close();
         if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "sessions are aborted: the party is shutting down");
-            work.party.close();
+            self.party.close();
             if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
                 tracing::error!(left = tasks.len(), "sessions did not end");
             }
         }
-        work.party.close();
-        beating.abort();
-        keeping.abort();
-        clearing.abort();
-        hearing.abort();
+        self.party.close();
+        background.cancel();
     }
 
     async fn consume(self: Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
-        let slots = Arc::new(Semaphore::new(SESSIONS));
+        let permits = Arc::new(Semaphore::new(MAX_SESSIONS));
         let name = queue_of(&self.party.identity());
         while !stop.is_cancelled() {
             let consuming = async {
-                let mut consumer = self.queue.consume(&name, SESSIONS).await?;
+                let mut consumer = self.queue.consume(&name, MAX_SESSIONS).await?;
                 loop {
                     // The semaphore is never closed.
-                    let slot = Arc::clone(&slots).acquire_owned().await.ok();
+                    let permit = Arc::clone(&permits).acquire_owned().await.ok();
                     let delivery = consumer.next().await?;
-                    let work = Arc::clone(&self);
-                    tasks.spawn(async move {
-                        work.take(delivery, slot).await;
-                    });
+                    let worker = Arc::clone(&self);
+                    tasks.spawn(async move { worker.handle(delivery, permit).await });
                 }
             };
             let ended: Result<(), QueueError> = tokio::select! {
@@ -133,14 +149,30 @@ impl PartyService {
                 ended = consuming => ended,
             };
             if let Err(error) = ended {
-                tracing::warn!(%error, "the queue of plans is gone; trying again");
-                tokio::time::sleep(QUEUE_AGAIN).await;
+                tracing::warn!(%error, "queue of plans unavailable; trying again");
+                tokio::time::sleep(QUEUE_RETRY_DELAY).await;
             }
         }
     }
 
-    /// Sessions that a coordinator has given up need not wait for their deadline. It is believed: it need not have begun them.
-    async fn hear_of_cancelled_sessions(self: Arc<Self>) {
+    async fn handle(self: Arc<Self>, delivery: Delivery, permit: Option<OwnedSemaphorePermit>) {
+        let carried = v1::Delivery::decode(delivery.payload()).ok();
+        let read = carried.and_then(|carried| {
+            Some(IncomingPlan { plan: decode::<Plan>(&carried.plan).ok()?, token: carried.token })
+        });
+        let Some(incoming) = read else {
+            tracing::warn!("malformed plan in the queue");
+            return acknowledge(delivery).await;
+        };
+        match &self.shares {
+            Some(shares) => shares.enqueue(incoming, delivery, permit).await,
+            None => drop(self.runner.run(incoming, Custody::Own, Some(delivery), permit).await),
+        }
+    }
+
+    /// Ends sessions that a coordinator has cancelled before their deadline. No proof is required: a coordinator could stop a
+    /// session anyway, by not starting it.
+    async fn watch_cancellations(self: Arc<Self>) {
         loop {
             if let Ok(mut listener) = self.queue.listen(CANCELLED).await {
                 while let Ok(payload) = listener.next().await {
@@ -149,188 +181,27 @@ impl PartyService {
                     }
                 }
             }
-            tokio::time::sleep(QUEUE_AGAIN).await;
+            tokio::time::sleep(QUEUE_RETRY_DELAY).await;
         }
     }
 
-    async fn take(self: Arc<Self>, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
-        let carried = v1::Delivery::decode(delivery.payload()).ok();
-        let read = carried.and_then(|carried| Some((decode::<Plan>(&carried.plan).ok()?, carried.token)));
-        let Some((plan, token)) = read else {
-            tracing::warn!("what came through the queue is no plan");
-            return acknowledge(delivery).await;
-        };
-        if let Some(desk) = &self.desk {
-            return self.put_down(desk, (plan, token), (delivery, slot)).await;
-        }
-        let _ = self.run_plan((plan, token), Custody::Own, Some(delivery), slot).await;
-    }
-
-    /// Runs a plan and reports what came of it.
-    ///
-    /// # Errors
-    /// When it was not taken on; that is reported too.
-    pub(super) async fn run_plan(
-        &self,
-        (plan, token): (Plan, String),
-        custody: Custody,
-        delivery: Option<Delivery>,
-        slot: Option<OwnedSemaphorePermit>,
-    ) -> Result<Option<Outcome>, NotRun> {
-        let (session, digest) = (plan.session_id(), plan.digest);
-        let order = plan.order.clone();
-        let taken = self.party.take_on_for(plan, token, custody).await;
-        match (&taken, delivery) {
-            // It comes again, a few times: the database should be back by then.
-            (Err(NotRun::NotKnown(_)), Some(_)) => tokio::time::sleep(QUEUE_AGAIN).await,
-            (_, Some(delivery)) => acknowledge(delivery).await,
-            (_, None) => {}
-        }
-        match taken {
-            Ok(run) => {
-                let (started, party) = (run.started(), Arc::clone(&self.party));
-                let outcome = run.in_slot(slot).finish().await;
-                if let Some(outcome) = outcome.clone() {
-                    self.report(party.report(&started, outcome)).await;
-                }
-                Ok(outcome)
-            }
-            Err(refused) => {
-                tracing::info!(%session, reason = %refused, "a plan was not taken on");
-                // Only an order that is genuine says who this party is.
-                let Ok(order) = order.read(self.party.originators()) else { return Err(refused) };
-                let (Some(outcome), Some(by)) = (refused.report(), self.index(&order)) else {
-                    return Err(refused);
-                };
-                let report = Report { session, order: order.id, by, digest, outcome: outcome.tamed() };
-                let report = report.sign(&self.party.key());
-                self.report(report).await;
-                Err(refused)
-            }
-        }
-    }
-
-    pub(super) fn index(&self, order: &Order) -> Option<PartyIndex> {
-        let me = self.party.identity();
-        PartyIndex::all(order.threshold.parties())
-            .zip(&order.parties)
-            .find(|(_, key)| **key == me)
-            .map(|(p, _)| p)
-    }
-
-    /// Reports again what nobody has taken in, and forgets what is over.
-    async fn keep_house(self: Arc<Self>, stop: CancellationToken) {
-        let mut tick = interval(HOUSE);
+    /// Reports again what no coordinator has taken, and forgets what is over, again and again.
+    async fn maintain(self: Arc<Self>) {
+        let mut tick = interval(MAINTENANCE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            let kept = async {
-                self.party.catch_up().await?;
-                for report in self.party.abandoned(None).await? {
-                    self.report(report).await;
+            tick.tick().await;
+            let maintained = async {
+                self.party.load_bans_and_suspensions().await?;
+                for report in recovery::end_abandoned(&self.party, None).await? {
+                    self.reporter.report(report).await;
                 }
-                self.report_what_is_due().await?;
+                self.reporter.flush_reports().await?;
                 self.party.store.forget_expired().await
             };
-            if let Err(error) = kept.await {
+            if let Err(error) = maintained.await {
                 tracing::error!(%error, cause = ?std::error::Error::source(&error), "the party's store failed");
             }
         }
-    }
-
-    /// Gives all reports of which nobody has been told yet.
-    pub(super) async fn report_what_is_due(&self) -> Result<(), StoreError> {
-        for (plan, report) in self.party.unreported().await? {
-            match self.report_once(&report).await {
-                Ok(()) => self.party.store.reported(plan).await?,
-                // The coordinator does not know the session: it never will.
-                Err(error) if error.code() == tonic::Code::InvalidArgument => {
-                    self.party.store.reported(plan).await?;
-                }
-                Err(error) => tracing::warn!(%error, "a report was not taken; it is given again"),
-            }
-        }
-        Ok(())
-    }
-
-    async fn report_once(&self, report: &SignedReport) -> Result<(), tonic::Status> {
-        let request = ReportRequest { report: encode(report).into() };
-        let reporting = self.coordinators.call(REPORT, |channel| {
-            let (client, request) = (CoordinatorClient::new(channel), request.clone());
-            async { client.max_encoding_message_size(MESSAGE_BYTES).report(request).await }
-        });
-        reporting.await.map(drop)
-    }
-
-    async fn report(&self, report: SignedReport) {
-        let mut wait = REPORT_AGAIN;
-        for attempt in 1..=REPORT_TRIES {
-            let Err(error) = self.report_once(&report).await else {
-                return self.noted(&report).await;
-            };
-            if error.code() == tonic::Code::InvalidArgument {
-                tracing::error!(session = %report.report.session, %error, "a report was refused");
-                return;
-            }
-            tracing::warn!(session = %report.report.session, attempt, of = REPORT_TRIES, %error, "a report was not taken");
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        }
-    }
-
-    /// What is not noted here is reported again.
-    async fn noted(&self, report: &SignedReport) {
-        let plan = match &report.report.outcome {
-            Outcome::Activated { certificate, .. } => certificate.activation.plan,
-            Outcome::Promised { ready, .. } => ready.activation.plan,
-            Outcome::Aborted { notice: Some(notice), .. } => notice.notice.plan,
-            _ => return,
-        };
-        if let Err(error) = self.party.store.reported(plan).await {
-            tracing::warn!(%error, "it could not be noted that a report was taken");
-        }
-    }
-
-    async fn beat(self: Arc<Self>, stop: CancellationToken) {
-        let mut tick = interval(HEARTBEAT_INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {}
-                () = self.party.plugins_changed() => {}
-            }
-            if let Err(error) = self.queue.announce(PRESENCE, self.presence().encode_to_vec()).await {
-                tracing::warn!(%error, "a heartbeat was not sent");
-            }
-        }
-    }
-
-    fn presence(&self) -> Presence {
-        let plugins = self.party.plugins().into_iter().map(|plugin| {
-            let descriptor = plugin.descriptor();
-            Plugin {
-                digest: bytes::Bytes::copy_from_slice(plugin.digest().as_bytes()),
-                protocol: descriptor.id.clone(),
-                version: descriptor.version.clone(),
-                schemes: descriptor.schemes.clone(),
-                max_parties: descriptor.max_parties.into(),
-            }
-        });
-        let identity = bytes::Bytes::copy_from_slice(&self.party.identity().0);
-        let (key_name, key_proof) = self.party.store.key_name();
-        let key_name = bytes::Bytes::copy_from_slice(&key_name.0);
-        let key_proof = bytes::Bytes::copy_from_slice(&key_proof.0);
-        Presence { identity, plugins: plugins.collect(), key_name, key_proof }
-    }
-}
-
-pub(super) async fn acknowledge(delivery: Delivery) {
-    if let Err(error) = delivery.ack().await {
-        // It comes again, and is then found to be claimed.
-        tracing::warn!(%error, "a plan could not be acknowledged");
     }
 }

@@ -251,9 +251,15 @@ async fn a_share_that_is_mandatory_is_asked_for_in_a_call_of_its_own() {
     let unknown = json!({ "session_id": "00".repeat(32), "recipient_key": user.recipient });
     refused(&generate(&fleet, 0, unknown).await, 404, "session_not_found");
     let asked = json!({ "session_id": session, "recipient_key": user.recipient });
-    let (first, second) =
-        tokio::join!(generate(&fleet, 0, asked.clone()), generate(&fleet, 0, asked.clone()));
-    assert_eq!((first.status, &first.body), (200, &second.body), "{first:?} {second:?}");
+    // One who asks again while the session runs gets the same share.
+    let again = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        generate(&fleet, 0, asked.clone()).await
+    };
+    let (first, second, third) =
+        tokio::join!(generate(&fleet, 0, asked.clone()), generate(&fleet, 0, asked.clone()), again);
+    assert_eq!([first.status, second.status, third.status], [200; 3], "{:?}", first.body["code"]);
+    assert!(first.body == second.body && first.body == third.body, "three answers differ");
     let other = json!({ "session_id": session, "recipient_key": User::new().recipient });
     refused(&generate(&fleet, 0, other).await, 409, "recipient_differs");
     // Neither the share nor the account is lost with the process.

@@ -50,7 +50,7 @@ async fn an_account_is_made_signs_and_is_refreshed_by_separate_processes() {
     sign(&fleet, 1, &id, &key, [10; 32]).await;
     let party = fleet.caller(0).get(&format!("/api/v1/accounts/{id}")).await;
     assert_eq!(party.body["epoch"], json!(2));
-    assert!(fleet.logged(Member::Party(0)).contains("the party is there"));
+    assert!(fleet.logged(Member::Party(0)).contains("party ready"));
 }
 
 #[tokio::test]

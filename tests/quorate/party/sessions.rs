@@ -19,7 +19,7 @@ use quorate_core::{AccountId, Digest, OrderId, PartyIndex, Threshold};
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::router_client::RouterClient;
-use quorate_party::{NotRun, Party, PartySetup};
+use quorate_party::{Party, PartySetup, PlanRefusal, intake, recovery};
 use quorate_party_store::{Crypter, MasterKey, PartyStore};
 use quorate_runtime::Plugin;
 use quorate_tests::verification::assert_ecdsa;
@@ -59,13 +59,13 @@ impl Clock for Later {
 }
 
 /// Has a party run a plan, with a token for the router.
-async fn run(party: &Arc<Party>, plan: Plan) -> Result<Outcome, NotRun> {
+async fn run(party: &Arc<Party>, plan: Plan) -> Result<Outcome, PlanRefusal> {
     let (key, session) = (join_key(), plan.session_id());
     let order: Order = decode(plan.order.bytes()).unwrap();
     let me = PartyIndex::all(16).zip(&order.parties).find(|(_, key)| **key == party.identity());
     // A stranger has none.
     let token = me.map(|(me, _)| key.token(session, me, 16, u64::MAX / 2)).unwrap_or_default();
-    Ok(party.run(plan, token).await?.unwrap())
+    Ok(intake::admit_and_claim(party, plan, token).await?.run().await.unwrap())
 }
 
 impl Cluster {
@@ -165,7 +165,7 @@ impl Cluster {
     }
 
     /// Runs a plan at all its signers.
-    async fn run(&self, plan: &Plan) -> Vec<Result<Outcome, NotRun>> {
+    async fn run(&self, plan: &Plan) -> Vec<Result<Outcome, PlanRefusal>> {
         let runs = plan.signers.iter().map(|signer| {
             let party = Arc::clone(&self.parties[usize::from(signer.number()) - 1]);
             async move { run(&party, plan.clone()).await }
@@ -240,11 +240,11 @@ async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_res
     let mut plan = cluster.plan(signing([8; 32]), &[1, 2]);
     plan.order = Order::new(OrderId(random32()), old, cluster.clock.seconds(), 120).sign(&cluster.originator);
     for ended in cluster.run(&plan).await {
-        assert!(matches!(ended, Err(NotRun::Stale)), "{ended:?}");
+        assert!(matches!(ended, Err(PlanRefusal::Stale)), "{ended:?}");
     }
     cluster.parties[1] = cluster.start(1).await;
     // Nobody has been told of its share yet; of the one before it nobody needs to hear any more.
-    let reports = cluster.parties[1].take_up().await.unwrap();
+    let reports = recovery::recover(&cluster.parties[1]).await.unwrap();
     let [Outcome::Activated { certificate, .. }] = [&reports[0].report.outcome] else {
         panic!("{reports:?}")
     };
@@ -262,16 +262,16 @@ async fn a_plan_is_run_once_and_an_account_has_one_key() {
     let (first, second, other) =
         tokio::join!(run(one, plan.clone()), run(one, plan.clone()), run(&cluster.parties[1], plan.clone()));
     assert!(matches!(other, Ok(Outcome::Signed { .. })), "{other:?}");
-    let mut claimed = [&first, &second].map(|ended| matches!(ended, Err(NotRun::ClaimedBefore)));
+    let mut claimed = [&first, &second].map(|ended| matches!(ended, Err(PlanRefusal::ClaimedBefore)));
     claimed.sort_unstable();
     assert_eq!(claimed, [false, true], "{first:?} {second:?}");
     // The same order under a new nonce: it has succeeded.
     let again = Plan { nonce: random32(), ..plan };
     for ended in cluster.run(&again).await {
-        assert!(matches!(ended, Err(NotRun::Refused(Refused::Succeeded))), "{ended:?}");
+        assert!(matches!(ended, Err(PlanRefusal::Refused(Refused::Succeeded))), "{ended:?}");
     }
     for ended in cluster.run(&cluster.plan(Operation::Keygen, &[1, 2, 3])).await {
-        assert!(matches!(ended, Err(NotRun::Refused(Refused::Share(_)))), "{ended:?}");
+        assert!(matches!(ended, Err(PlanRefusal::Refused(Refused::Share(_)))), "{ended:?}");
     }
 }
 
@@ -285,11 +285,14 @@ async fn forged_and_foreign_orders_start_nothing() {
         Order::new(OrderId(random32()), cluster.terms(signing([1; 32])), cluster.clock.seconds(), 120)
             .sign(&stranger);
     for ended in cluster.run(&forged).await {
-        assert!(matches!(ended, Err(NotRun::Refused(Refused::Order(OrderRefused::NotSigned)))), "{ended:?}");
+        assert!(
+            matches!(ended, Err(PlanRefusal::Refused(Refused::Order(OrderRefused::NotSigned)))),
+            "{ended:?}"
+        );
     }
     let other_plugin = cluster.plan_on(signing([1; 32]), &[1, 2], Digest([9; 32]));
     for ended in cluster.run(&other_plugin).await {
-        assert!(matches!(ended, Err(NotRun::Refused(Refused::PluginNotActive))), "{ended:?}");
+        assert!(matches!(ended, Err(PlanRefusal::Refused(Refused::PluginNotActive))), "{ended:?}");
     }
 }
 
@@ -336,7 +339,7 @@ async fn a_component_of_another_protocol_never_gets_near_a_share() {
     }
     let plan = cluster.plan_on(signing([1; 32]), &[1, 2], bad.digest());
     for ended in cluster.run(&plan).await {
-        assert!(matches!(ended, Err(NotRun::Refused(Refused::Plugin(_)))), "{ended:?}");
+        assert!(matches!(ended, Err(PlanRefusal::Refused(Refused::Plugin(_)))), "{ended:?}");
     }
 }
 
@@ -366,7 +369,7 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
     (cluster.epoch, cluster.public_key) = (1, key.public_key.0.clone());
     let sign = |cluster: &Cluster, digest: [u8; 32]| cluster.plan(signing(digest), &[1, 3]);
     let without = run(&cluster.parties[2], sign(&cluster, [1; 32])).await;
-    assert!(matches!(without, Err(NotRun::Refused(Refused::Share(_)))), "{without:?}");
+    assert!(matches!(without, Err(PlanRefusal::Refused(Refused::Share(_)))), "{without:?}");
     // What others have signed is no certificate.
     let mut forged = sign(&cluster, [2; 32]);
     let strangers: Vec<SecretKey> = (0..3).map(|_| SecretKey::from_seed(&random32())).collect();
@@ -377,7 +380,7 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
     let identities: Vec<PublicKey> = strangers.iter().map(SecretKey::public).collect();
     forged.certificate = Certificate::of(&readies, &identities);
     let refused = run(&cluster.parties[2], forged).await;
-    assert!(matches!(refused, Err(NotRun::Refused(Refused::Share(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(PlanRefusal::Refused(Refused::Share(_)))), "{refused:?}");
     cluster.certificate = Some(certificate.clone());
     cluster.assert_signed(&cluster.sign(&[1, 3], [3; 32]).await, [3; 32]);
 }
@@ -391,7 +394,7 @@ async fn promises_that_reached_nobody_are_reported_after_a_restart_and_make_the_
     let mut reported = Vec::new();
     for index in 0..3 {
         cluster.parties[index] = cluster.start(index).await;
-        let reports = cluster.parties[index].take_up().await.unwrap();
+        let reports = recovery::recover(&cluster.parties[index]).await.unwrap();
         let [report] = reports.as_slice() else { panic!("{reports:?}") };
         report.verify(&cluster.keys()).unwrap();
         reported.push(report.report.outcome.clone());
@@ -435,7 +438,7 @@ async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_th
     cluster.assert_signed(&cluster.sign(&[1, 2], [8; 32]).await, [8; 32]);
     let mut again = cluster.plan(Operation::Refresh, &[1, 2, 3]);
     again.deadline = cluster.clock.millis() + 2_000;
-    assert!(matches!(run(&cluster.parties[0], again).await, Err(NotRun::Locked)));
+    assert!(matches!(run(&cluster.parties[0], again).await, Err(PlanRefusal::Locked)));
     cluster.aborts.push(notice.clone());
     assert_eq!(cluster.activate(Operation::Refresh).await.activation.epoch, 2);
     cluster.assert_signed(&cluster.sign(&[1, 3], [9; 32]).await, [9; 32]);
@@ -490,7 +493,7 @@ async fn a_word_that_nothing_was_promised_frees_those_who_have_promised_in_vain(
         async move { run(&party, plan).await }
     };
     let before = locked(&cluster).await;
-    assert!(matches!(before, Err(NotRun::Refused(Refused::Share(_)))), "{before:?}");
+    assert!(matches!(before, Err(PlanRefusal::Refused(Refused::Share(_)))), "{before:?}");
     let notice = |index: u16, key: &[u8; 32]| {
         let by = PartyIndex::try_from(index).unwrap();
         let code = AbortCode::Unavailable;

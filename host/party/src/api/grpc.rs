@@ -17,17 +17,17 @@ use quorate_proto::v1::{AcceptRequest, AcceptResponse, Failure, ShareRequest, Sh
 use tonic::{Request, Response, Status};
 
 use super::PartyApi;
-use crate::user::shares::HandedOver;
+use crate::user::shares::DeliveredShare;
 
 /// The longest that a call waits, and that a share is held.
-const LONGEST: Duration = Duration::from_secs(LIFETIME);
+const MAX_WAIT: Duration = Duration::from_secs(LIFETIME);
 
 /// The service, to be served.
 pub fn service(api: PartyApi) -> axum::Router {
     let server = UserPartyServer::new(api)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
-    grpc::described(tonic::service::Routes::new(server), LONGEST + grpc::RPC_TIMEOUT)
+    grpc::described(tonic::service::Routes::new(server), MAX_WAIT + grpc::RPC_TIMEOUT)
 }
 
 #[tonic::async_trait]
@@ -35,9 +35,9 @@ impl UserParty for PartyApi {
     async fn accept(&self, request: Request<AcceptRequest>) -> Result<Response<AcceptResponse>, Status> {
         let AcceptRequest { order, request, time_limit_ms } = request.into_inner();
         let order: SignedOrder = decode(&order).map_err(|_| Status::invalid_argument("that is no order"))?;
-        let limit = Duration::from_millis(time_limit_ms).min(LONGEST);
+        let limit = Duration::from_millis(time_limit_ms).min(MAX_WAIT);
         let accepted = match UserRequest::open(&request, &self.0.key) {
-            Ok(request) => self.0.work.accept(order, request, limit).await,
+            Ok(request) => self.0.shares.submit_user_share(order, request, limit).await,
             Err(unreadable) => {
                 let detail =
                     format!("user_share: {unreadable}; seal it to the key that the party API publishes");
@@ -55,15 +55,15 @@ impl UserParty for PartyApi {
             Asked::Session(bytes) => ShareLookup::Session(SessionId(id(&bytes)?)),
             Asked::Order(bytes) => ShareLookup::Order(OrderId(id(&bytes)?)),
         };
-        let patience = Duration::from_millis(wait_ms).min(LONGEST);
-        Ok(Response::new(match self.0.work.made_share(which, patience).await {
-            Ok(HandedOver::Sealed(delivery, _, sealed)) => ShareResponse {
+        let patience = Duration::from_millis(wait_ms).min(MAX_WAIT);
+        Ok(Response::new(match self.0.shares.await_share(which, patience).await {
+            Ok(DeliveredShare::Sealed(delivery, _, sealed)) => ShareResponse {
                 session: Bytes::copy_from_slice(delivery.started.session.as_bytes()),
                 sealed: sealed.into(),
                 refused: None,
             },
             // What is not sealed goes to its user and to nobody else.
-            Ok(HandedOver::Unsealed(..)) => return Err(Status::internal("that share is not sealed")),
+            Ok(DeliveredShare::Unsealed(..)) => return Err(Status::internal("that share is not sealed")),
             Err(problem) => ShareResponse { refused: Some(failure(problem)), ..ShareResponse::default() },
         }))
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::PartyApi;
-use crate::user::shares::HandedOver;
+use crate::user::shares::DeliveredShare;
 
 /// The header that makes a confirmation one that can be repeated.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -72,9 +72,11 @@ async fn generate(State(api): State<PartyApi>, body: Body<NewShare>) -> Result<R
         let detail = "recipient_key: give the X25519 key that the share is to be sealed to; `quorate share new-recipient` makes one";
         return Err(Problem::new(Code::RecipientKeyRequired, detail));
     }
-    let (delivery, recipient, share) = match api.0.work.make_share(session, recipient).await? {
-        HandedOver::Sealed(delivery, recipient, sealed) => (delivery, Some(recipient), hex::encode(sealed)),
-        HandedOver::Unsealed(delivery, share) => (delivery, None, hex::encode(share.bytes())),
+    let (delivery, recipient, share) = match api.0.shares.generate_share(session, recipient).await? {
+        DeliveredShare::Sealed(delivery, recipient, sealed) => {
+            (delivery, Some(recipient), hex::encode(sealed))
+        }
+        DeliveredShare::Unsealed(delivery, share) => (delivery, None, hex::encode(share.bytes())),
     };
     let activation = &delivery.certificate.activation;
     let view = ShareView {
@@ -114,7 +116,7 @@ async fn confirm(
 ) -> Result<Json<ConfirmationView>, Problem> {
     let id = body.value.session_id;
     let by = headers.get(IDEMPOTENCY_KEY).map(|key| Sha256::digest(key.as_bytes()).into());
-    let delivery = api.0.work.confirm(session_id(&id)?, by).await?;
+    let delivery = api.0.shares.confirm(session_id(&id)?, by).await?;
     let activation = &delivery.certificate.activation;
     Ok(Json(ConfirmationView {
         session_id: id,

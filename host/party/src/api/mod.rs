@@ -1,7 +1,7 @@
 //! The party API: makes users' shares and hands them over, and signs with shares that users bring. It keeps none of them.
 //!
 //! Users' backends call it over HTTP (`routes`) to get a share and to confirm it; the account service calls it over gRPC
-//! (`service`) with what users seal for it. What it does with a plan is in `party::desk`.
+//! (`service`) with what users seal for it. What it does with a plan is in `user`.
 
 mod grpc;
 mod http;
@@ -13,7 +13,7 @@ use quorate_core::user_share::RecipientKey;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::worker::PartyService;
+use crate::user::shares::UserShares;
 
 pub use grpc::service;
 pub use http::routes;
@@ -23,7 +23,7 @@ pub use http::routes;
 pub struct PartyApi(Arc<Inner>);
 
 struct Inner {
-    work: Arc<PartyService>,
+    shares: Arc<UserShares>,
     /// What users seal their shares to.
     key: RecipientKey,
     /// Whether shares are handed out unsealed to whoever gives no key.
@@ -33,11 +33,11 @@ struct Inner {
 impl PartyApi {
     /// A party API. All its replicas have the same identity, and with it the same key to seal to.
     #[must_use]
-    pub fn new(work: Arc<PartyService>, identity: &Zeroizing<[u8; 32]>, unsealed: bool) -> Self {
+    pub fn new(shares: Arc<UserShares>, identity: &Zeroizing<[u8; 32]>, unsealed: bool) -> Self {
         let mut material = Zeroizing::new([0; 32]);
         // 32 bytes are not too many for HKDF to give.
         let _ = Hkdf::<Sha256>::new(None, identity.as_slice())
             .expand(b"quorate 1 user share key", material.as_mut_slice());
-        Self(Arc::new(Inner { work, key: RecipientKey::derive(&material), unsealed }))
+        Self(Arc::new(Inner { shares, key: RecipientKey::derive(&material), unsealed }))
     }
 }

@@ -1,144 +1,147 @@
-//! Handing a new share to its user. This party promises nothing before the user has said that the share is in good hands;
-//! and it hands nothing over before all others have promised, so that what is confirmed is active.
+//! The fourth phase of a keygen or refresh whose share a user keeps. This party promises nothing before the user has confirmed
+//! the share; and it hands nothing over before all others have promised, so that what is confirmed is active.
 
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
+use quorate_core::certificate::Certificate;
 use quorate_core::codec::decode;
 use quorate_core::promise::{Kept, Promise};
 use quorate_core::report::Outcome;
-use quorate_core::session::{Effect, Frame, Session};
+use quorate_core::session::Frame;
 use quorate_core::user_share::{UserShare, Whose};
-use quorate_net::router_client::{FrameSender, RouterEvent, RouterSession};
+use quorate_core::{PlanHash, identity::PublicKey};
+use quorate_net::router_client::RouterEvent;
 use quorate_party_store::Handover;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use zeroize::Zeroizing;
 
-use super::Run;
-use super::activation::{Fresh, LATE, pass_on};
-use crate::user::custody::{UserPart, hash_of};
+use super::activation::LATE_FRAMES_DURATION;
+use super::connection::Connection;
+use super::context::SessionContext;
+use super::outcome::NewShare;
+use super::{linger, outcome};
+use crate::user::custody::{UserShareContext, hash_of};
 
-/// How often it is looked whether the user has confirmed.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the store is asked whether the user has confirmed.
+const CONFIRMATION_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits for the others' promises, hands the share over, and goes on answering the others until the user has confirmed or
-/// the session's time is over. What the user says later counts all the same.
+/// Waits for the others' promises, delivers the share, and goes on answering the others until the user has confirmed or the
+/// session's time is over. What the user confirms later counts all the same, and is reported then.
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn hand_over(
-    fresh: Fresh<'_>,
-    part: &UserPart,
-    mut link: RouterSession,
-    mut session: Session,
+pub(super) async fn deliver(
+    context: &SessionContext,
+    mut connection: Connection,
+    new_share: NewShare,
+    user: &UserShareContext,
 ) -> Result<Option<Outcome>, StoreError> {
-    let Fresh { run, activation, share, entries } = fresh;
-    let store = &run.party.store;
-    let whose = Whose { account: activation.account, epoch: activation.epoch, party: run.admitted.me };
-    let plan = activation.plan;
+    let NewShare { activation, facts, entries } = new_share;
+    let whose = Whose { account: activation.account, epoch: activation.epoch, party: context.me() };
     let user_share = UserShare::new(&whose, &entries);
     drop(entries);
-    run.make_room();
-    let mut promise = Promise::make(activation, run.admitted.me, &run.party.key(), share.parties.clone());
-    let sender = link.sender();
-    let until = Instant::now() + run.remaining();
-    let certificate = loop {
-        let kept = tokio::select! {
+    context.release_permit();
+    let plan = activation.plan;
+    let mut promise = Promise::make(activation, context.me(), &context.party.key(), facts.parties.clone());
+    let until = Instant::now() + context.remaining();
+    let ready = await_promises(context, &mut connection, &mut promise, until).await;
+    let sealed = ready.and_then(|certificate| Ok((certificate, seal(&user_share, user)?)));
+    let (certificate, sealed) = match sealed {
+        Ok(ready) => ready,
+        Err(abort) => return outcome::abort(context, connection, abort).await.map(Some),
+    };
+    let within = u64::try_from(user.confirm_within.as_millis()).unwrap_or(u64::MAX);
+    let expires_at = context.now().saturating_add(within);
+    let handover = Handover { session: context.id, certificate: certificate.clone(), sealed, expires_at };
+    context.party.store.deliver(promise.own(), &facts, &hash_of(&user_share), &handover).await?;
+    connection.session.settled();
+    tracing::info!(
+        epoch = certificate.activation.epoch,
+        "share delivered, waiting for its user's confirmation"
+    );
+    // From here on it is gone: a share that is not sealed can't be handed out twice.
+    user.hand_out(user_share);
+    await_confirmation(context, connection, certificate, facts.parties, plan, until + LATE_FRAMES_DURATION)
+        .await;
+    Ok(None)
+}
+
+/// Waits for the promises of all others; why the session ends, if they do not come.
+async fn await_promises(
+    context: &SessionContext,
+    connection: &mut Connection,
+    promise: &mut Promise,
+    until: Instant,
+) -> Result<Certificate, Abort> {
+    loop {
+        let event = tokio::select! {
             () = tokio::time::sleep_until(until) => {
-                let abort = Abort::of(AbortCode::Timeout, "not all parties have promised their shares");
-                return give_up(run, abort, &sender, &mut session).await.map(Some);
+                return Err(Abort::of(AbortCode::Timeout, "not all parties have promised their shares"));
             }
-            () = run.given_up() => {
-                let abort = Abort::of(AbortCode::Unavailable, "the session was given up before its share was handed over");
-                return give_up(run, abort, &sender, &mut session).await.map(Some);
+            () = context.cancelled_or_closing() => {
+                let reason = "the session was cancelled before its share was delivered";
+                return Err(Abort::of(AbortCode::Unavailable, reason));
             }
-            RouterEvent::Frame(frame) = link.receive() => match decode::<Frame>(&frame) {
+            RouterEvent::Frame(frame) = connection.router.receive() => match decode::<Frame>(&frame) {
                 Ok(Frame::Ready(ready)) => promise.ready(ready),
                 Ok(Frame::Abort(abort)) => promise.abort(&abort),
                 Ok(_) => {
-                    run.send_all(&sender, session.receive(&frame, run.party.clock.millis()));
+                    connection.answer(&frame, context.now());
                     None
                 }
                 Err(_) => None,
             },
         };
-        match kept {
+        match event {
             None => {}
-            Some(Kept::Activate(certificate)) => break certificate,
+            Some(Kept::Activate(certificate)) => return Ok(certificate),
             Some(Kept::Release { by }) => {
-                let abort = Abort::of(AbortCode::PeerAborted, format!("party {by} has ended the session"));
-                return give_up(run, abort, &sender, &mut session).await.map(Some);
-            }
-        }
-    };
-    let sealed = match part.recipient {
-        None => None,
-        Some(recipient) => {
-            let mut seed = zeroize::Zeroizing::new([0; 32]);
-            let sealed = getrandom::fill(seed.as_mut_slice()).ok();
-            match sealed.and_then(|()| user_share.seal(&recipient, &seed).ok()) {
-                Some(sealed) => Some((recipient, sealed)),
-                None => {
-                    let abort =
-                        Abort::of(AbortCode::Misconfigured, "the share can't be sealed to its recipient");
-                    return give_up(run, abort, &sender, &mut session).await.map(Some);
-                }
-            }
-        }
-    };
-    let within = u64::try_from(part.confirm_within.as_millis()).unwrap_or(u64::MAX);
-    let expires_at = run.party.clock.millis().saturating_add(within);
-    let handover = Handover { session: run.id(), certificate: certificate.clone(), sealed, expires_at };
-    store.deliver(promise.own(), &share, &hash_of(&user_share), &handover).await?;
-    session.settled();
-    tracing::info!(epoch = certificate.activation.epoch, "a share waits for its user's word");
-    // From here on it is gone: what is not sealed can't be handed out twice.
-    part.hand_out(user_share);
-    let until = until + LATE;
-    let mut tick = interval(LOOK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while let Ok(active) = timeout(until.saturating_duration_since(Instant::now()), async {
-        tokio::select! {
-            () = run.given_up() => None,
-            RouterEvent::Frame(frame) = link.receive() => {
-                run.send_all(&sender, session.receive(&frame, run.party.clock.millis()));
-                Some(Ok(false))
-            }
-            _ = tick.tick() => Some(store.is_promised(plan).await.map(|(_, active)| active)),
-        }
-    })
-    .await
-    {
-        match active {
-            None => break,
-            Some(Err(error)) => tracing::warn!(%error, "it could not be seen whether the user has confirmed"),
-            Some(Ok(false)) => {}
-            Some(Ok(true)) => {
-                pass_on(run, certificate, share.parties.clone(), link, session);
-                break;
+                return Err(Abort::of(AbortCode::PeerAborted, format!("party {by} has ended the session")));
             }
         }
     }
-    // Whoever takes the user's word reports it.
-    Ok(None)
 }
 
-/// Ends the session without a promise, durably, before anybody hears of it.
-async fn give_up(
-    run: &Run,
-    abort: Abort,
-    sender: &FrameSender,
-    session: &mut Session,
-) -> Result<Outcome, StoreError> {
-    tracing::warn!(reason = abort.reason, "aborted");
-    let effects = session.fail(abort.clone(), run.party.clock.millis());
-    run.abort_durably().await?;
-    for effect in effects {
-        if let Effect::Abort { notices, .. } = effect {
-            for (to, frame) in notices {
-                sender.send(to, frame);
+type Sealed = Option<([u8; 32], Vec<u8>)>;
+
+/// Seals the share to its recipient, if there is one.
+fn seal(share: &UserShare, user: &UserShareContext) -> Result<Sealed, Abort> {
+    let Some(recipient) = user.recipient else { return Ok(None) };
+    let mut seed = Zeroizing::new([0; 32]);
+    let filled = getrandom::fill(seed.as_mut_slice()).ok();
+    match filled.and_then(|()| share.seal(&recipient, &seed).ok()) {
+        Some(sealed) => Ok(Some((recipient, sealed))),
+        None => Err(Abort::of(AbortCode::Misconfigured, "the share can't be sealed to its recipient")),
+    }
+}
+
+/// Answers the others until the user has confirmed; then broadcasts the certificate.
+async fn await_confirmation(
+    context: &SessionContext,
+    mut connection: Connection,
+    certificate: Certificate,
+    parties: Vec<PublicKey>,
+    plan: PlanHash,
+    until: Instant,
+) {
+    let mut tick = interval(CONFIRMATION_POLL_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => return,
+            () = context.cancelled_or_closing() => return,
+            RouterEvent::Frame(frame) = connection.router.receive() => {
+                connection.answer(&frame, context.now());
             }
+            _ = tick.tick() => match context.party.store.is_promised(plan).await {
+                Ok((_, true)) => {
+                    return linger::broadcast_certificate(context, connection, certificate, parties);
+                }
+                Ok((_, false)) => {}
+                Err(error) => tracing::warn!(%error, "failed to see whether the user has confirmed"),
+            },
         }
     }
-    Ok(run.aborted(abort))
 }

@@ -8,25 +8,25 @@ use tokio_util::sync::CancellationToken;
 
 /// The sessions that run. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Sessions(Arc<Mutex<HashMap<SessionId, CancellationToken>>>);
+pub(crate) struct RunningSessions(Arc<Mutex<HashMap<SessionId, CancellationToken>>>);
 
 /// A session that runs, for as long as this lives.
-pub(crate) struct Running {
-    sessions: Sessions,
+pub(crate) struct RunningSession {
+    sessions: RunningSessions,
     id: SessionId,
     /// Cancelled when nobody wants its result any more.
     pub(crate) token: CancellationToken,
 }
 
-impl Sessions {
+impl RunningSessions {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, id: SessionId) -> Running {
+    pub(crate) fn add(&self, id: SessionId) -> RunningSession {
         let token = CancellationToken::new();
         self.lock().insert(id, token.clone());
-        Running { sessions: self.clone(), id, token }
+        RunningSession { sessions: self.clone(), id, token }
     }
 
     /// Cancels a session, if it runs here.
@@ -37,7 +37,7 @@ impl Sessions {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningSession {
     fn drop(&mut self) {
         self.sessions.lock().remove(&self.id);
     }

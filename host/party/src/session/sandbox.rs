@@ -1,4 +1,4 @@
-//! What goes into the sandbox and what comes out of it: shares, tasks, outcomes.
+//! Conversions: what goes into the sandbox, and what comes out of it.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub(super) fn entries(staged: &Staged) -> Entries {
 }
 
 /// What is sealed with a new share.
-pub(super) fn share(admitted: &Admitted, epoch: u32, key: KeyOutputs, written_by: order::Version) -> Share {
+pub(super) fn facts(admitted: &Admitted, epoch: u32, key: KeyOutputs, written_by: order::Version) -> Share {
     let order = &admitted.order;
     Share {
         account: order.account,

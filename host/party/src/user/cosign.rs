@@ -1,4 +1,4 @@
-//! Lending a user hands: a share that the user has sealed, for what it was sealed for and for nothing else.
+//! Co-signs with a share that a user sealed for one request. The share is used for that request only and is never stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,47 +13,49 @@ use quorate_net::problem::Problem;
 use quorate_party_store::ShareLookup;
 use tokio::time::Instant;
 
-use super::custody::{Custody, Recognised};
-use crate::worker::PartyService;
+use super::custody::{Custody, ShareMatch};
+use super::shares::UserShares;
+use crate::runner::IncomingPlan;
 
 /// How far ahead a user's request may end, in seconds: its number is kept for as long.
-const LONGEST_REQUEST: u64 = 86_400;
+const MAX_REQUEST_SECONDS: u64 = 86_400;
 
-impl PartyService {
+impl UserShares {
     /// Takes a user's share for the sessions of an order, until there is a result or the time is up.
     ///
     /// # Errors
-    /// A problem for the caller: nothing is held, and nothing runs.
-    pub(crate) async fn accept(
+    /// [`Code::Refused`] when the order is not acceptable, and one of the `UserShare…` codes when the share is not for it: nothing
+    /// is held, and nothing runs.
+    pub(crate) async fn submit_user_share(
         self: &Arc<Self>,
         signed: SignedOrder,
         request: UserRequest,
         limit: Duration,
     ) -> Result<(), Problem> {
         let now = self.party.clock.seconds();
-        let order = signed.open(self.party.originators(), now);
+        let order = signed.open(&self.party.originators, now);
         let order = order.map_err(|refused| Problem::new(Code::Refused, refused.to_string()))?;
-        self.fits(&order, &request, now).await?;
-        let room = self.desk()?.room()?;
+        self.check_grant(&order, &request, now).await?;
+        let permit = self.inbox.permit()?;
         let UserRequest { head, share } = request;
         if !self.party.store.use_nonce(head.nonce, order.id, head.expires_at).await? {
             let detail = "user_share: this was used for another request: seal the share anew for each one";
             return Err(Problem::new(Code::UserShareReplayed, detail));
         }
         let until = Instant::now() + limit;
-        let worker = Arc::clone(self);
+        let shares = Arc::clone(self);
         tokio::spawn(async move {
-            worker.hold(order, share, until).await;
-            drop(room);
+            shares.serve_order(order, share, until).await;
+            drop(permit);
         });
         Ok(())
     }
 
-    /// Whether a user has given the share for this order.
-    async fn fits(&self, order: &Order, request: &UserRequest, now: u64) -> Result<(), Problem> {
+    /// Checks that the user has sealed the share for exactly this order.
+    async fn check_grant(&self, order: &Order, request: &UserRequest, now: u64) -> Result<(), Problem> {
         let UserRequest { head, share } = request;
         let wrong = |code, detail: &str| Err(Problem::new(code, format!("user_share: {detail}")));
-        if head.expires_at < now || head.expires_at > now.saturating_add(LONGEST_REQUEST) {
+        if head.expires_at < now || head.expires_at > now.saturating_add(MAX_REQUEST_SECONDS) {
             return wrong(Code::UserShareExpired, "its time is over, or more than a day ahead: seal it anew");
         }
         let malformed = |_| Problem::new(Code::UserShareUnreadable, "user_share: the share in it is damaged");
@@ -76,28 +78,28 @@ impl PartyService {
             let detail = "it was sealed for another message, hash, path or recipient than this request names";
             return wrong(Code::UserShareForAnotherMessage, detail);
         }
-        match self.index(order) {
+        match self.party.index_in(order) {
             Some(me) if me == whose.party => {}
             _ => return wrong(Code::UserShareOfAnotherAccount, "it is of another party"),
         }
-        match self.party.recognises(order.account, order.epoch, share).await? {
+        match self.party.match_user_share(order.account, order.epoch, share).await? {
             // What is not known yet comes with the plan.
-            Recognised::Yes | Recognised::NotYet => Ok(()),
-            Recognised::No => {
-                wrong(Code::UserShareOfAnotherAccount, "it is not the share that was handed out")
+            ShareMatch::Matches | ShareMatch::Unknown => Ok(()),
+            ShareMatch::Foreign => {
+                wrong(Code::UserShareOfAnotherAccount, "it is not the share that was delivered")
             }
         }
     }
 
-    async fn hold(&self, order: Order, share: UserShare, until: Instant) {
-        let Ok(desk) = self.desk() else { return };
+    async fn serve_order(&self, order: Order, share: UserShare, until: Instant) {
         while Instant::now() < until && !self.party.closing.is_cancelled() {
             let waiting =
                 self.party.store.waiting_plans(ShareLookup::Order(order.id)).await.unwrap_or_default();
             for waiting in waiting {
                 let Ok(plan) = decode::<Plan>(&waiting.plan) else { continue };
-                let custody = Custody::User(desk.part(Some(share.clone()), order.recipient));
-                match self.run_plan((plan, waiting.token), custody, None, None).await {
+                let custody = Custody::User(self.inbox.context(Some(share.clone()), order.recipient));
+                let incoming = IncomingPlan { plan, token: waiting.token };
+                match self.runner.run(incoming, custody, None, None).await {
                     // There is nothing more to do for this order.
                     Ok(None | Some(Outcome::Signed { .. })) => return,
                     Ok(_) => {}
@@ -108,7 +110,7 @@ impl PartyService {
                     }
                 }
             }
-            desk.look().await;
+            self.inbox.wait().await;
         }
     }
 }

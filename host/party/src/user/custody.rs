@@ -1,4 +1,4 @@
-//! Who keeps a party's shares: the party itself, or a user to whom this party only lends its hands.
+//! Where a party's share is stored: in the party's own database, or with a user who sends it sealed with each request.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,32 +11,33 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use crate::Party;
+use crate::party::Party;
 
 /// The name under which the hash of a user's share is kept.
 const HASH: &str = "hash of the user's share";
 
-/// Who keeps the share that a session uses or makes.
+/// Where the share is stored that a session uses or makes.
 pub(crate) enum Custody {
-    /// This party.
+    /// In this party's database.
     Own,
-    /// A user.
-    User(UserPart),
+    /// With a user.
+    User(UserShareContext),
 }
 
-/// A user's part in a session.
-pub(crate) struct UserPart {
-    /// What the user came with; nothing in a keygen.
+/// What a session needs to know of a share that a user keeps.
+pub(crate) struct UserShareContext {
+    /// The share that the user has sent; none in a keygen.
     pub(crate) share: Option<UserShare>,
-    /// Whom a new share is sealed to; without one it is handed over as it is, once.
+    /// Whom a new share is sealed to. Without one it is handed out as it is, once.
     pub(crate) recipient: Option<[u8; 32]>,
     /// How long the user may take to confirm a new share.
     pub(crate) confirm_within: Duration,
-    /// Where a new share that is not sealed goes.
+    /// Where a new share goes that is not sealed.
     pub(crate) unsealed: Mutex<Option<oneshot::Sender<UserShare>>>,
 }
 
-impl UserPart {
+impl UserShareContext {
+    /// Hands out a share that is not sealed, if somebody waits for it.
     pub(crate) fn hand_out(&self, share: UserShare) {
         if let Some(sender) = self.unsealed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = sender.send(share);
@@ -50,29 +51,28 @@ pub(crate) fn hash_of(share: &UserShare) -> Entries {
     [(HASH.to_owned(), Zeroizing::new(hash))].into()
 }
 
-/// Whether a share is the one that was handed to its user.
+/// Whether a share is the one that was delivered to its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recognised {
-    Yes,
-    No,
+pub(crate) enum ShareMatch {
+    /// It is.
+    Matches,
+    /// It is another one.
+    Foreign,
     /// This party has not heard of shares of this epoch.
-    NotYet,
+    Unknown,
 }
 
 impl Party {
-    /// Whether this is the share that this party has handed to the account's user.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub(crate) async fn recognises(
+    /// Whether this is the share that this party has delivered to the account's user.
+    pub(crate) async fn match_user_share(
         &self,
         account: AccountId,
         epoch: u32,
         share: &UserShare,
-    ) -> Result<Recognised, StoreError> {
+    ) -> Result<ShareMatch, StoreError> {
         let Some(kept) = self.store.active_entries(account, epoch).await? else {
-            return Ok(Recognised::NotYet);
+            return Ok(ShareMatch::Unknown);
         };
-        Ok(if kept == hash_of(share) { Recognised::Yes } else { Recognised::No })
+        Ok(if kept == hash_of(share) { ShareMatch::Matches } else { ShareMatch::Foreign })
     }
 }

@@ -1,5 +1,6 @@
-//! Shares that users keep: where plans wait for their users, how a share is handed out, and how one is used.
+//! Shares that users keep: where plans wait for their users, how a share is delivered, and how one is used.
 
 mod cosign;
-pub mod custody;
+pub(crate) mod custody;
+pub mod inbox;
 pub mod shares;

@@ -1,238 +1,246 @@
-//! The desk of the user's party: plans wait here until a user comes with a share, or for one.
+//! Shares that users keep: generated, delivered, and confirmed.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
-use quorate_backends::queue::Delivery as Delivered;
+use quorate_backends::queue::Delivery as QueueDelivery;
 use quorate_core::SessionId;
 use quorate_core::code::Code;
 use quorate_core::codec::{decode, encode};
 use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
+use quorate_core::report::Outcome;
 use quorate_core::user_share::UserShare;
 use quorate_net::problem::Problem;
 use quorate_party_store::{Confirmation, Delivery, DeliveryState, ShareLookup, WaitingPlan};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::custody::{Custody, UserPart};
-use crate::NotRun;
-use crate::worker::{PartyService, QUEUE_AGAIN, acknowledge};
+use super::custody::Custody;
+use super::inbox::{POLL_INTERVAL, UserInbox};
+use crate::party::Party;
+use crate::refusal::PlanRefusal;
+use crate::reporter::Reporter;
+use crate::runner::{IncomingPlan, PlanRunner, QUEUE_RETRY_DELAY, acknowledge};
 
-/// How often plans and deliveries are looked for that another replica may have taken.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// How often it is looked for what nobody has confirmed in time.
-const CLEAR: Duration = Duration::from_secs(1);
+/// How often deliveries are looked for that were not confirmed in time.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a plan may still be on its way when its session is asked for.
-const ON_ITS_WAY: Duration = Duration::from_secs(2);
+const PLAN_ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Requests of users at a time.
-const REQUESTS: usize = 128;
-
-/// Where plans wait for users.
-pub struct Desk {
-    confirm_within: Duration,
-    arrived: Notify,
-    /// Room for users' requests.
-    requests: Arc<Semaphore>,
+/// The shares of one party that users keep.
+pub struct UserShares {
+    pub(super) party: Arc<Party>,
+    pub(super) runner: Arc<PlanRunner>,
+    reporter: Arc<Reporter>,
+    pub(super) inbox: UserInbox,
 }
 
-/// What is handed to a user.
-pub(crate) enum HandedOver {
+/// A share as it goes to its user.
+pub(crate) enum DeliveredShare {
     Sealed(Delivery, [u8; 32], Vec<u8>),
     /// It is never given out again.
     Unsealed(Delivery, UserShare),
 }
 
-impl Desk {
-    /// A desk at which a new share is to be confirmed within this time.
-    #[must_use]
-    pub fn new(confirm_within: Duration) -> Self {
-        let requests = Arc::new(Semaphore::new(REQUESTS));
-        Self { confirm_within, arrived: Notify::new(), requests }
+impl UserShares {
+    pub(crate) fn new(
+        party: Arc<Party>,
+        runner: Arc<PlanRunner>,
+        reporter: Arc<Reporter>,
+        inbox: UserInbox,
+    ) -> Self {
+        Self { party, runner, reporter, inbox }
     }
 
-    pub(crate) fn part(&self, share: Option<UserShare>, recipient: Option<[u8; 32]>) -> UserPart {
-        UserPart { share, recipient, confirm_within: self.confirm_within, unsealed: Default::default() }
-    }
-
-    pub(crate) fn room(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let overloaded = |_| {
-            Problem::new(Code::Overloaded, "too many users' requests are being worked on: try again later")
-        };
-        Arc::clone(&self.requests).try_acquire_owned().map_err(overloaded)
-    }
-
-    /// Waits for a plan to come, here or at another replica.
-    pub(crate) async fn look(&self) {
-        let _ = tokio::time::timeout(LOOK, self.arrived.notified()).await;
-    }
-}
-
-impl PartyService {
-    /// A plan has come: it waits for its user, unless it says by itself to whom the new share goes.
-    pub(crate) async fn put_down(
-        self: &Arc<Self>,
-        desk: &Desk,
-        (plan, token): (Plan, String),
-        (delivered, slot): (Delivered, Option<OwnedSemaphorePermit>),
+    /// Puts a plan where it waits for its user; one whose order names the recipient of the new share runs at once.
+    pub(crate) async fn enqueue(
+        &self,
+        incoming: IncomingPlan,
+        delivered: QueueDelivery,
+        permit: Option<OwnedSemaphorePermit>,
     ) {
-        let order = plan.order.open(self.party.originators(), self.party.clock.seconds());
+        let IncomingPlan { plan, token } = incoming;
+        let order = plan.order.open(&self.party.originators, self.party.clock.seconds());
         // What would wait for longer than its order is good for is not kept.
         let Some(order) = order.ok().filter(|order| plan.deadline / 1_000 <= order.expires_at) else {
-            tracing::warn!("a plan that this party does not take");
+            tracing::warn!("plan refused: its order is not acceptable, or ends before it");
             return acknowledge(delivered).await;
         };
         if order.operation == Operation::Keygen && order.recipient.is_some() {
-            let custody = Custody::User(desk.part(None, order.recipient));
-            let _ = self.run_plan((plan, token), custody, Some(delivered), slot).await;
-            return;
+            let custody = Custody::User(self.inbox.context(None, order.recipient));
+            return drop(
+                self.runner.run(IncomingPlan { plan, token }, custody, Some(delivered), permit).await,
+            );
         }
         let (session, deadline) = (plan.session_id(), plan.deadline);
         let waiting = WaitingPlan { session, order: order.id, plan: encode(&plan), token, deadline };
         match self.party.store.keep_plan(&waiting).await {
             Ok(()) => {
                 acknowledge(delivered).await;
-                desk.arrived.notify_waiters();
+                self.inbox.notify();
             }
             // It comes again, a few times: the database should be back by then.
             Err(error) => {
-                tracing::warn!(%error, "a plan could not be kept for its user");
-                tokio::time::sleep(QUEUE_AGAIN).await;
+                tracing::warn!(%error, "failed to store a plan for its user");
+                tokio::time::sleep(QUEUE_RETRY_DELAY).await;
             }
         }
     }
 
-    /// Ends what nobody has confirmed in time, for as long as this runs.
-    pub(crate) async fn clear_the_desk(self: Arc<Self>) {
-        if self.desk.is_none() {
-            return;
-        }
-        let mut tick = interval(CLEAR);
+    /// Ends deliveries that were not confirmed in time, until it is dropped.
+    pub(crate) async fn expire_unconfirmed(self: Arc<Self>) {
+        let mut tick = interval(EXPIRY_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let cleared = async {
+            let expired = async {
                 if self.party.store.expire_deliveries(self.party.clock.millis()).await? > 0 {
-                    self.report_what_is_due().await?;
+                    self.reporter.flush_reports().await?;
                 }
                 Ok::<_, StoreError>(())
             };
-            if let Err(error) = cleared.await {
-                tracing::warn!(%error, "what nobody has confirmed could not be looked for");
+            if let Err(error) = expired.await {
+                tracing::warn!(%error, "failed to expire unconfirmed shares");
             }
         }
     }
 
-    pub(crate) fn desk(&self) -> Result<&Desk, Problem> {
-        let none = || Problem::new(Code::Internal, "this party keeps its own shares");
-        self.desk.as_ref().ok_or_else(none)
-    }
-
-    /// Makes the share of a keygen that waits for its user, and hands it over.
+    /// Generates the share of a keygen that waits for its user, and delivers it.
     ///
     /// # Errors
-    /// A problem for the caller.
-    pub(crate) async fn make_share(
-        self: &Arc<Self>,
+    /// [`Code::SessionNotFound`] when no keygen waits, [`Code::Refused`] when it has failed, and what [`delivered`] says.
+    pub(crate) async fn generate_share(
+        &self,
         session: SessionId,
         recipient: Option<[u8; 32]>,
-    ) -> Result<HandedOver, Problem> {
+    ) -> Result<DeliveredShare, Problem> {
         if let Some(delivery) = self.party.store.delivery(ShareLookup::Session(session)).await? {
-            return handed_over(delivery, recipient);
+            return delivered(delivery, recipient);
         }
-        let room = self.desk()?.room()?;
-        let (waiting, plan) = self.waiting(session).await?;
-        let order: Order = plan.order.read(self.party.originators()).map_err(|_| none_waits())?;
+        let permit = self.inbox.permit()?;
+        let Some((waiting, plan)) = self.waiting_plan(session).await? else {
+            let delivery = self.await_running_elsewhere(session).await?.ok_or_else(not_waiting)?;
+            return delivered(delivery, recipient);
+        };
+        let order: Order = plan.order.read(&self.party.originators).map_err(|_| not_waiting())?;
         if order.operation != Operation::Keygen {
-            return Err(Problem::new(
-                Code::SessionNotFound,
-                "this session is no keygen: sign and refresh bring a share",
-            ));
+            let detail = "this session is not a keygen: sign and refresh bring a share";
+            return Err(Problem::new(Code::SessionNotFound, detail));
         }
         let (sender, unsealed) = oneshot::channel();
-        let part = self.desk()?.part(None, recipient);
+        let user = self.inbox.context(None, recipient);
         if recipient.is_none() {
-            *part.unsealed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sender);
+            *user.unsealed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         }
         let deadline = plan.deadline;
-        let worker = Arc::clone(self);
+        let runner = Arc::clone(&self.runner);
         // It goes on when the caller hangs up: what it makes can be asked for again.
-        let mut running = tokio::spawn(async move {
-            worker.run_plan((plan, waiting.token), Custody::User(part), None, Some(room)).await
+        let running = tokio::spawn(async move {
+            let incoming = IncomingPlan { plan, token: waiting.token };
+            runner.run(incoming, Custody::User(user), None, Some(permit)).await
         });
-        // Whether it is over here, and whether another replica runs it.
-        let (mut ran, mut elsewhere) = (false, false);
+        let delivery = self.await_delivery(session, running, deadline).await?;
+        if recipient.is_none()
+            && let Ok(Ok(share)) = tokio::time::timeout(PLAN_ARRIVAL_TIMEOUT, unsealed).await
+        {
+            return Ok(DeliveredShare::Unsealed(delivery, share));
+        }
+        delivered(delivery, recipient)
+    }
+
+    /// Waits until a keygen that runs here, or that another request has claimed meanwhile, has delivered its share.
+    async fn await_delivery(
+        &self,
+        session: SessionId,
+        mut running: JoinHandle<Result<Option<Outcome>, PlanRefusal>>,
+        deadline: u64,
+    ) -> Result<Delivery, Problem> {
+        const FAILED: &str = "the key generation has failed: create another account";
+        let mut over = false;
         loop {
             if let Some(delivery) = self.party.store.delivery(ShareLookup::Session(session)).await? {
-                if recipient.is_none()
-                    && let Ok(Ok(share)) = tokio::time::timeout(ON_ITS_WAY, unsealed).await
-                {
-                    return Ok(HandedOver::Unsealed(delivery, share));
-                }
-                return handed_over(delivery, recipient);
+                return Ok(delivery);
             }
-            if ran || self.party.clock.millis() > deadline {
-                return Err(failed(session, "the key generation has failed: create another account"));
+            if over || self.party.clock.millis() > deadline {
+                return Err(failed(session, FAILED));
             }
             tokio::select! {
-                ended = &mut running, if !elsewhere => match ended {
-                    Ok(Ok(_)) => ran = true,
-                    // Another replica runs it: what it makes is found in the store.
-                    Ok(Err(NotRun::ClaimedBefore)) => elsewhere = true,
+                ended = &mut running => match ended {
+                    Ok(Ok(_)) => over = true,
+                    Ok(Err(PlanRefusal::ClaimedBefore)) => {
+                        let delivery = self.await_running_elsewhere(session).await?;
+                        return delivery.ok_or_else(|| failed(session, FAILED));
+                    }
                     Ok(Err(refused)) => return Err(failed(session, &refused.to_string())),
-                    Err(_) => return Err(failed(session, "the session died")),
+                    Err(_) => return Err(failed(session, "the session's task has panicked")),
                 },
-                () = tokio::time::sleep(LOOK / 4) => {}
+                () = tokio::time::sleep(POLL_INTERVAL / 4) => {}
             }
         }
     }
 
-    /// The plan of a session, which may still be on its way.
-    async fn waiting(&self, session: SessionId) -> Result<(WaitingPlan, Plan), Problem> {
-        let until = Instant::now() + ON_ITS_WAY;
+    /// Waits for the share of a session that another request runs, here or at another replica, for as long as it runs.
+    async fn await_running_elsewhere(&self, session: SessionId) -> Result<Option<Delivery>, Problem> {
+        loop {
+            // In this order: a session that is over has delivered before, or never will.
+            let running = self.party.store.is_running(session, self.party.clock.millis()).await?;
+            let delivery = self.party.store.delivery(ShareLookup::Session(session)).await?;
+            if delivery.is_some() || !running {
+                return Ok(delivery);
+            }
+            tokio::time::sleep(POLL_INTERVAL / 4).await;
+        }
+    }
+
+    /// The plan of a session, which may still be on its way; `None` when its session is claimed.
+    async fn waiting_plan(&self, session: SessionId) -> Result<Option<(WaitingPlan, Plan)>, Problem> {
+        let until = Instant::now() + PLAN_ARRIVAL_TIMEOUT;
         loop {
             if let Some(waiting) = self.party.store.waiting_plans(ShareLookup::Session(session)).await?.pop()
             {
-                let plan = decode::<Plan>(&waiting.plan).map_err(|_| none_waits())?;
-                return Ok((waiting, plan));
+                let plan = decode::<Plan>(&waiting.plan).map_err(|_| not_waiting())?;
+                return Ok(Some((waiting, plan)));
             }
-            if self.party.store.was_claimed(session).await? || Instant::now() >= until {
-                return Err(none_waits());
+            if self.party.store.was_claimed(session).await? {
+                return Ok(None);
             }
-            self.desk()?.look().await;
+            if Instant::now() >= until {
+                return Err(not_waiting());
+            }
+            self.inbox.wait().await;
         }
     }
 
-    /// A share that was made for a user whom the order names; it is waited for.
+    /// Waits for a share that is sealed to a recipient whom the order names.
     ///
     /// # Errors
-    /// A problem for the caller.
-    pub(crate) async fn made_share(
+    /// [`Code::SessionNotFound`] when it does not come in time, and what [`delivered`] says.
+    pub(crate) async fn await_share(
         &self,
         which: ShareLookup,
         patience: Duration,
-    ) -> Result<HandedOver, Problem> {
+    ) -> Result<DeliveredShare, Problem> {
         let until = Instant::now() + patience;
         loop {
             if let Some(delivery) = self.party.store.delivery(which).await? {
                 let recipient = delivery.recipient;
-                return handed_over(delivery, recipient);
+                return delivered(delivery, recipient);
             }
             if Instant::now() >= until {
-                return Err(none_waits());
+                return Err(not_waiting());
             }
-            self.desk()?.look().await;
+            self.inbox.wait().await;
         }
     }
 
-    /// The user has the share in good hands: it becomes active.
+    /// Confirms that the user has the share: it becomes active.
     ///
     /// # Errors
-    /// A problem for the caller.
+    /// [`Code::ShareExpired`], [`Code::ShareAlreadyConfirmed`], or [`Code::SessionNotFound`].
     pub(crate) async fn confirm(
         &self,
         session: SessionId,
@@ -244,9 +252,9 @@ impl PartyService {
             // Whoever confirmed it before may have died before the next step.
             Confirmation::Confirmed | Confirmation::AlreadyConfirmed => {}
             Confirmation::Expired => return Err(expired()),
-            Confirmation::Unknown => return Err(none_waits()),
+            Confirmation::Unknown => return Err(not_waiting()),
         }
-        let delivery = store.delivery(ShareLookup::Session(session)).await?.ok_or_else(none_waits)?;
+        let delivery = store.delivery(ShareLookup::Session(session)).await?.ok_or_else(not_waiting)?;
         match store.activate(&delivery.certificate).await {
             // With a later epoch active, this one was too.
             Ok(()) | Err(StoreError::Conflict(_)) => {}
@@ -257,14 +265,15 @@ impl PartyService {
             return Err(Problem::new(Code::ShareAlreadyConfirmed, detail));
         }
         // If nobody can be told now, it is told later.
-        if let Err(error) = self.report_what_is_due().await {
-            tracing::warn!(%error, "that a share was confirmed is reported later");
+        if let Err(error) = self.reporter.flush_reports().await {
+            tracing::warn!(%error, "a confirmed share is reported later");
         }
         Ok(delivery)
     }
 }
 
-fn handed_over(delivery: Delivery, recipient: Option<[u8; 32]>) -> Result<HandedOver, Problem> {
+/// The share of a delivery, if it may still be given to this recipient.
+fn delivered(delivery: Delivery, recipient: Option<[u8; 32]>) -> Result<DeliveredShare, Problem> {
     match (delivery.state, delivery.recipient, &delivery.sealed) {
         (DeliveryState::Expired, ..) => Err(expired()),
         (DeliveryState::Confirmed, ..) | (_, None, _) => Err(Problem::new(
@@ -276,19 +285,19 @@ fn handed_over(delivery: Delivery, recipient: Option<[u8; 32]>) -> Result<Handed
         }
         (_, Some(to), Some(sealed)) => {
             let sealed = sealed.clone();
-            Ok(HandedOver::Sealed(delivery, to, sealed))
+            Ok(DeliveredShare::Sealed(delivery, to, sealed))
         }
         (_, Some(_), None) => Err(expired()),
     }
 }
 
-fn none_waits() -> Problem {
-    Problem::new(Code::SessionNotFound, "no session with this id waits for a user, or not any more")
+fn not_waiting() -> Problem {
+    Problem::new(Code::SessionNotFound, "no session with this id waits for a user any more")
 }
 
 fn expired() -> Problem {
     let detail =
-        "nobody confirmed this share in time: nothing came of it, ask for another account or refresh";
+        "this share was not confirmed in time: nothing came of it, ask for another account or refresh";
     Problem::new(Code::ShareExpired, detail)
 }
 

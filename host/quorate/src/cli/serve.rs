@@ -158,7 +158,7 @@ async fn serve_embedded(
     })
     .await?;
     install(&embedded, &plugins).await?;
-    tracing::info!(address = %embedded.address(), "the API is served; its description is at /openapi.json");
+    tracing::info!(address = %embedded.address(), "API ready; its description is at /openapi.json");
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,

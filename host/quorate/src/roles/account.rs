@@ -64,6 +64,6 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         // Requests whose callers have hung up.
         let _ = tokio::time::timeout(GRACE, api.finish()).await;
     });
-    tracing::info!(%address, "the API is served; its description is at /openapi.json");
+    tracing::info!(%address, "API ready; its description is at /openapi.json");
     Ok(())
 }

@@ -46,6 +46,6 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
             broken.cancel();
         }
     });
-    tracing::info!(%address, "the coordinator is there");
+    tracing::info!(%address, "coordinator ready");
     Ok(())
 }

@@ -24,7 +24,7 @@ use quorate_net::router_client::RouterClient;
 use quorate_net::server::serve;
 use quorate_net::web::guard::{AllowedAddresses, ApiKey, Guard};
 use quorate_net::web::health::Health;
-use quorate_party::worker::PartyService;
+use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, MasterKey, PartyStore};
 use quorate_router::{Hub, RouterSetup};
@@ -151,15 +151,14 @@ impl Embedded {
         }
         let party_tasks = TaskTracker::new();
         for (index, party) in parties.iter().enumerate() {
-            let service = Arc::new(PartyService {
+            let worker = Arc::new(PartyWorker::new(WorkerSetup {
                 party: Arc::clone(party),
                 queue: Arc::clone(&queue),
                 coordinators: channel(to_coordinator.clone()).into(),
-                desk: None,
-            });
+            }));
             let path = party_file(&setup, index);
-            service.take_up().await.map_err(|source| StartError::Store { path, source })?;
-            party_tasks.spawn(service.serve(vec![], stop_parties.clone(), GRACE));
+            worker.recover().await.map_err(|source| StartError::Store { path, source })?;
+            party_tasks.spawn(worker.serve(vec![], stop_parties.clone(), GRACE));
         }
 
         // What the parties know of sessions from before the restart has been said by now.

@@ -11,8 +11,7 @@ use quorate_net::server::serve;
 use quorate_net::web::health;
 use quorate_net::web::health::Health;
 use quorate_party::admin::{self, UnixSocket};
-use quorate_party::user::shares::Desk;
-use quorate_party::worker::PartyService;
+use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, PartyStore};
 use quorate_runtime::{Grants, Runtime};
@@ -70,11 +69,12 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     }
     let address = context.config.roles.party_listen;
     let port = context.listen(address, Callers::Anybody).await?;
-    let Worker { running, service, health } = work(context, by, None).await?;
-    let left_behind = service.left_behind().await.map_err(|error| context.store_failed(error))?;
+    let Prepared { running, setup, health } = prepare(context, by).await?;
+    let worker = Arc::new(PartyWorker::new(setup));
+    let unreported = worker.recover_unreported().await.map_err(|error| context.store_failed(error))?;
     context.tasks.spawn(port.serve(health::routes(health), context.stop.clone(), GRACE));
-    context.tasks.spawn(service.serve(left_behind, context.stop.clone(), GRACE));
-    tracing::info!(%identity, replica = context.config.roles.replica, "the party is there");
+    context.tasks.spawn(worker.serve(unreported, context.stop.clone(), GRACE));
+    tracing::info!(%identity, replica = context.config.roles.replica, "party ready");
     Ok(running)
 }
 
@@ -85,18 +85,14 @@ pub(super) fn identity(context: &Context<'_>, by: Role) -> Result<PublicKey, Sta
 }
 
 /// A party and what it works with, before it serves anything.
-pub(super) struct Worker {
+pub(super) struct Prepared {
     pub(super) running: RunningParty,
-    pub(super) service: Arc<PartyService>,
+    pub(super) setup: WorkerSetup,
     pub(super) health: Health,
 }
 
 /// Makes a party that has its plugins.
-pub(super) async fn work(
-    context: &mut Context<'_>,
-    by: Role,
-    desk: Option<Desk>,
-) -> Result<Worker, StartError> {
+pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepared, StartError> {
     let seed = needed(context.config.roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
     // It is there once: whoever needs it a second time runs as a second party.
     let master = needed(context.config.roles.master.take(), "CRYPTO_MASTER_KEY", by)?;
@@ -124,7 +120,7 @@ pub(super) async fn work(
         router: RouterClient::new(routers),
     });
     let party = Arc::new(party.await.map_err(|error| context.store_failed(error))?);
-    if let Some(seconds) = party.behind().await.map_err(|error| context.store_failed(error))? {
+    if let Some(seconds) = party.clock_lag().await.map_err(|error| context.store_failed(error))? {
         return Err(StartError::ClockBehind(seconds));
     }
     let plugins = context.config.embedded.plugins.clone();
@@ -134,7 +130,7 @@ pub(super) async fn work(
     let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
     let acts = admin::service(Arc::clone(&party));
     context.tasks.spawn(serve(socket, acts, context.stop.clone(), GRACE));
-    let service = Arc::new(PartyService { party, queue: queue.clone(), coordinators, desk });
+    let setup = WorkerSetup { party, queue: queue.clone(), coordinators };
     let health = Health::of(by.name()).with_database(database).with_queue(queue);
-    Ok(Worker { running, service, health })
+    Ok(Prepared { running, setup, health })
 }

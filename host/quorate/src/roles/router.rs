@@ -24,6 +24,6 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let setup = RouterSetup { hub, key, clock: context.clock.clone(), peering: Some(peering) };
     let routes = service(setup).merge(health::routes(health));
     context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
-    tracing::info!(%address, "the router is there");
+    tracing::info!(%address, "router ready");
     Ok(())
 }

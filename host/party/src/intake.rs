@@ -1,0 +1,171 @@
+//! Intake: whether this party takes a plan on. What the plan carries is followed first, then it is admitted, then its session is
+//! claimed.
+
+use std::sync::Arc;
+
+use quorate_backends::database::StoreError;
+use quorate_core::abort::SignedAbort;
+use quorate_core::admission::{Admitted, Facts, Refused, SESSIONS_PER_ORDER};
+use quorate_core::certificate::Certificate;
+use quorate_core::identity::key_of;
+use quorate_core::order::{Operation, Order};
+use quorate_core::plan::Plan;
+use quorate_core::submission::ABORTS;
+use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome};
+
+use crate::party::Party;
+use crate::refusal::PlanRefusal;
+use crate::registry::Entry;
+use crate::session::SessionTask;
+use crate::user::custody::Custody;
+
+/// Takes on a plan for a share that this party keeps itself, or says why not. The token came with the plan: routers let this party
+/// into the session with it.
+///
+/// # Errors
+/// See [`PlanRefusal`]: nothing was started or sent.
+pub async fn admit_and_claim(
+    party: &Arc<Party>,
+    plan: Plan,
+    token: String,
+) -> Result<SessionTask, PlanRefusal> {
+    admit_and_claim_for(party, plan, token, Custody::Own).await
+}
+
+/// The same, for a share that somebody else may keep.
+pub(crate) async fn admit_and_claim_for(
+    party: &Arc<Party>,
+    plan: Plan,
+    token: String,
+    custody: Custody,
+) -> Result<SessionTask, PlanRefusal> {
+    let now = party.clock.seconds();
+    let order = plan.order.open(&party.originators, now).map_err(Refused::from)?;
+    // A refusal says that nothing will ever be promised: a second copy of a plan must not lead to one.
+    if !matches!(order.operation, Operation::Sign(_))
+        && party.store.was_claimed(plan.session_id()).await.map_err(PlanRefusal::NotKnown)?
+    {
+        return Err(PlanRefusal::ClaimedBefore);
+    }
+    if let Some(certificate) = &plan.certificate {
+        roll_forward(party, &order, certificate).await?;
+    }
+    apply_aborts(party, &order, &plan.aborts).await?;
+    let mut facts = party.store.knowledge(order.id, order.account, plan.hash()).await?;
+    if facts.claimed {
+        return Err(PlanRefusal::ClaimedBefore);
+    }
+    facts.banned.extend(party.unsaved_bans(order.account));
+    let entry = party.registry.active(plan.digest);
+    let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
+    // Admission has found it.
+    let entry = entry.ok_or(Refused::PluginNotActive)?;
+    claim(party, &plan, &admitted, now).await?;
+    Ok(SessionTask::new(Arc::clone(party), plan, token, admitted, entry, facts, custody))
+}
+
+async fn admit(
+    party: &Party,
+    plan: &Plan,
+    order: &Order,
+    facts: &AdmissionFacts,
+    entry: Option<&Entry>,
+    now: u64,
+) -> Result<Admitted, PlanRefusal> {
+    let admitted = plan.admit(&Facts {
+        me: party.identity(),
+        originators: &party.originators,
+        pinned: &party.pinned,
+        plugin: entry.map(|entry| &entry.facts),
+        share: facts.share.as_ref(),
+        promised: facts.promised,
+        banned: &facts.banned,
+        sessions_of_order: facts.sessions_of_order,
+        order_succeeded: facts.order_succeeded,
+        now,
+        latest_seen: facts.latest_seen,
+    });
+    if let (Err(Refused::Contradicts(field)), Some(share)) = (&admitted, &facts.share)
+        && share.epoch > order.epoch
+    {
+        // The account service did not know this party's newest epoch when it signed the order: it is reported again.
+        party.store.report_again(order.account).await?;
+        if *field == "epoch" {
+            return Err(PlanRefusal::Stale);
+        }
+    }
+    Ok(admitted?)
+}
+
+/// Claims the session, over all replicas of this party.
+async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: u64) -> Result<(), PlanRefusal> {
+    let order = &admitted.order;
+    let claim = Claim {
+        session: plan.session_id(),
+        plan: plan.hash(),
+        order: order.id,
+        expires_at: order.expires_at,
+        account: order.account,
+        exclusive: !matches!(order.operation, Operation::Sign(_)),
+        epoch: (order.operation != Operation::Keygen).then_some(order.epoch),
+        me: admitted.me,
+        digest: plan.digest,
+        signers: plan.signers.iter().filter_map(|signer| key_of(&order.parties, *signer).copied()).collect(),
+        replica: party.replica.clone(),
+        deadline: plan.deadline,
+        now,
+        at_most: SESSIONS_PER_ORDER,
+    };
+    match party.store.claim(&claim).await? {
+        ClaimOutcome::Claimed => Ok(()),
+        ClaimOutcome::AlreadyClaimed => Err(PlanRefusal::ClaimedBefore),
+        ClaimOutcome::OrderIsOver => Err(Refused::TooManySessions.into()),
+        ClaimOutcome::Locked => Err(PlanRefusal::Locked),
+        ClaimOutcome::Suspended => {
+            party.registry.suspend(plan.digest);
+            Err(Refused::PluginNotActive.into())
+        }
+        ClaimOutcome::Stale => Err(PlanRefusal::Stale),
+    }
+}
+
+/// Activates a promised share with the certificate that a plan carries (rule 9): this party may have missed it.
+async fn roll_forward(party: &Party, order: &Order, certificate: &Certificate) -> Result<(), StoreError> {
+    let plan = certificate.activation.plan;
+    if certificate.activation.account != order.account {
+        return Ok(());
+    }
+    let Some(promised) = party.store.promised(plan).await? else { return Ok(()) };
+    // The parties that were sealed with the share count, not those that the order names.
+    if certificate.verify(&promised.parties).is_err() {
+        return Ok(());
+    }
+    match party.store.activate(certificate).await {
+        Ok(()) => {
+            tracing::info!(epoch = certificate.activation.epoch, "rolled forward with a certificate");
+        }
+        // Another share of this epoch is active, or this is not what was promised: admission says what follows.
+        Err(StoreError::Conflict(reason)) => tracing::warn!(reason, "certificate not followed"),
+        Err(other) => return Err(other),
+    }
+    Ok(())
+}
+
+/// Frees accounts of promises that a peer, by its signed word, will never complete (rule 9).
+async fn apply_aborts(party: &Party, order: &Order, aborts: &[SignedAbort]) -> Result<(), StoreError> {
+    for abort in aborts.iter().take(ABORTS) {
+        let Some(promised) = party.store.promised(abort.notice.plan).await? else { continue };
+        let by = key_of(&promised.parties, abort.notice.by);
+        let said = by.is_some_and(|key| *key != party.identity() && abort.verify(key).is_ok());
+        if said && promised.account == order.account {
+            match party.store.release(abort.notice.plan).await {
+                Ok(()) => tracing::warn!(
+                    by = %abort.notice.by, "a peer will never promise: the account is free for another try"
+                ),
+                Err(StoreError::Conflict(reason)) => tracing::warn!(reason, "abort not applied"),
+                Err(other) => return Err(other),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! What one party is and holds, shared by everything that it does.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quorate_backends::database::StoreError;
+use quorate_core::abort::{Abort, AbortNotice};
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::order::{CLOCK_SKEW, Order};
+use quorate_core::report::{Outcome, Report, SignedReport};
+use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
+use quorate_net::clock::Clock;
+use quorate_net::router_client::RouterClient;
+use quorate_party_store::{PartyStore, Started};
+use quorate_runtime::Plugin;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::registry::Registry;
+use crate::session::running::RunningSessions;
+
+/// What a party is made of.
+pub struct Party {
+    /// The seed of its identity key.
+    seed: Zeroizing<[u8; 32]>,
+    identity: PublicKey,
+    pub(crate) originators: Vec<PublicKey>,
+    pub(crate) pinned: Vec<PublicKey>,
+    pub(crate) store: PartyStore,
+    pub(crate) replica: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) router: RouterClient,
+    pub(crate) registry: Registry,
+    pub(crate) running: RunningSessions,
+    /// Bans that are not in the store yet, because it failed.
+    unsaved_bans: Mutex<HashSet<(AccountId, PublicKey)>>,
+    /// Cancelled when running sessions are to end.
+    pub(crate) closing: CancellationToken,
+}
+
+/// What a [`Party`] is given.
+pub struct PartySetup {
+    /// The seed of its identity key.
+    pub seed: Zeroizing<[u8; 32]>,
+    /// Whose orders it takes.
+    pub originators: Vec<PublicKey>,
+    /// Which parties it works with.
+    pub pinned: Vec<PublicKey>,
+    /// What it must not forget.
+    pub store: PartyStore,
+    /// The name of this replica: no other process of this party that runs has it.
+    pub replica: String,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The router.
+    pub router: RouterClient,
+}
+
+impl Party {
+    /// A party that has no plugin yet.
+    ///
+    /// # Errors
+    /// When its store fails.
+    pub async fn new(setup: PartySetup) -> Result<Self, StoreError> {
+        let PartySetup { seed, originators, pinned, store, replica, clock, router } = setup;
+        let identity = SecretKey::from_seed(&seed).public();
+        let registry = Registry::new(store.suspended().await?);
+        Ok(Self {
+            seed,
+            identity,
+            originators,
+            pinned,
+            store,
+            replica,
+            clock,
+            router,
+            registry,
+            running: RunningSessions::default(),
+            unsaved_bans: Mutex::default(),
+            closing: CancellationToken::new(),
+        })
+    }
+
+    /// The public identity key.
+    #[must_use]
+    pub fn identity(&self) -> PublicKey {
+        self.identity
+    }
+
+    pub(crate) fn key(&self) -> SecretKey {
+        SecretKey::from_seed(&self.seed)
+    }
+
+    /// This party's index among the parties of an order, if it is one of them.
+    pub(crate) fn index_in(&self, order: &Order) -> Option<PartyIndex> {
+        let indexed = PartyIndex::all(order.threshold.parties()).zip(&order.parties);
+        indexed.into_iter().find(|(_, key)| **key == self.identity).map(|(index, _)| index)
+    }
+
+    /// How many seconds the clock is behind the latest time that the party has seen, if that is more than clocks may be
+    /// apart: no session would start (rule 10).
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn clock_lag(&self) -> Result<Option<u64>, StoreError> {
+        let lag = self.store.latest_seen().await?.saturating_sub(self.clock.seconds());
+        Ok(Some(lag).filter(|&seconds| seconds > CLOCK_SKEW))
+    }
+
+    /// Lets new sessions run on a component, beside those that are there. `false` if its version can't be compared with
+    /// others, or if it is suspended.
+    pub fn install(&self, plugin: &Plugin) -> bool {
+        self.registry.install(plugin)
+    }
+
+    /// The components that new sessions may run on.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<Plugin> {
+        self.registry.all()
+    }
+
+    /// Ends all running sessions: the host is shutting down.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Bars a counterparty from an account (rule 8). If the store fails, this process remembers it until the store has it.
+    pub(crate) async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
+        self.bans().insert((account, counterparty));
+        self.store.ban(account, counterparty).await?;
+        self.bans().remove(&(account, counterparty));
+        Ok(())
+    }
+
+    fn bans(&self) -> MutexGuard<'_, HashSet<(AccountId, PublicKey)>> {
+        self.unsaved_bans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bans of an account that are not in the store yet.
+    pub(crate) fn unsaved_bans(&self, account: AccountId) -> Vec<PublicKey> {
+        self.bans().iter().filter(|(of, _)| *of == account).map(|(_, counterparty)| *counterparty).collect()
+    }
+
+    /// Stores bans that could not be stored before, and takes in what other replicas have suspended.
+    pub(crate) async fn load_bans_and_suspensions(&self) -> Result<(), StoreError> {
+        let unsaved: Vec<_> = self.bans().iter().copied().collect();
+        for (account, counterparty) in unsaved {
+            self.ban(account, counterparty).await?;
+        }
+        for digest in self.store.suspended().await? {
+            if self.registry.active(digest).is_some() {
+                self.registry.suspend(digest);
+            }
+        }
+        Ok(())
+    }
+
+    /// The components that no new session may run on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn suspended(&self) -> Result<Vec<Digest>, StoreError> {
+        self.store.suspended().await
+    }
+
+    /// Lets no new session run on a component, for good.
+    ///
+    /// # Errors
+    /// When the store fails: then only this process holds to it.
+    pub async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
+        self.registry.suspend(digest);
+        self.store.suspend(digest).await
+    }
+
+    /// Frees an account of promises that nobody will complete. Says whether there were any.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn unlock(&self, account: AccountId) -> Result<bool, StoreError> {
+        self.store.unlock(account).await
+    }
+
+    /// Forgets what state a peer was in: it counts from the one that it is in now (rule 10). Says whether it was known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn readmit(&self, peer: PublicKey) -> Result<bool, StoreError> {
+        self.store.readmit(peer).await
+    }
+
+    /// Signs what became of a session.
+    pub(crate) fn report(&self, started: &Started, outcome: Outcome) -> SignedReport {
+        let Started { session, order, me, digest, .. } = *started;
+        Report { session, order, by: me, digest, outcome: outcome.tamed() }.sign(&self.key())
+    }
+
+    /// What is reported of an abort that has been recorded.
+    pub(crate) fn aborted(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
+        let Abort { code, culprits, reason } = abort;
+        let notice = Some(AbortNotice { plan, by: me, code }.sign(&self.key()));
+        Outcome::Aborted { code, culprits, reason, notice }
+    }
+}

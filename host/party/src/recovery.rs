@@ -1,0 +1,70 @@
+//! Recovery: what a party reports of sessions that a process did not see to their end.
+
+use quorate_backends::database::StoreError;
+use quorate_core::PlanHash;
+use quorate_core::abort::{Abort, AbortCode};
+use quorate_core::report::{Outcome, SignedReport};
+use quorate_party_store::{SessionResult, Started, Unreported};
+
+use crate::party::Party;
+
+/// After a restart: ends the sessions that were running, for which nothing was promised. Gives the reports that are due for them and
+/// for promises that still wait for their certificate.
+///
+/// # Errors
+/// When the store fails.
+pub async fn recover(party: &Party) -> Result<Vec<SignedReport>, StoreError> {
+    let mut reports = end_abandoned(party, Some(&party.replica)).await?;
+    let reported: Vec<_> = reports.iter().map(|report| report.report.session).collect();
+    let due = unreported(party).await?.into_iter().map(|(_, report)| report);
+    reports.extend(due.filter(|report| !reported.contains(&report.report.session)));
+    Ok(reports)
+}
+
+/// Ends the sessions that a process of this name has left behind, or those of any replica whose time is over.
+pub(crate) async fn end_abandoned(
+    party: &Party,
+    replica: Option<&str>,
+) -> Result<Vec<SignedReport>, StoreError> {
+    let mut reports = Vec::new();
+    for started in party.store.abandoned(replica, party.clock.millis()).await? {
+        match party.store.abort(started.plan).await {
+            Ok(()) => {}
+            // A replica runs it after all.
+            Err(StoreError::Conflict(_)) => continue,
+            Err(error) => return Err(error),
+        }
+        let reason = "the party was restarted in the middle of the session";
+        let abort = Abort::of(AbortCode::Unavailable, reason);
+        reports.push(party.report(&started, party.aborted(started.plan, started.me, abort)));
+    }
+    Ok(reports)
+}
+
+/// Reports of keygens and refreshes that no coordinator has taken yet.
+pub(crate) async fn unreported(party: &Party) -> Result<Vec<(PlanHash, SignedReport)>, StoreError> {
+    let unreported = party.store.unreported().await?;
+    let report = |Unreported { started, result }: Unreported| {
+        let outcome = match result {
+            SessionResult::Share(certificate, key) => Outcome::Activated { certificate, key },
+            SessionResult::Promise(ready, key) => Outcome::Promised { ready, key },
+            SessionResult::Nothing => {
+                let abort = Abort::of(AbortCode::Unavailable, "the session ended here without a share");
+                party.aborted(started.plan, started.me, abort)
+            }
+        };
+        (started.plan, party.report(&started, outcome))
+    };
+    Ok(unreported.into_iter().map(report).collect())
+}
+
+/// Ends a session in the middle of which the store has failed. If it fails again, a restart ends it.
+pub(crate) async fn record_store_failure(party: &Party, started: &Started, error: &StoreError) -> Outcome {
+    tracing::error!(%error, cause = ?std::error::Error::source(error), "the party's store failed");
+    let abort = Abort::of(AbortCode::Internal, error.to_string());
+    match party.store.abort(started.plan).await {
+        Ok(()) => party.aborted(started.plan, started.me, abort),
+        // It may have promised: it does not say that it has not.
+        Err(_) => Outcome::Aborted { code: abort.code, culprits: vec![], reason: abort.reason, notice: None },
+    }
+}

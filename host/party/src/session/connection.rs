@@ -1,0 +1,76 @@
+//! The first phase: this party joins the session at a router, and begins it there.
+
+use quorate_core::PartyIndex;
+use quorate_core::abort::{Abort, AbortCode};
+use quorate_core::session::{Effect, Session, Terms};
+use quorate_net::router_client::{FrameSender, RouterSession};
+use zeroize::Zeroizing;
+
+use super::context::SessionContext;
+use super::linger::LINGER_DURATION;
+
+/// A session that has begun: its state machine, and the frames' way to the peers and back.
+pub(super) struct Connection {
+    pub(super) router: RouterSession,
+    pub(super) sender: FrameSender,
+    pub(super) session: Session,
+}
+
+/// Joins the session at a router, and begins it: what comes back is to be carried out.
+pub(super) async fn connect(
+    context: &SessionContext,
+    token: &str,
+) -> Result<(Connection, Vec<Effect>), Abort> {
+    let party = &context.party;
+    let attached =
+        party.router.attach(context.id, context.me(), token, context.remaining() + LINGER_DURATION);
+    let router = attached.await.map_err(|status| {
+        let reason = format!("the router did not take this party in: {}", status.message());
+        Abort::of(AbortCode::Unavailable, reason)
+    })?;
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice())
+        .map_err(|_| Abort::of(AbortCode::Internal, "the machine has no randomness"))?;
+    let (session, effects) = Session::begin(terms(context), party.key(), &seed, context.now());
+    Ok((Connection { sender: router.sender(), router, session }, effects))
+}
+
+fn terms(context: &SessionContext) -> Terms {
+    let order = context.order();
+    Terms {
+        plan: context.plan_hash,
+        me: context.me(),
+        signers: context.plan.signers.clone(),
+        threshold: order.threshold,
+        parties: order.parties.clone(),
+        deadline: context.plan.deadline,
+        counter: context.facts.counter,
+    }
+}
+
+impl Connection {
+    /// Sends a frame. One that finds no room is sent again by the session.
+    pub(super) fn send(&self, to: PartyIndex, frame: Vec<u8>) {
+        if !self.sender.send(to, frame) {
+            tracing::debug!(%to, "no room for a frame; it is sent again later");
+        }
+    }
+
+    /// Hands a frame to a session that has its result, and sends what it answers. Says whether it answered.
+    pub(super) fn answer(&mut self, frame: &[u8], now: u64) -> bool {
+        let effects = self.session.receive(frame, now);
+        self.send_all(effects)
+    }
+
+    /// Sends the frames among the effects of a session that has its result. Says whether there were any.
+    pub(super) fn send_all(&self, effects: Vec<Effect>) -> bool {
+        let mut sent = false;
+        for effect in effects {
+            if let Effect::Send { to, frame } = effect {
+                self.send(to, frame);
+                sent = true;
+            }
+        }
+        sent
+    }
+}

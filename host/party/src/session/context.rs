@@ -1,0 +1,114 @@
+//! What all phases of a session know of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quorate_backends::database::StoreError;
+use quorate_core::abort::Abort;
+use quorate_core::admission::Admitted;
+use quorate_core::order::Order;
+use quorate_core::plan::Plan;
+use quorate_core::report::Outcome;
+use quorate_core::{PartyIndex, PlanHash, SessionId};
+use quorate_party_store::{AdmissionFacts, Started};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use super::running::RunningSession;
+use crate::party::Party;
+use crate::registry::Entry;
+
+/// What all phases of a session know of it: who runs it, its plan, and what it was admitted on.
+pub(super) struct SessionContext {
+    pub(super) party: Arc<Party>,
+    pub(super) plan: Plan,
+    pub(super) plan_hash: PlanHash,
+    pub(super) id: SessionId,
+    pub(super) admitted: Admitted,
+    /// The component that it runs on.
+    pub(super) entry: Entry,
+    /// What this party knew when it admitted the plan.
+    pub(super) facts: AdmissionFacts,
+    running: RunningSession,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl SessionContext {
+    pub(super) fn new(
+        party: Arc<Party>,
+        plan: Plan,
+        admitted: Admitted,
+        entry: Entry,
+        facts: AdmissionFacts,
+    ) -> Self {
+        let (id, plan_hash) = (plan.session_id(), plan.hash());
+        let running = party.running.add(id);
+        Self { party, plan, plan_hash, id, admitted, entry, facts, running, permit: Mutex::default() }
+    }
+
+    pub(super) fn with_permit(self, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { permit: Mutex::new(permit), ..self }
+    }
+
+    /// Lets another session compute: what is left of this one is waiting.
+    pub(super) fn release_permit(&self) {
+        drop(self.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub(super) fn order(&self) -> &Order {
+        &self.admitted.order
+    }
+
+    /// This party's index.
+    pub(super) fn me(&self) -> PartyIndex {
+        self.admitted.me
+    }
+
+    pub(super) fn peers(&self) -> impl Iterator<Item = PartyIndex> {
+        self.plan.signers.iter().copied().filter(|&peer| peer != self.admitted.me)
+    }
+
+    pub(super) fn started(&self) -> Started {
+        let (plan, session, digest) = (self.plan_hash, self.id, self.plan.digest);
+        Started { plan, session, order: self.order().id, me: self.me(), digest }
+    }
+
+    /// The chain code of the account's key, where it has one.
+    pub(super) fn chain_code(&self) -> Option<&[u8; 32]> {
+        self.facts.share.as_ref().and_then(|share| share.key.chain_code.as_ref())
+    }
+
+    /// Cancelled when the coordinator has cancelled the session.
+    pub(super) fn cancelled(&self) -> CancellationToken {
+        self.running.token.clone()
+    }
+
+    /// Waits until the coordinator has cancelled the session, or the party is shutting down.
+    pub(super) async fn cancelled_or_closing(&self) {
+        tokio::select! {
+            () = self.running.token.cancelled() => {}
+            () = self.party.closing.cancelled() => {}
+        }
+    }
+
+    /// How long the session may still take.
+    pub(super) fn remaining(&self) -> Duration {
+        Duration::from_millis(self.plan.deadline.saturating_sub(self.now()))
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        self.party.clock.millis()
+    }
+
+    /// Records that this party has ended the session and never promises anything for it. Only then may peers hear of it.
+    pub(super) async fn record_abort(&self, abort: Abort) -> Result<Outcome, StoreError> {
+        self.party.store.abort(self.plan_hash).await?;
+        Ok(self.aborted(abort))
+    }
+
+    /// The report of an abort that has been recorded.
+    pub(super) fn aborted(&self, abort: Abort) -> Outcome {
+        self.party.aborted(self.plan_hash, self.me(), abort)
+    }
+}

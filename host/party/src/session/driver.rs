@@ -1,0 +1,327 @@
+//! The second phase: exchanges frames with the peers and steps the component, until the protocol has ended.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::time::Duration;
+
+use quorate_backends::database::StoreError;
+use quorate_core::abort::{Abort, AbortCode};
+use quorate_core::identity::key_of;
+use quorate_core::order::Operation;
+use quorate_core::session::{Effect, Message};
+use quorate_core::{ExecutionId, PartyIndex, SchemeSignature};
+use quorate_net::router_client::RouterEvent;
+use quorate_party_store::Entries;
+use quorate_runtime::capabilities::vault::Staged;
+use quorate_runtime::{
+    MadeKey, Outcome, Progress, Session as Sandboxed, SessionError, SessionErrorKind, Step,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::Instrument;
+
+use super::connection::Connection;
+use super::context::SessionContext;
+use super::sandbox;
+
+/// How often the session looks at the clock.
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a peer whose connection has broken may take to come back.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How the protocol ended at this party.
+pub(super) enum Ended {
+    /// With a signature that is still to be verified.
+    Signature { connection: Connection, signature: SchemeSignature },
+    /// With a share that is still to be held against the order.
+    NewShare { connection: Connection, made: MadeShare },
+    /// Without a result. That is recorded, and the peers have been told.
+    Aborted { connection: Connection, abort: Abort },
+}
+
+/// What a keygen or refresh has made.
+pub(super) struct MadeShare {
+    pub(super) execution: ExecutionId,
+    /// The epoch that the order's operation leads to.
+    pub(super) epoch: u32,
+    pub(super) key: MadeKey,
+    pub(super) staged: Staged,
+}
+
+/// What the component has given in the end, as the order's operation has it.
+enum ProtocolResult {
+    Signature(SchemeSignature),
+    NewShare(MadeShare),
+}
+
+/// Drives a session that has begun to the end of its protocol.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn drive(
+    context: &SessionContext,
+    connection: Connection,
+    share: Option<Entries>,
+    effects: Vec<Effect>,
+) -> Result<Ended, StoreError> {
+    let component = Component::NotStarted { share };
+    let mut driver = Driver {
+        context,
+        connection,
+        component,
+        inbox: VecDeque::new(),
+        round: 0,
+        disconnected: BTreeMap::new(),
+    };
+    let result = match driver.apply(effects).await? {
+        Some(abort) => Err(abort),
+        None => driver.run().await?,
+    };
+    let connection = driver.connection;
+    Ok(match result {
+        Ok(ProtocolResult::Signature(signature)) => Ended::Signature { connection, signature },
+        Ok(ProtocolResult::NewShare(made)) => Ended::NewShare { connection, made },
+        Err(abort) => Ended::Aborted { connection, abort },
+    })
+}
+
+struct Driver<'a> {
+    context: &'a SessionContext,
+    connection: Connection,
+    component: Component,
+    /// Messages that the component has not been given yet.
+    inbox: VecDeque<Message>,
+    /// The round of the message that came in last; for the log.
+    round: u16,
+    /// Peers whose connections have broken, by the word of a router: it could as well drop what they send.
+    disconnected: BTreeMap<PartyIndex, Instant>,
+}
+
+/// Where the component is.
+enum Component {
+    /// The hellos are not complete. It will be given this share.
+    NotStarted { share: Option<Entries> },
+    /// It computes.
+    Stepping { execution: ExecutionId, step: Stepping },
+    /// It waits for messages.
+    Waiting { execution: ExecutionId, session: Box<Sandboxed> },
+    /// It is done, or has failed.
+    Ended,
+}
+
+/// A step of the component under way, or its start.
+type Stepping = Pin<Box<dyn Future<Output = Result<Step, SessionError>> + Send>>;
+
+impl Driver<'_> {
+    /// Waits for frames, ticks and steps until the component has a result or the session is over.
+    async fn run(&mut self) -> Result<Result<ProtocolResult, Abort>, StoreError> {
+        let mut tick = interval(TICK_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let cancelled = self.context.cancelled();
+        loop {
+            let effects = tokio::select! {
+                event = self.connection.router.receive() => self.on_router_event(event),
+                _ = tick.tick() => self.on_tick(),
+                () = cancelled.cancelled() => self.fail(AbortCode::Unavailable, "the coordinator has cancelled the session"),
+                () = self.context.party.closing.cancelled() => self.fail(AbortCode::Unavailable, "the party is shutting down"),
+                (execution, step) = stepped(&mut self.component) => match step {
+                    Ok(Step { outgoing, progress }) => {
+                        let effects = self.send_messages(outgoing);
+                        match progress {
+                            Progress::Done { outcome, staged } => {
+                                return self.on_done(execution, outcome, staged, effects).await;
+                            }
+                            Progress::Waiting(session) => {
+                                self.component = Component::Waiting { execution, session: Box::new(session) };
+                                self.step_if_waiting();
+                            }
+                            Progress::Again(session) => self.step(execution, session),
+                        }
+                        effects
+                    }
+                    Err(error) => {
+                        let abort = abort_for(self.context, error).await?;
+                        self.connection.session.fail(abort, self.context.now())
+                    }
+                },
+            };
+            if let Some(abort) = self.apply(effects).await? {
+                return Ok(Err(abort));
+            }
+        }
+    }
+
+    fn on_router_event(&mut self, event: RouterEvent) -> Vec<Effect> {
+        match event {
+            RouterEvent::Frame(frame) => return self.connection.session.receive(&frame, self.context.now()),
+            RouterEvent::PeerDisconnected(party) => drop(self.disconnected.insert(party, Instant::now())),
+            RouterEvent::PeerReconnected(party) => drop(self.disconnected.remove(&party)),
+        }
+        vec![]
+    }
+
+    fn on_tick(&mut self) -> Vec<Effect> {
+        let lost = self.disconnected.iter().find(|(_, since)| since.elapsed() > RECONNECT_TIMEOUT);
+        match lost.map(|(party, _)| *party) {
+            Some(party) => self.fail(AbortCode::Timeout, format!("party {party} is gone")),
+            None => self.connection.session.tick(self.context.now()),
+        }
+    }
+
+    fn fail(&mut self, code: AbortCode, reason: impl Into<String>) -> Vec<Effect> {
+        self.connection.session.fail(Abort::of(code, reason), self.context.now())
+    }
+
+    /// The component is done. Its last messages leave, and its outcome is held against the order's operation.
+    async fn on_done(
+        &mut self,
+        execution: ExecutionId,
+        outcome: Outcome,
+        staged: Staged,
+        effects: Vec<Effect>,
+    ) -> Result<Result<ProtocolResult, Abort>, StoreError> {
+        self.connection.session.done(self.context.now());
+        if let Some(abort) = self.apply(effects).await? {
+            return Ok(Err(abort));
+        }
+        let order = self.context.order();
+        let epoch = order.epoch.saturating_add(1);
+        match (outcome, &order.operation) {
+            (Outcome::Signature(signature), Operation::Sign(_)) => {
+                Ok(Ok(ProtocolResult::Signature(signature)))
+            }
+            (Outcome::Key(key), Operation::Keygen) | (Outcome::Refreshed(key), Operation::Refresh) => {
+                Ok(Ok(ProtocolResult::NewShare(MadeShare { execution, epoch, key, staged })))
+            }
+            _ => {
+                let abort = Abort::of(AbortCode::Plugin, "an outcome that is not the order's");
+                let effects = self.connection.session.fail(abort.clone(), self.context.now());
+                Ok(Err(self.apply(effects).await?.unwrap_or(abort)))
+            }
+        }
+    }
+
+    /// Carries out effects in their order; gives the abort if the session is over.
+    async fn apply(&mut self, effects: Vec<Effect>) -> Result<Option<Abort>, StoreError> {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Send { to, frame } => self.connection.send(to, frame),
+                Effect::Start { execution, counters } => {
+                    if let Some(abort) = check_counters(self.context, &counters).await? {
+                        effects = self.connection.session.fail(abort, self.context.now()).into();
+                        continue;
+                    }
+                    self.start(execution);
+                }
+                Effect::Deliver(message) => {
+                    self.round = message.round;
+                    self.inbox.push_back(message);
+                    self.step_if_waiting();
+                }
+                Effect::Abort { abort, notices } => {
+                    // Durable before it is said: the others give up on their shares on this party's word.
+                    self.context.party.store.abort(self.context.plan_hash).await?;
+                    notices.into_iter().for_each(|(to, frame)| self.connection.send(to, frame));
+                    tracing::warn!(code = ?abort.code, culprits = ?abort.culprits, reason = abort.reason, "session aborted");
+                    return Ok(Some(abort));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, execution: ExecutionId) {
+        let component = std::mem::replace(&mut self.component, Component::Ended);
+        let Component::NotStarted { share } = component else { return };
+        let vault = share.map(|share| sandbox::snapshot(&share)).unwrap_or_default();
+        let spec = sandbox::spec(
+            &self.context.plan,
+            &self.context.admitted,
+            execution,
+            vault,
+            self.context.remaining(),
+        );
+        let plugin = self.context.entry.plugin.clone();
+        let step: Stepping = Box::pin(async move { plugin.start(spec).await?.step(vec![]).await });
+        self.component = Component::Stepping { execution, step };
+    }
+
+    fn send_messages(&mut self, outgoing: Vec<quorate_runtime::Outgoing>) -> Vec<Effect> {
+        let now = self.context.now();
+        let session = &mut self.connection.session;
+        outgoing
+            .iter()
+            .flat_map(|message| session.send(message.round, message.to, &message.payload, now))
+            .collect()
+    }
+
+    fn step_if_waiting(&mut self) {
+        if self.inbox.is_empty() {
+            return;
+        }
+        match std::mem::replace(&mut self.component, Component::Ended) {
+            Component::Waiting { execution, session } => self.step(execution, *session),
+            other => self.component = other,
+        }
+    }
+
+    fn step(&mut self, execution: ExecutionId, session: Sandboxed) {
+        let incoming = self.inbox.drain(..).collect();
+        let span = tracing::debug_span!("step", round = self.round);
+        let step: Stepping = Box::pin(session.step(incoming).instrument(span));
+        self.component = Component::Stepping { execution, step };
+    }
+}
+
+/// Waits for the step under way, for ever if there is none.
+async fn stepped(component: &mut Component) -> (ExecutionId, Result<Step, SessionError>) {
+    let Component::Stepping { execution, step } = component else { return std::future::pending().await };
+    let stepped = (*execution, step.as_mut().await);
+    *component = Component::Ended;
+    stepped
+}
+
+/// Rule 10: a peer whose counter went back was restored from an old backup.
+async fn check_counters(
+    context: &SessionContext,
+    counters: &BTreeMap<PartyIndex, u64>,
+) -> Result<Option<Abort>, StoreError> {
+    let party = &context.party;
+    for (&peer, &counter) in counters {
+        let Some(key) = key_of(&context.order().parties, peer) else { continue };
+        if !party.store.peer_counter(*key, counter, party.clock.seconds()).await? {
+            let reason =
+                format!("party {peer} was set back to an earlier state: an operator must re-admit it");
+            return Ok(Some(Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason }));
+        }
+    }
+    Ok(None)
+}
+
+/// What the component's failure means. A ban is durable before anything is sent.
+async fn abort_for(context: &SessionContext, error: SessionError) -> Result<Abort, StoreError> {
+    let (order, party) = (context.order(), &context.party);
+    let reason = error.to_string();
+    Ok(match error.kind {
+        SessionErrorKind::Fault(fault) => {
+            let mut banned = Ok(());
+            for culprit in fault.culprits.iter().filter(|_| fault.ban) {
+                if let Some(key) = key_of(&order.parties, *culprit) {
+                    // The others are banned all the same.
+                    banned = banned.and(party.ban(order.account, *key).await);
+                }
+            }
+            banned?;
+            let code = if fault.ban { AbortCode::Ban } else { AbortCode::PeerFault };
+            Abort { code, culprits: fault.culprits, reason: fault.reason }
+        }
+        SessionErrorKind::InvalidTask(_) => Abort::of(AbortCode::Misconfigured, reason),
+        SessionErrorKind::InvalidShare(_) => Abort::of(AbortCode::Share, reason),
+        SessionErrorKind::Internal(_) | SessionErrorKind::Misbehaviour(_) => {
+            Abort::of(AbortCode::Plugin, reason)
+        }
+        SessionErrorKind::Deadline => Abort::of(AbortCode::Timeout, reason),
+        SessionErrorKind::Host(_) => Abort::of(AbortCode::Internal, reason),
+    })
+}

@@ -1,0 +1,142 @@
+//! The last phase: this party has its result, and goes on answering peers for a while, without holding up the result.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::certificate::{Acknowledgement, Acknowledgements, Activation, Certificate};
+use quorate_core::codec::{decode, encode};
+use quorate_core::identity::PublicKey;
+use quorate_core::session::Frame;
+use quorate_core::{AccountId, PartyIndex};
+use quorate_net::router_client::RouterEvent;
+use quorate_party_store::PartyStore;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::connection::Connection;
+use super::context::SessionContext;
+
+/// How long a party stays after the last sign that a peer still waits: one notices after two seconds that nothing comes.
+pub(super) const LINGER_DURATION: Duration = Duration::from_secs(5);
+
+/// How often promises and acknowledgements are sent again.
+pub(super) const REPEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Answers peers that still wait, in a task of its own, until all have finished or none has asked for a while.
+pub(super) fn linger(context: &SessionContext, mut connection: Connection) {
+    let at_most = context.remaining() + LINGER_DURATION;
+    let clock = Arc::clone(&context.party.clock);
+    let lingering = async move {
+        let mut until = Instant::now() + LINGER_DURATION;
+        while !connection.session.all_finished()
+            && let Ok(event) = timeout_at(until, connection.router.receive()).await
+        {
+            let RouterEvent::Frame(frame) = event else { continue };
+            if connection.answer(&frame, clock.millis()) {
+                // A peer still waits, and the answer may be lost too.
+                until = Instant::now() + LINGER_DURATION;
+            }
+        }
+    };
+    spawn_for(context, at_most, lingering);
+}
+
+/// Sends the certificate to peers that may lack it and acknowledges it, in a task of its own; and erases the shares from before
+/// when all parties have acknowledged these.
+pub(super) fn broadcast_certificate(
+    context: &SessionContext,
+    connection: Connection,
+    certificate: Certificate,
+    parties: Vec<PublicKey>,
+) {
+    let Activation { plan, account, epoch, .. } = certificate.activation;
+    let own = Acknowledgement::sign(plan, context.me(), &context.party.key());
+    let mut acknowledgements = Acknowledgements::new(plan, parties);
+    acknowledgements.take(&own);
+    let broadcast = CertificateBroadcast {
+        connection,
+        peers: context.peers().collect(),
+        certificate: encode(&Frame::Certificate(certificate)),
+        own: encode(&Frame::Acknowledgement(own)),
+        acknowledgements,
+        store: context.party.store.clone(),
+        account,
+        epoch,
+        erased: false,
+    };
+    let clock = Arc::clone(&context.party.clock);
+    spawn_for(context, LINGER_DURATION, broadcast.run(move || clock.millis()));
+}
+
+/// Runs `work` in a task of its own, for at most that long, and not beyond the end of the party.
+fn spawn_for(context: &SessionContext, at_most: Duration, work: impl Future<Output = ()> + Send + 'static) {
+    let closing = context.party.closing.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::time::timeout(at_most, work) => {}
+            () = closing.cancelled() => {}
+        }
+    });
+}
+
+struct CertificateBroadcast {
+    connection: Connection,
+    peers: Vec<PartyIndex>,
+    /// The frame with the certificate.
+    certificate: Vec<u8>,
+    /// The frame with this party's acknowledgement.
+    own: Vec<u8>,
+    acknowledgements: Acknowledgements,
+    store: PartyStore,
+    account: AccountId,
+    /// The epoch of the new shares.
+    epoch: u32,
+    erased: bool,
+}
+
+impl CertificateBroadcast {
+    async fn run(mut self, now: impl Fn() -> u64) {
+        self.send_to_all(&self.certificate);
+        let mut tick = interval(REPEAT_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                RouterEvent::Frame(frame) = self.connection.router.receive() => self.on_frame(&frame, now()).await,
+                // To all, until the end: it is not known which peer still waits for it.
+                _ = tick.tick() => self.send_to_all(&self.own),
+            }
+        }
+    }
+
+    fn send_to_all(&self, frame: &[u8]) {
+        self.peers.iter().for_each(|&peer| self.connection.send(peer, frame.to_vec()));
+    }
+
+    async fn on_frame(&mut self, frame: &[u8], now: u64) {
+        match decode::<Frame>(frame) {
+            Ok(Frame::Ready(ready)) if self.peers.contains(&ready.by) => {
+                self.connection.send(ready.by, self.certificate.clone());
+            }
+            Ok(Frame::Acknowledgement(acknowledgement)) => {
+                if self.acknowledgements.take(&acknowledgement) && !self.erased {
+                    self.erased = erase_retired(&self.store, self.account, self.epoch).await;
+                }
+            }
+            Ok(_) => drop(self.connection.answer(frame, now)),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Erases the shares from before the epoch that all parties have acknowledged; false if it has to be tried again.
+async fn erase_retired(store: &PartyStore, account: AccountId, epoch: u32) -> bool {
+    match store.erase_retired(account, epoch).await {
+        Ok(shares) => {
+            tracing::info!(shares, epoch, "all parties have the new shares: old shares erased");
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "failed to erase old shares");
+            false
+        }
+    }
+}

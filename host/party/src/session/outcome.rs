@@ -1,0 +1,113 @@
+//! The third phase: what the protocol has made is held against the order, before anybody hears of it.
+
+use quorate_backends::database::StoreError;
+use quorate_core::SchemeSignature;
+use quorate_core::abort::{Abort, AbortCode};
+use quorate_core::admission::Share;
+use quorate_core::certificate::Activation;
+use quorate_core::codec::Bytes;
+use quorate_core::order::Operation;
+use quorate_core::report::Outcome;
+use quorate_core::session::Effect;
+use quorate_party_store::Entries;
+use quorate_verify::signature::{self, Rejected};
+
+use super::connection::Connection;
+use super::context::SessionContext;
+use super::driver::MadeShare;
+use super::{linger, sandbox};
+
+/// A share that a session has just made, and that fits its order.
+pub(super) struct NewShare {
+    /// What all parties must promise.
+    pub(super) activation: Activation,
+    /// What is sealed with the share.
+    pub(super) facts: Share,
+    /// The share.
+    pub(super) entries: Entries,
+}
+
+/// Verifies a signature before anybody hears of it (rule 7), and records the session's success.
+pub(super) async fn finish_signing(
+    context: &SessionContext,
+    mut connection: Connection,
+    signature: SchemeSignature,
+) -> Result<Outcome, StoreError> {
+    let order = context.order();
+    let Operation::Sign(signing) = &order.operation else {
+        return abort(
+            context,
+            connection,
+            Abort::of(AbortCode::Plugin, "a signature that no order asks for"),
+        )
+        .await;
+    };
+    let verified =
+        signature::verify(&order.scheme, &order.public_key.0, context.chain_code(), signing, &signature);
+    match verified {
+        Ok(()) => {
+            context.party.store.finish(context.plan_hash).await?;
+            connection.session.settled();
+            connection.send_all(connection.session.finish());
+            linger::linger(context, connection);
+            let SchemeSignature { bytes, recovery_id } = signature;
+            Ok(Outcome::Signed { signature: Bytes(bytes.to_vec()), recovery_id })
+        }
+        Err(rejected) => {
+            let code = match rejected {
+                Rejected::BadSignature => AbortCode::BadSignature,
+                // The plugin may well be right: it is the order that this host can't judge.
+                Rejected::NotCheckable(_) => AbortCode::Misconfigured,
+            };
+            if code == AbortCode::BadSignature {
+                context.party.suspend(context.plan.digest).await?;
+            }
+            abort(context, connection, Abort::of(code, rejected.to_string())).await
+        }
+    }
+}
+
+/// Holds a new share against the order: a refresh keeps key, scheme and chain code.
+pub(super) fn check_new_share(context: &SessionContext, made: MadeShare) -> Result<NewShare, Abort> {
+    let order = context.order();
+    let MadeShare { execution, epoch, key, staged } = made;
+    let outputs = key.outputs;
+    if order.operation == Operation::Refresh {
+        let another = |what| Err(Abort::of(AbortCode::Plugin, format!("a refresh that gave another {what}")));
+        if outputs.public_key != order.public_key || outputs.scheme != order.scheme {
+            return another("key");
+        }
+        if outputs.chain_code.as_ref() != context.chain_code() {
+            return another("chain code");
+        }
+    }
+    let activation = Activation {
+        plan: context.plan_hash,
+        execution,
+        account: order.account,
+        epoch,
+        threshold: order.threshold,
+        digest: context.plan.digest,
+        outputs: outputs.hash(),
+    };
+    let facts = sandbox::facts(&context.admitted, epoch, outputs, context.entry.facts.version);
+    Ok(NewShare { activation, facts, entries: sandbox::entries(&staged) })
+}
+
+/// Ends a session whose protocol has ended, without a result: durably, before anybody hears of it.
+pub(super) async fn abort(
+    context: &SessionContext,
+    mut connection: Connection,
+    abort: Abort,
+) -> Result<Outcome, StoreError> {
+    tracing::warn!(code = ?abort.code, culprits = ?abort.culprits, reason = abort.reason, "session aborted");
+    let effects = connection.session.fail(abort.clone(), context.now());
+    let outcome = context.record_abort(abort).await?;
+    for effect in effects {
+        if let Effect::Abort { notices, .. } = effect {
+            notices.into_iter().for_each(|(to, frame)| connection.send(to, frame));
+        }
+    }
+    linger::linger(context, connection);
+    Ok(outcome)
+}

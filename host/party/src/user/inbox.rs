@@ -1,0 +1,62 @@
+//! The inbox of the user's party. Plans that need a user wait in the store until the user sends a share (signing, refresh) or asks
+//! for one (keygen); the inbox says how many users' requests there may be, and when something has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::code::Code;
+use quorate_core::user_share::UserShare;
+use quorate_net::problem::Problem;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::custody::UserShareContext;
+
+/// How often the store is asked for plans and deliveries that another replica may have taken.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Requests of users at a time.
+const MAX_REQUESTS: usize = 128;
+
+/// Where plans wait for users.
+pub struct UserInbox {
+    confirm_within: Duration,
+    arrived: Notify,
+    /// Permits for users' requests.
+    requests: Arc<Semaphore>,
+}
+
+impl UserInbox {
+    /// An inbox whose users confirm a new share within this time.
+    #[must_use]
+    pub fn new(confirm_within: Duration) -> Self {
+        let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+        Self { confirm_within, arrived: Notify::new(), requests }
+    }
+
+    pub(super) fn context(&self, share: Option<UserShare>, recipient: Option<[u8; 32]>) -> UserShareContext {
+        UserShareContext {
+            share,
+            recipient,
+            confirm_within: self.confirm_within,
+            unsealed: Default::default(),
+        }
+    }
+
+    /// A permit for a user's request.
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let overloaded = |_| {
+            Problem::new(Code::Overloaded, "too many users' requests are being worked on: try again later")
+        };
+        Arc::clone(&self.requests).try_acquire_owned().map_err(overloaded)
+    }
+
+    /// A plan has been put into the store.
+    pub(super) fn notify(&self) {
+        self.arrived.notify_waiters();
+    }
+
+    /// Waits until a plan may have come, here or at another replica.
+    pub(super) async fn wait(&self) {
+        let _ = tokio::time::timeout(POLL_INTERVAL, self.arrived.notified()).await;
+    }
+}
