@@ -1,501 +1,275 @@
-//! Carrying out an order: a session, and for a signing that fails another one, with another quorum if there is one.
+//! Drives an order: a session, and for a signing that fails another one, with another quorum if there is one.
 //!
-//! Of several calls with one order one leads and makes sessions, the others follow it. A keygen or refresh has one session,
-//! whichever coordinator records it.
+//! Of several calls with one order one leads and makes sessions, the others follow it ([`follower`](super::follower)). A keygen
+//! or refresh has one session, whichever coordinator records it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
-use quorate_control_store::{NewSession, RecordOutcome, SessionRecord, SessionStatus};
-use quorate_core::abort::AbortCode;
+use quorate_control_store::{RecordOutcome, SessionRecord, SessionStatus};
 use quorate_core::admission::SESSIONS_PER_ORDER;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
-use quorate_core::identity::key_of;
-use quorate_core::order::{Operation, Order};
-use quorate_core::plan::Plan;
-use quorate_core::report::{Outcome, RefusedCode};
-use quorate_core::submission::Submission;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::topics::CANCELLED;
-use quorate_proto::v1::submit_event::Event;
-use quorate_proto::v1::{Failure, Started};
-use quorate_verify::proof::proved_by_promises;
-use tokio::sync::mpsc;
 
-use super::Coordinator;
-use super::in_flight::{End, Follow, Lead, Part, TooMany};
-use super::outbox::Outgoing;
-use super::quorum::{Choice, Known, NoQuorum, choose};
-use super::reports::Weighed;
-use super::verdict::{Verdict, troubled, verdict};
+use super::Parts;
+use super::collect::{Collector, SessionFailure};
+use super::follower::{TakenOver, follow};
+use super::in_flight::{End, Role};
+use super::outbox::OutgoingPlan;
+use super::plan::new_session;
+use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
+use super::submission::SubmittedOrder;
+use super::verdict::Verdict;
 
 /// How long after a session's deadline its parties may still report, in milliseconds.
-pub(super) const LATE_REPORTS: u64 = 1_000;
+pub(super) const LATE_REPORTS_MILLIS: u64 = 1_000;
 
 /// How long to wait for parties that are not there, in milliseconds: as long as a restart of one takes.
-const WAIT_FOR_PARTIES: u64 = 3_000;
+const PARTIES_TIMEOUT_MILLIS: u64 = 3_000;
 
 /// The shortest time that a session is worth beginning with, in milliseconds.
-const SHORTEST: u64 = 200;
+const MIN_SESSION_MILLIS: u64 = 200;
 
-/// How long the others may still report after one has told that it failed, in milliseconds.
-const AFTER_FAILURE: u64 = 500;
+/// How often each party was a suspect in sessions of one order.
+type FailureCounts = BTreeMap<PartyIndex, u32>;
 
-/// How often the store is looked at for reports that another coordinator has taken.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// How often an order that somebody else leads is looked at.
-const FOLLOW: Duration = Duration::from_millis(200);
-
-/// How often each party had trouble in sessions of one order, or made some.
-type Trouble = BTreeMap<PartyIndex, u32>;
-
-/// An order to carry out.
-pub(super) struct Submitted {
-    pub(super) order: Order,
-    /// What it came in.
-    pub(super) submission: Submission,
-    /// When all is over, in milliseconds since 1970.
-    pub(super) until: u64,
-    /// Where to tell of it. Nobody may be listening any more.
-    pub(super) events: mpsc::Sender<Event>,
-    /// The sessions that this call has begun or gone on with.
-    pub(super) begun: Mutex<Vec<SessionId>>,
-}
-
-impl Submitted {
-    /// There is room for all events of an order: whoever reads none of them misses them.
-    fn tell(&self, event: Event) {
-        let _ = self.events.try_send(event);
-    }
-
-    fn started(&self, session: &NewSession) {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(session.id);
-        self.tell(Event::Started(Started {
-            session: bytes::Bytes::copy_from_slice(session.id.as_bytes()),
-            signers: session.signers.iter().map(|s| s.number().into()).collect(),
-            digest: bytes::Bytes::copy_from_slice(session.digest.as_bytes()),
-        }));
-    }
-
-    fn ended(&self, verdict: Verdict) {
-        let culprits = verdict.culprits.iter().map(|c| u32::from(c.number())).collect();
-        self.tell(Event::Ended(Failure {
-            code: verdict.code.text().into(),
-            reason: verdict.reason,
-            culprits,
-        }));
-    }
-}
-
-/// How a session ended without a result, and whether another is worth a try.
-struct NoResult {
-    verdict: Verdict,
-    again: bool,
-}
-
-impl NoResult {
-    fn for_good(verdict: Verdict) -> Self {
-        Self { verdict, again: false }
-    }
-}
-
-impl Coordinator {
-    /// Has an order carried out, as the part of the call in it is.
-    pub(super) async fn carry_out(self: Arc<Self>, submitted: Submitted, part: Part) {
-        let (lead, again) = match part {
-            Part::Lead(lead) => (lead, submitted.submission.again),
-            Part::Follow(follow) => match self.follow(&submitted, follow).await {
-                // Its leader is gone, and may have begun something.
-                Some(lead) => (lead, true),
-                None => return,
-            },
-        };
-        let end = match self.lead(&submitted, again).await {
-            Ok(()) => End::Result,
-            Err(verdict) => {
-                self.mark_final(&submitted).await;
-                submitted.ended(verdict.clone());
-                End::Failed(verdict)
-            }
-        };
-        lead.ended(end);
-    }
-
-    /// Notes that this call makes no other session. Without that, whoever looks for what came of the order waits until its
-    /// time is over.
-    async fn mark_final(&self, submitted: &Submitted) {
-        let begun = std::mem::take(&mut *submitted.begun.lock().unwrap_or_else(PoisonError::into_inner));
-        for session in begun {
-            if let Err(error) = self.setup.store.mark_final(session).await {
-                tracing::warn!(%error, "that an order was given up could not be noted");
-            }
+/// Has an order carried out, in the role that the call has in it.
+pub(super) async fn drive(parts: Arc<Parts>, request: SubmittedOrder, role: Role) {
+    let (lead, resubmitted, begun) = match role {
+        Role::Leader(lead) => (lead, request.submission.again, vec![]),
+        Role::Follower(follower) => match follow(&parts, &request, follower).await {
+            // Its leader is gone, and may have begun something.
+            Some(TakenOver { lead, followed }) => (lead, true, followed),
+            None => return,
+        },
+    };
+    let driver = OrderDriver { parts: &parts, request: &request, failures: FailureCounts::new(), begun };
+    let end = match driver.lead(resubmitted).await {
+        Ok(()) => End::Result,
+        Err(verdict) => {
+            request.tell_failed(verdict.clone());
+            End::Failed(verdict)
         }
+    };
+    lead.ended(end);
+}
+
+/// The latest session of an order. Without knowing whether there is one nothing is begun.
+pub(super) async fn latest_session(
+    parts: &Parts,
+    request: &SubmittedOrder,
+) -> Result<Option<SessionRecord>, Verdict> {
+    Ok(sessions_of(parts, request).await?.into_iter().next())
+}
+
+async fn sessions_of(parts: &Parts, request: &SubmittedOrder) -> Result<Vec<SessionRecord>, Verdict> {
+    parts.services.store.sessions_of(request.order.id).await.map_err(|error| {
+        tracing::warn!(%error, "failed to read the sessions of an order");
+        unknown("the control database does not answer")
+    })
+}
+
+/// Passes on what a session leads to that has been recorded before.
+pub(super) async fn forward_session(
+    parts: &Parts,
+    request: &SubmittedOrder,
+    record: &SessionRecord,
+) -> Result<(), SessionFailure> {
+    let session = &record.session;
+    request.tell_started(session);
+    let mut wait = parts.reports.waiters.wait(session, &request.order);
+    parts.reports.load(session.id).await;
+    // One that is over has nothing more to wait for.
+    let until = match record.status {
+        SessionStatus::Running => session.deadline.saturating_add(LATE_REPORTS_MILLIS),
+        SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => 0,
+    };
+    Collector::new(parts, request, session.id, &session.signers, until).collect(&mut wait).await
+}
+
+/// How an attempt ended without a result.
+enum AttemptFailed {
+    /// Another session would fail in the same way, or must not be made.
+    Permanent(Verdict),
+    /// Another quorum may do better.
+    Retry(Verdict),
+}
+
+/// The leader of an order.
+struct OrderDriver<'a> {
+    parts: &'a Parts,
+    request: &'a SubmittedOrder,
+    failures: FailureCounts,
+    /// The sessions that this call has begun or resumed.
+    begun: Vec<SessionId>,
+}
+
+impl OrderDriver<'_> {
+    /// Makes sessions until one has a result, or no other may follow.
+    async fn lead(mut self, resubmitted: bool) -> Result<(), Verdict> {
+        let led = self.try_sessions(resubmitted).await;
+        if led.is_err() {
+            self.mark_final().await;
+        }
+        led
     }
 
-    /// Makes sessions until one has a result, or no other may follow.
-    async fn lead(&self, submitted: &Submitted, again: bool) -> Result<(), Verdict> {
-        let attempts = match submitted.order.operation {
-            Operation::Sign(_) => SESSIONS_PER_ORDER,
-            // A share that was promised in a first session would stand in the way of a second.
-            Operation::Keygen | Operation::Refresh => 1,
-        };
-        let mut trouble = BTreeMap::new();
+    async fn try_sessions(&mut self, resubmitted: bool) -> Result<(), Verdict> {
+        let attempts = if self.request.is_signing() { SESSIONS_PER_ORDER } else { 1 };
         let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
         let mut made = 0;
-        if again {
-            let sessions = self.sessions_of(submitted).await?;
+        if resubmitted {
+            let sessions = sessions_of(self.parts, self.request).await?;
             made = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
             if let Some(latest) = sessions.into_iter().next() {
-                match self.go_on(submitted, latest, &mut trouble).await {
+                match self.resume(latest).await {
                     Ok(()) => return Ok(()),
                     Err(verdict) => last = verdict,
                 }
             }
         }
         for attempt in made.saturating_add(1)..=attempts {
-            let now = self.setup.clock.millis();
-            if now.saturating_add(SHORTEST) > submitted.until {
+            if self.parts.services.now().saturating_add(MIN_SESSION_MILLIS) > self.request.until {
                 break;
             }
-            let Err(NoResult { verdict, again }) =
-                self.attempt(submitted, attempt == attempts, &mut trouble).await
-            else {
-                return Ok(());
+            let Err(failed) = self.attempt(attempt == attempts).await else { return Ok(()) };
+            let (verdict, is_permanent) = match failed {
+                AttemptFailed::Permanent(verdict) => (verdict, true),
+                AttemptFailed::Retry(verdict) => (verdict, false),
             };
             tracing::warn!(
-                order = %submitted.order.id, attempt, code = %verdict.code, reason = verdict.reason,
-                "an order was not carried out"
+                order = %self.request.order.id, attempt, code = %verdict.code, reason = verdict.reason, "attempt failed"
             );
             last = verdict;
-            if !again {
+            if is_permanent {
                 break;
             }
         }
         Err(last)
     }
 
-    /// Passes on what another call's sessions lead to, and how that call ended. Gives the lead if nobody has it any more.
-    async fn follow(&self, submitted: &Submitted, mut follow: Follow) -> Option<Lead> {
-        let (mut trouble, mut told) = (BTreeMap::new(), None);
-        let patience = submitted.until.saturating_add(2 * LATE_REPORTS);
-        loop {
-            let end = tokio::time::timeout(FOLLOW, follow.leader_ended()).await;
-            // Its leader decides what becomes of a session.
-            let latest = self.sessions_of(submitted).await.ok().and_then(|all| all.into_iter().next());
-            if let Some(latest) = latest.filter(|latest| told != Some(latest.session.id)) {
-                told = Some(latest.session.id);
-                if self.pass_on(submitted, &latest, &mut trouble).await.is_ok() {
-                    return None;
-                }
-            }
-            match end {
-                Ok(Some(End::Failed(verdict))) => {
-                    submitted.ended(verdict);
-                    return None;
-                }
-                // Whoever asks again finds it.
-                Ok(Some(End::Result)) => {
-                    submitted.ended(unknown("the order has a result that can't be read now"));
-                    return None;
-                }
-                Ok(None) => match self.in_hand.take(submitted.order.id) {
-                    Ok(Part::Lead(lead)) => return Some(lead),
-                    Ok(Part::Follow(another)) => follow = another,
-                    Err(TooMany) => {
-                        submitted.ended(Verdict::of(Code::Overloaded, "the order was submitted too often"));
-                        return None;
-                    }
-                },
-                Err(_) if self.setup.clock.millis() >= patience => {
-                    submitted.ended(unknown("whoever carries the order out does not come to an end"));
-                    return None;
-                }
-                Err(_) => {}
+    /// Marks the sessions of this call as the last of the order. Without that, who looks for what came of the order waits until
+    /// its time is over.
+    async fn mark_final(&self) {
+        for &session in &self.begun {
+            if let Err(error) = self.parts.services.store.mark_final(session).await {
+                tracing::warn!(%error, "failed to mark a session as the last of its order");
             }
         }
     }
 
-    /// What was made for an order. Without knowing that nothing is begun.
-    async fn sessions_of(&self, submitted: &Submitted) -> Result<Vec<SessionRecord>, Verdict> {
-        self.setup.store.sessions_of(submitted.order.id).await.map_err(|error| {
-            tracing::warn!(%error, "it is not known what was made for an order");
-            unknown("the control database does not answer")
-        })
-    }
-
-    /// Goes on with a session that somebody has begun.
-    async fn go_on(
-        &self,
-        submitted: &Submitted,
-        record: SessionRecord,
-        trouble: &mut Trouble,
-    ) -> Result<(), Verdict> {
-        let passed_on = self.pass_on(submitted, &record, trouble).await;
-        if let Err(verdict) = &passed_on {
-            self.give_up(record.session.id, verdict).await;
+    /// Goes on with a session that another call has begun.
+    async fn resume(&mut self, record: SessionRecord) -> Result<(), Verdict> {
+        self.begun.push(record.session.id);
+        match forward_session(self.parts, self.request, &record).await {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                self.cancel_session(record.session.id, &failure.verdict).await;
+                Err(self.count(failure))
+            }
         }
-        passed_on
     }
 
-    /// Passes on what a session leads to.
-    async fn pass_on(
-        &self,
-        submitted: &Submitted,
-        record: &SessionRecord,
-        trouble: &mut Trouble,
-    ) -> Result<(), Verdict> {
-        let session = &record.session;
-        submitted.started(session);
-        let mut wait = self.waiting.wait(session, &submitted.order);
-        self.look_for_reports(session.id).await;
-        // One that is over has nothing more to wait for.
-        let until = match record.status {
-            SessionStatus::Running => session.deadline.saturating_add(LATE_REPORTS),
-            SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => 0,
-        };
-        self.gather(submitted, session.id, &session.signers, &mut wait.reports, until, trouble).await
+    fn count(&mut self, failure: SessionFailure) -> Verdict {
+        for party in failure.suspects {
+            *self.failures.entry(party).or_default() += 1;
+        }
+        failure.verdict
     }
 
-    /// One session; the last one takes all the time that is left.
-    async fn attempt(
-        &self,
-        submitted: &Submitted,
-        is_last: bool,
-        trouble: &mut Trouble,
-    ) -> Result<(), NoResult> {
-        let choice = self.quorum(submitted, trouble).await.map_err(NoResult::for_good)?;
-        let order = &submitted.order;
-        let now = self.setup.clock.millis();
-        let left = submitted.until.saturating_sub(now);
-        // Every other leaves time for another.
-        let deadline = if is_last { submitted.until } else { now + left / 2 };
-        let (session, plan) = session(submitted, choice, (now, deadline)).map_err(NoResult::for_good)?;
-        let outgoing = Outgoing { order, plan: &plan, bytes: encode(&plan) };
-        self.check_room(&outgoing).await.map_err(NoResult::for_good)?;
-        let recorded = self.setup.store.record_session(&session, &outgoing.bytes).await;
-        match recorded.map_err(not_recorded).map_err(NoResult::for_good)? {
-            RecordOutcome::Recorded => {}
+    /// One session. The last one takes all the time that is left; every other leaves time for another.
+    async fn attempt(&mut self, is_last: bool) -> Result<(), AttemptFailed> {
+        let (parts, request) = (self.parts, self.request);
+        let quorum = self.quorum().await.map_err(AttemptFailed::Permanent)?;
+        let now = parts.services.now();
+        let deadline = if is_last { request.until } else { now + request.until.saturating_sub(now) / 2 };
+        let (session, plan) =
+            new_session(request, quorum, now, deadline).map_err(AttemptFailed::Permanent)?;
+        let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };
+        parts.outbox.check_queue_capacity(&outgoing).await.map_err(AttemptFailed::Permanent)?;
+        let recorded = parts.services.store.record_session(&session, &outgoing.bytes).await;
+        match recorded.map_err(not_recorded).map_err(AttemptFailed::Permanent)? {
+            RecordOutcome::Recorded => self.begun.push(session.id),
             // Another coordinator has begun it meanwhile.
             RecordOutcome::OrderHasSession => {
-                let theirs = self.sessions_of(submitted).await.map_err(NoResult::for_good)?;
-                let theirs = theirs.into_iter().next();
-                let theirs = theirs.ok_or_else(|| NoResult::for_good(unknown("a session is gone")))?;
-                return self.go_on(submitted, theirs, trouble).await.map_err(NoResult::for_good);
+                let theirs = latest_session(parts, request).await.map_err(AttemptFailed::Permanent)?;
+                let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
+                return self.resume(theirs).await.map_err(AttemptFailed::Permanent);
             }
         }
-        let mut wait = self.waiting.wait(&session, order);
-        let published = match self.publish(&outgoing).await {
+        let mut wait = parts.reports.waiters.wait(&session, &request.order);
+        let published = match parts.outbox.publish(&outgoing).await {
             // What can have no other session waits in the outbox: the queue may be back in time.
             Err(error) if session.exclusive => {
-                tracing::warn!(%error, session = %session.id, "a plan is published later");
+                tracing::warn!(%error, session = %session.id, "plan not published; it waits in the outbox");
                 Ok(())
             }
             other => other,
         };
-        submitted.started(&session);
-        let ended = match published {
+        request.tell_started(&session);
+        let verdict = match published {
             Ok(()) => {
-                let until = deadline.saturating_add(LATE_REPORTS);
-                self.gather(submitted, session.id, &session.signers, &mut wait.reports, until, trouble).await
+                let until = deadline.saturating_add(LATE_REPORTS_MILLIS);
+                let collector = Collector::new(parts, request, session.id, &session.signers, until);
+                let Err(failure) = collector.collect(&mut wait).await else { return Ok(()) };
+                self.count(failure)
             }
-            Err(QueueError::Full) => Err(Verdict::of(Code::Overloaded, "a party's queue is full")),
-            Err(QueueError::Unavailable) => Err(Verdict::of(Code::Unavailable, "the queue does not answer")),
+            Err(QueueError::Full) => Verdict::of(Code::Overloaded, "a party's queue is full"),
+            Err(QueueError::Unavailable) => Verdict::of(Code::Unavailable, "the queue does not answer"),
         };
-        let Err(verdict) = ended else { return Ok(()) };
-        self.give_up(session.id, &verdict).await;
+        self.cancel_session(session.id, &verdict).await;
         // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
-        let again = verdict.code != Code::Overloaded;
-        Err(NoResult { verdict, again })
+        match verdict.code {
+            Code::Overloaded => Err(AttemptFailed::Permanent(verdict)),
+            _ => Err(AttemptFailed::Retry(verdict)),
+        }
     }
 
     /// Ends a session that has failed, here and at its parties.
-    async fn give_up(&self, id: SessionId, verdict: &Verdict) {
-        // Nobody need wait for its deadline.
-        self.announce(CANCELLED, id.as_bytes().to_vec());
-        let status = SessionStatus::Failed {
-            at: self.setup.clock.millis(),
-            code: verdict.code.text().into(),
-            reason: verdict.reason.clone(),
-            culprits: verdict.culprits.clone(),
-        };
-        if let Err(error) = self.setup.store.end_session(id, &status).await {
-            tracing::error!(%error, cause = ?std::error::Error::source(&error), "the end of a session was not recorded");
+    async fn cancel_session(&self, id: SessionId, verdict: &Verdict) {
+        // Its parties need not wait for its deadline.
+        self.parts.services.announce(CANCELLED, id.as_bytes().to_vec());
+        let status = verdict.clone().into_status(self.parts.services.now());
+        if let Err(error) = self.parts.services.store.end_session(id, &status).await {
+            tracing::error!(%error, cause = ?std::error::Error::source(&error), "failed to record the end of a session");
         }
     }
 
     /// Chooses a quorum; waits a little for parties that are not there.
-    async fn quorum(&self, submitted: &Submitted, trouble: &Trouble) -> Result<Choice, Verdict> {
-        let order = &submitted.order;
-        let patience = self.setup.clock.millis().saturating_add(WAIT_FOR_PARTIES).min(submitted.until);
+    async fn quorum(&self) -> Result<Quorum, Verdict> {
+        let (parts, order) = (self.parts, &self.request.order);
+        let patience = parts.services.now().saturating_add(PARTIES_TIMEOUT_MILLIS).min(self.request.until);
         loop {
-            let (there, banned) = (self.presence.there(), self.bans_of(order.account));
-            let known = Known { there: &there, banned: &banned, trouble, turn: self.next_turn() };
-            let why = match choose(order, &submitted.submission.signers, &known) {
-                Ok(choice) => return Ok(choice),
+            let (online, banned) = (parts.presence.online(), parts.bans.of(order.account));
+            let rotation = parts.next_rotation();
+            let input = QuorumInput { online: &online, banned: &banned, failures: &self.failures, rotation };
+            let why = match choose(order, &self.request.submission.signers, &input) {
+                Ok(quorum) => return Ok(quorum),
                 Err(why) => why,
             };
             let waiting_helps = matches!(why, NoQuorum::Missing(_) | NoQuorum::NoPlugin);
-            if !waiting_helps || self.setup.clock.millis() >= patience {
-                return Err(no_quorum(why));
+            if !waiting_helps || parts.services.now() >= patience {
+                return Err(why.into());
             }
-            self.presence.next_heartbeat().await;
+            parts.presence.next_heartbeat().await;
         }
     }
-
-    /// Passes on reports until all signers have reported or the time is up.
-    async fn gather(
-        &self,
-        submitted: &Submitted,
-        session: SessionId,
-        signers: &[PartyIndex],
-        reports: &mut mpsc::Receiver<Weighed>,
-        until: u64,
-        trouble: &mut Trouble,
-    ) -> Result<(), Verdict> {
-        let mut outcomes: BTreeMap<PartyIndex, Outcome> = BTreeMap::new();
-        let mut success = false;
-        // When it is known that the session has failed, the others' word is waited for a little longer.
-        let mut until = until;
-        while outcomes.len() < signers.len() {
-            let left = Duration::from_millis(until.saturating_sub(self.setup.clock.millis()));
-            let report = match tokio::time::timeout(left.min(LOOK), reports.recv()).await {
-                Ok(Some(report)) => report,
-                Ok(None) => break,
-                Err(_) if left <= LOOK => break,
-                Err(_) => {
-                    // The word of another coordinator may have been lost.
-                    self.look_for_reports(session).await;
-                    if self.has_lost_a_signer(&submitted.order, signers, &outcomes) {
-                        until = until.min(self.setup.clock.millis());
-                    }
-                    continue;
-                }
-            };
-            success |= report.is_proof();
-            submitted.tell(Event::Report(encode(&report.signed).into()));
-            let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
-            self.learn(submitted, by, &outcome);
-            if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
-                until = until.min(self.setup.clock.millis().saturating_add(AFTER_FAILURE));
-            }
-            outcomes.insert(by, outcome);
-        }
-        let chain_code = submitted.submission.chain_code.as_ref();
-        // Reported promises are looked at together by whoever took the last one in.
-        success |= proved_by_promises(&submitted.order, chain_code, outcomes.values()).is_some();
-        if success {
-            return Ok(());
-        }
-        let mut troubled = troubled(signers, &outcomes);
-        if troubled.is_empty() {
-            // It may be any of them.
-            troubled.extend(signers);
-        }
-        for party in troubled {
-            *trouble.entry(party).or_default() += 1;
-        }
-        Err(verdict(signers, &outcomes))
-    }
-
-    /// Whether a signing waits for a party that is not there any more: all signers are needed. Those who make shares come
-    /// back with their promises.
-    fn has_lost_a_signer(
-        &self,
-        order: &Order,
-        signers: &[PartyIndex],
-        outcomes: &BTreeMap<PartyIndex, Outcome>,
-    ) -> bool {
-        let lost = |signer: &PartyIndex| {
-            !outcomes.contains_key(signer)
-                && key_of(&order.parties, *signer).is_some_and(|key| self.presence.has_lost(key))
-        };
-        matches!(order.operation, Operation::Sign(_)) && signers.iter().any(lost)
-    }
-
-    /// What a report says beyond its session: who never works with whom again.
-    fn learn(&self, submitted: &Submitted, by: PartyIndex, outcome: &Outcome) {
-        let culprits = match outcome {
-            Outcome::Aborted { code: AbortCode::Ban, culprits, .. } => culprits,
-            Outcome::Refused { code: RefusedCode::Banned, culprits, .. } => culprits,
-            _ => return,
-        };
-        for &culprit in culprits {
-            self.note_ban(submitted.order.account, by, culprit);
-        }
-    }
-}
-
-/// A session of a quorum, from `now` to a deadline, and its plan.
-fn session(
-    submitted: &Submitted,
-    choice: Choice,
-    (now, deadline): (u64, u64),
-) -> Result<(NewSession, Plan), Verdict> {
-    let Submitted { order, submission, .. } = submitted;
-    let mut nonce = [0; 32];
-    getrandom::fill(&mut nonce).map_err(|_| Verdict::of(Code::Internal, "there is no randomness"))?;
-    let Choice { signers, digest } = choice;
-    let plan = Plan {
-        order: submission.order.clone(),
-        signers: signers.clone(),
-        digest,
-        presignature: None,
-        certificate: submission.certificate.clone(),
-        aborts: submission.aborts.clone(),
-        nonce,
-        deadline,
-    };
-    let session = NewSession {
-        id: plan.session_id(),
-        order: order.id,
-        exclusive: !matches!(order.operation, Operation::Sign(_)),
-        account: order.account,
-        ordered: encode(&submission.order),
-        signers,
-        chain_code: submission.chain_code,
-        digest,
-        created: now,
-        deadline,
-    };
-    Ok((session, plan))
 }
 
 fn not_recorded(error: StoreError) -> Verdict {
-    tracing::error!(%error, cause = ?std::error::Error::source(&error), "a session was not recorded");
+    tracing::error!(%error, cause = ?std::error::Error::source(&error), "failed to record a session");
     match error {
-        // It may be there all the same: whoever asks again finds it.
+        // It may be there all the same: who asks again finds it.
         StoreError::Unavailable(_) => unknown("the control database does not answer"),
         _ => Verdict::of(Code::Internal, "the control database failed"),
     }
 }
 
 /// It can't be said now what became of an order.
-fn unknown(reason: &str) -> Verdict {
+pub(super) fn unknown(reason: &str) -> Verdict {
     Verdict::of(Code::Unavailable, reason)
-}
-
-fn no_quorum(why: NoQuorum) -> Verdict {
-    match why {
-        NoQuorum::Missing(parties) => {
-            let list: Vec<String> = parties.iter().map(ToString::to_string).collect();
-            Verdict::of(Code::PartiesUnavailable, format!("parties {} are not there", list.join(", ")))
-        }
-        NoQuorum::NoPlugin => Verdict::of(
-            Code::PluginUnavailable,
-            "the parties that are there have no active plugin in common that the order allows",
-        ),
-        NoQuorum::Banned => Verdict::of(
-            Code::BlockedByBan,
-            "every possible quorum has two parties of which one banned the other",
-        ),
-        NoQuorum::Wish => Verdict::of(
-            Code::InvalidSigners,
-            "name exactly t different parties of the account in ascending order, all mandatory ones among them",
-        ),
-    }
 }

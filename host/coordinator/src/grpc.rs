@@ -1,7 +1,7 @@
 //! The coordinator's gRPC service.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -24,8 +24,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Coordinator;
-use super::driver::Submitted;
-use super::reports::NotTaken;
+use super::driver::drive;
+use super::reports::ReportError;
+use super::submission::SubmittedOrder;
 
 /// Events that wait for whoever submitted an order: those of three sessions with 16 parties each.
 const EVENTS: usize = 64;
@@ -54,25 +55,25 @@ fn id(bytes: &[u8]) -> Result<[u8; 32], Status> {
 
 impl Served {
     /// What is submitted, if an account service of this deployment has submitted and ordered it.
-    fn read(&self, submission: &[u8], events: mpsc::Sender<Event>) -> Result<Submitted, Status> {
-        let setup = &self.0.setup;
+    fn read(&self, submission: &[u8], events: mpsc::Sender<Event>) -> Result<SubmittedOrder, Status> {
+        let services = &self.0.parts.services;
         let signed: SignedSubmission =
             decode(submission).map_err(|_| Status::invalid_argument("that is no submission"))?;
-        let opened = signed.open(&setup.originators);
+        let opened = signed.open(&services.originators);
         let submission = opened.map_err(|refused| match refused {
             SubmissionRefused::NotSigned => Status::permission_denied(refused.to_string()),
             SubmissionRefused::Malformed | SubmissionRefused::TooMuch => {
                 Status::invalid_argument(refused.to_string())
             }
         })?;
-        let order = submission.order.open(&setup.originators, setup.clock.seconds());
+        let order = submission.order.open(&services.originators, services.clock.seconds());
         let order = order.map_err(|refused| match refused {
             OrderRefused::NotYet | OrderRefused::Expired => Status::failed_precondition(refused.to_string()),
             _ => Status::invalid_argument(refused.to_string()),
         })?;
-        let until = setup.clock.millis().saturating_add(submission.time_limit);
+        let until = services.now().saturating_add(submission.time_limit);
         let until = until.min(order.expires_at.saturating_mul(1_000));
-        Ok(Submitted { order, submission, until, events, begun: Mutex::default() })
+        Ok(SubmittedOrder { order, submission, until, events })
     }
 }
 
@@ -82,16 +83,16 @@ impl Service for Served {
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Self::SubmitStream>, Status> {
         let coordinator = Arc::clone(&self.0);
-        let slot = Arc::clone(&coordinator.slots).try_acquire_owned();
+        let slot = Arc::clone(&coordinator.permits).try_acquire_owned();
         let slot = slot.map_err(|_| Status::resource_exhausted("too many orders are being carried out"))?;
         let (events, receiver) = mpsc::channel(EVENTS);
         let submitted = self.read(&request.into_inner().submission, events)?;
-        let part = coordinator.in_hand.take(submitted.order.id);
-        let part = part
+        let role = coordinator.parts.in_flight.join(submitted.order.id);
+        let role = role
             .map_err(|_| Status::resource_exhausted("the order was submitted too often: wait for its end"))?;
-        let running = Arc::clone(&coordinator);
+        let parts = Arc::clone(&coordinator.parts);
         coordinator.orders.spawn(async move {
-            running.carry_out(submitted, part).await;
+            drive(parts, submitted, role).await;
             drop(slot);
         });
         let stream = ReceiverStream::new(receiver).map(|event| Ok(SubmitEvent { event: Some(event) }));
@@ -100,7 +101,7 @@ impl Service for Served {
 
     async fn session(&self, request: Request<SessionRequest>) -> Result<Response<SessionState>, Status> {
         let session = SessionId(id(&request.into_inner().session)?);
-        match self.0.setup.store.session(session).await.map_err(store_failed)? {
+        match self.0.parts.services.store.session(session).await.map_err(store_failed)? {
             Some(record) => Ok(Response::new(state(record))),
             None => Err(Status::not_found("there is no such session")),
         }
@@ -109,24 +110,24 @@ impl Service for Served {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderState>, Status> {
         let order = OrderId(id(&request.into_inner().order)?);
         // Before its sessions are read: one that is made in between is told of by whoever has it in hand.
-        let in_hand = self.0.in_hand.has(order);
-        let sessions = self.0.setup.store.sessions_of(order).await.map_err(store_failed)?;
+        let in_hand = self.0.parts.in_flight.has(order);
+        let sessions = self.0.parts.services.store.sessions_of(order).await.map_err(store_failed)?;
         let given_up = sessions.iter().all(|record| record.is_final);
         let sessions = sessions.into_iter().map(state).collect();
         Ok(Response::new(OrderState { sessions, in_hand, given_up }))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
-        match self.0.take_report(&request.into_inner().report).await {
+        match self.0.parts.reports.ingest(&request.into_inner().report).await {
             Ok(()) => Ok(Response::new(ReportResponse {})),
-            Err(NotTaken::Store(error)) => Err(store_failed(error)),
-            Err(died @ NotTaken::Died) => Err(Status::unavailable(died.to_string())),
+            Err(ReportError::Store(error)) => Err(store_failed(error)),
+            Err(panicked @ ReportError::TaskPanicked) => Err(Status::unavailable(panicked.to_string())),
             Err(refused) => Err(Status::invalid_argument(refused.to_string())),
         }
     }
 
     async fn parties(&self, _: Request<PartiesRequest>) -> Result<Response<PartiesResponse>, Status> {
-        let there = self.0.presence.there();
+        let there = self.0.parts.presence.online();
         let parties = there.into_iter().map(|(identity, plugins)| Presence {
             identity: Bytes::copy_from_slice(&identity.0),
             // Of use to coordinators only.

@@ -72,13 +72,13 @@ async fn session(
     State(coordinator): State<Arc<Coordinator>>,
     Path(id): Path<String>,
 ) -> Result<Json<SessionView>, Problem> {
-    let record = coordinator.setup.store.session(session_id(&id)?).await?;
+    let record = coordinator.parts.services.store.session(session_id(&id)?).await?;
     let none = || Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days");
     Ok(Json(view(record.ok_or_else(none)?)))
 }
 
 async fn parties(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<PartyView>> {
-    let there = coordinator.presence.there().into_iter().map(|(identity, plugins)| PartyView {
+    let there = coordinator.parts.presence.online().into_iter().map(|(identity, plugins)| PartyView {
         identity: identity.to_string(),
         plugins: plugins
             .into_iter()

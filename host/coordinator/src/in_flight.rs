@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::verdict::Verdict;
 
 /// Calls that may follow an order: an account service calls again when a connection breaks, a few times.
-const FOLLOWERS: usize = 8;
+const MAX_FOLLOWERS: usize = 8;
 
 /// How an order ended for its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,31 +23,31 @@ pub(super) enum End {
 /// What a leader has said: nothing for as long as it is at work.
 type Said = watch::Receiver<Option<End>>;
 
-/// All orders in hand. Clones share them.
+/// All orders in flight. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct InHand(Arc<Mutex<HashMap<OrderId, Entry>>>);
+pub(super) struct InFlight(Arc<Mutex<HashMap<OrderId, Entry>>>);
 
 struct Entry {
     said: Said,
     followers: usize,
 }
 
-/// What a call has to do with its order.
-pub(super) enum Part {
-    Lead(Lead),
-    Follow(Follow),
+/// The role of a call in its order.
+pub(super) enum Role {
+    Leader(Lead),
+    Follower(Follow),
 }
 
 /// The lead of an order. Dropped, it ends.
 pub(super) struct Lead {
-    orders: InHand,
+    orders: InFlight,
     order: OrderId,
     says: watch::Sender<Option<End>>,
 }
 
 /// The place of a follower.
 pub(super) struct Follow {
-    orders: InHand,
+    orders: InFlight,
     order: OrderId,
     said: Said,
 }
@@ -56,24 +56,24 @@ pub(super) struct Follow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-impl InHand {
-    pub(super) fn take(&self, order: OrderId) -> Result<Part, TooMany> {
+impl InFlight {
+    pub(super) fn join(&self, order: OrderId) -> Result<Role, TooMany> {
         let mut orders = self.lock();
         match orders.get_mut(&order) {
-            Some(entry) if entry.followers >= FOLLOWERS => Err(TooMany),
+            Some(entry) if entry.followers >= MAX_FOLLOWERS => Err(TooMany),
             Some(entry) => {
                 entry.followers += 1;
-                Ok(Part::Follow(Follow { orders: self.clone(), order, said: entry.said.clone() }))
+                Ok(Role::Follower(Follow { orders: self.clone(), order, said: entry.said.clone() }))
             }
             None => {
                 let (says, said) = watch::channel(None);
                 orders.insert(order, Entry { said, followers: 0 });
-                Ok(Part::Lead(Lead { orders: self.clone(), order, says }))
+                Ok(Role::Leader(Lead { orders: self.clone(), order, says }))
             }
         }
     }
 
-    /// Whether somebody leads it here.
+    /// Whether a call leads it here.
     pub(super) fn has(&self, order: OrderId) -> bool {
         self.lock().contains_key(&order)
     }
@@ -125,29 +125,29 @@ mod tests {
 
     const ORDER: OrderId = OrderId([1; 32]);
 
-    fn lead(orders: &InHand) -> Lead {
-        match orders.take(ORDER) {
-            Ok(Part::Lead(lead)) => lead,
+    fn lead(orders: &InFlight) -> Lead {
+        match orders.join(ORDER) {
+            Ok(Role::Leader(lead)) => lead,
             _ => panic!("somebody else leads"),
         }
     }
 
-    fn follow(orders: &InHand) -> Follow {
-        match orders.take(ORDER) {
-            Ok(Part::Follow(follow)) => follow,
+    fn follow(orders: &InFlight) -> Follow {
+        match orders.join(ORDER) {
+            Ok(Role::Follower(follow)) => follow,
             _ => panic!("nobody leads, or too many follow"),
         }
     }
 
     #[tokio::test]
     async fn followers_hear_how_their_leader_ended_and_nobody_waits_for_a_follower() {
-        let orders = InHand::default();
+        let orders = InFlight::default();
         let leading = lead(&orders);
         let (mut first, mut second) = (follow(&orders), follow(&orders));
         let end = End::Failed(Verdict::of(Code::Overloaded, "why"));
         leading.ended(end.clone());
         assert_eq!(first.leader_ended().await, Some(end.clone()));
-        assert!(!orders.has(ORDER), "a follower keeps an order in hand");
+        assert!(!orders.has(ORDER), "a follower keeps an order in flight");
         let leading = lead(&orders);
         // One that comes late hears the end of the leader that it has followed, and of no other.
         assert_eq!(second.leader_ended().await, Some(end));
@@ -159,10 +159,10 @@ mod tests {
 
     #[test]
     fn few_follow_one_order() {
-        let orders = InHand::default();
+        let orders = InFlight::default();
         let leading = lead(&orders);
-        let mut following: Vec<Follow> = (0..FOLLOWERS).map(|_| follow(&orders)).collect();
-        assert!(matches!(orders.take(ORDER), Err(TooMany)));
+        let mut following: Vec<Follow> = (0..MAX_FOLLOWERS).map(|_| follow(&orders)).collect();
+        assert!(matches!(orders.join(ORDER), Err(TooMany)));
         following.pop();
         following.push(follow(&orders));
         drop(leading);

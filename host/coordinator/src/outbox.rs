@@ -3,7 +3,6 @@
 //! The plan of a session lies in the store's outbox from the transaction that records the session until it is in all
 //! queues. If a coordinator dies in between, any other publishes it; a plan that comes twice is claimed once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,32 +15,44 @@ use quorate_core::codec::decode;
 use quorate_core::identity::key_of;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
+use quorate_net::join_token::JoinKey;
 use quorate_net::topics::queue_of;
 use quorate_proto::v1::Delivery;
 
-use super::Coordinator;
+use super::services::Services;
 use super::verdict::Verdict;
 
 /// How long a plan may lie in the outbox before another coordinator publishes it, in milliseconds.
-const LEFT_BEHIND: u64 = 1_500;
+const STALE_AFTER_MILLIS: u64 = 1_500;
 
 /// How long after its session's deadline a join token is still good, in seconds: parties exchange promises for a little
 /// longer.
-const TOKEN_LATE: u64 = 30;
+const TOKEN_GRACE_SECONDS: u64 = 30;
 
 /// A plan, and its bytes as they were recorded.
-pub(super) struct Outgoing<'a> {
+pub(super) struct OutgoingPlan<'a> {
     pub(super) order: &'a Order,
     pub(super) plan: &'a Plan,
     pub(super) bytes: Vec<u8>,
 }
 
-impl Coordinator {
+/// Publishes plans, through the store's outbox.
+pub(super) struct Outbox {
+    services: Services,
+    /// Lets parties into sessions at the routers.
+    key: JoinKey,
+}
+
+impl Outbox {
+    pub(super) fn new(services: Services, key: JoinKey) -> Self {
+        Self { services, key }
+    }
+
     /// Says no before anything is recorded if the queue of a signer is full.
-    pub(super) async fn check_room(&self, outgoing: &Outgoing<'_>) -> Result<(), Verdict> {
+    pub(super) async fn check_queue_capacity(&self, outgoing: &OutgoingPlan<'_>) -> Result<(), Verdict> {
         let keys = outgoing.plan.signers.iter().filter_map(|signer| key_of(&outgoing.order.parties, *signer));
         for key in keys {
-            match self.setup.queue.has_room(&queue_of(key)).await {
+            match self.services.queue.has_room(&queue_of(key)).await {
                 Ok(true) => {}
                 Ok(false) => return Err(Verdict::of(Code::Overloaded, "a party's queue is full")),
                 Err(_) => return Err(Verdict::of(Code::Unavailable, "the queue does not answer")),
@@ -51,35 +62,35 @@ impl Coordinator {
     }
 
     /// Publishes a plan that has been recorded, to all its signers.
-    pub(super) async fn publish(&self, outgoing: &Outgoing<'_>) -> Result<(), QueueError> {
-        let Outgoing { order, plan, bytes } = outgoing;
-        let (session, now) = (plan.session_id(), self.setup.clock.millis());
+    pub(super) async fn publish(&self, outgoing: &OutgoingPlan<'_>) -> Result<(), QueueError> {
+        let OutgoingPlan { order, plan, bytes } = outgoing;
+        let (session, now) = (plan.session_id(), self.services.now());
         let time_to_live = Duration::from_millis(plan.deadline.saturating_sub(now));
-        let expires = plan.deadline / 1_000 + TOKEN_LATE;
+        let expires = plan.deadline / 1_000 + TOKEN_GRACE_SECONDS;
         let bytes = Bytes::copy_from_slice(bytes);
         let publishing = plan.signers.iter().filter_map(|&signer| {
             let queue = queue_of(key_of(&order.parties, signer)?);
-            let token = self.setup.key.token(session, signer, order.threshold.parties(), expires);
+            let token = self.key.token(session, signer, order.threshold.parties(), expires);
             let payload = Delivery { plan: bytes.clone(), token }.encode_to_vec();
-            Some(async move { self.setup.queue.publish(&queue, payload, time_to_live).await })
+            Some(async move { self.services.queue.publish(&queue, payload, time_to_live).await })
         });
         try_join_all(publishing).await?;
-        if let Err(error) = self.setup.store.published(session).await {
+        if let Err(error) = self.services.store.published(session).await {
             // It is published again, and claimed once.
-            tracing::warn!(%error, "a published plan stays in the outbox");
+            tracing::warn!(%error, "failed to take a published plan out of the outbox");
         }
         Ok(())
     }
 
     /// Publishes what coordinators that are gone have recorded and not published.
-    pub(super) async fn publish_left_behind(self: &Arc<Self>) -> Result<(), StoreError> {
-        let now = self.setup.clock.millis();
-        for bytes in self.setup.store.unpublished(now.saturating_sub(LEFT_BEHIND), now).await? {
+    pub(super) async fn republish_stale(&self) -> Result<(), StoreError> {
+        let now = self.services.now();
+        for bytes in self.services.store.unpublished(now.saturating_sub(STALE_AFTER_MILLIS), now).await? {
             let Ok(plan) = decode::<Plan>(&bytes) else { continue };
             let Ok(order) = decode::<Order>(plan.order.bytes()) else { continue };
-            tracing::info!(session = %plan.session_id(), "publishing a plan that was left behind");
-            if let Err(error) = self.publish(&Outgoing { order: &order, plan: &plan, bytes }).await {
-                tracing::warn!(%error, "a plan that was left behind could not be published");
+            tracing::info!(session = %plan.session_id(), "publishing a plan that another coordinator has left in the outbox");
+            if let Err(error) = self.publish(&OutgoingPlan { order: &order, plan: &plan, bytes }).await {
+                tracing::warn!(%error, "failed to publish a plan of the outbox");
             }
         }
         Ok(())

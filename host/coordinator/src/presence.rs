@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long a party counts as there after a heartbeat: three may be lost.
-const THERE: Duration = Duration::from_millis(2_000);
+const ONLINE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
 /// Parties that are remembered: far more than any deployment has. Strangers beyond that are not.
-const PARTIES: usize = 1_024;
+const MAX_PARTIES_REMEMBERED: usize = 1_024;
 
 /// Plugins of one party that are looked at.
-const PLUGINS: usize = 64;
+const MAX_PLUGINS: usize = 64;
 
 /// The parties that are there.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Presence {
     seen: Mutex<HashMap<PublicKey, Seen>>,
     changed: Notify,
     /// Parties that seal with the same master key do not count as there: whoever has the one's has the other's shares.
-    own_keys_only: bool,
+    require_distinct_master_keys: bool,
 }
 
 struct Seen {
@@ -40,26 +40,26 @@ struct Seen {
 
 impl Presence {
     /// Nobody is there yet. In production every party has a master key of its own.
-    pub(super) fn new(own_keys_only: bool) -> Self {
-        Self { own_keys_only, ..Self::default() }
+    pub(super) fn new(require_distinct_master_keys: bool) -> Self {
+        Self { require_distinct_master_keys, ..Self::default() }
     }
 
     /// Takes in a heartbeat.
-    pub(super) fn heard(&self, payload: &[u8]) {
+    pub(super) fn on_heartbeat(&self, payload: &[u8]) {
         let Some((identity, key_name, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
-            tracing::debug!("a heartbeat that is none");
+            tracing::debug!("malformed heartbeat");
             return;
         };
         let now = Instant::now();
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.retain(|_, party| now.duration_since(party.at) < 10 * THERE);
-            if seen.len() >= PARTIES && !seen.contains_key(&identity) {
+            seen.retain(|_, party| now.duration_since(party.at) < 10 * ONLINE_TIMEOUT);
+            if seen.len() >= MAX_PARTIES_REMEMBERED && !seen.contains_key(&identity) {
                 return;
             }
             let shares =
                 |(other, party): (&PublicKey, &Seen)| *other != identity && party.key_name == key_name;
-            if self.own_keys_only && !seen.contains_key(&identity) && seen.iter().any(shares) {
+            if self.require_distinct_master_keys && !seen.contains_key(&identity) && seen.iter().any(shares) {
                 tracing::error!(%identity, "this party has the same CRYPTO_MASTER_KEY as another: neither is used");
             }
             seen.insert(identity, Seen { at: now, plugins, key_name });
@@ -68,22 +68,22 @@ impl Presence {
     }
 
     /// The parties that are there, with their plugins.
-    pub(super) fn there(&self) -> HashMap<PublicKey, Vec<Plugin>> {
+    pub(super) fn online(&self) -> HashMap<PublicKey, Vec<Plugin>> {
         let now = Instant::now();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let has_own = |name: &PublicKey| seen.values().filter(|party| party.key_name == *name).count() == 1;
         seen.iter()
-            .filter(|(_, party)| now.duration_since(party.at) < THERE)
-            .filter(|(_, party)| !self.own_keys_only || has_own(&party.key_name))
+            .filter(|(_, party)| now.duration_since(party.at) < ONLINE_TIMEOUT)
+            .filter(|(_, party)| !self.require_distinct_master_keys || has_own(&party.key_name))
             .map(|(identity, party)| (*identity, party.plugins.clone()))
             .collect()
     }
 
     /// Whether a party was there and is not any more, while others can be heard: silence of all says nothing about one.
-    pub(super) fn has_lost(&self, party: &PublicKey) -> bool {
+    pub(super) fn is_lost(&self, party: &PublicKey) -> bool {
         let now = Instant::now();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = seen.get(party).is_some_and(|party| now.duration_since(party.at) >= THERE);
+        let silent = seen.get(party).is_some_and(|party| now.duration_since(party.at) >= ONLINE_TIMEOUT);
         silent && seen.values().any(|other| now.duration_since(other.at) < 2 * HEARTBEAT_INTERVAL)
     }
 
@@ -98,7 +98,7 @@ fn read(presence: v1::Presence) -> Option<(PublicKey, PublicKey, Vec<Plugin>)> {
     let key_name = PublicKey(presence.key_name.as_ref().try_into().ok()?);
     let proof = Signature(presence.key_proof.as_ref().try_into().ok()?);
     key_name.verify(Tag::KeyName, &identity.0, &proof).ok()?;
-    let plugins = presence.plugins.into_iter().take(PLUGINS).filter_map(|plugin| {
+    let plugins = presence.plugins.into_iter().take(MAX_PLUGINS).filter_map(|plugin| {
         Some(Plugin {
             digest: Digest(plugin.digest.as_ref().try_into().ok()?),
             protocol: plugin.protocol,
@@ -127,15 +127,15 @@ mod tests {
                 key_name: key.public().0.to_vec().into(),
                 key_proof: key.sign(Tag::KeyName, &[proved; 32]).0.to_vec().into(),
             };
-            try_out.heard(&presence.encode_to_vec());
-            production.heard(&presence.encode_to_vec());
+            try_out.on_heartbeat(&presence.encode_to_vec());
+            production.on_heartbeat(&presence.encode_to_vec());
         };
         for (identity, key) in [(1, 1), (2, 2), (3, 2), (1, 1)] {
             say(identity, key, identity);
         }
         // A stranger who has heard of a key's name has not the key.
         say(4, 1, 1);
-        assert_eq!(try_out.there().len(), 3);
-        assert_eq!(production.there().into_keys().collect::<Vec<_>>(), [PublicKey([1; 32])]);
+        assert_eq!(try_out.online().len(), 3);
+        assert_eq!(production.online().into_keys().collect::<Vec<_>>(), [PublicKey([1; 32])]);
     }
 }

@@ -3,88 +3,118 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use quorate_core::admission::Plugin;
+use quorate_core::code::Code;
 use quorate_core::identity::{self, PublicKey};
 use quorate_core::order::{Operation, Order};
 use quorate_core::{Digest, PartyIndex};
 
+use super::verdict::Verdict;
+
 /// A quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
+pub(super) struct Quorum {
     pub(super) signers: Vec<PartyIndex>,
     pub(super) digest: Digest,
 }
 
-/// Why there is none.
+/// Why there is no quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoQuorum {
-    /// These parties are not there, and too few others are.
+    /// These parties are not online, and too few others are.
     Missing(Vec<PartyIndex>),
-    /// Those that are there have no component in common that the order allows.
+    /// The parties that are online have no active component in common that the order allows.
     NoPlugin,
-    /// Those that are there have banned each other.
+    /// The parties that are online have banned each other.
     Banned,
-    /// The wished signers can't sign this order.
-    Wish,
+    /// The requested signers can't sign this order.
+    Requested,
 }
 
-/// What is known besides the order.
-pub(super) struct Known<'a> {
-    /// The parties that are there, with their active components.
-    pub(super) there: &'a HashMap<PublicKey, Vec<Plugin>>,
+impl From<NoQuorum> for Verdict {
+    fn from(why: NoQuorum) -> Self {
+        match why {
+            NoQuorum::Missing(parties) => {
+                let list: Vec<String> = parties.iter().map(ToString::to_string).collect();
+                Self::of(Code::PartiesUnavailable, format!("parties {} are not there", list.join(", ")))
+            }
+            NoQuorum::NoPlugin => Self::of(
+                Code::PluginUnavailable,
+                "the parties that are there have no active plugin in common that the order allows",
+            ),
+            NoQuorum::Banned => Self::of(
+                Code::BlockedByBan,
+                "every possible quorum has two parties of which one banned the other",
+            ),
+            NoQuorum::Requested => Self::of(
+                Code::InvalidSigners,
+                "name exactly t different parties of the account in ascending order, all mandatory ones among them",
+            ),
+        }
+    }
+}
+
+/// What a quorum is chosen by, besides the order.
+pub(super) struct QuorumInput<'a> {
+    /// The parties that are online, with their active components.
+    pub(super) online: &'a HashMap<PublicKey, Vec<Plugin>>,
     /// Pairs that refuse each other on this account.
     pub(super) banned: &'a BTreeSet<(PartyIndex, PartyIndex)>,
     /// Parties to do without if possible: how often they had trouble in earlier sessions of this order, or made some.
-    pub(super) trouble: &'a BTreeMap<PartyIndex, u32>,
+    pub(super) failures: &'a BTreeMap<PartyIndex, u32>,
     /// Counts up: spreads work over quorums that are equally good.
-    pub(super) turn: u64,
+    pub(super) rotation: u64,
 }
 
 /// Chooses the signers and the newest component that they have in common.
-pub(super) fn choose(order: &Order, wish: &[PartyIndex], known: &Known<'_>) -> Result<Choice, NoQuorum> {
+pub(super) fn choose(
+    order: &Order,
+    requested: &[PartyIndex],
+    input: &QuorumInput<'_>,
+) -> Result<Quorum, NoQuorum> {
     let n = order.threshold.parties();
     let required = match order.operation {
         Operation::Sign(_) => usize::from(order.threshold.required()),
         Operation::Keygen | Operation::Refresh => usize::from(n),
     };
-    if !wish.is_empty() && !is_possible(order, wish, required) {
-        return Err(NoQuorum::Wish);
+    if !requested.is_empty() && !is_possible(order, requested, required) {
+        return Err(NoQuorum::Requested);
     }
-    // Fewer than are required: these, and whoever else is there.
-    let wanted = |party: &PartyIndex| wish.len() < required || wish.contains(party);
-    let (there, missing): (Vec<PartyIndex>, Vec<PartyIndex>) = PartyIndex::all(n)
+    // Fewer than are required: these, and whoever else is online.
+    let wanted = |party: &PartyIndex| requested.len() < required || requested.contains(party);
+    let (online, missing): (Vec<PartyIndex>, Vec<PartyIndex>) = PartyIndex::all(n)
         .filter(wanted)
-        .partition(|&party| key_of(order, party).is_some_and(|key| known.there.contains_key(key)));
-    let essential = |party: &PartyIndex| order.mandatory.contains(party) || wish.contains(party);
-    if there.len() < required || missing.iter().any(essential) {
+        .partition(|&party| key_of(order, party).is_some_and(|key| input.online.contains_key(key)));
+    let essential = |party: &PartyIndex| order.mandatory.contains(party) || requested.contains(party);
+    if online.len() < required || missing.iter().any(essential) {
         return Err(NoQuorum::Missing(missing));
     }
     let mut best = None;
     let mut obstacle = NoQuorum::Banned;
-    for (number, signers) in subsets(&there, required).enumerate() {
+    for (number, signers) in subsets(&online, required).enumerate() {
         if PartyIndex::all(n).any(|p| essential(&p) && !signers.contains(&p))
-            || has_ban(&signers, known.banned)
+            || has_ban(&signers, input.banned)
         {
             continue;
         }
-        let Some(digest) = newest_in_common(order, &signers, known.there) else {
+        let Some(digest) = newest_in_common(order, &signers, input.online) else {
             obstacle = NoQuorum::NoPlugin;
             continue;
         };
-        let trouble: u32 = signers.iter().filter_map(|party| known.trouble.get(party)).sum();
-        let turn = (number as u64).wrapping_add(known.turn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let rank = (trouble, turn);
+        let failures: u32 = signers.iter().filter_map(|party| input.failures.get(party)).sum();
+        let rotation = (number as u64).wrapping_add(input.rotation).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let rank = (failures, rotation);
         if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-            best = Some((rank, Choice { signers, digest }));
+            best = Some((rank, Quorum { signers, digest }));
         }
     }
     best.map(|(_, choice)| choice).ok_or(obstacle)
 }
 
-fn is_possible(order: &Order, wish: &[PartyIndex], required: usize) -> bool {
-    wish.len() <= required
-        && wish.is_sorted_by(|a, b| a < b)
-        && wish.iter().all(|party| party.number() <= order.threshold.parties())
-        && (wish.len() < required || order.mandatory.iter().all(|party| wish.contains(party)))
+fn is_possible(order: &Order, requested: &[PartyIndex], required: usize) -> bool {
+    requested.len() <= required
+        && requested.is_sorted_by(|a, b| a < b)
+        && requested.iter().all(|party| party.number() <= order.threshold.parties())
+        && (requested.len() < required || order.mandatory.iter().all(|party| requested.contains(party)))
 }
 
 fn key_of(order: &Order, party: PartyIndex) -> Option<&PublicKey> {
@@ -98,9 +128,9 @@ fn has_ban(signers: &[PartyIndex], banned: &BTreeSet<(PartyIndex, PartyIndex)>) 
 fn newest_in_common(
     order: &Order,
     signers: &[PartyIndex],
-    there: &HashMap<PublicKey, Vec<Plugin>>,
+    online: &HashMap<PublicKey, Vec<Plugin>>,
 ) -> Option<Digest> {
-    let plugins = |party: &PartyIndex| key_of(order, *party).and_then(|key| there.get(key));
+    let plugins = |party: &PartyIndex| key_of(order, *party).and_then(|key| online.get(key));
     let usable = |plugin: &&Plugin| {
         plugin.protocol == order.protocol
             && plugin.schemes.contains(&order.scheme)
@@ -177,42 +207,44 @@ mod tests {
     }
 
     struct World {
-        there: HashMap<PublicKey, Vec<Plugin>>,
+        online: HashMap<PublicKey, Vec<Plugin>>,
         banned: BTreeSet<(PartyIndex, PartyIndex)>,
-        trouble: BTreeMap<PartyIndex, u32>,
+        failures: BTreeMap<PartyIndex, u32>,
     }
 
-    fn world(there: &[u16]) -> World {
-        let there = there.iter().map(|&p| (key(p), vec![plugin(1, "0.2.0")])).collect();
-        World { there, banned: BTreeSet::new(), trouble: BTreeMap::new() }
+    fn world(online: &[u16]) -> World {
+        let online = online.iter().map(|&p| (key(p), vec![plugin(1, "0.2.0")])).collect();
+        World { online, banned: BTreeSet::new(), failures: BTreeMap::new() }
     }
 
     impl World {
-        fn choose(&self, order: &Order, wish: &[u16], turn: u64) -> Result<Choice, NoQuorum> {
-            let wish: Vec<PartyIndex> = wish.iter().map(|&w| party(w)).collect();
-            let Self { there, banned, trouble } = self;
-            choose(order, &wish, &Known { there, banned, trouble, turn })
+        fn choose(&self, order: &Order, requested: &[u16], rotation: u64) -> Result<Quorum, NoQuorum> {
+            let requested: Vec<PartyIndex> = requested.iter().map(|&w| party(w)).collect();
+            let Self { online, banned, failures } = self;
+            choose(order, &requested, &QuorumInput { online, banned, failures, rotation })
         }
 
-        fn signers(&self, order: &Order, turn: u64) -> Vec<u16> {
-            let choice = self.choose(order, &[], turn).unwrap();
-            choice.signers.into_iter().map(PartyIndex::number).collect()
+        fn signers(&self, order: &Order, rotation: u64) -> Vec<u16> {
+            let quorum = self.choose(order, &[], rotation).unwrap();
+            quorum.signers.into_iter().map(PartyIndex::number).collect()
         }
     }
 
     #[test]
     fn work_is_spread_over_all_quorums_and_a_wish_is_followed() {
         let order = order(sign(), &[]);
-        let quorums: BTreeSet<_> = (0..20).map(|turn| world(&[1, 2, 3]).signers(&order, turn)).collect();
+        let quorums: BTreeSet<_> =
+            (0..20).map(|rotation| world(&[1, 2, 3]).signers(&order, rotation)).collect();
         assert_eq!(quorums, [vec![1, 2], vec![1, 3], vec![2, 3]].into());
         let chosen = world(&[1, 2, 3]).choose(&order, &[1, 3], 7).unwrap();
         assert_eq!(chosen.signers, [party(1), party(3)]);
-        // A wish that is shorter than a quorum is part of every choice: a user's party and any other.
-        let with_3: BTreeSet<_> =
-            (0..20).map(|turn| world(&[1, 2, 3]).choose(&order, &[3], turn).unwrap().signers).collect();
+        // A requested that is shorter than a quorum is part of every choice: a user's party and any other.
+        let with_3: BTreeSet<_> = (0..20)
+            .map(|rotation| world(&[1, 2, 3]).choose(&order, &[3], rotation).unwrap().signers)
+            .collect();
         assert_eq!(with_3, [vec![party(1), party(3)], vec![party(2), party(3)]].into());
         for bad in [&[1_u16, 2, 3][..], &[3, 1], &[1, 1], &[1, 4], &[4]] {
-            assert_eq!(world(&[1, 2, 3]).choose(&order, bad, 0), Err(NoQuorum::Wish), "{bad:?}");
+            assert_eq!(world(&[1, 2, 3]).choose(&order, bad, 0), Err(NoQuorum::Requested), "{bad:?}");
         }
     }
 
@@ -231,26 +263,26 @@ mod tests {
     #[test]
     fn banned_pairs_are_kept_apart_and_failed_parties_avoided() {
         let banned = World { banned: [(party(1), party(2))].into(), ..world(&[1, 2, 3]) };
-        for turn in 0..10 {
-            assert!(banned.signers(&order(sign(), &[]), turn).contains(&3));
+        for rotation in 0..10 {
+            assert!(banned.signers(&order(sign(), &[]), rotation).contains(&3));
         }
         assert_eq!(banned.choose(&order(Operation::Refresh, &[]), &[], 0), Err(NoQuorum::Banned));
-        let failed = World { trouble: [(party(3), 1)].into(), ..world(&[1, 2, 3]) };
-        assert!((0..10).all(|turn| failed.signers(&order(sign(), &[]), turn) == [1, 2]));
+        let failed = World { failures: [(party(3), 1)].into(), ..world(&[1, 2, 3]) };
+        assert!((0..10).all(|rotation| failed.signers(&order(sign(), &[]), rotation) == [1, 2]));
         let all_failed =
-            World { trouble: [(party(1), 1), (party(2), 1), (party(3), 2)].into(), ..world(&[1, 2, 3]) };
-        assert!((0..10).all(|turn| all_failed.signers(&order(sign(), &[]), turn) == [1, 2]));
+            World { failures: [(party(1), 1), (party(2), 1), (party(3), 2)].into(), ..world(&[1, 2, 3]) };
+        assert!((0..10).all(|rotation| all_failed.signers(&order(sign(), &[]), rotation) == [1, 2]));
     }
 
     #[test]
     fn the_newest_component_in_common_is_taken_and_never_one_too_old() {
         let mut world = world(&[1, 2]);
-        world.there.get_mut(&key(1)).unwrap().push(plugin(2, "0.3.0"));
+        world.online.get_mut(&key(1)).unwrap().push(plugin(2, "0.3.0"));
         assert_eq!(world.choose(&order(sign(), &[]), &[], 0).unwrap().digest, Digest([1; 32]));
-        world.there.get_mut(&key(2)).unwrap().push(plugin(2, "0.3.0"));
+        world.online.get_mut(&key(2)).unwrap().push(plugin(2, "0.3.0"));
         assert_eq!(world.choose(&order(sign(), &[]), &[], 0).unwrap().digest, Digest([2; 32]));
         let old = plugin(3, "0.1.9");
-        world.there = [1, 2].map(|p| (key(p), vec![old.clone()])).into();
+        world.online = [1, 2].map(|p| (key(p), vec![old.clone()])).into();
         assert_eq!(world.choose(&order(sign(), &[]), &[], 0), Err(NoQuorum::NoPlugin));
         assert!("0.1.9".parse::<Version>().unwrap() < "0.2.0".parse().unwrap());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_control_store::SessionStatus;
 use quorate_core::PartyIndex;
 use quorate_core::abort::AbortCode;
 use quorate_core::code::Code;
@@ -19,15 +20,25 @@ impl Verdict {
     pub(super) fn of(code: Code, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into(), culprits: vec![] }
     }
+
+    /// As what is recorded of a session that has failed at this time, in milliseconds since 1970.
+    pub(super) fn into_status(self, at: u64) -> SessionStatus {
+        SessionStatus::Failed {
+            at,
+            code: self.code.text().into(),
+            reason: self.reason,
+            culprits: self.culprits,
+        }
+    }
 }
 
-/// Parties that had trouble, or made some: to be done without in another session, if possible. Whoever accuses another
+/// Parties that had trouble, or made some: to be done without in another session, if possible. A party that accuses another
 /// counts as much as the accused: one of them is lying.
-pub(super) fn troubled(
+pub(super) fn suspects(
     signers: &[PartyIndex],
     outcomes: &BTreeMap<PartyIndex, Outcome>,
 ) -> BTreeSet<PartyIndex> {
-    let mut troubled: BTreeSet<PartyIndex> =
+    let mut suspects: BTreeSet<PartyIndex> =
         signers.iter().filter(|s| !outcomes.contains_key(s)).copied().collect();
     for (&by, outcome) in outcomes {
         let (accused, is_its_own) = match outcome {
@@ -40,11 +51,11 @@ pub(super) fn troubled(
             Outcome::Promised { .. } => (&[][..], false),
         };
         if is_its_own || !accused.is_empty() {
-            troubled.insert(by);
+            suspects.insert(by);
         }
-        troubled.extend(accused.iter().filter(|party| signers.contains(party)));
+        suspects.extend(accused.iter().filter(|party| signers.contains(party)));
     }
-    troubled
+    suspects
 }
 
 /// The reason that says most: one that names a cause goes before one that only follows from it.
@@ -137,9 +148,9 @@ mod tests {
         };
         let outcomes = [(party(3), accuses), (party(1), aborted(AbortCode::PeerAborted))].into();
         // 2 has said nothing at all.
-        assert_eq!(troubled(&signers, &outcomes), signers.iter().copied().collect());
+        assert_eq!(suspects(&signers, &outcomes), signers.iter().copied().collect());
         let slow = [(party(1), aborted(AbortCode::Timeout)), (party(2), aborted(AbortCode::Timeout))].into();
-        assert_eq!(troubled(&signers, &slow), [party(3)].into());
+        assert_eq!(suspects(&signers, &slow), [party(3)].into());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         originators: context.config.roles.originators.clone(),
         clock: context.clock.clone(),
         key,
-        own_keys_only: context.config.environment == Environment::Production,
+        require_distinct_master_keys: context.config.environment == Environment::Production,
     });
     let guard = Guard {
         key: context.config.http.key.clone(),

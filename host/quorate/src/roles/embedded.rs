@@ -125,7 +125,7 @@ impl Embedded {
             originators: vec![originator],
             clock: Arc::clone(&clock),
             key: join_key,
-            own_keys_only: false,
+            require_distinct_master_keys: false,
         });
         let (coordinator_end, to_coordinator) = in_memory();
         let service = quorate_coordinator::service(Arc::clone(&coordinator));
@@ -240,7 +240,7 @@ impl Embedded {
                 installed.push(party.identity());
             }
         }
-        if !self.coordinator.hears_of(plugin.digest(), &installed, HEARD).await {
+        if !self.coordinator.wait_for_plugin(plugin.digest(), &installed, HEARD).await {
             tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
         }
         tracing::info!(?plugin, "installed");

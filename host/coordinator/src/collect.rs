@@ -1,0 +1,114 @@
+//! Collects the reports of one session, until it is known how it ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_core::codec::encode;
+use quorate_core::identity::key_of;
+use quorate_core::report::Outcome;
+use quorate_core::{PartyIndex, SessionId};
+use quorate_proto::v1::submit_event::Event;
+use quorate_verify::proof::proved_by_promises;
+
+use super::Parts;
+use super::submission::SubmittedOrder;
+use super::verdict::{Verdict, suspects, verdict};
+use super::waiters::{RankedReport, Wait};
+
+/// How long the others may still report after one has told that it failed, in milliseconds.
+const AFTER_FAILURE_MILLIS: u64 = 500;
+
+/// How often the store is asked for reports that another coordinator has taken.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How a session failed.
+pub(super) struct SessionFailure {
+    pub(super) verdict: Verdict,
+    /// Parties that had trouble, or made some: to be done without next time, if possible.
+    pub(super) suspects: BTreeSet<PartyIndex>,
+}
+
+/// Collects the reports of one session.
+pub(super) struct Collector<'a> {
+    parts: &'a Parts,
+    request: &'a SubmittedOrder,
+    session: SessionId,
+    signers: &'a [PartyIndex],
+    /// When it is over, in milliseconds since 1970.
+    until: u64,
+    outcomes: BTreeMap<PartyIndex, Outcome>,
+    proved: bool,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(
+        parts: &'a Parts,
+        request: &'a SubmittedOrder,
+        session: SessionId,
+        signers: &'a [PartyIndex],
+        until: u64,
+    ) -> Self {
+        Self { parts, request, session, signers, until, outcomes: BTreeMap::new(), proved: false }
+    }
+
+    /// Passes on reports until all signers have reported or the time is up.
+    pub(super) async fn collect(mut self, wait: &mut Wait<'_>) -> Result<(), SessionFailure> {
+        while self.outcomes.len() < self.signers.len() {
+            let left = Duration::from_millis(self.until.saturating_sub(self.parts.services.now()));
+            match tokio::time::timeout(left.min(POLL_INTERVAL), wait.reports.recv()).await {
+                Ok(Some(report)) => self.take(report),
+                Ok(None) => break,
+                Err(_) if left <= POLL_INTERVAL => break,
+                Err(_) => self.poll().await,
+            }
+        }
+        // Reported promises are looked at together: any of them may have been the last.
+        let by_promises = || {
+            proved_by_promises(&self.request.order, self.request.chain_code(), self.outcomes.values())
+                .is_some()
+        };
+        if self.proved || by_promises() {
+            return Ok(());
+        }
+        let mut suspects = suspects(self.signers, &self.outcomes);
+        if suspects.is_empty() {
+            // It may be any of them.
+            suspects.extend(self.signers);
+        }
+        Err(SessionFailure { verdict: verdict(self.signers, &self.outcomes), suspects })
+    }
+
+    fn take(&mut self, report: RankedReport) {
+        self.proved |= report.is_proof();
+        self.request.tell(Event::Report(encode(&report.signed).into()));
+        let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
+        self.parts.bans.record(self.request.order.account, by, &outcome);
+        if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
+            self.end_at(self.parts.services.now().saturating_add(AFTER_FAILURE_MILLIS));
+        }
+        self.outcomes.insert(by, outcome);
+    }
+
+    /// The announcement of another coordinator may have been lost.
+    async fn poll(&mut self) {
+        self.parts.reports.load(self.session).await;
+        if self.has_lost_a_signer() {
+            self.end_at(self.parts.services.now());
+        }
+    }
+
+    fn end_at(&mut self, at: u64) {
+        self.until = self.until.min(at);
+    }
+
+    /// Whether a signing waits for a party that is not there any more: all signers are needed. Parties that make shares come
+    /// back with their promises.
+    fn has_lost_a_signer(&self) -> bool {
+        let lost = |signer: &PartyIndex| {
+            !self.outcomes.contains_key(signer)
+                && key_of(&self.request.order.parties, *signer)
+                    .is_some_and(|key| self.parts.presence.is_lost(key))
+        };
+        self.request.is_signing() && self.signers.iter().any(lost)
+    }
+}

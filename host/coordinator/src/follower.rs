@@ -1,0 +1,58 @@
+//! Follows an order that another call leads: passes on what its sessions lead to, and how the leader ended.
+
+use std::time::Duration;
+
+use quorate_core::SessionId;
+use quorate_core::code::Code;
+
+use super::Parts;
+use super::driver::{LATE_REPORTS_MILLIS, forward_session, latest_session, unknown};
+use super::in_flight::{End, Follow, Lead, Role, TooMany};
+use super::submission::SubmittedOrder;
+use super::verdict::Verdict;
+
+/// How often an order that another call leads is looked at.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The lead of an order that this call has followed before.
+pub(super) struct TakenOver {
+    pub(super) lead: Lead,
+    /// The sessions of the order that this call has told of.
+    pub(super) followed: Vec<SessionId>,
+}
+
+/// Follows the order until it has ended; gives the lead if no call has it any more.
+pub(super) async fn follow(parts: &Parts, request: &SubmittedOrder, mut follow: Follow) -> Option<TakenOver> {
+    let mut followed = Vec::new();
+    let patience = request.until.saturating_add(2 * LATE_REPORTS_MILLIS);
+    loop {
+        let end = tokio::time::timeout(FOLLOW_INTERVAL, follow.leader_ended()).await;
+        // Its leader decides what becomes of a session.
+        let latest = latest_session(parts, request).await.ok().flatten();
+        if let Some(latest) = latest.filter(|latest| followed.last() != Some(&latest.session.id)) {
+            followed.push(latest.session.id);
+            if forward_session(parts, request, &latest).await.is_ok() {
+                return None;
+            }
+        }
+        let failure = match end {
+            Ok(Some(End::Failed(verdict))) => verdict,
+            // Who asks again finds it.
+            Ok(Some(End::Result)) => unknown("the order has a result that can't be read now"),
+            Ok(None) => match parts.in_flight.join(request.order.id) {
+                Ok(Role::Leader(lead)) => return Some(TakenOver { lead, followed }),
+                Ok(Role::Follower(another)) => {
+                    follow = another;
+                    continue;
+                }
+                Err(TooMany) => Verdict::of(Code::Overloaded, "the order was submitted too often"),
+            },
+            Err(_) if parts.services.now() >= patience => {
+                unknown("the call that carries the order out does not come to an end")
+            }
+            Err(_) => continue,
+        };
+        request.tell_failed(failure);
+        return None;
+    }
+}

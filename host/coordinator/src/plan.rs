@@ -1,0 +1,47 @@
+//! Makes the plan of a session, and the record of it.
+
+use quorate_control_store::NewSession;
+use quorate_core::code::Code;
+use quorate_core::codec::encode;
+use quorate_core::order::Operation;
+use quorate_core::plan::Plan;
+
+use super::quorum::Quorum;
+use super::submission::SubmittedOrder;
+use super::verdict::Verdict;
+
+/// The session of a quorum, from `now` to a deadline (in milliseconds since 1970), and its plan.
+pub(super) fn new_session(
+    request: &SubmittedOrder,
+    quorum: Quorum,
+    now: u64,
+    deadline: u64,
+) -> Result<(NewSession, Plan), Verdict> {
+    let SubmittedOrder { order, submission, .. } = request;
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(|_| Verdict::of(Code::Internal, "the machine has no randomness"))?;
+    let Quorum { signers, digest } = quorum;
+    let plan = Plan {
+        order: submission.order.clone(),
+        signers: signers.clone(),
+        digest,
+        presignature: None,
+        certificate: submission.certificate.clone(),
+        aborts: submission.aborts.clone(),
+        nonce,
+        deadline,
+    };
+    let session = NewSession {
+        id: plan.session_id(),
+        order: order.id,
+        exclusive: !matches!(order.operation, Operation::Sign(_)),
+        account: order.account,
+        ordered: encode(&submission.order),
+        signers,
+        chain_code: submission.chain_code,
+        digest,
+        created: now,
+        deadline,
+    };
+    Ok((session, plan))
+}

@@ -1,0 +1,56 @@
+//! An order as a call has submitted it, and what that call is told of it.
+
+use bytes::Bytes;
+use quorate_control_store::NewSession;
+use quorate_core::order::{Operation, Order};
+use quorate_core::submission::Submission;
+use quorate_proto::v1::submit_event::Event;
+use quorate_proto::v1::{Failure, Started};
+use tokio::sync::mpsc;
+
+use super::verdict::Verdict;
+
+/// An order to carry out, on behalf of one call.
+pub(super) struct SubmittedOrder {
+    pub(super) order: Order,
+    /// What it came in.
+    pub(super) submission: Submission,
+    /// When all is over, in milliseconds since 1970.
+    pub(super) until: u64,
+    /// Where to tell of it. The caller may be gone.
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl SubmittedOrder {
+    /// Whether the order may have several sessions, one after the other. A share that was promised in a first session would stand
+    /// in the way of a second.
+    pub(super) fn is_signing(&self) -> bool {
+        matches!(self.order.operation, Operation::Sign(_))
+    }
+
+    pub(super) fn chain_code(&self) -> Option<&[u8; 32]> {
+        self.submission.chain_code.as_ref()
+    }
+
+    /// There is room for all events of an order: a caller that reads none of them misses them.
+    pub(super) fn tell(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+
+    pub(super) fn tell_started(&self, session: &NewSession) {
+        self.tell(Event::Started(Started {
+            session: Bytes::copy_from_slice(session.id.as_bytes()),
+            signers: session.signers.iter().map(|s| s.number().into()).collect(),
+            digest: Bytes::copy_from_slice(session.digest.as_bytes()),
+        }));
+    }
+
+    pub(super) fn tell_failed(&self, verdict: Verdict) {
+        let culprits = verdict.culprits.iter().map(|c| u32::from(c.number())).collect();
+        self.tell(Event::Ended(Failure {
+            code: verdict.code.text().into(),
+            reason: verdict.reason,
+            culprits,
+        }));
+    }
+}

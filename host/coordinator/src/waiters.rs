@@ -1,0 +1,233 @@
+//! Which call waits for the reports of which session, and what is known of the sessions that are waited for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quorate_control_store::NewSession;
+use quorate_core::order::Order;
+use quorate_core::report::{Outcome, SignedReport};
+use quorate_core::{PartyIndex, SessionId};
+use quorate_verify::proof::{proved, proved_by_promises};
+use tokio::sync::mpsc;
+
+/// Reports of one session that wait to be looked at: one of each party, and a few repetitions.
+const MAX_WAITING_REPORTS: usize = 64;
+
+/// The calls that wait for reports, by session.
+#[derive(Default)]
+pub(super) struct Waiters(Mutex<HashMap<SessionId, WaitEntry>>);
+
+/// A session whose reports are waited for, and where they go.
+#[derive(Clone)]
+pub(super) struct WaitEntry {
+    pub(super) session: Arc<WatchedSession>,
+    /// An order that was submitted twice is waited for twice.
+    pub(super) senders: Vec<mpsc::Sender<RankedReport>>,
+}
+
+/// A report, and how much it proves: that takes a signature or a certificate to be verified, once.
+#[derive(Clone)]
+pub(super) struct RankedReport {
+    pub(super) signed: SignedReport,
+    pub(super) rank: u8,
+}
+
+impl RankedReport {
+    /// Whether it proves a result by itself.
+    pub(super) fn is_proof(&self) -> bool {
+        self.rank == RANK_PROOF
+    }
+
+    /// The word that nothing was promised is value more than an abort without it.
+    pub(super) fn value(&self) -> (u8, bool) {
+        let word = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
+        (self.rank, word)
+    }
+}
+
+/// The rank of a report that proves a result, and of one that promises a share.
+const RANK_PROOF: u8 = 2;
+const RANK_PROMISE: u8 = 1;
+
+/// A session, and what its parties have reported so far.
+pub(super) struct WatchedSession {
+    pub(super) order: Order,
+    pub(super) signers: Vec<PartyIndex>,
+    chain_code: Option<[u8; 32]>,
+    /// What its parties have reported so far.
+    reports: Mutex<BTreeMap<PartyIndex, RankedReport>>,
+}
+
+/// A wait for the reports of one session. It ends when it is dropped.
+pub(super) struct Wait<'a> {
+    waiting: &'a Waiters,
+    session: SessionId,
+    sender: mpsc::Sender<RankedReport>,
+    pub(super) reports: mpsc::Receiver<RankedReport>,
+}
+
+impl Waiters {
+    pub(super) fn wait(&self, session: &NewSession, order: &Order) -> Wait<'_> {
+        let (sender, reports) = mpsc::channel(MAX_WAITING_REPORTS);
+        let watched = WatchedSession::new(order.clone(), session.signers.clone(), session.chain_code);
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = waiting
+            .entry(session.id)
+            .or_insert_with(|| WaitEntry { session: Arc::new(watched), senders: vec![] });
+        // What the others have heard already is no news any more.
+        for report in expected.session.reports().values() {
+            let _ = sender.try_send(report.clone());
+        }
+        expected.senders.push(sender.clone());
+        Wait { waiting: self, session: session.id, sender, reports }
+    }
+
+    pub(super) fn find(&self, session: SessionId) -> Option<WaitEntry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expected) = waiting.get_mut(&self.session) {
+            expected.senders.retain(|sender| !sender.same_channel(&self.sender));
+            if expected.senders.is_empty() {
+                waiting.remove(&self.session);
+            }
+        }
+    }
+}
+
+impl WatchedSession {
+    pub(super) fn new(order: Order, signers: Vec<PartyIndex>, chain_code: Option<[u8; 32]>) -> Self {
+        Self { order, signers, chain_code, reports: Mutex::default() }
+    }
+
+    fn reports(&self) -> MutexGuard<'_, BTreeMap<PartyIndex, RankedReport>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last outcome of each party.
+    pub(super) fn outcomes(&self) -> BTreeMap<PartyIndex, Outcome> {
+        self.reports().iter().map(|(by, kept)| (*by, kept.signed.report.outcome.clone())).collect()
+    }
+
+    /// How much an outcome proves.
+    pub(super) fn rank(&self, outcome: &Outcome) -> u8 {
+        match outcome {
+            Outcome::Promised { .. } => RANK_PROMISE,
+            outcome if proved(&self.order, self.chain_code.as_ref(), outcome).is_some() => RANK_PROOF,
+            _ => 0,
+        }
+    }
+}
+
+impl WatchedSession {
+    pub(super) fn forget(&self, by: PartyIndex) {
+        self.reports().remove(&by);
+    }
+
+    /// Takes note of a report. What proves more stays: a party may not take back what it has proved or promised.
+    pub(super) fn ingest(&self, report: &RankedReport) -> Ingested {
+        let mut reports = self.reports();
+        let by = report.signed.report.by;
+        let changed = reports.get(&by).is_none_or(|kept| kept.value() < report.value());
+        if !changed {
+            return Ingested { store: false, completes: false, changed };
+        }
+        // One proof is enough to be kept: the others say the same.
+        let store = !reports.values().any(RankedReport::is_proof);
+        reports.insert(by, report.clone());
+        let by_promises = || {
+            let outcomes = reports.values().map(|kept| &kept.signed.report.outcome);
+            proved_by_promises(&self.order, self.chain_code.as_ref(), outcomes).is_some()
+        };
+        let completes = report.is_proof() || report.rank == RANK_PROMISE && by_promises();
+        Ingested { store, completes, changed }
+    }
+}
+
+/// What is to be done with a report.
+pub(super) struct Ingested {
+    /// It is to be kept.
+    pub(super) store: bool,
+    /// The session has a result with it.
+    pub(super) completes: bool,
+    /// It says more than what its party said before.
+    pub(super) changed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::abort::{AbortCode, AbortNotice};
+    use quorate_core::codec::Bytes;
+    use quorate_core::identity::SecretKey;
+    use quorate_core::order::{HashFunction, LIFETIME, Operation, Signing, Terms, Version};
+    use quorate_core::report::Report;
+    use quorate_core::{AccountId, Digest, OrderId, PlanHash, Threshold};
+
+    use super::*;
+
+    fn keys() -> Vec<SecretKey> {
+        (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32])).collect()
+    }
+
+    fn watched() -> WatchedSession {
+        let signing = Signing {
+            message: Bytes(vec![7; 32]),
+            hash: HashFunction::None,
+            path: vec![],
+            tweak: None,
+            presignatures: false,
+        };
+        let terms = Terms {
+            operation: Operation::Sign(signing),
+            account: AccountId([1; 16]),
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: keys().iter().map(SecretKey::public).collect(),
+            mandatory: vec![],
+            minimum_plugin: Version::default(),
+            epoch: 1,
+            public_key: vec![2; 33],
+            recipient: None,
+        };
+        let order = Order::new(OrderId([2; 32]), terms, 0, LIFETIME);
+        let signers = PartyIndex::all(2).collect();
+        WatchedSession::new(order, signers, None)
+    }
+
+    fn noted(session: &WatchedSession, outcome: Outcome, rank: u8) -> (bool, bool, bool) {
+        let (by, digest) = (PartyIndex::FIRST, Digest([3; 32]));
+        let report = Report { session: SessionId([4; 32]), order: OrderId([2; 32]), by, digest, outcome };
+        let Ingested { store, completes, changed } =
+            session.ingest(&RankedReport { signed: report.sign(&keys()[0]), rank });
+        (store, completes, changed)
+    }
+
+    fn aborted(reason: &str, with_notice: bool) -> Outcome {
+        let code = AbortCode::Timeout;
+        let notice = AbortNotice { plan: PlanHash([5; 32]), by: PartyIndex::FIRST, code };
+        let notice = with_notice.then(|| notice.sign(&keys()[0]));
+        Outcome::Aborted { code, culprits: vec![], reason: reason.into(), notice }
+    }
+
+    #[test]
+    fn a_party_may_say_more_than_before_and_never_less() {
+        let session = watched();
+        let signed = Outcome::Signed { signature: Bytes(vec![1; 64]), recovery_id: Some(0) };
+        assert_eq!(session.rank(&signed), 0, "an invented signature proves something");
+        let (news, nothing) = ((true, false, true), (false, false, false));
+        assert_eq!(noted(&session, aborted("first", false), 0), news);
+        assert_eq!(noted(&session, aborted("second", false), 0), nothing);
+        assert_eq!(noted(&session, aborted("third", true), 0), news);
+        assert_eq!(noted(&session, aborted("fourth", false), 0), nothing);
+        assert_eq!(noted(&session, signed.clone(), RANK_PROOF), (true, true, true));
+        assert_eq!(noted(&session, aborted("fifth", true), 0), nothing);
+        // What could not be stored is new when it comes again.
+        session.forget(PartyIndex::FIRST);
+        assert_eq!(noted(&session, signed, RANK_PROOF), (true, true, true));
+    }
+}
