@@ -10,7 +10,7 @@ use quorate_core::{PartyIndex, SessionId};
 use quorate_proto::v1::submit_event::Event;
 use quorate_verify::proof::proved_by_promises;
 
-use super::Parts;
+use super::parts::Parts;
 use super::submission::SubmittedOrder;
 use super::verdict::{Verdict, suspects, verdict};
 use super::waiters::{RankedReport, Wait};

@@ -8,25 +8,23 @@ use std::sync::Arc;
 
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
-use quorate_control_store::{RecordOutcome, SessionRecord, SessionStatus};
+use quorate_control_store::{RecordOutcome, SessionRecord};
 use quorate_core::admission::SESSIONS_PER_ORDER;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::topics::CANCELLED;
 
-use super::Parts;
 use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
 use super::in_flight::{End, Role};
 use super::outbox::OutgoingPlan;
+use super::parts::Parts;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
+use super::recorded::{LATE_REPORTS_MILLIS, forward_session, latest_session, sessions_of, unknown};
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
-
-/// How long after a session's deadline its parties may still report, in milliseconds.
-pub(super) const LATE_REPORTS_MILLIS: u64 = 1_000;
 
 /// How long to wait for parties that are not there, in milliseconds: as long as a restart of one takes.
 const PARTIES_TIMEOUT_MILLIS: u64 = 3_000;
@@ -56,39 +54,6 @@ pub(super) async fn drive(parts: Arc<Parts>, request: SubmittedOrder, role: Role
         }
     };
     lead.ended(end);
-}
-
-/// The latest session of an order. Without knowing whether there is one nothing is begun.
-pub(super) async fn latest_session(
-    parts: &Parts,
-    request: &SubmittedOrder,
-) -> Result<Option<SessionRecord>, Verdict> {
-    Ok(sessions_of(parts, request).await?.into_iter().next())
-}
-
-async fn sessions_of(parts: &Parts, request: &SubmittedOrder) -> Result<Vec<SessionRecord>, Verdict> {
-    parts.services.store.sessions_of(request.order.id).await.map_err(|error| {
-        tracing::warn!(%error, "failed to read the sessions of an order");
-        unknown("the control database does not answer")
-    })
-}
-
-/// Passes on what a session leads to that has been recorded before.
-pub(super) async fn forward_session(
-    parts: &Parts,
-    request: &SubmittedOrder,
-    record: &SessionRecord,
-) -> Result<(), SessionFailure> {
-    let session = &record.session;
-    request.tell_started(session);
-    let mut wait = parts.reports.waiters.wait(session, &request.order);
-    parts.reports.load(session.id).await;
-    // One that is over has nothing more to wait for.
-    let until = match record.status {
-        SessionStatus::Running => session.deadline.saturating_add(LATE_REPORTS_MILLIS),
-        SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => 0,
-    };
-    Collector::new(parts, request, session.id, &session.signers, until).collect(&mut wait).await
 }
 
 /// How an attempt ended without a result.
@@ -267,9 +232,4 @@ fn not_recorded(error: StoreError) -> Verdict {
         StoreError::Unavailable(_) => unknown("the control database does not answer"),
         _ => Verdict::of(Code::Internal, "the control database failed"),
     }
-}
-
-/// It can't be said now what became of an order.
-pub(super) fn unknown(reason: &str) -> Verdict {
-    Verdict::of(Code::Unavailable, reason)
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use quorate_core::SessionId;
 use quorate_core::code::Code;
 
-use super::Parts;
-use super::driver::{LATE_REPORTS_MILLIS, forward_session, latest_session, unknown};
 use super::in_flight::{End, Follow, Lead, Role, TooMany};
+use super::parts::Parts;
+use super::recorded::{LATE_REPORTS_MILLIS, forward_session, latest_session, unknown};
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 

@@ -1,9 +1,9 @@
-//! The coordinator: makes sessions out of orders, and passes on what parties report. It is trusted with nothing but to
-//! try: what it chooses is checked by every party, what it passes on is signed by others.
+//! The coordinator: makes sessions out of orders, and passes on what parties report. Nobody trusts it: every party checks what
+//! it chooses, and others have signed what it passes on.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`driver`], [`follower`], [`collect`] | carry an order out: sessions, until one has a result |
+//! | [`driver`], [`follower`], [`recorded`], [`collect`] | carry an order out: sessions, until one has a result |
 //! | [`quorum`], [`plan`], [`presence`], [`bans`] | who takes part |
 //! | [`outbox`] | plans on their way to the parties |
 //! | [`reports`], [`waiters`], [`verdict`] | what parties report, and what it adds up to |
@@ -17,9 +17,11 @@ mod grpc;
 mod http;
 mod in_flight;
 mod outbox;
+mod parts;
 mod plan;
 mod presence;
 mod quorum;
+mod recorded;
 mod reports;
 mod services;
 mod submission;
@@ -27,33 +29,24 @@ mod verdict;
 mod waiters;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
-use quorate_backends::queue::Queue;
-use quorate_control_store::SessionStore;
 use quorate_core::Digest;
 use quorate_core::admission::Plugin;
 use quorate_core::identity::PublicKey;
-use quorate_net::clock::Clock;
-use quorate_net::join_token::JoinKey;
 use quorate_net::topics::{PRESENCE, REPORTS};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use bans::KnownBans;
-use driver::LATE_REPORTS_MILLIS;
-use in_flight::InFlight;
-use outbox::Outbox;
-use presence::Presence;
-use reports::Reports;
-use services::Services;
+use parts::Parts;
+use recorded::LATE_REPORTS_MILLIS;
 
 pub use grpc::service;
 pub use http::routes;
+pub use parts::CoordinatorSetup;
 
 /// Orders at a time. Fewer than a party's queue has room for, so that a plan always finds room in it.
 const MAX_ORDERS: usize = 512;
@@ -67,46 +60,12 @@ const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait before a topic is listened to again.
 const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What a [`Coordinator`] is given.
-pub struct CoordinatorSetup {
-    /// Where sessions are kept.
-    pub store: SessionStore,
-    /// Where plans go.
-    pub queue: Arc<dyn Queue>,
-    /// Whose orders it carries out.
-    pub originators: Vec<PublicKey>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// What lets parties into sessions at the routers.
-    pub key: JoinKey,
-    /// Whether parties that seal with the same master key are left out.
-    pub require_distinct_master_keys: bool,
-}
-
 /// A coordinator.
 pub struct Coordinator {
     parts: Arc<Parts>,
     /// Permits for orders.
     permits: Arc<Semaphore>,
     orders: TaskTracker,
-}
-
-/// What a coordinator is made of.
-struct Parts {
-    services: Services,
-    presence: Presence,
-    bans: KnownBans,
-    outbox: Outbox,
-    reports: Arc<Reports>,
-    in_flight: InFlight,
-    rotation: AtomicU64,
-}
-
-impl Parts {
-    /// Counts up: spreads work over quorums that are equally good.
-    fn next_rotation(&self) -> u64 {
-        self.rotation.fetch_add(1, Ordering::Relaxed)
-    }
 }
 
 /// What parties publish for coordinators.
@@ -120,17 +79,7 @@ impl Coordinator {
     /// A coordinator that knows of no party yet.
     #[must_use]
     pub fn new(setup: CoordinatorSetup) -> Arc<Self> {
-        let CoordinatorSetup { store, queue, originators, clock, key, require_distinct_master_keys } = setup;
-        let services = Services { store, queue, originators: originators.into(), clock };
-        let parts = Arc::new(Parts {
-            presence: Presence::new(require_distinct_master_keys),
-            bans: KnownBans::default(),
-            outbox: Outbox::new(services.clone(), key),
-            reports: Arc::new(Reports::new(services.clone())),
-            in_flight: InFlight::default(),
-            rotation: AtomicU64::new(0),
-            services,
-        });
+        let parts = Arc::new(Parts::new(setup));
         Arc::new(Self { parts, permits: Arc::new(Semaphore::new(MAX_ORDERS)), orders: TaskTracker::new() })
     }
 
@@ -144,8 +93,8 @@ impl Coordinator {
             tokio::join!(
                 self.listen(Topic::Heartbeats),
                 self.listen(Topic::Reports),
-                self.republish_again_and_again(),
-                self.sweep_again_and_again(),
+                self.republish_periodically(),
+                self.sweep_periodically(),
             )
         };
         stop.run_until_cancelled(background).await;
@@ -192,7 +141,7 @@ impl Coordinator {
         }
     }
 
-    async fn republish_again_and_again(&self) {
+    async fn republish_periodically(&self) {
         let mut tick = interval(OUTBOX_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -203,7 +152,7 @@ impl Coordinator {
         }
     }
 
-    async fn sweep_again_and_again(&self) {
+    async fn sweep_periodically(&self) {
         let mut tick = interval(SWEEP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -216,7 +165,7 @@ impl Coordinator {
 
     /// Ends sessions that nobody ended, and forgets old ones.
     async fn sweep(&self) -> Result<(), StoreError> {
-        let Services { store, .. } = &self.parts.services;
+        let store = &self.parts.services.store;
         let now = self.parts.services.now();
         // A session's parties may report a moment after its deadline.
         let ended = store.end_overdue(now.saturating_sub(LATE_REPORTS_MILLIS)).await?;

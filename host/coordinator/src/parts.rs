@@ -1,0 +1,65 @@
+//! What a coordinator is made of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate_backends::queue::Queue;
+use quorate_control_store::SessionStore;
+use quorate_core::identity::PublicKey;
+use quorate_net::clock::Clock;
+use quorate_net::join_token::JoinKey;
+
+use super::bans::KnownBans;
+use super::in_flight::InFlight;
+use super::outbox::Outbox;
+use super::presence::Presence;
+use super::reports::Reports;
+use super::services::Services;
+
+/// What a [`Coordinator`](super::Coordinator) is given.
+pub struct CoordinatorSetup {
+    /// Where sessions are kept.
+    pub store: SessionStore,
+    /// Where plans go.
+    pub queue: Arc<dyn Queue>,
+    /// Whose orders it carries out.
+    pub originators: Vec<PublicKey>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What lets parties into sessions at the routers.
+    pub key: JoinKey,
+    /// Whether parties that seal with the same master key are left out.
+    pub require_distinct_master_keys: bool,
+}
+
+/// What a coordinator is made of.
+pub(super) struct Parts {
+    pub(super) services: Services,
+    pub(super) presence: Presence,
+    pub(super) bans: KnownBans,
+    pub(super) outbox: Outbox,
+    pub(super) reports: Arc<Reports>,
+    pub(super) in_flight: InFlight,
+    rotation: AtomicU64,
+}
+
+impl Parts {
+    pub(super) fn new(setup: CoordinatorSetup) -> Self {
+        let CoordinatorSetup { store, queue, originators, clock, key, require_distinct_master_keys } = setup;
+        let services = Services { store, queue, originators: originators.into(), clock };
+        Self {
+            presence: Presence::new(require_distinct_master_keys),
+            bans: KnownBans::default(),
+            outbox: Outbox::new(services.clone(), key),
+            reports: Arc::new(Reports::new(services.clone())),
+            in_flight: InFlight::default(),
+            rotation: AtomicU64::new(0),
+            services,
+        }
+    }
+
+    /// A number that grows with every call. It spreads work over quorums that are equally good.
+    pub(super) fn next_rotation(&self) -> u64 {
+        self.rotation.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,57 @@
+//! Sessions that are recorded already: the earlier sessions of an order, and what they lead to.
+
+use quorate_control_store::{SessionRecord, SessionStatus};
+use quorate_core::code::Code;
+
+use super::collect::{Collector, SessionFailure};
+use super::parts::Parts;
+use super::submission::SubmittedOrder;
+use super::verdict::Verdict;
+
+/// How long after a session's deadline its parties may still report, in milliseconds.
+pub(super) const LATE_REPORTS_MILLIS: u64 = 1_000;
+
+/// The latest session of an order. A coordinator that cannot read it begins no other.
+pub(super) async fn latest_session(
+    parts: &Parts,
+    request: &SubmittedOrder,
+) -> Result<Option<SessionRecord>, Verdict> {
+    Ok(sessions_of(parts, request).await?.into_iter().next())
+}
+
+/// The sessions of an order, the latest first.
+///
+/// # Errors
+/// A verdict when the control database does not answer.
+pub(super) async fn sessions_of(
+    parts: &Parts,
+    request: &SubmittedOrder,
+) -> Result<Vec<SessionRecord>, Verdict> {
+    parts.services.store.sessions_of(request.order.id).await.map_err(|error| {
+        tracing::warn!(%error, "failed to read the sessions of an order");
+        unknown("the control database does not answer")
+    })
+}
+
+/// Passes on what a session leads to that was recorded before.
+pub(super) async fn forward_session(
+    parts: &Parts,
+    request: &SubmittedOrder,
+    record: &SessionRecord,
+) -> Result<(), SessionFailure> {
+    let session = &record.session;
+    request.tell_started(session);
+    let mut wait = parts.reports.waiters.wait(session, &request.order);
+    parts.reports.load(session.id).await;
+    // One that is over has nothing more to wait for.
+    let until = match record.status {
+        SessionStatus::Running => session.deadline.saturating_add(LATE_REPORTS_MILLIS),
+        SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => 0,
+    };
+    Collector::new(parts, request, session.id, &session.signers, until).collect(&mut wait).await
+}
+
+/// It can't be said now what became of an order.
+pub(super) fn unknown(reason: &str) -> Verdict {
+    Verdict::of(Code::Unavailable, reason)
+}
