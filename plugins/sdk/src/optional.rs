@@ -4,24 +4,10 @@
 //! and the methods of a trait object can all be reached. On native targets nothing stands behind them: what is
 //! published is gone, what is cached has vanished, as the contract allows.
 
-/// An event for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// `step` of `of` is done.
-    Progress {
-        /// Steps done.
-        step: u32,
-        /// Steps in all.
-        of: u32,
-    },
-    /// Items of single-use material now in the pool.
-    PoolLevel(u32),
-    /// A number from the plugin's documentation.
-    Note(u32),
-}
-
 #[cfg(target_arch = "wasm32")]
 use crate::wasm::optional as source;
+
+pub use crate::types::Event;
 
 /// Tells operators something.
 #[cfg_attr(not(target_arch = "wasm32"), allow(unused_variables))]

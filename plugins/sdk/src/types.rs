@@ -343,3 +343,19 @@ impl Failure {
         Self::Fault { culprits: vec![culprit], ban: false, reason: reason.into() }
     }
 }
+
+/// An event for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// `step` of `of` is done.
+    Progress {
+        /// Steps done.
+        step: u32,
+        /// Steps in all.
+        of: u32,
+    },
+    /// Items of single-use material now in the pool.
+    PoolLevel(u32),
+    /// A number from the plugin's documentation.
+    Note(u32),
+}

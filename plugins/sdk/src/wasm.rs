@@ -128,7 +128,7 @@ impl Host for Imports {
 /// What [`optional`](crate::optional) calls.
 pub(crate) mod optional {
     use super::imports::{bus, cache};
-    use crate::optional::Event;
+    use crate::types::Event;
 
     pub(crate) fn publish(event: Event) {
         bus::publish(match event {
