@@ -1,6 +1,6 @@
 //! How roles reach each other: gRPC over HTTP/2, over a connection in memory when they share a process.
 //!
-//! A role's services are an [`axum::Router`] and its clients take a [`Channel`]: which kind of connection lies between
+//! A role's services are an [`axum::Router`] and its clients take a [`Channel`](tonic::transport::Channel): which kind of connection lies between
 //! the two is decided where they are wired together and nowhere else.
 
 use std::time::Duration;

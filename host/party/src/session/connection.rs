@@ -1,5 +1,7 @@
 //! The first phase: this party joins the session at a router, and begins it there.
 
+use std::time::Duration;
+
 use quorate_core::PartyIndex;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::session::{Effect, Session, Terms};
@@ -7,7 +9,9 @@ use quorate_net::router_client::{FrameSender, RouterSession};
 use zeroize::Zeroizing;
 
 use super::context::SessionContext;
-use super::linger::LINGER_DURATION;
+
+/// How long a party stays after the last sign that a peer still waits: one notices after two seconds that nothing comes.
+pub(super) const LINGER_DURATION: Duration = Duration::from_secs(5);
 
 /// A session that has begun: its state machine, and the frames' way to the peers and back.
 pub(super) struct Connection {

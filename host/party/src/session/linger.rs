@@ -12,11 +12,8 @@ use quorate_net::router_client::RouterEvent;
 use quorate_party_store::PartyStore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use super::connection::Connection;
+use super::connection::{Connection, LINGER_DURATION};
 use super::context::SessionContext;
-
-/// How long a party stays after the last sign that a peer still waits: one notices after two seconds that nothing comes.
-pub(super) const LINGER_DURATION: Duration = Duration::from_secs(5);
 
 /// How often promises and acknowledgements are sent again.
 pub(super) const REPEAT_INTERVAL: Duration = Duration::from_millis(500);
