@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use quorate_kit::random32;
@@ -110,11 +110,37 @@ pub fn memory_of(pid: u32) -> f64 {
 }
 
 /// The program. It lies where cargo has put this program, or one folder up.
+///
+/// # Panics
+/// When there is none, or when it is older than its sources: `cargo test` alone does not build it.
 #[must_use]
 pub fn program() -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    let mut folders = here.ancestors().skip(1).map(|folder| folder.join("quorate"));
-    folders.find(|path| path.is_file()).unwrap_or_else(|| panic!("no quorate program: run `make build`"))
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let find = || {
+        let here = std::env::current_exe().unwrap();
+        let mut folders = here.ancestors().skip(1).map(|folder| folder.join("quorate"));
+        let found = folders.find(|path| path.is_file());
+        let found = found.unwrap_or_else(|| panic!("no quorate program: run `make build`"));
+        if let Some(source) = newer_source(&found) {
+            panic!("the quorate program is older than {}: run `make build`", source.display());
+        }
+        found
+    };
+    PROGRAM.get_or_init(find).clone()
+}
+
+/// A source that has changed since a program was built, by the list that cargo writes beside the program.
+///
+/// # Panics
+/// When there is no such program.
+#[must_use]
+pub fn newer_source(program: &Path) -> Option<PathBuf> {
+    let changed = |path: &Path| std::fs::metadata(path)?.modified();
+    let built = changed(program).unwrap();
+    let listed = std::fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let sources = listed.split_once(": ").map_or("", |(_, sources)| sources);
+    let mut sources = sources.split_whitespace().map(PathBuf::from);
+    sources.find(|source| changed(source).is_ok_and(|changed| changed > built))
 }
 
 /// The program, to serve on a data folder and an address.

@@ -9,6 +9,16 @@ use super::{metadata, text};
 /// What tests of every crate may use: features of shared dependencies, and nothing else.
 const DEV: &str = "quorate-dev-features";
 
+/// What the account service and the coordinator may use.
+const CONTROL: [&str; 6] = [
+    "quorate-backends",
+    "quorate-control-store",
+    "quorate-core",
+    "quorate-net",
+    "quorate-proto",
+    "quorate-verify",
+];
+
 /// Which crates of ours each of our crates may use, tests included.
 const ALLOWED: [(&str, &[&str]); 16] = [
     ("quorate-core", &[]),
@@ -20,28 +30,8 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("quorate-runtime", &["quorate-core"]),
     ("quorate-kit", &["quorate-core", "quorate-runtime"]),
     ("quorate-net", &["quorate-backends", "quorate-core", "quorate-proto", DEV]),
-    (
-        "quorate-account",
-        &[
-            "quorate-backends",
-            "quorate-control-store",
-            "quorate-core",
-            "quorate-net",
-            "quorate-proto",
-            "quorate-verify",
-        ],
-    ),
-    (
-        "quorate-coordinator",
-        &[
-            "quorate-backends",
-            "quorate-control-store",
-            "quorate-core",
-            "quorate-net",
-            "quorate-proto",
-            "quorate-verify",
-        ],
-    ),
+    ("quorate-account", &CONTROL),
+    ("quorate-coordinator", &CONTROL),
     ("quorate-router", &["quorate-backends", "quorate-core", "quorate-net", "quorate-proto"]),
     (
         "quorate-party",

@@ -2,6 +2,7 @@
 
 mod crates;
 mod dependencies;
+mod program;
 
 use std::path::PathBuf;
 use std::process::Command;
