@@ -51,7 +51,7 @@ pub use parts::CoordinatorSetup;
 /// Orders at a time. Fewer than a party's queue has room for, so that a plan always finds room in it.
 const MAX_ORDERS: usize = 512;
 
-/// How often sessions that nobody ended are ended, and what is old is forgotten.
+/// How often sessions past their deadline are ended, and old ones are forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How often plans are looked for that another coordinator has left in the outbox.
@@ -163,7 +163,7 @@ impl Coordinator {
         }
     }
 
-    /// Ends sessions that nobody ended, and forgets old ones.
+    /// Ends sessions past their deadline that no coordinator has ended, and forgets old ones.
     async fn sweep(&self) -> Result<(), StoreError> {
         let store = &self.parts.services.store;
         let now = self.parts.services.now();

@@ -3,7 +3,6 @@
 use quorate_control_store::NewSession;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
-use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
 
 use super::quorum::Quorum;
@@ -34,7 +33,7 @@ pub(super) fn new_session(
     let session = NewSession {
         id: plan.session_id(),
         order: order.id,
-        exclusive: !matches!(order.operation, Operation::Sign(_)),
+        exclusive: !request.is_signing(),
         account: order.account,
         ordered: encode(&submission.order),
         signers,

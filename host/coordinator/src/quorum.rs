@@ -79,7 +79,7 @@ pub(super) fn choose(
     if !requested.is_empty() && !is_possible(order, requested, required) {
         return Err(NoQuorum::Requested);
     }
-    // Fewer than are required: these, and whoever else is online.
+    // Fewer than are required: these, and any others that are online.
     let wanted = |party: &PartyIndex| requested.len() < required || requested.contains(party);
     let (online, missing): (Vec<PartyIndex>, Vec<PartyIndex>) = PartyIndex::all(n)
         .filter(wanted)

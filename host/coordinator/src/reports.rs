@@ -62,7 +62,7 @@ impl Reports {
         Self { services, waiters: Waiters::default() }
     }
 
-    /// Keeps a report that a party gives, and passes it on to whoever waits for it: here, or at another coordinator.
+    /// Keeps a report that a party gives, and passes it on to the calls that wait for it, here or at another coordinator.
     pub(super) async fn ingest(self: &Arc<Self>, bytes: &[u8]) -> Result<(), ReportError> {
         // A task of its own: if the caller's connection drops half-way, the report must not stay in memory without being in the
         // store, or its retransmission would be ignored as a duplicate.
@@ -145,7 +145,7 @@ impl Reports {
         }
     }
 
-    /// Ends a session that nobody waits for any more, when all its parties have reported and none has a result.
+    /// Ends a session that no call here waits for, when all its parties have reported and none has a result.
     async fn end_if_over(&self, id: SessionId, session: &WatchedSession) -> Result<(), StoreError> {
         let outcomes = session.outcomes();
         let promised = outcomes.values().all(|outcome| matches!(outcome, Outcome::Promised { .. }));
@@ -157,7 +157,7 @@ impl Reports {
         self.services.store.end_session(id, &failed).await
     }
 
-    /// A session that nobody waits for any more.
+    /// Reads a session that no call here waits for from the store.
     async fn load_session(&self, id: SessionId) -> Result<WatchedSession, ReportError> {
         let record = self.services.store.session(id).await?.ok_or(ReportError::Unknown)?;
         let order: SignedOrder = decode(&record.session.ordered).map_err(|_| ReportError::Unknown)?;

@@ -38,7 +38,7 @@ impl RankedReport {
         self.rank == RANK_PROOF
     }
 
-    /// The word that nothing was promised is value more than an abort without it.
+    /// What orders reports of one party: an abort that is signed never to promise goes before one that is not.
     pub(super) fn value(&self) -> (u8, bool) {
         let word = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
         (self.rank, word)
@@ -121,9 +121,8 @@ impl WatchedSession {
             _ => 0,
         }
     }
-}
 
-impl WatchedSession {
+    /// Forgets the report of a party, so that it is new when it comes again.
     pub(super) fn forget(&self, by: PartyIndex) {
         self.reports().remove(&by);
     }

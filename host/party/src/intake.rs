@@ -32,7 +32,7 @@ pub async fn admit_and_claim(
     admit_and_claim_for(party, plan, token, Custody::Own).await
 }
 
-/// The same, for a share that somebody else may keep.
+/// The same as [`admit_and_claim`], for a share that a user may keep.
 pub(crate) async fn admit_and_claim_for(
     party: &Arc<Party>,
     plan: Plan,

@@ -30,7 +30,7 @@ pub enum PlanRefusal {
 }
 
 impl PlanRefusal {
-    /// What to report; nothing about a plan that somebody has taken on already.
+    /// What to report; nothing about a plan that is claimed already.
     pub(super) fn report(&self) -> Option<Outcome> {
         let (code, culprits) = match self {
             Self::ClaimedBefore | Self::NotKnown(_) => return None,

@@ -7,15 +7,12 @@ use std::time::Duration;
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::identity::key_of;
-use quorate_core::order::Operation;
 use quorate_core::session::{Effect, Message};
-use quorate_core::{ExecutionId, PartyIndex, SchemeSignature};
+use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
 use quorate_party_store::Entries;
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_runtime::{
-    MadeKey, Outcome, Progress, Session as Sandboxed, SessionError, SessionErrorKind, Step,
-};
+use quorate_runtime::{Outcome, Progress, Session as Sandboxed, SessionError, SessionErrorKind, Step};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument;
 
@@ -31,27 +28,17 @@ const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the protocol ended at this party.
 pub(super) enum Ended {
-    /// With a signature that is still to be verified.
-    Signature { connection: Connection, signature: SchemeSignature },
-    /// With a share that is still to be held against the order.
-    NewShare { connection: Connection, made: MadeShare },
+    /// The component has a result, which is still to be held against the order.
+    Done { connection: Connection, result: ProtocolResult },
     /// Without a result. That is recorded, and the peers have been told.
     Aborted { connection: Connection, abort: Abort },
 }
 
-/// What a keygen or refresh has made.
-pub(super) struct MadeShare {
+/// What the component has made.
+pub(super) struct ProtocolResult {
     pub(super) execution: ExecutionId,
-    /// The epoch that the order's operation leads to.
-    pub(super) epoch: u32,
-    pub(super) key: MadeKey,
+    pub(super) outcome: Outcome,
     pub(super) staged: Staged,
-}
-
-/// What the component has given in the end, as the order's operation has it.
-enum ProtocolResult {
-    Signature(SchemeSignature),
-    NewShare(MadeShare),
 }
 
 /// Drives a session that has begun to the end of its protocol.
@@ -79,8 +66,7 @@ pub(super) async fn drive(
     };
     let connection = driver.connection;
     Ok(match result {
-        Ok(ProtocolResult::Signature(signature)) => Ended::Signature { connection, signature },
-        Ok(ProtocolResult::NewShare(made)) => Ended::NewShare { connection, made },
+        Ok(result) => Ended::Done { connection, result },
         Err(abort) => Ended::Aborted { connection, abort },
     })
 }
@@ -129,7 +115,10 @@ impl Driver<'_> {
                         let effects = self.send_messages(outgoing);
                         match progress {
                             Progress::Done { outcome, staged } => {
-                                return self.on_done(execution, outcome, staged, effects).await;
+                                // Its last messages leave.
+                                self.connection.session.done(self.context.now());
+                                let abort = self.apply(effects).await?;
+                                return Ok(abort.map_or(Ok(ProtocolResult { execution, outcome, staged }), Err));
                             }
                             Progress::Waiting(session) => {
                                 self.component = Component::Waiting { execution, session: Box::new(session) };
@@ -170,35 +159,6 @@ impl Driver<'_> {
 
     fn fail(&mut self, code: AbortCode, reason: impl Into<String>) -> Vec<Effect> {
         self.connection.session.fail(Abort::of(code, reason), self.context.now())
-    }
-
-    /// The component is done. Its last messages leave, and its outcome is held against the order's operation.
-    async fn on_done(
-        &mut self,
-        execution: ExecutionId,
-        outcome: Outcome,
-        staged: Staged,
-        effects: Vec<Effect>,
-    ) -> Result<Result<ProtocolResult, Abort>, StoreError> {
-        self.connection.session.done(self.context.now());
-        if let Some(abort) = self.apply(effects).await? {
-            return Ok(Err(abort));
-        }
-        let order = self.context.order();
-        let epoch = order.epoch.saturating_add(1);
-        match (outcome, &order.operation) {
-            (Outcome::Signature(signature), Operation::Sign(_)) => {
-                Ok(Ok(ProtocolResult::Signature(signature)))
-            }
-            (Outcome::Key(key), Operation::Keygen) | (Outcome::Refreshed(key), Operation::Refresh) => {
-                Ok(Ok(ProtocolResult::NewShare(MadeShare { execution, epoch, key, staged })))
-            }
-            _ => {
-                let abort = Abort::of(AbortCode::Plugin, "an outcome that is not the order's");
-                let effects = self.connection.session.fail(abort.clone(), self.context.now());
-                Ok(Err(self.apply(effects).await?.unwrap_or(abort)))
-            }
-        }
     }
 
     /// Carries out effects in their order; gives the abort if the session is over.

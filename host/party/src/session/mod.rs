@@ -1,10 +1,10 @@
 //! One session of a party, as phases that consume one another.
 //!
 //! ```text
-//! connect → drive → Ended::Signature  → verify, record, report          → linger
-//!                 → Ended::NewShare   → store, promise, wait, activate   → broadcast, erase     (the party keeps the share)
-//!                                     → wait, deliver, wait for the user → broadcast, erase     (a user keeps the share)
-//!                 → Ended::Aborted    → report                           → linger
+//! connect → drive → Ended::Done    → verify, record, report           → linger               (a signature)
+//!                                  → store, promise, wait, activate   → broadcast, erase     (a share that the party keeps)
+//!                                  → wait, deliver, wait for the user → broadcast, erase     (a share that a user keeps)
+//!                 → Ended::Aborted → report                           → linger
 //! ```
 //!
 //! | module | phase |
@@ -34,6 +34,7 @@ use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_party_store::{AdmissionFacts, Entries, Started};
+use quorate_runtime::Outcome as Made;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
@@ -41,8 +42,9 @@ use crate::party::Party;
 use crate::recovery;
 use crate::registry::Entry;
 use crate::user::custody::{Custody, ShareMatch};
+use connection::Connection;
 use context::SessionContext;
-use driver::Ended;
+use driver::{Ended, ProtocolResult};
 
 /// A session that this party has taken on and claimed.
 pub struct SessionTask {
@@ -104,22 +106,35 @@ impl SessionTask {
                 linger::linger(&context, connection);
                 Ok(Some(context.aborted(abort)))
             }
-            Ended::Signature { connection, signature } => {
-                outcome::finish_signing(&context, connection, signature).await.map(Some)
-            }
-            Ended::NewShare { connection, made } => {
-                let new_share = match outcome::check_new_share(&context, made) {
-                    Ok(new_share) => new_share,
-                    Err(abort) => return outcome::abort(&context, connection, abort).await.map(Some),
-                };
-                match &custody {
-                    Custody::Own => {
-                        activation::promise_and_activate(&context, connection, new_share).await.map(Some)
-                    }
-                    Custody::User(user) => delivery::deliver(&context, connection, new_share, user).await,
-                }
-            }
+            Ended::Done { connection, result } => settle(&context, connection, result, &custody).await,
         }
+    }
+}
+
+/// Holds what the protocol has made against the order, and sees it through.
+async fn settle(
+    context: &SessionContext,
+    connection: Connection,
+    result: ProtocolResult,
+    custody: &Custody,
+) -> Result<Option<Outcome>, StoreError> {
+    let ProtocolResult { execution, outcome, staged } = result;
+    let key = match (outcome, &context.order().operation) {
+        (Made::Signature(signature), Operation::Sign(signing)) => {
+            return outcome::finish_signing(context, connection, signing, signature).await.map(Some);
+        }
+        (Made::Key(key), Operation::Keygen) | (Made::Refreshed(key), Operation::Refresh) => key,
+        _ => {
+            let abort = Abort::of(AbortCode::Plugin, "an outcome that is not the order's");
+            return outcome::abort(context, connection, abort).await.map(Some);
+        }
+    };
+    match (outcome::check_new_share(context, execution, key, staged), custody) {
+        (Err(abort), _) => outcome::abort(context, connection, abort).await.map(Some),
+        (Ok(new_share), Custody::Own) => {
+            activation::promise_and_activate(context, connection, new_share).await.map(Some)
+        }
+        (Ok(new_share), Custody::User(user)) => delivery::deliver(context, connection, new_share, user).await,
     }
 }
 

@@ -1,20 +1,21 @@
 //! The third phase: what the protocol has made is held against the order, before anybody hears of it.
 
 use quorate_backends::database::StoreError;
-use quorate_core::SchemeSignature;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::admission::Share;
 use quorate_core::certificate::Activation;
 use quorate_core::codec::Bytes;
-use quorate_core::order::Operation;
+use quorate_core::order::{Operation, Signing};
 use quorate_core::report::Outcome;
 use quorate_core::session::Effect;
+use quorate_core::{ExecutionId, SchemeSignature};
 use quorate_party_store::Entries;
+use quorate_runtime::MadeKey;
+use quorate_runtime::capabilities::vault::Staged;
 use quorate_verify::signature::{self, Rejected};
 
 use super::connection::Connection;
 use super::context::SessionContext;
-use super::driver::MadeShare;
 use super::{linger, sandbox};
 
 /// A share that a session has just made, and that fits its order.
@@ -31,17 +32,10 @@ pub(super) struct NewShare {
 pub(super) async fn finish_signing(
     context: &SessionContext,
     mut connection: Connection,
+    signing: &Signing,
     signature: SchemeSignature,
 ) -> Result<Outcome, StoreError> {
     let order = context.order();
-    let Operation::Sign(signing) = &order.operation else {
-        return abort(
-            context,
-            connection,
-            Abort::of(AbortCode::Plugin, "a signature that no order asks for"),
-        )
-        .await;
-    };
     let verified =
         signature::verify(&order.scheme, &order.public_key.0, context.chain_code(), signing, &signature);
     match verified {
@@ -68,9 +62,14 @@ pub(super) async fn finish_signing(
 }
 
 /// Holds a new share against the order: a refresh keeps key, scheme and chain code.
-pub(super) fn check_new_share(context: &SessionContext, made: MadeShare) -> Result<NewShare, Abort> {
+pub(super) fn check_new_share(
+    context: &SessionContext,
+    execution: ExecutionId,
+    key: MadeKey,
+    staged: Staged,
+) -> Result<NewShare, Abort> {
     let order = context.order();
-    let MadeShare { execution, epoch, key, staged } = made;
+    let epoch = order.epoch.saturating_add(1);
     let outputs = key.outputs;
     if order.operation == Operation::Refresh {
         let another = |what| Err(Abort::of(AbortCode::Plugin, format!("a refresh that gave another {what}")));
@@ -91,7 +90,10 @@ pub(super) fn check_new_share(context: &SessionContext, made: MadeShare) -> Resu
         outputs: outputs.hash(),
     };
     let facts = sandbox::facts(&context.admitted, epoch, outputs, context.entry.facts.version);
-    Ok(NewShare { activation, facts, entries: sandbox::entries(&staged) })
+    // The component's copy of the share ends with this function.
+    let entries = sandbox::entries(&staged);
+    drop(staged);
+    Ok(NewShare { activation, facts, entries })
 }
 
 /// Ends a session whose protocol has ended, without a result: durably, before anybody hears of it.

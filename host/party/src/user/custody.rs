@@ -37,7 +37,7 @@ pub(crate) struct UserShareContext {
 }
 
 impl UserShareContext {
-    /// Hands out a share that is not sealed, if somebody waits for it.
+    /// Hands out a share that is not sealed, if a request waits for it.
     pub(crate) fn hand_out(&self, share: UserShare) {
         if let Some(sender) = self.unsealed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = sender.send(share);

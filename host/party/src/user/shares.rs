@@ -249,7 +249,7 @@ impl UserShares {
         let store = &self.party.store;
         let confirmed = store.confirm(session, by, self.party.clock.millis()).await?;
         match confirmed {
-            // Whoever confirmed it before may have died before the next step.
+            // The process that recorded an earlier confirmation may have died before the next step.
             Confirmation::Confirmed | Confirmation::AlreadyConfirmed => {}
             Confirmation::Expired => return Err(expired()),
             Confirmation::Unknown => return Err(not_waiting()),
@@ -264,7 +264,7 @@ impl UserShares {
             let detail = "this share was confirmed before: nothing is left to do";
             return Err(Problem::new(Code::ShareAlreadyConfirmed, detail));
         }
-        // If nobody can be told now, it is told later.
+        // If no coordinator takes the report now, it is sent later.
         if let Err(error) = self.reporter.flush_reports().await {
             tracing::warn!(%error, "a confirmed share is reported later");
         }
