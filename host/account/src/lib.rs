@@ -1,37 +1,45 @@
-//! The account service: knows accounts, states in signed orders what callers ask for, and believes only what proves
-//! itself.
+//! The account service: knows accounts, states in signed orders what callers ask for, and accepts only results that prove
+//! themselves.
+//!
+//! | part | does |
+//! |---|---|
+//! | `Accounts` | reads accounts, after a look at what has become of their open orders |
+//! | `Submitter` | signs an order, submits it and waits for a result |
+//! | `Orders` | reads what orders and sessions have led to, now or later |
+//! | `UserShares` | asks the users' party to take or hand out a user's share |
+//! | `Recoverer` | finds what an interrupted request has led to |
+//! | [`AccountService`] | the operations, made of these parts |
 
 pub mod api;
 
+mod accounts;
+mod coordinators;
 mod limits;
-mod lookup;
 mod operations;
 mod order_status;
+mod originator;
 mod present;
 mod recover;
 mod request;
+mod request_ids;
 mod submit;
 mod user_share;
 mod views;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use quorate_control_store::AccountStore;
-use quorate_core::code::Code;
-use quorate_core::codec::{decode, encode};
-use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::{AccountId, OrderId, Threshold};
+use quorate_core::identity::PublicKey;
 use quorate_net::clock::Clock;
-use quorate_net::problem::Problem;
 use quorate_net::replicas::Replicas;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 pub use limits::TimeLimits;
-pub use recover::Interrupted;
+pub use operations::AccountService;
+pub use recover::{Recoverer, Recovery};
 pub use request::{Creation, RefreshRequest, SignRequest};
-pub use user_share::{UserParty, UserTerms};
+pub use request_ids::RequestIds;
+pub use user_share::{UserParty, UserShareOptions};
 pub use views::{
     AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,
     ThresholdView,
@@ -40,14 +48,11 @@ pub use views::{
 /// The scheme of an account whose creator names none.
 pub const DEFAULT_SCHEME: &str = "ecdsa-secp256k1";
 
-/// Requests at a time that take a session. More would wait for the same processors until their deadline.
-const REQUESTS: usize = 256;
-
 /// What an [`AccountService`] is given.
 pub struct AccountSetup {
-    /// Where accounts are kept.
+    /// Where accounts are stored.
     pub store: AccountStore,
-    /// Who carries out orders.
+    /// The coordinators that run sessions for orders.
     pub coordinators: Replicas,
     /// The seed of the originator key.
     pub originator: Zeroizing<[u8; 32]>,
@@ -62,155 +67,4 @@ pub struct AccountSetup {
     pub clock: Arc<dyn Clock>,
     /// How long operations may take.
     pub limits: TimeLimits,
-}
-
-/// The account service.
-pub struct AccountService {
-    store: AccountStore,
-    coordinators: Replicas,
-    originator: Zeroizing<[u8; 32]>,
-    /// Its own and those of the others.
-    originators: Vec<PublicKey>,
-    parties: Vec<PublicKey>,
-    user_party: Option<UserParty>,
-    clock: Arc<dyn Clock>,
-    limits: TimeLimits,
-    slots: Semaphore,
-    waiting_for_users: Arc<Semaphore>,
-}
-
-/// Ids for what an operation is about to make, chosen before it begins so that an interrupted one can be looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The account.
-    pub account: AccountId,
-    /// The order.
-    pub order: OrderId,
-    /// Whether somebody has begun with it before, and may still be at it.
-    pub again: bool,
-}
-
-impl AccountService {
-    /// An account service.
-    #[must_use]
-    pub fn new(setup: AccountSetup) -> Self {
-        let AccountSetup {
-            store,
-            coordinators,
-            originator,
-            mut originators,
-            parties,
-            user_party,
-            clock,
-            limits,
-        } = setup;
-        originators.push(SecretKey::from_seed(&originator).public());
-        let slots = Semaphore::new(REQUESTS);
-        let waiting_for_users = Arc::new(Semaphore::new(user_share::WAITING_FOR_USERS));
-        Self {
-            store,
-            coordinators,
-            originator,
-            originators,
-            parties,
-            user_party,
-            clock,
-            limits,
-            slots,
-            waiting_for_users,
-        }
-    }
-
-    /// The public side of the originator key, which parties pin.
-    #[must_use]
-    pub fn originator(&self) -> PublicKey {
-        self.originator_key().public()
-    }
-
-    /// What only account services know.
-    pub(crate) fn originator_seed(&self) -> &Zeroizing<[u8; 32]> {
-        &self.originator
-    }
-
-    /// The store, for what belongs to requests and not to accounts.
-    #[must_use]
-    pub fn store(&self) -> &AccountStore {
-        &self.store
-    }
-
-    /// The time.
-    #[must_use]
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-
-    /// The longest that an operation may take.
-    #[must_use]
-    pub fn longest(&self) -> Duration {
-        self.shares_limit(Threshold::MAX_PARTIES).max(self.limits.sign)
-    }
-
-    /// A new subject about an account.
-    ///
-    /// # Errors
-    /// When the machine has no randomness.
-    pub fn subject(&self, account: AccountId) -> Result<Subject, Problem> {
-        Ok(Subject { account, order: OrderId(random()?), again: false })
-    }
-
-    /// A new account's subject.
-    ///
-    /// # Errors
-    /// When the machine has no randomness.
-    pub fn new_account(&self) -> Result<Subject, Problem> {
-        self.subject(AccountId(uuid::Builder::from_random_bytes(random()?).into_uuid().into_bytes()))
-    }
-
-    fn originator_key(&self) -> SecretKey {
-        SecretKey::from_seed(&self.originator)
-    }
-
-    fn slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let overloaded =
-            |_| Problem::new(Code::Overloaded, "too many requests are being worked on: try again later");
-        self.slots.try_acquire().map_err(overloaded)
-    }
-
-    fn shares_limit(&self, parties: u16) -> Duration {
-        self.limits.shares_per_party * u32::from(parties)
-    }
-}
-
-impl Subject {
-    /// The subject as bytes, to be kept with an idempotency key.
-    #[must_use]
-    pub fn bytes(&self) -> Vec<u8> {
-        encode(&(self.account, self.order))
-    }
-
-    /// What was kept, of somebody who has begun with it.
-    #[must_use]
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let (account, order) = decode(bytes).ok()?;
-        Some(Self { account, order, again: true })
-    }
-}
-
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
-    let mut bytes = [0; N];
-    let none = |_| Problem::new(Code::Internal, "the machine has no randomness");
-    getrandom::fill(&mut bytes).map_err(none)?;
-    Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_is_read_as_it_was_written() {
-        let subject = Subject { account: AccountId([1; 16]), order: OrderId([2; 32]), again: true };
-        assert_eq!(Subject::read(&subject.bytes()), Some(subject));
-        assert_eq!(Subject::read(&[1; 47]), None);
-    }
 }

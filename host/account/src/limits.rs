@@ -2,11 +2,25 @@
 
 use std::time::Duration;
 
+use quorate_core::Threshold;
+
 /// Time limits of operations. A keygen takes longer the more parties there are: every pair exchanges proofs.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
-    /// Of a signing.
+    /// The limit of a signing.
     pub sign: Duration,
-    /// Of a keygen or refresh, for each of its parties.
+    /// The limit of a keygen or refresh, for each of its parties.
     pub shares_per_party: Duration,
+}
+
+impl TimeLimits {
+    /// The limit of a keygen or refresh with this many parties.
+    pub(crate) fn shares(&self, parties: u16) -> Duration {
+        self.shares_per_party * u32::from(parties)
+    }
+
+    /// The longest limit of all operations.
+    pub(crate) fn max(&self) -> Duration {
+        self.shares(Threshold::MAX_PARTIES).max(self.sign)
+    }
 }

@@ -1,89 +1,191 @@
-//! What callers ask for: an account, a signature, new shares.
+//! The operations that callers ask for: create an account, sign, refresh its shares.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_control_store::{Account, AccountState};
-use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_control_store::{Account, AccountState, AccountStore};
+use quorate_core::abort::SignedAbort;
 use quorate_core::code::Code;
+use quorate_core::identity::PublicKey;
 use quorate_core::order::{LIFETIME, Operation, Order, Terms, Version};
 use quorate_core::submission::ABORTS;
-use quorate_core::{OrderId, PartyIndex, Threshold};
+use quorate_core::{AccountId, OrderId, PartyIndex, SessionId, Threshold};
+use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
-use quorate_proto::v1::PartiesRequest;
 use quorate_verify::proof::Proved;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use zeroize::Zeroizing;
 
+use super::accounts::{Accounts, CurrentKey};
+use super::coordinators::Coordinators;
+use super::limits::TimeLimits;
+use super::order_status::Orders;
+use super::originator::Originator;
 use super::present::{signature_view, view};
+use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
-use super::submit::{self, Errand, client};
-use super::views::{AccountView, SignatureView};
-use super::{AccountService, DEFAULT_SCHEME, Subject, user_share};
+use super::submit::{OrderSubmission, Submitter, rejected_before_start};
+use super::user_share::{self, UserShares};
+use super::views::{AccountView, SessionView, SignatureView};
+use super::{AccountSetup, DEFAULT_SCHEME, RequestIds};
 
 /// Schemes whose signatures this host can verify and whose keys it can show.
 const SCHEMES: [&str; 1] = [DEFAULT_SCHEME];
 
-/// The protocol that is taken where several serve a scheme and the caller names none.
+/// The protocol of an account whose creator names none, where several protocols serve the scheme.
 const DEFAULT_PROTOCOL: &str = "dkls23";
 
-/// How often a signing is tried again for which a party has newer shares than the order, and after how long each time: a
-/// refresh is over at one party before it is at another, and before anybody here hears of it.
-const STALE_TRIES: usize = 5;
-const STALE_AGAIN: Duration = Duration::from_millis(300);
+/// The most requests at a time that run a session. More would wait for the same processors until their deadline.
+const MAX_REQUESTS: usize = 256;
+
+/// Attempts at a signing after a party has answered that it holds newer shares than the order names, and the delay between
+/// them. A refresh ends at one party before it ends at another, and before the account service hears of it.
+const STALE_RETRIES: usize = 5;
+const STALE_RETRY_DELAY: Duration = Duration::from_millis(300);
+
+/// The account service.
+pub struct AccountService {
+    store: AccountStore,
+    accounts: Accounts,
+    submitter: Submitter,
+    orders: Orders,
+    users: UserShares,
+    recoverer: Recoverer,
+    coordinators: Coordinators,
+    originator: Originator,
+    /// The identity keys of the parties of this deployment.
+    parties: Vec<PublicKey>,
+    clock: Arc<dyn Clock>,
+    limits: TimeLimits,
+    permits: Semaphore,
+}
 
 impl AccountService {
+    /// An account service.
+    #[must_use]
+    pub fn new(setup: AccountSetup) -> Self {
+        let AccountSetup { store, coordinators, originator, originators, parties, user_party, clock, limits } =
+            setup;
+        let originator = Originator::new(originator, originators);
+        let coordinators = Coordinators::new(coordinators);
+        let orders = Orders::new(store.clone(), coordinators.clone(), originator.clone());
+        let accounts = Accounts::new(store.clone(), orders.clone(), Arc::clone(&clock));
+        let users = UserShares::new(user_party, originator.clone(), limits);
+        let recoverer = Recoverer {
+            accounts: accounts.clone(),
+            orders: orders.clone(),
+            users: users.clone(),
+            clock: Arc::clone(&clock),
+            limits,
+        };
+        Self {
+            store,
+            accounts,
+            submitter: Submitter::new(coordinators.clone(), originator.clone()),
+            orders,
+            users,
+            recoverer,
+            coordinators,
+            originator,
+            parties,
+            clock,
+            limits,
+            permits: Semaphore::new(MAX_REQUESTS),
+        }
+    }
+
+    /// The public side of the originator key, which parties pin.
+    #[must_use]
+    pub fn originator(&self) -> PublicKey {
+        self.originator.key().public()
+    }
+
+    /// A secret that only account services of this originator have.
+    pub(crate) fn originator_seed(&self) -> &Zeroizing<[u8; 32]> {
+        self.originator.seed()
+    }
+
+    /// The store, for what belongs to requests and not to accounts.
+    #[must_use]
+    pub fn store(&self) -> &AccountStore {
+        &self.store
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The longest that an operation may take.
+    #[must_use]
+    pub fn max_timeout(&self) -> Duration {
+        self.limits.max()
+    }
+
+    /// Finds what interrupted requests have led to.
+    #[must_use]
+    pub fn recoverer(&self) -> &Recoverer {
+        &self.recoverer
+    }
+
+    /// Reads an account.
+    ///
+    /// # Errors
+    /// [`Code::AccountNotFound`], or a problem of the deployment.
+    pub async fn account(&self, id: AccountId) -> Result<AccountView, Problem> {
+        view(&self.accounts.read(id).await?)
+    }
+
+    /// Reads a session, and stores what it has led to.
+    ///
+    /// # Errors
+    /// [`Code::SessionNotFound`], or a problem of the deployment.
+    pub async fn session(&self, id: SessionId) -> Result<SessionView, Problem> {
+        self.orders.session(id).await
+    }
+
+    /// Fetches a new share, sealed to its user, for as long as the user has not confirmed it. In hex.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] if the party API does not answer.
+    pub async fn sealed_share(&self, session: SessionId) -> Result<Option<String>, Problem> {
+        self.users.sealed_share(session).await
+    }
+
     /// Creates an account: a distributed key generation.
     ///
     /// # Errors
-    /// A problem for the caller.
-    pub async fn create(&self, subject: Subject, creation: Creation) -> Result<AccountView, Problem> {
-        let _slot = self.slot()?;
-        let scheme = creation.scheme.unwrap_or_else(|| DEFAULT_SCHEME.into());
-        if !SCHEMES.contains(&scheme.as_str()) {
-            let detail = format!("scheme: this deployment serves {}", SCHEMES.join(", "));
-            return Err(Problem::new(Code::UnknownScheme, detail));
-        }
-        let user = creation.user;
-        let (threshold, parties) = match &user {
-            Some(_) => self.parties_with_user(creation.threshold)?,
-            None => {
-                let threshold = self.threshold(creation.threshold)?;
-                let parties = self.parties.iter().take(usize::from(threshold.parties())).copied();
-                (threshold, parties.collect())
-            }
-        };
-        let user_party = user.as_ref().and_then(|_| PartyIndex::try_from(threshold.parties()).ok());
-        let mandatory = user.as_ref().is_some_and(|user| user.mandatory);
-        let protocol = self.protocol(&scheme, creation.protocol).await?;
-        let account = Account {
-            id: subject.account,
-            user_id: creation.user_id,
-            state: AccountState::Creating,
-            scheme,
-            protocol,
-            threshold,
-            parties,
-            user_party,
-            mandatory: user_party.filter(|_| mandatory).into_iter().collect(),
-            open: vec![self.open_order(subject.order)],
-            created: self.clock.millis(),
-        };
+    /// What the caller has to change, or why the parties made no key.
+    pub async fn create(&self, ids: RequestIds, creation: Creation) -> Result<AccountView, Problem> {
+        let _permit = self.permit()?;
+        let recipient = creation.user.as_ref().and_then(|user| user.recipient);
+        let account = self.new_account(ids, creation).await?;
         self.store.create_account(&account).await?;
-        // Whoever began with it before has chosen.
-        let account = self.find(subject.account).await?;
-        let threshold = account.threshold;
-        let recipient = user.and_then(|user| user.recipient);
-        let mut order = self.order(subject.order, &account, Operation::Keygen, None);
+        // An earlier run with the same ids may have stored its own choice.
+        let account = self.accounts.find(ids.account).await?;
+        let mut order = self.order(ids.order, &account, Operation::Keygen, None);
         order.recipient = recipient;
         let with_user = account.user_party.is_some();
-        let limit =
-            if with_user { self.user_limit(recipient) } else { self.shares_limit(threshold.parties()) };
-        let again = subject.again;
-        let errand = Errand { order, key: None, signers: vec![], aborts: vec![], limit, again };
-        match self.make_shares(errand, &account).await {
+        let limit = if with_user {
+            self.users.keygen_limit(recipient)
+        } else {
+            self.limits.shares(account.threshold.parties())
+        };
+        let submission = OrderSubmission {
+            order,
+            key: None,
+            signers: vec![],
+            aborts: vec![],
+            limit,
+            resubmitted: ids.resubmitted,
+        };
+        match self.make_shares(submission, &account).await {
             Ok(view) => Ok(view),
             Err(problem) => {
-                let begun = self.close_what_was_not_begun(&account, subject.order, &problem).await?;
-                // What comes in late still makes it active. What waits for its user may still be waiting.
-                if !begun || !with_user {
+                let may_run = self.close_if_not_started(&account, ids.order, &problem).await?;
+                // A late result still activates the account. A keygen that waits for its user may still be waiting.
+                if !may_run || !with_user {
                     self.store.fail_account(account.id).await?;
                 }
                 Err(problem)
@@ -94,115 +196,142 @@ impl AccountService {
     /// Signs with an account.
     ///
     /// # Errors
-    /// A problem for the caller.
-    pub async fn sign(&self, subject: Subject, request: SignRequest) -> Result<SignatureView, Problem> {
-        let _slot = self.slot()?;
-        let mut last = self.sign_now(subject, &request).await;
-        for _ in 0..STALE_TRIES {
-            // A refresh that ended in between: the same order, with the epoch of now. What a user has sealed is for one epoch.
+    /// What the caller has to change, or why there is no signature.
+    pub async fn sign(&self, ids: RequestIds, request: SignRequest) -> Result<SignatureView, Problem> {
+        let _permit = self.permit()?;
+        let mut last = self.sign_once(ids, &request).await;
+        for _ in 0..STALE_RETRIES {
+            // A refresh may have ended in between: the same order, with the current epoch. A user's share is sealed for one
+            // epoch and is not tried again.
             if request.user_share.is_some() || !matches!(&last, Err(problem) if problem.code == Code::Busy) {
                 break;
             }
-            tokio::time::sleep(STALE_AGAIN).await;
-            last = self.sign_now(subject, &request).await;
+            tokio::time::sleep(STALE_RETRY_DELAY).await;
+            last = self.sign_once(ids, &request).await;
         }
         last
     }
 
-    async fn sign_now(&self, subject: Subject, request: &SignRequest) -> Result<SignatureView, Problem> {
-        let (account, current) = self.active(subject.account).await?;
+    async fn sign_once(&self, ids: RequestIds, request: &SignRequest) -> Result<SignatureView, Problem> {
+        let (account, current) = self.accounts.active(ids.account).await?;
         let signers = user_share::signers(&account, request.signers.clone(), request.user_share.is_some())?;
         let signing = Operation::Sign(request.signing.clone());
-        let order = self.order(subject.order, &account, signing, Some(&current));
+        let order = self.order(ids.order, &account, signing, Some(&current));
         if let Some(share) = &request.user_share {
-            self.lend(&order, share, self.limits.sign).await?;
+            self.users.submit_user_share(&order, share, self.limits.sign).await?;
         }
         let began = self.clock.millis();
-        let key = current.1.clone();
-        let errand = Errand {
-            order,
-            key: Some(current),
+        let submission = OrderSubmission {
+            order: order.clone(),
+            key: Some(current.clone()),
             signers,
             aborts: vec![],
             limit: self.limits.sign,
-            again: subject.again,
+            resubmitted: ids.resubmitted,
         };
-        let order = errand.order.clone();
-        let result = self.submit(errand).await?;
-        signature_view(&order, &key, &result, self.clock.millis().saturating_sub(began))
+        let result = self.submitter.submit(submission).await?;
+        signature_view(&order, &current.outputs, &result, self.clock.millis().saturating_sub(began))
     }
 
     /// Gives all parties of an account new shares of the same key.
     ///
     /// # Errors
-    /// A problem for the caller.
-    pub async fn refresh(&self, subject: Subject, request: RefreshRequest) -> Result<AccountView, Problem> {
-        let _slot = self.slot()?;
-        let (account, current) = self.active(subject.account).await?;
+    /// What the caller has to change, or why there are no new shares.
+    pub async fn refresh(&self, ids: RequestIds, request: RefreshRequest) -> Result<AccountView, Problem> {
+        let _permit = self.permit()?;
+        let (account, current) = self.accounts.active(ids.account).await?;
         let recipient = request.check(&account)?;
-        let mut order = self.order(subject.order, &account, Operation::Refresh, Some(&current));
+        let mut order = self.order(ids.order, &account, Operation::Refresh, Some(&current));
         order.recipient = recipient;
-        let limit = self.shares_limit(account.threshold.parties());
-        // A refresh that came to nothing may still hold promises at some parties: others' word frees them.
-        let mut aborts = Vec::new();
-        for open in account.open.iter().rev() {
-            aborts.extend(self.aborts_of(open.id).await?);
-        }
-        // What holds the account is most likely the latest.
-        aborts.truncate(ABORTS);
-        self.store.open_order(account.id, self.open_order(subject.order)).await?;
-        let again = subject.again;
+        let limit = self.limits.shares(account.threshold.parties());
+        let aborts = self.aborts_of_open_orders(&account).await?;
+        self.store.open_order(account.id, self.accounts.open_order(ids.order)).await?;
+        let resubmitted = ids.resubmitted;
         if let Some(share) = &request.user_share
-            && let Err(problem) = self.lend(&order, share, limit).await
+            && let Err(problem) = self.users.submit_user_share(&order, share, limit).await
         {
-            // Whoever was at it before may have begun.
-            if !again {
-                self.store.close_order(account.id, subject.order).await?;
+            // An earlier run may have begun the session.
+            if !resubmitted {
+                self.store.close_order(account.id, ids.order).await?;
             }
             return Err(problem);
         }
-        let errand = Errand { order, key: Some(current), signers: vec![], aborts, limit, again };
-        match self.make_shares(errand, &account).await {
+        let submission =
+            OrderSubmission { order, key: Some(current), signers: vec![], aborts, limit, resubmitted };
+        match self.make_shares(submission, &account).await {
             Ok(view) => Ok(view),
             Err(problem) => {
-                self.close_what_was_not_begun(&account, subject.order, &problem).await?;
+                self.close_if_not_started(&account, ids.order, &problem).await?;
                 Err(problem)
             }
         }
     }
 
-    fn threshold(&self, wanted: Option<Threshold>) -> Result<Threshold, Problem> {
-        let there = u16::try_from(self.parties.len()).unwrap_or(u16::MAX);
-        let threshold = match wanted {
+    fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.permits.try_acquire().map_err(|_| Problem::overloaded())
+    }
+
+    /// A new account as a request describes it, with the defaults of this deployment.
+    async fn new_account(&self, ids: RequestIds, creation: Creation) -> Result<Account, Problem> {
+        let Creation { user_id, scheme, protocol, threshold, user } = creation;
+        let scheme = scheme.unwrap_or_else(|| DEFAULT_SCHEME.into());
+        if !SCHEMES.contains(&scheme.as_str()) {
+            let detail = format!("scheme: this deployment serves {}", SCHEMES.join(", "));
+            return Err(Problem::new(Code::UnknownScheme, detail));
+        }
+        let (threshold, parties) = match &user {
+            Some(_) => self.users.parties(&self.parties, threshold)?,
+            None => {
+                let threshold = self.threshold(threshold)?;
+                let parties = self.parties.iter().take(usize::from(threshold.parties())).copied();
+                (threshold, parties.collect())
+            }
+        };
+        let user_party = user.as_ref().and_then(|_| PartyIndex::try_from(threshold.parties()).ok());
+        let is_mandatory = user.is_some_and(|user| user.mandatory);
+        Ok(Account {
+            id: ids.account,
+            user_id,
+            state: AccountState::Creating,
+            protocol: self.protocol(&scheme, protocol).await?,
+            scheme,
+            threshold,
+            parties,
+            user_party,
+            mandatory: user_party.filter(|_| is_mandatory).into_iter().collect(),
+            open: vec![self.accounts.open_order(ids.order)],
+            created: self.clock.millis(),
+        })
+    }
+
+    fn threshold(&self, requested: Option<Threshold>) -> Result<Threshold, Problem> {
+        let deployed = u16::try_from(self.parties.len()).unwrap_or(u16::MAX);
+        let threshold = match requested {
             Some(threshold) => threshold,
-            None => Threshold::new(2, there.clamp(2, 3))
+            None => Threshold::new(2, deployed.clamp(2, 3))
                 .map_err(|e| Problem::new(Code::InvalidThreshold, e.to_string()))?,
         };
-        if threshold.parties() > there {
-            let detail = format!("threshold: this deployment has {there} parties, so n is at most {there}");
+        if threshold.parties() > deployed {
+            let detail =
+                format!("threshold: this deployment has {deployed} parties, so n is at most {deployed}");
             return Err(Problem::new(Code::InvalidThreshold, detail));
         }
         Ok(threshold)
     }
 
-    /// The protocol for a scheme, among those that the parties that are there have a plugin of.
-    async fn protocol(&self, scheme: &str, wanted: Option<String>) -> Result<String, Problem> {
-        let asking = self
-            .coordinators
-            .call(submit::ANSWER, |channel| async { client(channel).parties(PartiesRequest {}).await });
-        let parties = asking.await.map_err(|status| submit::problem(&status))?;
-        let parties = parties.into_inner().parties;
-        let plugins = parties.iter().flat_map(|party| &party.plugins);
-        let serving = plugins.filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
+    /// The protocol for a scheme, among those that the online parties have a plugin of.
+    async fn protocol(&self, scheme: &str, requested: Option<String>) -> Result<String, Problem> {
+        let plugins = self.coordinators.plugins().await?;
+        let serving = plugins.iter().filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
         let mut protocols: Vec<&str> = serving.map(|plugin| plugin.protocol.as_str()).collect();
         protocols.sort_unstable();
         protocols.dedup();
         if protocols.is_empty() {
-            // The parties may be about to start: whether they come in time is for the coordinator to see.
-            return Ok(wanted.unwrap_or_else(|| DEFAULT_PROTOCOL.into()));
+            // The parties may be about to start: the coordinator finds out whether they come in time.
+            return Ok(requested.unwrap_or_else(|| DEFAULT_PROTOCOL.into()));
         }
-        match wanted {
-            Some(wanted) if protocols.contains(&wanted.as_str()) => Ok(wanted),
+        match requested {
+            Some(requested) if protocols.contains(&requested.as_str()) => Ok(requested),
             Some(_) => {
                 let detail = format!("protocol: for {scheme} this deployment has {}", protocols.join(", "));
                 Err(Problem::new(Code::UnknownProtocol, detail))
@@ -217,7 +346,7 @@ impl AccountService {
         id: OrderId,
         account: &Account,
         operation: Operation,
-        current: Option<&(Certificate, KeyOutputs)>,
+        current: Option<&CurrentKey>,
     ) -> Order {
         let terms = Terms {
             operation,
@@ -228,39 +357,55 @@ impl AccountService {
             parties: account.parties.clone(),
             mandatory: account.mandatory.clone(),
             minimum_plugin: Version::default(),
-            epoch: current.map_or(0, |(certificate, _)| certificate.activation.epoch),
-            public_key: current.map(|(_, key)| key.public_key.0.clone()).unwrap_or_default(),
+            epoch: current.map_or(0, |current| current.certificate.activation.epoch),
+            public_key: current.map(|current| current.outputs.public_key.0.clone()).unwrap_or_default(),
             recipient: None,
         };
         Order::new(id, terms, self.clock.seconds(), LIFETIME)
     }
 
-    /// Closes an order that was turned away before any session was made for it; says whether there may be one.
-    async fn close_what_was_not_begun(
+    /// Notices of parties that aborted the account's open orders: a refresh that came to nothing may still hold promises at
+    /// some parties, and the notices of the others release them.
+    async fn aborts_of_open_orders(&self, account: &Account) -> Result<Vec<SignedAbort>, Problem> {
+        let mut aborts = Vec::new();
+        // What holds the account is most likely the latest.
+        for open in account.open.iter().rev() {
+            aborts.extend(self.orders.aborts_of(open.id).await?);
+        }
+        aborts.truncate(ABORTS);
+        Ok(aborts)
+    }
+
+    /// Closes an order that was refused before any session was made for it. Returns whether a session may exist.
+    async fn close_if_not_started(
         &self,
         account: &Account,
         order: OrderId,
         problem: &Problem,
     ) -> Result<bool, Problem> {
         // With any other problem, or when the answer was lost, there may be a session.
-        let begun = !submit::is_turned_away(problem);
-        if !begun {
+        let may_run = !rejected_before_start(problem);
+        if !may_run {
             self.store.close_order(account.id, order).await?;
         }
-        Ok(begun)
+        Ok(may_run)
     }
 
-    /// Has new shares made, and says what has become of the account: it is active, or waits for its user.
-    async fn make_shares(&self, errand: Errand, account: &Account) -> Result<AccountView, Problem> {
+    /// Has new shares made. The account is active afterwards, or waits for its user.
+    async fn make_shares(
+        &self,
+        submission: OrderSubmission,
+        account: &Account,
+    ) -> Result<AccountView, Problem> {
         if account.user_party.is_some() {
-            let session = self.hand_over(errand).await?;
+            let session = self.users.submit_until_delivered(&self.submitter, submission).await?;
             let session_id = Some(session.to_string());
-            return Ok(AccountView { session_id, ..view(&self.find(account.id).await?)? });
+            return Ok(AccountView { session_id, ..view(&self.accounts.find(account.id).await?)? });
         }
-        let Proved::Shares { certificate, key } = self.submit(errand).await?.proved else {
-            return Err(Problem::new(Code::Internal, "a signature where a key was asked for"));
+        let Proved::Shares { certificate, key } = self.submitter.submit(submission).await?.proved else {
+            return Err(Problem::internal("a signature where a key was asked for"));
         };
         self.store.activate_account(&certificate, &key).await?;
-        view(&self.find(certificate.activation.account).await?)
+        view(&self.accounts.find(certificate.activation.account).await?)
     }
 }

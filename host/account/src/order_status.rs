@@ -1,9 +1,7 @@
-//! What sessions have led to, read from what parties reported, now or later.
+//! What orders and sessions have led to, read from what parties reported, now or later.
 
-use bytes::Bytes;
-use quorate_control_store::AccountState;
+use quorate_control_store::{AccountState, AccountStore};
 use quorate_core::abort::SignedAbort;
-use quorate_core::code::Code;
 use quorate_core::codec::decode;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignedOrder};
@@ -12,157 +10,157 @@ use quorate_core::{Digest, OrderId, SessionId};
 use quorate_net::problem::Problem;
 use quorate_net::web::params::account_id;
 use quorate_proto::v1::session_state::Status;
-use quorate_proto::v1::{OrderRequest, OrderState, SessionRequest, SessionState};
+use quorate_proto::v1::{OrderState, SessionState};
 use quorate_verify::proof::{Proved, proved, proved_by_promises};
-use tonic::Code as Grpc;
 
-use super::AccountService;
-use super::present::{internal, signature_view, uuid};
-use super::submit::{self, ANSWER, Submitted, client, genuine};
+use super::coordinators::Coordinators;
+use super::originator::Originator;
+use super::present::{signature_view, uuid};
+use super::submit::{OrderResult, verify_report};
 use super::views::{ErrorView, OperationView, SessionView, StatusView};
 
-/// Sessions of one order that are looked at: parties start three at most.
-const SESSIONS: usize = 16;
+/// The most sessions of one order that are read: coordinators start three at most.
+const MAX_SESSIONS_PER_ORDER: usize = 16;
 
-/// What the parties of a session reported, as far as it is genuine.
-struct Found {
+/// A session as a coordinator recorded it, reduced to what the signatures in it prove.
+struct VerifiedRecord {
     order: Order,
     session: SessionId,
     digest: Digest,
     outcomes: Vec<Outcome>,
 }
 
-/// The coordinator's record counts for nothing: what it says was ordered must be what we have ordered.
-fn found(state: &SessionState, originators: &[PublicKey]) -> Option<Found> {
+/// Reads a coordinator's record of a session; `None` unless its order is signed by one of the originators.
+fn verified_record(state: &SessionState, originators: &[PublicKey]) -> Option<VerifiedRecord> {
     let session = SessionId(state.session.as_ref().try_into().ok()?);
     let signed: SignedOrder = decode(&state.order).ok()?;
     let order = signed.read(originators).ok()?;
     let digest = Digest(state.digest.as_ref().try_into().ok()?);
-    let outcomes = state.reports.iter().filter_map(|bytes| genuine(&order, session, bytes));
+    let outcomes = state.reports.iter().filter_map(|bytes| verify_report(&order, session, bytes));
     let outcomes = outcomes.map(|report| report.outcome).collect();
-    Some(Found { order, session, digest, outcomes })
+    Some(VerifiedRecord { order, session, digest, outcomes })
 }
 
-/// A party's word that it has not promised anything in a session, and never will.
+/// Whether a party states that it has promised nothing in a session, and never will.
 fn is_denial(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
 }
 
-/// What the coordinator knows of an order, as far as it is about it.
-struct Record {
+/// What the coordinator knows of an order, as far as it is about this order.
+struct OrderRecord {
     sessions: Vec<SessionState>,
-    /// What is genuine of each.
-    found: Vec<Found>,
-    in_hand: bool,
+    /// What is verified of each session.
+    verified: Vec<VerifiedRecord>,
+    in_flight: bool,
     given_up: bool,
 }
 
-impl Record {
+impl OrderRecord {
     /// Whether all parties have said of every session that they have promised nothing: nothing can come of the order any
-    /// more, and it holds nothing.
-    fn holds_nothing(&self) -> bool {
-        let nothing = |found: &Found| {
-            found.outcomes.len() == found.order.parties.len() && found.outcomes.iter().all(is_denial)
+    /// more, and no share is held for it.
+    fn is_empty(&self) -> bool {
+        let all_denied = |record: &VerifiedRecord| {
+            record.outcomes.len() == record.order.parties.len() && record.outcomes.iter().all(is_denial)
         };
-        self.is_over() && self.found.iter().all(nothing)
+        self.is_over() && self.verified.iter().all(all_denied)
     }
 
     /// Whether a party has said of every session that it will never promise: then there are never n promises, whatever the
     /// others say.
-    fn can_not_complete(&self) -> bool {
-        self.is_over() && self.found.iter().all(|found| found.outcomes.iter().any(is_denial))
+    fn cannot_complete(&self) -> bool {
+        self.is_over() && self.verified.iter().all(|record| record.outcomes.iter().any(is_denial))
     }
 
     /// Whether there were sessions, and no other may follow.
     fn is_over(&self) -> bool {
-        !self.in_hand && !self.found.is_empty()
+        !self.in_flight && !self.verified.is_empty()
     }
 }
 
 /// What an order has led to so far.
-pub(super) struct Settled {
+pub(crate) struct OrderStatus {
     /// The session that has a result, or the latest, if any was made.
-    pub(super) session: Option<SessionView>,
-    /// Whether another session may follow, by the word of the coordinator that has it in hand.
-    pub(super) in_hand: bool,
-    /// Whether none follows, by the word of the coordinator that had it.
-    pub(super) given_up: bool,
-    /// Whether nothing can come of it any more, by a party's word.
-    pub(super) is_dead: bool,
+    pub(crate) session: Option<SessionView>,
+    /// Whether a coordinator still drives the order: another session may follow.
+    pub(crate) in_flight: bool,
+    /// Whether the coordinator that drove the order says that no session follows.
+    pub(crate) given_up: bool,
+    /// Whether a party's statement excludes any result.
+    pub(crate) has_failed: bool,
 }
 
-impl AccountService {
-    /// Takes note of what an order has led to so far.
-    pub(super) async fn settle_order(&self, order: OrderId) -> Result<Settled, Problem> {
+/// Reads what orders have led to, and stores the results that prove themselves.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    store: AccountStore,
+    coordinators: Coordinators,
+    originator: Originator,
+}
+
+impl Orders {
+    pub(crate) fn new(store: AccountStore, coordinators: Coordinators, originator: Originator) -> Self {
+        Self { store, coordinators, originator }
+    }
+
+    /// Stores what an order has led to so far.
+    pub(crate) async fn reconcile(&self, order: OrderId) -> Result<OrderStatus, Problem> {
         let record = self.record_of(order).await?;
-        let Record { in_hand, given_up, .. } = record;
-        let (holds_nothing, is_dead) = (record.holds_nothing(), record.can_not_complete());
-        let mut settled: Option<SessionView> = None;
+        let OrderRecord { in_flight, given_up, .. } = record;
+        let (is_empty, has_failed) = (record.is_empty(), record.cannot_complete());
+        let mut latest: Option<SessionView> = None;
         for state in record.sessions {
-            let session = self.settle(state).await?;
+            let session = self.reconcile_session(state).await?;
             let says_more = session.status == StatusView::Completed;
-            if settled.as_ref().is_none_or(|settled| says_more && settled.status != StatusView::Completed) {
-                settled = Some(session);
+            if latest.as_ref().is_none_or(|latest| says_more && latest.status != StatusView::Completed) {
+                latest = Some(session);
             }
         }
-        if let Some(session) = settled.as_ref().filter(|session| session.status == StatusView::Failed) {
+        if let Some(session) = latest.as_ref().filter(|session| session.status == StatusView::Failed) {
             let account = account_id(&session.account_id)?;
-            if holds_nothing {
+            if is_empty {
                 self.store.close_order(account, order).await?;
             }
-            if is_dead && session.operation == OperationView::Keygen {
+            if has_failed && session.operation == OperationView::Keygen {
                 self.store.fail_account(account).await?;
             }
         }
-        Ok(Settled { session: settled, in_hand, given_up, is_dead })
+        Ok(OrderStatus { session: latest, in_flight, given_up, has_failed })
     }
 
-    /// Parties' signed word that they ended the sessions of an order without a promise.
-    pub(super) async fn aborts_of(&self, order: OrderId) -> Result<Vec<SignedAbort>, Problem> {
-        let found = self.record_of(order).await?.found;
+    /// The notices that parties signed when they ended the order's sessions without a promise.
+    pub(crate) async fn aborts_of(&self, order: OrderId) -> Result<Vec<SignedAbort>, Problem> {
+        let records = self.record_of(order).await?.verified;
         let notice = |outcome| match outcome {
             Outcome::Aborted { notice, .. } => notice,
             _ => None,
         };
-        Ok(found.into_iter().flat_map(|found| found.outcomes).filter_map(notice).collect())
+        Ok(records.into_iter().flat_map(|record| record.outcomes).filter_map(notice).collect())
     }
 
-    async fn record_of(&self, order: OrderId) -> Result<Record, Problem> {
-        let request = OrderRequest { order: Bytes::copy_from_slice(order.as_bytes()) };
-        let asking = self.coordinators.call(ANSWER, |channel| {
-            let request = request.clone();
-            async { client(channel).order(request).await }
-        });
-        let state = asking.await.map_err(|status| submit::problem(&status))?.into_inner();
-        let OrderState { mut sessions, in_hand, given_up } = state;
-        sessions.truncate(SESSIONS);
-        let about_it = |state| found(state, &self.originators).filter(|found| found.order.id == order);
-        let found: Option<Vec<Found>> = sessions.iter().map(about_it).collect();
-        let found = found.ok_or_else(|| internal("the coordinator answered with another order"))?;
-        Ok(Record { sessions, found, in_hand, given_up })
+    /// Stores what a session has led to, and shows it.
+    pub(crate) async fn session(&self, id: SessionId) -> Result<SessionView, Problem> {
+        let state = self.coordinators.session(id).await?;
+        self.reconcile_session(state).await
     }
 
-    pub(super) async fn session_state(&self, id: SessionId) -> Result<SessionState, Problem> {
-        let none =
-            || Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days");
-        let request = SessionRequest { session: Bytes::copy_from_slice(id.as_bytes()) };
-        let asking = self.coordinators.call(ANSWER, |channel| {
-            let request = request.clone();
-            async { client(channel).session(request).await }
-        });
-        match asking.await {
-            Ok(state) => {
-                Some(state.into_inner()).filter(|s| s.session.as_ref() == id.as_bytes()).ok_or_else(none)
-            }
-            Err(status) if status.code() == Grpc::NotFound => Err(none()),
-            Err(status) => Err(submit::problem(&status)),
-        }
+    async fn record_of(&self, order: OrderId) -> Result<OrderRecord, Problem> {
+        let OrderState { mut sessions, in_hand, given_up } = self.coordinators.order(order).await?;
+        sessions.truncate(MAX_SESSIONS_PER_ORDER);
+        let of_this_order = |state| {
+            let record = verified_record(state, self.originator.known());
+            record.filter(|record| record.order.id == order)
+        };
+        let verified: Option<Vec<VerifiedRecord>> = sessions.iter().map(of_this_order).collect();
+        let verified =
+            verified.ok_or_else(|| Problem::internal("the coordinator answered with another order"))?;
+        Ok(OrderRecord { sessions, verified, in_flight: in_hand, given_up })
     }
 
-    /// Takes note of what a session has led to, by what proves itself.
-    pub(super) async fn settle(&self, state: SessionState) -> Result<SessionView, Problem> {
-        let Found { order, session, digest, outcomes } = found(&state, &self.originators)
-            .ok_or_else(|| internal("the coordinator's record makes no sense"))?;
+    /// Stores what a session has led to, as far as reports prove it.
+    async fn reconcile_session(&self, state: SessionState) -> Result<SessionView, Problem> {
+        let VerifiedRecord { order, session, digest, outcomes } =
+            verified_record(&state, self.originator.known())
+                .ok_or_else(|| Problem::internal("the coordinator returned an invalid record"))?;
         let account = self.store.account(order.account).await?;
         let key = account.and_then(|account| match account.state {
             AccountState::Active { key, .. } => Some(key),
@@ -182,9 +180,9 @@ impl AccountService {
             }
             Some(proved @ Proved::Signature(_)) => {
                 let took = state.ended_ms.saturating_sub(state.created_ms);
-                let submitted = Submitted { proved, session, signers: signers.clone(), digest };
-                let key = key.ok_or_else(|| internal("a signature of an account without a key"))?;
-                signature = Some(signature_view(&order, &key, &submitted, took)?);
+                let result = OrderResult { proved, session, signers: signers.clone(), digest };
+                let key = key.ok_or_else(|| Problem::internal("a signature of an account without a key"))?;
+                signature = Some(signature_view(&order, &key, &result, took)?);
             }
             None => {}
         }

@@ -2,7 +2,6 @@
 
 use quorate_control_store::{Account, AccountState};
 use quorate_core::certificate::{Certificate, KeyOutputs};
-use quorate_core::code::Code;
 use quorate_core::order::{Operation, Order};
 use quorate_core::{AccountId, SchemeSignature};
 use quorate_net::problem::Problem;
@@ -10,20 +9,19 @@ use quorate_verify::addresses::Secp256k1Forms;
 use quorate_verify::proof::Proved;
 use quorate_verify::signature;
 
-use super::submit::Submitted;
+use super::submit::OrderResult;
 use super::views::{AccountStateView, AccountView, KeyView, SignatureView, ThresholdView};
 
 /// An account as callers see it.
-pub(super) fn view(account: &Account) -> Result<AccountView, Problem> {
+pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
     let (state, epoch, key) = match &account.state {
         AccountState::Creating if is_pending(account) => (AccountStateView::Pending, 0, None),
         AccountState::Creating => (AccountStateView::Creating, 0, None),
         AccountState::Failed => (AccountStateView::Failed, 0, None),
         AccountState::Active { certificate, key } => {
             let shown = key_view(certificate, key);
-            let shown = shown.ok_or_else(|| {
-                Problem::new(Code::Internal, "the stored public key is not a valid curve point")
-            })?;
+            let invalid = || Problem::internal("the stored public key is not a valid curve point");
+            let shown = shown.ok_or_else(invalid)?;
             (AccountStateView::Active, certificate.activation.epoch, Some(shown))
         }
     };
@@ -57,16 +55,16 @@ fn key_view(certificate: &Certificate, key: &KeyOutputs) -> Option<KeyView> {
 }
 
 /// A proved signature in all its forms.
-pub(super) fn signature_view(
+pub(crate) fn signature_view(
     order: &Order,
     key: &KeyOutputs,
-    result: &Submitted,
+    result: &OrderResult,
     milliseconds: u64,
 ) -> Result<SignatureView, Problem> {
     let (Proved::Signature(signature), Operation::Sign(signing)) = (&result.proved, &order.operation) else {
-        return Err(internal("a key where a signature was asked for"));
+        return Err(Problem::internal("a key where a signature was asked for"));
     };
-    let unshowable = |_| internal("a signature that verified can't be shown");
+    let unshowable = |_| Problem::internal("a signature that verified can't be shown");
     let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &signing.path);
     let mut view = SignatureView {
         account_id: uuid(order.account),
@@ -98,14 +96,10 @@ fn fill_signature(view: &mut SignatureView, signature: &SchemeSignature) {
 }
 
 /// Whether the account waits for its user to confirm the first share.
-pub(super) fn is_pending(account: &Account) -> bool {
+pub(crate) fn is_pending(account: &Account) -> bool {
     account.user_party.is_some() && account.state == AccountState::Creating
 }
 
-pub(super) fn uuid(account: AccountId) -> String {
+pub(crate) fn uuid(account: AccountId) -> String {
     uuid::Uuid::from_bytes(account.0).to_string()
-}
-
-pub(super) fn internal(detail: &str) -> Problem {
-    Problem::new(Code::Internal, detail)
 }

@@ -7,7 +7,7 @@ use quorate_core::order::{HashFunction, Signing};
 use quorate_core::{PartyIndex, Threshold};
 use quorate_net::problem::Problem;
 
-use super::UserTerms;
+use super::UserShareOptions;
 
 /// The longest user id, in bytes.
 const USER_ID_BYTES: usize = 256;
@@ -21,7 +21,7 @@ const PATH_LENGTH: usize = 16;
 /// A new account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Creation {
-    /// Whose it is.
+    /// The user, in the caller's words.
     pub user_id: String,
     /// The scheme; [`super::DEFAULT_SCHEME`] if there is none.
     pub scheme: Option<String>,
@@ -30,7 +30,7 @@ pub struct Creation {
     /// t of n; 2 of 3 if there is none.
     pub threshold: Option<Threshold>,
     /// Whether a user keeps a share, and how.
-    pub user: Option<UserTerms>,
+    pub user: Option<UserShareOptions>,
 }
 
 impl Creation {

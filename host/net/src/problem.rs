@@ -24,6 +24,18 @@ impl Problem {
         Self { code, detail: detail.into(), session: None, culprits: vec![] }
     }
 
+    /// Too many requests at a time.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        Self::new(Code::Overloaded, "too many requests are being worked on: try again later")
+    }
+
+    /// A fault of the deployment itself. `detail` is for whoever runs it.
+    #[must_use]
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(Code::Internal, detail)
+    }
+
     /// The store failed. What exactly is for the log only.
     #[must_use]
     pub fn store(error: &StoreError) -> Self {

@@ -15,9 +15,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::idempotency::{Asked, Operation, answer};
+use super::idempotency::{IdempotentOperation, RequestFingerprint, respond};
 use crate::{
-    AccountView, Creation, Interrupted, RefreshRequest, SignRequest, SignatureView, Subject, UserTerms,
+    AccountView, Creation, Recovery, RefreshRequest, RequestIds, SignRequest, SignatureView, UserShareOptions,
 };
 
 /// An account to create.
@@ -57,20 +57,20 @@ pub(super) struct NewThreshold {
 
 struct Create(Creation);
 
-impl Operation for Create {
+impl IdempotentOperation for Create {
     type Answer = AccountView;
     const STATUS: StatusCode = StatusCode::CREATED;
 
-    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
-        api.accounts.new_account()
+    fn new_ids(&self) -> Result<RequestIds, Problem> {
+        RequestIds::for_new_account()
     }
 
-    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
-        api.accounts.created(earlier, &self.0).await
+    async fn recover(&self, api: &Api, earlier: RequestIds) -> Result<Recovery<AccountView>, Problem> {
+        api.accounts.recoverer().recover_account(earlier, &self.0).await
     }
 
-    async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
-        api.accounts.create(subject, self.0).await
+    async fn run(self, api: &Api, ids: RequestIds) -> Result<AccountView, Problem> {
+        api.accounts.create(ids, self.0).await
     }
 
     async fn complete(api: &Api, answer: String) -> Result<String, Problem> {
@@ -104,10 +104,10 @@ pub(super) async fn create(
         let detail = "user_share: recipient_key and user_share_mandatory go with \"user_share\": true";
         return Err(Problem::new(Code::InvalidBody, detail));
     }
-    let user = user_share.then_some(UserTerms { recipient, mandatory: user_share_mandatory });
+    let user = user_share.then_some(UserShareOptions { recipient, mandatory: user_share_mandatory });
     let creation = Creation { user, ..creation };
-    let asked = Asked { headers: &headers, operation: ["create", ""], body: &body.bytes };
-    answer(&api, asked, Create(creation)).await
+    let fingerprint = RequestFingerprint { headers: &headers, operation: ["create", ""], body: &body.bytes };
+    respond(&api, fingerprint, Create(creation)).await
 }
 
 /// Read an account
@@ -149,20 +149,20 @@ impl Fields for NewSignature {
 
 struct Sign(AccountId, SignRequest);
 
-impl Operation for Sign {
+impl IdempotentOperation for Sign {
     type Answer = SignatureView;
     const STATUS: StatusCode = StatusCode::OK;
 
-    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
-        api.accounts.subject(self.0)
+    fn new_ids(&self) -> Result<RequestIds, Problem> {
+        RequestIds::for_account(self.0)
     }
 
-    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<SignatureView>, Problem> {
-        api.accounts.signed(earlier).await
+    async fn recover(&self, api: &Api, earlier: RequestIds) -> Result<Recovery<SignatureView>, Problem> {
+        api.accounts.recoverer().recover_signature(earlier).await
     }
 
-    async fn run(self, api: &Api, subject: Subject) -> Result<SignatureView, Problem> {
-        api.accounts.sign(subject, self.1).await
+    async fn run(self, api: &Api, ids: RequestIds) -> Result<SignatureView, Problem> {
+        api.accounts.sign(ids, self.1).await
     }
 }
 
@@ -191,8 +191,8 @@ pub(super) async fn sign(
     let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
     let user_share = user_share.as_deref().map(params::sealed).transpose()?;
     let request = SignRequest { user_share, ..request };
-    let asked = Asked { headers: &headers, operation: ["sign", &id], body: &body.bytes };
-    answer(&api, asked, Sign(account, request)).await
+    let fingerprint = RequestFingerprint { headers: &headers, operation: ["sign", &id], body: &body.bytes };
+    respond(&api, fingerprint, Sign(account, request)).await
 }
 
 /// What a refresh takes: nothing, unless a user keeps a share.
@@ -211,20 +211,20 @@ impl Fields for NewRefresh {
 
 struct Refresh(AccountId, RefreshRequest);
 
-impl Operation for Refresh {
+impl IdempotentOperation for Refresh {
     type Answer = AccountView;
     const STATUS: StatusCode = StatusCode::OK;
 
-    fn subject(&self, api: &Api) -> Result<Subject, Problem> {
-        api.accounts.subject(self.0)
+    fn new_ids(&self) -> Result<RequestIds, Problem> {
+        RequestIds::for_account(self.0)
     }
 
-    async fn find(&self, api: &Api, earlier: Subject) -> Result<Interrupted<AccountView>, Problem> {
-        api.accounts.refreshed(earlier, &self.1).await
+    async fn recover(&self, api: &Api, earlier: RequestIds) -> Result<Recovery<AccountView>, Problem> {
+        api.accounts.recoverer().recover_refresh(earlier, &self.1).await
     }
 
-    async fn run(self, api: &Api, subject: Subject) -> Result<AccountView, Problem> {
-        api.accounts.refresh(subject, self.1).await
+    async fn run(self, api: &Api, ids: RequestIds) -> Result<AccountView, Problem> {
+        api.accounts.refresh(ids, self.1).await
     }
 
     async fn complete(api: &Api, answer: String) -> Result<String, Problem> {
@@ -259,8 +259,9 @@ pub(super) async fn refresh(
     let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
     let request = RefreshRequest { user_share, recipient };
     let account = params::account_id(&id)?;
-    let asked = Asked { headers: &headers, operation: ["refresh", &id], body: &body.bytes };
-    answer(&api, asked, Refresh(account, request)).await
+    let fingerprint =
+        RequestFingerprint { headers: &headers, operation: ["refresh", &id], body: &body.bytes };
+    respond(&api, fingerprint, Refresh(account, request)).await
 }
 
 /// Adds the user's new share to an answer, for as long as it waits to be confirmed. It is never kept with the answer.

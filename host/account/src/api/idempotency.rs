@@ -1,9 +1,9 @@
 //! `Idempotency-Key`: the same key and request give the same answer, even if this process dies in between.
 //!
-//! The first request with a key runs; whoever comes with the same one meanwhile waits for its answer. A run that was
-//! interrupted is taken over: what it was about was stored before it began, so that a key that was made is found and
-//! not made again. Only successes are kept: a request that failed may be made again under its key, and is then run again
-//! after a look at what the run before it has led to.
+//! The first request with a key takes a lease on it and runs; another request with the same key waits for its answer. A run that
+//! was interrupted is taken over: its ids were stored before it began, so that a key that it made is found and not made
+//! again. Only successes are stored: a failed request may be made again under its key, and runs again after a look at what
+//! the run before it has led to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,43 +12,47 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use quorate_backends::database::StoreError;
-use quorate_control_store::{AccountStore, Acquisition, IdempotencyKey, IdempotentRequest, LEASE_DURATION};
+use quorate_control_store::{Acquisition, IdempotencyKey, IdempotentRequest};
 use quorate_core::code::Code;
 use quorate_net::problem::Problem;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::Api;
-use crate::{Interrupted, Subject, random};
+use super::lease::Lease;
+use crate::request_ids::random;
+use crate::{Recovery, RequestIds};
 
 /// The header that carries the key.
-const KEY: &str = "idempotency-key";
+const KEY_HEADER: &str = "idempotency-key";
 
-/// Says that an answer was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// The header of an answer that was given before.
+const REPLAYED_HEADER: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// The longest key, in bytes.
-const LONGEST: usize = 255;
+const MAX_KEY_BYTES: usize = 255;
 
-/// How long a request waits before it looks for the first time whether the run that it waits for is over; each further
-/// wait is longer, up to the second.
-const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// How long a request waits before it asks for the first time whether another run with its key has ended. Every further wait is
+/// twice as long, up to the maximum.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Requests with a key at a time, those that wait for another's run among them.
-pub(super) const WAITING: usize = 512;
+/// The most requests with a key at a time, those that wait for another's run among them.
+pub(super) const MAX_KEYED_REQUESTS: usize = 512;
 
-/// What a request is, apart from its key: the same key must come with the same of it.
-pub(super) struct Asked<'a> {
+/// Identifies a request's content. Two requests with one idempotency key must have the same fingerprint.
+pub(super) struct RequestFingerprint<'a> {
     pub(super) headers: &'a HeaderMap,
     /// The operation and what it is about: `sign` and the account's id.
     pub(super) operation: [&'a str; 2],
     pub(super) body: &'a [u8],
 }
 
-impl Asked<'_> {
+impl RequestFingerprint<'_> {
     fn key(&self, api: &Api) -> Result<Option<IdempotencyKey>, Problem> {
-        let Some(value) = self.headers.get(KEY) else { return Ok(None) };
-        let name = value.to_str().ok().filter(|name| (1..=LONGEST).contains(&name.len()));
+        let Some(value) = self.headers.get(KEY_HEADER) else { return Ok(None) };
+        let name = value.to_str().ok().filter(|name| (1..=MAX_KEY_BYTES).contains(&name.len()));
         let detail = "Idempotency-Key: give 1 to 255 printable ASCII characters";
         let name = name.ok_or_else(|| Problem::new(Code::InvalidIdempotencyKey, detail))?;
         Ok(Some(IdempotencyKey { caller: api.guard.caller_name(), name: name.into() }))
@@ -64,190 +68,158 @@ impl Asked<'_> {
     }
 }
 
-/// An operation: what it does anew, and how to find what an interrupted run of it has led to.
-pub(super) trait Operation: Send + 'static {
+/// An operation that can be run once per idempotency key.
+pub(super) trait IdempotentOperation: Send + Sync + 'static {
     /// Its answer.
     type Answer: Serialize + Send;
     /// The status of its answer.
     const STATUS: StatusCode;
 
-    /// Ids for what it is about to make.
-    fn subject(&self, api: &Api) -> Result<Subject, Problem>;
+    /// New ids for what it is about to make.
+    fn new_ids(&self) -> Result<RequestIds, Problem>;
 
-    /// What an interrupted run has led to.
-    fn find(
+    /// Finds what an interrupted run has led to.
+    fn recover(
         &self,
         api: &Api,
-        earlier: Subject,
-    ) -> impl Future<Output = Result<Interrupted<Self::Answer>, Problem>> + Send;
+        earlier: RequestIds,
+    ) -> impl Future<Output = Result<Recovery<Self::Answer>, Problem>> + Send;
 
-    /// Adds to an answer what is never kept with it.
+    /// Adds to an answer what is never stored with it.
     fn complete(_: &Api, answer: String) -> impl Future<Output = Result<String, Problem>> + Send {
         std::future::ready(Ok(answer))
     }
 
-    /// Does it.
-    fn run(self, api: &Api, subject: Subject) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
+    /// Runs it.
+    fn run(self, api: &Api, ids: RequestIds) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
 }
 
-/// Answers a request. It goes on when the caller hangs up: what it makes is not lost.
-pub(super) async fn answer<O: Operation>(
+/// Answers a request. The operation goes on when the caller hangs up, so that its result is stored.
+pub(super) async fn respond<O: IdempotentOperation>(
     api: &Api,
-    asked: Asked<'_>,
+    fingerprint: RequestFingerprint<'_>,
     operation: O,
 ) -> Result<Response<Body>, Problem> {
-    let (key, request) = (asked.key(api)?, asked.hash());
+    let (key, request) = (fingerprint.key(api)?, fingerprint.hash());
     let spawned = Arc::clone(&api.0);
-    let answering = api.requests.spawn(async move {
+    let running = api.requests.spawn(async move {
         let api = Api(spawned);
         match key {
             None => run(&api, operation).await,
             Some(key) => run_once(&api, key, request, operation).await,
         }
     });
-    let died = |error| {
-        tracing::error!(%error, "a request died");
-        Problem::new(Code::Internal, "the request died: the operator finds the reason in the log")
+    let panicked = |error| {
+        tracing::error!(%error, "request task panicked");
+        Problem::internal("the request ended by a fault: the operator finds the reason in the log")
     };
-    answering.await.map_err(died)?
+    running.await.map_err(panicked)?
 }
 
-async fn run<O: Operation>(api: &Api, operation: O) -> Result<Response<Body>, Problem> {
-    let subject = operation.subject(api)?;
-    let answer = operation.run(api, subject).await?;
-    Ok(json(O::STATUS, O::complete(api, text(&answer)?).await?, false))
+async fn run<O: IdempotentOperation>(api: &Api, operation: O) -> Result<Response<Body>, Problem> {
+    let ids = operation.new_ids()?;
+    let answer = operation.run(api, ids).await?;
+    Ok(json(O::STATUS, O::complete(api, to_json(&answer)?).await?, false))
 }
 
-async fn run_once<O: Operation>(
+async fn run_once<O: IdempotentOperation>(
     api: &Api,
     key: IdempotencyKey,
     request: [u8; 32],
     operation: O,
 ) -> Result<Response<Body>, Problem> {
-    let overloaded =
-        |_| Problem::new(Code::Overloaded, "too many requests are being worked on: try again later");
-    let _slot = api.waiting.try_acquire().map_err(overloaded)?;
-    let store = api.accounts.store().clone();
-    let mut subject = operation.subject(api)?;
-    let mut run = IdempotentRequest { key, request, ids: subject.bytes(), owner: random()? };
-    if let Some((status, answer)) = api.answers.recall(&run).await {
+    let _permit = api.keyed_requests.try_acquire().map_err(|_| Problem::overloaded())?;
+    let ids = operation.new_ids()?;
+    let request = IdempotentRequest { key, request, ids: ids.to_bytes(), owner: random()? };
+    if let Some((status, answer)) = api.responses.get(&request).await {
         return Ok(json(status, O::complete(api, answer).await?, true));
     }
-    let mut wait = LOOK_AGAIN[0];
-    let patience = tokio::time::Instant::now() + api.accounts.longest();
-    let earlier = loop {
-        match store.acquire(&run, api.accounts.clock().millis()).await? {
-            Acquisition::Acquired { earlier } => break earlier,
-            Acquisition::Completed { status, answer } => {
-                api.answers.remember(&run, status, &answer).await;
-                let status = StatusCode::from_u16(status).unwrap_or(O::STATUS);
-                return Ok(json(status, O::complete(api, answer).await?, true));
-            }
-            Acquisition::Mismatch => {
-                let detail = "this Idempotency-Key came with another request: use a new key for each request";
-                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
-            }
-            Acquisition::InProgress if tokio::time::Instant::now() >= patience => {
-                let detail = "the first request with this Idempotency-Key is still running: try again later";
-                return Err(Problem::new(Code::InProgress, detail));
-            }
-            Acquisition::InProgress => {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LOOK_AGAIN[1]);
-            }
+    let earlier = match acquire(api, &request).await? {
+        Turn::Run { earlier } => earlier.as_deref().and_then(RequestIds::of_earlier_run),
+        Turn::Replay { status, answer } => {
+            api.responses.set(&request, status, &answer).await;
+            let status = StatusCode::from_u16(status).unwrap_or(O::STATUS);
+            return Ok(json(status, O::complete(api, answer).await?, true));
         }
     };
-    // Whatever happens from here on: if there is no answer to keep, the key is free for the next one.
-    let mut held = Held::new(api, run.clone());
-    let found = match earlier.as_deref().and_then(Subject::read) {
-        Some(earlier) => {
-            subject = earlier;
-            operation.find(api, earlier).await
-        }
-        None => Ok(Interrupted::Nothing),
-    };
-    let answer = match found {
-        Ok(Interrupted::Answer(found)) => Ok(found),
-        // What the interrupted run may still do is about the same ids: it can't make a second account or signature.
-        Ok(Interrupted::Nothing) => operation.run(api, subject).await,
-        Ok(Interrupted::Failed) => {
-            subject = operation.subject(api)?;
-            run.ids = subject.bytes();
-            store.rebind(&run).await?;
-            operation.run(api, subject).await
-        }
-        Err(problem) => Err(problem),
-    };
-    match answer {
+    // From here on the lease ends in every case: without an answer to store the key is free for the next request.
+    let mut lease = Lease::new(api, request);
+    match recover_or_run(api, &mut lease, ids, earlier, operation).await {
         Ok(answer) => {
-            let answer = text(&answer)?;
-            match store.complete(&run, O::STATUS.as_u16(), &answer).await {
-                Ok(()) => held.run = None,
+            let answer = to_json(&answer)?;
+            match lease.complete(O::STATUS.as_u16(), &answer).await {
+                Ok(request) => api.responses.set(&request, O::STATUS.as_u16(), &answer).await,
                 Err(StoreError::Conflict(_)) => {
-                    held.run = None;
                     let detail = "another process has taken the request over: ask again under the same key";
                     return Err(Problem::new(Code::InProgress, detail));
                 }
                 Err(error) => return Err(error.into()),
             }
-            api.answers.remember(&run, O::STATUS.as_u16(), &answer).await;
             Ok(json(O::STATUS, O::complete(api, answer).await?, false))
         }
         Err(problem) => {
-            // Whoever asks again runs it again, after a look at what this run has led to.
-            held.give_up().await;
+            lease.release().await;
             Err(problem)
         }
     }
 }
 
-/// A run that has no answer yet. It says regularly that it is still there; dropped, it is given up.
-struct Held {
-    store: AccountStore,
-    run: Option<IdempotentRequest>,
-    holding: tokio::task::JoinHandle<()>,
+/// What a request with a key is to do.
+enum Turn {
+    /// Run; `earlier` are the ids of a run that was interrupted.
+    Run { earlier: Option<Vec<u8>> },
+    /// Give the stored answer again.
+    Replay { status: u16, answer: String },
 }
 
-impl Held {
-    fn new(api: &Api, run: IdempotentRequest) -> Self {
-        let (api, held) = (api.clone(), run.clone());
-        let store = api.accounts.store().clone();
-        let holding = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(LEASE_DURATION / 4)).await;
-                if let Err(error) = api.accounts.store().renew(&held, api.accounts.clock().millis()).await {
-                    tracing::warn!(%error, "an idempotency key could not be held");
-                }
+/// Takes the lease on the key, or waits for the answer of the run that has it.
+async fn acquire(api: &Api, request: &IdempotentRequest) -> Result<Turn, Problem> {
+    let store = api.accounts.store();
+    let until = Instant::now() + api.accounts.max_timeout();
+    let mut wait = MIN_POLL_INTERVAL;
+    loop {
+        match store.acquire(request, api.accounts.clock().millis()).await? {
+            Acquisition::Acquired { earlier } => return Ok(Turn::Run { earlier }),
+            Acquisition::Completed { status, answer } => return Ok(Turn::Replay { status, answer }),
+            Acquisition::Mismatch => {
+                let detail = "this Idempotency-Key came with another request: use a new key for each request";
+                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
             }
-        });
-        Self { store, run: Some(run), holding }
-    }
-
-    async fn give_up(&mut self) {
-        if let Some(run) = self.run.take() {
-            give_up(&self.store, &run).await;
+            Acquisition::InProgress if Instant::now() >= until => {
+                let detail = "the first request with this Idempotency-Key is still running: try again later";
+                return Err(Problem::new(Code::InProgress, detail));
+            }
+            Acquisition::InProgress => {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(MAX_POLL_INTERVAL);
+            }
         }
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.holding.abort();
-        if let Some(run) = self.run.take() {
-            let store = self.store.clone();
-            tokio::spawn(async move { give_up(&store, &run).await });
+/// Runs the operation, unless an interrupted run of it has led to an answer.
+async fn recover_or_run<O: IdempotentOperation>(
+    api: &Api,
+    lease: &mut Lease,
+    ids: RequestIds,
+    earlier: Option<RequestIds>,
+    operation: O,
+) -> Result<O::Answer, Problem> {
+    let Some(earlier) = earlier else { return operation.run(api, ids).await };
+    match operation.recover(api, earlier).await? {
+        Recovery::Completed(answer) => Ok(answer),
+        // What the interrupted run may still do has the same ids: it can't make a second account or signature.
+        Recovery::NotStarted => operation.run(api, earlier).await,
+        Recovery::Failed => {
+            let ids = operation.new_ids()?;
+            lease.rebind(ids).await?;
+            operation.run(api, ids).await
         }
     }
 }
 
-async fn give_up(store: &AccountStore, run: &IdempotentRequest) {
-    if let Err(error) = store.release(run).await {
-        tracing::error!(%error, "an idempotency key stays held for a while");
-    }
-}
-
-fn text<T: Serialize>(answer: &T) -> Result<String, Problem> {
-    serde_json::to_string(answer).map_err(|_| Problem::new(Code::Internal, "an answer that is no JSON"))
+fn to_json<T: Serialize>(answer: &T) -> Result<String, Problem> {
+    serde_json::to_string(answer).map_err(|_| Problem::internal("the answer can't be written as JSON"))
 }
 
 fn json(status: StatusCode, text: String, replayed: bool) -> Response<Body> {
@@ -255,7 +227,7 @@ fn json(status: StatusCode, text: String, replayed: bool) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if replayed {
-        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        headers.insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
     }
     response
 }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod idempotency;
+mod lease;
 mod response_cache;
 mod sessions;
 
@@ -28,21 +29,21 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::AccountService;
-use response_cache::Answers;
+use response_cache::ResponseCache;
 
 /// The licences of this program (SPDX).
 const LICENSE: &str = env!("CARGO_PKG_LICENSE");
 
-/// How often old idempotency keys are forgotten. A key that is too old counts for nothing before that.
-const FORGET_INTERVAL: Duration = Duration::from_secs(600);
+/// How often expired idempotency keys are deleted. An expired key is ignored before that too.
+const KEY_CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What the API is served from.
 pub struct ApiSetup {
     /// The account service.
     pub accounts: AccountService,
-    /// Who may call.
+    /// Decides who may call.
     pub guard: Guard,
-    /// What the process needs.
+    /// Checks the services that the process needs.
     pub health: Health,
     /// The fast path of idempotency keys.
     pub cache: Arc<dyn Cache>,
@@ -57,9 +58,9 @@ pub struct Inner {
     accounts: AccountService,
     guard: Guard,
     health: Health,
-    answers: Answers,
-    /// Room for requests with an idempotency key.
-    waiting: Semaphore,
+    responses: ResponseCache,
+    /// Permits of requests with an idempotency key.
+    keyed_requests: Semaphore,
     /// Requests under way, which go on when their callers hang up.
     requests: TaskTracker,
 }
@@ -77,20 +78,21 @@ impl Api {
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
         let ApiSetup { accounts, guard, health, cache } = setup;
-        let answers = Answers::new(cache, accounts.originator_seed());
-        let (waiting, requests) = (Semaphore::new(idempotency::WAITING), TaskTracker::new());
-        Self(Arc::new(Inner { accounts, guard, health, answers, waiting, requests }))
+        let responses = ResponseCache::new(cache, accounts.originator_seed());
+        let keyed_requests = Semaphore::new(idempotency::MAX_KEYED_REQUESTS);
+        let requests = TaskTracker::new();
+        Self(Arc::new(Inner { accounts, guard, health, responses, keyed_requests, requests }))
     }
 
-    /// Forgets old idempotency keys again and again, until it is dropped.
+    /// Deletes expired idempotency keys at intervals, until it is dropped.
     pub async fn maintain(&self) {
-        let mut tick = interval(FORGET_INTERVAL);
+        let mut tick = interval(KEY_CLEANUP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             let now = self.accounts.clock().millis();
             if let Err(error) = self.accounts.store().forget_old_keys(now).await {
-                tracing::warn!(%error, "failed to forget old idempotency keys");
+                tracing::warn!(%error, "failed to delete expired idempotency keys");
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Answers to requests that are over, in the cache: the fast path of idempotency keys.
+//! Cached answers of completed requests: the fast path of idempotency keys.
 //!
-//! Whoever can write to the cache could answer for us: with an account of their own, say. So an answer is believed only with
-//! a tag (HMAC-SHA256, RFC 2104) under a key that account services alone have. What has none, or another, is not there: the
-//! store is asked.
+//! A process that can write to the cache could otherwise answer in the account service's place, with an account of its own. Every
+//! answer therefore carries a tag (HMAC-SHA256, RFC 2104) under a key that only account services have. An answer with a wrong
+//! tag counts as absent: the store is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use quorate_control_store::IdempotentRequest;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// How long the cache remembers an answer: callers that try again do so soon.
-const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long an answer stays in the cache: callers that retry do so soon.
+const RETENTION: Duration = Duration::from_secs(600);
 
 /// The length of a tag, in bytes.
-const TAG: usize = 32;
+const TAG_BYTES: usize = 32;
 
-/// The answers.
-pub(super) struct Answers {
+/// The cached answers.
+pub(super) struct ResponseCache {
     cache: Arc<dyn Cache>,
     key: Hmac<Sha256>,
 }
 
-impl Answers {
-    /// Answers in this cache, of account services that have the same secret.
+impl ResponseCache {
+    /// ResponseCache in this cache, of account services that have the same secret.
     pub(super) fn new(cache: Arc<dyn Cache>, secret: &Zeroizing<[u8; 32]>) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         let derived = Hkdf::<Sha256>::new(None, secret.as_slice());
@@ -40,40 +40,40 @@ impl Answers {
         Self { cache, key }
     }
 
-    /// The answer of a run that is over, if the cache has it and it is ours.
-    pub(super) async fn recall(&self, run: &IdempotentRequest) -> Option<(StatusCode, String)> {
-        let kept = self.cache.get(&name(run)).await.ok()??;
-        let (tag, rest) = kept.split_at_checked(TAG)?;
+    /// The answer to a completed request, if the cache has one with a valid tag.
+    pub(super) async fn get(&self, request: &IdempotentRequest) -> Option<(StatusCode, String)> {
+        let stored = self.cache.get(&name(request)).await.ok()??;
+        let (tag, rest) = stored.split_at_checked(TAG_BYTES)?;
         let (status, answer) = rest.split_at_checked(2)?;
         // The tag is over the request too: another one under the same key is for the store to refuse.
-        self.over(run, status, answer).verify_slice(tag).ok()?;
+        self.mac(request, status, answer).verify_slice(tag).ok()?;
         let status = StatusCode::from_u16(u16::from_be_bytes(status.try_into().ok()?)).ok()?;
         Some((status, String::from_utf8(answer.to_vec()).ok()?))
     }
 
-    /// Remembers an answer, if the cache is there.
-    pub(super) async fn remember(&self, run: &IdempotentRequest, status: u16, answer: &str) {
+    /// Stores an answer, if the cache is available.
+    pub(super) async fn set(&self, request: &IdempotentRequest, status: u16, answer: &str) {
         let status = status.to_be_bytes();
-        let tag = self.over(run, &status, answer.as_bytes()).finalize().into_bytes();
+        let tag = self.mac(request, &status, answer.as_bytes()).finalize().into_bytes();
         let value = [tag.as_slice(), &status, answer.as_bytes()].concat();
         // Without it the store is asked.
-        let _ = self.cache.set(&name(run), value, REMEMBERED).await;
+        let _ = self.cache.set(&name(request), value, RETENTION).await;
     }
 
-    fn over(&self, run: &IdempotentRequest, status: &[u8], answer: &[u8]) -> Hmac<Sha256> {
+    fn mac(&self, request: &IdempotentRequest, status: &[u8], answer: &[u8]) -> Hmac<Sha256> {
         let mut mac = self.key.clone();
-        mac.update(name(run).as_bytes());
-        mac.update(&run.request);
+        mac.update(name(request).as_bytes());
+        mac.update(&request.request);
         mac.update(status);
         mac.update(answer);
         mac
     }
 }
 
-/// The name of a run in the cache; always of the same length.
-fn name(run: &IdempotentRequest) -> String {
+/// The name of a request in the cache; always of the same length.
+fn name(request: &IdempotentRequest) -> String {
     let mut hash = Sha256::new();
-    for part in [&run.key.caller, &run.key.name] {
+    for part in [&request.key.caller, &request.key.name] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -96,32 +96,32 @@ mod tests {
     async fn only_answers_that_an_account_service_gave_to_this_request_are_believed() {
         let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
         let (ours, theirs) = (Zeroizing::new([1; 32]), Zeroizing::new([2; 32]));
-        let answers = Answers::new(Arc::clone(&cache), &ours);
+        let answers = ResponseCache::new(Arc::clone(&cache), &ours);
         let (first, other) = (run("first", 1), run("other", 1));
-        assert_eq!(answers.recall(&first).await, None);
-        answers.remember(&first, 201, "answer").await;
+        assert_eq!(answers.get(&first).await, None);
+        answers.set(&first, 201, "answer").await;
         let answer = Some((StatusCode::CREATED, "answer".to_owned()));
-        assert_eq!(answers.recall(&first).await, answer);
+        assert_eq!(answers.get(&first).await, answer);
         assert_eq!(
-            Answers::new(Arc::clone(&cache), &ours).recall(&first).await,
+            ResponseCache::new(Arc::clone(&cache), &ours).get(&first).await,
             answer,
             "of another replica"
         );
-        assert_eq!(answers.recall(&run("first", 2)).await, None, "an answer to another request");
-        assert_eq!(Answers::new(Arc::clone(&cache), &theirs).recall(&first).await, None);
+        assert_eq!(answers.get(&run("first", 2)).await, None, "an answer to another request");
+        assert_eq!(ResponseCache::new(Arc::clone(&cache), &theirs).get(&first).await, None);
         // Put in the place of another, changed in any bit, or made up.
-        let kept = cache.get(&name(&first)).await.unwrap().unwrap();
-        let mut forged = vec![(name(&other), kept.clone())];
-        for bit in 0..kept.len() * 8 {
-            let mut flipped = kept.clone();
+        let stored = cache.get(&name(&first)).await.unwrap().unwrap();
+        let mut forged = vec![(name(&other), stored.clone())];
+        for bit in 0..stored.len() * 8 {
+            let mut flipped = stored.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             forged.push((name(&first), flipped));
         }
-        forged.push((name(&first), vec![0; TAG - 1]));
+        forged.push((name(&first), vec![0; TAG_BYTES - 1]));
         for (name, value) in forged {
-            cache.set(&name, value, REMEMBERED).await.unwrap();
+            cache.set(&name, value, RETENTION).await.unwrap();
             let run = if name == super::name(&first) { &first } else { &other };
-            assert_eq!(answers.recall(run).await, None, "a forged answer was believed");
+            assert_eq!(answers.get(run).await, None, "a forged answer was believed");
         }
     }
 
@@ -129,11 +129,11 @@ mod tests {
     #[tokio::test]
     async fn cached_answers_keep_their_form() {
         let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
-        let answers = Answers::new(Arc::clone(&cache), &Zeroizing::new([1; 32]));
-        answers.remember(&run("first", 1), 201, "answer").await;
+        let answers = ResponseCache::new(Arc::clone(&cache), &Zeroizing::new([1; 32]));
+        answers.set(&run("first", 1), 201, "answer").await;
         assert_eq!(name(&run("first", 1)), GOLDEN_NAME);
-        let kept = cache.get(GOLDEN_NAME).await.unwrap().unwrap();
-        assert_eq!(hex::encode(kept), GOLDEN_ANSWER);
+        let stored = cache.get(GOLDEN_NAME).await.unwrap().unwrap();
+        assert_eq!(hex::encode(stored), GOLDEN_ANSWER);
     }
 
     const GOLDEN_NAME: &str = "answer.c65454ba709243ff544c0bde598ed34b1b1a252bf1d315e43bb2c8f7626fb1fd";

@@ -1,0 +1,101 @@
+//! Reads accounts, after a look at what has become of their open orders.
+
+use std::sync::Arc;
+
+use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder};
+use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::code::Code;
+use quorate_core::order::LIFETIME;
+use quorate_core::{AccountId, OrderId};
+use quorate_net::clock::Clock;
+use quorate_net::problem::Problem;
+
+use super::order_status::{OrderStatus, Orders};
+use super::present::is_pending;
+
+/// How long after its end an order may still be valid somewhere, in seconds: clocks of parties may be a minute behind, and
+/// that of the coordinator too.
+const CLOCK_SKEW_SECONDS: u64 = 120;
+
+/// The key of an active account, and the certificate that made its shares active.
+#[derive(Clone)]
+pub(crate) struct CurrentKey {
+    pub(crate) certificate: Certificate,
+    pub(crate) outputs: KeyOutputs,
+}
+
+/// Reads accounts.
+#[derive(Clone)]
+pub(crate) struct Accounts {
+    store: AccountStore,
+    orders: Orders,
+    clock: Arc<dyn Clock>,
+}
+
+impl Accounts {
+    pub(crate) fn new(store: AccountStore, orders: Orders, clock: Arc<dyn Clock>) -> Self {
+        Self { store, orders, clock }
+    }
+
+    /// The account as it is stored, if there is one.
+    pub(crate) async fn stored(&self, id: AccountId) -> Result<Option<Account>, Problem> {
+        Ok(self.store.account(id).await?)
+    }
+
+    /// The account as it is stored.
+    pub(crate) async fn find(&self, id: AccountId) -> Result<Account, Problem> {
+        let account = self.stored(id).await?;
+        account.ok_or_else(|| Problem::new(Code::AccountNotFound, "no account has this id"))
+    }
+
+    /// The account, once what has come of its open orders is stored.
+    pub(crate) async fn read(&self, id: AccountId) -> Result<Account, Problem> {
+        let account = self.find(id).await?;
+        self.reconcile_open_orders(account).await
+    }
+
+    /// An account that can sign, and its key.
+    pub(crate) async fn active(&self, id: AccountId) -> Result<(Account, CurrentKey), Problem> {
+        let account = self.read(id).await?;
+        let not_active = |detail| Err(Problem::new(Code::AccountNotActive, detail));
+        match &account.state {
+            AccountState::Active { certificate, key } => {
+                let current = CurrentKey { certificate: certificate.clone(), outputs: key.clone() };
+                Ok((account, current))
+            }
+            AccountState::Creating if is_pending(&account) => {
+                not_active("the account waits for its user to confirm the share")
+            }
+            AccountState::Creating => not_active("the account's key is still being made: ask for it later"),
+            AccountState::Failed => {
+                not_active("the account's key generation has failed: create another account")
+            }
+        }
+    }
+
+    /// An order that is about to be submitted, as the account's record of open orders holds it.
+    pub(crate) fn open_order(&self, id: OrderId) -> OpenOrder {
+        let over = self.clock.seconds().saturating_add(LIFETIME + CLOCK_SKEW_SECONDS);
+        OpenOrder { id, expires: over.saturating_mul(1_000) }
+    }
+
+    /// The answer to a keygen or refresh may have been lost: stores what has come of it. An order that can't be looked at now
+    /// is looked at next time; until then the account stays as it is stored.
+    async fn reconcile_open_orders(&self, account: Account) -> Result<Account, Problem> {
+        if account.open.is_empty() {
+            return Ok(account);
+        }
+        for &OpenOrder { id: order, expires } in &account.open {
+            match self.orders.reconcile(order).await {
+                Ok(OrderStatus { session: None, in_flight: false, .. }) if self.clock.millis() > expires => {
+                    tracing::info!(%order, "an order expired without a session");
+                    self.store.close_order(account.id, order).await?;
+                    self.store.fail_account(account.id).await?;
+                }
+                Ok(_) => {}
+                Err(problem) => tracing::warn!(%order, %problem, "failed to read the state of an order"),
+            }
+        }
+        self.find(account.id).await
+    }
+}
