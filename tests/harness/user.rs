@@ -1,14 +1,17 @@
 //! A user who keeps a share.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use quorate_core::codec::Bytes;
 use quorate_core::order::{HashFunction, Signing};
-use quorate_core::user_share::{Head, Purpose, RecipientKey, UserRequest, UserShare};
+use quorate_core::sealed_box::RecipientKey;
+use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
+use quorate_core::user_share::UserShare;
 use quorate_kit::random32;
+use quorate_net::clock::{Clock, SystemClock};
 
 /// How long a request of a user is good for, in seconds.
-const GOOD_FOR: u64 = 120;
+const REQUEST_LIFETIME: Duration = Duration::from_secs(120);
 
 /// A user: a key that shares are sealed to, and the share that was.
 pub struct User {
@@ -57,16 +60,16 @@ impl User {
 
     fn seal(&self, to: &str, purpose: Purpose) -> String {
         let share = self.share.clone().unwrap();
-        let whose = share.whose().unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let head = Head {
+        let share_id = share.id().unwrap();
+        let now = SystemClock.seconds();
+        let head = GrantHeader {
             nonce: random32()[..].try_into().unwrap(),
-            expires_at: now + GOOD_FOR,
-            account: whose.account,
-            epoch: whose.epoch,
+            expires_at: now + REQUEST_LIFETIME,
+            account: share_id.account,
+            epoch: share_id.epoch,
             purpose,
         };
         let to: [u8; 32] = hex::decode(to).unwrap().try_into().unwrap();
-        hex::encode(UserRequest { head, share }.seal(&to, &random32()).unwrap())
+        hex::encode(ShareGrant { head, share }.seal(&to, &random32()).unwrap())
     }
 }

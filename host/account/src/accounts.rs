@@ -1,11 +1,12 @@
 //! Reads accounts, after a look at what has become of their open orders.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder};
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::code::Code;
-use quorate_core::order::LIFETIME;
+use quorate_core::order::MAX_LIFETIME;
 use quorate_core::{AccountId, OrderId};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
@@ -13,9 +14,9 @@ use quorate_net::problem::Problem;
 use super::order_status::{OrderStatus, Orders};
 use super::present::is_pending;
 
-/// How long after its end an order may still be valid somewhere, in seconds: clocks of parties may be a minute behind, and
+/// How long after its end an order may still be valid somewhere: clocks of parties may be a minute behind, and
 /// that of the coordinator too.
-const CLOCK_SKEW_SECONDS: u64 = 120;
+const TOTAL_CLOCK_SKEW: Duration = Duration::from_secs(120);
 
 /// The key of an active account, and the certificate that made its shares active.
 #[derive(Clone)]
@@ -75,8 +76,7 @@ impl Accounts {
 
     /// An order that is about to be submitted, as the account's record of open orders holds it.
     pub(crate) fn open_order(&self, id: OrderId) -> OpenOrder {
-        let over = self.clock.seconds().saturating_add(LIFETIME + CLOCK_SKEW_SECONDS);
-        OpenOrder { id, expires: over.saturating_mul(1_000) }
+        OpenOrder { id, expires: self.clock.millis() + MAX_LIFETIME + TOTAL_CLOCK_SKEW }
     }
 
     /// The answer to a keygen or refresh may have been lost: stores what has come of it. An order that can't be looked at now
@@ -89,13 +89,13 @@ impl Accounts {
             match self.orders.reconcile(order).await {
                 Ok(OrderStatus { session: None, in_flight: false, .. }) if self.clock.millis() > expires => {
                     tracing::info!(%order, "an order expired without a session");
-                    self.store.close_order(account.id, order).await?;
-                    self.store.fail_account(account.id).await?;
+                    self.store.close_order(account.spec.account, order).await?;
+                    self.store.fail_account(account.spec.account).await?;
                 }
                 Ok(_) => {}
                 Err(problem) => tracing::warn!(%order, %problem, "failed to read the state of an order"),
             }
         }
-        self.find(account.id).await
+        self.find(account.spec.account).await
     }
 }

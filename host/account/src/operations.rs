@@ -7,9 +7,9 @@ use quorate_control_store::{Account, AccountState, AccountStore};
 use quorate_core::abort::SignedAbort;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
-use quorate_core::order::{LIFETIME, Operation, Order, Terms, Version};
+use quorate_core::order::{MAX_LIFETIME, Operation, Order, OrderTerms, Version};
 use quorate_core::submission::ABORTS;
-use quorate_core::{AccountId, OrderId, PartyIndex, SessionId, Threshold};
+use quorate_core::{AccountId, KeySpec, OrderId, PartyIndex, SessionId, Threshold};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
 use quorate_verify::proof::Proved;
@@ -170,7 +170,7 @@ impl AccountService {
         let limit = if with_user {
             self.users.keygen_limit(recipient)
         } else {
-            self.limits.shares(account.threshold.parties())
+            self.limits.shares(account.spec.threshold.parties())
         };
         let submission = OrderSubmission {
             order,
@@ -186,7 +186,7 @@ impl AccountService {
                 let may_run = self.close_if_not_started(&account, ids.order, &problem).await?;
                 // A late result still activates the account. A keygen that waits for its user may still be waiting.
                 if !may_run || !with_user {
-                    self.store.fail_account(account.id).await?;
+                    self.store.fail_account(account.spec.account).await?;
                 }
                 Err(problem)
             }
@@ -230,7 +230,7 @@ impl AccountService {
             resubmitted: ids.resubmitted,
         };
         let result = self.submitter.submit(submission).await?;
-        signature_view(&order, &current.outputs, &result, self.clock.millis().saturating_sub(began))
+        signature_view(&order, &current.outputs, &result, self.clock.millis().since(began))
     }
 
     /// Gives all parties of an account new shares of the same key.
@@ -243,16 +243,16 @@ impl AccountService {
         let recipient = request.check(&account)?;
         let mut order = self.order(ids.order, &account, Operation::Refresh, Some(&current));
         order.recipient = recipient;
-        let limit = self.limits.shares(account.threshold.parties());
+        let limit = self.limits.shares(account.spec.threshold.parties());
         let aborts = self.aborts_of_open_orders(&account).await?;
-        self.store.open_order(account.id, self.accounts.open_order(ids.order)).await?;
+        self.store.open_order(account.spec.account, self.accounts.open_order(ids.order)).await?;
         let resubmitted = ids.resubmitted;
         if let Some(share) = &request.user_share
             && let Err(problem) = self.users.submit_user_share(&order, share, limit).await
         {
             // An earlier run may have begun the session.
             if !resubmitted {
-                self.store.close_order(account.id, ids.order).await?;
+                self.store.close_order(account.spec.account, ids.order).await?;
             }
             return Err(problem);
         }
@@ -290,15 +290,17 @@ impl AccountService {
         let user_party = user.as_ref().and_then(|_| PartyIndex::try_from(threshold.parties()).ok());
         let is_mandatory = user.is_some_and(|user| user.mandatory);
         Ok(Account {
-            id: ids.account,
+            spec: KeySpec {
+                account: ids.account,
+                protocol: self.protocol(&scheme, protocol).await?,
+                scheme,
+                threshold,
+                parties,
+                mandatory: user_party.filter(|_| is_mandatory).into_iter().collect(),
+            },
             user_id,
             state: AccountState::Creating,
-            protocol: self.protocol(&scheme, protocol).await?,
-            scheme,
-            threshold,
-            parties,
             user_party,
-            mandatory: user_party.filter(|_| is_mandatory).into_iter().collect(),
             open: vec![self.accounts.open_order(ids.order)],
             created: self.clock.millis(),
         })
@@ -348,20 +350,15 @@ impl AccountService {
         operation: Operation,
         current: Option<&CurrentKey>,
     ) -> Order {
-        let terms = Terms {
+        let terms = OrderTerms {
             operation,
-            account: account.id,
-            scheme: account.scheme.clone(),
-            protocol: account.protocol.clone(),
-            threshold: account.threshold,
-            parties: account.parties.clone(),
-            mandatory: account.mandatory.clone(),
+            spec: account.spec.clone(),
             minimum_plugin: Version::default(),
             epoch: current.map_or(0, |current| current.certificate.activation.epoch),
             public_key: current.map(|current| current.outputs.public_key.0.clone()).unwrap_or_default(),
             recipient: None,
         };
-        Order::new(id, terms, self.clock.seconds(), LIFETIME)
+        Order::new(id, terms, self.clock.seconds(), MAX_LIFETIME)
     }
 
     /// Notices of parties that aborted the account's open orders: a refresh that came to nothing may still hold promises at
@@ -386,7 +383,7 @@ impl AccountService {
         // With any other problem, or when the answer was lost, there may be a session.
         let may_run = !rejected_before_start(problem);
         if !may_run {
-            self.store.close_order(account.id, order).await?;
+            self.store.close_order(account.spec.account, order).await?;
         }
         Ok(may_run)
     }
@@ -400,7 +397,7 @@ impl AccountService {
         if account.user_party.is_some() {
             let session = self.users.submit_until_delivered(&self.submitter, submission).await?;
             let session_id = Some(session.to_string());
-            return Ok(AccountView { session_id, ..view(&self.accounts.find(account.id).await?)? });
+            return Ok(AccountView { session_id, ..view(&self.accounts.find(account.spec.account).await?)? });
         }
         let Proved::Shares { certificate, key } = self.submitter.submit(submission).await?.proved else {
             return Err(Problem::internal("a signature where a key was asked for"));

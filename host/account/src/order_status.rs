@@ -6,7 +6,7 @@ use quorate_core::codec::decode;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::report::Outcome;
-use quorate_core::{Digest, OrderId, SessionId};
+use quorate_core::{Digest, OrderId, SessionId, UnixMillis};
 use quorate_net::problem::Problem;
 use quorate_net::web::params::account_id;
 use quorate_proto::v1::session_state::Status;
@@ -60,7 +60,7 @@ impl OrderRecord {
     /// more, and no share is held for it.
     fn is_empty(&self) -> bool {
         let all_denied = |record: &VerifiedRecord| {
-            record.outcomes.len() == record.order.parties.len() && record.outcomes.iter().all(is_denial)
+            record.outcomes.len() == record.order.spec.parties.len() && record.outcomes.iter().all(is_denial)
         };
         self.is_over() && self.verified.iter().all(all_denied)
     }
@@ -161,7 +161,7 @@ impl Orders {
         let VerifiedRecord { order, session, digest, outcomes } =
             verified_record(&state, self.originator.known())
                 .ok_or_else(|| Problem::internal("the coordinator returned an invalid record"))?;
-        let account = self.store.account(order.account).await?;
+        let account = self.store.account(order.spec.account).await?;
         let key = account.and_then(|account| match account.state {
             AccountState::Active { key, .. } => Some(key),
             _ => None,
@@ -179,7 +179,7 @@ impl Orders {
                 self.store.activate_account(&certificate, &key).await?
             }
             Some(proved @ Proved::Signature(_)) => {
-                let took = state.ended_ms.saturating_sub(state.created_ms);
+                let took = UnixMillis(state.ended_ms).since(UnixMillis(state.created_ms));
                 let result = OrderResult { proved, session, signers: signers.clone(), digest };
                 let key = key.ok_or_else(|| Problem::internal("a signature of an account without a key"))?;
                 signature = Some(signature_view(&order, &key, &result, took)?);
@@ -198,7 +198,7 @@ impl Orders {
         });
         Ok(SessionView {
             id: session.to_string(),
-            account_id: uuid(order.account),
+            account_id: uuid(order.spec.account),
             operation: match order.operation {
                 Operation::Keygen => OperationView::Keygen,
                 Operation::Sign(_) => OperationView::Sign,

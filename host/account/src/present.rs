@@ -1,8 +1,11 @@
 //! Accounts, keys and signatures in the forms that callers see.
 
+use std::time::Duration;
+
 use quorate_control_store::{Account, AccountState};
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::order::{Operation, Order};
+use quorate_core::time::whole_millis;
 use quorate_core::{AccountId, SchemeSignature};
 use quorate_net::problem::Problem;
 use quorate_verify::addresses::Secp256k1Forms;
@@ -26,17 +29,20 @@ pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
         }
     };
     Ok(AccountView {
-        id: uuid::Uuid::from_bytes(account.id.0).to_string(),
+        id: uuid::Uuid::from_bytes(account.spec.account.0).to_string(),
         user_id: account.user_id.clone(),
         state,
-        scheme: account.scheme.clone(),
-        protocol: account.protocol.clone(),
-        threshold: ThresholdView { t: account.threshold.required(), n: account.threshold.parties() },
+        scheme: account.spec.scheme.clone(),
+        protocol: account.spec.protocol.clone(),
+        threshold: ThresholdView {
+            t: account.spec.threshold.required(),
+            n: account.spec.threshold.parties(),
+        },
         epoch,
-        user_share_mandatory: account.user_party.map(|user| account.mandatory.contains(&user)),
+        user_share_mandatory: account.user_party.map(|user| account.spec.mandatory.contains(&user)),
         session_id: None,
         user_share: None,
-        created_at_ms: account.created,
+        created_at_ms: account.created.0,
         key,
     })
 }
@@ -59,7 +65,7 @@ pub(crate) fn signature_view(
     order: &Order,
     key: &KeyOutputs,
     result: &OrderResult,
-    milliseconds: u64,
+    took: Duration,
 ) -> Result<SignatureView, Problem> {
     let (Proved::Signature(signature), Operation::Sign(signing)) = (&result.proved, &order.operation) else {
         return Err(Problem::internal("a key where a signature was asked for"));
@@ -67,9 +73,9 @@ pub(crate) fn signature_view(
     let unshowable = |_| Problem::internal("a signature that verified can't be shown");
     let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &signing.path);
     let mut view = SignatureView {
-        account_id: uuid(order.account),
+        account_id: uuid(order.spec.account),
         session_id: result.session.to_string(),
-        scheme: order.scheme.clone(),
+        scheme: order.spec.scheme.clone(),
         digest: hex::encode(signature::digest(signing).map_err(unshowable)?),
         r: String::new(),
         s: String::new(),
@@ -79,7 +85,7 @@ pub(crate) fn signature_view(
         public_key: hex::encode(signed_by.map_err(unshowable)?.serialize()),
         signers: result.signers.clone(),
         plugin_digest: result.digest.to_string(),
-        milliseconds,
+        milliseconds: whole_millis(took),
     };
     fill_signature(&mut view, signature);
     Ok(view)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState};
-use quorate_core::OrderId;
 use quorate_core::code::Code;
+use quorate_core::{OrderId, UnixMillis};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
 use tokio::time::Instant;
@@ -121,7 +121,6 @@ impl Recoverer {
         order: OrderId,
         within: Duration,
     ) -> Result<Option<SessionView>, Problem> {
-        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let until = self.give_up_at();
         loop {
             let OrderStatus { session, in_flight, given_up, .. } = self.orders.reconcile(order).await?;
@@ -129,8 +128,9 @@ impl Recoverer {
                 Some(session) if session.status == StatusView::Completed => false,
                 Some(session) => {
                     let now = self.clock.millis();
-                    let may_run = session.status == StatusView::Running && session.deadline_at_ms >= now;
-                    let may_follow = !given_up && session.created_at_ms.saturating_add(within) > now;
+                    let may_run =
+                        session.status == StatusView::Running && UnixMillis(session.deadline_at_ms) >= now;
+                    let may_follow = !given_up && UnixMillis(session.created_at_ms) + within > now;
                     in_flight || may_run || may_follow
                 }
                 None => in_flight,
@@ -178,10 +178,10 @@ impl Recoverer {
             };
             if is_there || session.status == StatusView::Completed {
                 let session_id = Some(session.id);
-                let view = view(&self.accounts.find(account.id).await?)?;
+                let view = view(&self.accounts.find(account.spec.account).await?)?;
                 return Ok(Recovery::Completed(AccountView { session_id, ..view }));
             }
-            if self.clock.millis() > session.deadline_at_ms || Instant::now() >= until {
+            if self.clock.millis() > UnixMillis(session.deadline_at_ms) || Instant::now() >= until {
                 // A party has still to say that nothing came of it.
                 return Err(still_running());
             }

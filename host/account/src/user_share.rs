@@ -67,20 +67,20 @@ pub(crate) fn signers(
     has_share: bool,
 ) -> Result<Vec<PartyIndex>, Problem> {
     let wrong = |detail: &str| Err(Problem::new(Code::InvalidSigners, format!("signers: {detail}")));
-    if !requested.is_empty() && requested.len() != usize::from(account.threshold.required()) {
+    if !requested.is_empty() && requested.len() != usize::from(account.spec.threshold.required()) {
         return wrong("name exactly t different parties of the account in ascending order");
     }
     let Some(user) = account.user_party else {
         return if has_share { user_index(account).map(|_| requested) } else { Ok(requested) };
     };
-    if !has_share && account.mandatory.contains(&user) {
+    if !has_share && account.spec.mandatory.contains(&user) {
         let detail = "user_share: this account signs only with its user's share: seal it for this request";
         return Err(Problem::new(Code::UserShareRequired, detail));
     }
     match (requested.is_empty(), requested.contains(&user), has_share) {
         (true, _, true) => Ok(vec![user]),
         (true, _, false) => {
-            Ok(PartyIndex::all(account.threshold.parties()).filter(|party| *party != user).collect())
+            Ok(PartyIndex::all(account.spec.threshold.parties()).filter(|party| *party != user).collect())
         }
         (_, true, false) => wrong("the user's party signs only with user_share"),
         (_, false, true) => wrong("with user_share the user's party is one of them"),

@@ -58,7 +58,7 @@ pub struct AccountView {
     /// Its id.
     #[schema(format = "uuid")]
     pub id: String,
-    /// Whose it is, in the caller's words.
+    /// The user, in the caller's words.
     pub user_id: String,
     /// Keys and addresses are there only when it is active.
     pub state: AccountStateView,

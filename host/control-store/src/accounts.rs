@@ -3,36 +3,25 @@
 use quorate_backends::database::{Database, Row, Statement, StoreError, signed, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::encode;
-use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, OrderId, PartyIndex, Threshold};
+use quorate_core::{AccountId, KeySpec, OrderId, PartyIndex, UnixMillis};
 
 use super::SCHEMA;
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its id.
-    pub id: AccountId,
-    /// Whose it is, in the caller's words.
+    /// What is fixed about its key, its id among it.
+    pub spec: KeySpec,
+    /// The user, in the caller's words.
     pub user_id: String,
     /// How far it is.
     pub state: AccountState,
-    /// The signature scheme.
-    pub scheme: String,
-    /// The protocol that holds the shares.
-    pub protocol: String,
-    /// t of n.
-    pub threshold: Threshold,
-    /// The identity keys of its parties, in index order.
-    pub parties: Vec<PublicKey>,
     /// The party whose share a user keeps, if there is one.
     pub user_party: Option<PartyIndex>,
-    /// Parties that must be among the signers.
-    pub mandatory: Vec<PartyIndex>,
     /// Keygens and refreshes of which it is not known yet what came of them.
     pub open: Vec<OpenOrder>,
-    /// When it was made, in milliseconds since 1970.
-    pub created: u64,
+    /// When it was made.
+    pub created: UnixMillis,
 }
 
 /// A keygen or refresh of which it is not known yet what came of it.
@@ -40,8 +29,8 @@ pub struct Account {
 pub struct OpenOrder {
     /// Its id.
     pub id: OrderId,
-    /// When nothing can be begun for it any more, in milliseconds since 1970.
-    pub expires: u64,
+    /// When nothing can be begun for it any more.
+    pub expires: UnixMillis,
 }
 
 /// How far an account is.
@@ -85,22 +74,22 @@ impl AccountStore {
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
     pub async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
-        let mut tx = self.database.begin(account.id.as_bytes()).await?;
+        let mut tx = self.database.begin(account.spec.account.as_bytes()).await?;
         sql("INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, user_party, mandatory, created)
              VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING")
-        .bind(account.id.as_bytes())
+        .bind(account.spec.account.as_bytes())
         .bind(&account.user_id)
-        .bind(&account.scheme)
-        .bind(&account.protocol)
-        .bind(encode(&account.threshold))
-        .bind(encode(&account.parties))
+        .bind(&account.spec.scheme)
+        .bind(&account.spec.protocol)
+        .bind(encode(&account.spec.threshold))
+        .bind(encode(&account.spec.parties))
         .bind(account.user_party.map(PartyIndex::number))
-        .bind(encode(&account.mandatory))
-        .bind(signed(account.created)?)
+        .bind(encode(&account.spec.mandatory))
+        .bind(signed(account.created.0)?)
         .execute(&mut tx)
         .await?;
         for order in &account.open {
-            open(account.id, *order)?.execute(&mut tx).await?;
+            open(account.spec.account, *order)?.execute(&mut tx).await?;
         }
         tx.commit().await
     }
@@ -120,7 +109,10 @@ impl AccountStore {
             .fetch_all(&self.database)
             .await?;
         let open = open.iter().map(|row| {
-            Ok(OpenOrder { id: row.read("order_id", "open_orders")?, expires: row.get("expires")? })
+            Ok(OpenOrder {
+                id: row.read("order_id", "open_orders")?,
+                expires: UnixMillis(row.get("expires")?),
+            })
         });
         account(&row, open.collect::<Result<_, StoreError>>()?).map(Some)
     }
@@ -196,7 +188,7 @@ impl AccountStore {
 fn open(account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
     let opened = sql("INSERT INTO open_orders (account, order_id, expires) VALUES ($1, $2, $3)
          ON CONFLICT (account, order_id) DO UPDATE SET expires = excluded.expires");
-    Ok(opened.bind(account.as_bytes()).bind(order.id.as_bytes()).bind(signed(order.expires)?))
+    Ok(opened.bind(account.as_bytes()).bind(order.id.as_bytes()).bind(signed(order.expires.0)?))
 }
 
 fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {
@@ -211,16 +203,18 @@ fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {
     let user_party: Option<u16> = row.get("user_party")?;
     let user_party = user_party.map(PartyIndex::try_from).transpose();
     Ok(Account {
-        id: row.read("id", "accounts")?,
+        spec: KeySpec {
+            account: row.read("id", "accounts")?,
+            scheme: row.get("scheme")?,
+            protocol: row.get("protocol")?,
+            threshold: row.read("threshold", "accounts")?,
+            parties: row.read("parties", "accounts")?,
+            mandatory: row.read("mandatory", "accounts")?,
+        },
         user_id: row.get("user_id")?,
         state,
-        scheme: row.get("scheme")?,
-        protocol: row.get("protocol")?,
-        threshold: row.read("threshold", "accounts")?,
-        parties: row.read("parties", "accounts")?,
         user_party: user_party.map_err(|_| StoreError::Malformed("accounts"))?,
-        mandatory: row.read("mandatory", "accounts")?,
         open,
-        created: row.get("created")?,
+        created: UnixMillis(row.get("created")?),
     })
 }

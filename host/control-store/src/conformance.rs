@@ -4,7 +4,10 @@ use quorate_backends::database::StoreError;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
+use quorate_core::{
+    AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold, UnixMillis,
+};
+use std::time::Duration;
 
 use crate::{
     Account, AccountState, AccountStore, Acquisition, IdempotencyKey, IdempotentRequest, KEY_RETENTION,
@@ -43,7 +46,11 @@ macro_rules! sessions_suite {
 }
 pub(crate) use sessions_suite;
 
-const NOW: u64 = 1_800_000_000_000;
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
 const ACCOUNT: AccountId = AccountId([1; 16]);
 
 fn secrets() -> Vec<SecretKey> {
@@ -56,22 +63,24 @@ fn parties() -> Vec<PublicKey> {
 
 fn account() -> Account {
     Account {
-        id: ACCOUNT,
+        spec: KeySpec {
+            account: ACCOUNT,
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: parties(),
+            mandatory: vec![PartyIndex::FIRST],
+        },
         user_id: "user123".into(),
         state: AccountState::Creating,
-        scheme: "ecdsa-secp256k1".into(),
-        protocol: "dkls23".into(),
-        threshold: Threshold::new(2, 2).unwrap(),
-        parties: parties(),
         user_party: Some(PartyIndex::FIRST),
-        mandatory: vec![PartyIndex::FIRST],
         open: vec![opened(6)],
         created: NOW,
     }
 }
 
 fn opened(order: u8) -> OpenOrder {
-    OpenOrder { id: OrderId([order; 32]), expires: NOW + 600_000 }
+    OpenOrder { id: OrderId([order; 32]), expires: NOW + ms(600_000) }
 }
 
 fn key(epoch: u8) -> KeyOutputs {
@@ -126,7 +135,7 @@ pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back
         store.open_order(ACCOUNT, order).await.unwrap();
     }
     assert_eq!(open().await, orders);
-    let later = OpenOrder { expires: NOW + 700_000, ..orders[1] };
+    let later = OpenOrder { expires: NOW + ms(700_000), ..orders[1] };
     store.open_order(ACCOUNT, later).await.unwrap();
     assert_eq!(
         open().await,
@@ -150,7 +159,7 @@ pub(crate) async fn a_failed_keygen_can_still_turn_out_well(store: &AccountStore
     assert_eq!(state(store).await, active(1));
 }
 
-fn session(id: u8, created: u64) -> NewSession {
+fn session(id: u8, created: UnixMillis) -> NewSession {
     NewSession {
         id: SessionId([id; 32]),
         order: OrderId([7; 32]),
@@ -161,13 +170,13 @@ fn session(id: u8, created: u64) -> NewSession {
         chain_code: Some([9; 32]),
         digest: Digest([4; 32]),
         created,
-        deadline: created + 10_000,
+        deadline: created + ms(10_000),
     }
 }
 
 fn failed() -> SessionStatus {
     SessionStatus::Failed {
-        at: NOW + 3,
+        at: NOW + ms(3),
         code: "peer_fault".into(),
         reason: "party 2 broke the protocol".into(),
         culprits: PartyIndex::all(2).skip(1).collect(),
@@ -195,10 +204,10 @@ pub(crate) async fn reports_and_outcomes_of_sessions_are_kept(store: &SessionSto
     assert!(store.end_session(id, &SessionStatus::Running).await.is_err());
     store.end_session(id, &failed()).await.unwrap();
     assert_eq!(store.session(id).await.unwrap(), record(failed()));
-    let completed = SessionStatus::Completed { at: NOW + 5 };
+    let completed = SessionStatus::Completed { at: NOW + ms(5) };
     store.add_report(id, one, b"says less", 0, None).await.unwrap();
-    store.add_report(id, two, b"second", 1, Some(NOW + 5)).await.unwrap();
-    store.add_report(id, two, b"second", 1, Some(NOW + 9)).await.unwrap();
+    store.add_report(id, two, b"second", 1, Some(NOW + ms(5))).await.unwrap();
+    store.add_report(id, two, b"second", 1, Some(NOW + ms(9))).await.unwrap();
     store.end_session(id, &failed()).await.unwrap();
     assert_eq!(store.session(id).await.unwrap(), record(completed));
 }
@@ -209,7 +218,7 @@ pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &Ses
         sessions.iter().map(|record| record.session.id.0[0]).collect::<Vec<u8>>()
     };
     assert!(found().await.is_empty());
-    for (id, created, order) in [(1, NOW, vec![1]), (2, NOW, vec![2, 1]), (3, NOW + 1, vec![3, 2, 1])] {
+    for (id, created, order) in [(1, NOW, vec![1]), (2, NOW, vec![2, 1]), (3, NOW + ms(1), vec![3, 2, 1])] {
         assert_eq!(
             store.record_session(&session(id, created), b"plan").await.unwrap(),
             RecordOutcome::Recorded
@@ -246,23 +255,23 @@ pub(crate) async fn a_keygen_or_refresh_has_one_session(store: &SessionStore) {
     assert_eq!(sessions.len(), 1);
     assert!(sessions[0].session.exclusive);
     // What was not recorded is not published either.
-    assert_eq!(store.unpublished(NOW + 1, NOW).await.unwrap().len(), 1);
+    assert_eq!(store.unpublished(NOW + ms(1), NOW).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn sessions_past_their_deadline_end(store: &SessionStore) {
     store.record_session(&session(1, NOW), b"plan").await.unwrap();
-    store.record_session(&session(2, NOW + 1), b"plan").await.unwrap();
-    assert_eq!(store.end_overdue(NOW + 10_000).await.unwrap(), 0);
-    assert_eq!(store.end_overdue(NOW + 10_001).await.unwrap(), 1);
-    assert_eq!(store.end_overdue(NOW + 10_001).await.unwrap(), 0);
+    store.record_session(&session(2, NOW + ms(1)), b"plan").await.unwrap();
+    assert_eq!(store.end_overdue(NOW + ms(10_000)).await.unwrap(), 0);
+    assert_eq!(store.end_overdue(NOW + ms(10_001)).await.unwrap(), 1);
+    assert_eq!(store.end_overdue(NOW + ms(10_001)).await.unwrap(), 0);
     let status = store.session(SessionId([1; 32])).await.unwrap().unwrap().status;
     assert!(matches!(status, SessionStatus::Failed { code, .. } if code == "deadline_passed"));
     assert_eq!(store.session(SessionId([2; 32])).await.unwrap().unwrap().status, SessionStatus::Running);
-    assert_eq!(store.end_interrupted(NOW + 5).await.unwrap(), 1);
+    assert_eq!(store.end_interrupted(NOW + ms(5)).await.unwrap(), 1);
     let SessionRecord { status, is_final, .. } = store.session(SessionId([2; 32])).await.unwrap().unwrap();
     assert!(is_final, "the only process that there is was restarted: nothing follows");
     assert!(
-        matches!(status, SessionStatus::Failed { code, at, .. } if code == "unavailable" && at == NOW + 5)
+        matches!(status, SessionStatus::Failed { code, at, .. } if code == "unavailable" && at == NOW + ms(5))
     );
 }
 
@@ -289,7 +298,11 @@ pub(crate) async fn a_key_stands_for_one_request_and_one_owner(store: &AccountSt
     let over = Acquisition::Completed { status: 201, answer: "answer".into() };
     assert_eq!(store.acquire(&request(2), NOW + KEY_RETENTION).await.unwrap(), over);
     assert_eq!(store.acquire(&other_request, NOW).await.unwrap(), Acquisition::Mismatch);
-    assert_eq!(store.acquire(&other_request, NOW + KEY_RETENTION + 1).await.unwrap(), OURS, "a day later");
+    assert_eq!(
+        store.acquire(&other_request, NOW + KEY_RETENTION + ms(1)).await.unwrap(),
+        OURS,
+        "a day later"
+    );
 }
 
 pub(crate) async fn attempts_at_the_same_time_have_one_owner(store: &AccountStore) {
@@ -302,7 +315,7 @@ pub(crate) async fn attempts_at_the_same_time_have_one_owner(store: &AccountStor
 pub(crate) async fn an_interrupted_request_is_taken_over_with_its_ids(store: &AccountStore) {
     assert_eq!(store.acquire(&request(1), NOW).await.unwrap(), OURS);
     let earlier = |owner: u8| Acquisition::Acquired { earlier: Some(vec![owner; 16]) };
-    assert_eq!(store.acquire(&request(2), NOW + LEASE_DURATION + 1).await.unwrap(), earlier(1));
+    assert_eq!(store.acquire(&request(2), NOW + LEASE_DURATION + ms(1)).await.unwrap(), earlier(1));
     assert!(store.complete(&request(1), 201, "too late").await.is_err());
     store.rebind(&request(2)).await.unwrap();
     store.release(&request(2)).await.unwrap();
@@ -321,7 +334,7 @@ pub(crate) async fn old_keys_are_forgotten(store: &AccountStore) {
     store.complete(&request(1), 200, "answer").await.unwrap();
     store.forget_old_keys(NOW + KEY_RETENTION).await.unwrap();
     assert!(matches!(store.acquire(&request(2), NOW).await.unwrap(), Acquisition::Completed { .. }));
-    store.forget_old_keys(NOW + KEY_RETENTION + 1).await.unwrap();
+    store.forget_old_keys(NOW + KEY_RETENTION + ms(1)).await.unwrap();
     assert_eq!(store.acquire(&request(2), NOW).await.unwrap(), OURS);
 }
 
@@ -332,7 +345,7 @@ pub(crate) async fn old_sessions_are_forgotten(store: &SessionStore) {
     store.end_session(SessionId([1; 32]), &failed()).await.unwrap();
     store.forget_old_sessions(NOW + SESSION_RETENTION).await.unwrap();
     assert!(store.session(SessionId([1; 32])).await.unwrap().is_some());
-    store.forget_old_sessions(NOW + SESSION_RETENTION + 1).await.unwrap();
+    store.forget_old_sessions(NOW + SESSION_RETENTION + ms(1)).await.unwrap();
     assert!(store.session(SessionId([1; 32])).await.unwrap().is_none());
     assert!(store.session(SessionId([2; 32])).await.unwrap().is_some(), "one that runs was forgotten");
 }
@@ -340,14 +353,14 @@ pub(crate) async fn old_sessions_are_forgotten(store: &SessionStore) {
 pub(crate) async fn a_plan_is_unpublished_until_somebody_has_published_it(store: &SessionStore) {
     let unpublished = async |before| store.unpublished(before, NOW).await.unwrap();
     store.record_session(&session(1, NOW), b"one").await.unwrap();
-    store.record_session(&session(2, NOW + 1), b"two").await.unwrap();
+    store.record_session(&session(2, NOW + ms(1)), b"two").await.unwrap();
     assert_eq!(unpublished(NOW).await, Vec::<Vec<u8>>::new(), "a plan that has just been recorded");
-    assert_eq!(unpublished(NOW + 2).await, [b"one", b"two"]);
+    assert_eq!(unpublished(NOW + ms(2)).await, [b"one", b"two"]);
     store.published(SessionId([1; 32])).await.unwrap();
     store.published(SessionId([1; 32])).await.unwrap();
-    assert_eq!(unpublished(NOW + 2).await, [b"two"]);
-    store.end_session(SessionId([2; 32]), &SessionStatus::Completed { at: NOW + 2 }).await.unwrap();
-    assert!(unpublished(NOW + 2).await.is_empty(), "a session that is over");
+    assert_eq!(unpublished(NOW + ms(2)).await, [b"two"]);
+    store.end_session(SessionId([2; 32]), &SessionStatus::Completed { at: NOW + ms(2) }).await.unwrap();
+    assert!(unpublished(NOW + ms(2)).await.is_empty(), "a session that is over");
     store.record_session(&session(3, NOW), b"three").await.unwrap();
     let late = store.session(SessionId([3; 32])).await.unwrap().unwrap().session.deadline;
     assert!(store.unpublished(late, late).await.unwrap().is_empty(), "a session whose time is over");
@@ -357,8 +370,8 @@ pub(crate) async fn a_renewed_lease_is_not_taken_over(store: &AccountStore) {
     let (first, second) = (request(1), request(2));
     assert_eq!(store.acquire(&first, NOW).await.unwrap(), Acquisition::Acquired { earlier: None });
     store.renew(&first, NOW + LEASE_DURATION).await.unwrap();
-    assert_eq!(store.acquire(&second, NOW + LEASE_DURATION + 1).await.unwrap(), Acquisition::InProgress);
-    let taken_over = store.acquire(&second, NOW + 2 * LEASE_DURATION + 1).await.unwrap();
+    assert_eq!(store.acquire(&second, NOW + LEASE_DURATION + ms(1)).await.unwrap(), Acquisition::InProgress);
+    let taken_over = store.acquire(&second, NOW + 2 * LEASE_DURATION + ms(1)).await.unwrap();
     assert_eq!(taken_over, Acquisition::Acquired { earlier: Some(first.ids.clone()) });
     assert!(matches!(store.renew(&first, NOW).await, Err(StoreError::Conflict(_))));
 }

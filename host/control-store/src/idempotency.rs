@@ -1,15 +1,18 @@
 //! Requests that carry an idempotency key: each is carried out by one process at a time, which holds a lease on the key.
 
+use std::time::Duration;
+
 use quorate_backends::database::{StoreError, signed, sql};
+use quorate_core::UnixMillis;
 
 use super::AccountStore;
 
 /// How long an idempotency key is kept, in milliseconds: a day.
-pub const KEY_RETENTION: u64 = 24 * 60 * 60 * 1_000;
+pub const KEY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a request holds its idempotency key without a word from its owner, in milliseconds. The owner renews the lease every
 /// few seconds; when it has run out, another process takes the request over.
-pub const LEASE_DURATION: u64 = 12_000;
+pub const LEASE_DURATION: Duration = Duration::from_millis(12_000);
 
 /// A caller's name for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +62,18 @@ impl AccountStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn acquire(&self, request: &IdempotentRequest, now: u64) -> Result<Acquisition, StoreError> {
+    pub async fn acquire(
+        &self,
+        request: &IdempotentRequest,
+        now: UnixMillis,
+    ) -> Result<Acquisition, StoreError> {
         let mut tx =
             self.database.begin(format!("{}/{}", request.key.caller, request.key.name).as_bytes()).await?;
         let row = sql("SELECT request, subject, held_until, status, answer FROM idempotency
              WHERE caller = $1 AND name = $2 AND started >= $3")
         .bind(&request.key.caller)
         .bind(&request.key.name)
-        .bind(signed(now.saturating_sub(KEY_RETENTION))?)
+        .bind(signed((now - KEY_RETENTION).0)?)
         .fetch_optional(&mut tx)
         .await?;
         let mut earlier = None;
@@ -77,7 +84,7 @@ impl AccountStore {
             if let Some(status) = row.get::<Option<u16>>("status")? {
                 return Ok(Acquisition::Completed { status, answer: row.get("answer")? });
             }
-            if row.get::<u64>("held_until")? >= now {
+            if row.get::<u64>("held_until")? >= now.0 {
                 return Ok(Acquisition::InProgress);
             }
             earlier = Some(row.get::<Vec<u8>>("subject")?);
@@ -92,8 +99,8 @@ impl AccountStore {
         .bind(request.request.as_slice())
         .bind(earlier.as_deref().unwrap_or(&request.ids))
         .bind(request.owner.as_slice())
-        .bind(signed(now)?)
-        .bind(signed(now.saturating_add(LEASE_DURATION))?)
+        .bind(signed(now.0)?)
+        .bind(signed((now + LEASE_DURATION).0)?)
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
@@ -104,11 +111,11 @@ impl AccountStore {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when another process has taken the request over; the same holds for the next methods.
-    pub async fn renew(&self, request: &IdempotentRequest, now: u64) -> Result<(), StoreError> {
+    pub async fn renew(&self, request: &IdempotentRequest, now: UnixMillis) -> Result<(), StoreError> {
         let renewed = sql(
             "UPDATE idempotency SET held_until = $1 WHERE caller = $2 AND name = $3 AND runner = $4 AND status IS NULL",
         )
-        .bind(signed(now.saturating_add(LEASE_DURATION))?)
+        .bind(signed((now + LEASE_DURATION).0)?)
         .bind(&request.key.caller)
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
@@ -175,9 +182,9 @@ impl AccountStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn forget_old_keys(&self, now: u64) -> Result<(), StoreError> {
+    pub async fn forget_old_keys(&self, now: UnixMillis) -> Result<(), StoreError> {
         sql("DELETE FROM idempotency WHERE started < $1")
-            .bind(signed(now.saturating_sub(KEY_RETENTION))?)
+            .bind(signed((now - KEY_RETENTION).0)?)
             .execute(&self.database)
             .await?;
         Ok(())

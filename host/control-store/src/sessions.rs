@@ -1,13 +1,15 @@
 //! Sessions, their plans on the way to the queue, and what parties reported.
 
+use std::time::Duration;
+
 use quorate_backends::database::{Database, Row, StoreError, decoded, signed, sql};
 use quorate_core::codec::encode;
-use quorate_core::{AccountId, Digest, OrderId, PartyIndex, SessionId};
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex, SessionId, UnixMillis};
 
 use super::SCHEMA;
 
 /// How long sessions and reports are kept, in milliseconds: 30 days, to be read by whoever asks late.
-pub const SESSION_RETENTION: u64 = 30 * 24 * 60 * 60 * 1_000;
+pub const SESSION_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A session to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +31,9 @@ pub struct NewSession {
     /// The component.
     pub digest: Digest,
     /// When it was made, in milliseconds since 1970.
-    pub created: u64,
+    pub created: UnixMillis,
     /// When it ends, in milliseconds since 1970.
-    pub deadline: u64,
+    pub deadline: UnixMillis,
 }
 
 /// Whether a session was recorded.
@@ -63,11 +65,11 @@ pub enum SessionStatus {
     Running,
     Completed {
         /// In milliseconds since 1970.
-        at: u64,
+        at: UnixMillis,
     },
     Failed {
         /// In milliseconds since 1970.
-        at: u64,
+        at: UnixMillis,
         /// A stable code.
         code: String,
         /// For people.
@@ -116,8 +118,8 @@ impl SessionStore {
         .bind(encode(&session.signers))
         .bind(session.chain_code.map(|code| code.to_vec()))
         .bind(session.digest.as_bytes())
-        .bind(signed(session.created)?)
-        .bind(signed(session.deadline)?)
+        .bind(signed(session.created.0)?)
+        .bind(signed(session.deadline.0)?)
         .bind(session.exclusive)
         .execute(&mut tx)
         .await?;
@@ -151,11 +153,11 @@ impl SessionStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn unpublished(&self, before: u64, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub async fn unpublished(&self, before: UnixMillis, now: UnixMillis) -> Result<Vec<Vec<u8>>, StoreError> {
         let rows = sql("SELECT plan FROM outbox JOIN sessions ON sessions.id = outbox.session
              WHERE status = 'running' AND created < $1 AND deadline > $2 ORDER BY created LIMIT 100")
-        .bind(signed(before)?)
-        .bind(signed(now)?)
+        .bind(signed(before.0)?)
+        .bind(signed(now.0)?)
         .fetch_all(&self.database)
         .await?;
         rows.iter().map(|row| row.get("plan")).collect()
@@ -172,7 +174,7 @@ impl SessionStore {
         by: PartyIndex,
         report: &[u8],
         worth: u16,
-        completed: Option<u64>,
+        completed: Option<UnixMillis>,
     ) -> Result<(), StoreError> {
         let mut tx = self.database.begin(id.as_bytes()).await?;
         let added =
@@ -196,7 +198,7 @@ impl SessionStore {
         if let Some(at) = completed {
             let ended = "UPDATE sessions SET status = 'completed', ended = $1, code = NULL, reason = NULL, culprits = NULL
                          WHERE id = $2 AND status <> 'completed'";
-            sql(ended).bind(signed(at)?).bind(id.as_bytes()).execute(&mut tx).await?;
+            sql(ended).bind(signed(at.0)?).bind(id.as_bytes()).execute(&mut tx).await?;
         }
         tx.commit().await
     }
@@ -216,7 +218,7 @@ impl SessionStore {
         sql("UPDATE sessions SET status = $1, ended = $2, code = $3, reason = $4, culprits = $5
              WHERE id = $6 AND (status = 'running' OR status = 'failed' AND CAST($1 AS TEXT) = 'completed')")
         .bind(name)
-        .bind(signed(*at)?)
+        .bind(signed(at.0)?)
         .bind(failure.map(|f| f.0))
         .bind(failure.map(|f| f.1))
         .bind(failure.map(|f| encode(f.2)))
@@ -272,14 +274,14 @@ impl SessionStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn end_overdue(&self, now: u64) -> Result<u64, StoreError> {
+    pub async fn end_overdue(&self, now: UnixMillis) -> Result<u64, StoreError> {
         let ended = sql(
             "UPDATE sessions SET status = 'failed', ended = deadline, code = 'deadline_passed',
                                  reason = 'the deadline passed and no party has reported a result', culprits = $1
              WHERE status = 'running' AND deadline < $2",
         )
         .bind(encode(&Vec::<PartyIndex>::new()))
-        .bind(signed(now)?)
+        .bind(signed(now.0)?)
         .execute(&self.database)
         .await?;
         Ok(ended)
@@ -290,13 +292,13 @@ impl SessionStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn end_interrupted(&self, now: u64) -> Result<u64, StoreError> {
+    pub async fn end_interrupted(&self, now: UnixMillis) -> Result<u64, StoreError> {
         let ended = sql(
             "UPDATE sessions SET status = 'failed', ended = $1, code = 'unavailable', last = TRUE,
                                  reason = 'the process was restarted in the middle of the session', culprits = $2
              WHERE status = 'running'",
         )
-        .bind(signed(now)?)
+        .bind(signed(now.0)?)
         .bind(encode(&Vec::<PartyIndex>::new()))
         .execute(&self.database)
         .await?;
@@ -307,13 +309,13 @@ impl SessionStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn forget_old_sessions(&self, now: u64) -> Result<(), StoreError> {
+    pub async fn forget_old_sessions(&self, now: UnixMillis) -> Result<(), StoreError> {
         let mut tx = self.database.begin(b"forget old sessions").await?;
         sql("DELETE FROM outbox WHERE session IN (SELECT id FROM sessions WHERE status <> 'running')")
             .execute(&mut tx)
             .await?;
         sql("DELETE FROM sessions WHERE created < $1 AND status <> 'running'")
-            .bind(signed(now.saturating_sub(SESSION_RETENTION))?)
+            .bind(signed((now - SESSION_RETENTION).0)?)
             .execute(&mut tx)
             .await?;
         tx.commit().await
@@ -345,13 +347,13 @@ fn session(row: &Row) -> Result<NewSession, StoreError> {
             .map(|code| decoded(&code, "sessions"))
             .transpose()?,
         digest: row.read("digest", "sessions")?,
-        created: row.get("created")?,
-        deadline: row.get("deadline")?,
+        created: UnixMillis(row.get("created")?),
+        deadline: UnixMillis(row.get("deadline")?),
     })
 }
 
 fn status(row: &Row) -> Result<SessionStatus, StoreError> {
-    let at = || row.get("ended");
+    let at = || row.get("ended").map(UnixMillis);
     Ok(match row.get::<String>("status")?.as_str() {
         "running" => SessionStatus::Running,
         "completed" => SessionStatus::Completed { at: at()? },

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_core::codec::encode;
-use quorate_core::identity::key_of;
 use quorate_core::report::Outcome;
-use quorate_core::{PartyIndex, SessionId};
+use quorate_core::{PartyIndex, SessionId, UnixMillis};
 use quorate_proto::v1::submit_event::Event;
 use quorate_verify::proof::proved_by_promises;
 
@@ -15,8 +14,8 @@ use super::submission::SubmittedOrder;
 use super::verdict::{Verdict, suspects, verdict};
 use super::waiters::{RankedReport, Wait};
 
-/// How long the others may still report after one has told that it failed, in milliseconds.
-const AFTER_FAILURE_MILLIS: u64 = 500;
+/// How long the others may still report after one has told that it failed.
+const AFTER_FAILURE_DURATION: Duration = Duration::from_millis(500);
 
 /// How often the store is asked for reports that another coordinator has taken.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -34,8 +33,8 @@ pub(super) struct Collector<'a> {
     request: &'a SubmittedOrder,
     session: SessionId,
     signers: &'a [PartyIndex],
-    /// When it is over, in milliseconds since 1970.
-    until: u64,
+    /// When the collection ends.
+    until: UnixMillis,
     outcomes: BTreeMap<PartyIndex, Outcome>,
     proved: bool,
 }
@@ -46,7 +45,7 @@ impl<'a> Collector<'a> {
         request: &'a SubmittedOrder,
         session: SessionId,
         signers: &'a [PartyIndex],
-        until: u64,
+        until: UnixMillis,
     ) -> Self {
         Self { parts, request, session, signers, until, outcomes: BTreeMap::new(), proved: false }
     }
@@ -54,7 +53,7 @@ impl<'a> Collector<'a> {
     /// Passes on reports until all signers have reported or the time is up.
     pub(super) async fn collect(mut self, wait: &mut Wait<'_>) -> Result<(), SessionFailure> {
         while self.outcomes.len() < self.signers.len() {
-            let left = Duration::from_millis(self.until.saturating_sub(self.parts.services.now()));
+            let left = self.until.since(self.parts.services.now());
             match tokio::time::timeout(left.min(POLL_INTERVAL), wait.reports.recv()).await {
                 Ok(Some(report)) => self.take(report),
                 Ok(None) => break,
@@ -82,9 +81,9 @@ impl<'a> Collector<'a> {
         self.proved |= report.is_proof();
         self.request.tell(Event::Report(encode(&report.signed).into()));
         let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
-        self.parts.bans.record(self.request.order.account, by, &outcome);
+        self.parts.bans.record(self.request.order.spec.account, by, &outcome);
         if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
-            self.end_at(self.parts.services.now().saturating_add(AFTER_FAILURE_MILLIS));
+            self.end_at(self.parts.services.now() + AFTER_FAILURE_DURATION);
         }
         self.outcomes.insert(by, outcome);
     }
@@ -97,7 +96,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn end_at(&mut self, at: u64) {
+    fn end_at(&mut self, at: UnixMillis) {
         self.until = self.until.min(at);
     }
 
@@ -106,8 +105,7 @@ impl<'a> Collector<'a> {
     fn has_lost_a_signer(&self) -> bool {
         let lost = |signer: &PartyIndex| {
             !self.outcomes.contains_key(signer)
-                && key_of(&self.request.order.parties, *signer)
-                    .is_some_and(|key| self.parts.presence.is_lost(key))
+                && self.request.order.spec.party(*signer).is_some_and(|key| self.parts.presence.is_lost(key))
         };
         self.request.is_signing() && self.signers.iter().any(lost)
     }

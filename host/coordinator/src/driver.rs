@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
@@ -22,15 +23,15 @@ use super::outbox::OutgoingPlan;
 use super::parts::Parts;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
-use super::recorded::{LATE_REPORTS_MILLIS, forward_session, latest_session, sessions_of, unknown};
+use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, sessions_of, unknown};
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
 /// How long to wait for parties that are not there, in milliseconds: as long as a restart of one takes.
-const PARTIES_TIMEOUT_MILLIS: u64 = 3_000;
+const PARTIES_TIMEOUT: Duration = Duration::from_millis(3_000);
 
 /// The shortest time that a session is worth beginning with, in milliseconds.
-const MIN_SESSION_MILLIS: u64 = 200;
+const MIN_SESSION_DURATION: Duration = Duration::from_millis(200);
 
 /// How often each party was a suspect in sessions of one order.
 type FailureCounts = BTreeMap<PartyIndex, u32>;
@@ -98,7 +99,7 @@ impl OrderDriver<'_> {
             }
         }
         for attempt in made.saturating_add(1)..=attempts {
-            if self.parts.services.now().saturating_add(MIN_SESSION_MILLIS) > self.request.until {
+            if self.parts.services.now() + MIN_SESSION_DURATION > self.request.until {
                 break;
             }
             let Err(failed) = self.attempt(attempt == attempts).await else { return Ok(()) };
@@ -151,7 +152,7 @@ impl OrderDriver<'_> {
         let (parts, request) = (self.parts, self.request);
         let quorum = self.quorum().await.map_err(AttemptFailed::Permanent)?;
         let now = parts.services.now();
-        let deadline = if is_last { request.until } else { now + request.until.saturating_sub(now) / 2 };
+        let deadline = if is_last { request.until } else { now + request.until.since(now) / 2 };
         let (session, plan) =
             new_session(request, quorum, now, deadline).map_err(AttemptFailed::Permanent)?;
         let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };
@@ -178,7 +179,7 @@ impl OrderDriver<'_> {
         request.tell_started(&session);
         let verdict = match published {
             Ok(()) => {
-                let until = deadline.saturating_add(LATE_REPORTS_MILLIS);
+                let until = deadline + LATE_REPORTS_DURATION;
                 let collector = Collector::new(parts, request, session.id, &session.signers, until);
                 let Err(failure) = collector.collect(&mut wait).await else { return Ok(()) };
                 self.count(failure)
@@ -207,9 +208,9 @@ impl OrderDriver<'_> {
     /// Chooses a quorum; waits a little for parties that are not there.
     async fn quorum(&self) -> Result<Quorum, Verdict> {
         let (parts, order) = (self.parts, &self.request.order);
-        let patience = parts.services.now().saturating_add(PARTIES_TIMEOUT_MILLIS).min(self.request.until);
+        let patience = (parts.services.now() + PARTIES_TIMEOUT).min(self.request.until);
         loop {
-            let (online, banned) = (parts.presence.online(), parts.bans.of(order.account));
+            let (online, banned) = (parts.presence.online(), parts.bans.of(order.spec.account));
             let rotation = parts.next_rotation();
             let input = QuorumInput { online: &online, banned: &banned, failures: &self.failures, rotation };
             let why = match choose(order, &self.request.submission.signers, &input) {

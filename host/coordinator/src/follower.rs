@@ -7,7 +7,7 @@ use quorate_core::code::Code;
 
 use super::in_flight::{End, Follow, Lead, Role, TooMany};
 use super::parts::Parts;
-use super::recorded::{LATE_REPORTS_MILLIS, forward_session, latest_session, unknown};
+use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, unknown};
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
@@ -24,7 +24,7 @@ pub(super) struct TakenOver {
 /// Follows the order until it has ended; gives the lead if no call has it any more.
 pub(super) async fn follow(parts: &Parts, request: &SubmittedOrder, mut follow: Follow) -> Option<TakenOver> {
     let mut followed = Vec::new();
-    let patience = request.until.saturating_add(2 * LATE_REPORTS_MILLIS);
+    let patience = request.until + 2 * LATE_REPORTS_DURATION;
     loop {
         let end = tokio::time::timeout(FOLLOW_INTERVAL, follow.leader_ended()).await;
         // Its leader decides what becomes of a session.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -71,8 +72,8 @@ impl Served {
             OrderRefused::NotYet | OrderRefused::Expired => Status::failed_precondition(refused.to_string()),
             _ => Status::invalid_argument(refused.to_string()),
         })?;
-        let until = services.now().saturating_add(submission.time_limit);
-        let until = until.min(order.expires_at.saturating_mul(1_000));
+        let until = services.now() + Duration::from_millis(submission.time_limit);
+        let until = until.min(order.expires_at.into());
         Ok(SubmittedOrder { order, submission, until, events })
     }
 }
@@ -152,10 +153,10 @@ fn state(record: SessionRecord) -> SessionState {
     let session = record.session;
     let (status, ended_ms, failure) = match record.status {
         SessionStatus::Running => (State::Running, 0, None),
-        SessionStatus::Completed { at } => (State::Completed, at, None),
+        SessionStatus::Completed { at } => (State::Completed, at.0, None),
         SessionStatus::Failed { at, code, reason, culprits } => {
             let culprits = culprits.iter().map(|c| c.number().into()).collect();
-            (State::Failed, at, Some(Failure { code, reason, culprits }))
+            (State::Failed, at.0, Some(Failure { code, reason, culprits }))
         }
     };
     SessionState {
@@ -164,8 +165,8 @@ fn state(record: SessionRecord) -> SessionState {
         order: session.ordered.into(),
         signers: session.signers.iter().map(|s| s.number().into()).collect(),
         digest: Bytes::copy_from_slice(session.digest.as_bytes()),
-        created_ms: session.created,
-        deadline_ms: session.deadline,
+        created_ms: session.created.0,
+        deadline_ms: session.deadline.0,
         status: status.into(),
         ended_ms,
         reports: record.reports.into_iter().map(Bytes::from).collect(),

@@ -100,10 +100,10 @@ fn view(record: SessionRecord) -> SessionView {
     let SessionRecord { session, status, reports, .. } = record;
     let (status, ended_at_ms, error) = match status {
         SessionStatus::Running => ("running", None, None),
-        SessionStatus::Completed { at } => ("completed", Some(at), None),
+        SessionStatus::Completed { at } => ("completed", Some(at.0), None),
         SessionStatus::Failed { at, code, reason, culprits } => {
             let culprits = culprits.iter().map(|culprit| culprit.number()).collect();
-            ("failed", Some(at), Some(ErrorView { code, reason, culprits }))
+            ("failed", Some(at.0), Some(ErrorView { code, reason, culprits }))
         }
     };
     SessionView {
@@ -113,8 +113,8 @@ fn view(record: SessionRecord) -> SessionView {
         status,
         signers: session.signers.iter().map(|signer| signer.number()).collect(),
         plugin_digest: session.digest.to_string(),
-        created_at_ms: session.created,
-        deadline_at_ms: session.deadline,
+        created_at_ms: session.created.0,
+        deadline_at_ms: session.deadline.0,
         ended_at_ms,
         reports: reports.len(),
         error,

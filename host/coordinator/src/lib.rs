@@ -31,18 +31,17 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parts::Parts;
 use quorate_backends::database::StoreError;
 use quorate_core::Digest;
 use quorate_core::admission::Plugin;
 use quorate_core::identity::PublicKey;
 use quorate_net::topics::{PRESENCE, REPORTS};
+use recorded::LATE_REPORTS_DURATION;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-use parts::Parts;
-use recorded::LATE_REPORTS_MILLIS;
 
 pub use grpc::service;
 pub use http::routes;
@@ -168,7 +167,7 @@ impl Coordinator {
         let store = &self.parts.services.store;
         let now = self.parts.services.now();
         // A session's parties may report a moment after its deadline.
-        let ended = store.end_overdue(now.saturating_sub(LATE_REPORTS_MILLIS)).await?;
+        let ended = store.end_overdue(now - LATE_REPORTS_DURATION).await?;
         if ended > 0 {
             tracing::info!(ended, "ended sessions whose deadline had passed");
         }

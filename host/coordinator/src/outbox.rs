@@ -12,7 +12,6 @@ use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
 use quorate_core::code::Code;
 use quorate_core::codec::decode;
-use quorate_core::identity::key_of;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
 use quorate_net::join_token::JoinKey;
@@ -23,11 +22,11 @@ use super::services::Services;
 use super::verdict::Verdict;
 
 /// How long a plan may lie in the outbox before another coordinator publishes it, in milliseconds.
-const STALE_AFTER_MILLIS: u64 = 1_500;
+const STALE_AFTER: Duration = Duration::from_millis(1_500);
 
 /// How long after its session's deadline a join token is still good, in seconds: parties exchange promises for a little
 /// longer.
-const TOKEN_GRACE_SECONDS: u64 = 30;
+const TOKEN_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// A plan, and its bytes as they were recorded.
 pub(super) struct OutgoingPlan<'a> {
@@ -50,7 +49,7 @@ impl Outbox {
 
     /// Says no before anything is recorded if the queue of a signer is full.
     pub(super) async fn check_queue_capacity(&self, outgoing: &OutgoingPlan<'_>) -> Result<(), Verdict> {
-        let keys = outgoing.plan.signers.iter().filter_map(|signer| key_of(&outgoing.order.parties, *signer));
+        let keys = outgoing.plan.signers.iter().filter_map(|signer| outgoing.order.spec.party(*signer));
         for key in keys {
             match self.services.queue.has_room(&queue_of(key)).await {
                 Ok(true) => {}
@@ -65,12 +64,12 @@ impl Outbox {
     pub(super) async fn publish(&self, outgoing: &OutgoingPlan<'_>) -> Result<(), QueueError> {
         let OutgoingPlan { order, plan, bytes } = outgoing;
         let (session, now) = (plan.session_id(), self.services.now());
-        let time_to_live = Duration::from_millis(plan.deadline.saturating_sub(now));
-        let expires = plan.deadline / 1_000 + TOKEN_GRACE_SECONDS;
+        let time_to_live = plan.deadline.since(now);
+        let expires = plan.deadline.seconds() + TOKEN_GRACE_PERIOD;
         let bytes = Bytes::copy_from_slice(bytes);
         let publishing = plan.signers.iter().filter_map(|&signer| {
-            let queue = queue_of(key_of(&order.parties, signer)?);
-            let token = self.key.token(session, signer, order.threshold.parties(), expires);
+            let queue = queue_of(order.spec.party(signer)?);
+            let token = self.key.token(session, signer, order.spec.threshold.parties(), expires);
             let payload = Delivery { plan: bytes.clone(), token }.encode_to_vec();
             Some(async move { self.services.queue.publish(&queue, payload, time_to_live).await })
         });
@@ -85,7 +84,7 @@ impl Outbox {
     /// Publishes what coordinators that are gone have recorded and not published.
     pub(super) async fn republish_stale(&self) -> Result<(), StoreError> {
         let now = self.services.now();
-        for bytes in self.services.store.unpublished(now.saturating_sub(STALE_AFTER_MILLIS), now).await? {
+        for bytes in self.services.store.unpublished(now - STALE_AFTER, now).await? {
             let Ok(plan) = decode::<Plan>(&bytes) else { continue };
             let Ok(order) = decode::<Order>(plan.order.bytes()) else { continue };
             tracing::info!(session = %plan.session_id(), "publishing a plan that another coordinator has left in the outbox");

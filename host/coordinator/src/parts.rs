@@ -22,7 +22,7 @@ pub struct CoordinatorSetup {
     pub store: SessionStore,
     /// Where plans go.
     pub queue: Arc<dyn Queue>,
-    /// Whose orders it carries out.
+    /// The originator keys whose orders it carries out.
     pub originators: Vec<PublicKey>,
     /// The time.
     pub clock: Arc<dyn Clock>,

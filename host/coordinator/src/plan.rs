@@ -1,6 +1,7 @@
 //! Makes the plan of a session, and the record of it.
 
 use quorate_control_store::NewSession;
+use quorate_core::UnixMillis;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::plan::Plan;
@@ -9,12 +10,12 @@ use super::quorum::Quorum;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
-/// The session of a quorum, from `now` to a deadline (in milliseconds since 1970), and its plan.
+/// The session of a quorum, from `now` to a deadline, and its plan.
 pub(super) fn new_session(
     request: &SubmittedOrder,
     quorum: Quorum,
-    now: u64,
-    deadline: u64,
+    now: UnixMillis,
+    deadline: UnixMillis,
 ) -> Result<(NewSession, Plan), Verdict> {
     let SubmittedOrder { order, submission, .. } = request;
     let mut nonce = [0; 32];
@@ -34,7 +35,7 @@ pub(super) fn new_session(
         id: plan.session_id(),
         order: order.id,
         exclusive: !request.is_signing(),
-        account: order.account,
+        account: order.spec.account,
         ordered: encode(&submission.order),
         signers,
         chain_code: submission.chain_code,

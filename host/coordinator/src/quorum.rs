@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use quorate_core::admission::Plugin;
 use quorate_core::code::Code;
-use quorate_core::identity::{self, PublicKey};
+use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order};
 use quorate_core::{Digest, PartyIndex};
 
@@ -71,9 +71,9 @@ pub(super) fn choose(
     requested: &[PartyIndex],
     input: &QuorumInput<'_>,
 ) -> Result<Quorum, NoQuorum> {
-    let n = order.threshold.parties();
+    let n = order.spec.threshold.parties();
     let required = match order.operation {
-        Operation::Sign(_) => usize::from(order.threshold.required()),
+        Operation::Sign(_) => usize::from(order.spec.threshold.required()),
         Operation::Keygen | Operation::Refresh => usize::from(n),
     };
     if !requested.is_empty() && !is_possible(order, requested, required) {
@@ -83,8 +83,8 @@ pub(super) fn choose(
     let wanted = |party: &PartyIndex| requested.len() < required || requested.contains(party);
     let (online, missing): (Vec<PartyIndex>, Vec<PartyIndex>) = PartyIndex::all(n)
         .filter(wanted)
-        .partition(|&party| key_of(order, party).is_some_and(|key| input.online.contains_key(key)));
-    let essential = |party: &PartyIndex| order.mandatory.contains(party) || requested.contains(party);
+        .partition(|&party| order.spec.party(party).is_some_and(|key| input.online.contains_key(key)));
+    let essential = |party: &PartyIndex| order.spec.mandatory.contains(party) || requested.contains(party);
     if online.len() < required || missing.iter().any(essential) {
         return Err(NoQuorum::Missing(missing));
     }
@@ -113,12 +113,8 @@ pub(super) fn choose(
 fn is_possible(order: &Order, requested: &[PartyIndex], required: usize) -> bool {
     requested.len() <= required
         && requested.is_sorted_by(|a, b| a < b)
-        && requested.iter().all(|party| party.number() <= order.threshold.parties())
-        && (requested.len() < required || order.mandatory.iter().all(|party| requested.contains(party)))
-}
-
-fn key_of(order: &Order, party: PartyIndex) -> Option<&PublicKey> {
-    identity::key_of(&order.parties, party)
+        && requested.iter().all(|party| party.number() <= order.spec.threshold.parties())
+        && (requested.len() < required || order.spec.mandatory.iter().all(|party| requested.contains(party)))
 }
 
 fn has_ban(signers: &[PartyIndex], banned: &BTreeSet<(PartyIndex, PartyIndex)>) -> bool {
@@ -130,12 +126,12 @@ fn newest_in_common(
     signers: &[PartyIndex],
     online: &HashMap<PublicKey, Vec<Plugin>>,
 ) -> Option<Digest> {
-    let plugins = |party: &PartyIndex| key_of(order, *party).and_then(|key| online.get(key));
+    let plugins = |party: &PartyIndex| order.spec.party(*party).and_then(|key| online.get(key));
     let usable = |plugin: &&Plugin| {
-        plugin.protocol == order.protocol
-            && plugin.schemes.contains(&order.scheme)
+        plugin.protocol == order.spec.protocol
+            && plugin.schemes.contains(&order.spec.scheme)
             && plugin.version >= order.minimum_plugin
-            && plugin.max_parties >= order.threshold.parties()
+            && plugin.max_parties >= order.spec.threshold.parties()
     };
     let everybody_has = |digest: Digest| {
         signers.iter().all(|s| plugins(s).is_some_and(|all| all.iter().any(|p| p.digest == digest)))
@@ -155,8 +151,8 @@ fn subsets(all: &[PartyIndex], size: usize) -> impl Iterator<Item = Vec<PartyInd
 #[cfg(test)]
 mod tests {
     use quorate_core::codec::Bytes;
-    use quorate_core::order::{HashFunction, LIFETIME, Signing, Terms, Version};
-    use quorate_core::{AccountId, OrderId, Threshold};
+    use quorate_core::order::{HashFunction, MAX_LIFETIME, OrderTerms, Signing, Version};
+    use quorate_core::{AccountId, KeySpec, OrderId, Threshold, UnixSeconds};
 
     use super::*;
 
@@ -170,20 +166,22 @@ mod tests {
 
     fn order(operation: Operation, mandatory: &[u16]) -> Order {
         let keygen = operation == Operation::Keygen;
-        let terms = Terms {
+        let terms = OrderTerms {
             operation,
-            account: AccountId([0; 16]),
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 3).unwrap(),
-            parties: (1..=3).map(key).collect(),
-            mandatory: mandatory.iter().map(|&m| party(m)).collect(),
+            spec: KeySpec {
+                account: AccountId([0; 16]),
+                scheme: "ecdsa-secp256k1".into(),
+                protocol: "dkls23".into(),
+                threshold: Threshold::new(2, 3).unwrap(),
+                parties: (1..=3).map(key).collect(),
+                mandatory: mandatory.iter().map(|&m| party(m)).collect(),
+            },
             minimum_plugin: "0.2.0".parse().unwrap(),
             epoch: u32::from(!keygen),
             public_key: if keygen { vec![] } else { vec![2; 33] },
             recipient: None,
         };
-        Order::new(OrderId([0; 32]), terms, 0, LIFETIME)
+        Order::new(OrderId([0; 32]), terms, UnixSeconds(0), MAX_LIFETIME)
     }
 
     fn sign() -> Operation {

@@ -1,6 +1,9 @@
 //! Sessions that are recorded already: the earlier sessions of an order, and what they lead to.
 
+use std::time::Duration;
+
 use quorate_control_store::{SessionRecord, SessionStatus};
+use quorate_core::UnixMillis;
 use quorate_core::code::Code;
 
 use super::collect::{Collector, SessionFailure};
@@ -9,7 +12,7 @@ use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
 /// How long after a session's deadline its parties may still report, in milliseconds.
-pub(super) const LATE_REPORTS_MILLIS: u64 = 1_000;
+pub(super) const LATE_REPORTS_DURATION: Duration = Duration::from_millis(1_000);
 
 /// The latest session of an order. A coordinator that cannot read it begins no other.
 pub(super) async fn latest_session(
@@ -45,8 +48,8 @@ pub(super) async fn forward_session(
     parts.reports.load(session.id).await;
     // One that is over has nothing more to wait for.
     let until = match record.status {
-        SessionStatus::Running => session.deadline.saturating_add(LATE_REPORTS_MILLIS),
-        SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => 0,
+        SessionStatus::Running => session.deadline + LATE_REPORTS_DURATION,
+        SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => UnixMillis(0),
     };
     Collector::new(parts, request, session.id, &session.signers, until).collect(&mut wait).await
 }

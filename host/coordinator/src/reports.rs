@@ -111,10 +111,10 @@ impl Reports {
         };
         let order = &session.order;
         let about_this = report.order == order.id && session.signers.contains(&report.by);
-        if !about_this || signed.verify(&order.parties).is_err() {
+        if !about_this || signed.verify(&order.spec.parties).is_err() {
             return Err(ReportError::NotSigned);
         }
-        if !report.outcome.is_tame(order.threshold.parties()) {
+        if !report.outcome.is_tame(order.spec.threshold.parties()) {
             return Err(ReportError::TooMuch);
         }
         let (id, by) = (report.session, report.by);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_backends::queue::Queue;
 use quorate_control_store::SessionStore;
+use quorate_core::UnixMillis;
 use quorate_core::identity::PublicKey;
 use quorate_net::clock::Clock;
 
@@ -14,15 +15,15 @@ pub(crate) struct Services {
     pub(crate) store: SessionStore,
     /// Where plans go, and announcements.
     pub(crate) queue: Arc<dyn Queue>,
-    /// Whose orders are carried out.
+    /// The originator keys whose orders are carried out.
     pub(crate) originators: Arc<[PublicKey]>,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Services {
-    /// The time, in milliseconds since 1970.
-    pub(crate) fn now(&self) -> u64 {
+    /// The time.
+    pub(crate) fn now(&self) -> UnixMillis {
         self.clock.millis()
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use quorate_control_store::NewSession;
+use quorate_core::UnixMillis;
 use quorate_core::order::{Operation, Order};
 use quorate_core::submission::Submission;
 use quorate_proto::v1::submit_event::Event;
@@ -15,8 +16,8 @@ pub(super) struct SubmittedOrder {
     pub(super) order: Order,
     /// What it came in.
     pub(super) submission: Submission,
-    /// When all is over, in milliseconds since 1970.
-    pub(super) until: u64,
+    /// When the call ends.
+    pub(super) until: UnixMillis,
     /// Where to tell of it. The caller may be gone.
     pub(super) events: mpsc::Sender<Event>,
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_control_store::SessionStatus;
-use quorate_core::PartyIndex;
 use quorate_core::abort::AbortCode;
 use quorate_core::code::Code;
 use quorate_core::report::{Outcome, RefusedCode};
+use quorate_core::{PartyIndex, UnixMillis};
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ impl Verdict {
         Self { code, reason: reason.into(), culprits: vec![] }
     }
 
-    /// As what is recorded of a session that has failed at this time, in milliseconds since 1970.
-    pub(super) fn into_status(self, at: u64) -> SessionStatus {
+    /// The status of a session that failed at this time.
+    pub(super) fn into_status(self, at: UnixMillis) -> SessionStatus {
         SessionStatus::Failed {
             at,
             code: self.code.text().into(),

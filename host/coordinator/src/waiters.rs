@@ -162,9 +162,9 @@ mod tests {
     use quorate_core::abort::{AbortCode, AbortNotice};
     use quorate_core::codec::Bytes;
     use quorate_core::identity::SecretKey;
-    use quorate_core::order::{HashFunction, LIFETIME, Operation, Signing, Terms, Version};
+    use quorate_core::order::{HashFunction, MAX_LIFETIME, Operation, OrderTerms, Signing, Version};
     use quorate_core::report::Report;
-    use quorate_core::{AccountId, Digest, OrderId, PlanHash, Threshold};
+    use quorate_core::{AccountId, Digest, KeySpec, OrderId, PlanHash, Threshold, UnixSeconds};
 
     use super::*;
 
@@ -180,20 +180,22 @@ mod tests {
             tweak: None,
             presignatures: false,
         };
-        let terms = Terms {
+        let terms = OrderTerms {
             operation: Operation::Sign(signing),
-            account: AccountId([1; 16]),
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 2).unwrap(),
-            parties: keys().iter().map(SecretKey::public).collect(),
-            mandatory: vec![],
+            spec: KeySpec {
+                account: AccountId([1; 16]),
+                scheme: "ecdsa-secp256k1".into(),
+                protocol: "dkls23".into(),
+                threshold: Threshold::new(2, 2).unwrap(),
+                parties: keys().iter().map(SecretKey::public).collect(),
+                mandatory: vec![],
+            },
             minimum_plugin: Version::default(),
             epoch: 1,
             public_key: vec![2; 33],
             recipient: None,
         };
-        let order = Order::new(OrderId([2; 32]), terms, 0, LIFETIME);
+        let order = Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_LIFETIME);
         let signers = PartyIndex::all(2).collect();
         WatchedSession::new(order, signers, None)
     }

@@ -5,13 +5,14 @@
 //! run; that it runs at most three times, and each plan once, is counted durably by the caller, who reads
 //! [`Facts::sessions_of_order`] and claims the session in one transaction.
 
-use crate::certificate::KeyOutputs;
-use crate::codec::wire_struct;
-use crate::identity::{PublicKey, key_of};
-use crate::ids::{AccountId, Digest};
-use crate::order::{CLOCK_SKEW, Operation, Order, OrderRefused, Version};
+use crate::PartyIndex;
+use crate::identity::PublicKey;
+use crate::ids::Digest;
+use crate::key_record::KeyRecord;
+use crate::key_spec::Field;
+use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, Version};
 use crate::plan::Plan;
-use crate::{PartyIndex, Threshold};
+use crate::time::UnixSeconds;
 
 /// Sessions that a party starts for one order: the first and two retries.
 pub const SESSIONS_PER_ORDER: u32 = 3;
@@ -21,14 +22,14 @@ pub const SESSIONS_PER_ORDER: u32 = 3;
 pub struct Facts<'a> {
     /// This party's identity key.
     pub me: PublicKey,
-    /// Whose orders it takes.
+    /// The originator keys whose orders it takes.
     pub originators: &'a [PublicKey],
     /// Which parties it works with.
     pub pinned: &'a [PublicKey],
     /// The component of the plan, if the registry has it as active.
     pub plugin: Option<&'a Plugin>,
-    /// Its share of the account's key, if it has one.
-    pub share: Option<&'a Share>,
+    /// What it stores about the account's key, if it has a share of it.
+    pub record: Option<&'a KeyRecord>,
     /// Whether it has promised a share of the account that was never activated.
     pub promised: bool,
     /// Parties that it never works with again on this account (rule 8).
@@ -37,10 +38,10 @@ pub struct Facts<'a> {
     pub sessions_of_order: u32,
     /// Whether it saw this order succeed.
     pub order_succeeded: bool,
-    /// The time, in seconds since 1970.
-    pub now: u64,
-    /// The latest time that it ever stored, in seconds since 1970.
-    pub latest_seen: u64,
+    /// The time.
+    pub now: UnixSeconds,
+    /// The latest time that it ever stored.
+    pub latest_seen: UnixSeconds,
 }
 
 /// A component in the registry.
@@ -57,31 +58,6 @@ pub struct Plugin {
     /// The largest n.
     pub max_parties: u16,
 }
-
-/// What was sealed together with a share when it was promised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// The account.
-    pub account: AccountId,
-    /// The signature scheme.
-    pub scheme: String,
-    /// The protocol.
-    pub protocol: String,
-    /// t of n.
-    pub threshold: Threshold,
-    /// The identity keys of all parties, in index order.
-    pub parties: Vec<PublicKey>,
-    /// Parties that must be among the signers.
-    pub mandatory: Vec<PartyIndex>,
-    /// The epoch.
-    pub epoch: u32,
-    /// The public key and all else that is public about it.
-    pub key: KeyOutputs,
-    /// The plugin version that wrote it.
-    pub written_by: Version,
-}
-
-wire_struct!(Share { account, scheme, protocol, threshold, parties, mandatory, epoch, key, written_by });
 
 /// A plan that this party takes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,8 +105,8 @@ pub enum Refused {
     #[error("{0}")]
     Share(&'static str),
     /// The order contradicts what was sealed with the share.
-    #[error("the order contradicts what this party keeps with its share: {0}")]
-    Contradicts(&'static str),
+    #[error("the order contradicts what this party has stored with its share: {0}")]
+    Contradicts(Field),
     /// The plan names a presignature that the order does not allow.
     #[error("the order does not allow presignatures")]
     Presignature,
@@ -145,12 +121,11 @@ impl Plan {
     /// # Errors
     /// See [`Refused`]. Nothing has been started or stored.
     pub fn admit(&self, facts: &Facts<'_>) -> Result<Admitted, Refused> {
-        if facts.now.saturating_add(CLOCK_SKEW) < facts.latest_seen {
+        if facts.now + MAX_CLOCK_SKEW < facts.latest_seen {
             return Err(Refused::ClockWentBack);
         }
         let order = self.order.open(facts.originators, facts.now)?;
-        let now = facts.now.saturating_mul(1_000);
-        if self.deadline <= now || self.deadline > order.expires_at.saturating_mul(1_000) {
+        if self.deadline <= facts.now.into() || self.deadline > order.expires_at.into() {
             return Err(Refused::Deadline);
         }
         if facts.order_succeeded {
@@ -159,15 +134,15 @@ impl Plan {
         if facts.sessions_of_order >= SESSIONS_PER_ORDER {
             return Err(Refused::TooManySessions);
         }
-        let me = index_of(&order, &facts.me).ok_or(Refused::NotAParty)?;
-        for (party, key) in PartyIndex::all(order.threshold.parties()).zip(&order.parties) {
+        let me = order.spec.index_of(&facts.me).ok_or(Refused::NotAParty)?;
+        for (party, key) in order.spec.indexed_parties() {
             if *key != facts.me && !facts.pinned.contains(key) {
                 return Err(Refused::NotPinned(party));
             }
         }
         self.check_signers(&order, me, facts)?;
         self.check_plugin(&order, facts)?;
-        check_share(&order, facts)?;
+        check_record(&order, facts)?;
         let allowed = matches!(&order.operation, Operation::Sign(signing) if signing.presignatures);
         if self.presignature.is_some() && !allowed {
             return Err(Refused::Presignature);
@@ -176,10 +151,10 @@ impl Plan {
     }
 
     fn check_signers(&self, order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {
-        let parties = order.threshold.parties();
+        let parties = order.spec.threshold.parties();
         let wanted = match order.operation {
             Operation::Keygen | Operation::Refresh => parties,
-            Operation::Sign(_) => order.threshold.required(),
+            Operation::Sign(_) => order.spec.threshold.required(),
         };
         if self.signers.len() != usize::from(wanted) {
             return Err(Refused::Signers("a keygen or refresh takes all n parties, a signing exactly t"));
@@ -190,11 +165,11 @@ impl Plan {
         if !self.signers.contains(&me) {
             return Err(Refused::Signers("this party is not among them"));
         }
-        if order.mandatory.iter().any(|party| !self.signers.contains(party)) {
+        if order.spec.mandatory.iter().any(|party| !self.signers.contains(party)) {
             return Err(Refused::Signers("a mandatory party is missing"));
         }
-        let key_of = |party: PartyIndex| key_of(&order.parties, party);
-        let banned = |party: &PartyIndex| key_of(*party).is_some_and(|key| facts.banned.contains(key));
+        let banned =
+            |party: &PartyIndex| order.spec.party(*party).is_some_and(|key| facts.banned.contains(key));
         self.signers.iter().find(|party| banned(party)).map_or(Ok(()), |&party| Err(Refused::Banned(party)))
     }
 
@@ -202,31 +177,27 @@ impl Plan {
         let plugin =
             facts.plugin.filter(|plugin| plugin.digest == self.digest).ok_or(Refused::PluginNotActive)?;
         let wrong = |what| Err(Refused::Plugin(what));
-        if plugin.protocol != order.protocol {
+        if plugin.protocol != order.spec.protocol {
             return wrong("it implements another protocol");
         }
-        if !plugin.schemes.contains(&order.scheme) {
+        if !plugin.schemes.contains(&order.spec.scheme) {
             return wrong("it does not serve the scheme");
         }
-        if order.threshold.parties() > plugin.max_parties {
+        if order.spec.threshold.parties() > plugin.max_parties {
             return wrong("it does not serve as many parties");
         }
         if plugin.version < order.minimum_plugin {
             return wrong("it is older than the order allows");
         }
-        if facts.share.is_some_and(|share| plugin.version < share.written_by) {
+        if facts.record.is_some_and(|record| plugin.version < record.written_by) {
             return wrong("it is older than the plugin that wrote the share");
         }
         Ok(())
     }
 }
 
-fn index_of(order: &Order, key: &PublicKey) -> Option<PartyIndex> {
-    PartyIndex::all(order.threshold.parties()).zip(&order.parties).find(|(_, k)| *k == key).map(|(p, _)| p)
-}
-
-fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
-    let share = match (&order.operation, facts.share) {
+fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
+    let record = match (&order.operation, facts.record) {
         // A certificate for the promised share may still turn up; with a second key under way it would split the parties.
         (Operation::Keygen, None) if facts.promised => {
             return Err(Refused::Share("this account has an unfinished key: use a new account"));
@@ -234,26 +205,16 @@ fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
         (Operation::Keygen, None) => return Ok(()),
         (Operation::Keygen, Some(_)) => return Err(Refused::Share("this account has a key already")),
         (_, None) => return Err(Refused::Share("this party has no share of this account's key")),
-        (_, Some(share)) => share,
+        (_, Some(record)) => record,
     };
-    let wrong = |what| Err(Refused::Contradicts(what));
-    if share.account != order.account {
-        return wrong("account");
+    if let Some(field) = record.spec.difference(&order.spec) {
+        return Err(Refused::Contradicts(field));
     }
-    if share.scheme != order.scheme || share.protocol != order.protocol {
-        return wrong("scheme or protocol");
+    if record.epoch != order.epoch {
+        return Err(Refused::Contradicts(Field::Epoch));
     }
-    if share.threshold != order.threshold || share.parties != order.parties {
-        return wrong("t, n or the parties");
-    }
-    if share.mandatory != order.mandatory {
-        return wrong("mandatory parties");
-    }
-    if share.epoch != order.epoch {
-        return wrong("epoch");
-    }
-    if share.key.public_key != order.public_key {
-        return wrong("public key");
+    if record.key.public_key != order.public_key {
+        return Err(Refused::Contradicts(Field::PublicKey));
     }
     Ok(())
 }
@@ -261,11 +222,16 @@ fn check_share(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
+    use crate::certificate::KeyOutputs;
     use crate::codec::Bytes;
-    use crate::ids::OrderId;
+    use crate::ids::{AccountId, OrderId};
+    use crate::key_spec::KeySpec;
     use crate::order::tests::{NOW, identities, originator, signing, terms};
-    use crate::order::{LIFETIME, Signing, Terms};
+    use crate::order::{MAX_LIFETIME, OrderTerms, Signing};
+    use crate::{Threshold, UnixMillis};
 
     fn party(index: u16) -> PartyIndex {
         PartyIndex::try_from(index).unwrap()
@@ -275,28 +241,32 @@ mod tests {
         identities(3).iter().map(crate::identity::SecretKey::public).collect()
     }
 
-    fn plan_of(terms: Terms, signers: &[u16]) -> Plan {
+    fn spec() -> KeySpec {
+        terms(signing()).spec
+    }
+
+    /// The terms of a signing with another specification of the key.
+    fn of(spec: KeySpec) -> OrderTerms {
+        OrderTerms { spec, ..terms(signing()) }
+    }
+
+    fn plan_of(terms: OrderTerms, signers: &[u16]) -> Plan {
         Plan {
-            order: Order::new(OrderId([3; 32]), terms, NOW, LIFETIME).sign(&originator()),
+            order: Order::new(OrderId([3; 32]), terms, NOW, MAX_LIFETIME).sign(&originator()),
             signers: signers.iter().map(|&s| party(s)).collect(),
             digest: Digest([5; 32]),
             presignature: None,
             certificate: None,
             aborts: vec![],
             nonce: [6; 32],
-            deadline: (NOW + 10) * 1_000,
+            deadline: (NOW + Duration::from_secs(10)).into(),
         }
     }
 
-    fn share() -> Share {
+    fn record() -> KeyRecord {
         let terms = terms(signing());
-        Share {
-            account: terms.account,
-            scheme: terms.scheme,
-            protocol: terms.protocol,
-            threshold: terms.threshold,
-            parties: terms.parties,
-            mandatory: vec![],
+        KeyRecord {
+            spec: terms.spec,
             epoch: 1,
             key: KeyOutputs {
                 scheme: "ecdsa-secp256k1".into(),
@@ -319,7 +289,7 @@ mod tests {
     }
 
     struct Known {
-        share: Option<Share>,
+        record: Option<KeyRecord>,
         promised: bool,
         plugin: Option<Plugin>,
         banned: Vec<PublicKey>,
@@ -327,12 +297,12 @@ mod tests {
         originators: Vec<PublicKey>,
         sessions: u32,
         succeeded: bool,
-        latest_seen: u64,
+        latest_seen: UnixSeconds,
     }
 
     fn known() -> Known {
         Known {
-            share: Some(share()),
+            record: Some(record()),
             promised: false,
             plugin: Some(plugin()),
             banned: vec![],
@@ -340,7 +310,7 @@ mod tests {
             originators: vec![originator().public()],
             sessions: 0,
             succeeded: false,
-            latest_seen: 0,
+            latest_seen: UnixSeconds(0),
         }
     }
 
@@ -351,7 +321,7 @@ mod tests {
                 originators: &self.originators,
                 pinned: &self.pinned,
                 plugin: self.plugin.as_ref(),
-                share: self.share.as_ref(),
+                record: self.record.as_ref(),
                 promised: self.promised,
                 banned: &self.banned,
                 sessions_of_order: self.sessions,
@@ -370,7 +340,7 @@ mod tests {
     fn a_good_plan_is_admitted() {
         assert_eq!(known().admit(&good()).unwrap().me, party(1));
         let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
-        assert!(Known { share: None, ..known() }.admit(&keygen).is_ok());
+        assert!(Known { record: None, ..known() }.admit(&keygen).is_ok());
         assert!(known().admit(&plan_of(terms(Operation::Refresh), &[1, 2, 3])).is_ok());
     }
 
@@ -382,7 +352,7 @@ mod tests {
         }
         let refused = known().admit(&plan_of(terms(Operation::Refresh), &[1, 2]));
         assert!(matches!(refused, Err(Refused::Signers(_))));
-        let mandatory = Terms { mandatory: vec![party(2)], ..terms(signing()) };
+        let mandatory = of(KeySpec { mandatory: vec![party(2)], ..spec() });
         assert!(matches!(known().admit(&plan_of(mandatory, &[1, 3])), Err(Refused::Signers(_))));
     }
 
@@ -390,14 +360,14 @@ mod tests {
     fn what_contradicts_the_sealed_share_is_refused() {
         let swapped = vec![keys()[0], keys()[2], keys()[1]];
         for terms in [
-            Terms { account: AccountId([9; 16]), ..terms(signing()) },
-            Terms { threshold: Threshold::new(3, 3).unwrap(), ..terms(signing()) },
-            Terms { parties: swapped, ..terms(signing()) },
-            Terms { epoch: 2, ..terms(signing()) },
-            Terms { public_key: vec![3; 33], ..terms(signing()) },
-            Terms { mandatory: vec![party(1)], ..terms(signing()) },
+            of(KeySpec { account: AccountId([9; 16]), ..spec() }),
+            of(KeySpec { threshold: Threshold::new(3, 3).unwrap(), ..spec() }),
+            of(KeySpec { parties: swapped, ..spec() }),
+            OrderTerms { epoch: 2, ..terms(signing()) },
+            OrderTerms { public_key: vec![3; 33], ..terms(signing()) },
+            of(KeySpec { mandatory: vec![party(1)], ..spec() }),
         ] {
-            let signers: &[u16] = if terms.threshold.required() == 3 { &[1, 2, 3] } else { &[1, 3] };
+            let signers: &[u16] = if terms.spec.threshold.required() == 3 { &[1, 2, 3] } else { &[1, 3] };
             let refused = known().admit(&plan_of(terms.clone(), signers));
             assert!(matches!(refused, Err(Refused::Contradicts(_))), "{terms:?}: {refused:?}");
         }
@@ -405,11 +375,11 @@ mod tests {
 
     #[test]
     fn no_share_and_a_share_too_many_are_refused() {
-        let none = Known { share: None, ..known() };
+        let none = Known { record: None, ..known() };
         assert!(matches!(none.admit(&good()), Err(Refused::Share(_))));
         let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
         assert!(matches!(known().admit(&keygen), Err(Refused::Share(_))));
-        let promised = Known { share: None, promised: true, ..known() };
+        let promised = Known { record: None, promised: true, ..known() };
         assert!(matches!(promised.admit(&keygen), Err(Refused::Share(_))));
     }
 
@@ -436,7 +406,7 @@ mod tests {
         ] {
             assert!(matches!(with(Some(plugin.clone())), Err(Refused::Plugin(_))), "{plugin:?}");
         }
-        let newer = Terms { minimum_plugin: "0.2.0".parse().unwrap(), ..terms(signing()) };
+        let newer = OrderTerms { minimum_plugin: "0.2.0".parse().unwrap(), ..terms(signing()) };
         assert!(matches!(known().admit(&plan_of(newer, &[1, 3])), Err(Refused::Plugin(_))));
     }
 
@@ -447,7 +417,7 @@ mod tests {
         let unpinned = Known { pinned: keys()[..2].to_vec(), ..known() };
         assert_eq!(unpinned.admit(&good()), Err(Refused::NotPinned(party(3))));
         let others = identities(4)[1..].iter().map(crate::identity::SecretKey::public).collect();
-        let plan = plan_of(Terms { parties: others, ..terms(signing()) }, &[1, 3]);
+        let plan = plan_of(of(KeySpec { parties: others, ..spec() }), &[1, 3]);
         assert_eq!(known().admit(&plan), Err(Refused::NotAParty));
     }
 
@@ -460,12 +430,13 @@ mod tests {
 
     #[test]
     fn a_clock_that_went_back_and_a_plan_that_outlives_its_order_are_refused() {
-        assert!(Known { latest_seen: NOW + CLOCK_SKEW, ..known() }.admit(&good()).is_ok());
-        let back = Known { latest_seen: NOW + CLOCK_SKEW + 1, ..known() };
+        assert!(Known { latest_seen: NOW + MAX_CLOCK_SKEW, ..known() }.admit(&good()).is_ok());
+        let back = Known { latest_seen: NOW + MAX_CLOCK_SKEW + Duration::from_secs(1), ..known() };
         assert_eq!(back.admit(&good()), Err(Refused::ClockWentBack));
-        let late = Plan { deadline: (NOW + LIFETIME) * 1_000 + 1, ..good() };
+        let late =
+            Plan { deadline: UnixMillis::from(NOW + MAX_LIFETIME) + Duration::from_millis(1), ..good() };
         assert_eq!(known().admit(&late), Err(Refused::Deadline));
-        let over = Plan { deadline: NOW * 1_000, ..good() };
+        let over = Plan { deadline: NOW.into(), ..good() };
         assert_eq!(known().admit(&over), Err(Refused::Deadline));
     }
 

@@ -1,18 +1,21 @@
 //! Orders: what the account service asks for, signed with its originator key. A party does nothing without one (rule 1).
 
+use core::time::Duration;
+
 use crate::codec::{Bytes, Malformed, Reader, Wire, decode, encode, wire_struct};
 use crate::identity::{PublicKey, SecretKey, Signature, Tag};
-use crate::ids::{AccountId, OrderId};
-use crate::{PartyIndex, Threshold};
+use crate::ids::OrderId;
+use crate::key_spec::KeySpec;
+use crate::time::UnixSeconds;
 
 /// The version of orders that we write, and the only one that we read.
 const VERSION: u8 = 1;
 
-/// How long an order may live, in seconds.
-pub const LIFETIME: u64 = 600;
+/// How long an order may live.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(600);
 
-/// How far an order may lie in the future by a party's clock, in seconds: clocks differ.
-pub const CLOCK_SKEW: u64 = 60;
+/// How far an order may lie in the future by a party's clock: clocks differ.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// An order. Every field is checked by every party before it acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,18 +25,8 @@ pub struct Order {
     pub id: OrderId,
     /// What to do.
     pub operation: Operation,
-    /// With which account.
-    pub account: AccountId,
-    /// The signature scheme of its key.
-    pub scheme: String,
-    /// The protocol that holds its shares.
-    pub protocol: String,
-    /// t of n.
-    pub threshold: Threshold,
-    /// The identity keys of all n parties, in index order.
-    pub parties: Vec<PublicKey>,
-    /// Parties that must be among the signers.
-    pub mandatory: Vec<PartyIndex>,
+    /// The key that it is about.
+    pub spec: KeySpec,
     /// The oldest plugin version that may be used.
     pub minimum_plugin: Version,
     /// The epoch of the key's shares; 0 in a keygen.
@@ -43,22 +36,17 @@ pub struct Order {
     /// Whom a user's new share is sealed to (X25519), so that nobody on the way has it sealed to another key. Only in a
     /// keygen or refresh.
     pub recipient: Option<[u8; 32]>,
-    /// When it was signed, in seconds since 1970.
-    pub issued_at: u64,
-    /// When it ends, in seconds since 1970: at most [`LIFETIME`] later.
-    pub expires_at: u64,
+    /// When it was signed.
+    pub issued_at: UnixSeconds,
+    /// When it ends: at most [`MAX_LIFETIME`] later.
+    pub expires_at: UnixSeconds,
 }
 
 wire_struct!(Order {
     version,
     id,
     operation,
-    account,
-    scheme,
-    protocol,
-    threshold,
-    parties,
-    mandatory,
+    spec,
     minimum_plugin,
     epoch,
     public_key,
@@ -174,14 +162,9 @@ impl core::str::FromStr for Version {
 /// The fields of an order that its maker chooses; [`Order::new`] adds the rest.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
-pub struct Terms {
+pub struct OrderTerms {
     pub operation: Operation,
-    pub account: AccountId,
-    pub scheme: String,
-    pub protocol: String,
-    pub threshold: Threshold,
-    pub parties: Vec<PublicKey>,
-    pub mandatory: Vec<PartyIndex>,
+    pub spec: KeySpec,
     pub minimum_plugin: Version,
     pub epoch: u32,
     pub public_key: Vec<u8>,
@@ -201,7 +184,7 @@ pub enum OrderRefused {
     #[error("the order contradicts itself: {0}")]
     Inconsistent(&'static str),
     /// It lives too long, or ends before it begins.
-    #[error("the order's lifetime is longer than {LIFETIME} seconds or less than nothing")]
+    #[error("the order's lifetime is longer than {} seconds or less than nothing", MAX_LIFETIME.as_secs())]
     Lifetime,
     /// By this party's clock it has not been issued yet.
     #[error("the order was issued in the future: compare the clocks of account service and party")]
@@ -212,26 +195,21 @@ pub enum OrderRefused {
 }
 
 impl Order {
-    /// An order that is issued now, for `lifetime` seconds (at most [`LIFETIME`]).
+    /// An order that is issued now, for `lifetime` seconds (at most [`MAX_LIFETIME`]).
     #[must_use]
-    pub fn new(id: OrderId, terms: Terms, now: u64, lifetime: u64) -> Self {
-        let Terms { operation, account, scheme, protocol, threshold, parties, mandatory, .. } = terms;
+    pub fn new(id: OrderId, terms: OrderTerms, now: UnixSeconds, lifetime: Duration) -> Self {
+        let OrderTerms { operation, spec, minimum_plugin, epoch, public_key, recipient } = terms;
         Self {
             version: VERSION,
             id,
             operation,
-            account,
-            scheme,
-            protocol,
-            threshold,
-            parties,
-            mandatory,
-            minimum_plugin: terms.minimum_plugin,
-            epoch: terms.epoch,
-            public_key: Bytes(terms.public_key),
-            recipient: terms.recipient,
+            spec,
+            minimum_plugin,
+            epoch,
+            public_key: Bytes(public_key),
+            recipient,
             issued_at: now,
-            expires_at: now.saturating_add(lifetime.min(LIFETIME)),
+            expires_at: now + lifetime.min(MAX_LIFETIME),
         }
     }
 
@@ -249,17 +227,17 @@ impl Order {
         if self.version != VERSION {
             return Err(OrderRefused::Malformed);
         }
-        if self.parties.len() != usize::from(self.threshold.parties()) {
+        if self.spec.parties.len() != usize::from(self.spec.threshold.parties()) {
             return wrong("it does not name n parties");
         }
-        let mut sorted = self.parties.clone();
+        let mut sorted = self.spec.parties.clone();
         sorted.sort_unstable();
         if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
             return wrong("a party has two indices");
         }
-        let ascending = self.mandatory.is_sorted_by(|a, b| a < b);
-        let inside = self.mandatory.iter().all(|p| p.number() <= self.threshold.parties());
-        if !ascending || !inside || self.mandatory.len() > usize::from(self.threshold.required()) {
+        let ascending = self.spec.mandatory.is_sorted_by(|a, b| a < b);
+        let inside = self.spec.mandatory.iter().all(|p| p.number() <= self.spec.threshold.parties());
+        if !ascending || !inside || self.spec.mandatory.len() > usize::from(self.spec.threshold.required()) {
             return wrong("its mandatory parties are not at most t of the parties, ascending");
         }
         let keygen = self.operation == Operation::Keygen;
@@ -314,16 +292,16 @@ impl SignedOrder {
         Ok(order)
     }
 
-    /// Verifies, decodes and checks the order, by `now` in seconds since 1970.
+    /// Verifies, decodes and checks the order, by the time `now`.
     ///
     /// # Errors
     /// See [`OrderRefused`].
-    pub fn open(&self, originators: &[PublicKey], now: u64) -> Result<Order, OrderRefused> {
+    pub fn open(&self, originators: &[PublicKey], now: UnixSeconds) -> Result<Order, OrderRefused> {
         let order = self.read(originators)?;
-        if order.expires_at.checked_sub(order.issued_at).is_none_or(|lifetime| lifetime > LIFETIME) {
+        if order.expires_at < order.issued_at || order.expires_at.since(order.issued_at) > MAX_LIFETIME {
             return Err(OrderRefused::Lifetime);
         }
-        if order.issued_at > now.saturating_add(CLOCK_SKEW) {
+        if order.issued_at > now + MAX_CLOCK_SKEW {
             return Err(OrderRefused::NotYet);
         }
         if now > order.expires_at {
@@ -337,8 +315,10 @@ impl SignedOrder {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{AccountId, PartyIndex, Threshold};
 
-    pub(crate) const NOW: u64 = 1_800_000_000;
+    const SECOND: Duration = Duration::from_secs(1);
+    pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
     pub(crate) fn identities(parties: u8) -> Vec<SecretKey> {
         (1..=parties).map(|p| SecretKey::from_seed(&[p; 32])).collect()
@@ -348,16 +328,18 @@ pub(crate) mod tests {
         SecretKey::from_seed(&[200; 32])
     }
 
-    pub(crate) fn terms(operation: Operation) -> Terms {
+    pub(crate) fn terms(operation: Operation) -> OrderTerms {
         let keygen = operation == Operation::Keygen;
-        Terms {
+        OrderTerms {
             operation,
-            account: AccountId([7; 16]),
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 3).unwrap(),
-            parties: identities(3).iter().map(SecretKey::public).collect(),
-            mandatory: vec![],
+            spec: KeySpec {
+                account: AccountId([7; 16]),
+                scheme: "ecdsa-secp256k1".into(),
+                protocol: "dkls23".into(),
+                threshold: Threshold::new(2, 3).unwrap(),
+                parties: identities(3).iter().map(SecretKey::public).collect(),
+                mandatory: vec![],
+            },
             minimum_plugin: Version::default(),
             epoch: u32::from(!keygen),
             public_key: if keygen { vec![] } else { vec![2; 33] },
@@ -376,7 +358,7 @@ pub(crate) mod tests {
     }
 
     fn order(operation: Operation) -> Order {
-        Order::new(OrderId([3; 32]), terms(operation), NOW, LIFETIME)
+        Order::new(OrderId([3; 32]), terms(operation), NOW, MAX_LIFETIME)
     }
 
     #[test]
@@ -419,11 +401,11 @@ pub(crate) mod tests {
     fn an_order_is_taken_only_in_its_time() {
         let signed = order(Operation::Keygen).sign(&originator());
         let at = |now| signed.open(&[originator().public()], now).err();
-        assert_eq!(at(NOW - CLOCK_SKEW - 1), Some(OrderRefused::NotYet));
-        assert_eq!(at(NOW - CLOCK_SKEW), None);
-        assert_eq!(at(NOW + LIFETIME), None);
-        assert_eq!(at(NOW + LIFETIME + 1), Some(OrderRefused::Expired));
-        for (issued_at, expires_at) in [(NOW, NOW + LIFETIME + 1), (NOW, NOW - 1)] {
+        assert_eq!(at(NOW - MAX_CLOCK_SKEW - SECOND), Some(OrderRefused::NotYet));
+        assert_eq!(at(NOW - MAX_CLOCK_SKEW), None);
+        assert_eq!(at(NOW + MAX_LIFETIME), None);
+        assert_eq!(at(NOW + MAX_LIFETIME + SECOND), Some(OrderRefused::Expired));
+        for (issued_at, expires_at) in [(NOW, NOW + MAX_LIFETIME + SECOND), (NOW, NOW - SECOND)] {
             let long = Order { issued_at, expires_at, ..order(Operation::Keygen) };
             let refused = long.sign(&originator()).open(&[originator().public()], NOW);
             assert_eq!(refused, Err(OrderRefused::Lifetime));
@@ -436,12 +418,14 @@ pub(crate) mod tests {
         let third = PartyIndex::try_from(3).unwrap();
         let Operation::Sign(signing) = &good.operation else { unreachable!() };
         let with = |signing: Signing| Order { operation: Operation::Sign(signing), ..good.clone() };
+        let spec = &good.spec;
+        let of = |spec: KeySpec| Order { spec, ..good.clone() };
         for bad in [
-            Order { parties: good.parties[..2].to_vec(), ..good.clone() },
-            Order { parties: vec![good.parties[0]; 3], ..good.clone() },
-            Order { mandatory: vec![third, third], ..good.clone() },
-            Order { mandatory: vec![PartyIndex::try_from(4).unwrap()], ..good.clone() },
-            Order { mandatory: PartyIndex::all(3).collect(), ..good.clone() },
+            of(KeySpec { parties: spec.parties[..2].to_vec(), ..spec.clone() }),
+            of(KeySpec { parties: vec![spec.parties[0]; 3], ..spec.clone() }),
+            of(KeySpec { mandatory: vec![third, third], ..spec.clone() }),
+            of(KeySpec { mandatory: vec![PartyIndex::try_from(4).unwrap()], ..spec.clone() }),
+            of(KeySpec { mandatory: PartyIndex::all(3).collect(), ..spec.clone() }),
             Order { epoch: 0, ..good.clone() },
             Order { recipient: Some([1; 32]), ..good.clone() },
             Order { public_key: Bytes(vec![]), ..good.clone() },

@@ -1,12 +1,12 @@
 //! Plans: what the coordinator adds to an order. It is trusted with none of it: every party checks the plan against the
 //! order and against what it knows itself (rule 2, [`admission`](crate::admission)).
 
-use crate::PartyIndex;
 use crate::abort::SignedAbort;
 use crate::certificate::Certificate;
 use crate::codec::{encode, wire_struct};
 use crate::ids::{Digest, PlanHash, SessionId, hash};
 use crate::order::SignedOrder;
+use crate::{PartyIndex, UnixMillis};
 
 /// A plan for one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct Plan {
     pub aborts: Vec<SignedAbort>,
     /// Random: tells the sessions of one order apart.
     pub nonce: [u8; 32],
-    /// When the session ends, in milliseconds since 1970.
-    pub deadline: u64,
+    /// When the session ends.
+    pub deadline: UnixMillis,
 }
 
 wire_struct!(Plan { order, signers, digest, presignature, certificate, aborts, nonce, deadline });

@@ -23,7 +23,7 @@ pub struct Promise {
 
 /// How a promise ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum PromiseEvent {
     /// All n have promised the same: activate the share, and store the certificate in the same transaction.
     Activate(Certificate),
     /// A party says that it never promised and never will: the lock on the account is free again. Keep the share, and
@@ -57,32 +57,32 @@ impl Promise {
     /// Takes in another party's promise. One that does not verify or does not match ours is ignored: it can be
     /// anybody's doing, and a party that really promised something else has made this activation impossible anyway.
     #[must_use]
-    pub fn ready(&mut self, ready: Ready) -> Option<Kept> {
+    pub fn ready(&mut self, ready: Ready) -> Option<PromiseEvent> {
         let key = self.key(ready.by)?;
         if ready.activation != self.own.activation || ready.verify(&key).is_err() {
             return None;
         }
         self.readies.insert(ready.by, ready);
         let all: Vec<Ready> = self.readies.values().cloned().collect();
-        Certificate::of(&all, &self.parties).map(Kept::Activate)
+        Certificate::of(&all, &self.parties).map(PromiseEvent::Activate)
     }
 
     /// Takes in a certificate, from whomever.
     #[must_use]
-    pub fn certificate(&self, certificate: Certificate) -> Option<Kept> {
+    pub fn certificate(&self, certificate: Certificate) -> Option<PromiseEvent> {
         let ours = certificate.activation == self.own.activation;
-        (ours && certificate.verify(&self.parties).is_ok()).then_some(Kept::Activate(certificate))
+        (ours && certificate.verify(&self.parties).is_ok()).then_some(PromiseEvent::Activate(certificate))
     }
 
     /// Takes in another party's notice that it has ended the session without a promise.
     #[must_use]
-    pub fn abort(&self, abort: &SignedAbort) -> Option<Kept> {
+    pub fn abort(&self, abort: &SignedAbort) -> Option<PromiseEvent> {
         let by = abort.notice.by;
         let key = self.key(by)?;
         // A party that has promised can't take it back: whoever has its promise may already have activated.
         let promised = self.readies.contains_key(&by);
         let this = abort.notice.plan == self.own.activation.plan;
-        (this && !promised && abort.verify(&key).is_ok()).then_some(Kept::Release { by })
+        (this && !promised && abort.verify(&key).is_ok()).then_some(PromiseEvent::Release { by })
     }
 
     fn key(&self, party: PartyIndex) -> Option<PublicKey> {
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(promise.ready(ready(3, 9)), None, "a promise of other outputs counted");
         let forged = Ready::sign(activation(0), party(3), &identities(3)[1]);
         assert_eq!(promise.ready(forged), None, "another party's signature counted");
-        let Some(Kept::Activate(certificate)) = promise.ready(ready(3, 0)) else { panic!() };
+        let Some(PromiseEvent::Activate(certificate)) = promise.ready(ready(3, 0)) else { panic!() };
         assert_eq!(certificate.verify(&keys()), Ok(()));
     }
 
@@ -161,7 +161,7 @@ mod tests {
                 crate::codec::decode::<Certificate>(&flipped).is_ok_and(|c| c.verify(&keys()).is_ok());
             assert!(!accepted, "bit {bit}");
         }
-        assert_eq!(promise().certificate(good.clone()), Some(Kept::Activate(good)));
+        assert_eq!(promise().certificate(good.clone()), Some(PromiseEvent::Activate(good)));
     }
 
     #[test]
@@ -178,8 +178,8 @@ mod tests {
         assert_eq!(promise.abort(&forged), None, "another party's signature");
         assert_eq!(promise.ready(ready(2, 0)), None);
         assert_eq!(promise.abort(&abort(2, 1)), None, "a promise taken back");
-        assert_eq!(promise.abort(&abort(3, 1)), Some(Kept::Release { by: party(3) }));
+        assert_eq!(promise.abort(&abort(3, 1)), Some(PromiseEvent::Release { by: party(3) }));
         // It lied: the certificate still counts.
-        assert!(matches!(promise.ready(ready(3, 0)), Some(Kept::Activate(_))));
+        assert!(matches!(promise.ready(ready(3, 0)), Some(PromiseEvent::Activate(_))));
     }
 }

@@ -95,25 +95,27 @@ impl SignedSubmission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::{LIFETIME, Operation, Order, Terms, Version};
-    use crate::{AccountId, OrderId, Threshold};
+    use crate::order::{MAX_LIFETIME, Operation, Order, OrderTerms, Version};
+    use crate::{AccountId, KeySpec, OrderId, Threshold, UnixSeconds};
 
     fn submission(originator: &SecretKey) -> Submission {
         let parties = (1..=2).map(|seed| SecretKey::from_seed(&[seed; 32]).public()).collect();
-        let terms = Terms {
+        let terms = OrderTerms {
             operation: Operation::Keygen,
-            account: AccountId([1; 16]),
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 2).unwrap(),
-            parties,
-            mandatory: vec![],
+            spec: KeySpec {
+                account: AccountId([1; 16]),
+                scheme: "ecdsa-secp256k1".into(),
+                protocol: "dkls23".into(),
+                threshold: Threshold::new(2, 2).unwrap(),
+                parties,
+                mandatory: vec![],
+            },
             minimum_plugin: Version::default(),
             epoch: 0,
             public_key: vec![],
             recipient: None,
         };
-        let order = Order::new(OrderId([2; 32]), terms, 0, LIFETIME).sign(originator);
+        let order = Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_LIFETIME).sign(originator);
         let signers = PartyIndex::all(2).collect();
         Submission {
             order,

@@ -7,23 +7,28 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
-use quorate_core::admission::Share;
 use quorate_core::certificate::{Acknowledgement, Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, Wire, decode, encode};
 use quorate_core::identity::{PublicKey, SecretKey, group_id};
-use quorate_core::order::{HashFunction, Operation, Order, SignedOrder, Signing, Terms as OrderTerms};
+use quorate_core::order::{HashFunction, Operation, Order, OrderTerms, SignedOrder, Signing};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode, Report};
-use quorate_core::session::{Effect, Frame, Session, Terms, To};
+use quorate_core::sealed_box::RecipientKey;
+use quorate_core::session::{Effect, Frame, Session, SessionTerms, To};
+use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::submission::Submission;
-use quorate_core::user_share::{Head, Purpose, RecipientKey, UserRequest, UserShare, Whose};
-use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
+use quorate_core::user_share::{ShareId, UserShare};
+use quorate_core::{
+    AccountId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold,
+    UnixMillis, UnixSeconds,
+};
 use zeroize::Zeroizing;
 
 const FIXTURES: &str = include_str!("golden.txt");
-const NOW: u64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
 /// The encodings that a test has made, by name.
 #[derive(Default)]
@@ -79,19 +84,21 @@ fn signing() -> Signing {
 fn order(operation: Operation) -> Order {
     let keygen = operation == Operation::Keygen;
     let terms = OrderTerms {
-        account: AccountId([7; 16]),
-        scheme: "ecdsa-secp256k1".into(),
-        protocol: "dkls23".into(),
-        threshold: Threshold::new(2, 3).unwrap(),
-        parties: parties(),
-        mandatory: vec![party(3)],
+        spec: KeySpec {
+            account: AccountId([7; 16]),
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 3).unwrap(),
+            parties: parties(),
+            mandatory: vec![party(3)],
+        },
         minimum_plugin: "1.2.3".parse().unwrap(),
         epoch: u32::from(!keygen),
         public_key: if keygen { vec![] } else { vec![2; 33] },
         recipient: (!matches!(operation, Operation::Sign(_))).then_some([12; 32]),
         operation,
     };
-    Order::new(OrderId([3; 32]), terms, NOW, 600)
+    Order::new(OrderId([3; 32]), terms, NOW, Duration::from_secs(600))
 }
 
 fn sign_order() -> SignedOrder {
@@ -140,7 +147,7 @@ fn plan() -> Plan {
         certificate: Some(certificate()),
         aborts: vec![notice()],
         nonce: [6; 32],
-        deadline: (NOW + 10) * 1_000,
+        deadline: (NOW + Duration::from_secs(10)).into(),
     }
 }
 
@@ -186,13 +193,15 @@ fn promises_keep_their_encoding() {
     golden.value("promise.abort-notice", &notice());
     golden
         .value("promise.acknowledgement", &Acknowledgement::sign(PlanHash([1; 32]), party(1), &identity(1)));
-    let facts = Share {
-        account: AccountId([7; 16]),
-        scheme: "ecdsa-secp256k1".into(),
-        protocol: "dkls23".into(),
-        threshold: Threshold::new(2, 3).unwrap(),
-        parties: parties(),
-        mandatory: vec![party(3)],
+    let facts = KeyRecord {
+        spec: KeySpec {
+            account: AccountId([7; 16]),
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 3).unwrap(),
+            parties: parties(),
+            mandatory: vec![party(3)],
+        },
         epoch: 1,
         key: outputs(),
         written_by: "1.2.3".parse().unwrap(),
@@ -258,10 +267,10 @@ fn reports_keep_their_encoding() {
 #[test]
 fn user_shares_keep_their_encoding() {
     let mut golden = Golden::default();
-    let whose = Whose { account: AccountId([7; 16]), epoch: 3, party: party(3) };
+    let share_id = ShareId { account: AccountId([7; 16]), epoch: 3, party: party(3) };
     let entries = [("a", vec![1; 40]), ("share", vec![2; 5])];
     let entries = entries.map(|(name, value)| (name.to_owned(), Zeroizing::new(value)));
-    let share = UserShare::new(&whose, &entries.into());
+    let share = UserShare::new(&share_id, &entries.into());
     let key = RecipientKey::derive(&[1; 32]);
     golden.add("user.recipient", key.public());
     golden.add("user.share", share.bytes());
@@ -270,9 +279,10 @@ fn user_shares_keep_their_encoding() {
         ("user.grant-sign", "user.request-sign", Purpose::Sign(signing())),
         ("user.grant-refresh", "user.request-refresh", Purpose::Refresh([12; 32])),
     ] {
-        let head = Head { nonce: [5; 32], expires_at: NOW, account: AccountId([7; 16]), epoch: 3, purpose };
+        let head =
+            GrantHeader { nonce: [5; 32], expires_at: NOW, account: AccountId([7; 16]), epoch: 3, purpose };
         golden.value(grant, &head);
-        let sealed = UserRequest { head, share: share.clone() }.seal(&key.public(), &[4; 32]).unwrap();
+        let sealed = ShareGrant { head, share: share.clone() }.seal(&key.public(), &[4; 32]).unwrap();
         golden.add(request, sealed);
     }
     golden.check("user.");
@@ -290,17 +300,17 @@ impl Network {
     fn start() -> Self {
         let mut network = Self { sessions: vec![], in_flight: VecDeque::new(), seen: vec![] };
         for index in 1..=3 {
-            let terms = Terms {
+            let terms = SessionTerms {
                 plan: PlanHash([1; 32]),
                 me: party(index),
                 signers: PartyIndex::all(3).collect(),
                 threshold: Threshold::new(2, 3).unwrap(),
                 parties: parties(),
-                deadline: 60_000,
+                deadline: UnixMillis(60_000),
                 counter: u64::from(index),
             };
             let seed = Zeroizing::new([100 + u8::try_from(index).unwrap(); 32]);
-            let (session, effects) = Session::begin(terms, identity(index), &seed, 0);
+            let (session, effects) = Session::begin(terms, identity(index), &seed, UnixMillis(0));
             network.sessions.push(session);
             network.apply(index, effects);
         }
@@ -329,13 +339,13 @@ impl Network {
 
     fn settle(&mut self) {
         while let Some((to, frame)) = self.in_flight.pop_front() {
-            let effects = self.sessions[usize::from(to.number()) - 1].receive(&frame, 0);
+            let effects = self.sessions[usize::from(to.number()) - 1].receive(&frame, UnixMillis(0));
             self.apply(to.number(), effects);
         }
     }
 
     fn say(&mut self, from: u16, round: u16, to: To) {
-        let effects = self.sessions[usize::from(from) - 1].send(round, to, b"payload", 0);
+        let effects = self.sessions[usize::from(from) - 1].send(round, to, b"payload", UnixMillis(0));
         self.apply(from, effects);
     }
 }
@@ -353,7 +363,7 @@ fn session_frames_keep_their_encoding() {
     network.settle();
     let finished = network.sessions[0].finish();
     network.apply(1, finished);
-    let ended = network.sessions[0].fail(Abort::of(AbortCode::Unavailable, "shutting down"), 0);
+    let ended = network.sessions[0].fail(Abort::of(AbortCode::Unavailable, "shutting down"), UnixMillis(0));
     network.apply(1, ended);
     let names = [
         "frame.1-hello",

@@ -2,14 +2,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use quorate_core::time::whole_millis;
+use quorate_core::{UnixMillis, UnixSeconds};
+
 /// Tells the time.
 pub trait Clock: Send + Sync {
-    /// Milliseconds since 1970.
-    fn millis(&self) -> u64;
+    /// The time, in milliseconds.
+    fn millis(&self) -> UnixMillis;
 
-    /// Seconds since 1970.
-    fn seconds(&self) -> u64 {
-        self.millis() / 1_000
+    /// The time, in seconds.
+    fn seconds(&self) -> UnixSeconds {
+        self.millis().seconds()
     }
 }
 
@@ -18,9 +21,9 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    fn millis(&self) -> u64 {
+    fn millis(&self) -> UnixMillis {
         // A clock before 1970 reads as 1970, and every order is then refused as issued in the future.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        UnixMillis(whole_millis(since))
     }
 }

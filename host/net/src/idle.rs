@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use quorate_core::order::LIFETIME;
+use quorate_core::order::MAX_LIFETIME;
 use tokio::time::Instant;
 
 /// How long a client may take to send its headers.
@@ -18,7 +18,7 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long a request may be under way: nothing takes longer than an order lives, and what comes after. Whoever has not read
 /// its answer by then never will.
-pub(crate) const MAX_REQUEST_DURATION: Duration = Duration::from_secs(LIFETIME + 300);
+pub(crate) const MAX_REQUEST_DURATION: Duration = MAX_LIFETIME.saturating_add(Duration::from_secs(300));
 
 /// What goes on on a connection.
 #[derive(Default)]

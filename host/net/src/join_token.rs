@@ -12,7 +12,7 @@ use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{self, Signer, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use quorate_core::{PartyIndex, SessionId};
+use quorate_core::{PartyIndex, SessionId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -20,7 +20,7 @@ use sha2::Sha256;
 const AUDIENCE: &str = "quorate router";
 
 /// How far the clocks of coordinator and router may be apart, in seconds.
-const MAX_CLOCK_SKEW_SECONDS: u64 = 30;
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
 
 /// The secret that coordinators and routers share.
 #[derive(Clone)]
@@ -89,21 +89,21 @@ impl JoinKey {
         Ok(Self { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret) })
     }
 
-    /// A token for a party of a session of an account with that many parties, until `expires` in seconds since 1970.
+    /// A token for a party of a session of an account with that many parties, until `expires`.
     #[must_use]
-    pub fn token(&self, session: SessionId, party: PartyIndex, parties: u16, expires: u64) -> String {
+    pub fn token(&self, session: SessionId, party: PartyIndex, parties: u16, expires: UnixSeconds) -> String {
         let claims = Claims {
             aud: AUDIENCE.into(),
             session: session.to_string(),
             party: party.number(),
             parties,
-            exp: expires,
+            exp: expires.0,
         };
         // What can fail is a key of another kind. A party without a token is refused with a clear reason.
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).unwrap_or_default()
     }
 
-    /// Checks that a token lets this party into this session, at `now` in seconds since 1970.
+    /// Checks that a token lets this party into this session, at the time `now`.
     ///
     /// # Errors
     /// See [`TokenError`].
@@ -112,7 +112,7 @@ impl JoinKey {
         token: &str,
         session: SessionId,
         party: PartyIndex,
-        now: u64,
+        now: UnixSeconds,
     ) -> Result<JoinGrant, TokenError> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
@@ -126,9 +126,11 @@ impl JoinKey {
         if claims.party != party.number() {
             return Err(TokenError::AnotherParty);
         }
-        let left =
-            claims.exp.saturating_add(MAX_CLOCK_SKEW_SECONDS).checked_sub(now).ok_or(TokenError::Expired)?;
-        Ok(JoinGrant { parties: claims.parties, left: Duration::from_secs(left) })
+        let end = UnixSeconds(claims.exp) + MAX_CLOCK_SKEW;
+        if now > end {
+            return Err(TokenError::Expired);
+        }
+        Ok(JoinGrant { parties: claims.parties, left: end.since(now) })
     }
 }
 
@@ -207,22 +209,27 @@ mod tests {
     #[test]
     fn a_token_lets_one_party_into_one_session_for_a_while() {
         let (session, party) = (SessionId([1; 32]), PartyIndex::FIRST);
-        let token = key("a").token(session, party, 3, 1_000);
+        let end = UnixSeconds(1_000);
+        let token = key("a").token(session, party, 3, end);
         let check = |session, party, now| key("a").check(&token, session, party, now);
-        let grant = |left| Ok(JoinGrant { parties: 3, left: Duration::from_secs(left) });
-        assert_eq!(check(session, party, 990), grant(10 + MAX_CLOCK_SKEW_SECONDS));
-        assert_eq!(check(session, party, 1_000 + MAX_CLOCK_SKEW_SECONDS), grant(0));
-        assert_eq!(check(session, party, 1_001 + MAX_CLOCK_SKEW_SECONDS), Err(TokenError::Expired));
-        assert_eq!(check(SessionId([2; 32]), party, 1_000), Err(TokenError::AnotherSession));
-        assert_eq!(check(session, second(), 1_000), Err(TokenError::AnotherParty));
-        assert_eq!(key("b").check(&token, session, party, 1_000), Err(TokenError::NotGenuine));
+        let grant = |left| Ok(JoinGrant { parties: 3, left });
+        let ten = Duration::from_secs(10);
+        assert_eq!(check(session, party, end - ten), grant(ten + MAX_CLOCK_SKEW));
+        assert_eq!(check(session, party, end + MAX_CLOCK_SKEW), grant(Duration::ZERO));
+        assert_eq!(
+            check(session, party, end + MAX_CLOCK_SKEW + Duration::from_secs(1)),
+            Err(TokenError::Expired)
+        );
+        assert_eq!(check(SessionId([2; 32]), party, end), Err(TokenError::AnotherSession));
+        assert_eq!(check(session, second(), end), Err(TokenError::AnotherParty));
+        assert_eq!(key("b").check(&token, session, party, end), Err(TokenError::NotGenuine));
     }
 
     #[test]
     fn a_changed_token_or_one_of_another_kind_is_not_genuine() {
         let (session, party) = (SessionId([1; 32]), PartyIndex::FIRST);
-        let check = |token: &str| key("a").check(token, session, party, 1);
-        let good = key("a").token(session, party, 3, 1_000);
+        let check = |token: &str| key("a").check(token, session, party, UnixSeconds(1));
+        let good = key("a").token(session, party, 3, UnixSeconds(1_000));
         let mut parts: Vec<&str> = good.split('.').collect();
         // {"alg":"none","typ":"JWT"}
         parts[0] = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";

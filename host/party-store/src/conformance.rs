@@ -1,16 +1,20 @@
 //! What every party store must do. An adapter's tests are `crate::conformance::suite!(async { … a fresh store … })`.
 
+use std::time::Duration;
+
 use quorate_backends::database::StoreError;
-use quorate_core::admission::Share;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
+use quorate_core::{
+    AccountId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold,
+    UnixMillis, UnixSeconds,
+};
 use zeroize::Zeroizing;
 
 use crate::{
-    COUNTER_SETTLES, Claim, ClaimOutcome, Confirmation, DeliveryState, Entries, Handover, KEPT_AFTER_EXPIRY,
-    PartyStore, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
+    COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, Entries, Handover,
+    KEPT_AFTER_EXPIRY, PartyStore, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
 };
 
 macro_rules! suite {
@@ -43,15 +47,23 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
-const NOW: u64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 pub(crate) const ACCOUNT: AccountId = AccountId([1; 16]);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
 
 pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
     Claim {
         session: SessionId([session; 32]),
         plan: PlanHash([session; 32]),
         order: OrderId([order; 32]),
-        expires_at: NOW + 600,
+        expires_at: NOW + secs(600),
         account: ACCOUNT,
         exclusive,
         epoch: None,
@@ -59,7 +71,7 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         digest: Digest([4; 32]),
         signers: keys(),
         replica: "a".into(),
-        deadline: (NOW + 60) * 1_000,
+        deadline: (NOW + secs(60)).into(),
         now: NOW,
         at_most: 3,
     }
@@ -99,14 +111,16 @@ fn key() -> KeyOutputs {
     }
 }
 
-pub(crate) fn share(epoch: u32) -> Share {
-    Share {
-        account: ACCOUNT,
-        scheme: "ecdsa-secp256k1".into(),
-        protocol: "dkls23".into(),
-        threshold: Threshold::new(2, 2).unwrap(),
-        parties: keys(),
-        mandatory: vec![],
+pub(crate) fn record(epoch: u32) -> KeyRecord {
+    KeyRecord {
+        spec: KeySpec {
+            account: ACCOUNT,
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: keys(),
+            mandatory: vec![],
+        },
         epoch,
         key: key(),
         written_by: "0.1.0".parse().unwrap(),
@@ -121,11 +135,11 @@ pub(crate) fn entries(value: u8) -> Entries {
 pub(crate) async fn promise(store: &PartyStore, session: u8, epoch: u32) {
     let claim = Claim { epoch: epoch.checked_sub(1).filter(|&e| e > 0), ..claim(session, session, true) };
     assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
-    store.promise(&readies(session, epoch)[0], &share(epoch), &entries(session)).await.unwrap();
+    store.promise(&readies(session, epoch)[0], &record(epoch), &entries(session)).await.unwrap();
 }
 
 async fn active(store: &PartyStore) -> Option<u8> {
-    let share = store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().share?;
+    let share = store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().record?;
     assert!(store.active_entries(ACCOUNT, share.epoch + 1).await.unwrap().is_none());
     store.active_entries(ACCOUNT, share.epoch).await.unwrap().map(|entries| entries["share"][0])
 }
@@ -189,11 +203,11 @@ pub(crate) async fn a_share_is_active_only_after_its_certificate(store: &PartySt
         let refused = store.activate(&certificate).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     }
-    assert!(store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().share.is_none());
+    assert!(store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().record.is_none());
     store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
     let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-    assert_eq!((knowledge.share, knowledge.order_succeeded, knowledge.counter), (Some(share(1)), true, 1));
+    assert_eq!((knowledge.record, knowledge.order_succeeded, knowledge.counter), (Some(record(1)), true, 1));
     let nothing = store.activate(&certificate(7, 2)).await;
     assert!(matches!(nothing, Err(StoreError::Conflict(_))), "{nothing:?}");
 }
@@ -220,7 +234,7 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     // A second share of the same epoch is not even promised.
     let claim = Claim { epoch: Some(2), ..claim(3, 3, true) };
     assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
-    let again = store.promise(&readies(3, 2)[0], &share(2), &entries(3)).await;
+    let again = store.promise(&readies(3, 2)[0], &record(2), &entries(3)).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
     store.abort(PlanHash([3; 32])).await.unwrap();
 }
@@ -232,9 +246,9 @@ pub(crate) async fn a_promise_and_an_abort_exclude_each_other(store: &PartyStore
     store.claim(&claim(2, 2, true)).await.unwrap();
     store.abort(PlanHash([2; 32])).await.unwrap();
     store.abort(PlanHash([2; 32])).await.unwrap();
-    let promised = store.promise(&readies(2, 1)[0], &share(1), &entries(2)).await;
+    let promised = store.promise(&readies(2, 1)[0], &record(1), &entries(2)).await;
     assert!(matches!(promised, Err(StoreError::Conflict(_))), "{promised:?}");
-    let unclaimed = store.promise(&readies(8, 1)[0], &share(1), &entries(8)).await;
+    let unclaimed = store.promise(&readies(8, 1)[0], &record(1), &entries(8)).await;
     assert!(matches!(unclaimed, Err(StoreError::Conflict(_))), "{unclaimed:?}");
 }
 
@@ -249,7 +263,7 @@ pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(
     store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
     // The other session can't promise any more: that would be a second key.
-    let second = store.promise(&readies(2, 1)[0], &share(1), &entries(2)).await;
+    let second = store.promise(&readies(2, 1)[0], &record(1), &entries(2)).await;
     assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
 }
 
@@ -298,7 +312,7 @@ pub(crate) async fn a_restart_finds_what_runs_and_what_nobody_knows(store: &Part
     let promised = SessionResult::Promise(readies(3, 1)[0].clone(), key());
     let unreported = |session, result| Unreported { started: started(session), result };
     assert_eq!(store.unreported().await.unwrap(), [unreported(3, promised)]);
-    assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(share(1)));
+    assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(record(1)));
     assert_eq!(store.promised(PlanHash([1; 32])).await.unwrap(), None);
     store.reported(PlanHash([3; 32])).await.unwrap();
     assert_eq!(store.unreported().await.unwrap(), []);
@@ -344,27 +358,27 @@ pub(crate) async fn a_suspended_component_is_remembered(store: &PartyStore) {
 }
 
 pub(crate) async fn a_peer_that_went_back_is_noticed(store: &PartyStore) {
-    let late = NOW + COUNTER_SETTLES;
+    let late = NOW + COUNTER_SETTLING_PERIOD;
     for (now, counter, good) in [
         (NOW, 5, true),
         (NOW, 7, true),
         (NOW, 6, true),
         (late, 7, true),
         (late, 6, true),
-        (late + COUNTER_SETTLES, 6, false),
-        (late + COUNTER_SETTLES, 8, true),
-        (late + COUNTER_SETTLES, 7, true),
-        (late + 3 * COUNTER_SETTLES, 7, false),
-        (late + 3 * COUNTER_SETTLES, 8, true),
+        (late + COUNTER_SETTLING_PERIOD, 6, false),
+        (late + COUNTER_SETTLING_PERIOD, 8, true),
+        (late + COUNTER_SETTLING_PERIOD, 7, true),
+        (late + 3 * COUNTER_SETTLING_PERIOD, 7, false),
+        (late + 3 * COUNTER_SETTLING_PERIOD, 8, true),
     ] {
-        assert_eq!(store.peer_counter(keys()[1], counter, now).await.unwrap(), good, "{counter} at {now}");
+        assert_eq!(store.peer_counter(keys()[1], counter, now).await.unwrap(), good, "{counter} at {now:?}");
     }
     assert!(store.peer_counter(keys()[0], 0, NOW).await.unwrap());
 }
 
 pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore) {
     store.claim(&claim(1, 1, false)).await.unwrap();
-    store.claim(&Claim { now: NOW - 50, ..claim(2, 2, false) }).await.unwrap();
+    store.claim(&Claim { now: NOW - secs(50), ..claim(2, 2, false) }).await.unwrap();
     store.finish(PlanHash([1; 32])).await.unwrap();
     let sessions = |order, latest| async move {
         let knowledge = store.knowledge(OrderId([order; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
@@ -373,17 +387,20 @@ pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore)
     };
     store.forget_expired().await.unwrap();
     assert_eq!(sessions(1, NOW).await, 1);
-    let day = NOW + 600 + u64::from(KEPT_AFTER_EXPIRY);
-    for (now, left) in [(day, 1), (day + 1, 0)] {
-        store.claim(&Claim { now, ..claim(9, u8::try_from(now % 100).unwrap() + 100, false) }).await.unwrap();
+    let day = NOW + secs(600) + secs(KEPT_AFTER_EXPIRY.into());
+    for (now, left) in [(day, 1), (day + secs(1), 0)] {
+        store
+            .claim(&Claim { now, ..claim(9, u8::try_from(now.0 % 100).unwrap() + 100, false) })
+            .await
+            .unwrap();
         store.forget_expired().await.unwrap();
         assert_eq!(sessions(1, now).await, left);
     }
-    assert_eq!(sessions(2, day + 1).await, 1, "a session that still runs was forgotten");
+    assert_eq!(sessions(2, day + secs(1)).await, 1, "a session that still runs was forgotten");
 }
 
 async fn abandoned(store: &PartyStore, replica: Option<&str>) -> Vec<Started> {
-    store.abandoned(replica, NOW * 1_000).await.unwrap()
+    store.abandoned(replica, NOW.into()).await.unwrap()
 }
 
 pub(crate) async fn a_session_is_abandoned_by_its_replica_or_when_its_time_is_over(store: &PartyStore) {
@@ -392,18 +409,18 @@ pub(crate) async fn a_session_is_abandoned_by_its_replica_or_when_its_time_is_ov
     assert_eq!(abandoned(store, Some("a")).await.len(), 1);
     assert_eq!(abandoned(store, Some("b")).await.len(), 1);
     assert!(abandoned(store, None).await.is_empty() && abandoned(store, Some("c")).await.is_empty());
-    assert_eq!(store.abandoned(None, (NOW + 600) * 1_000).await.unwrap().len(), 2);
+    assert_eq!(store.abandoned(None, (NOW + secs(600)).into()).await.unwrap().len(), 2);
 }
 
 pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &PartyStore) {
     store.claim(&claim(1, 1, true)).await.unwrap();
     assert!(!store.unlock(ACCOUNT).await.unwrap(), "a session that runs was unlocked");
-    store.promise(&readies(1, 1)[0], &share(1), &entries(1)).await.unwrap();
+    store.promise(&readies(1, 1)[0], &record(1), &entries(1)).await.unwrap();
     assert!(store.unlock(ACCOUNT).await.unwrap() && !store.unlock(ACCOUNT).await.unwrap());
     store.activate(&certificate(1, 1)).await.unwrap();
     let peer = keys()[1];
     assert!(store.peer_counter(peer, 9, NOW).await.unwrap());
-    let later = NOW + 3 * COUNTER_SETTLES;
+    let later = NOW + 3 * COUNTER_SETTLING_PERIOD;
     assert!(!store.peer_counter(peer, 3, later).await.unwrap());
     assert!(store.readmit(peer).await.unwrap() && !store.readmit(peer).await.unwrap());
     assert!(store.peer_counter(peer, 3, later).await.unwrap());
@@ -414,17 +431,18 @@ async fn deliver(store: &PartyStore, session: u8) {
     assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), ClaimOutcome::Claimed);
     let sealed = Some(([8; 32], vec![9; 100]));
     let (session_id, certificate) = (SessionId([session; 32]), certificate(session, 1));
-    let handover = Handover { session: session_id, certificate, sealed, expires_at: NOW * 1_000 + 1_000 };
-    store.deliver(&readies(session, 1)[0], &share(1), &entries(session), &handover).await.unwrap();
+    let handover =
+        Handover { session: session_id, certificate, sealed, expires_at: UnixMillis::from(NOW) + ms(1_000) };
+    store.deliver(&readies(session, 1)[0], &record(1), &entries(session), &handover).await.unwrap();
 }
 
 pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(store: &PartyStore) {
     deliver(store, 1).await;
-    let (session, plan, now) = (SessionId([1; 32]), PlanHash([1; 32]), NOW * 1_000);
+    let (session, plan, now) = (SessionId([1; 32]), PlanHash([1; 32]), UnixMillis::from(NOW));
     let knowledge = store.knowledge(OrderId([0; 32]), ACCOUNT, plan).await.unwrap();
-    assert!(!knowledge.promised && knowledge.share.is_none());
+    assert!(!knowledge.promised && knowledge.record.is_none());
     assert!(store.unreported().await.unwrap().is_empty(), "a promise that was not given yet is reported");
-    assert!(store.abandoned(None, u64::from(u32::MAX) * 1_000).await.unwrap().is_empty());
+    assert!(store.abandoned(None, UnixSeconds(u32::MAX.into()).into()).await.unwrap().is_empty());
     assert!(matches!(store.abort(plan).await, Err(StoreError::Conflict(_))));
     assert!(matches!(store.activate(&certificate(1, 1)).await, Err(StoreError::Conflict(_))));
     assert_eq!(store.is_promised(plan).await.unwrap(), (false, false));
@@ -441,7 +459,7 @@ pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(stor
     assert_eq!((delivery.state, delivery.sealed), (DeliveryState::Confirmed, None));
     assert_eq!(store.is_promised(plan).await.unwrap(), (true, false));
     assert_eq!(store.unreported().await.unwrap().len(), 1);
-    store.expire_deliveries(now + 2_000).await.unwrap();
+    store.expire_deliveries(now + ms(2_000)).await.unwrap();
     store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(store.is_promised(plan).await.unwrap(), (true, true));
     assert_eq!(active(store).await, Some(1));
@@ -449,13 +467,16 @@ pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(stor
 
 pub(crate) async fn a_delivery_that_nobody_confirms_expires_and_frees_the_account(store: &PartyStore) {
     deliver(store, 1).await;
-    let now = NOW * 1_000;
+    let now = UnixMillis::from(NOW);
     assert!(!store.unlock(ACCOUNT).await.unwrap(), "the account was freed while a user may still confirm");
     assert_eq!(store.expire_deliveries(now).await.unwrap(), 0);
     // It is too late even before anybody has looked.
-    assert_eq!(store.confirm(SessionId([1; 32]), None, now + 1_001).await.unwrap(), Confirmation::Expired);
-    assert_eq!(store.expire_deliveries(now + 1_001).await.unwrap(), 1);
-    assert_eq!(store.expire_deliveries(now + 1_001).await.unwrap(), 0);
+    assert_eq!(
+        store.confirm(SessionId([1; 32]), None, now + ms(1_001)).await.unwrap(),
+        Confirmation::Expired
+    );
+    assert_eq!(store.expire_deliveries(now + ms(1_001)).await.unwrap(), 1);
+    assert_eq!(store.expire_deliveries(now + ms(1_001)).await.unwrap(), 0);
     assert_eq!(store.confirm(SessionId([1; 32]), None, now).await.unwrap(), Confirmation::Expired);
     let delivery = store.delivery(ShareLookup::Session(SessionId([1; 32]))).await.unwrap().unwrap();
     assert_eq!((delivery.state, delivery.sealed), (DeliveryState::Expired, None));
@@ -470,7 +491,7 @@ pub(crate) async fn a_plan_waits_until_its_session_is_claimed(store: &PartyStore
         order: OrderId([1; 32]),
         plan: vec![7; 300],
         token: "token".into(),
-        deadline: NOW * 1_000,
+        deadline: NOW.into(),
     };
     for _ in 0..2 {
         store.keep_plan(&plan).await.unwrap();
@@ -480,14 +501,17 @@ pub(crate) async fn a_plan_waits_until_its_session_is_claimed(store: &PartyStore
     let waiting = store.waiting_plans(ShareLookup::Session(plan.session)).await.unwrap();
     assert_eq!(waiting, std::slice::from_ref(&plan));
     assert!(store.waiting_plans(ShareLookup::Session(SessionId([2; 32]))).await.unwrap().is_empty());
-    assert!(!store.is_running(plan.session, NOW).await.unwrap());
+    assert!(!store.is_running(plan.session, NOW.into()).await.unwrap());
     let claim = claim(1, 1, true);
     assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
     assert!(store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap().is_empty());
     assert!(store.is_running(plan.session, claim.deadline).await.unwrap());
-    assert!(!store.is_running(plan.session, claim.deadline + 1).await.unwrap(), "running after its deadline");
+    assert!(
+        !store.is_running(plan.session, claim.deadline + ms(1)).await.unwrap(),
+        "running after its deadline"
+    );
     store.keep_plan(&WaitingPlan { session: SessionId([3; 32]), ..plan.clone() }).await.unwrap();
-    store.expire_deliveries(NOW * 1_000 + 1).await.unwrap();
+    store.expire_deliveries(UnixMillis::from(NOW) + ms(1)).await.unwrap();
     assert!(store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap().is_empty());
 }
 
@@ -496,6 +520,6 @@ pub(crate) async fn a_number_is_used_for_one_order(store: &PartyStore) {
     assert!(store.use_nonce([5; 32], order, NOW).await.unwrap());
     assert!(store.use_nonce([5; 32], order, NOW).await.unwrap(), "the same request can't be repeated");
     assert!(!store.use_nonce([5; 32], other, NOW).await.unwrap());
-    store.expire_deliveries((NOW + 86_400) * 1_000).await.unwrap();
+    store.expire_deliveries((NOW + secs(86_400)).into()).await.unwrap();
     assert!(!store.use_nonce([5; 32], other, NOW).await.unwrap(), "a number was forgotten within a day");
 }

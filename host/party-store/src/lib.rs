@@ -7,8 +7,11 @@
 //! reach the database. A method that changes something is one whole transaction with a name from the domain.
 
 // Only for the features that they turn on: see the workspace manifest.
+use std::time::Duration;
+
 use aes as _;
 use polyval as _;
+use quorate_core::{UnixMillis, UnixSeconds};
 
 pub mod crypter;
 
@@ -25,14 +28,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crypter::RowContext;
 use quorate_backends::database::{Database, Row, Schema, StoreError, Tx, decoded, sql};
-use quorate_core::admission::Share;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
-use quorate_core::{AccountId, Digest, OrderId, PartyIndex, PlanHash, SessionId};
+use quorate_core::{AccountId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
 use zeroize::Zeroizing;
-
-use crypter::RowContext;
 
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use users::{Confirmation, Delivery, DeliveryState, Handover, ShareLookup, WaitingPlan};
@@ -58,11 +59,11 @@ pub struct AdmissionFacts {
     /// Counterparties banned for the account.
     pub banned: Vec<PublicKey>,
     /// What is sealed with the active share.
-    pub share: Option<Share>,
+    pub record: Option<KeyRecord>,
     /// Whether a share of the account was promised and is not active.
     pub promised: bool,
-    /// The latest time ever seen, in seconds since 1970.
-    pub latest_seen: u64,
+    /// The latest time ever seen.
+    pub latest_seen: UnixSeconds,
     /// The party's own state counter.
     pub counter: u64,
 }
@@ -76,8 +77,8 @@ pub struct Claim {
     pub plan: PlanHash,
     /// Its order.
     pub order: OrderId,
-    /// When the order expires, in seconds since 1970.
-    pub expires_at: u64,
+    /// When the order expires.
+    pub expires_at: UnixSeconds,
     /// The account.
     pub account: AccountId,
     /// Whether it makes shares, and so must be the only one of its account that does.
@@ -92,10 +93,10 @@ pub struct Claim {
     pub signers: Vec<PublicKey>,
     /// The name of the replica that claims it.
     pub replica: String,
-    /// When the session ends, in milliseconds since 1970.
-    pub deadline: u64,
-    /// The time, in seconds since 1970.
-    pub now: u64,
+    /// When the session ends.
+    pub deadline: UnixMillis,
+    /// The time.
+    pub now: UnixSeconds,
     /// How many sessions an order may have.
     pub at_most: u32,
 }
@@ -155,14 +156,14 @@ pub enum SessionResult {
 
 /// How long a state counter of a peer takes until a lower one is no longer accepted, in seconds: longer than a hello is
 /// on its way.
-pub const COUNTER_SETTLES: u64 = 60;
+pub const COUNTER_SETTLING_PERIOD: Duration = Duration::from_secs(60);
 
 /// How long an order's id is kept after it has expired, in seconds.
 pub(crate) const KEPT_AFTER_EXPIRY: u32 = 86_400;
 
 /// How long after its deadline a session without an outcome counts as abandoned, in milliseconds: whoever runs it has
 /// ended it within a few seconds.
-pub(crate) const ABANDONED_AFTER: u64 = 30_000;
+pub(crate) const ABANDONED_AFTER: Duration = Duration::from_millis(30_000);
 
 /// What is sealed in `key_check`.
 const KNOWN_TEXT: &[u8] = b"quorate key check";
@@ -242,8 +243,8 @@ impl PartyStore {
         let plan: PlanHash = row.read("plan", "shares")?;
         let epoch: u32 = row.get("epoch")?;
         let facts = self.crypter.open(&facts_place(account, epoch, plan), &row.get::<Vec<u8>>("facts")?)?;
-        let (share, names): (Share, Vec<String>) = decoded(&facts, "shares")?;
-        Ok(Facts { plan, share, names })
+        let (record, names): (KeyRecord, Vec<String>) = decoded(&facts, "shares")?;
+        Ok(Facts { plan, record, names })
     }
 }
 
@@ -261,7 +262,7 @@ fn started(row: &Row) -> Result<Started, StoreError> {
 /// What is sealed with a share.
 struct Facts {
     plan: PlanHash,
-    share: Share,
+    record: KeyRecord,
     /// The names of its entries: one that is missing is noticed.
     names: Vec<String>,
 }

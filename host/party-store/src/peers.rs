@@ -1,11 +1,10 @@
 //! Who is not worked with any more, and what is not run any more.
 
-use quorate_backends::database::sql;
-use quorate_backends::database::{StoreError, signed};
+use quorate_backends::database::{StoreError, signed, sql};
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, Digest};
+use quorate_core::{AccountId, Digest, UnixSeconds};
 
-use super::{COUNTER_SETTLES, PartyStore, raise_counter};
+use super::{COUNTER_SETTLING_PERIOD, PartyStore, raise_counter};
 
 impl PartyStore {
     /// Bars a counterparty from an account for ever, and raises the state counter.
@@ -46,13 +45,18 @@ impl PartyStore {
         rows.iter().map(|row| row.read("digest", "suspended")).collect()
     }
 
-    /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLES`] ago: false if it is
+    /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago: false if it is
     /// lower, which means that the peer was set back to an earlier state. Hellos of sessions that run at the same time
     /// may come in another order than they were sent; `now` is in seconds since 1970.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn peer_counter(&self, peer: PublicKey, counter: u64, now: u64) -> Result<bool, StoreError> {
+    pub async fn peer_counter(
+        &self,
+        peer: PublicKey,
+        counter: u64,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
         // No party has raised its counter that often: the peer says what it likes.
         let Ok(counter) = signed(counter) else { return Ok(false) };
         // Most often there is nothing new.
@@ -60,8 +64,8 @@ impl PartyStore {
             sql("SELECT settled FROM peers WHERE identity = $1 AND highest >= $2 AND turned > $3 - $4")
                 .bind(peer.0.as_slice())
                 .bind(counter)
-                .bind(signed(now)?)
-                .bind(signed(COUNTER_SETTLES)?)
+                .bind(signed(now.0)?)
+                .bind(signed(COUNTER_SETTLING_PERIOD.as_secs())?)
                 .fetch_optional(&self.database)
                 .await?;
         if let Some(row) = known {
@@ -77,14 +81,14 @@ impl PartyStore {
                 row.get::<i64>("highest")?,
                 row.get::<i64>("marked")?,
                 row.get::<i64>("settled")?,
-                row.get("turned")?,
+                UnixSeconds(row.get("turned")?),
             ),
             None => (0, 0, 0, now),
         };
         // What was the highest at the last turn settles at this one; after two turns without a word, all of it does.
-        let turns = now.saturating_sub(turned) / COUNTER_SETTLES;
-        if turns >= 1 {
-            settled = if turns >= 2 { highest } else { marked };
+        let since_turn = now.since(turned);
+        if since_turn >= COUNTER_SETTLING_PERIOD {
+            settled = if since_turn >= 2 * COUNTER_SETTLING_PERIOD { highest } else { marked };
             (marked, turned) = (highest, now);
         }
         let good = counter >= settled;
@@ -96,7 +100,7 @@ impl PartyStore {
         .bind(highest)
         .bind(marked)
         .bind(settled)
-        .bind(signed(turned)?)
+        .bind(signed(turned.0)?)
         .execute(&mut tx)
         .await?;
         tx.commit().await?;

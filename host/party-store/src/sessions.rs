@@ -1,8 +1,7 @@
 //! Sessions: claimed once, ended once, and what is left to be told of them.
 
-use quorate_backends::database::sql;
-use quorate_backends::database::{StoreError, signed};
-use quorate_core::{AccountId, OrderId, PlanHash};
+use quorate_backends::database::{StoreError, signed, sql};
+use quorate_core::{AccountId, OrderId, PlanHash, UnixMillis, UnixSeconds};
 
 use super::{
     ABANDONED_AFTER, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, KEPT_AFTER_EXPIRY, PartyStore,
@@ -36,18 +35,18 @@ impl PartyStore {
             .bind(account.as_bytes())
             .fetch_all(&self.database)
             .await?;
-        let share = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
+        let record = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
         let sessions = row.get::<Option<u32>>("sessions")?.unwrap_or_default();
         let banned = bans.iter().map(|row| row.read("counterparty", "bans")).collect::<Result<_, _>>()?;
-        let share = share.map(|row| self.open_facts(account, &row)).transpose()?.map(|facts| facts.share);
+        let record = record.map(|row| self.open_facts(account, &row)).transpose()?.map(|facts| facts.record);
         Ok(AdmissionFacts {
             claimed: row.get("claimed")?,
             sessions_of_order: sessions,
             order_succeeded: row.get::<Option<bool>>("succeeded")?.unwrap_or_default(),
             banned,
-            share,
+            record,
             promised: row.get("promised")?,
-            latest_seen: row.get("latest_seen")?,
+            latest_seen: UnixSeconds(row.get("latest_seen")?),
             counter: row.get("counter")?,
         })
     }
@@ -95,7 +94,7 @@ impl PartyStore {
              ON CONFLICT (id) DO UPDATE SET sessions = orders.sessions + 1
              WHERE orders.sessions < $3 AND NOT orders.succeeded")
         .bind(claim.order.as_bytes())
-        .bind(signed(claim.expires_at)?)
+        .bind(signed(claim.expires_at.0)?)
         .bind(i64::from(claim.at_most))
         .execute(&mut tx)
         .await?;
@@ -123,11 +122,11 @@ impl PartyStore {
         .bind(claim.me.number())
         .bind(claim.digest.as_bytes())
         .bind(&claim.replica)
-        .bind(signed(claim.deadline)?)
+        .bind(signed(claim.deadline.0)?)
         .execute(&mut tx)
         .await?;
         sql("UPDATE state SET latest_seen = $1 WHERE latest_seen < $1")
-            .bind(signed(claim.now)?)
+            .bind(signed(claim.now.0)?)
             .execute(&mut tx)
             .await?;
         tx.commit().await?;
@@ -175,11 +174,15 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn abandoned(&self, replica: Option<&str>, now: u64) -> Result<Vec<Started>, StoreError> {
+    pub async fn abandoned(
+        &self,
+        replica: Option<&str>,
+        now: UnixMillis,
+    ) -> Result<Vec<Started>, StoreError> {
         let rows = sql("SELECT plan, id, order_id, me, digest FROM sessions
              WHERE outcome IS NULL AND (replica = $1 OR deadline < $2)")
         .bind(replica)
-        .bind(signed(now.saturating_sub(ABANDONED_AFTER))?)
+        .bind(signed((now - ABANDONED_AFTER).0)?)
         .fetch_all(&self.database)
         .await?;
         rows.iter().map(started).collect()
@@ -200,7 +203,7 @@ impl PartyStore {
         .await?;
         let unreported = rows.iter().map(|row| {
             let account = row.read("account", "sessions")?;
-            let key = || Ok::<_, StoreError>(self.open_facts(account, row)?.share.key);
+            let key = || Ok::<_, StoreError>(self.open_facts(account, row)?.record.key);
             let result = match row.get::<Option<String>>("state")?.as_deref() {
                 // A session whose share was erased since has promised: it is not among these rows.
                 None => SessionResult::Nothing,
@@ -237,12 +240,13 @@ impl PartyStore {
         Ok(())
     }
 
-    /// The latest time that was stored with a claim, in seconds since 1970; 0 before the first.
+    /// The latest time that was stored with a claim; 1970 before the first.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn latest_seen(&self) -> Result<u64, StoreError> {
-        sql("SELECT latest_seen FROM state").fetch_one(&self.database).await?.get("latest_seen")
+    pub async fn latest_seen(&self) -> Result<UnixSeconds, StoreError> {
+        let row = sql("SELECT latest_seen FROM state").fetch_one(&self.database).await?;
+        row.get("latest_seen").map(UnixSeconds)
     }
 
     /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:

@@ -2,7 +2,7 @@
 
 use quorate_backends::database::StoreError;
 use quorate_backends::database::{Tx, sql};
-use quorate_core::admission::Share;
+use quorate_core::KeyRecord;
 use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, PlanHash};
@@ -55,8 +55,13 @@ impl PartyStore {
     /// # Errors
     /// [`StoreError::Conflict`] when the session was aborted, never claimed, or claimed for something else, or when the
     /// account has a share of this epoch or a later one: a promise must be one that can be kept.
-    pub async fn promise(&self, ready: &Ready, share: &Share, entries: &Entries) -> Result<(), StoreError> {
-        let tx = self.store_share(ready, share, entries, Stored::Promised).await?;
+    pub async fn promise(
+        &self,
+        ready: &Ready,
+        record: &KeyRecord,
+        entries: &Entries,
+    ) -> Result<(), StoreError> {
+        let tx = self.store_share(ready, record, entries, Stored::Promised).await?;
         tx.commit().await
     }
 
@@ -64,13 +69,13 @@ impl PartyStore {
     pub(super) async fn store_share(
         &self,
         ready: &Ready,
-        share: &Share,
+        record: &KeyRecord,
         entries: &Entries,
         stored: Stored,
     ) -> Result<Tx, StoreError> {
         let activation = &ready.activation;
         let (plan, account, epoch) = (activation.plan, activation.account, activation.epoch);
-        if (share.account, share.epoch, share.key.hash()) != (account, epoch, activation.outputs) {
+        if (record.spec.account, record.epoch, record.key.hash()) != (account, epoch, activation.outputs) {
             return Err(StoreError::Conflict("a share that is not the one that is promised"));
         }
         let (outcome, state) = match stored {
@@ -95,7 +100,7 @@ impl PartyStore {
         }
         let names: Vec<String> = entries.keys().cloned().collect();
         let facts =
-            self.crypter.seal(&facts_place(account, epoch, plan), &encode(&(share.clone(), names)))?;
+            self.crypter.seal(&facts_place(account, epoch, plan), &encode(&(record.clone(), names)))?;
         sql("INSERT INTO shares (plan, account, epoch, state, ready, key_id, facts)
              VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(plan.as_bytes())
@@ -124,14 +129,14 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn promised(&self, plan: PlanHash) -> Result<Option<Share>, StoreError> {
+    pub async fn promised(&self, plan: PlanHash) -> Result<Option<KeyRecord>, StoreError> {
         let row = sql("SELECT plan, epoch, facts, account FROM shares WHERE plan = $1 AND state = 'pending'")
             .bind(plan.as_bytes())
             .fetch_optional(&self.database)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let account = row.read("account", "shares")?;
-        Ok(Some(self.open_facts(account, &row)?.share))
+        Ok(Some(self.open_facts(account, &row)?.record))
     }
 
     /// Frees the account of a promised share that nobody can complete. The share stays, for a certificate that may

@@ -1,18 +1,21 @@
 //! The user's party: plans that wait for a user, shares that were made for one, and what a user has asked for. The shares
 //! themselves are never here, unless sealed to their user.
 
-use quorate_backends::database::{Row, sql};
-use quorate_backends::database::{StoreError, signed};
-use quorate_core::admission::Share;
+use std::time::Duration;
+
+use quorate_backends::database::{Row, StoreError, signed, sql};
 use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
-use quorate_core::{OrderId, PlanHash, SessionId};
+use quorate_core::{KeyRecord, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
 use super::shares::Stored;
 use super::{Entries, PartyStore, Started, started, unlock};
 
 /// How long after it is over something is kept of a delivery, in milliseconds: late questions get an exact answer.
-const DELIVERY_KEPT: u64 = 7 * 24 * 60 * 60 * 1_000;
+const DELIVERY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long a request's number is remembered after the request has expired.
+const NONCE_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A plan that waits for a user.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub struct WaitingPlan {
     /// What lets this party into the session.
     pub token: String,
     /// When the session ends, in milliseconds since 1970.
-    pub deadline: u64,
+    pub deadline: UnixMillis,
 }
 
 impl std::fmt::Debug for WaitingPlan {
@@ -63,7 +66,7 @@ pub struct Handover {
     /// Whom it is sealed to, and the sealed share; `None` if it is given out as it is, once.
     pub sealed: Option<([u8; 32], Vec<u8>)>,
     /// Until when it may be confirmed, in milliseconds since 1970.
-    pub expires_at: u64,
+    pub expires_at: UnixMillis,
 }
 
 /// A share that was made for a user.
@@ -119,7 +122,7 @@ impl PartyStore {
         .bind(plan.order.as_bytes())
         .bind(plan.plan.as_slice())
         .bind(plan.token.as_str())
-        .bind(signed(plan.deadline)?)
+        .bind(signed(plan.deadline.0)?)
         .execute(&self.database)
         .await?;
         Ok(())
@@ -142,7 +145,7 @@ impl PartyStore {
                 order: row.read("order_id", "waiting_plans")?,
                 plan: row.get("plan")?,
                 token: row.get("token")?,
-                deadline: row.get("deadline")?,
+                deadline: UnixMillis(row.get("deadline")?),
             })
         };
         rows.iter().map(plan).collect()
@@ -171,10 +174,10 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn is_running(&self, session: SessionId, now: u64) -> Result<bool, StoreError> {
+    pub async fn is_running(&self, session: SessionId, now: UnixMillis) -> Result<bool, StoreError> {
         let row = sql("SELECT 1 FROM sessions WHERE id = $1 AND outcome IS NULL AND deadline >= $2")
             .bind(session.as_bytes())
-            .bind(signed(now)?);
+            .bind(signed(now.0)?);
         Ok(row.fetch_optional(&self.database).await?.is_some())
     }
 
@@ -186,11 +189,11 @@ impl PartyStore {
     pub async fn deliver(
         &self,
         ready: &Ready,
-        share: &Share,
+        record: &KeyRecord,
         entries: &Entries,
         handover: &Handover,
     ) -> Result<(), StoreError> {
-        let mut tx = self.store_share(ready, share, entries, Stored::Delivered).await?;
+        let mut tx = self.store_share(ready, record, entries, Stored::Delivered).await?;
         let (recipient, sealed) = match &handover.sealed {
             Some((recipient, sealed)) => (Some(recipient.as_slice()), Some(sealed.as_slice())),
             None => (None, None),
@@ -202,7 +205,7 @@ impl PartyStore {
         .bind(encode(&handover.certificate))
         .bind(recipient)
         .bind(sealed)
-        .bind(signed(handover.expires_at)?)
+        .bind(signed(handover.expires_at.0)?)
         .execute(&mut tx)
         .await?;
         tx.commit().await
@@ -245,7 +248,7 @@ impl PartyStore {
         &self,
         session: SessionId,
         by: Option<[u8; 32]>,
-        now: u64,
+        now: UnixMillis,
     ) -> Result<Confirmation, StoreError> {
         let mut tx = self.database.begin(session.as_bytes()).await?;
         let row = sql("SELECT plan, state, confirmed_by FROM deliveries WHERE session = $1")
@@ -258,7 +261,7 @@ impl PartyStore {
              WHERE session = $2 AND state = 'delivered' AND expires_at >= $3")
         .bind(by.as_ref().map(<[u8; 32]>::as_slice))
         .bind(session.as_bytes())
-        .bind(signed(now)?)
+        .bind(signed(now.0)?)
         .execute(&mut tx)
         .await?;
         if confirmed == 0 {
@@ -289,9 +292,9 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn expire_deliveries(&self, now: u64) -> Result<u64, StoreError> {
+    pub async fn expire_deliveries(&self, now: UnixMillis) -> Result<u64, StoreError> {
         let rows = sql("SELECT plan FROM deliveries WHERE state = 'delivered' AND expires_at < $1")
-            .bind(signed(now)?)
+            .bind(signed(now.0)?)
             .fetch_all(&self.database)
             .await?;
         let mut expired = 0;
@@ -313,11 +316,11 @@ impl PartyStore {
             }
             tx.commit().await?;
         }
-        let old = signed(now.saturating_sub(DELIVERY_KEPT))?;
+        let old = signed((now - DELIVERY_RETENTION).0)?;
         for (statement, before) in [
             ("DELETE FROM deliveries WHERE state <> 'delivered' AND expires_at < $1", old),
-            ("DELETE FROM waiting_plans WHERE deadline < $1", signed(now)?),
-            ("DELETE FROM nonces WHERE expires_at < $1", signed((now / 1_000).saturating_sub(86_400))?),
+            ("DELETE FROM waiting_plans WHERE deadline < $1", signed(now.0)?),
+            ("DELETE FROM nonces WHERE expires_at < $1", signed((now.seconds() - NONCE_RETENTION).0)?),
         ] {
             sql(statement).bind(before).execute(&self.database).await?;
         }
@@ -333,13 +336,13 @@ impl PartyStore {
         &self,
         nonce: [u8; 32],
         order: OrderId,
-        expires_at: u64,
+        expires_at: UnixSeconds,
     ) -> Result<bool, StoreError> {
         let mut tx = self.database.begin(&nonce).await?;
         sql("INSERT INTO nonces (nonce, order_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(nonce.as_slice())
             .bind(order.as_bytes())
-            .bind(signed(expires_at)?)
+            .bind(signed(expires_at.0)?)
             .execute(&mut tx)
             .await?;
         let row = sql("SELECT order_id FROM nonces WHERE nonce = $1")

@@ -7,10 +7,10 @@ use quorate_backends::database::StoreError;
 use quorate_core::abort::SignedAbort;
 use quorate_core::admission::{Admitted, Facts, Refused, SESSIONS_PER_ORDER};
 use quorate_core::certificate::Certificate;
-use quorate_core::identity::key_of;
 use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::submission::ABORTS;
+use quorate_core::{Field, UnixSeconds};
 use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome};
 
 use crate::party::Party;
@@ -51,11 +51,11 @@ pub(crate) async fn admit_and_claim_for(
         roll_forward(party, &order, certificate).await?;
     }
     apply_aborts(party, &order, &plan.aborts).await?;
-    let mut facts = party.store.knowledge(order.id, order.account, plan.hash()).await?;
+    let mut facts = party.store.knowledge(order.id, order.spec.account, plan.hash()).await?;
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
     }
-    facts.banned.extend(party.unsaved_bans(order.account));
+    facts.banned.extend(party.unsaved_bans(order.spec.account));
     let entry = party.registry.active(plan.digest);
     let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
     // Admission has found it.
@@ -70,14 +70,14 @@ async fn admit(
     order: &Order,
     facts: &AdmissionFacts,
     entry: Option<&Entry>,
-    now: u64,
+    now: UnixSeconds,
 ) -> Result<Admitted, PlanRefusal> {
     let admitted = plan.admit(&Facts {
         me: party.identity(),
         originators: &party.originators,
         pinned: &party.pinned,
         plugin: entry.map(|entry| &entry.facts),
-        share: facts.share.as_ref(),
+        record: facts.record.as_ref(),
         promised: facts.promised,
         banned: &facts.banned,
         sessions_of_order: facts.sessions_of_order,
@@ -85,12 +85,12 @@ async fn admit(
         now,
         latest_seen: facts.latest_seen,
     });
-    if let (Err(Refused::Contradicts(field)), Some(share)) = (&admitted, &facts.share)
-        && share.epoch > order.epoch
+    if let (Err(Refused::Contradicts(field)), Some(record)) = (&admitted, &facts.record)
+        && record.epoch > order.epoch
     {
         // The account service did not know this party's newest epoch when it signed the order: it is reported again.
-        party.store.report_again(order.account).await?;
-        if *field == "epoch" {
+        party.store.report_again(order.spec.account).await?;
+        if *field == Field::Epoch {
             return Err(PlanRefusal::Stale);
         }
     }
@@ -98,19 +98,19 @@ async fn admit(
 }
 
 /// Claims the session, over all replicas of this party.
-async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: u64) -> Result<(), PlanRefusal> {
+async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: UnixSeconds) -> Result<(), PlanRefusal> {
     let order = &admitted.order;
     let claim = Claim {
         session: plan.session_id(),
         plan: plan.hash(),
         order: order.id,
         expires_at: order.expires_at,
-        account: order.account,
+        account: order.spec.account,
         exclusive: !matches!(order.operation, Operation::Sign(_)),
         epoch: (order.operation != Operation::Keygen).then_some(order.epoch),
         me: admitted.me,
         digest: plan.digest,
-        signers: plan.signers.iter().filter_map(|signer| key_of(&order.parties, *signer).copied()).collect(),
+        signers: plan.signers.iter().filter_map(|signer| order.spec.party(*signer).copied()).collect(),
         replica: party.replica.clone(),
         deadline: plan.deadline,
         now,
@@ -132,12 +132,12 @@ async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: u64) -> Res
 /// Activates a promised share with the certificate that a plan carries (rule 9): this party may have missed it.
 async fn roll_forward(party: &Party, order: &Order, certificate: &Certificate) -> Result<(), StoreError> {
     let plan = certificate.activation.plan;
-    if certificate.activation.account != order.account {
+    if certificate.activation.account != order.spec.account {
         return Ok(());
     }
     let Some(promised) = party.store.promised(plan).await? else { return Ok(()) };
     // The parties that were sealed with the share count, not those that the order names.
-    if certificate.verify(&promised.parties).is_err() {
+    if certificate.verify(&promised.spec.parties).is_err() {
         return Ok(());
     }
     match party.store.activate(certificate).await {
@@ -155,9 +155,9 @@ async fn roll_forward(party: &Party, order: &Order, certificate: &Certificate) -
 async fn apply_aborts(party: &Party, order: &Order, aborts: &[SignedAbort]) -> Result<(), StoreError> {
     for abort in aborts.iter().take(ABORTS) {
         let Some(promised) = party.store.promised(abort.notice.plan).await? else { continue };
-        let by = key_of(&promised.parties, abort.notice.by);
+        let by = promised.spec.party(abort.notice.by);
         let said = by.is_some_and(|key| *key != party.identity() && abort.verify(key).is_ok());
-        if said && promised.account == order.account {
+        if said && promised.spec.account == order.spec.account {
             match party.store.release(abort.notice.plan).await {
                 Ok(()) => tracing::warn!(
                     by = %abort.notice.by, "a peer will never promise: the account is free for another try"

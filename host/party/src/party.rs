@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortNotice};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{CLOCK_SKEW, Order};
+use quorate_core::order::{MAX_CLOCK_SKEW, Order};
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
@@ -42,7 +43,7 @@ pub struct Party {
 pub struct PartySetup {
     /// The seed of its identity key.
     pub seed: Zeroizing<[u8; 32]>,
-    /// Whose orders it takes.
+    /// The originator keys whose orders it takes.
     pub originators: Vec<PublicKey>,
     /// Which parties it works with.
     pub pinned: Vec<PublicKey>,
@@ -93,18 +94,17 @@ impl Party {
 
     /// This party's index among the parties of an order, if it is one of them.
     pub(crate) fn index_in(&self, order: &Order) -> Option<PartyIndex> {
-        let indexed = PartyIndex::all(order.threshold.parties()).zip(&order.parties);
+        let indexed = order.spec.indexed_parties();
         indexed.into_iter().find(|(_, key)| **key == self.identity).map(|(index, _)| index)
     }
 
-    /// How many seconds the clock is behind the latest time that the party has seen, if that is more than clocks may be
-    /// apart: no session would start (rule 10).
+    /// How far the clock is behind the latest time that the party has seen, if that is more than clocks may be apart: no session would start (rule 10).
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn clock_lag(&self) -> Result<Option<u64>, StoreError> {
-        let lag = self.store.latest_seen().await?.saturating_sub(self.clock.seconds());
-        Ok(Some(lag).filter(|&seconds| seconds > CLOCK_SKEW))
+    pub async fn clock_lag(&self) -> Result<Option<Duration>, StoreError> {
+        let lag = self.store.latest_seen().await?.since(self.clock.seconds());
+        Ok(Some(lag).filter(|&lag| lag > MAX_CLOCK_SKEW))
     }
 
     /// Lets new sessions run on a component, beside those that are there. `false` if its version can't be compared with

@@ -31,7 +31,7 @@ pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -
         (Outcome::Signed { signature, recovery_id }, Operation::Sign(signing)) => {
             let bytes = signature.0.as_slice().try_into().ok()?;
             let signature = SchemeSignature { bytes, recovery_id: *recovery_id };
-            verify(&order.scheme, &order.public_key.0, chain_code, signing, &signature).ok()?;
+            verify(&order.spec.scheme, &order.public_key.0, chain_code, signing, &signature).ok()?;
             Some(Proved::Signature(signature))
         }
         (Outcome::Activated { certificate, key }, _) => {
@@ -56,7 +56,7 @@ pub fn proved_by_promises<'a>(
     // One party may say something else: the others' word stands or falls by the certificate.
     readies.iter().zip(keys).find_map(|(own, key)| {
         let same: Vec<Ready> = readies.iter().filter(|r| r.activation == own.activation).cloned().collect();
-        shares(order, chain_code, Certificate::of(&same, &order.parties)?, key)
+        shares(order, chain_code, Certificate::of(&same, &order.spec.parties)?, key)
     })
 }
 
@@ -72,13 +72,13 @@ fn shares(
         Operation::Refresh => order.epoch.checked_add(1)?,
         Operation::Sign(_) => return None,
     };
-    let fits = activation.account == order.account
-        && activation.threshold == order.threshold
+    let fits = activation.account == order.spec.account
+        && activation.threshold == order.spec.threshold
         && activation.epoch == epoch
         && activation.outputs == key.hash()
-        && key.scheme == order.scheme
+        && key.scheme == order.spec.scheme
         && (epoch == 1 || key.public_key == order.public_key && key.chain_code.as_ref() == chain_code);
-    (fits && certificate.verify(&order.parties).is_ok()).then_some(Proved::Shares { certificate, key })
+    (fits && certificate.verify(&order.spec.parties).is_ok()).then_some(Proved::Shares { certificate, key })
 }
 
 #[cfg(test)]
@@ -86,8 +86,10 @@ mod tests {
     use quorate_core::certificate::Activation;
     use quorate_core::codec::Bytes;
     use quorate_core::identity::SecretKey;
-    use quorate_core::order::{LIFETIME, Terms, Version};
-    use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, Threshold};
+    use quorate_core::order::{MAX_LIFETIME, OrderTerms, Version};
+    use quorate_core::{
+        AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, Threshold, UnixSeconds,
+    };
 
     use super::*;
 
@@ -98,20 +100,22 @@ mod tests {
     }
 
     fn refresh() -> Order {
-        let terms = Terms {
+        let terms = OrderTerms {
             operation: Operation::Refresh,
-            account: AccountId([1; 16]),
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 2).unwrap(),
-            parties: keys().iter().map(SecretKey::public).collect(),
-            mandatory: vec![],
+            spec: KeySpec {
+                account: AccountId([1; 16]),
+                scheme: "ecdsa-secp256k1".into(),
+                protocol: "dkls23".into(),
+                threshold: Threshold::new(2, 2).unwrap(),
+                parties: keys().iter().map(SecretKey::public).collect(),
+                mandatory: vec![],
+            },
             minimum_plugin: Version::default(),
             epoch: 1,
             public_key: vec![2; 33],
             recipient: None,
         };
-        Order::new(OrderId([2; 32]), terms, 0, LIFETIME)
+        Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_LIFETIME)
     }
 
     fn outputs() -> KeyOutputs {

@@ -15,7 +15,7 @@ use quorate_core::order::{HashFunction, Operation, Order, Signing};
 use quorate_core::plan::Plan;
 use quorate_core::session::Frame;
 use quorate_core::submission::Submission;
-use quorate_core::{Digest, OrderId, PartyIndex};
+use quorate_core::{Digest, OrderId, PartyIndex, UnixMillis};
 use quorate_kit::random32;
 use quorate_net::join_token::JoinKey;
 use quorate_net::server::serve;
@@ -136,7 +136,9 @@ impl World {
     /// A token for this plan, as a coordinator makes it.
     fn token(&self) -> impl Fn(&Plan, PartyIndex) -> String + Send + Sync + use<> {
         let key = JoinKey::new(self.fleet.jwt_secret()).unwrap();
-        move |plan, party| key.token(plan.session_id(), party, 3, plan.deadline / 1_000 + 60)
+        move |plan, party| {
+            key.token(plan.session_id(), party, 3, plan.deadline.seconds() + Duration::from_secs(60))
+        }
     }
 
     async fn sign(&self, digest: [u8; 32], signers: &[u16]) -> Reply {
@@ -274,7 +276,7 @@ async fn a_hostile_coordinator_makes_no_party_run_what_was_not_ordered() {
             Plan { signers: vec![to], ..plan() },
             Plan { signers: vec![party(2), party(1)], ..plan() },
             Plan { digest: Digest([9; 32]), ..plan() },
-            Plan { deadline: 1, ..plan() },
+            Plan { deadline: UnixMillis(1), ..plan() },
         ];
         let bad =
             bad.map(|plan| Delivery { plan: encode(&plan).into(), token: token(&plan, to) }).into_iter();

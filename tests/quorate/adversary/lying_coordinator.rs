@@ -12,10 +12,12 @@ use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::code::Code;
 use quorate_core::codec::{Bytes, decode, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{Operation, Order, Terms, Version};
+use quorate_core::order::{Operation, Order, OrderTerms, Version};
 use quorate_core::report::{Outcome, Report};
 use quorate_core::submission::{SignedSubmission, Submission};
-use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, SessionId, Threshold};
+use quorate_core::{
+    AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold, UnixMillis,
+};
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
@@ -129,17 +131,19 @@ async fn world() -> World {
         AccountStore::open(Database::sqlite(&folder.path().join("control.db")).await.unwrap()).await.unwrap();
     let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();
     let account = Account {
-        id: ACCOUNT,
+        spec: KeySpec {
+            account: ACCOUNT,
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: publics(&parties),
+            mandatory: vec![],
+        },
         user_id: "user123".into(),
         state: AccountState::Creating,
-        scheme: "ecdsa-secp256k1".into(),
-        protocol: "dkls23".into(),
-        threshold: Threshold::new(2, 2).unwrap(),
-        parties: publics(&parties),
         user_party: None,
-        mandatory: vec![],
         open: vec![],
-        created: 0,
+        created: UnixMillis(0),
     };
     store.create_account(&account).await.unwrap();
     let (certificate, key) = certified(&parties, 1);
@@ -168,20 +172,22 @@ async fn a_refresh_that_nobody_ordered_changes_no_account() {
     let (stranger, keys): (SecretKey, Vec<SecretKey>) =
         (SecretKey::from_seed(&random32()), (0..2).map(|_| SecretKey::from_seed(&random32())).collect());
     let (certificate, key) = certified(&keys, 2);
-    let terms = Terms {
+    let terms = OrderTerms {
         operation: Operation::Refresh,
-        account: ACCOUNT,
-        scheme: "ecdsa-secp256k1".into(),
-        protocol: "dkls23".into(),
-        threshold: Threshold::new(2, 2).unwrap(),
-        parties: publics(&keys),
-        mandatory: vec![],
+        spec: KeySpec {
+            account: ACCOUNT,
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: publics(&keys),
+            mandatory: vec![],
+        },
         minimum_plugin: Version::default(),
         epoch: 1,
         public_key: key.public_key.0.clone(),
         recipient: None,
     };
-    let order = Order::new(OrderId(random32()), terms, SystemClock.seconds(), 600);
+    let order = Order::new(OrderId(random32()), terms, SystemClock.seconds(), Duration::from_secs(600));
     let outcome = Outcome::Activated { certificate, key };
     let report = Report { session: SESSION, order: order.id, by: party(1), digest: Digest([3; 32]), outcome };
     *world.liar.session.lock().unwrap() = Some(SessionState {
@@ -204,7 +210,8 @@ async fn an_order_of_which_no_session_was_made_is_closed_when_it_is_over() {
     let world = world().await;
     let open = async || world.store.account(ACCOUNT).await.unwrap().unwrap().open;
     let now = SystemClock.millis();
-    let [over, runs] = [now - 1, now + 600_000].map(|expires| OpenOrder { id: OrderId(random32()), expires });
+    let [over, runs] = [now - Duration::from_millis(1), now + Duration::from_secs(600)]
+        .map(|expires| OpenOrder { id: OrderId(random32()), expires });
     for order in [over, runs] {
         world.store.open_order(ACCOUNT, order).await.unwrap();
     }
@@ -218,11 +225,12 @@ async fn an_order_of_which_no_session_was_made_is_closed_when_it_is_over() {
     let state = async |id| world.store.account(id).await.unwrap().unwrap().state;
     assert!(matches!(state(ACCOUNT).await, AccountState::Active { .. }));
     let (creating, id) = (world.store.account(ACCOUNT).await.unwrap().unwrap(), AccountId([8; 16]));
-    let creating = Account { id, state: AccountState::Creating, open: vec![runs], ..creating };
+    let spec = KeySpec { account: id, ..creating.spec.clone() };
+    let creating = Account { spec, state: AccountState::Creating, open: vec![runs], ..creating };
     world.store.create_account(&creating).await.unwrap();
     world.service.account(id).await.unwrap();
     assert_eq!(state(id).await, AccountState::Creating);
-    world.store.open_order(id, OpenOrder { expires: now - 1, ..runs }).await.unwrap();
+    world.store.open_order(id, OpenOrder { expires: now - Duration::from_millis(1), ..runs }).await.unwrap();
     world.service.account(id).await.unwrap();
     assert_eq!(state(id).await, AccountState::Failed);
 }

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use quorate_core::AccountId;
 use quorate_core::codec::Bytes;
 use quorate_core::order::{HashFunction, Signing};
-use quorate_core::user_share::{Head, Purpose, RecipientKey, UserRequest, UserShare};
+use quorate_core::sealed_box::RecipientKey;
+use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
+use quorate_core::user_share::UserShare;
+use quorate_net::clock::{Clock, SystemClock};
 use quorate_tests::embedded::{Caller, Reply, send};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::process::program;
@@ -202,8 +205,8 @@ async fn a_user_makes_an_account_signs_and_refreshes() {
 /// What the command line would not make: requests that are over, of other accounts, or with a share that was changed.
 async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &str, id: &str) {
     let share = user.share("share");
-    let whose = share.whose().unwrap();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let share_id = share.id().unwrap();
+    let now = SystemClock.seconds();
     let signing = Signing {
         message: Bytes(vec![50; 32]),
         hash: HashFunction::None,
@@ -211,27 +214,27 @@ async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &str, id: &
         tweak: None,
         presignatures: false,
     };
-    let head = |nonce: u8| Head {
+    let head = |nonce: u8| GrantHeader {
         nonce: [nonce; 32],
-        expires_at: now + 60,
-        account: whose.account,
+        expires_at: now + Duration::from_secs(60),
+        account: share_id.account,
         epoch: 1,
         purpose: Purpose::Sign(signing.clone()),
     };
     let mut entries = share.entries().unwrap();
     let entry = entries.values_mut().next().unwrap();
     entry[0] ^= 1;
-    let changed = UserShare::new(&whose, &entries);
+    let changed = UserShare::new(&share_id, &entries);
     let (account, codes) = (AccountId([1; 16]), ["expired", "of_another_account", "of_another_epoch"]);
     let to: [u8; 32] = hex::decode(to).unwrap().try_into().unwrap();
     for (head, share, code) in [
-        (Head { expires_at: now - 1, ..head(1) }, &share, codes[0]),
-        (Head { expires_at: now + 100_000, ..head(2) }, &share, codes[0]),
-        (Head { account, ..head(3) }, &share, codes[1]),
+        (GrantHeader { expires_at: now - Duration::from_secs(1), ..head(1) }, &share, codes[0]),
+        (GrantHeader { expires_at: now + Duration::from_secs(100_000), ..head(2) }, &share, codes[0]),
+        (GrantHeader { account, ..head(3) }, &share, codes[1]),
         (head(4), &changed, codes[1]),
-        (Head { epoch: 2, ..head(5) }, &share, codes[2]),
+        (GrantHeader { epoch: 2, ..head(5) }, &share, codes[2]),
     ] {
-        let sealed = UserRequest { head, share: share.clone() }.seal(&to, &[9; 32]).unwrap();
+        let sealed = ShareGrant { head, share: share.clone() }.seal(&to, &[9; 32]).unwrap();
         let reply = sign(fleet, id, [50; 32], Some(&hex::encode(sealed))).await;
         assert_eq!(reply.text("code"), format!("user_share_{code}"), "{reply:?}");
     }
@@ -299,8 +302,8 @@ async fn a_share_that_is_not_sealed_is_given_out_once_and_one_that_nobody_confir
     let (id, session) = (made.text("id"), made.text("session_id"));
     let given = generate(&fleet, 0, json!({ "session_id": session })).await.good();
     let share = Zeroizing::new(hex::decode(given.text("user_share")).unwrap());
-    let whose = UserShare::read(share).unwrap().whose().unwrap();
-    assert_eq!((whose.epoch, whose.party.number()), (1, 3));
+    let share_id = UserShare::read(share).unwrap().id().unwrap();
+    assert_eq!((share_id.epoch, share_id.party.number()), (1, 3));
     let again = generate(&fleet, 0, json!({ "session_id": session })).await;
     refused(&again, 409, "share_already_delivered");
     let mut waited = 0;

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{SinkExt, Stream, StreamExt};
-use quorate_core::{PartyIndex, SessionId};
+use quorate_core::{PartyIndex, SessionId, UnixSeconds};
 use quorate_kit::random32;
+use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::join_token::JoinKey;
 use quorate_net::server::serve;
 use quorate_proto::v1::router_client::RouterClient;
@@ -44,7 +45,7 @@ async fn next(socket: &mut Socket) -> Result<Frame, String> {
     }
 }
 
-fn join(key: &JoinKey, session: SessionId, party: u16, expires: u64) -> Join {
+fn join(key: &JoinKey, session: SessionId, party: u16, expires: UnixSeconds) -> Join {
     let index = PartyIndex::try_from(party).unwrap();
     Join {
         session: session.as_bytes().to_vec().into(),
@@ -53,10 +54,6 @@ fn join(key: &JoinKey, session: SessionId, party: u16, expires: u64) -> Join {
         token: key.token(session, index, 3, expires),
         again: false,
     }
-}
-
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
 fn outgoing(to: u32, frame: &'static [u8]) -> Kind {
@@ -68,7 +65,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     let setup = FleetSetup { accounts: 0, coordinators: 0, parties: 0, ..FleetSetup::default() };
     let fleet = Fleet::start(setup).await;
     let key = JoinKey::new(fleet.jwt_secret()).unwrap();
-    let (session, later) = (SessionId(random32()), now() + 60);
+    let (session, later) = (SessionId(random32()), SystemClock.seconds() + Duration::from_secs(60));
     let routers = [0, 1].map(|index| fleet.address(Member::Router(index)));
 
     let stranger = JoinKey::new(&"x".repeat(JoinKey::SHORTEST)).unwrap();
@@ -76,7 +73,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     let other_party = Join { party: 2, ..join(&key, session, 1, later) };
     for (join, reason) in [
         (join(&stranger, session, 1, later), "not genuine"),
-        (join(&key, session, 1, now() - 600), "expired"),
+        (join(&key, session, 1, SystemClock.seconds() - Duration::from_secs(600)), "expired"),
         (other_session, "another session"),
         (other_party, "another party"),
     ] {

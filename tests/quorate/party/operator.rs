@@ -37,9 +37,9 @@ async fn an_operator_frees_accounts_readmits_peers_and_suspends_plugins() {
     assert_eq!(fleet.caller(0).post(&refresh, &json!({})).await.good().body["epoch"], json!(2));
     // A peer that was set back.
     let peer = fleet.party_keys()[1].clone();
-    let set_back = "UPDATE peers SET highest = 1000000, settled = 1000000 WHERE identity = $1";
-    let set_back = sqlx::query(set_back).bind(hex::decode(&peer).unwrap());
-    assert_eq!(set_back.execute(&mut database).await.unwrap().rows_affected(), 1);
+    let reuse_last_counter = "UPDATE peers SET highest = 1000000, settled = 1000000 WHERE identity = $1";
+    let reuse_last_counter = sqlx::query(reuse_last_counter).bind(hex::decode(&peer).unwrap());
+    assert_eq!(reuse_last_counter.execute(&mut database).await.unwrap().rows_affected(), 1);
     let body = json!({ "message": "07".repeat(32), "signers": [1, 2] });
     let refused = fleet.caller(0).post(&format!("/api/v1/accounts/{id}/sign"), &body).await;
     assert_eq!((refused.status, refused.text("code")), (502, "peer_fault"), "{refused:?}");

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_backends::database::Database;
-use quorate_core::SchemeSignature;
 use quorate_core::abort::{AbortCode, AbortNotice, SignedAbort};
 use quorate_core::admission::Refused;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, decode};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, Signing, Terms, Version};
+use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, OrderTerms, Signing, Version};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::session::Frame;
-use quorate_core::{AccountId, Digest, OrderId, PartyIndex, Threshold};
+use quorate_core::{
+    AccountId, Digest, KeySpec, OrderId, PartyIndex, SchemeSignature, Threshold, UnixMillis, UnixSeconds,
+};
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::router_client::RouterClient;
@@ -32,6 +33,7 @@ use crate::sandbox::dkls23::load;
 
 const ACCOUNT: AccountId = AccountId([42; 16]);
 const DEADLINE: Duration = Duration::from_secs(60);
+const ORDER_LIFETIME: Duration = Duration::from_secs(120);
 
 /// Three parties, each with a database of its own, and whoever gives orders and plans.
 struct Cluster {
@@ -53,8 +55,8 @@ struct Cluster {
 struct Later(AtomicU64);
 
 impl Clock for Later {
-    fn millis(&self) -> u64 {
-        SystemClock.millis() + self.0.load(Ordering::Relaxed)
+    fn millis(&self) -> UnixMillis {
+        SystemClock.millis() + Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -62,9 +64,9 @@ impl Clock for Later {
 async fn run(party: &Arc<Party>, plan: Plan) -> Result<Outcome, PlanRefusal> {
     let (key, session) = (join_key(), plan.session_id());
     let order: Order = decode(plan.order.bytes()).unwrap();
-    let me = PartyIndex::all(16).zip(&order.parties).find(|(_, key)| **key == party.identity());
+    let me = order.spec.index_of(&party.identity());
     // A stranger has none.
-    let token = me.map(|(me, _)| key.token(session, me, 16, u64::MAX / 2)).unwrap_or_default();
+    let token = me.map(|me| key.token(session, me, 16, UnixSeconds(u64::MAX / 2))).unwrap_or_default();
     Ok(intake::admit_and_claim(party, plan, token).await?.run().await.unwrap())
 }
 
@@ -129,16 +131,18 @@ impl Cluster {
         party
     }
 
-    fn terms(&self, operation: Operation) -> Terms {
+    fn terms(&self, operation: Operation) -> OrderTerms {
         let keygen = operation == Operation::Keygen;
-        Terms {
+        OrderTerms {
             operation,
-            account: ACCOUNT,
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: self.plugins[0].descriptor().id.clone(),
-            threshold: Threshold::new(2, 3).unwrap(),
-            parties: self.keys(),
-            mandatory: vec![],
+            spec: KeySpec {
+                account: ACCOUNT,
+                scheme: "ecdsa-secp256k1".into(),
+                protocol: self.plugins[0].descriptor().id.clone(),
+                threshold: Threshold::new(2, 3).unwrap(),
+                parties: self.keys(),
+                mandatory: vec![],
+            },
             minimum_plugin: Version::default(),
             epoch: if keygen { 0 } else { self.epoch },
             public_key: if keygen { vec![] } else { self.public_key.clone() },
@@ -153,14 +157,15 @@ impl Cluster {
     fn plan_on(&self, operation: Operation, signers: &[u16], digest: Digest) -> Plan {
         let now = self.clock.seconds();
         Plan {
-            order: Order::new(OrderId(random32()), self.terms(operation), now, 120).sign(&self.originator),
+            order: Order::new(OrderId(random32()), self.terms(operation), now, ORDER_LIFETIME)
+                .sign(&self.originator),
             signers: signers.iter().map(|&s| PartyIndex::try_from(s).unwrap()).collect(),
             digest,
             presignature: None,
             certificate: self.certificate.clone(),
             aborts: self.aborts.clone(),
             nonce: random32(),
-            deadline: self.clock.millis() + u64::try_from(DEADLINE.as_millis()).unwrap(),
+            deadline: self.clock.millis() + DEADLINE,
         }
     }
 
@@ -236,9 +241,10 @@ async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_res
     assert_eq!(certificate.activation.epoch, 2);
     cluster.assert_signed(&cluster.sign(&[2, 3], [7; 32]).await, [7; 32]);
     // Orders of the old epoch are over.
-    let old = Terms { epoch: 1, ..cluster.terms(signing([8; 32])) };
+    let old = OrderTerms { epoch: 1, ..cluster.terms(signing([8; 32])) };
     let mut plan = cluster.plan(signing([8; 32]), &[1, 2]);
-    plan.order = Order::new(OrderId(random32()), old, cluster.clock.seconds(), 120).sign(&cluster.originator);
+    plan.order = Order::new(OrderId(random32()), old, cluster.clock.seconds(), ORDER_LIFETIME)
+        .sign(&cluster.originator);
     for ended in cluster.run(&plan).await {
         assert!(matches!(ended, Err(PlanRefusal::Stale)), "{ended:?}");
     }
@@ -281,9 +287,13 @@ async fn forged_and_foreign_orders_start_nothing() {
     cluster.keygen().await;
     let mut forged = cluster.plan(signing([1; 32]), &[1, 2]);
     let stranger = SecretKey::from_seed(&random32());
-    forged.order =
-        Order::new(OrderId(random32()), cluster.terms(signing([1; 32])), cluster.clock.seconds(), 120)
-            .sign(&stranger);
+    forged.order = Order::new(
+        OrderId(random32()),
+        cluster.terms(signing([1; 32])),
+        cluster.clock.seconds(),
+        ORDER_LIFETIME,
+    )
+    .sign(&stranger);
     for ended in cluster.run(&forged).await {
         assert!(
             matches!(ended, Err(PlanRefusal::Refused(Refused::Order(OrderRefused::NotSigned)))),
@@ -301,7 +311,7 @@ async fn a_missing_party_is_a_timeout_that_blames_nobody_and_the_next_session_wo
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
     cluster.keygen().await;
     let mut plan = cluster.plan(signing([1; 32]), &[1, 2]);
-    plan.deadline = cluster.clock.millis() + 700;
+    plan.deadline = cluster.clock.millis() + Duration::from_millis(700);
     let ended = run(&cluster.parties[0], plan).await;
     let Ok(Outcome::Aborted { code, culprits, reason, .. }) = ended else { panic!() };
     assert_eq!((code, culprits.len()), (AbortCode::Timeout, 0));
@@ -350,7 +360,7 @@ fn is_about_promises(frame: &Frame) -> bool {
 /// A keygen that ends before all promises have arrived everywhere.
 async fn interrupted_keygen(cluster: &Cluster) -> (Plan, Vec<Outcome>) {
     let mut plan = cluster.plan(Operation::Keygen, &[1, 2, 3]);
-    plan.deadline = cluster.clock.millis() + 10_000;
+    plan.deadline = cluster.clock.millis() + Duration::from_millis(10_000);
     let ended = cluster.run(&plan).await;
     (plan, ended.into_iter().map(Result::unwrap).collect())
 }
@@ -423,7 +433,7 @@ async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_th
     cluster.keygen().await;
     is_lost.store(true, Ordering::Relaxed);
     let mut plan = cluster.plan(Operation::Refresh, &[1, 2, 3]);
-    plan.deadline = cluster.clock.millis() + 8_000;
+    plan.deadline = cluster.clock.millis() + Duration::from_millis(8_000);
     let ended = cluster.run(&plan).await;
     let [
         Ok(Outcome::Promised { .. }),
@@ -437,7 +447,7 @@ async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_th
     // The old shares still sign, but nobody can refresh.
     cluster.assert_signed(&cluster.sign(&[1, 2], [8; 32]).await, [8; 32]);
     let mut again = cluster.plan(Operation::Refresh, &[1, 2, 3]);
-    again.deadline = cluster.clock.millis() + 2_000;
+    again.deadline = cluster.clock.millis() + Duration::from_millis(2_000);
     assert!(matches!(run(&cluster.parties[0], again).await, Err(PlanRefusal::Locked)));
     cluster.aborts.push(notice.clone());
     assert_eq!(cluster.activate(Operation::Refresh).await.activation.epoch, 2);
@@ -554,7 +564,7 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
     // Hellos may overtake each other for a while; after that nobody believes it any more.
     cluster.clock.0.fetch_add(130_000, Ordering::Relaxed);
     let mut plan = cluster.plan(signing([7; 32]), &[1, 2]);
-    plan.deadline = cluster.clock.millis() + 5_000;
+    plan.deadline = cluster.clock.millis() + Duration::from_millis(5_000);
     let ended = cluster.run(&plan).await;
     let Ok(Outcome::Aborted { code, culprits, reason, .. }) = &ended[1] else { panic!("{ended:?}") };
     assert_eq!((*code, culprits.len()), (AbortCode::PeerFault, 1), "{reason}");

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
-    /// Whose it is, in your words.
+    /// The user, in your words.
     #[schema(example = "user123")]
     user_id: String,
     /// The signature scheme; `ecdsa-secp256k1` if you name none.

@@ -1,7 +1,6 @@
 //! The lease of a request on its idempotency key.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_control_store::{AccountStore, IdempotentRequest, LEASE_DURATION};
@@ -76,7 +75,7 @@ impl Drop for Lease {
 
 async fn renew(store: AccountStore, clock: Arc<dyn Clock>, request: IdempotentRequest) {
     loop {
-        tokio::time::sleep(Duration::from_millis(LEASE_DURATION / 4)).await;
+        tokio::time::sleep(LEASE_DURATION / 4).await;
         if let Err(error) = store.renew(&request, clock.millis()).await {
             tracing::warn!(%error, "failed to renew the lease on an idempotency key");
         }

@@ -11,7 +11,7 @@ use crate::abort::Abort;
 use crate::envelope::{Echo, Received, SignedEcho, broadcast_statement, payload_hash};
 use crate::identity::{SecretKey, Signature, Tag, key_of};
 use crate::ids::ExecutionId;
-use crate::session::{Message, Terms};
+use crate::session::{Message, SessionTerms};
 
 /// Rounds of which echoes are kept before their broadcasts are here: an honest peer is at most one ahead, and the
 /// sandbox allows no component more than 64.
@@ -36,7 +36,7 @@ impl Broadcasts {
     /// Notes our own broadcast and signs the statement that goes with it.
     pub(super) fn own(
         &mut self,
-        terms: &Terms,
+        terms: &SessionTerms,
         key: &SecretKey,
         execution: ExecutionId,
         round: u16,
@@ -52,7 +52,7 @@ impl Broadcasts {
     /// Notes a peer's broadcast.
     pub(super) fn received(
         &mut self,
-        terms: &Terms,
+        terms: &SessionTerms,
         execution: ExecutionId,
         message: Message,
         statement: Signature,
@@ -74,7 +74,7 @@ impl Broadcasts {
     /// Takes in a peer's echo. It is compared once our own view of the round is complete.
     pub(super) fn echo(
         &mut self,
-        terms: &Terms,
+        terms: &SessionTerms,
         execution: ExecutionId,
         signed: &SignedEcho,
     ) -> Result<(), Abort> {
@@ -98,7 +98,7 @@ impl Broadcasts {
     /// Our echoes of rounds that have just become complete here.
     pub(super) fn due_echoes(
         &mut self,
-        terms: &Terms,
+        terms: &SessionTerms,
         key: &SecretKey,
         execution: ExecutionId,
     ) -> Vec<SignedEcho> {
@@ -116,7 +116,7 @@ impl Broadcasts {
     }
 
     /// The messages of rounds that all signers agree on, once.
-    pub(super) fn settled(&mut self, terms: &Terms) -> Result<Vec<Message>, Abort> {
+    pub(super) fn settled(&mut self, terms: &SessionTerms) -> Result<Vec<Message>, Abort> {
         let mut settled = Vec::new();
         for (&number, round) in &mut self.rounds {
             if round.settled || !round.echoed {
@@ -135,7 +135,7 @@ impl Broadcasts {
 }
 
 /// Whether the named sender signed this hash for this round.
-fn is_by_its_sender(terms: &Terms, execution: ExecutionId, round: u16, received: &Received) -> bool {
+fn is_by_its_sender(terms: &SessionTerms, execution: ExecutionId, round: u16, received: &Received) -> bool {
     let statement = broadcast_statement(execution, received.from, round, &received.hash);
     let key = key_of(&terms.parties, received.from).filter(|_| terms.signers.contains(&received.from));
     key.is_some_and(|key| key.verify(Tag::Broadcast, &statement, &received.statement).is_ok())
@@ -143,7 +143,7 @@ fn is_by_its_sender(terms: &Terms, execution: ExecutionId, round: u16, received:
 
 /// Holds a peer's view of a round against ours.
 fn compare(
-    terms: &Terms,
+    terms: &SessionTerms,
     round: u16,
     ours: &BTreeMap<PartyIndex, Received>,
     echo: &Echo,

@@ -12,7 +12,7 @@ use crate::hello::{Hello, SignedHello, execution_id};
 use crate::identity::{PublicKey, SecretKey, Signature, Tag};
 use crate::ids::{ExecutionId, PlanHash};
 use crate::sealing::Ephemeral;
-use crate::session::Terms;
+use crate::session::SessionTerms;
 
 /// A signer's word on which hellos it has: the execution id that follows from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +55,14 @@ pub(super) struct Handshake {
 }
 
 /// A complete handshake.
-pub(super) struct Shaken {
+pub(super) struct HandshakeResult {
     pub(super) execution: ExecutionId,
     pub(super) ephemeral: Ephemeral,
     pub(super) hellos: BTreeMap<PartyIndex, Hello>,
 }
 
 impl Handshake {
-    pub(super) fn new(terms: &Terms, key: &SecretKey, random: &mut ChaCha20Rng) -> Self {
+    pub(super) fn new(terms: &SessionTerms, key: &SecretKey, random: &mut ChaCha20Rng) -> Self {
         let ephemeral = Ephemeral::new(random);
         let mut fresh = [0; 32];
         random.fill_bytes(&mut fresh);
@@ -84,7 +84,7 @@ impl Handshake {
     /// Takes in a hello. One that is not a signer's, or is for another plan, is dropped; a second, different one of the
     /// same signer ends the session.
     /// Says whether it was new.
-    pub(super) fn hello(&mut self, terms: &Terms, signed: SignedHello) -> Result<bool, Abort> {
+    pub(super) fn hello(&mut self, terms: &SessionTerms, signed: SignedHello) -> Result<bool, Abort> {
         let party = signed.hello.index;
         let Some(key) = terms.key_of_peer(party) else { return Ok(false) };
         if signed.hello.plan != terms.plan || signed.verify(key).is_err() {
@@ -103,7 +103,7 @@ impl Handshake {
     }
 
     /// Takes in a hello echo. Says whether it was new.
-    pub(super) fn echo(&mut self, terms: &Terms, signed: &SignedHelloEcho) -> Result<bool, Abort> {
+    pub(super) fn echo(&mut self, terms: &SessionTerms, signed: &SignedHelloEcho) -> Result<bool, Abort> {
         let by = signed.echo.by;
         let Some(key) = terms.key_of_peer(by) else { return Ok(false) };
         if signed.echo.plan != terms.plan || !signed.is_by(key) {
@@ -117,18 +117,18 @@ impl Handshake {
         }
     }
 
-    fn needs_echo(terms: &Terms) -> bool {
+    fn needs_echo(terms: &SessionTerms) -> bool {
         terms.signers.len() > 2
     }
 
     /// The execution id, once all hellos are here.
-    fn execution(&self, terms: &Terms) -> Option<ExecutionId> {
+    fn execution(&self, terms: &SessionTerms) -> Option<ExecutionId> {
         let all = self.hellos.len() == terms.signers.len();
         all.then(|| execution_id(terms.plan, self.hellos.values()))
     }
 
     /// Our echo, the first time that it can be given.
-    pub(super) fn own_echo(&mut self, terms: &Terms, key: &SecretKey) -> Option<SignedHelloEcho> {
+    pub(super) fn own_echo(&mut self, terms: &SessionTerms, key: &SecretKey) -> Option<SignedHelloEcho> {
         let execution = self.execution(terms).filter(|_| !self.echoed && Self::needs_echo(terms))?;
         self.echoed = true;
         let echo = HelloEcho { plan: terms.plan, by: terms.me, execution };
@@ -138,7 +138,7 @@ impl Handshake {
 
     /// The result, once all hellos are here and all echoes say the same. Whoever has caused a difference can't be told
     /// from an echo alone, so such a session never completes and ends with [`Abort`] through [`Self::contradiction`].
-    pub(super) fn complete(&mut self, terms: &Terms) -> Option<Shaken> {
+    pub(super) fn complete(&mut self, terms: &SessionTerms) -> Option<HandshakeResult> {
         let execution = self.execution(terms)?;
         if Self::needs_echo(terms) {
             let agree = terms.peers().all(|peer| self.echoes.get(&peer) == Some(&execution));
@@ -147,18 +147,18 @@ impl Handshake {
             }
         }
         let ephemeral = self.ephemeral.take()?;
-        Some(Shaken { execution, ephemeral, hellos: std::mem::take(&mut self.hellos) })
+        Some(HandshakeResult { execution, ephemeral, hellos: std::mem::take(&mut self.hellos) })
     }
 
     /// Whether an echo shows that not all have the same hellos.
-    pub(super) fn contradiction(&self, terms: &Terms) -> Option<Abort> {
+    pub(super) fn contradiction(&self, terms: &SessionTerms) -> Option<Abort> {
         let execution = self.execution(terms)?;
         let (by, _) = self.echoes.iter().find(|(_, other)| **other != execution)?;
         let reason = format!("party {by} got other hellos than this party: somebody sent two");
         Some(Abort::of(AbortCode::PeerFault, reason))
     }
 
-    pub(super) fn waiting_for(&self, terms: &Terms) -> String {
+    pub(super) fn waiting_for(&self, terms: &SessionTerms) -> String {
         let missing = |has: &dyn Fn(PartyIndex) -> bool| {
             let list: Vec<String> = terms.peers().filter(|&p| !has(p)).map(|p| p.to_string()).collect();
             list.join(", ")
@@ -178,17 +178,17 @@ mod tests {
     use chacha20::rand_core::SeedableRng;
 
     use super::*;
-    use crate::Threshold;
     use crate::order::tests::identities;
+    use crate::{Threshold, UnixMillis};
 
-    fn terms(me: u16) -> Terms {
-        Terms {
+    fn terms(me: u16) -> SessionTerms {
+        SessionTerms {
             plan: PlanHash([1; 32]),
             me: PartyIndex::try_from(me).unwrap(),
             signers: PartyIndex::all(3).collect(),
             threshold: Threshold::new(2, 3).unwrap(),
             parties: identities(3).iter().map(SecretKey::public).collect(),
-            deadline: 1_000,
+            deadline: UnixMillis(1_000),
             counter: 0,
         }
     }

@@ -23,7 +23,9 @@ mod model;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use broadcast::Broadcasts;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use zeroize::Zeroizing;
@@ -34,10 +36,9 @@ use crate::envelope::{Envelope, Kind, SignedEcho};
 use crate::hello::Hello;
 use crate::identity::{PublicKey, SecretKey, key_of};
 use crate::ids::{ExecutionId, PlanHash};
-use crate::{PartyIndex, Threshold};
-use broadcast::Broadcasts;
+use crate::{PartyIndex, Threshold, UnixMillis};
 pub use frame::Frame;
-use handshake::{Handshake, Shaken};
+use handshake::{Handshake, HandshakeResult};
 use streams::Streams;
 
 /// Frames of one peer that are kept for a session whose hellos are not complete: what an honest peer can send by then
@@ -47,16 +48,16 @@ const EARLY_FRAMES: usize = 4;
 /// The longest frame: a payload of 2 MiB and what is around it.
 const FRAME_BYTES: usize = streams::PAYLOAD_BYTES + 1_024;
 
-/// How long a session waits without anything new before it sends everything again, in milliseconds: longer than a
+/// How long a session waits without anything new before it sends everything again: longer than a
 /// slow step of a peer, so that a healthy session sends nothing twice.
-const RESEND_AFTER: u64 = 2_000;
+const RESEND_INTERVAL: Duration = Duration::from_millis(2_000);
 
-/// How often a peer that still waits is answered after the end of a session, in milliseconds.
-const ANSWER_AFTER: u64 = 1_000;
+/// How often a peer that still waits is answered after the end of a session.
+const MIN_REPLY_INTERVAL: Duration = Duration::from_millis(1_000);
 
 /// Who takes part and until when; all of it admitted ([`admission`](crate::admission)).
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct SessionTerms {
     /// The plan.
     pub plan: PlanHash,
     /// This party.
@@ -68,12 +69,12 @@ pub struct Terms {
     /// The identity keys of all n parties, in index order.
     pub parties: Vec<PublicKey>,
     /// When the session ends, in milliseconds.
-    pub deadline: u64,
+    pub deadline: UnixMillis,
     /// This party's durable state counter.
     pub counter: u64,
 }
 
-impl Terms {
+impl SessionTerms {
     fn peers(&self) -> impl Iterator<Item = PartyIndex> + '_ {
         self.signers.iter().copied().filter(|&party| party != self.me)
     }
@@ -145,7 +146,7 @@ pub enum Effect {
 
 /// A session of one party.
 pub struct Session {
-    terms: Terms,
+    terms: SessionTerms,
     key: SecretKey,
     /// There until the streams are sealed: whoever has it can compute the ephemeral key.
     random: Option<ChaCha20Rng>,
@@ -155,7 +156,7 @@ pub struct Session {
     /// Peers that need nothing more, by their unproved word.
     finished: BTreeSet<PartyIndex>,
     /// When something new last came in or went out, or everything was sent again.
-    quiet_since: u64,
+    quiet_since: UnixMillis,
 }
 
 enum State {
@@ -167,28 +168,28 @@ enum State {
     /// The component is done. The peers may still need what we have sent; until the result is settled it can still fail.
     Done {
         settled: bool,
-        answers: Answers,
+        answers: ReplyThrottle,
     },
     Over {
         /// What tells a peer that there is no result.
         notice: Vec<u8>,
-        answers: Answers,
+        answers: ReplyThrottle,
     },
 }
 
 /// When peers were answered last after the end of a session. Their frames are not verified: whoever invents some gets a
 /// bounded number of answers that he could have kept from the first time.
-struct Answers(BTreeMap<PartyIndex, u64>);
+struct ReplyThrottle(BTreeMap<PartyIndex, UnixMillis>);
 
-impl Answers {
+impl ReplyThrottle {
     /// Nobody is answered at once: what peers sent before they heard of the end may still come in.
-    fn from(terms: &Terms, now: u64) -> Self {
+    fn from(terms: &SessionTerms, now: UnixMillis) -> Self {
         Self(terms.peers().map(|peer| (peer, now)).collect())
     }
 
-    fn is_due(&mut self, peer: PartyIndex, now: u64) -> bool {
+    fn is_due(&mut self, peer: PartyIndex, now: UnixMillis) -> bool {
         let Some(last) = self.0.get_mut(&peer) else { return false };
-        let due = now >= last.saturating_add(ANSWER_AFTER);
+        let due = now >= *last + MIN_REPLY_INTERVAL;
         if due {
             *last = now;
         }
@@ -208,7 +209,12 @@ impl Session {
     /// Begins a session. `seed` is fresh randomness: the ephemeral key and all else that has to be unpredictable comes
     /// from it.
     #[must_use]
-    pub fn begin(terms: Terms, key: SecretKey, seed: &Zeroizing<[u8; 32]>, now: u64) -> (Self, Vec<Effect>) {
+    pub fn begin(
+        terms: SessionTerms,
+        key: SecretKey,
+        seed: &Zeroizing<[u8; 32]>,
+        now: UnixMillis,
+    ) -> (Self, Vec<Effect>) {
         let mut random = ChaCha20Rng::from_seed(**seed);
         let handshake = Handshake::new(&terms, &key, &mut random);
         let hello = handshake.own_hello();
@@ -227,7 +233,7 @@ impl Session {
     }
 
     /// Takes in a frame from the router, which says truthfully or not that it is for this session.
-    pub fn receive(&mut self, frame: &[u8], now: u64) -> Vec<Effect> {
+    pub fn receive(&mut self, frame: &[u8], now: UnixMillis) -> Vec<Effect> {
         if frame.len() > FRAME_BYTES {
             return vec![];
         }
@@ -248,7 +254,7 @@ impl Session {
     }
 
     /// After the end: a peer that sends something still waits.
-    fn answer(&mut self, frame: &Frame, now: u64) -> Vec<Effect> {
+    fn answer(&mut self, frame: &Frame, now: UnixMillis) -> Vec<Effect> {
         let Some(from) = frame.sender() else { return vec![] };
         let waits = !matches!(frame, Frame::Abort(_) | Frame::Acknowledgement(_));
         match &mut self.state {
@@ -282,7 +288,7 @@ impl Session {
     }
 
     /// Sends what the component wants sent.
-    pub fn send(&mut self, round: u16, to: To, payload: &[u8], now: u64) -> Vec<Effect> {
+    pub fn send(&mut self, round: u16, to: To, payload: &[u8], now: UnixMillis) -> Vec<Effect> {
         self.quiet_since = now;
         match self.try_send(round, to, payload) {
             Ok(effects) => effects,
@@ -292,15 +298,15 @@ impl Session {
 
     /// The component is done. Frames of the session are still sent again to peers that show that they lack them, and no
     /// timeout and no peer ends it any more; until the result is [settled](Self::settled), the caller still can.
-    pub fn done(&mut self, now: u64) {
+    pub fn done(&mut self, now: UnixMillis) {
         if matches!(self.state, State::Running(_)) {
-            self.state = State::Done { settled: false, answers: Answers::from(&self.terms, now) };
+            self.state = State::Done { settled: false, answers: ReplyThrottle::from(&self.terms, now) };
         }
     }
 
     /// The result is durable: a verified signature, or a promised share. From now on this party never says that it has
     /// aborted.
-    pub fn settled(&mut self) {
+    pub fn mark_component_done(&mut self) {
         if let State::Done { settled, .. } = &mut self.state {
             *settled = true;
         }
@@ -320,12 +326,12 @@ impl Session {
     }
 
     /// Ends the session for a reason of the caller's: the component failed, or the host is shutting down.
-    pub fn fail(&mut self, abort: Abort, now: u64) -> Vec<Effect> {
+    pub fn fail(&mut self, abort: Abort, now: UnixMillis) -> Vec<Effect> {
         self.abort(abort, now)
     }
 
     /// Looks at the clock: ends the session at its deadline, and sends everything again when it has been quiet for long.
-    pub fn tick(&mut self, now: u64) -> Vec<Effect> {
+    pub fn tick(&mut self, now: UnixMillis) -> Vec<Effect> {
         if matches!(self.state, State::Done { .. } | State::Over { .. }) {
             return vec![];
         }
@@ -333,7 +339,7 @@ impl Session {
             let reason = self.waiting_for();
             return self.abort(Abort::of(AbortCode::Timeout, reason), now);
         }
-        if now < self.quiet_since.saturating_add(RESEND_AFTER) {
+        if now < self.quiet_since + RESEND_INTERVAL {
             return vec![];
         }
         self.quiet_since = now;
@@ -355,7 +361,7 @@ impl Session {
         }
     }
 
-    fn take_in(&mut self, frame: Frame, now: u64) -> Result<Effects, Abort> {
+    fn take_in(&mut self, frame: Frame, now: UnixMillis) -> Result<Effects, Abort> {
         if let Frame::Abort(notice) = &frame {
             return self.peer_aborted(notice);
         }
@@ -405,7 +411,7 @@ impl Session {
     }
 
     /// Goes on with the handshake as far as it allows.
-    fn greet(&mut self, now: u64) -> Result<Effects, Abort> {
+    fn greet(&mut self, now: UnixMillis) -> Result<Effects, Abort> {
         let mut effects = Effects::new();
         if let State::Greeting { handshake, .. } = &mut self.state
             && let Some(echo) = handshake.own_echo(&self.terms, &self.key)
@@ -416,7 +422,7 @@ impl Session {
         if let Some(abort) = handshake.contradiction(&self.terms) {
             return Err(abort);
         }
-        let Some(Shaken { execution, ephemeral, hellos }) = handshake.complete(&self.terms) else {
+        let Some(HandshakeResult { execution, ephemeral, hellos }) = handshake.complete(&self.terms) else {
             return Ok(effects);
         };
         let early = std::mem::take(early);
@@ -457,7 +463,7 @@ impl Session {
     }
 
     /// Hands over every message that may be handed over, and sends the echoes that are due.
-    fn deliver(&mut self, now: u64) -> Result<Effects, Abort> {
+    fn deliver(&mut self, now: UnixMillis) -> Result<Effects, Abort> {
         let State::Running(running) = &mut self.state else { return Ok(vec![]) };
         let mut effects = Effects::new();
         let mut echoes: Vec<SignedEcho> = Vec::new();
@@ -502,7 +508,7 @@ impl Session {
         ))
     }
 
-    fn abort(&mut self, abort: Abort, now: u64) -> Effects {
+    fn abort(&mut self, abort: Abort, now: UnixMillis) -> Effects {
         // With a settled result nothing is taken back.
         if matches!(self.state, State::Over { .. } | State::Done { settled: true, .. }) {
             return vec![];
@@ -510,7 +516,7 @@ impl Session {
         let notice = AbortNotice { plan: self.terms.plan, by: self.terms.me, code: abort.code };
         let notice = encode(&Frame::Abort(notice.sign(&self.key)));
         let notices = self.terms.peers().map(|peer| (peer, notice.clone())).collect();
-        self.state = State::Over { notice, answers: Answers::from(&self.terms, now) };
+        self.state = State::Over { notice, answers: ReplyThrottle::from(&self.terms, now) };
         self.sent.clear();
         vec![Effect::Abort { abort, notices }]
     }

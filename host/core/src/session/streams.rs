@@ -12,7 +12,7 @@ use crate::envelope::{Envelope, Header, Kind};
 use crate::identity::{SecretKey, Signature};
 use crate::ids::ExecutionId;
 use crate::sealing::{Ephemeral, Opener, Sealer};
-use crate::session::{Message, Terms};
+use crate::session::{Message, SessionTerms};
 
 /// How far ahead of the next envelope of a sender one may be that waits. An honest sender is at most a round ahead: two
 /// frames.
@@ -60,7 +60,7 @@ pub(super) struct Opened {
 
 impl Streams {
     pub(super) fn new(
-        terms: &Terms,
+        terms: &SessionTerms,
         execution: ExecutionId,
         ephemeral: Ephemeral,
         keys: &BTreeMap<PartyIndex, [u8; 32]>,
@@ -83,7 +83,7 @@ impl Streams {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn seal(
         &mut self,
-        terms: &Terms,
+        terms: &SessionTerms,
         key: &SecretKey,
         to: PartyIndex,
         round: u16,
@@ -106,7 +106,7 @@ impl Streams {
 
     /// Takes in an envelope. One that is not a signer's, or belongs to another session or receiver, is dropped, and so
     /// is one that has been here before; two different ones with one number are a fault of their sender.
-    pub(super) fn accept(&mut self, terms: &Terms, envelope: Envelope) -> Result<(), Abort> {
+    pub(super) fn accept(&mut self, terms: &SessionTerms, envelope: Envelope) -> Result<(), Abort> {
         let header = envelope.header;
         let Some(key) = terms.key_of_peer(header.from) else { return Ok(()) };
         if header.execution != self.execution || header.to != terms.me {
@@ -136,7 +136,7 @@ impl Streams {
     }
 
     /// Opens what is next, of every sender, up to its next reliable broadcast.
-    pub(super) fn open_next(&mut self, terms: &Terms) -> Result<Opened, Abort> {
+    pub(super) fn open_next(&mut self, terms: &SessionTerms) -> Result<Opened, Abort> {
         let mut opened = Opened::default();
         let reliable_is_plain = terms.signers.len() == 2;
         for (&from, stream) in &mut self.incoming {
@@ -170,7 +170,7 @@ impl Streams {
 
     /// Uses the last number towards a peer once more, as only a liar does.
     #[cfg(test)]
-    pub(super) fn set_back(&mut self, to: PartyIndex) {
+    pub(super) fn reuse_last_counter(&mut self, to: PartyIndex) {
         if let Some(stream) = self.outgoing.get_mut(&to) {
             stream.next -= 1;
         }

@@ -1,7 +1,7 @@
 //! Parameters of requests that several HTTP interfaces take, read from what callers wrote.
 
 use quorate_core::code::Code;
-use quorate_core::user_share::RecipientKey;
+use quorate_core::sealed_box::RecipientKey;
 use quorate_core::{AccountId, SessionId};
 
 use crate::problem::Problem;
@@ -37,7 +37,7 @@ pub fn recipient_key(text: &str) -> Result<[u8; 32], Problem> {
     let mut key = [0; 32];
     hex::decode_to_slice(text, &mut key).map_err(|_| problem())?;
     // Points of small order give no secret: sealing to one fails, and is better refused at once.
-    RecipientKey::is_good(&key).then_some(key).ok_or_else(problem)
+    RecipientKey::is_valid(&key).then_some(key).ok_or_else(problem)
 }
 
 /// Reads a sealed share.

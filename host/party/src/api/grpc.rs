@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_core::code::Code;
 use quorate_core::codec::decode;
-use quorate_core::order::{LIFETIME, SignedOrder};
-use quorate_core::user_share::UserRequest;
+use quorate_core::order::{MAX_LIFETIME, SignedOrder};
+use quorate_core::share_grant::ShareGrant;
 use quorate_core::{OrderId, SessionId};
 use quorate_net::grpc::{self, MESSAGE_BYTES};
 use quorate_net::problem::Problem;
@@ -20,7 +20,7 @@ use super::PartyApi;
 use crate::user::shares::DeliveredShare;
 
 /// The longest that a call waits, and that a share is held.
-const MAX_WAIT: Duration = Duration::from_secs(LIFETIME);
+const MAX_WAIT: Duration = MAX_LIFETIME;
 
 /// The service, to be served.
 pub fn service(api: PartyApi) -> axum::Router {
@@ -36,7 +36,7 @@ impl UserParty for PartyApi {
         let AcceptRequest { order, request, time_limit_ms } = request.into_inner();
         let order: SignedOrder = decode(&order).map_err(|_| Status::invalid_argument("that is no order"))?;
         let limit = Duration::from_millis(time_limit_ms).min(MAX_WAIT);
-        let accepted = match UserRequest::open(&request, &self.0.key) {
+        let accepted = match ShareGrant::open(&request, &self.0.key) {
             Ok(request) => self.0.shares.submit_user_share(order, request, limit).await,
             Err(unreadable) => {
                 let detail =

@@ -9,7 +9,7 @@ mod http;
 use std::sync::Arc;
 
 use hkdf::Hkdf;
-use quorate_core::user_share::RecipientKey;
+use quorate_core::sealed_box::RecipientKey;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use quorate_backends::database::StoreError;
 use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::{decode, encode};
-use quorate_core::promise::{Kept, Promise};
+use quorate_core::promise::{Promise, PromiseEvent};
 use quorate_core::report::Outcome;
 use quorate_core::session::Frame;
 use quorate_net::router_client::RouterEvent;
@@ -32,21 +32,22 @@ pub(super) async fn promise_and_activate(
     mut connection: Connection,
     new_share: NewShare,
 ) -> Result<Outcome, StoreError> {
-    let NewShare { activation, facts, entries } = new_share;
+    let NewShare { activation, record, entries } = new_share;
     let store = &context.party.store;
-    let mut promise = Promise::make(activation, context.me(), &context.party.key(), facts.parties.clone());
+    let mut promise =
+        Promise::make(activation, context.me(), &context.party.key(), record.spec.parties.clone());
     let ready: Ready = promise.own().clone();
-    store.promise(&ready, &facts, &entries).await?;
+    store.promise(&ready, &record, &entries).await?;
     drop(entries);
     context.release_permit();
-    connection.session.settled();
+    connection.session.mark_component_done();
     let Some(certificate) = await_certificate(context, &mut connection, &mut promise).await? else {
-        return Ok(Outcome::Promised { ready, key: facts.key });
+        return Ok(Outcome::Promised { ready, key: record.key });
     };
     store.activate(&certificate).await?;
     tracing::info!(epoch = certificate.activation.epoch, "share activated");
-    linger::broadcast_certificate(context, connection, certificate.clone(), facts.parties);
-    Ok(Outcome::Activated { certificate, key: facts.key })
+    linger::broadcast_certificate(context, connection, certificate.clone(), record.spec.parties);
+    Ok(Outcome::Activated { certificate, key: record.key })
 }
 
 /// Sends this party's promise and collects those of the others, until there is a certificate or the session's time is over.
@@ -78,13 +79,13 @@ async fn await_certificate(
             }
         };
         match event {
-            Some(Kept::Activate(certificate)) => return Ok(Some(certificate)),
-            Some(Kept::Release { by }) if !released => {
+            Some(PromiseEvent::Activate(certificate)) => return Ok(Some(certificate)),
+            Some(PromiseEvent::Release { by }) if !released => {
                 released = true;
                 context.party.store.release(promise.own().activation.plan).await?;
                 tracing::warn!(%by, "a peer will never promise: the account is free for another try");
             }
-            Some(Kept::Release { .. }) | None => {}
+            Some(PromiseEvent::Release { .. }) | None => {}
         }
     }
 }
@@ -94,7 +95,7 @@ fn on_frame(
     connection: &mut Connection,
     promise: &mut Promise,
     frame: &[u8],
-) -> Option<Kept> {
+) -> Option<PromiseEvent> {
     match decode::<Frame>(frame).ok()? {
         Frame::Ready(ready) => promise.ready(ready),
         Frame::Certificate(certificate) => promise.certificate(certificate),

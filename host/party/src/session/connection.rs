@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use quorate_core::PartyIndex;
 use quorate_core::abort::{Abort, AbortCode};
-use quorate_core::session::{Effect, Session, Terms};
+use quorate_core::session::{Effect, Session, SessionTerms};
+use quorate_core::{PartyIndex, UnixMillis};
 use quorate_net::router_client::{FrameSender, RouterSession};
 use zeroize::Zeroizing;
 
@@ -39,14 +39,14 @@ pub(super) async fn connect(
     Ok((Connection { sender: router.sender(), router, session }, effects))
 }
 
-fn terms(context: &SessionContext) -> Terms {
+fn terms(context: &SessionContext) -> SessionTerms {
     let order = context.order();
-    Terms {
+    SessionTerms {
         plan: context.plan_hash,
         me: context.me(),
         signers: context.plan.signers.clone(),
-        threshold: order.threshold,
-        parties: order.parties.clone(),
+        threshold: order.spec.threshold,
+        parties: order.spec.parties.clone(),
         deadline: context.plan.deadline,
         counter: context.facts.counter,
     }
@@ -61,7 +61,7 @@ impl Connection {
     }
 
     /// Hands a frame to a session that has its result, and sends what it answers. Says whether it answered.
-    pub(super) fn answer(&mut self, frame: &[u8], now: u64) -> bool {
+    pub(super) fn answer(&mut self, frame: &[u8], now: UnixMillis) -> bool {
         let effects = self.session.receive(frame, now);
         self.send_all(effects)
     }

@@ -9,7 +9,7 @@ use quorate_core::admission::Admitted;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
-use quorate_core::{PartyIndex, PlanHash, SessionId};
+use quorate_core::{PartyIndex, PlanHash, SessionId, UnixMillis};
 use quorate_party_store::{AdmissionFacts, Started};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,7 @@ impl SessionContext {
 
     /// The chain code of the account's key, where it has one.
     pub(super) fn chain_code(&self) -> Option<&[u8; 32]> {
-        self.facts.share.as_ref().and_then(|share| share.key.chain_code.as_ref())
+        self.facts.record.as_ref().and_then(|record| record.key.chain_code.as_ref())
     }
 
     /// Cancelled when the coordinator has cancelled the session.
@@ -93,11 +93,11 @@ impl SessionContext {
 
     /// How long the session may still take.
     pub(super) fn remaining(&self) -> Duration {
-        Duration::from_millis(self.plan.deadline.saturating_sub(self.now()))
+        self.plan.deadline.since(self.now())
     }
 
     /// The time, in milliseconds since 1970.
-    pub(super) fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> UnixMillis {
         self.party.clock.millis()
     }
 

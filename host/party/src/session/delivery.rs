@@ -7,10 +7,10 @@ use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::certificate::Certificate;
 use quorate_core::codec::decode;
-use quorate_core::promise::{Kept, Promise};
+use quorate_core::promise::{Promise, PromiseEvent};
 use quorate_core::report::Outcome;
 use quorate_core::session::Frame;
-use quorate_core::user_share::{UserShare, Whose};
+use quorate_core::user_share::{ShareId, UserShare};
 use quorate_core::{PlanHash, identity::PublicKey};
 use quorate_net::router_client::RouterEvent;
 use quorate_party_store::Handover;
@@ -38,13 +38,14 @@ pub(super) async fn deliver(
     new_share: NewShare,
     user: &UserShareContext,
 ) -> Result<Option<Outcome>, StoreError> {
-    let NewShare { activation, facts, entries } = new_share;
-    let whose = Whose { account: activation.account, epoch: activation.epoch, party: context.me() };
-    let user_share = UserShare::new(&whose, &entries);
+    let NewShare { activation, record, entries } = new_share;
+    let share_id = ShareId { account: activation.account, epoch: activation.epoch, party: context.me() };
+    let user_share = UserShare::new(&share_id, &entries);
     drop(entries);
     context.release_permit();
     let plan = activation.plan;
-    let mut promise = Promise::make(activation, context.me(), &context.party.key(), facts.parties.clone());
+    let mut promise =
+        Promise::make(activation, context.me(), &context.party.key(), record.spec.parties.clone());
     let until = Instant::now() + context.remaining();
     let ready = await_promises(context, &mut connection, &mut promise, until).await;
     let sealed = ready.and_then(|certificate| Ok((certificate, seal(&user_share, user)?)));
@@ -52,19 +53,25 @@ pub(super) async fn deliver(
         Ok(ready) => ready,
         Err(abort) => return outcome::abort(context, connection, abort).await.map(Some),
     };
-    let within = u64::try_from(user.confirm_within.as_millis()).unwrap_or(u64::MAX);
-    let expires_at = context.now().saturating_add(within);
+    let expires_at = context.now() + user.confirm_within;
     let handover = Handover { session: context.id, certificate: certificate.clone(), sealed, expires_at };
-    context.party.store.deliver(promise.own(), &facts, &hash_of(&user_share), &handover).await?;
-    connection.session.settled();
+    context.party.store.deliver(promise.own(), &record, &hash_of(&user_share), &handover).await?;
+    connection.session.mark_component_done();
     tracing::info!(
         epoch = certificate.activation.epoch,
         "share delivered, waiting for its user's confirmation"
     );
     // From here on it is gone: a share that is not sealed can't be handed out twice.
     user.hand_out(user_share);
-    await_confirmation(context, connection, certificate, facts.parties, plan, until + LATE_FRAMES_DURATION)
-        .await;
+    await_confirmation(
+        context,
+        connection,
+        certificate,
+        record.spec.parties,
+        plan,
+        until + LATE_FRAMES_DURATION,
+    )
+    .await;
     Ok(None)
 }
 
@@ -96,8 +103,8 @@ async fn await_promises(
         };
         match event {
             None => {}
-            Some(Kept::Activate(certificate)) => return Ok(certificate),
-            Some(Kept::Release { by }) => {
+            Some(PromiseEvent::Activate(certificate)) => return Ok(certificate),
+            Some(PromiseEvent::Release { by }) => {
                 return Err(Abort::of(AbortCode::PeerAborted, format!("party {by} has ended the session")));
             }
         }

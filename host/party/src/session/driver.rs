@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
-use quorate_core::identity::key_of;
 use quorate_core::session::{Effect, Message};
 use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
@@ -249,7 +248,7 @@ async fn check_counters(
 ) -> Result<Option<Abort>, StoreError> {
     let party = &context.party;
     for (&peer, &counter) in counters {
-        let Some(key) = key_of(&context.order().parties, peer) else { continue };
+        let Some(key) = context.order().spec.party(peer) else { continue };
         if !party.store.peer_counter(*key, counter, party.clock.seconds()).await? {
             let reason =
                 format!("party {peer} was set back to an earlier state: an operator must re-admit it");
@@ -267,9 +266,9 @@ async fn abort_for(context: &SessionContext, error: SessionError) -> Result<Abor
         SessionErrorKind::Fault(fault) => {
             let mut banned = Ok(());
             for culprit in fault.culprits.iter().filter(|_| fault.ban) {
-                if let Some(key) = key_of(&order.parties, *culprit) {
+                if let Some(key) = order.spec.party(*culprit) {
                     // The others are banned all the same.
-                    banned = banned.and(party.ban(order.account, *key).await);
+                    banned = banned.and(party.ban(order.spec.account, *key).await);
                 }
             }
             banned?;

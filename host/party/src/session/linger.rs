@@ -7,7 +7,7 @@ use quorate_core::certificate::{Acknowledgement, Acknowledgements, Activation, C
 use quorate_core::codec::{decode, encode};
 use quorate_core::identity::PublicKey;
 use quorate_core::session::Frame;
-use quorate_core::{AccountId, PartyIndex};
+use quorate_core::{AccountId, PartyIndex, UnixMillis};
 use quorate_net::router_client::RouterEvent;
 use quorate_party_store::PartyStore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -91,7 +91,7 @@ struct CertificateBroadcast {
 }
 
 impl CertificateBroadcast {
-    async fn run(mut self, now: impl Fn() -> u64) {
+    async fn run(mut self, now: impl Fn() -> UnixMillis) {
         self.send_to_all(&self.certificate);
         let mut tick = interval(REPEAT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,7 +108,7 @@ impl CertificateBroadcast {
         self.peers.iter().for_each(|&peer| self.connection.send(peer, frame.to_vec()));
     }
 
-    async fn on_frame(&mut self, frame: &[u8], now: u64) {
+    async fn on_frame(&mut self, frame: &[u8], now: UnixMillis) {
         match decode::<Frame>(frame) {
             Ok(Frame::Ready(ready)) if self.peers.contains(&ready.by) => {
                 self.connection.send(ready.by, self.certificate.clone());

@@ -149,12 +149,12 @@ async fn load_share(
     }
     let party = &context.party;
     let user = match custody {
-        Custody::Own => return Ok(Ok(party.store.active_entries(order.account, order.epoch).await?)),
+        Custody::Own => return Ok(Ok(party.store.active_entries(order.spec.account, order.epoch).await?)),
         Custody::User(user) => user,
     };
     let wrong = || Abort::of(AbortCode::Share, "this is not the share that was handed to the user");
     let Some(share) = &user.share else { return Ok(Err(wrong())) };
-    if party.match_user_share(order.account, order.epoch, share).await? != ShareMatch::Matches {
+    if party.match_user_share(order.spec.account, order.epoch, share).await? != ShareMatch::Matches {
         return Ok(Err(wrong()));
     }
     Ok(share.entries().map(Some).map_err(|_| wrong()))

@@ -2,13 +2,12 @@
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
-use quorate_core::admission::Share;
 use quorate_core::certificate::Activation;
 use quorate_core::codec::Bytes;
 use quorate_core::order::{Operation, Signing};
 use quorate_core::report::Outcome;
 use quorate_core::session::Effect;
-use quorate_core::{ExecutionId, SchemeSignature};
+use quorate_core::{ExecutionId, KeyRecord, SchemeSignature};
 use quorate_party_store::Entries;
 use quorate_runtime::MadeKey;
 use quorate_runtime::capabilities::vault::Staged;
@@ -23,7 +22,7 @@ pub(super) struct NewShare {
     /// What all parties must promise.
     pub(super) activation: Activation,
     /// What is sealed with the share.
-    pub(super) facts: Share,
+    pub(super) record: KeyRecord,
     /// The share.
     pub(super) entries: Entries,
 }
@@ -37,11 +36,11 @@ pub(super) async fn finish_signing(
 ) -> Result<Outcome, StoreError> {
     let order = context.order();
     let verified =
-        signature::verify(&order.scheme, &order.public_key.0, context.chain_code(), signing, &signature);
+        signature::verify(&order.spec.scheme, &order.public_key.0, context.chain_code(), signing, &signature);
     match verified {
         Ok(()) => {
             context.party.store.finish(context.plan_hash).await?;
-            connection.session.settled();
+            connection.session.mark_component_done();
             connection.send_all(connection.session.finish());
             linger::linger(context, connection);
             let SchemeSignature { bytes, recovery_id } = signature;
@@ -73,7 +72,7 @@ pub(super) fn check_new_share(
     let outputs = key.outputs;
     if order.operation == Operation::Refresh {
         let another = |what| Err(Abort::of(AbortCode::Plugin, format!("a refresh that gave another {what}")));
-        if outputs.public_key != order.public_key || outputs.scheme != order.scheme {
+        if outputs.public_key != order.public_key || outputs.scheme != order.spec.scheme {
             return another("key");
         }
         if outputs.chain_code.as_ref() != context.chain_code() {
@@ -83,17 +82,17 @@ pub(super) fn check_new_share(
     let activation = Activation {
         plan: context.plan_hash,
         execution,
-        account: order.account,
+        account: order.spec.account,
         epoch,
-        threshold: order.threshold,
+        threshold: order.spec.threshold,
         digest: context.plan.digest,
         outputs: outputs.hash(),
     };
-    let facts = sandbox::facts(&context.admitted, epoch, outputs, context.entry.facts.version);
+    let record = sandbox::key_record(&context.admitted, epoch, outputs, context.entry.facts.version);
     // The component's copy of the share ends with this function.
     let entries = sandbox::entries(&staged);
     drop(staged);
-    Ok(NewShare { activation, facts, entries })
+    Ok(NewShare { activation, record, entries })
 }
 
 /// Ends a session whose protocol has ended, without a result: durably, before anybody hears of it.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use quorate_core::admission::{Admitted, Share};
+use quorate_core::admission::Admitted;
 use quorate_core::certificate::KeyOutputs;
 use quorate_core::identity::group_id;
 use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
-use quorate_core::{ExecutionId, order};
+use quorate_core::{ExecutionId, KeyRecord, order};
 use quorate_party_store::Entries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
 use quorate_runtime::{Capabilities, Roster, SecretBytes, SessionSpec, SignTask, Task};
@@ -35,19 +35,13 @@ pub(super) fn entries(staged: &Staged) -> Entries {
 }
 
 /// What is sealed with a new share.
-pub(super) fn facts(admitted: &Admitted, epoch: u32, key: KeyOutputs, written_by: order::Version) -> Share {
-    let order = &admitted.order;
-    Share {
-        account: order.account,
-        scheme: order.scheme.clone(),
-        protocol: order.protocol.clone(),
-        threshold: order.threshold,
-        parties: order.parties.clone(),
-        mandatory: order.mandatory.clone(),
-        epoch,
-        key,
-        written_by,
-    }
+pub(super) fn key_record(
+    admitted: &Admitted,
+    epoch: u32,
+    key: KeyOutputs,
+    written_by: order::Version,
+) -> KeyRecord {
+    KeyRecord { spec: admitted.order.spec.clone(), epoch, key, written_by }
 }
 
 /// The session that the component is to run.
@@ -63,8 +57,8 @@ pub(super) fn spec(
         roster: Roster {
             me: admitted.me,
             signers: plan.signers.clone(),
-            threshold: order.threshold,
-            group_id: group_id(&order.parties),
+            threshold: order.spec.threshold,
+            group_id: group_id(&order.spec.parties),
             execution_id,
         },
         task: task(plan, order),
@@ -75,10 +69,10 @@ pub(super) fn spec(
 
 fn task(plan: &Plan, order: &order::Order) -> Task {
     match &order.operation {
-        Operation::Keygen => Task::Keygen { scheme: order.scheme.clone() },
+        Operation::Keygen => Task::Keygen { scheme: order.spec.scheme.clone() },
         Operation::Refresh => Task::Refresh,
         Operation::Sign(signing) => Task::Sign(SignTask {
-            scheme: order.scheme.clone(),
+            scheme: order.spec.scheme.clone(),
             signing: signing.clone(),
             presignature: plan.presignature.clone(),
         }),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_core::UnixSeconds;
 use quorate_core::code::Code;
 use quorate_core::codec::decode;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
-use quorate_core::user_share::{Purpose, UserRequest, UserShare};
+use quorate_core::share_grant::{Purpose, ShareGrant};
+use quorate_core::user_share::UserShare;
 use quorate_net::problem::Problem;
 use quorate_party_store::ShareLookup;
 use tokio::time::Instant;
@@ -18,7 +20,7 @@ use super::shares::UserShares;
 use crate::runner::IncomingPlan;
 
 /// How far ahead a user's request may end, in seconds: its number is kept for as long.
-const MAX_REQUEST_SECONDS: u64 = 86_400;
+const MAX_REQUEST_LIFETIME: Duration = Duration::from_secs(86_400);
 
 impl UserShares {
     /// Takes a user's share for the sessions of an order, until there is a result or the time is up.
@@ -29,7 +31,7 @@ impl UserShares {
     pub(crate) async fn submit_user_share(
         self: &Arc<Self>,
         signed: SignedOrder,
-        request: UserRequest,
+        request: ShareGrant,
         limit: Duration,
     ) -> Result<(), Problem> {
         let now = self.party.clock.seconds();
@@ -37,7 +39,7 @@ impl UserShares {
         let order = order.map_err(|refused| Problem::new(Code::Refused, refused.to_string()))?;
         self.check_grant(&order, &request, now).await?;
         let permit = self.inbox.permit()?;
-        let UserRequest { head, share } = request;
+        let ShareGrant { head, share } = request;
         if !self.party.store.use_nonce(head.nonce, order.id, head.expires_at).await? {
             let detail = "user_share: this was used for another request: seal the share anew for each one";
             return Err(Problem::new(Code::UserShareReplayed, detail));
@@ -52,18 +54,23 @@ impl UserShares {
     }
 
     /// Checks that the user has sealed the share for exactly this order.
-    async fn check_grant(&self, order: &Order, request: &UserRequest, now: u64) -> Result<(), Problem> {
-        let UserRequest { head, share } = request;
+    async fn check_grant(
+        &self,
+        order: &Order,
+        request: &ShareGrant,
+        now: UnixSeconds,
+    ) -> Result<(), Problem> {
+        let ShareGrant { head, share } = request;
         let wrong = |code, detail: &str| Err(Problem::new(code, format!("user_share: {detail}")));
-        if head.expires_at < now || head.expires_at > now.saturating_add(MAX_REQUEST_SECONDS) {
+        if head.expires_at < now || head.expires_at > now + MAX_REQUEST_LIFETIME {
             return wrong(Code::UserShareExpired, "its time is over, or more than a day ahead: seal it anew");
         }
         let malformed = |_| Problem::new(Code::UserShareUnreadable, "user_share: the share in it is damaged");
-        let whose = share.whose().map_err(malformed)?;
-        if head.account != order.account || whose.account != order.account {
+        let share_id = share.id().map_err(malformed)?;
+        if head.account != order.spec.account || share_id.account != order.spec.account {
             return wrong(Code::UserShareOfAnotherAccount, "it is of another account");
         }
-        if head.epoch != order.epoch || whose.epoch != order.epoch {
+        if head.epoch != order.epoch || share_id.epoch != order.epoch {
             return wrong(
                 Code::UserShareOfAnotherEpoch,
                 "it is of another epoch: the account was refreshed since",
@@ -79,10 +86,10 @@ impl UserShares {
             return wrong(Code::UserShareForAnotherMessage, detail);
         }
         match self.party.index_in(order) {
-            Some(me) if me == whose.party => {}
+            Some(me) if me == share_id.party => {}
             _ => return wrong(Code::UserShareOfAnotherAccount, "it is of another party"),
         }
-        match self.party.match_user_share(order.account, order.epoch, share).await? {
+        match self.party.match_user_share(order.spec.account, order.epoch, share).await? {
             // What is not known yet comes with the plan.
             ShareMatch::Matches | ShareMatch::Unknown => Ok(()),
             ShareMatch::Foreign => {

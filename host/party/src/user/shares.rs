@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::Delivery as QueueDelivery;
-use quorate_core::SessionId;
 use quorate_core::code::Code;
 use quorate_core::codec::{decode, encode};
 use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::user_share::UserShare;
+use quorate_core::{SessionId, UnixMillis};
 use quorate_net::problem::Problem;
 use quorate_party_store::{Confirmation, Delivery, DeliveryState, ShareLookup, WaitingPlan};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -66,7 +66,7 @@ impl UserShares {
         let IncomingPlan { plan, token } = incoming;
         let order = plan.order.open(&self.party.originators, self.party.clock.seconds());
         // What would wait for longer than its order is good for is not kept.
-        let Some(order) = order.ok().filter(|order| plan.deadline / 1_000 <= order.expires_at) else {
+        let Some(order) = order.ok().filter(|order| plan.deadline.seconds() <= order.expires_at) else {
             tracing::warn!("plan refused: its order is not acceptable, or ends before it");
             return acknowledge(delivered).await;
         };
@@ -157,7 +157,7 @@ impl UserShares {
         &self,
         session: SessionId,
         mut running: JoinHandle<Result<Option<Outcome>, PlanRefusal>>,
-        deadline: u64,
+        deadline: UnixMillis,
     ) -> Result<Delivery, Problem> {
         const FAILED: &str = "the key generation has failed: create another account";
         let mut over = false;

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How much of the answer is read.
 const REPORT_BYTES: usize = 4_096;
 
-/// Whose health to ask for.
+/// The role whose health is asked for.
 #[derive(Args)]
 pub(super) struct HealthcheckArguments {
     /// The role; where it listens is read from the same settings

@@ -3,11 +3,14 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use quorate_account::SignRequest;
-use quorate_core::user_share::{Head, Purpose, RecipientKey, UserRequest, UserShare};
+use quorate_core::sealed_box::RecipientKey;
+use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
+use quorate_core::user_share::UserShare;
+use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::web::params::{account_id, recipient_key};
 use zeroize::Zeroizing;
 
@@ -90,9 +93,9 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), Failure> {
             let key = RecipientKey::from_bytes(&bytes)?;
             let share = UserShare::open(&sealed()?, &key)?;
             write(&out, share.bytes())?;
-            let whose = share.whose()?;
-            let account = uuid::Uuid::from_bytes(whose.account.0);
-            print(&format!("account {account}, epoch {}, party {}", whose.epoch, whose.party));
+            let share_id = share.id()?;
+            let account = uuid::Uuid::from_bytes(share_id.account.0);
+            print(&format!("account {account}, epoch {}, party {}", share_id.epoch, share_id.party));
         }
         ShareCommand::Seal(seal) => print(&seal_for(seal)?),
     }
@@ -103,8 +106,8 @@ fn seal_for(seal: Seal) -> Result<String, Failure> {
     let share = UserShare::read(read(&seal.share)?)?;
     let to = recipient_key(&seal.to)?;
     let account = account_id(&seal.account)?;
-    let whose = share.whose()?;
-    if whose.account != account {
+    let share_id = share.id()?;
+    if share_id.account != account {
         return Err(format!("{}: this share is of another account", seal.share.display()).into());
     }
     let purpose = match (&seal.message, &seal.refresh) {
@@ -115,10 +118,9 @@ fn seal_for(seal: Seal) -> Result<String, Failure> {
         (None, Some(recipient)) => Purpose::Refresh(recipient_key(recipient)?),
         (None, None) => return Err("say what the share is for: --message or --refresh".into()),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let expires_at = now.saturating_add(seal.good_for);
-    let head = Head { nonce: *random()?, expires_at, account, epoch: whose.epoch, purpose };
-    Ok(hex::encode(UserRequest { head, share }.seal(&to, &*random()?)?))
+    let expires_at = SystemClock.seconds() + Duration::from_secs(seal.good_for);
+    let head = GrantHeader { nonce: *random()?, expires_at, account, epoch: share_id.epoch, purpose };
+    Ok(hex::encode(ShareGrant { head, share }.seal(&to, &*random()?)?))
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {

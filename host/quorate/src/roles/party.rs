@@ -16,9 +16,8 @@ use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, PartyStore};
 use quorate_runtime::{Grants, Runtime};
 
-use super::data_dir;
 use super::listen::Callers;
-use super::{Context, GRACE, Role, StartError, needed, some};
+use super::{Context, GRACE, Role, StartError, data_dir, needed, some};
 
 /// A party that runs, and its sandbox.
 pub(super) struct RunningParty {
@@ -120,8 +119,8 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
         router: RouterClient::new(routers),
     });
     let party = Arc::new(party.await.map_err(|error| context.store_failed(error))?);
-    if let Some(seconds) = party.clock_lag().await.map_err(|error| context.store_failed(error))? {
-        return Err(StartError::ClockBehind(seconds));
+    if let Some(lag) = party.clock_lag().await.map_err(|error| context.store_failed(error))? {
+        return Err(StartError::ClockBehind(lag.as_secs()));
     }
     let plugins = context.config.embedded.plugins.clone();
     let data = context.config.embedded.data.clone();

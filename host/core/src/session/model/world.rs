@@ -1,6 +1,7 @@
 //! Parties with durable and volatile state, and the network between them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -12,14 +13,14 @@ use crate::codec::{decode, encode};
 use crate::envelope::Kind;
 use crate::identity::{PublicKey, SecretKey};
 use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash};
-use crate::promise::{Kept, Promise};
-use crate::session::{Effect, Frame, Session, State, Terms, To};
-use crate::{PartyIndex, Threshold};
+use crate::promise::{Promise, PromiseEvent};
+use crate::session::{Effect, Frame, Session, SessionTerms, State, To};
+use crate::{PartyIndex, Threshold, UnixMillis};
 
 /// Sessions with the same parties run side by side, so that frames can reach the wrong one.
 const PLANS: usize = 2;
 
-const DEADLINE: u64 = 1_000_000;
+const DEADLINE: UnixMillis = UnixMillis(1_000_000);
 
 /// How the last party lies, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ struct Party {
 }
 
 pub(super) struct World {
-    now: u64,
+    now: UnixMillis,
     keys: Vec<PublicKey>,
     parties: Vec<Party>,
     network: Vec<InFlight>,
@@ -106,7 +107,7 @@ impl World {
             .map(|index| Party { index, runs: (0..PLANS).map(|_| Run::default()).collect() })
             .collect();
         let (network, history) = (Vec::new(), Vec::new());
-        let mut world = Self { now: 0, keys, parties, network, history, liar };
+        let mut world = Self { now: UnixMillis(0), keys, parties, network, history, liar };
         for plan in 0..PLANS {
             for party in 0..world.parties.len() {
                 world.begin(dice, party, plan);
@@ -131,7 +132,7 @@ impl World {
 
     fn begin(&mut self, dice: &mut Dice, party: usize, plan: usize) {
         let me = self.parties[party].index;
-        let terms = |world: &Self| Terms {
+        let terms = |world: &Self| SessionTerms {
             plan: plan_hash(plan),
             me,
             signers: world.parties.iter().map(|p| p.index).collect(),
@@ -235,7 +236,7 @@ impl World {
                 let statement =
                     broadcast.then(|| running.broadcasts.own(terms, key, running.execution, round, word));
                 if i > 0 {
-                    running.streams.set_back(peer);
+                    running.streams.reuse_last_counter(peer);
                 }
                 let sealed = running.streams.seal(terms, key, peer, round, kind, word, statement);
                 frames.push((peer, encode(&Frame::Envelope(sealed.unwrap_or_else(|a| panic!("{a:?}"))))));
@@ -264,7 +265,7 @@ impl World {
             outputs: OutputHash(outcome),
         };
         if let Some(session) = &mut run.volatile.session {
-            session.settled();
+            session.mark_component_done();
         }
         let promise = Promise::make(activation, me, &secret(me), keys);
         assert!(run.durable.aborted.is_none(), "promised after an abort");
@@ -299,19 +300,19 @@ impl World {
         }
     }
 
-    fn keep(&mut self, party: usize, plan: usize, kept: Option<Kept>) {
+    fn keep(&mut self, party: usize, plan: usize, kept: Option<PromiseEvent>) {
         let run = &mut self.parties[party].runs[plan];
         match kept {
             None => return,
-            Some(Kept::Activate(certificate)) => {
+            Some(PromiseEvent::Activate(certificate)) => {
                 run.durable.active = Some(certificate);
                 run.durable.pending = None;
                 run.durable.released = false;
                 run.volatile.promise = None;
             }
             // The share stays: a certificate may still turn up.
-            Some(Kept::Release { .. }) if run.durable.released => return,
-            Some(Kept::Release { .. }) => run.durable.released = true,
+            Some(PromiseEvent::Release { .. }) if run.durable.released => return,
+            Some(PromiseEvent::Release { .. }) => run.durable.released = true,
         }
         self.send_promise(party, plan);
     }
@@ -417,7 +418,7 @@ impl World {
                     flight
                 }),
                 93..=98 => {
-                    self.now += 300;
+                    self.now = self.now + Duration::from_millis(300);
                     let party = dice.below(self.parties.len());
                     self.tick_one(party);
                 }
@@ -453,13 +454,13 @@ impl World {
                 self.deliver(flight);
             }
             if turn >= 30 {
-                self.now = DEADLINE + turn;
+                self.now = DEADLINE + Duration::from_millis(turn);
                 self.tick();
                 continue;
             }
             // One after the other, and what each sends arrives before the next one looks at its clock.
             for party in 0..self.parties.len() {
-                self.now += 700;
+                self.now = self.now + Duration::from_millis(700);
                 self.tick_one(party);
                 while let Some(flight) = self.pick(dice) {
                     self.deliver(flight);

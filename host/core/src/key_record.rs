@@ -1,0 +1,21 @@
+//! What a party stores about a key beside its share.
+
+use crate::certificate::KeyOutputs;
+use crate::codec::wire_struct;
+use crate::key_spec::KeySpec;
+use crate::order::Version;
+
+/// What a party seals together with a share when it promises the share. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// What was fixed when the key was made.
+    pub spec: KeySpec,
+    /// The epoch of the share.
+    pub epoch: u32,
+    /// The public key and all else that is public about it.
+    pub key: KeyOutputs,
+    /// The version of the plugin that wrote the share.
+    pub written_by: Version,
+}
+
+wire_struct!(KeyRecord { spec, epoch, key, written_by });

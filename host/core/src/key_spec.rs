@@ -1,0 +1,88 @@
+//! What is fixed about a key when it is made.
+
+use crate::codec::wire_struct;
+use crate::identity::{PublicKey, key_of};
+use crate::ids::AccountId;
+use crate::{PartyIndex, Threshold};
+
+/// What is fixed about an account's key when the key is made. Orders name it, parties seal it with their shares, and the two
+/// must be equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// The account.
+    pub account: AccountId,
+    /// The signature scheme.
+    pub scheme: String,
+    /// The protocol that holds the shares.
+    pub protocol: String,
+    /// t of n.
+    pub threshold: Threshold,
+    /// The identity keys of all n parties, in index order.
+    pub parties: Vec<PublicKey>,
+    /// Parties that must be among the signers, in ascending order.
+    pub mandatory: Vec<PartyIndex>,
+}
+
+wire_struct!(KeySpec { account, scheme, protocol, threshold, parties, mandatory });
+
+/// A field in which an order and a party's record of the key can differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Field {
+    Account,
+    Scheme,
+    Protocol,
+    Threshold,
+    Parties,
+    Mandatory,
+    Epoch,
+    PublicKey,
+}
+
+impl core::fmt::Display for Field {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Account => "account",
+            Self::Scheme => "scheme",
+            Self::Protocol => "protocol",
+            Self::Threshold => "t or n",
+            Self::Parties => "parties",
+            Self::Mandatory => "mandatory parties",
+            Self::Epoch => "epoch",
+            Self::PublicKey => "public key",
+        })
+    }
+}
+
+impl KeySpec {
+    /// The identity key of a party.
+    #[must_use]
+    pub fn party(&self, index: PartyIndex) -> Option<&PublicKey> {
+        key_of(&self.parties, index)
+    }
+
+    /// The index of the party with an identity key.
+    #[must_use]
+    pub fn index_of(&self, key: &PublicKey) -> Option<PartyIndex> {
+        self.indexed_parties().find(|(_, party)| *party == key).map(|(index, _)| index)
+    }
+
+    /// All parties by index.
+    pub fn indexed_parties(&self) -> impl Iterator<Item = (PartyIndex, &PublicKey)> {
+        PartyIndex::all(self.threshold.parties()).zip(&self.parties)
+    }
+
+    /// The first field in which two specifications differ.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<Field> {
+        let fields = [
+            (self.account == other.account, Field::Account),
+            (self.scheme == other.scheme, Field::Scheme),
+            (self.protocol == other.protocol, Field::Protocol),
+            (self.threshold == other.threshold, Field::Threshold),
+            (self.parties == other.parties, Field::Parties),
+            (self.mandatory == other.mandatory, Field::Mandatory),
+        ];
+        fields.into_iter().find(|(equal, _)| !equal).map(|(_, field)| field)
+    }
+}

@@ -1,0 +1,129 @@
+//! Sealing to a recipient's key: HPKE (RFC 9180, base mode) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
+//! ChaCha20-Poly1305, as on the way between parties.
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::SeedableRng;
+use hpke::aead::ChaCha20Poly1305;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::{Kem, X25519HkdfSha256};
+use hpke::{Deserializable, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal_with_rng};
+use zeroize::Zeroizing;
+
+use crate::codec::Malformed;
+
+/// The length of an encapsulated key, in bytes.
+const ENCAPSULATED_KEY_BYTES: usize = 32;
+
+type Secret = <X25519HkdfSha256 as Kem>::PrivateKey;
+type Public = <X25519HkdfSha256 as Kem>::PublicKey;
+type Encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey;
+
+/// Why sealed bytes do not open, or nothing can be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// They are of another kind, of a newer version, or damaged.
+    #[error("this is not what was expected here, or it was damaged")]
+    Malformed,
+    /// They were sealed to another key, or changed.
+    #[error("it was sealed to another key, or changed since")]
+    Sealed,
+    /// The key to seal to is none.
+    #[error("the key to seal to is no X25519 key")]
+    Key,
+}
+
+impl From<Malformed> for OpenError {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// A key that shares or requests are sealed to. The library wipes it when it is dropped.
+pub struct RecipientKey(Secret);
+
+impl RecipientKey {
+    /// The key that comes from 32 bytes of good randomness or key material (RFC 9180, `DeriveKeyPair`).
+    #[must_use]
+    pub fn derive(material: &[u8; 32]) -> Self {
+        Self(X25519HkdfSha256::derive_keypair(material).0)
+    }
+
+    /// The key of these 32 bytes (RFC 7748).
+    ///
+    /// # Errors
+    /// When they are no key.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, OpenError> {
+        Secret::from_bytes(bytes).map(Self).map_err(|_| OpenError::Key)
+    }
+
+    /// The key's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes().into())
+    }
+
+    /// Whether something can be sealed to a key. Points of small order give no secret.
+    #[must_use]
+    pub fn is_valid(recipient: &[u8; 32]) -> bool {
+        seal(recipient, &[], vec![], &[], &[0; 32]).is_ok()
+    }
+
+    /// Its public side.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        X25519HkdfSha256::sk_to_pk(&self.0).to_bytes().into()
+    }
+}
+
+impl core::fmt::Debug for RecipientKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("RecipientKey")
+    }
+}
+
+/// Seals to a recipient. Returns the header, the encapsulated key and the ciphertext; the header is authenticated. `seed` is fresh
+/// randomness.
+///
+/// # Errors
+/// [`OpenError::Key`] when the recipient is not a key.
+pub(crate) fn seal(
+    recipient: &[u8; 32],
+    info: &[u8],
+    header: Vec<u8>,
+    plain: &[u8],
+    seed: &[u8; 32],
+) -> Result<Vec<u8>, OpenError> {
+    let recipient = Public::from_bytes(recipient).map_err(|_| OpenError::Key)?;
+    let mut random = ChaCha20Rng::from_seed(*seed);
+    let (encapsulated, ciphertext) = single_shot_seal_with_rng::<
+        ChaCha20Poly1305,
+        HkdfSha256,
+        X25519HkdfSha256,
+    >(&OpModeS::Base, &recipient, info, plain, &header, &mut random)
+    .map_err(|_| OpenError::Key)?;
+    Ok([header.as_slice(), encapsulated.to_bytes().as_slice(), &ciphertext].concat())
+}
+
+/// Opens an encapsulated key and a ciphertext.
+///
+/// # Errors
+/// [`OpenError::Malformed`] when they are too short, [`OpenError::Sealed`] when they are for another key or were changed.
+pub(crate) fn open(
+    key: &RecipientKey,
+    info: &[u8],
+    header: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let (encapsulated, ciphertext) =
+        sealed.split_at_checked(ENCAPSULATED_KEY_BYTES).ok_or(OpenError::Malformed)?;
+    let encapsulated = Encapsulated::from_bytes(encapsulated).map_err(|_| OpenError::Malformed)?;
+    let opened = single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+        &OpModeR::Base,
+        &key.0,
+        &encapsulated,
+        info,
+        ciphertext,
+        header,
+    );
+    opened.map(Zeroizing::new).map_err(|_| OpenError::Sealed)
+}

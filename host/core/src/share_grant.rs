@@ -1,0 +1,98 @@
+//! A user's share together with what the user gives it for. The formats are in [`user_share`](crate::user_share).
+
+use zeroize::Zeroizing;
+
+use crate::codec::{Malformed, Reader, Wire, decode, encode, wire_struct};
+use crate::ids::AccountId;
+use crate::order::Signing;
+use crate::sealed_box::{OpenError, RecipientKey, open, seal};
+use crate::time::UnixSeconds;
+use crate::user_share::{UserShare, part};
+
+const SEALED_REQUEST: &[u8; 4] = b"qur1";
+const REQUEST_INFO: &[u8] = b"quorate 1 user share request";
+
+/// What a user's share is given for, and how long. The grant is valid for exactly this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantHeader {
+    /// Never used twice.
+    pub nonce: [u8; 32],
+    /// When it ends.
+    pub expires_at: UnixSeconds,
+    /// The account.
+    pub account: AccountId,
+    /// The version of the account's shares.
+    pub epoch: u32,
+    /// For what.
+    pub purpose: Purpose,
+}
+
+wire_struct!(GrantHeader { nonce, expires_at, account, epoch, purpose });
+
+/// What a user's share is given for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To sign exactly this.
+    Sign(Signing),
+    /// To be replaced by a new share, sealed to this X25519 key.
+    Refresh([u8; 32]),
+}
+
+impl Wire for Purpose {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Sign(signing) => {
+                1_u8.put(out);
+                signing.put(out);
+            }
+            Self::Refresh(recipient) => {
+                2_u8.put(out);
+                recipient.put(out);
+            }
+        }
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match u8::take(input)? {
+            1 => Wire::take(input).map(Self::Sign),
+            2 => Wire::take(input).map(Self::Refresh),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+/// A user's share and what it is given for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareGrant {
+    /// What for.
+    pub head: GrantHeader,
+    /// The share.
+    pub share: UserShare,
+}
+
+impl ShareGrant {
+    /// Seals it for the party API. `seed` is fresh randomness.
+    ///
+    /// # Errors
+    /// When the recipient is no key.
+    pub fn seal(&self, recipient: &[u8; 32], seed: &[u8; 32]) -> Result<Vec<u8>, OpenError> {
+        let head = encode(&self.head);
+        let mut plain = Zeroizing::new(Vec::with_capacity(4 + head.len() + self.share.bytes().len()));
+        plain.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_be_bytes());
+        plain.extend_from_slice(&head);
+        plain.extend_from_slice(self.share.bytes());
+        seal(recipient, REQUEST_INFO, SEALED_REQUEST.to_vec(), &plain, seed)
+    }
+
+    /// Opens what was sealed for the holder of this key.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(sealed: &[u8], key: &RecipientKey) -> Result<Self, OpenError> {
+        let rest = sealed.strip_prefix(SEALED_REQUEST).ok_or(OpenError::Malformed)?;
+        let plain = open(key, REQUEST_INFO, SEALED_REQUEST, rest)?;
+        let (head, share) = part(&plain)?;
+        let head = decode(head)?;
+        Ok(Self { head, share: UserShare::read(Zeroizing::new(share.to_vec()))? })
+    }
+}
