@@ -2,9 +2,11 @@
 //!
 //! What is signed (orders, reports) travels in these messages as the bytes that were signed: nobody on the way takes
 //! it apart and puts it together again.
-#![allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub, unused_qualifications)]
+
+pub mod convert;
 
 /// Version 1.
+#[allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub, unused_qualifications)]
 pub mod v1 {
     tonic::include_proto!("quorate.v1");
 }

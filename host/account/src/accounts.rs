@@ -4,26 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder};
-use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::code::Code;
 use quorate_core::order::MAX_LIFETIME;
 use quorate_core::{AccountId, OrderId};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
 
+use super::current_key::CurrentKey;
 use super::order_status::{OrderStatus, Orders};
 use super::present::is_pending;
 
 /// How long after its end an order may still be valid somewhere: clocks of parties may be a minute behind, and
 /// that of the coordinator too.
 const TOTAL_CLOCK_SKEW: Duration = Duration::from_secs(120);
-
-/// The key of an active account, and the certificate that made its shares active.
-#[derive(Clone)]
-pub(crate) struct CurrentKey {
-    pub(crate) certificate: Certificate,
-    pub(crate) outputs: KeyOutputs,
-}
 
 /// Reads accounts.
 #[derive(Clone)]

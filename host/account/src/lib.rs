@@ -4,6 +4,7 @@
 //! | part | does |
 //! |---|---|
 //! | `Accounts` | reads accounts, after a look at what has become of their open orders |
+//! | `AccountDefaults` | decides what a request for a new account leaves open |
 //! | `Submitter` | signs an order, submits it and waits for a result |
 //! | `Orders` | reads what orders and sessions have led to, now or later |
 //! | `UserShares` | asks the users' party to take or hand out a user's share |
@@ -14,6 +15,8 @@ pub mod api;
 
 mod accounts;
 mod coordinators;
+mod creation;
+mod current_key;
 mod limits;
 mod operations;
 mod order_status;

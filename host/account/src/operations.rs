@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_control_store::{Account, AccountState, AccountStore};
+use quorate_control_store::{Account, AccountStore};
 use quorate_core::abort::SignedAbort;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{MAX_LIFETIME, Operation, Order, OrderTerms, Version};
 use quorate_core::submission::ABORTS;
-use quorate_core::{AccountId, KeySpec, OrderId, PartyIndex, SessionId, Threshold};
+use quorate_core::{AccountId, OrderId, SessionId};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
 use quorate_verify::proof::Proved;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
-use super::accounts::{Accounts, CurrentKey};
+use super::accounts::Accounts;
 use super::coordinators::Coordinators;
+use super::creation::AccountDefaults;
+use super::current_key::CurrentKey;
 use super::limits::TimeLimits;
 use super::order_status::Orders;
 use super::originator::Originator;
@@ -27,13 +29,7 @@ use super::request::{Creation, RefreshRequest, SignRequest};
 use super::submit::{OrderSubmission, Submitter, rejected_before_start};
 use super::user_share::{self, UserShares};
 use super::views::{AccountView, SessionView, SignatureView};
-use super::{AccountSetup, DEFAULT_SCHEME, RequestIds};
-
-/// Schemes whose signatures this host can verify and whose keys it can show.
-const SCHEMES: [&str; 1] = [DEFAULT_SCHEME];
-
-/// The protocol of an account whose creator names none, where several protocols serve the scheme.
-const DEFAULT_PROTOCOL: &str = "dkls23";
+use super::{AccountSetup, RequestIds};
 
 /// The most requests at a time that run a session. More would wait for the same processors until their deadline.
 const MAX_REQUESTS: usize = 256;
@@ -51,10 +47,8 @@ pub struct AccountService {
     orders: Orders,
     users: UserShares,
     recoverer: Recoverer,
-    coordinators: Coordinators,
+    defaults: AccountDefaults,
     originator: Originator,
-    /// The identity keys of the parties of this deployment.
-    parties: Vec<PublicKey>,
     clock: Arc<dyn Clock>,
     limits: TimeLimits,
     permits: Semaphore,
@@ -83,11 +77,10 @@ impl AccountService {
             accounts,
             submitter: Submitter::new(coordinators.clone(), originator.clone()),
             orders,
+            defaults: AccountDefaults { parties, users: users.clone(), coordinators },
             users,
             recoverer,
-            coordinators,
             originator,
-            parties,
             clock,
             limits,
             permits: Semaphore::new(MAX_REQUESTS),
@@ -160,7 +153,8 @@ impl AccountService {
     pub async fn create(&self, ids: RequestIds, creation: Creation) -> Result<AccountView, Problem> {
         let _permit = self.permit()?;
         let recipient = creation.user.as_ref().and_then(|user| user.recipient);
-        let account = self.new_account(ids, creation).await?;
+        let open = self.accounts.open_order(ids.order);
+        let account = self.defaults.account(ids.account, creation, open, self.clock.millis()).await?;
         self.store.create_account(&account).await?;
         // An earlier run with the same ids may have stored its own choice.
         let account = self.accounts.find(ids.account).await?;
@@ -269,78 +263,6 @@ impl AccountService {
 
     fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.permits.try_acquire().map_err(|_| Problem::overloaded())
-    }
-
-    /// A new account as a request describes it, with the defaults of this deployment.
-    async fn new_account(&self, ids: RequestIds, creation: Creation) -> Result<Account, Problem> {
-        let Creation { user_id, scheme, protocol, threshold, user } = creation;
-        let scheme = scheme.unwrap_or_else(|| DEFAULT_SCHEME.into());
-        if !SCHEMES.contains(&scheme.as_str()) {
-            let detail = format!("scheme: this deployment serves {}", SCHEMES.join(", "));
-            return Err(Problem::new(Code::UnknownScheme, detail));
-        }
-        let (threshold, parties) = match &user {
-            Some(_) => self.users.parties(&self.parties, threshold)?,
-            None => {
-                let threshold = self.threshold(threshold)?;
-                let parties = self.parties.iter().take(usize::from(threshold.parties())).copied();
-                (threshold, parties.collect())
-            }
-        };
-        let user_party = user.as_ref().and_then(|_| PartyIndex::try_from(threshold.parties()).ok());
-        let is_mandatory = user.is_some_and(|user| user.mandatory);
-        Ok(Account {
-            spec: KeySpec {
-                account: ids.account,
-                protocol: self.protocol(&scheme, protocol).await?,
-                scheme,
-                threshold,
-                parties,
-                mandatory: user_party.filter(|_| is_mandatory).into_iter().collect(),
-            },
-            user_id,
-            state: AccountState::Creating,
-            user_party,
-            open: vec![self.accounts.open_order(ids.order)],
-            created: self.clock.millis(),
-        })
-    }
-
-    fn threshold(&self, requested: Option<Threshold>) -> Result<Threshold, Problem> {
-        let deployed = u16::try_from(self.parties.len()).unwrap_or(u16::MAX);
-        let threshold = match requested {
-            Some(threshold) => threshold,
-            None => Threshold::new(2, deployed.clamp(2, 3))
-                .map_err(|e| Problem::new(Code::InvalidThreshold, e.to_string()))?,
-        };
-        if threshold.parties() > deployed {
-            let detail =
-                format!("threshold: this deployment has {deployed} parties, so n is at most {deployed}");
-            return Err(Problem::new(Code::InvalidThreshold, detail));
-        }
-        Ok(threshold)
-    }
-
-    /// The protocol for a scheme, among those that the online parties have a plugin of.
-    async fn protocol(&self, scheme: &str, requested: Option<String>) -> Result<String, Problem> {
-        let plugins = self.coordinators.plugins().await?;
-        let serving = plugins.iter().filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
-        let mut protocols: Vec<&str> = serving.map(|plugin| plugin.protocol.as_str()).collect();
-        protocols.sort_unstable();
-        protocols.dedup();
-        if protocols.is_empty() {
-            // The parties may be about to start: the coordinator finds out whether they come in time.
-            return Ok(requested.unwrap_or_else(|| DEFAULT_PROTOCOL.into()));
-        }
-        match requested {
-            Some(requested) if protocols.contains(&requested.as_str()) => Ok(requested),
-            Some(_) => {
-                let detail = format!("protocol: for {scheme} this deployment has {}", protocols.join(", "));
-                Err(Problem::new(Code::UnknownProtocol, detail))
-            }
-            None if protocols.contains(&DEFAULT_PROTOCOL) => Ok(DEFAULT_PROTOCOL.into()),
-            None => Ok(protocols[0].to_owned()),
-        }
     }
 
     fn order(

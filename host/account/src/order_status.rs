@@ -6,9 +6,10 @@ use quorate_core::codec::decode;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::report::Outcome;
-use quorate_core::{Digest, OrderId, SessionId, UnixMillis};
+use quorate_core::{Digest, OrderId, PartyIndex, SessionId, UnixMillis};
 use quorate_net::problem::Problem;
 use quorate_net::web::params::account_id;
+use quorate_proto::convert::{digest, party_index, session_id};
 use quorate_proto::v1::session_state::Status;
 use quorate_proto::v1::{OrderState, SessionState};
 use quorate_verify::proof::{Proved, proved, proved_by_promises};
@@ -18,6 +19,7 @@ use super::originator::Originator;
 use super::present::{signature_view, uuid};
 use super::submit::{OrderResult, verify_report};
 use super::views::{ErrorView, OperationView, SessionView, StatusView};
+use crate::present::party_numbers;
 
 /// The most sessions of one order that are read: coordinators start three at most.
 const MAX_SESSIONS_PER_ORDER: usize = 16;
@@ -32,10 +34,10 @@ struct VerifiedRecord {
 
 /// Reads a coordinator's record of a session; `None` unless its order is signed by one of the originators.
 fn verified_record(state: &SessionState, originators: &[PublicKey]) -> Option<VerifiedRecord> {
-    let session = SessionId(state.session.as_ref().try_into().ok()?);
+    let session = session_id(&state.session).ok()?;
     let signed: SignedOrder = decode(&state.order).ok()?;
     let order = signed.read(originators).ok()?;
-    let digest = Digest(state.digest.as_ref().try_into().ok()?);
+    let digest = digest(&state.digest).ok()?;
     let outcomes = state.reports.iter().filter_map(|bytes| verify_report(&order, session, bytes));
     let outcomes = outcomes.map(|report| report.outcome).collect();
     Some(VerifiedRecord { order, session, digest, outcomes })
@@ -172,7 +174,7 @@ impl Orders {
             .find_map(|outcome| proved(&order, chain_code.as_ref(), outcome))
             .or_else(|| proved_by_promises(&order, chain_code.as_ref(), &outcomes));
         let is_proved = result.is_some();
-        let signers: Vec<u16> = state.signers.iter().filter_map(|s| u16::try_from(*s).ok()).collect();
+        let signers = known_parties(&state.signers);
         let mut signature = None;
         match result {
             Some(Proved::Shares { certificate, key }) => {
@@ -194,7 +196,7 @@ impl Orders {
         let error = state.failure.filter(|_| !is_proved).map(|failure| ErrorView {
             code: failure.code,
             reason: failure.reason,
-            culprits: failure.culprits.iter().filter_map(|c| u16::try_from(*c).ok()).collect(),
+            culprits: party_numbers(&known_parties(&failure.culprits)),
         });
         Ok(SessionView {
             id: session.to_string(),
@@ -205,7 +207,7 @@ impl Orders {
                 Operation::Refresh => OperationView::Refresh,
             },
             status,
-            signers,
+            signers: party_numbers(&signers),
             plugin_digest: digest.to_string(),
             created_at_ms: state.created_ms,
             deadline_at_ms: state.deadline_ms,
@@ -214,4 +216,9 @@ impl Orders {
             error,
         })
     }
+}
+
+/// The well-formed indices among those that a coordinator names.
+fn known_parties(numbers: &[u32]) -> Vec<PartyIndex> {
+    numbers.iter().filter_map(|&number| party_index(number).ok()).collect()
 }

@@ -6,7 +6,7 @@ use quorate_control_store::{Account, AccountState};
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::order::{Operation, Order};
 use quorate_core::time::whole_millis;
-use quorate_core::{AccountId, SchemeSignature};
+use quorate_core::{AccountId, PartyIndex, SchemeSignature};
 use quorate_net::problem::Problem;
 use quorate_verify::addresses::Secp256k1Forms;
 use quorate_verify::proof::Proved;
@@ -83,7 +83,7 @@ pub(crate) fn signature_view(
         signature: String::new(),
         der: String::new(),
         public_key: hex::encode(signed_by.map_err(unshowable)?.serialize()),
-        signers: result.signers.clone(),
+        signers: party_numbers(&result.signers),
         plugin_digest: result.digest.to_string(),
         milliseconds: whole_millis(took),
     };
@@ -108,4 +108,9 @@ pub(crate) fn is_pending(account: &Account) -> bool {
 
 pub(crate) fn uuid(account: AccountId) -> String {
     uuid::Uuid::from_bytes(account.0).to_string()
+}
+
+/// The indices of parties as callers see them.
+pub(crate) fn party_numbers(parties: &[PartyIndex]) -> Vec<u16> {
+    parties.iter().map(|party| party.number()).collect()
 }

@@ -14,6 +14,7 @@ use quorate_core::submission::Submission;
 use quorate_core::{Digest, PartyIndex, SessionId};
 use quorate_net::grpc::is_unavailable;
 use quorate_net::problem::Problem;
+use quorate_proto::convert::{party_index, party_indices, session_id};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started, SubmitRequest};
 use quorate_verify::proof::{Proved, proved, proved_by_promises};
@@ -21,8 +22,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::accounts::CurrentKey;
 use super::coordinators::{Coordinators, deadline_passed, problem};
+use super::current_key::CurrentKey;
 use super::originator::Originator;
 
 /// How long after an order's time limit a coordinator or a party API may still answer.
@@ -49,7 +50,7 @@ pub(crate) struct OrderSubmission {
 pub(crate) struct OrderResult {
     pub(crate) proved: Proved,
     pub(crate) session: SessionId,
-    pub(crate) signers: Vec<u16>,
+    pub(crate) signers: Vec<PartyIndex>,
     pub(crate) digest: Digest,
 }
 
@@ -86,7 +87,7 @@ impl Submitter {
 /// The session that was begun last.
 struct StartedSession {
     id: SessionId,
-    signers: Vec<u16>,
+    signers: Vec<PartyIndex>,
     /// The last outcome that each party reported.
     outcomes: BTreeMap<PartyIndex, Outcome>,
 }
@@ -230,14 +231,13 @@ pub(crate) fn verify_report(order: &Order, session: SessionId, bytes: &[u8]) -> 
 }
 
 fn started_session(started: &Started) -> Option<StartedSession> {
-    let id = SessionId(started.session.as_ref().try_into().ok()?);
-    let signers = started.signers.iter().map(|s| u16::try_from(*s)).collect::<Result<_, _>>().ok()?;
+    let id = session_id(&started.session).ok()?;
+    let signers = party_indices(&started.signers).ok()?;
     Some(StartedSession { id, signers, outcomes: BTreeMap::new() })
 }
 
 fn failed(failure: Failure) -> Problem {
     let code = Code::of(&failure.code).unwrap_or(Code::Internal);
-    let culprits = failure.culprits.iter().filter_map(|&c| u16::try_from(c).ok());
-    let culprits = culprits.filter_map(|c| PartyIndex::try_from(c).ok()).collect();
+    let culprits = failure.culprits.iter().filter_map(|&culprit| party_index(culprit).ok()).collect();
     Problem { culprits, ..Problem::new(code, failure.reason) }
 }

@@ -13,6 +13,7 @@ use quorate_core::{OrderId, PartyIndex, SessionId, Threshold};
 use quorate_net::grpc::MESSAGE_BYTES;
 use quorate_net::problem::Problem;
 use quorate_net::replicas::Replicas;
+use quorate_proto::convert::session_id;
 use quorate_proto::v1::share_request::Which;
 use quorate_proto::v1::user_party_client::UserPartyClient;
 use quorate_proto::v1::{AcceptRequest, Failure, ShareRequest};
@@ -230,9 +231,8 @@ impl UserShares {
         if let Some(failure) = answer.refused {
             return Ok(ShareAnswer::Refused(failure));
         }
-        let session = answer.session.as_ref().try_into().map(SessionId);
-        let session =
-            session.map_err(|_| Problem::internal("the party API returned an invalid session id"))?;
+        let session = session_id(&answer.session)
+            .map_err(|_| Problem::internal("the party API returned an invalid session id"))?;
         Ok(ShareAnswer::Sealed { session, sealed: answer.sealed })
     }
 }

@@ -2,8 +2,8 @@
 //! party holds to its own bans, whatever a coordinator knows.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use quorate_core::abort::AbortCode;
 use quorate_core::report::{Outcome, RefusedCode};
 use quorate_core::{AccountId, PartyIndex};
@@ -21,7 +21,7 @@ pub(crate) struct KnownBans(Mutex<HashMap<AccountId, BTreeSet<Ban>>>);
 impl KnownBans {
     /// The bans of an account.
     pub(crate) fn of(&self, account: AccountId) -> BTreeSet<Ban> {
-        let bans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bans = self.0.lock();
         bans.get(&account).cloned().unwrap_or_default()
     }
 
@@ -32,7 +32,7 @@ impl KnownBans {
             Outcome::Refused { code: RefusedCode::Banned, culprits, .. } => culprits,
             _ => return,
         };
-        let mut bans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bans = self.0.lock();
         if bans.len() >= MAX_ACCOUNTS && !bans.contains_key(&account) {
             bans.clear();
         }

@@ -14,6 +14,7 @@ use quorate_core::admission::SESSIONS_PER_ORDER;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::{PartyIndex, SessionId};
+use quorate_net::telemetry::chain;
 use quorate_net::topics::CANCELLED;
 
 use super::collect::{Collector, SessionFailure};
@@ -201,7 +202,7 @@ impl OrderDriver<'_> {
         self.parts.services.announce(CANCELLED, id.as_bytes().to_vec());
         let status = verdict.clone().into_status(self.parts.services.now());
         if let Err(error) = self.parts.services.store.end_session(id, &status).await {
-            tracing::error!(%error, cause = ?std::error::Error::source(&error), "failed to record the end of a session");
+            tracing::error!(error = %chain(&error), "failed to record the end of a session");
         }
     }
 
@@ -227,7 +228,7 @@ impl OrderDriver<'_> {
 }
 
 fn not_recorded(error: StoreError) -> Verdict {
-    tracing::error!(%error, cause = ?std::error::Error::source(&error), "failed to record a session");
+    tracing::error!(error = %chain(&error), "failed to record a session");
     match error {
         // It may be there all the same: who asks again finds it.
         StoreError::Unavailable(_) => unknown("the control database does not answer"),

@@ -11,8 +11,9 @@ use quorate_control_store::{SessionRecord, SessionStatus};
 use quorate_core::codec::decode;
 use quorate_core::order::OrderRefused;
 use quorate_core::submission::{SignedSubmission, SubmissionRefused};
-use quorate_core::{OrderId, SessionId};
 use quorate_net::grpc::{self, MESSAGE_BYTES};
+use quorate_net::telemetry::chain;
+use quorate_proto::convert::{numbers, order_id, session_id};
 use quorate_proto::v1::coordinator_server::{Coordinator as Service, CoordinatorServer};
 use quorate_proto::v1::session_state::Status as State;
 use quorate_proto::v1::submit_event::Event;
@@ -46,12 +47,12 @@ fn store_failed(error: StoreError) -> Status {
     if let StoreError::Unavailable(_) = error {
         return Status::unavailable("the control database does not answer");
     }
-    tracing::error!(%error, cause = ?std::error::Error::source(&error), "the control database failed");
+    tracing::error!(error = %chain(&error), "the control database failed");
     Status::internal("the control database failed")
 }
 
-fn id(bytes: &[u8]) -> Result<[u8; 32], Status> {
-    bytes.try_into().map_err(|_| Status::invalid_argument("an id is 32 bytes long"))
+fn malformed_id() -> Status {
+    Status::invalid_argument("an id is 32 bytes long")
 }
 
 impl Served {
@@ -101,7 +102,7 @@ impl Service for Served {
     }
 
     async fn session(&self, request: Request<SessionRequest>) -> Result<Response<SessionState>, Status> {
-        let session = SessionId(id(&request.into_inner().session)?);
+        let session = session_id(&request.into_inner().session).map_err(|_| malformed_id())?;
         match self.0.parts.services.store.session(session).await.map_err(store_failed)? {
             Some(record) => Ok(Response::new(state(record))),
             None => Err(Status::not_found("there is no such session")),
@@ -109,7 +110,7 @@ impl Service for Served {
     }
 
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderState>, Status> {
-        let order = OrderId(id(&request.into_inner().order)?);
+        let order = order_id(&request.into_inner().order).map_err(|_| malformed_id())?;
         // Before its sessions are read: one that is made in between is told of by whoever has it in hand.
         let in_hand = self.0.parts.in_flight.has(order);
         let sessions = self.0.parts.services.store.sessions_of(order).await.map_err(store_failed)?;
@@ -134,16 +135,7 @@ impl Service for Served {
             // Of use to coordinators only.
             key_name: Bytes::new(),
             key_proof: Bytes::new(),
-            plugins: plugins
-                .into_iter()
-                .map(|plugin| Plugin {
-                    digest: Bytes::copy_from_slice(plugin.digest.as_bytes()),
-                    protocol: plugin.protocol,
-                    version: plugin.version.to_string(),
-                    schemes: plugin.schemes,
-                    max_parties: plugin.max_parties.into(),
-                })
-                .collect(),
+            plugins: plugins.iter().map(Plugin::from).collect(),
         });
         Ok(Response::new(PartiesResponse { parties: parties.collect() }))
     }
@@ -155,7 +147,7 @@ fn state(record: SessionRecord) -> SessionState {
         SessionStatus::Running => (State::Running, 0, None),
         SessionStatus::Completed { at } => (State::Completed, at.0, None),
         SessionStatus::Failed { at, code, reason, culprits } => {
-            let culprits = culprits.iter().map(|c| c.number().into()).collect();
+            let culprits = numbers(&culprits);
             (State::Failed, at.0, Some(Failure { code, reason, culprits }))
         }
     };
@@ -163,7 +155,7 @@ fn state(record: SessionRecord) -> SessionState {
         session: Bytes::copy_from_slice(session.id.as_bytes()),
         account: Bytes::copy_from_slice(session.account.as_bytes()),
         order: session.ordered.into(),
-        signers: session.signers.iter().map(|s| s.number().into()).collect(),
+        signers: numbers(&session.signers),
         digest: Bytes::copy_from_slice(session.digest.as_bytes()),
         created_ms: session.created.0,
         deadline_ms: session.deadline.0,

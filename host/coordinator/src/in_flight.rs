@@ -2,8 +2,9 @@
 //! follow it, and are told how it ended. When a leader is gone without a word, a follower takes the lead.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use quorate_core::OrderId;
 use tokio::sync::watch;
 
@@ -78,8 +79,8 @@ impl InFlight {
         self.lock().contains_key(&order)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OrderId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<OrderId, Entry>> {
+        self.0.lock()
     }
 }
 

@@ -34,8 +34,9 @@ use std::time::Duration;
 use parts::Parts;
 use quorate_backends::database::StoreError;
 use quorate_core::Digest;
-use quorate_core::admission::Plugin;
+use quorate_core::admission::PluginFacts;
 use quorate_core::identity::PublicKey;
+use quorate_net::telemetry::chain;
 use quorate_net::topics::{PRESENCE, REPORTS};
 use recorded::LATE_REPORTS_DURATION;
 use tokio::sync::Semaphore;
@@ -105,7 +106,7 @@ impl Coordinator {
     /// Waits until all these parties have said that a component is active, for at most `patience`; false if not.
     pub async fn wait_for_plugin(&self, digest: Digest, parties: &[PublicKey], patience: Duration) -> bool {
         let presence = &self.parts.presence;
-        let has = |plugins: &Vec<Plugin>| plugins.iter().any(|plugin| plugin.digest == digest);
+        let has = |plugins: &Vec<PluginFacts>| plugins.iter().any(|plugin| plugin.digest == digest);
         let heard = async {
             loop {
                 let online = presence.online();
@@ -146,7 +147,7 @@ impl Coordinator {
         loop {
             tick.tick().await;
             if let Err(error) = self.parts.outbox.republish_stale().await {
-                tracing::warn!(%error, cause = ?std::error::Error::source(&error), "failed to read the outbox");
+                tracing::warn!(error = %chain(&error), "failed to read the outbox");
             }
         }
     }
@@ -157,7 +158,7 @@ impl Coordinator {
         loop {
             tick.tick().await;
             if let Err(error) = self.sweep().await {
-                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the control database failed");
+                tracing::error!(error = %chain(&error), "the control database failed");
             }
         }
     }

@@ -1,14 +1,14 @@
 //! Which parties are there, and what they can run: by their heartbeats, and by nothing that is signed. A lie costs time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prost::Message;
-use quorate_core::admission::Plugin;
+use quorate_core::admission::PluginFacts;
 use quorate_core::identity::{PublicKey, Signature, Tag};
-use quorate_core::{Digest, Threshold};
 use quorate_net::topics::HEARTBEAT_INTERVAL;
+use quorate_proto::convert::array;
 use quorate_proto::v1;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ pub(super) struct Presence {
 
 struct Seen {
     at: Instant,
-    plugins: Vec<Plugin>,
+    plugins: Vec<PluginFacts>,
     /// A public name of its master key, which only whoever has that key can give to it.
     key_name: PublicKey,
 }
@@ -52,7 +52,7 @@ impl Presence {
         };
         let now = Instant::now();
         {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = self.seen.lock();
             seen.retain(|_, party| now.duration_since(party.at) < 10 * ONLINE_TIMEOUT);
             if seen.len() >= MAX_PARTIES_REMEMBERED && !seen.contains_key(&identity) {
                 return;
@@ -68,9 +68,9 @@ impl Presence {
     }
 
     /// The parties that are there, with their plugins.
-    pub(super) fn online(&self) -> HashMap<PublicKey, Vec<Plugin>> {
+    pub(super) fn online(&self) -> HashMap<PublicKey, Vec<PluginFacts>> {
         let now = Instant::now();
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock();
         let has_own = |name: &PublicKey| seen.values().filter(|party| party.key_name == *name).count() == 1;
         seen.iter()
             .filter(|(_, party)| now.duration_since(party.at) < ONLINE_TIMEOUT)
@@ -82,7 +82,7 @@ impl Presence {
     /// Whether a party was there and is not any more, while others can be heard: silence of all says nothing about one.
     pub(super) fn is_lost(&self, party: &PublicKey) -> bool {
         let now = Instant::now();
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock();
         let silent = seen.get(party).is_some_and(|party| now.duration_since(party.at) >= ONLINE_TIMEOUT);
         silent && seen.values().any(|other| now.duration_since(other.at) < 2 * HEARTBEAT_INTERVAL)
     }
@@ -93,20 +93,13 @@ impl Presence {
     }
 }
 
-fn read(presence: v1::Presence) -> Option<(PublicKey, PublicKey, Vec<Plugin>)> {
-    let identity = PublicKey(presence.identity.as_ref().try_into().ok()?);
-    let key_name = PublicKey(presence.key_name.as_ref().try_into().ok()?);
-    let proof = Signature(presence.key_proof.as_ref().try_into().ok()?);
+fn read(presence: v1::Presence) -> Option<(PublicKey, PublicKey, Vec<PluginFacts>)> {
+    let identity = PublicKey(array(&presence.identity).ok()?);
+    let key_name = PublicKey(array(&presence.key_name).ok()?);
+    let proof = Signature(array(&presence.key_proof).ok()?);
     key_name.verify(Tag::KeyName, &identity.0, &proof).ok()?;
-    let plugins = presence.plugins.into_iter().take(MAX_PLUGINS).filter_map(|plugin| {
-        Some(Plugin {
-            digest: Digest(plugin.digest.as_ref().try_into().ok()?),
-            protocol: plugin.protocol,
-            version: plugin.version.parse().ok()?,
-            schemes: plugin.schemes,
-            max_parties: u16::try_from(plugin.max_parties).unwrap_or(Threshold::MAX_PARTIES),
-        })
-    });
+    let plugins = presence.plugins.into_iter().take(MAX_PLUGINS);
+    let plugins = plugins.filter_map(|plugin| PluginFacts::try_from(plugin).ok());
     Some((identity, key_name, plugins.collect()))
 }
 

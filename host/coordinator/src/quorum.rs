@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use quorate_core::admission::Plugin;
+use quorate_core::admission::PluginFacts;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order};
@@ -56,7 +56,7 @@ impl From<NoQuorum> for Verdict {
 /// What a quorum is chosen by, besides the order.
 pub(super) struct QuorumInput<'a> {
     /// The parties that are online, with their active components.
-    pub(super) online: &'a HashMap<PublicKey, Vec<Plugin>>,
+    pub(super) online: &'a HashMap<PublicKey, Vec<PluginFacts>>,
     /// Pairs that refuse each other on this account.
     pub(super) banned: &'a BTreeSet<(PartyIndex, PartyIndex)>,
     /// Parties to do without if possible: how often they had trouble in earlier sessions of this order, or made some.
@@ -124,10 +124,10 @@ fn has_ban(signers: &[PartyIndex], banned: &BTreeSet<(PartyIndex, PartyIndex)>) 
 fn newest_in_common(
     order: &Order,
     signers: &[PartyIndex],
-    online: &HashMap<PublicKey, Vec<Plugin>>,
+    online: &HashMap<PublicKey, Vec<PluginFacts>>,
 ) -> Option<Digest> {
     let plugins = |party: &PartyIndex| order.spec.party(*party).and_then(|key| online.get(key));
-    let usable = |plugin: &&Plugin| {
+    let usable = |plugin: &&PluginFacts| {
         plugin.protocol == order.spec.protocol
             && plugin.schemes.contains(&order.spec.scheme)
             && plugin.version >= order.minimum_plugin
@@ -194,8 +194,8 @@ mod tests {
         })
     }
 
-    fn plugin(digest: u8, version: &str) -> Plugin {
-        Plugin {
+    fn plugin(digest: u8, version: &str) -> PluginFacts {
+        PluginFacts {
             digest: Digest([digest; 32]),
             protocol: "dkls23".into(),
             version: version.parse().unwrap(),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     struct World {
-        online: HashMap<PublicKey, Vec<Plugin>>,
+        online: HashMap<PublicKey, Vec<PluginFacts>>,
         banned: BTreeSet<(PartyIndex, PartyIndex)>,
         failures: BTreeMap<PartyIndex, u32>,
     }

@@ -5,6 +5,7 @@ use quorate_control_store::NewSession;
 use quorate_core::UnixMillis;
 use quorate_core::order::{Operation, Order};
 use quorate_core::submission::Submission;
+use quorate_proto::convert::numbers;
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started};
 use tokio::sync::mpsc;
@@ -41,13 +42,13 @@ impl SubmittedOrder {
     pub(super) fn tell_started(&self, session: &NewSession) {
         self.tell(Event::Started(Started {
             session: Bytes::copy_from_slice(session.id.as_bytes()),
-            signers: session.signers.iter().map(|s| s.number().into()).collect(),
+            signers: numbers(&session.signers),
             digest: Bytes::copy_from_slice(session.digest.as_bytes()),
         }));
     }
 
     pub(super) fn tell_failed(&self, verdict: Verdict) {
-        let culprits = verdict.culprits.iter().map(|c| u32::from(c.number())).collect();
+        let culprits = numbers(&verdict.culprits);
         self.tell(Event::Ended(Failure {
             code: verdict.code.text().into(),
             reason: verdict.reason,

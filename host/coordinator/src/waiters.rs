@@ -1,8 +1,9 @@
 //! Which call waits for the reports of which session, and what is known of the sessions that are waited for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use quorate_control_store::NewSession;
 use quorate_core::order::Order;
 use quorate_core::report::{Outcome, SignedReport};
@@ -70,7 +71,7 @@ impl Waiters {
     pub(super) fn wait(&self, session: &NewSession, order: &Order) -> Wait<'_> {
         let (sender, reports) = mpsc::channel(MAX_WAITING_REPORTS);
         let watched = WatchedSession::new(order.clone(), session.signers.clone(), session.chain_code);
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock();
         let expected = waiting
             .entry(session.id)
             .or_insert_with(|| WaitEntry { session: Arc::new(watched), senders: vec![] });
@@ -83,13 +84,13 @@ impl Waiters {
     }
 
     pub(super) fn find(&self, session: SessionId) -> Option<WaitEntry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
+        self.0.lock().get(&session).cloned()
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.0.lock();
         if let Some(expected) = waiting.get_mut(&self.session) {
             expected.senders.retain(|sender| !sender.same_channel(&self.sender));
             if expected.senders.is_empty() {
@@ -105,7 +106,7 @@ impl WatchedSession {
     }
 
     fn reports(&self) -> MutexGuard<'_, BTreeMap<PartyIndex, RankedReport>> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reports.lock()
     }
 
     /// The last outcome of each party.

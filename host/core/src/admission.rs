@@ -27,7 +27,7 @@ pub struct Facts<'a> {
     /// Which parties it works with.
     pub pinned: &'a [PublicKey],
     /// The component of the plan, if the registry has it as active.
-    pub plugin: Option<&'a Plugin>,
+    pub plugin: Option<&'a PluginFacts>,
     /// What it stores about the account's key, if it has a share of it.
     pub record: Option<&'a KeyRecord>,
     /// Whether it has promised a share of the account that was never activated.
@@ -46,7 +46,7 @@ pub struct Facts<'a> {
 
 /// A component in the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plugin {
+pub struct PluginFacts {
     /// Which bytes.
     pub digest: Digest,
     /// The protocol.
@@ -278,8 +278,8 @@ mod tests {
         }
     }
 
-    fn plugin() -> Plugin {
-        Plugin {
+    fn plugin() -> PluginFacts {
+        PluginFacts {
             digest: Digest([5; 32]),
             protocol: "dkls23".into(),
             version: "0.1.0".parse().unwrap(),
@@ -291,7 +291,7 @@ mod tests {
     struct Known {
         record: Option<KeyRecord>,
         promised: bool,
-        plugin: Option<Plugin>,
+        plugin: Option<PluginFacts>,
         banned: Vec<PublicKey>,
         pinned: Vec<PublicKey>,
         originators: Vec<PublicKey>,
@@ -394,15 +394,15 @@ mod tests {
 
     #[test]
     fn a_plugin_that_is_not_active_too_old_or_another_is_refused() {
-        let with = |plugin: Option<Plugin>| Known { plugin, ..known() }.admit(&good());
+        let with = |plugin: Option<PluginFacts>| Known { plugin, ..known() }.admit(&good());
         assert_eq!(with(None), Err(Refused::PluginNotActive));
-        let other = Plugin { digest: Digest([6; 32]), ..plugin() };
+        let other = PluginFacts { digest: Digest([6; 32]), ..plugin() };
         assert_eq!(with(Some(other)), Err(Refused::PluginNotActive));
         for plugin in [
-            Plugin { protocol: "frost".into(), ..plugin() },
-            Plugin { schemes: vec![], ..plugin() },
-            Plugin { max_parties: 2, ..plugin() },
-            Plugin { version: "0.0.9".parse().unwrap(), ..plugin() },
+            PluginFacts { protocol: "frost".into(), ..plugin() },
+            PluginFacts { schemes: vec![], ..plugin() },
+            PluginFacts { max_parties: 2, ..plugin() },
+            PluginFacts { version: "0.0.9".parse().unwrap(), ..plugin() },
         ] {
             assert!(matches!(with(Some(plugin.clone())), Err(Refused::Plugin(_))), "{plugin:?}");
         }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use parking_lot::{Mutex, MutexGuard};
 use quorate_core::order::MAX_LIFETIME;
 use tokio::time::Instant;
 
@@ -62,8 +63,8 @@ impl http_body::Body for TrackedBody {
 }
 
 impl Activity {
-    fn requests(&self) -> std::sync::MutexGuard<'_, Requests> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.0.lock()
     }
 
     pub(crate) fn begin(self: &Arc<Self>) -> ActiveRequest {

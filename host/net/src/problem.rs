@@ -4,6 +4,8 @@ use quorate_backends::database::StoreError;
 use quorate_core::code::Code;
 use quorate_core::{PartyIndex, SessionId};
 
+use crate::telemetry::chain;
+
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -43,7 +45,7 @@ impl Problem {
             tracing::warn!(%cause, "the database does not answer");
             return Self::new(Code::Unavailable, "the database does not answer: try again later");
         }
-        tracing::error!(%error, cause = ?std::error::Error::source(error), "the database failed");
+        tracing::error!(error = %chain(error), "the database failed");
         Self::new(Code::Internal, "the database failed: the operator finds the reason in the log")
     }
 }

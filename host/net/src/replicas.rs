@@ -1,9 +1,10 @@
 //! Several replicas of one role, any of which can be called.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -28,13 +29,13 @@ struct Replica {
 
 impl Replica {
     fn is_avoided(&self) -> bool {
-        let missed = *self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = *self.missed.lock();
         missed.is_some_and(|at| at.elapsed() < AVOIDED)
     }
 
     fn was_there(&self, there: bool) {
         let missed = (!there).then(Instant::now);
-        *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = missed;
+        *self.missed.lock() = missed;
     }
 }
 

@@ -1,11 +1,13 @@
 //! A party's side of the router: one [`RouterSession`] per session.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use quorate_core::{PartyIndex, SessionId, Threshold};
+use quorate_proto::convert;
 use quorate_proto::v1::router_client::RouterClient as Client;
 use quorate_proto::v1::router_request::Request as Kind;
 use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
@@ -62,8 +64,7 @@ impl From<Frame> for RouterEvent {
 /// The party index in a message of the router's service, where 0 stands for none.
 #[must_use]
 pub fn party_index(index: u32) -> Option<PartyIndex> {
-    let index = u16::try_from(index).ok().filter(|&index| index <= Threshold::MAX_PARTIES)?;
-    PartyIndex::try_from(index).ok()
+    convert::party_index(index).ok().filter(|index| index.number() <= Threshold::MAX_PARTIES)
 }
 
 /// The way to the routers. Clones share it.
@@ -216,8 +217,8 @@ impl Drop for RouterSession {
 }
 
 impl FrameSender {
-    fn lock(&self) -> std::sync::MutexGuard<'_, mpsc::Sender<RouterRequest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, mpsc::Sender<RouterRequest>> {
+        self.0.lock()
     }
 
     /// Sends a frame to a party; false if there was no room for it.

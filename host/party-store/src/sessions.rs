@@ -1,6 +1,6 @@
 //! Sessions: claimed once, ended once, and what is left to be told of them.
 
-use quorate_backends::database::{StoreError, signed, sql};
+use quorate_backends::database::{StoreError, Tx, signed, sql};
 use quorate_core::{AccountId, OrderId, PlanHash, UnixMillis, UnixSeconds};
 
 use super::{
@@ -68,26 +68,15 @@ impl PartyStore {
         .bind(claim.digest.as_bytes())
         .fetch_one(&mut tx)
         .await?;
-        let before = row.get::<bool>("before")?;
-        if before {
+        if row.get("before")? {
             return Ok(ClaimOutcome::AlreadyClaimed);
         }
         if row.get("suspended")? {
             return Ok(ClaimOutcome::Suspended);
         }
-        let active: Option<u32> = row.get("epoch")?;
-        let mut stale = active != claim.epoch;
-        if row.get("bans")? {
-            for signer in &claim.signers {
-                let banned = sql("SELECT 1 FROM bans WHERE account = $1 AND counterparty = $2")
-                    .bind(claim.account.as_bytes())
-                    .bind(signer.0.as_slice())
-                    .fetch_optional(&mut tx)
-                    .await?;
-                stale |= banned.is_some();
-            }
-        }
-        if stale {
+        let is_stale = row.get::<Option<u32>>("epoch")? != claim.epoch
+            || row.get("bans")? && names_banned_party(&mut tx, claim).await?;
+        if is_stale {
             return Ok(ClaimOutcome::Stale);
         }
         let counted = sql("INSERT INTO orders (id, expires_at, sessions) VALUES ($1, $2, 1)
@@ -112,19 +101,7 @@ impl PartyStore {
                 return Ok(ClaimOutcome::Locked);
             }
         }
-        sql("INSERT INTO sessions (id, plan, order_id, account, exclusive, me, digest, replica, deadline)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
-        .bind(claim.session.as_bytes())
-        .bind(plan)
-        .bind(claim.order.as_bytes())
-        .bind(claim.account.as_bytes())
-        .bind(claim.exclusive)
-        .bind(claim.me.number())
-        .bind(claim.digest.as_bytes())
-        .bind(&claim.replica)
-        .bind(signed(claim.deadline.0)?)
-        .execute(&mut tx)
-        .await?;
+        insert_session(&mut tx, claim).await?;
         sql("UPDATE state SET latest_seen = $1 WHERE latest_seen < $1")
             .bind(signed(claim.now.0)?)
             .execute(&mut tx)
@@ -278,4 +255,36 @@ impl PartyStore {
              AND plan NOT IN (SELECT plan FROM sessions WHERE account = $1 AND (outcome IS NULL OR outcome = 'delivered'))");
         Ok(unlocked.bind(account.as_bytes()).execute(&self.database).await? == 1)
     }
+}
+
+/// Whether a party that is banned for the account is among the signers of a claim.
+async fn names_banned_party(tx: &mut Tx, claim: &Claim) -> Result<bool, StoreError> {
+    for signer in &claim.signers {
+        let banned = sql("SELECT 1 FROM bans WHERE account = $1 AND counterparty = $2")
+            .bind(claim.account.as_bytes())
+            .bind(signer.0.as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        if banned.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {
+    sql("INSERT INTO sessions (id, plan, order_id, account, exclusive, me, digest, replica, deadline)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+    .bind(claim.session.as_bytes())
+    .bind(claim.plan.as_bytes())
+    .bind(claim.order.as_bytes())
+    .bind(claim.account.as_bytes())
+    .bind(claim.exclusive)
+    .bind(claim.me.number())
+    .bind(claim.digest.as_bytes())
+    .bind(&claim.replica)
+    .bind(signed(claim.deadline.0)?)
+    .execute(&mut *tx)
+    .await
+    .map(drop)
 }

@@ -27,20 +27,10 @@ pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
 }
 
 fn presence(party: &Party) -> Presence {
-    let plugins = party.plugins().into_iter().map(|plugin| {
-        let descriptor = plugin.descriptor();
-        Plugin {
-            digest: Bytes::copy_from_slice(plugin.digest().as_bytes()),
-            protocol: descriptor.id.clone(),
-            version: descriptor.version.clone(),
-            schemes: descriptor.schemes.clone(),
-            max_parties: descriptor.max_parties.into(),
-        }
-    });
     let (key_name, key_proof) = party.store.key_name();
     Presence {
         identity: Bytes::copy_from_slice(&party.identity().0),
-        plugins: plugins.collect(),
+        plugins: party.registry.facts().iter().map(Plugin::from).collect(),
         key_name: Bytes::copy_from_slice(&key_name.0),
         key_proof: Bytes::copy_from_slice(&key_proof.0),
     }

@@ -1,9 +1,10 @@
 //! What one party is and holds, shared by everything that it does.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortNotice};
 use quorate_core::identity::{PublicKey, SecretKey};
@@ -133,7 +134,7 @@ impl Party {
     }
 
     fn bans(&self) -> MutexGuard<'_, HashSet<(AccountId, PublicKey)>> {
-        self.unsaved_bans.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unsaved_bans.lock()
     }
 
     /// Bans of an account that are not in the store yet.

@@ -4,6 +4,7 @@ use quorate_backends::database::StoreError;
 use quorate_core::PlanHash;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::report::{Outcome, SignedReport};
+use quorate_net::telemetry::chain;
 use quorate_party_store::{SessionResult, Started, Unreported};
 
 use crate::party::Party;
@@ -60,7 +61,7 @@ pub(crate) async fn unreported(party: &Party) -> Result<Vec<(PlanHash, SignedRep
 
 /// Ends a session in the middle of which the store has failed. If it fails again, a restart ends it.
 pub(crate) async fn record_store_failure(party: &Party, started: &Started, error: &StoreError) -> Outcome {
-    tracing::error!(%error, cause = ?std::error::Error::source(error), "the party's store failed");
+    tracing::error!(error = %chain(error), "the party's store failed");
     let abort = Abort::of(AbortCode::Internal, error.to_string());
     match party.store.abort(started.plan).await {
         Ok(()) => party.aborted(started.plan, started.me, abort),

@@ -5,9 +5,10 @@
 //! component with another digest takes its place.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock};
 
-use quorate_core::{Digest, admission};
+use parking_lot::RwLock;
+use quorate_core::Digest;
+use quorate_core::admission::PluginFacts;
 use quorate_runtime::Plugin;
 use tokio::sync::Notify;
 
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) plugin: Plugin,
-    pub(crate) facts: admission::Plugin,
+    pub(crate) facts: PluginFacts,
 }
 
 /// The components of one party.
@@ -41,14 +42,14 @@ impl Registry {
     pub(crate) fn install(&self, plugin: &Plugin) -> bool {
         let descriptor = plugin.descriptor();
         let Ok(version) = descriptor.version.parse() else { return false };
-        let facts = admission::Plugin {
+        let facts = PluginFacts {
             digest: plugin.digest(),
             protocol: descriptor.id.clone(),
             version,
             schemes: descriptor.schemes.clone(),
             max_parties: descriptor.max_parties,
         };
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.write();
         if inner.suspended.contains(&plugin.digest()) {
             tracing::error!(digest = %plugin.digest(), "this plugin made a bad signature here: it stays suspended");
             return false;
@@ -60,7 +61,7 @@ impl Registry {
 
     /// Lets no new session run on a component.
     pub(crate) fn suspend(&self, digest: Digest) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.write();
         inner.suspended.insert(digest);
         inner.active.remove(&digest);
         self.changed.notify_one();
@@ -73,12 +74,18 @@ impl Registry {
     }
 
     pub(crate) fn active(&self, digest: Digest) -> Option<Entry> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.read();
         inner.active.get(&digest).cloned()
     }
 
+    /// The facts of all active components.
+    pub(crate) fn facts(&self) -> Vec<PluginFacts> {
+        self.inner.read().active.values().map(|entry| entry.facts.clone()).collect()
+    }
+
+    /// All active components.
     pub(crate) fn all(&self) -> Vec<Plugin> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.read();
         inner.active.values().map(|entry| entry.plugin.clone()).collect()
     }
 }

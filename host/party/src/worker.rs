@@ -11,6 +11,7 @@ use quorate_core::codec::decode;
 use quorate_core::plan::Plan;
 use quorate_core::report::SignedReport;
 use quorate_net::replicas::Replicas;
+use quorate_net::telemetry::chain;
 use quorate_net::topics::{CANCELLED, queue_of};
 use quorate_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -200,7 +201,7 @@ impl PartyWorker {
                 self.party.store.forget_expired().await
             };
             if let Err(error) = maintained.await {
-                tracing::error!(%error, cause = ?std::error::Error::source(&error), "the party's store failed");
+                tracing::error!(error = %chain(&error), "the party's store failed");
             }
         }
     }

@@ -5,11 +5,12 @@
 //! when the session's time is over.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use quorate_core::{PartyIndex, SessionId, Threshold};
 use quorate_net::router_client::RouterEvent;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -167,8 +168,8 @@ impl Hub {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Buffers> {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buffers> {
+        self.buffers.lock()
     }
 
     /// Puts a frame into a party's buffer.
@@ -195,7 +196,7 @@ impl Hub {
         time_to_live: Duration,
         act: impl FnOnce(&mut Buffer, &Arc<AtomicUsize>) -> T,
     ) -> Option<T> {
-        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = self.buffers.lock();
         let now = Instant::now();
         if now >= buffers.swept + SWEEP_INTERVAL {
             buffers.sweep(now);

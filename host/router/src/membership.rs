@@ -8,6 +8,7 @@ use quorate_core::{PartyIndex, SessionId};
 use quorate_net::clock::Clock;
 use quorate_net::join_token::{JoinGrant, JoinKey};
 use quorate_net::router_client::party_index;
+use quorate_proto::convert::session_id;
 use quorate_proto::v1::Join;
 use quorate_proto::v1::router_request::Request as Kind;
 use tonic::Status;
@@ -57,8 +58,8 @@ impl Router {
         let Some(Kind::Join(Join { session, party: me, time_to_live_ms, token, again })) = first else {
             return Err(Status::invalid_argument("the first message names the session"));
         };
-        let session = session.as_ref().try_into().map(SessionId);
-        let session = session.map_err(|_| Status::invalid_argument("a session id is 32 bytes long"))?;
+        let session =
+            session_id(&session).map_err(|_| Status::invalid_argument("a session id is 32 bytes long"))?;
         let me = party_index(me).ok_or_else(|| Status::invalid_argument("that is no party index"))?;
         let checked = self.0.key.check(&token, session, me, self.0.clock.seconds());
         let JoinGrant { parties, left } =

@@ -2,15 +2,17 @@
 //!
 //! Nothing is passed on as long as no other router is heard of.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use prost::Message;
 use quorate_backends::queue::Queue;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::router_client::party_index;
 use quorate_net::topics::FRAMES;
+use quorate_proto::convert::session_id;
 use quorate_proto::v1::Forwarded;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -66,7 +68,7 @@ impl Peering {
     }
 
     fn pass_on(&self, forwarded: Forwarded) {
-        let heard = *self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = *self.others.lock();
         if heard.is_some_and(|at| at.elapsed() <= PEER_TIMEOUT)
             && self.waiting.try_send(Forwarded { router: self.me.clone(), ..forwarded }).is_err()
         {
@@ -113,9 +115,8 @@ impl Peering {
         if forwarded.router == self.me {
             return;
         }
-        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        let session = forwarded.session.as_ref().try_into().map(SessionId);
-        let Ok(session) = session else { return };
+        *self.others.lock() = Some(Instant::now());
+        let Ok(session) = session_id(&forwarded.session) else { return };
         if let Some(back) = party_index(forwarded.back) {
             hub.is_back(session, back);
         }

@@ -22,7 +22,7 @@ const CONTROL: [&str; 6] = [
 /// Which crates of ours each of our crates may use, tests included.
 const ALLOWED: [(&str, &[&str]); 16] = [
     ("quorate-core", &[]),
-    ("quorate-proto", &[]),
+    ("quorate-proto", &["quorate-core"]),
     ("quorate-backends", &["quorate-core", DEV]),
     ("quorate-party-store", &["quorate-backends", "quorate-core", DEV]),
     ("quorate-control-store", &["quorate-backends", "quorate-core", DEV]),

@@ -1,7 +1,9 @@
-//! The structure of the repository, held by tests: which crate may depend on which, and on what from elsewhere.
+//! The structure of the repository, held by tests: which crate may depend on which and on what from elsewhere, how long files
+//! and functions are, and that no files import each other in a circle.
 
 mod crates;
 mod dependencies;
+mod files;
 mod program;
 
 use std::path::PathBuf;

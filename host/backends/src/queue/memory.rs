@@ -1,10 +1,11 @@
 //! The queue of a single process. Messages survive their consumers, not the process: what is claimed is in the store.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::Instant;
 
@@ -41,19 +42,19 @@ struct Message {
 
 impl MemoryQueue {
     fn one(&self, queue: &str) -> Arc<One> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.lock();
         Arc::clone(queues.entry(queue.to_owned()).or_default())
     }
 
     fn topic(&self, topic: &str) -> broadcast::Sender<Vec<u8>> {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.topics.lock();
         topics.entry(topic.to_owned()).or_insert_with(|| broadcast::channel(ANNOUNCEMENTS).0).clone()
     }
 }
 
 impl One {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Messages> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock()
     }
 }
 

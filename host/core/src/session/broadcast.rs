@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use super::effect::Message;
+use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::Abort;
 use crate::envelope::{Echo, Received, SignedEcho, broadcast_statement, payload_hash};
 use crate::identity::{SecretKey, Signature, Tag, key_of};
 use crate::ids::ExecutionId;
-use crate::session::{Message, SessionTerms};
 
 /// Rounds of which echoes are kept before their broadcasts are here: an honest peer is at most one ahead, and the
 /// sandbox allows no component more than 64.

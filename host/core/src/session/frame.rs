@@ -1,5 +1,6 @@
 //! What travels between the parties of a session.
 
+use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::SignedAbort;
 use crate::certificate::{Acknowledgement, Certificate, Ready};
@@ -27,6 +28,16 @@ pub enum Frame {
 }
 
 impl Frame {
+    /// Whether the frame is an envelope to this party or an echo, signed by the peer that it names.
+    pub(super) fn is_signed_for(&self, terms: &SessionTerms) -> bool {
+        let key = self.sender().and_then(|from| terms.key_of_peer(from));
+        key.is_some_and(|key| match self {
+            Self::Envelope(envelope) => envelope.header.to == terms.me && envelope.verify(key).is_ok(),
+            Self::Echo(echo) => echo.verify(key).is_ok(),
+            _ => false,
+        })
+    }
+
     /// Whether it is about what a session has made, and not for the session itself.
     pub(super) fn is_about_promises(&self) -> bool {
         matches!(self, Self::Ready(_) | Self::Certificate(_) | Self::Acknowledgement(_))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::Rng;
 
+use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::{Abort, AbortCode};
 use crate::codec::{encode, wire_struct};
@@ -12,7 +13,6 @@ use crate::hello::{Hello, SignedHello, execution_id};
 use crate::identity::{PublicKey, SecretKey, Signature, Tag};
 use crate::ids::{ExecutionId, PlanHash};
 use crate::sealing::Ephemeral;
-use crate::session::SessionTerms;
 
 /// A signer's word on which hellos it has: the execution id that follows from them.
 #[derive(Clone, Debug, PartialEq, Eq)]

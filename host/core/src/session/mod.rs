@@ -16,13 +16,17 @@
 //! - after its end a session has no effects but to say so to whoever asks.
 
 mod broadcast;
+mod effect;
 mod frame;
 mod handshake;
 #[cfg(test)]
 mod model;
+mod reply_throttle;
+mod running;
 mod streams;
+mod terms;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use broadcast::Broadcasts;
@@ -32,14 +36,16 @@ use zeroize::Zeroizing;
 
 use crate::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use crate::codec::{decode, encode};
-use crate::envelope::{Envelope, Kind, SignedEcho};
 use crate::hello::Hello;
-use crate::identity::{PublicKey, SecretKey, key_of};
-use crate::ids::{ExecutionId, PlanHash};
-use crate::{PartyIndex, Threshold, UnixMillis};
+use crate::identity::SecretKey;
+use crate::{PartyIndex, UnixMillis};
+pub use effect::{Effect, Message, To};
 pub use frame::Frame;
 use handshake::{Handshake, HandshakeResult};
+use reply_throttle::ReplyThrottle;
+use running::{Deliverable, Running};
 use streams::Streams;
+pub use terms::SessionTerms;
 
 /// Frames of one peer that are kept for a session whose hellos are not complete: what an honest peer can send by then
 /// is its first round, one or two frames.
@@ -52,98 +58,6 @@ const FRAME_BYTES: usize = streams::PAYLOAD_BYTES + 1_024;
 /// slow step of a peer, so that a healthy session sends nothing twice.
 const RESEND_INTERVAL: Duration = Duration::from_millis(2_000);
 
-/// How often a peer that still waits is answered after the end of a session.
-const MIN_REPLY_INTERVAL: Duration = Duration::from_millis(1_000);
-
-/// Who takes part and until when; all of it admitted ([`admission`](crate::admission)).
-#[derive(Clone, Debug)]
-pub struct SessionTerms {
-    /// The plan.
-    pub plan: PlanHash,
-    /// This party.
-    pub me: PartyIndex,
-    /// Ascending and unique, `me` among them.
-    pub signers: Vec<PartyIndex>,
-    /// t of n.
-    pub threshold: Threshold,
-    /// The identity keys of all n parties, in index order.
-    pub parties: Vec<PublicKey>,
-    /// When the session ends, in milliseconds.
-    pub deadline: UnixMillis,
-    /// This party's durable state counter.
-    pub counter: u64,
-}
-
-impl SessionTerms {
-    fn peers(&self) -> impl Iterator<Item = PartyIndex> + '_ {
-        self.signers.iter().copied().filter(|&party| party != self.me)
-    }
-
-    fn key_of_peer(&self, party: PartyIndex) -> Option<&PublicKey> {
-        let is_peer = party != self.me && self.signers.contains(&party);
-        key_of(&self.parties, party).filter(|_| is_peer)
-    }
-}
-
-/// A message for the component. Wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    /// The sender's round.
-    pub round: u16,
-    /// The sender, by its signature.
-    pub from: PartyIndex,
-    /// How it travelled.
-    pub kind: Kind,
-    /// The message.
-    pub payload: Zeroizing<Vec<u8>>,
-}
-
-impl core::fmt::Debug for Message {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { round, from, kind, payload } = self;
-        write!(f, "Message(round {round}, from {from}, {kind:?}, {} bytes)", payload.len())
-    }
-}
-
-/// Whom a message of the component is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum To {
-    Party(PartyIndex),
-    Broadcast,
-    ReliableBroadcast,
-}
-
-/// What the caller has to do, one after the other in the order given: effects that come back while one is carried out
-/// go behind those that are left.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send a frame to a peer.
-    Send {
-        /// The peer.
-        to: PartyIndex,
-        /// The frame's bytes.
-        frame: Vec<u8>,
-    },
-    /// Start the component.
-    Start {
-        /// The id of this execution.
-        execution: ExecutionId,
-        /// The state counters that the peers told, to be held against the highest seen (rule 10).
-        counters: BTreeMap<PartyIndex, u64>,
-    },
-    /// Hand a message to the component.
-    Deliver(Message),
-    /// The session is over without a result. Record that durably, so that this party never promises anything for it;
-    /// then send the notices.
-    Abort {
-        /// Why.
-        abort: Abort,
-        /// For each peer, the frame that tells it.
-        notices: Vec<(PartyIndex, Vec<u8>)>,
-    },
-}
-
 /// A session of one party.
 pub struct Session {
     terms: SessionTerms,
@@ -153,8 +67,8 @@ pub struct Session {
     state: State,
     /// Everything sent so far, in order.
     sent: Vec<(PartyIndex, Vec<u8>)>,
-    /// Peers that need nothing more, by their unproved word.
-    finished: BTreeSet<PartyIndex>,
+    /// Peers that claim to have finished. The claim is not authenticated evidence.
+    claimed_finished: BTreeSet<PartyIndex>,
     /// When something new last came in or went out, or everything was sent again.
     quiet_since: UnixMillis,
 }
@@ -175,32 +89,6 @@ enum State {
         notice: Vec<u8>,
         answers: ReplyThrottle,
     },
-}
-
-/// When peers were answered last after the end of a session. Their frames are not verified: whoever invents some gets a
-/// bounded number of answers that he could have kept from the first time.
-struct ReplyThrottle(BTreeMap<PartyIndex, UnixMillis>);
-
-impl ReplyThrottle {
-    /// Nobody is answered at once: what peers sent before they heard of the end may still come in.
-    fn from(terms: &SessionTerms, now: UnixMillis) -> Self {
-        Self(terms.peers().map(|peer| (peer, now)).collect())
-    }
-
-    fn is_due(&mut self, peer: PartyIndex, now: UnixMillis) -> bool {
-        let Some(last) = self.0.get_mut(&peer) else { return false };
-        let due = now >= *last + MIN_REPLY_INTERVAL;
-        if due {
-            *last = now;
-        }
-        due
-    }
-}
-
-struct Running {
-    execution: ExecutionId,
-    streams: Streams,
-    broadcasts: Broadcasts,
 }
 
 type Effects = Vec<Effect>;
@@ -225,7 +113,7 @@ impl Session {
             random: Some(random),
             state,
             sent: Vec::new(),
-            finished: BTreeSet::new(),
+            claimed_finished: BTreeSet::new(),
             quiet_since: now,
         };
         let effects = session.send_all(&Frame::Hello(hello));
@@ -240,7 +128,7 @@ impl Session {
         let Ok(frame) = decode::<Frame>(frame) else { return vec![] };
         if let Frame::Finished(by) = frame {
             if self.terms.key_of_peer(by).is_some() {
-                self.finished.insert(by);
+                self.claimed_finished.insert(by);
             }
             return vec![];
         }
@@ -279,12 +167,7 @@ impl Session {
     fn is_worth_keeping(&self, early: &[Frame], frame: &Frame) -> bool {
         let Some(from) = frame.sender() else { return false };
         let few = early.iter().filter(|kept| kept.sender() == Some(from)).count() < EARLY_FRAMES;
-        let signed = self.terms.key_of_peer(from).is_some_and(|key| match frame {
-            Frame::Envelope(envelope) => envelope.header.to == self.terms.me && envelope.verify(key).is_ok(),
-            Frame::Echo(echo) => echo.verify(key).is_ok(),
-            _ => false,
-        });
-        few && signed && !early.contains(frame)
+        few && frame.is_signed_for(&self.terms) && !early.contains(frame)
     }
 
     /// Sends what the component wants sent.
@@ -297,8 +180,8 @@ impl Session {
     }
 
     /// The component is done. Frames of the session are still sent again to peers that show that they lack them, and no
-    /// timeout and no peer ends it any more; until the result is [settled](Self::settled), the caller still can.
-    pub fn done(&mut self, now: UnixMillis) {
+    /// timeout and no peer ends it any more; until the result is [durable](Self::mark_result_durable), the caller still can.
+    pub fn mark_component_done(&mut self, now: UnixMillis) {
         if matches!(self.state, State::Running(_)) {
             self.state = State::Done { settled: false, answers: ReplyThrottle::from(&self.terms, now) };
         }
@@ -306,7 +189,7 @@ impl Session {
 
     /// The result is durable: a verified signature, or a promised share. From now on this party never says that it has
     /// aborted.
-    pub fn mark_component_done(&mut self) {
+    pub fn mark_result_durable(&mut self) {
         if let State::Done { settled, .. } = &mut self.state {
             *settled = true;
         }
@@ -322,7 +205,7 @@ impl Session {
     /// Whether all peers have told so: nobody will want anything to be sent again.
     #[must_use]
     pub fn all_finished(&self) -> bool {
-        self.terms.peers().all(|peer| self.finished.contains(&peer))
+        self.terms.peers().all(|peer| self.claimed_finished.contains(&peer))
     }
 
     /// Ends the session for a reason of the caller's: the component failed, or the host is shutting down.
@@ -442,19 +325,7 @@ impl Session {
 
     fn try_send(&mut self, round: u16, to: To, payload: &[u8]) -> Result<Effects, Abort> {
         let State::Running(running) = &mut self.state else { return Ok(vec![]) };
-        let (receivers, kind) = match to {
-            To::Party(party) => (vec![party], Kind::PointToPoint),
-            To::Broadcast => (self.terms.peers().collect(), Kind::Broadcast),
-            To::ReliableBroadcast => (self.terms.peers().collect(), Kind::ReliableBroadcast),
-        };
-        let statement = (kind == Kind::ReliableBroadcast)
-            .then(|| running.broadcasts.own(&self.terms, &self.key, running.execution, round, payload));
-        let mut frames = Vec::with_capacity(receivers.len());
-        for to in receivers {
-            let envelope: Envelope =
-                running.streams.seal(&self.terms, &self.key, to, round, kind, payload, statement)?;
-            frames.push((to, encode(&Frame::Envelope(envelope))));
-        }
+        let frames = running.seal(&self.terms, &self.key, round, to, payload)?;
         let mut effects: Effects =
             frames.into_iter().map(|(to, frame)| self.keep_and_send(to, frame)).collect();
         // Our own broadcast may be the last that an echo was waiting for.
@@ -462,33 +333,14 @@ impl Session {
         Ok(effects)
     }
 
-    /// Hands over every message that may be handed over, and sends the echoes that are due.
+    /// Delivers every message that may be delivered, and sends the echoes that are due.
     fn deliver(&mut self, now: UnixMillis) -> Result<Effects, Abort> {
         let State::Running(running) = &mut self.state else { return Ok(vec![]) };
-        let mut effects = Effects::new();
-        let mut echoes: Vec<SignedEcho> = Vec::new();
-        // Each turn opens what is in order; a reliable broadcast stops its sender's stream until its round is settled.
-        loop {
-            let opened = running.streams.open_next(&self.terms)?;
-            for message in opened.messages {
-                effects.push(Effect::Deliver(message));
-            }
-            for (message, statement) in opened.reliable {
-                running.broadcasts.received(&self.terms, running.execution, message, statement)?;
-            }
-            echoes.extend(running.broadcasts.due_echoes(&self.terms, &self.key, running.execution));
-            let settled = running.broadcasts.settled(&self.terms)?;
-            if settled.is_empty() {
-                break;
-            }
-            for message in settled {
-                running.streams.resume(message.from);
-                effects.push(Effect::Deliver(message));
-            }
-        }
-        if !effects.is_empty() || !echoes.is_empty() {
+        let Deliverable { messages, echoes } = running.deliverable(&self.terms, &self.key)?;
+        if !messages.is_empty() || !echoes.is_empty() {
             self.quiet_since = now;
         }
+        let mut effects: Effects = messages.into_iter().map(Effect::Deliver).collect();
         for echo in echoes {
             effects.extend(self.send_all(&Frame::Echo(echo)));
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use chacha20::ChaCha20Rng;
 use zeroize::Zeroizing;
 
+use super::effect::Message;
+use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::{Abort, AbortCode};
 use crate::codec::{Bytes, encode};
@@ -12,7 +14,6 @@ use crate::envelope::{Envelope, Header, Kind};
 use crate::identity::{SecretKey, Signature};
 use crate::ids::ExecutionId;
 use crate::sealing::{Ephemeral, Opener, Sealer};
-use crate::session::{Message, SessionTerms};
 
 /// How far ahead of the next envelope of a sender one may be that waits. An honest sender is at most a round ahead: two
 /// frames.

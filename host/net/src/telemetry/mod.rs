@@ -25,6 +25,12 @@ pub fn is_filter(text: &str) -> bool {
         && EnvFilter::builder().parse(text).is_ok()
 }
 
+/// An error with all its causes, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> impl std::fmt::Display {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
 /// Starts the log. `filter` is of the form `info` or `quorate=debug,warn`; a second start changes nothing.
 ///
 /// # Errors

@@ -1,12 +1,13 @@
 //! `/health`: whether a process and the services that it needs are there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use parking_lot::Mutex;
 use quorate_backends::cache::Cache;
 use quorate_backends::database::Database;
 use quorate_backends::queue::Queue;
@@ -91,7 +92,7 @@ impl Health {
     }
 
     async fn services(&self) -> Services {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.last.lock();
         if let Some((at, services)) = last
             && at.elapsed() < MAX_REPORT_AGE
         {
@@ -120,7 +121,7 @@ impl Health {
         };
         let (postgres, rabbitmq, redis) = tokio::join!(postgres, rabbitmq, redis);
         let services = Services { postgres, rabbitmq, redis };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), services));
+        *self.last.lock() = Some((Instant::now(), services));
         services
     }
 

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use quorate_backends::database::StoreError;
 use quorate_core::identity::PublicKey;
 use quorate_core::{AccountId, Digest};
+use quorate_net::telemetry::chain;
+use quorate_proto::convert::array;
 use quorate_proto::v1::admin_server::{Admin, AdminServer};
 use quorate_proto::v1::{
     ActResponse, ReadmitRequest, RegistryEntry, RegistryRequest, RegistryResponse, SuspendRequest,
@@ -23,11 +25,11 @@ pub fn service(party: Arc<Party>) -> axum::Router {
 }
 
 fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Status> {
-    bytes.try_into().map_err(|_| Status::invalid_argument(format!("that takes {N} bytes")))
+    array(bytes).map_err(|_| Status::invalid_argument(format!("that takes {N} bytes")))
 }
 
 fn store_failed(error: StoreError) -> Status {
-    tracing::error!(%error, cause = ?std::error::Error::source(&error), "the party's store failed");
+    tracing::error!(error = %chain(&error), "the party's store failed");
     Status::internal("the party's store failed: the log says why")
 }
 

@@ -7,10 +7,10 @@ use quorate_core::code::Code;
 use quorate_core::codec::decode;
 use quorate_core::order::{MAX_LIFETIME, SignedOrder};
 use quorate_core::share_grant::ShareGrant;
-use quorate_core::{OrderId, SessionId};
 use quorate_net::grpc::{self, MESSAGE_BYTES};
 use quorate_net::problem::Problem;
 use quorate_party_store::ShareLookup;
+use quorate_proto::convert::{order_id, session_id};
 use quorate_proto::v1::share_request::Which as Asked;
 use quorate_proto::v1::user_party_server::{UserParty, UserPartyServer};
 use quorate_proto::v1::{AcceptRequest, AcceptResponse, Failure, ShareRequest, ShareResponse};
@@ -49,11 +49,10 @@ impl UserParty for PartyApi {
 
     async fn share(&self, request: Request<ShareRequest>) -> Result<Response<ShareResponse>, Status> {
         let ShareRequest { which, wait_ms } = request.into_inner();
-        let id =
-            |bytes: &[u8]| bytes.try_into().map_err(|_| Status::invalid_argument("an id is 32 bytes long"));
+        let malformed = |_| Status::invalid_argument("an id is 32 bytes long");
         let which = match which.ok_or_else(|| Status::invalid_argument("which share?"))? {
-            Asked::Session(bytes) => ShareLookup::Session(SessionId(id(&bytes)?)),
-            Asked::Order(bytes) => ShareLookup::Order(OrderId(id(&bytes)?)),
+            Asked::Session(bytes) => ShareLookup::Session(session_id(&bytes).map_err(malformed)?),
+            Asked::Order(bytes) => ShareLookup::Order(order_id(&bytes).map_err(malformed)?),
         };
         let patience = Duration::from_millis(wait_ms).min(MAX_WAIT);
         Ok(Response::new(match self.0.shares.await_share(which, patience).await {

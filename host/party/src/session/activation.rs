@@ -40,7 +40,7 @@ pub(super) async fn promise_and_activate(
     store.promise(&ready, &record, &entries).await?;
     drop(entries);
     context.release_permit();
-    connection.session.mark_component_done();
+    connection.session.mark_result_durable();
     let Some(certificate) = await_certificate(context, &mut connection, &mut promise).await? else {
         return Ok(Outcome::Promised { ready, key: record.key });
     };

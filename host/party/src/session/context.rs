@@ -1,8 +1,9 @@
 //! What all phases of a session know of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quorate_backends::database::StoreError;
 use quorate_core::abort::Abort;
 use quorate_core::admission::Admitted;
@@ -52,7 +53,7 @@ impl SessionContext {
 
     /// Lets another session compute: what is left of this one is waiting.
     pub(super) fn release_permit(&self) {
-        drop(self.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.permit.lock().take());
     }
 
     pub(super) fn order(&self) -> &Order {

@@ -56,7 +56,7 @@ pub(super) async fn deliver(
     let expires_at = context.now() + user.confirm_within;
     let handover = Handover { session: context.id, certificate: certificate.clone(), sealed, expires_at };
     context.party.store.deliver(promise.own(), &record, &hash_of(&user_share), &handover).await?;
-    connection.session.mark_component_done();
+    connection.session.mark_result_durable();
     tracing::info!(
         epoch = certificate.activation.epoch,
         "share delivered, waiting for its user's confirmation"

@@ -115,7 +115,7 @@ impl Driver<'_> {
                         match progress {
                             Progress::Done { outcome, staged } => {
                                 // Its last messages leave.
-                                self.connection.session.done(self.context.now());
+                                self.connection.session.mark_component_done(self.context.now());
                                 let abort = self.apply(effects).await?;
                                 return Ok(abort.map_or(Ok(ProtocolResult { execution, outcome, staged }), Err));
                             }

@@ -9,6 +9,7 @@ use quorate_core::identity::PublicKey;
 use quorate_core::session::Frame;
 use quorate_core::{AccountId, PartyIndex, UnixMillis};
 use quorate_net::router_client::RouterEvent;
+use quorate_net::telemetry::chain;
 use quorate_party_store::PartyStore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
@@ -132,7 +133,7 @@ async fn erase_retired(store: &PartyStore, account: AccountId, epoch: u32) -> bo
             true
         }
         Err(error) => {
-            tracing::error!(%error, cause = ?std::error::Error::source(&error), "failed to erase old shares");
+            tracing::error!(error = %chain(&error), "failed to erase old shares");
             false
         }
     }

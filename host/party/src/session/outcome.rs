@@ -40,7 +40,7 @@ pub(super) async fn finish_signing(
     match verified {
         Ok(()) => {
             context.party.store.finish(context.plan_hash).await?;
-            connection.session.mark_component_done();
+            connection.session.mark_result_durable();
             connection.send_all(connection.session.finish());
             linger::linger(context, connection);
             let SchemeSignature { bytes, recovery_id } = signature;

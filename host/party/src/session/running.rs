@@ -1,8 +1,9 @@
 //! The sessions that run in this process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use quorate_core::SessionId;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +20,8 @@ pub(crate) struct RunningSession {
 }
 
 impl RunningSessions {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
+        self.0.lock()
     }
 
     pub(crate) fn add(&self, id: SessionId) -> RunningSession {

@@ -1,8 +1,8 @@
 //! Where a party's share is stored: in the party's own database, or with a user who sends it sealed with each request.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quorate_backends::database::StoreError;
 use quorate_core::AccountId;
 use quorate_core::user_share::UserShare;
@@ -39,7 +39,7 @@ pub(crate) struct UserShareContext {
 impl UserShareContext {
     /// Hands out a share that is not sealed, if a request waits for it.
     pub(crate) fn hand_out(&self, share: UserShare) {
-        if let Some(sender) = self.unsealed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(sender) = self.unsealed.lock().take() {
             let _ = sender.send(share);
         }
     }

@@ -1,6 +1,6 @@
 //! Shares that users keep: generated, delivered, and confirmed.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
@@ -134,7 +134,7 @@ impl UserShares {
         let (sender, unsealed) = oneshot::channel();
         let user = self.inbox.context(None, recipient);
         if recipient.is_none() {
-            *user.unsealed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+            *user.unsealed.lock() = Some(sender);
         }
         let deadline = plan.deadline;
         let runner = Arc::clone(&self.runner);

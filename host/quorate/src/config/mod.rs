@@ -3,6 +3,7 @@
 //! the others.
 
 mod environment;
+mod production;
 mod read;
 mod roles;
 mod services;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use quorate_net::telemetry::{self, Format};
 use quorate_net::web::guard::{AllowedAddresses, ApiKey};
-
 use read::Variables;
 
 pub use environment::Environment;
@@ -139,70 +139,16 @@ impl Config {
         let mut variables = Variables::new(variables)?;
         let mut config = Self {
             environment: variables.parsed("ENVIRONMENT", "development or production")?.unwrap_or_default(),
-            http: HttpConfig {
-                listen: variables
-                    .parsed("QUORATE_LISTEN", "an address like 127.0.0.1:4000")?
-                    .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 4000).into()),
-                key: match variables.secret("MPC_API_KEY")? {
-                    Some(key) => Some(ApiKey::new(&key).ok_or(ConfigError::Invalid {
-                        name: "MPC_API_KEY",
-                        wanted: "16 characters or more",
-                    })?),
-                    None => None,
-                },
-                allowed: variables
-                    .parsed("ALLOWED_IPS", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
-                    .unwrap_or_default(),
-                proxies: variables
-                    .parsed("TRUSTED_PROXIES", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
-                    .unwrap_or_default(),
-            },
-            embedded: EmbeddedConfig {
-                data: variables.take("QUORATE_DATA").map_or_else(|| "quorate-data".into(), PathBuf::from),
-                admin_socket: variables.take("QUORATE_ADMIN_SOCKET").map(PathBuf::from),
-                parties: variables.parsed("QUORATE_PARTIES", "a number from 2 to 16")?.unwrap_or(3),
-                plugins: match variables.take("QUORATE_PLUGIN_FILES") {
-                    Some(list) => list.split(',').map(str::trim).map(PathBuf::from).collect(),
-                    None => vec![variables.take("QUORATE_PLUGINS").map_or_else(
-                        || "target/plugins/dkls23.wasm".into(),
-                        |folder| PathBuf::from(folder).join("dkls23.wasm"),
-                    )],
-                },
-            },
+            http: HttpConfig::read(&mut variables)?,
+            embedded: EmbeddedConfig::read(&mut variables)?,
             roles: RolesConfig::read(&mut variables)?,
             services: ServicesConfig::read(&mut variables)?,
             tls: TlsConfig::read(&mut variables)?,
-            limits: LimitsConfig {
-                sign: variables.millis("QUORATE_SIGN_TIMEOUT_MS")?.unwrap_or(LimitsConfig::default().sign),
-                shares_per_party: variables
-                    .millis("QUORATE_SHARES_TIMEOUT_MS")?
-                    .unwrap_or(LimitsConfig::default().shares_per_party),
-            },
+            limits: LimitsConfig::read(&mut variables)?,
             examples: vec![],
             names: BTreeSet::new(),
             strangers: strangers.into_iter().map(|(name, _)| name).collect(),
-            log: LogConfig {
-                filter: match variables.take("QUORATE_LOG") {
-                    None => "info".into(),
-                    Some(filter) if telemetry::is_filter(&filter) => filter,
-                    Some(_) => {
-                        return Err(ConfigError::Invalid {
-                            name: "QUORATE_LOG",
-                            wanted: "something like info, or quorate=debug,warn",
-                        });
-                    }
-                },
-                format: match variables.take("QUORATE_LOG_FORMAT").as_deref() {
-                    None | Some("text") => Format::Text,
-                    Some("json") => Format::Json,
-                    Some(_) => {
-                        return Err(ConfigError::Invalid {
-                            name: "QUORATE_LOG_FORMAT",
-                            wanted: "text or json",
-                        });
-                    }
-                },
-            },
+            log: LogConfig::read(&mut variables)?,
         };
         // Where make puts components; of use to tests, and above.
         variables.take("QUORATE_PLUGINS");
@@ -211,6 +157,83 @@ impl Config {
             config.roles.check_tls()?;
         }
         Ok(config)
+    }
+}
+
+impl HttpConfig {
+    fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
+        Ok(Self {
+            listen: variables
+                .parsed("QUORATE_LISTEN", "an address like 127.0.0.1:4000")?
+                .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 4000).into()),
+            key: match variables.secret("MPC_API_KEY")? {
+                Some(key) => {
+                    Some(ApiKey::new(&key).ok_or(ConfigError::Invalid {
+                        name: "MPC_API_KEY",
+                        wanted: "16 characters or more",
+                    })?)
+                }
+                None => None,
+            },
+            allowed: variables
+                .parsed("ALLOWED_IPS", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
+                .unwrap_or_default(),
+            proxies: variables
+                .parsed("TRUSTED_PROXIES", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
+                .unwrap_or_default(),
+        })
+    }
+}
+
+impl EmbeddedConfig {
+    fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
+        Ok(Self {
+            data: variables.take("QUORATE_DATA").map_or_else(|| "quorate-data".into(), PathBuf::from),
+            admin_socket: variables.take("QUORATE_ADMIN_SOCKET").map(PathBuf::from),
+            parties: variables.parsed("QUORATE_PARTIES", "a number from 2 to 16")?.unwrap_or(3),
+            plugins: match variables.take("QUORATE_PLUGIN_FILES") {
+                Some(list) => list.split(',').map(str::trim).map(PathBuf::from).collect(),
+                None => vec![variables.take("QUORATE_PLUGINS").map_or_else(
+                    || "target/plugins/dkls23.wasm".into(),
+                    |folder| PathBuf::from(folder).join("dkls23.wasm"),
+                )],
+            },
+        })
+    }
+}
+
+impl LimitsConfig {
+    fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
+        Ok(Self {
+            sign: variables.millis("QUORATE_SIGN_TIMEOUT_MS")?.unwrap_or(LimitsConfig::default().sign),
+            shares_per_party: variables
+                .millis("QUORATE_SHARES_TIMEOUT_MS")?
+                .unwrap_or(LimitsConfig::default().shares_per_party),
+        })
+    }
+}
+
+impl LogConfig {
+    fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
+        Ok(Self {
+            filter: match variables.take("QUORATE_LOG") {
+                None => "info".into(),
+                Some(filter) if telemetry::is_filter(&filter) => filter,
+                Some(_) => {
+                    return Err(ConfigError::Invalid {
+                        name: "QUORATE_LOG",
+                        wanted: "something like info, or quorate=debug,warn",
+                    });
+                }
+            },
+            format: match variables.take("QUORATE_LOG_FORMAT").as_deref() {
+                None | Some("text") => Format::Text,
+                Some("json") => Format::Json,
+                Some(_) => {
+                    return Err(ConfigError::Invalid { name: "QUORATE_LOG_FORMAT", wanted: "text or json" });
+                }
+            },
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_control_store::SessionStore;
 use quorate_coordinator::{Coordinator, CoordinatorSetup};
+use quorate_net::telemetry::chain;
 use quorate_net::web::guard::Guard;
 use quorate_net::web::health;
 use quorate_net::web::health::Health;
@@ -42,7 +43,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let (stop, broken) = (context.stop.clone(), context.broken.clone());
     context.tasks.spawn(async move {
         if let Err(error) = coordinator.work(stop, GRACE).await {
-            tracing::error!(%error, cause = ?std::error::Error::source(&error), "the coordinator can't go on");
+            tracing::error!(error = %chain(&error), "the coordinator can't go on");
             broken.cancel();
         }
     });

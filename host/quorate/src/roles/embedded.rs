@@ -19,9 +19,10 @@ use quorate_core::Threshold;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::join_token::JoinKey;
-use quorate_net::memory::{channel, in_memory};
+use quorate_net::memory::{MemoryConnector, channel, in_memory};
 use quorate_net::router_client::RouterClient;
 use quorate_net::server::serve;
+use quorate_net::telemetry::chain;
 use quorate_net::web::guard::{AllowedAddresses, ApiKey, Guard};
 use quorate_net::web::health::Health;
 use quorate_party::worker::{PartyWorker, WorkerSetup};
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::data_dir::{self, StartError, sandbox};
+use super::data_dir::{self, Keys, PartyKeys, StartError, sandbox};
 use super::time_limits;
 use crate::config::LimitsConfig;
 
@@ -65,7 +66,7 @@ pub struct EmbeddedSetup {
     pub limits: LimitsConfig,
 }
 
-/// All roles, running.
+/// All roles, running. Dropped, they are told to stop.
 pub struct Embedded {
     address: SocketAddr,
     runtime: Runtime,
@@ -73,12 +74,57 @@ pub struct Embedded {
     coordinator: Arc<Coordinator>,
     api: Api,
     broken: CancellationToken,
-    stop_api: CancellationToken,
-    stop_parties: CancellationToken,
-    stop_rest: CancellationToken,
-    api_tasks: TaskTracker,
-    party_tasks: TaskTracker,
-    rest: TaskTracker,
+    // In the order in which they stop.
+    api_tasks: TaskGroup,
+    party_tasks: TaskGroup,
+    other_tasks: TaskGroup,
+}
+
+/// Tasks that stop together. Dropped, they are told to stop.
+#[derive(Default)]
+struct TaskGroup {
+    token: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl TaskGroup {
+    /// Tells the tasks to stop, and waits until they have.
+    async fn stop(&self) {
+        self.token.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for TaskGroup {
+    fn drop(&mut self) {
+        self.token.cancel();
+    }
+}
+
+/// What all roles of the process share.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    queue: Arc<dyn Queue>,
+    /// The account service's key, which parties and the coordinator pin.
+    originator: PublicKey,
+    /// The parties' keys, in index order.
+    parties: Vec<PublicKey>,
+    /// What lets parties into sessions at the router.
+    join_key: JoinKey,
+}
+
+impl Shared {
+    fn new(keys: &Keys) -> Result<Self, StartError> {
+        let public = |party: &PartyKeys| SecretKey::from_seed(&party.identity).public();
+        Ok(Self {
+            clock: Arc::new(SystemClock),
+            queue: Arc::new(MemoryQueue::default()),
+            originator: SecretKey::from_seed(&keys.originator).public(),
+            parties: keys.parties.iter().map(public).collect(),
+            join_key: join_key()?,
+        })
+    }
 }
 
 impl Embedded {
@@ -89,80 +135,25 @@ impl Embedded {
     pub async fn start(setup: EmbeddedSetup) -> Result<Self, StartError> {
         // The smallest t shows whether the number of parties is possible.
         Threshold::new(2, setup.parties)?;
-        let address = setup.listen;
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|source| StartError::Listen { address, source })?;
-        let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let (listener, address) = listen(setup.listen).await?;
         data_dir::make_folder(&setup.data)?;
         let runtime = sandbox(&setup.data)?;
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
-        let originator = SecretKey::from_seed(&keys.originator).public();
-        let pinned: Vec<PublicKey> =
-            keys.parties.iter().map(|party| SecretKey::from_seed(&party.identity).public()).collect();
+        let shared = Shared::new(&keys)?;
         let (account_store, session_store) = open_control(&setup).await?;
-        let stop = CancellationToken::new;
-        let (stop_api, stop_parties, stop_rest) = (stop(), stop(), stop());
-        // If something below fails, what was started before stops.
-        let started = [stop_parties.clone().drop_guard(), stop_rest.clone().drop_guard()];
-        let rest = TaskTracker::new();
-
-        let (router_end, to_router) = in_memory();
-        let join_key = join_key()?;
-        let router = RouterSetup {
-            hub: Hub::default(),
-            key: join_key.clone(),
-            clock: Arc::clone(&clock),
-            // There is no other router.
-            peering: None,
-        };
-        rest.spawn(serve(router_end, quorate_router::service(router), stop_rest.clone(), CLOSE));
-
-        let coordinator = Coordinator::new(CoordinatorSetup {
-            store: session_store.clone(),
-            queue: Arc::clone(&queue),
-            originators: vec![originator],
-            clock: Arc::clone(&clock),
-            key: join_key,
-            require_distinct_master_keys: false,
-        });
-        let (coordinator_end, to_coordinator) = in_memory();
-        let service = quorate_coordinator::service(Arc::clone(&coordinator));
-        rest.spawn(serve(coordinator_end, service, stop_rest.clone(), CLOSE));
+        // If something below fails, what was started before stops: the groups are dropped.
+        let (other_tasks, party_tasks, api_tasks) =
+            (TaskGroup::default(), TaskGroup::default(), TaskGroup::default());
         let broken = CancellationToken::new();
-        let work = Arc::clone(&coordinator).work(stop_rest.clone(), CLOSE);
-        rest.spawn(watch("coordinator", work, broken.clone()));
 
-        let mut parties = Vec::new();
-        for (index, key) in keys.parties.into_iter().enumerate() {
-            let store = open_party(&setup, index, key.master, pinned[index]).await?;
-            let party = Party::new(PartySetup {
-                seed: key.identity,
-                originators: vec![originator],
-                pinned: pinned.clone(),
-                store,
-                replica: "embedded".into(),
-                clock: Arc::clone(&clock),
-                router: RouterClient::new(channel(to_router.clone())),
-            });
-            let failed = |source| StartError::Store { path: party_file(&setup, index), source };
-            parties.push(Arc::new(party.await.map_err(failed)?));
-        }
-        let party_tasks = TaskTracker::new();
-        for (index, party) in parties.iter().enumerate() {
-            let worker = Arc::new(PartyWorker::new(WorkerSetup {
-                party: Arc::clone(party),
-                queue: Arc::clone(&queue),
-                coordinators: channel(to_coordinator.clone()).into(),
-            }));
-            let path = party_file(&setup, index);
-            worker.recover().await.map_err(|source| StartError::Store { path, source })?;
-            party_tasks.spawn(worker.serve(vec![], stop_parties.clone(), GRACE));
-        }
+        let to_router = start_router(&shared, &other_tasks);
+        let (coordinator, to_coordinator) =
+            start_coordinator(&shared, session_store.clone(), &other_tasks, &broken);
+        let parties = make_parties(&setup, &shared, keys.parties, &to_router).await?;
+        start_parties(&setup, &shared, &parties, &to_coordinator, &party_tasks).await?;
 
-        // What the parties know of sessions from before the restart has been said by now.
-        let interrupted = session_store.end_interrupted(clock.millis()).await;
+        // What the parties know of sessions from before the restart has been reported by now.
+        let interrupted = session_store.end_interrupted(shared.clock.millis()).await;
         interrupted.map_err(|source| StartError::Store { path: setup.data.join("control.db"), source })?;
 
         let accounts = AccountService::new(AccountSetup {
@@ -170,39 +161,19 @@ impl Embedded {
             coordinators: channel(to_coordinator).into(),
             originator: keys.originator,
             originators: vec![],
-            parties: pinned,
-            clock,
+            parties: shared.parties,
+            clock: shared.clock,
             user_party: None,
             limits: time_limits(setup.limits),
         });
         let guard = Guard { key: Some(setup.key), allowed: setup.allowed, proxies: setup.proxies };
-        let (health, cache) = (Health::of("all"), Arc::new(MemoryCache::default()));
-        let api = Api::new(ApiSetup { accounts, guard, health, cache });
-        let api_tasks = TaskTracker::new();
-        let maintaining = api.clone();
-        let maintained = async move { maintaining.maintain().await };
-        api_tasks.spawn(stop_api.clone().run_until_cancelled_owned(maintained));
-        api_tasks.spawn(serve(listener, api::router(api.clone()), stop_api.clone(), GRACE));
+        let api = start_api(accounts, guard, listener, &api_tasks);
         tracing::warn!(
             parties = setup.parties,
             "all parties run in this one process: good for a try, no threshold security; in production each party is \
              a process of its own"
         );
-        started.into_iter().for_each(|guard| drop(guard.disarm()));
-        Ok(Self {
-            address: bound,
-            runtime,
-            parties,
-            coordinator,
-            api,
-            broken,
-            stop_api,
-            stop_parties,
-            stop_rest,
-            api_tasks,
-            party_tasks,
-            rest,
-        })
+        Ok(Self { address, runtime, parties, coordinator, api, broken, api_tasks, party_tasks, other_tasks })
     }
 
     /// Where the API listens.
@@ -249,24 +220,117 @@ impl Embedded {
 
     /// Stops: nothing new is taken on, what runs is finished or, after a while, aborted.
     pub async fn stop(self) {
-        self.stop_api.cancel();
-        self.api_tasks.close();
-        self.api_tasks.wait().await;
+        self.api_tasks.stop().await;
         // Requests whose callers have hung up.
         let _ = tokio::time::timeout(GRACE, self.api.finish()).await;
-        self.stop_parties.cancel();
-        self.party_tasks.close();
-        self.party_tasks.wait().await;
-        self.stop_rest.cancel();
-        self.rest.close();
-        self.rest.wait().await;
+        self.party_tasks.stop().await;
+        self.other_tasks.stop().await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Starts the router, and returns the way to it.
+fn start_router(shared: &Shared, tasks: &TaskGroup) -> MemoryConnector {
+    let (router, to_router) = in_memory();
+    let setup = RouterSetup {
+        hub: Hub::default(),
+        key: shared.join_key.clone(),
+        clock: Arc::clone(&shared.clock),
+        // There is no other router.
+        peering: None,
+    };
+    tasks.tasks.spawn(serve(router, quorate_router::service(setup), tasks.token.clone(), CLOSE));
+    to_router
+}
+
+/// Starts the coordinator, and returns the way to it. `broken` is cancelled when it can't go on.
+fn start_coordinator(
+    shared: &Shared,
+    store: SessionStore,
+    tasks: &TaskGroup,
+    broken: &CancellationToken,
+) -> (Arc<Coordinator>, MemoryConnector) {
+    let coordinator = Coordinator::new(CoordinatorSetup {
+        store,
+        queue: Arc::clone(&shared.queue),
+        originators: vec![shared.originator],
+        clock: Arc::clone(&shared.clock),
+        key: shared.join_key.clone(),
+        require_distinct_master_keys: false,
+    });
+    let (listener, to_coordinator) = in_memory();
+    let service = quorate_coordinator::service(Arc::clone(&coordinator));
+    tasks.tasks.spawn(serve(listener, service, tasks.token.clone(), CLOSE));
+    let work = Arc::clone(&coordinator).work(tasks.token.clone(), CLOSE);
+    tasks.tasks.spawn(watch("coordinator", work, broken.clone()));
+    (coordinator, to_coordinator)
+}
+
+async fn make_parties(
+    setup: &EmbeddedSetup,
+    shared: &Shared,
+    keys: Vec<PartyKeys>,
+    to_router: &MemoryConnector,
+) -> Result<Vec<Arc<Party>>, StartError> {
+    let mut parties = Vec::new();
+    for (index, key) in keys.into_iter().enumerate() {
+        let store = open_party(setup, index, key.master, shared.parties[index]).await?;
+        let party = Party::new(PartySetup {
+            seed: key.identity,
+            originators: vec![shared.originator],
+            pinned: shared.parties.clone(),
+            store,
+            replica: "embedded".into(),
+            clock: Arc::clone(&shared.clock),
+            router: RouterClient::new(channel(to_router.clone())),
+        });
+        let failed = |source| StartError::Store { path: party_file(setup, index), source };
+        parties.push(Arc::new(party.await.map_err(failed)?));
+    }
+    Ok(parties)
+}
+
+/// Recovers every party, and starts its worker.
+async fn start_parties(
+    setup: &EmbeddedSetup,
+    shared: &Shared,
+    parties: &[Arc<Party>],
+    to_coordinator: &MemoryConnector,
+    tasks: &TaskGroup,
+) -> Result<(), StartError> {
+    for (index, party) in parties.iter().enumerate() {
+        let worker = Arc::new(PartyWorker::new(WorkerSetup {
+            party: Arc::clone(party),
+            queue: Arc::clone(&shared.queue),
+            coordinators: channel(to_coordinator.clone()).into(),
+        }));
+        let path = party_file(setup, index);
+        worker.recover().await.map_err(|source| StartError::Store { path, source })?;
+        tasks.tasks.spawn(worker.serve(vec![], tasks.token.clone(), GRACE));
+    }
+    Ok(())
+}
+
+fn start_api(accounts: AccountService, guard: Guard, listener: TcpListener, tasks: &TaskGroup) -> Api {
+    let (health, cache) = (Health::of("all"), Arc::new(MemoryCache::default()));
+    let api = Api::new(ApiSetup { accounts, guard, health, cache });
+    let maintaining = api.clone();
+    let maintained = async move { maintaining.maintain().await };
+    tasks.tasks.spawn(tasks.token.clone().run_until_cancelled_owned(maintained));
+    tasks.tasks.spawn(serve(listener, api::router(api.clone()), tasks.token.clone(), GRACE));
+    api
 }
 
 /// Notices when a role ends because it can't go on.
 async fn watch(role: &str, work: impl Future<Output = Result<(), StoreError>>, broken: CancellationToken) {
     if let Err(error) = work.await {
-        tracing::error!(role, %error, cause = ?std::error::Error::source(&error), "a role ended");
+        tracing::error!(role, error = %chain(&error), "a role ended");
         broken.cancel();
     }
 }

@@ -8,8 +8,9 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
@@ -49,14 +50,14 @@ unsafe impl MemoryCreator for WipedMemories {
 
 impl WipedMemories {
     fn reuse(&self, length: usize) -> Option<Mapping> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         let position = kept.iter().position(|mapping| mapping.length == length + GUARD_BEFORE)?;
         Some(kept.swap_remove(position))
     }
 
     /// Keeps a wiped mapping, or lets it go.
     fn keep(&self, mapping: Mapping) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if kept.len() < KEPT && mapping.accessible <= KEPT_BYTES {
             kept.push(mapping);
         }

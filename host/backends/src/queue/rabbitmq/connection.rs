@@ -1,7 +1,7 @@
 //! The connection of a process, made again when it breaks.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -9,6 +9,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use crate::queue::{CAPACITY, DEAD_LETTERS, DELIVERIES, QueueError};
@@ -127,8 +128,8 @@ impl Connections {
         current.as_ref().filter(|connected| connected.is_alive()).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Connected>>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Connected>>> {
+        self.current.lock()
     }
 
     async fn connect(&self) -> Result<Connected, lapin::Error> {
@@ -157,8 +158,8 @@ impl Connected {
         format!("{}.{queue}.dead", self.namespace)
     }
 
-    fn declared(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn declared(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.declared.lock()
     }
 
     /// A queue is not there any more.

@@ -9,16 +9,17 @@ mod consumer;
 mod listener;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use connection::{Connected, Connections};
 use lapin::options::{BasicGetOptions, BasicPublishOptions};
 use lapin::{BasicProperties, Confirmation};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{CAPACITY, Consumer, DEAD_LETTERS, Listener, Queue, QueueError};
-use connection::{Connected, Connections};
 
 pub use connection::{RabbitAddress, RabbitAddressError};
 
@@ -97,7 +98,7 @@ impl Queue for RabbitQueue {
     }
 
     async fn has_room(&self, queue: &str) -> Result<bool, QueueError> {
-        if let Some((at, room)) = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(queue)
+        if let Some((at, room)) = self.rooms.lock().get(queue)
             && at.elapsed() < ROOM
         {
             return Ok(*room);
@@ -105,7 +106,7 @@ impl Queue for RabbitQueue {
         let waiting =
             self.on_connection(async |connected: &Connected| connected.declare_anew(queue).await).await?;
         let room = usize::try_from(waiting).unwrap_or(usize::MAX) < CAPACITY;
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.rooms.lock();
         rooms.retain(|_, (at, _)| at.elapsed() < ROOM);
         rooms.insert(queue.to_owned(), (Instant::now(), room));
         Ok(room)

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::PartyIndex;
+use crate::envelope::Kind;
 use crate::ids::{ExecutionId, hash};
-use crate::session::{Kind, Message, To};
+use crate::session::{Message, To};
 
 /// What the component wants sent.
 pub(super) type Out = Vec<(u16, To, Vec<u8>)>;

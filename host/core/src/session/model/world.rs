@@ -252,7 +252,7 @@ impl World {
         let now = self.now;
         let run = &mut self.parties[party].runs[plan];
         if let Some(session) = &mut run.volatile.session {
-            session.done(now);
+            session.mark_component_done(now);
         }
         let Some(execution) = run.volatile.execution else { panic!("done before the start") };
         let activation = Activation {
@@ -265,7 +265,7 @@ impl World {
             outputs: OutputHash(outcome),
         };
         if let Some(session) = &mut run.volatile.session {
-            session.mark_component_done();
+            session.mark_result_durable();
         }
         let promise = Promise::make(activation, me, &secret(me), keys);
         assert!(run.durable.aborted.is_none(), "promised after an abort");

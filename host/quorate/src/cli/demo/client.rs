@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Failure;
+use crate::cli::Failure;
 
 /// Longer than any operation of the demo.
 const PATIENCE: Duration = Duration::from_secs(120);

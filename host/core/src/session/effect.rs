@@ -1,0 +1,69 @@
+//! What a session asks of its caller.
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use crate::PartyIndex;
+use crate::abort::Abort;
+use crate::envelope::Kind;
+use crate::ids::ExecutionId;
+
+/// A message for the component. Wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The sender's round.
+    pub round: u16,
+    /// The sender, by its signature.
+    pub from: PartyIndex,
+    /// How it travelled.
+    pub kind: Kind,
+    /// The message.
+    pub payload: Zeroizing<Vec<u8>>,
+}
+
+impl core::fmt::Debug for Message {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { round, from, kind, payload } = self;
+        write!(f, "Message(round {round}, from {from}, {kind:?}, {} bytes)", payload.len())
+    }
+}
+
+/// The receivers of a message of the component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum To {
+    Party(PartyIndex),
+    Broadcast,
+    ReliableBroadcast,
+}
+
+/// What the caller has to do, one after the other in the order given: effects that come back while one is carried out
+/// go behind those that are left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a frame to a peer.
+    Send {
+        /// The peer.
+        to: PartyIndex,
+        /// The frame's bytes.
+        frame: Vec<u8>,
+    },
+    /// Start the component.
+    Start {
+        /// The id of this execution.
+        execution: ExecutionId,
+        /// The state counters that the peers told, to be held against the highest seen (rule 10).
+        counters: BTreeMap<PartyIndex, u64>,
+    },
+    /// Hand a message to the component.
+    Deliver(Message),
+    /// The session is over without a result. Record that durably, so that this party never promises anything for it;
+    /// then send the notices.
+    Abort {
+        /// Why.
+        abort: Abort,
+        /// For each peer, the frame that tells it.
+        notices: Vec<(PartyIndex, Vec<u8>)>,
+    },
+}

@@ -1,0 +1,80 @@
+//! The middle of a session: the component's messages, in both directions.
+
+use super::broadcast::Broadcasts;
+use super::effect::{Message, To};
+use super::frame::Frame;
+use super::streams::Streams;
+use super::terms::SessionTerms;
+use crate::PartyIndex;
+use crate::abort::Abort;
+use crate::codec::encode;
+use crate::envelope::{Envelope, Kind, SignedEcho};
+use crate::identity::SecretKey;
+use crate::ids::ExecutionId;
+
+/// The streams and broadcasts of a session whose hellos are complete.
+pub(super) struct Running {
+    pub(super) execution: ExecutionId,
+    pub(super) streams: Streams,
+    pub(super) broadcasts: Broadcasts,
+}
+
+/// What can be delivered now.
+pub(super) struct Deliverable {
+    /// Messages for the component, in order.
+    pub(super) messages: Vec<Message>,
+    /// Echoes for all peers.
+    pub(super) echoes: Vec<SignedEcho>,
+}
+
+impl Running {
+    /// Seals what the component sends: the frame for each receiver.
+    pub(super) fn seal(
+        &mut self,
+        terms: &SessionTerms,
+        key: &SecretKey,
+        round: u16,
+        to: To,
+        payload: &[u8],
+    ) -> Result<Vec<(PartyIndex, Vec<u8>)>, Abort> {
+        let (receivers, kind) = match to {
+            To::Party(party) => (vec![party], Kind::PointToPoint),
+            To::Broadcast => (terms.peers().collect(), Kind::Broadcast),
+            To::ReliableBroadcast => (terms.peers().collect(), Kind::ReliableBroadcast),
+        };
+        let statement = (kind == Kind::ReliableBroadcast)
+            .then(|| self.broadcasts.own(terms, key, self.execution, round, payload));
+        let mut frames = Vec::with_capacity(receivers.len());
+        for to in receivers {
+            let envelope: Envelope = self.streams.seal(terms, key, to, round, kind, payload, statement)?;
+            frames.push((to, encode(&Frame::Envelope(envelope))));
+        }
+        Ok(frames)
+    }
+
+    /// Opens every message that may be delivered, and signs the echoes that are due.
+    pub(super) fn deliverable(
+        &mut self,
+        terms: &SessionTerms,
+        key: &SecretKey,
+    ) -> Result<Deliverable, Abort> {
+        let (mut messages, mut echoes) = (Vec::new(), Vec::new());
+        // Each turn opens what is in order; a reliable broadcast stops its sender's stream until its round is settled.
+        loop {
+            let opened = self.streams.open_next(terms)?;
+            messages.extend(opened.messages);
+            for (message, statement) in opened.reliable {
+                self.broadcasts.received(terms, self.execution, message, statement)?;
+            }
+            echoes.extend(self.broadcasts.due_echoes(terms, key, self.execution));
+            let settled = self.broadcasts.settled(terms)?;
+            if settled.is_empty() {
+                return Ok(Deliverable { messages, echoes });
+            }
+            for message in settled {
+                self.streams.resume(message.from);
+                messages.push(message);
+            }
+        }
+    }
+}

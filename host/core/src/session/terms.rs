@@ -1,0 +1,35 @@
+//! Who takes part in a session, and until when.
+
+use crate::identity::{PublicKey, key_of};
+use crate::ids::PlanHash;
+use crate::{PartyIndex, Threshold, UnixMillis};
+
+/// Who takes part and until when; all of it admitted ([`admission`](crate::admission)).
+#[derive(Clone, Debug)]
+pub struct SessionTerms {
+    /// The plan.
+    pub plan: PlanHash,
+    /// This party.
+    pub me: PartyIndex,
+    /// Ascending and unique, `me` among them.
+    pub signers: Vec<PartyIndex>,
+    /// t of n.
+    pub threshold: Threshold,
+    /// The identity keys of all n parties, in index order.
+    pub parties: Vec<PublicKey>,
+    /// When the session ends.
+    pub deadline: UnixMillis,
+    /// This party's durable state counter.
+    pub counter: u64,
+}
+
+impl SessionTerms {
+    pub(super) fn peers(&self) -> impl Iterator<Item = PartyIndex> + '_ {
+        self.signers.iter().copied().filter(|&party| party != self.me)
+    }
+
+    pub(super) fn key_of_peer(&self, party: PartyIndex) -> Option<&PublicKey> {
+        let is_peer = party != self.me && self.signers.contains(&party);
+        key_of(&self.parties, party).filter(|_| is_peer)
+    }
+}
