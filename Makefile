@@ -76,7 +76,7 @@ serve: plugin-dkls23 program ## serve the API on port 4000, everything in one pr
 	$(CARGO_TARGET_DIR)/debug/quorate serve all --embedded
 
 .PHONY: test
-test: plugins services ## run all tests, against real servers
+test: setup servers plugins ## run all tests, against real servers
 	@# The structure test reads what both workspaces depend on, development included.
 	cargo fetch --locked --quiet
 	$(IN_PLUGINS) cargo fetch --locked --quiet
@@ -86,11 +86,16 @@ test: plugins services ## run all tests, against real servers
 	$(IN_PLUGINS) cargo test --locked --workspace
 
 .PHONY: services
-services: ## check for the servers that tests run against; as root on Debian, install what is missing
+services: ## install the servers that tests run against (Debian, as root)
 	@tests/services.sh install
 
+# Changes nothing: it names the command that installs what is missing.
+.PHONY: servers
+servers:
+	@tests/services.sh check
+
 .PHONY: guards
-guards: plugins ## take away each rule's check and expect its test to fail
+guards: servers plugins ## take away each rule's check and expect its test to fail
 	tests/guards/run.sh
 
 .PHONY: verify-demo
@@ -116,7 +121,7 @@ NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples/native
 SOFT_SHA := $(CARGO_TARGET_DIR)/soft-sha
 
 .PHONY: bench
-bench: plugins services ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=name for one part)
+bench: servers plugins ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=name for one part)
 	$(IN_PLUGINS) cargo build --locked --quiet --release -p quorate-dkls23 --example native
 	cd plugins && CARGO_TARGET_DIR=$(SOFT_SHA) RUSTFLAGS='--cfg sha2_backend="soft"' \
 	  cargo build --locked --quiet --release -p quorate-dkls23 --example native
@@ -125,7 +130,7 @@ bench: plugins services ## measure, and write BENCHMARKS.md and BENCHMARKS.json 
 	  tests/services.sh cargo run --locked --quiet --release -p quorate-tests --bin quorate-bench -- $(BENCH)
 
 .PHONY: soak
-soak: plugins services ## sign for SOAK_SECONDS (600) while processes are killed at random
+soak: servers plugins ## sign for SOAK_SECONDS (600) while processes are killed at random
 	cargo build --locked --quiet --release -p quorate --bin quorate
 	tests/services.sh cargo run --locked --quiet --release -p quorate-tests --bin quorate-soak
 

@@ -3,20 +3,30 @@
 #
 #   tests/services.sh COMMAND...                  starts all three, runs the command, stops them
 #   tests/services.sh run SERVICE FOLDER PORT     becomes one server (postgres, redis or rabbitmq) on that folder and port
+#   tests/services.sh check                       fails, and says how to install them, if programs are missing
 #   tests/services.sh install                     installs what is missing (Debian; needs root)
 #
-# A server that TEST_POSTGRES_URL, TEST_REDIS_URL or TEST_RABBITMQ_URL names is used instead of a private one.
+# A server that TEST_POSTGRES_URL, TEST_REDIS_URL or TEST_RABBITMQ_URL names is used instead of a private one. Only `install`
+# changes the machine.
 set -euo pipefail
 
 postgres_bin() { find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -1; }
 rabbitmq_server() { ls /usr/lib/rabbitmq/bin/rabbitmq-server 2>/dev/null || command -v rabbitmq-server || true; }
 
 missing() {
-  [ -n "$(postgres_bin)" ] || echo postgresql
-  command -v redis-server >/dev/null || echo redis-server
-  [ -n "$(rabbitmq_server)" ] || echo rabbitmq-server
+  [ -n "${TEST_POSTGRES_URL:-}" ] || [ -n "$(postgres_bin)" ] || echo postgresql
+  [ -n "${TEST_REDIS_URL:-}" ] || command -v redis-server >/dev/null || echo redis-server
+  [ -n "${TEST_RABBITMQ_URL:-}" ] || [ -n "$(rabbitmq_server)" ] || echo rabbitmq-server
   # For processes whose clocks are wrong.
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
+}
+
+check() {
+  local packages
+  packages=$(missing)
+  [ -n "$packages" ] || return 0
+  echo "tests need programs that are not installed: ${packages//$'\n'/ }. On Debian, install them with: sudo make services" >&2
+  exit 1
 }
 
 install() {
@@ -24,7 +34,7 @@ install() {
   packages=$(missing)
   [ -n "$packages" ] || return 0
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "tests need programs that are not installed. As root: apt-get install ${packages//$'\n'/ }" >&2
+    echo "only root on Debian can install ${packages//$'\n'/ }: run \`sudo make services\`, or install them by your system's own means" >&2
     exit 1
   fi
   echo "installing ${packages//$'\n'/ }"
@@ -105,7 +115,7 @@ await() {
 }
 
 with_services() {
-  install
+  check
   trap stop EXIT
   trap 'exit 130' INT TERM
   folder=$(mktemp -d "${TMPDIR:-/tmp}/quorate-services.XXXXXX")
@@ -122,7 +132,8 @@ with_services() {
 }
 
 case ${1:-} in
-  '') sed -n '2,8p' "$0"; exit 1 ;;
+  '') sed -n '2,10p' "$0"; exit 1 ;;
+  check) check ;;
   install) install ;;
   run) shift; run "$@" ;;
   *) with_services "$@" ;;

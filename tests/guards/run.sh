@@ -1,49 +1,78 @@
 #!/usr/bin/env bash
-# Takes away, one after the other, the checks that hold the rules of the trust model, and expects the test that guards
-# each to fail. Works on a copy; the checkout stays as it is. `run.sh NAME` tries one patch.
+# Takes away, one after the other, the checks that hold the rules of the trust model, and expects the test that guards each
+# check to fail. Works on a copy; the checkout stays as it is. `run.sh NAME` tries one patch.
+#
+# A patch begins with a sentence that says what happens without the check, and a line `test: -p CRATE [--test quorate] TEST`.
+# All named tests run once without a patch; then each patch is built and its test run, crate after crate. Servers are started by
+# tests/services.sh, which calls this script.
 set -euo pipefail
 
 top="$(cd "$(dirname "$0")/../.." && pwd)"
+if [ -z "${TEST_POSTGRES_URL:-}" ]; then exec "$top/tests/services.sh" "$0" "$@"; fi
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$top/target}"
 export QUORATE_PLUGINS="${QUORATE_PLUGINS:-$top/target/plugins}"
 export CARGO_TERM_COLOR=never
 copy="$(mktemp -d)"
-trap 'rm -rf "$copy"' EXIT
+trap 'rm -rf "$copy" "$copy.log"' EXIT
 # What git knows, and what is new but not ignored.
 (cd "$top" && git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- --create) |
   tar --directory="$copy" --extract
 cd "$copy"
 
+# Lines `crate patch arguments`, by crate: a crate is built again for each of its patches, and the others are not.
+list() {
+  local patch
+  for patch in "$top"/tests/guards/${1:-*}.patch; do
+    printf '%s %s %s\n' "$(sed -n 's/^test: -p \([^ ]*\).*/\1/p' "$patch")" "$patch" "$(sed -n 's/^test: //p' "$patch")"
+  done | sort
+}
+
+# The features of shared dependencies that the whole workspace has: no dependency is built twice.
+features=(-p quorate-dev-features)
+
+# Some tests run the program itself.
+build_program() { cargo build --locked --quiet -p quorate "${features[@]}" --bin quorate; }
+
+run_test() { # arguments: crate, target, test
+  local test=${*: -1}
+  set -- "${@:1:$#-1}"
+  if [ "$2" = quorate-tests ]; then build_program || return 2; fi
+  cargo test --locked "$@" $([ "$2" = quorate-tests ] || echo "${features[@]}") -- --exact "$test"
+}
+
+mapfile -t guards < <(list "${1:-}")
+tests=()
+for guard in "${guards[@]}"; do tests+=("${guard##* }"); done
+build_program
+cargo test --locked --workspace --no-fail-fast -- --exact "${tests[@]}" >"$copy.log" 2>&1 || true
+missing=0
+for test in "${tests[@]}"; do
+  grep -qxF "test $test ... ok" "$copy.log" || { echo "$test does not pass without a patch"; missing=$((missing + 1)); }
+done
+if [ "$missing" != 0 ]; then tail -20 "$copy.log"; exit 1; fi
+echo "without a patch all $(printf '%s\n' "${tests[@]}" | sort -u | wc -l) tests pass ($SECONDS s)"
+
 unguarded=0
-total=0
-for patch in "$top"/tests/guards/${1:-*}.patch; do
+for guard in "${guards[@]}"; do
+  read -r _ patch arguments <<< "$guard"
   name="$(basename "$patch" .patch)"
-  arguments="$(sed -n 's/^test: //p' "$patch")"
-  test="${arguments##* }"
-  total=$((total + 1))
-  # shellcheck disable=SC2086 # several arguments on purpose
-  if ! cargo test --locked --quiet $arguments >"$copy.log" 2>&1 || ! grep -q "[1-9][0-9]* passed" "$copy.log"; then
-    echo "guard $name: $test does not pass as it is"; tail -20 "$copy.log"
-    unguarded=$((unguarded + 1))
-    continue
-  fi
+  began=$SECONDS
   if ! git apply "$patch" 2>"$copy.log"; then
     echo "guard $name: the patch does not apply any more"; cat "$copy.log"
     unguarded=$((unguarded + 1))
     continue
   fi
   # shellcheck disable=SC2086 # several arguments on purpose
-  if cargo test --locked --quiet $arguments >"$copy.log" 2>&1; then
-    echo "guard $name: NOBODY NOTICES: $(head -1 "$patch")"
+  if run_test $arguments >"$copy.log" 2>&1; then
+    echo "guard $name: NO TEST FAILS: $(head -1 "$patch")"
     unguarded=$((unguarded + 1))
-  elif grep -q "test result: FAILED" "$copy.log"; then
-    echo "guard $name: $test fails, as it should"
+  elif grep -q "test ${arguments##* } ... FAILED" "$copy.log"; then
+    echo "guard $name: ${arguments##* } fails, as it should ($((SECONDS - began)) s)"
   else
-    echo "guard $name: the tests did not run"; tail -20 "$copy.log"
+    echo "guard $name: the test did not run"; tail -20 "$copy.log"
     unguarded=$((unguarded + 1))
   fi
   git apply --reverse "$patch"
 done
-rm -f "$copy.log"
-echo "$((total - unguarded)) of $total guards hold"
+echo "$((${#guards[@]} - unguarded)) of ${#guards[@]} guards hold ($SECONDS s)"
 test "$unguarded" = 0

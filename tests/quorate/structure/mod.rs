@@ -5,6 +5,7 @@ mod crates;
 mod dependencies;
 mod files;
 mod program;
+mod trust_model;
 
 use std::path::PathBuf;
 use std::process::Command;
