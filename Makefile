@@ -104,9 +104,13 @@ verify-demo: plugin-dkls23 plugin-dkls23-next program ## run the demo and verify
 	@target/venv/bin/python -m pip install --quiet --disable-pip-version-check eth-account
 	$(CARGO_TARGET_DIR)/debug/quorate demo --json | target/venv/bin/python tests/verify_demo.py
 
+.PHONY: examples
+examples: plugin-dkls23 program ## run the examples (curl, Python, TypeScript) against a server of their own
+	@tests/examples.sh $(CARGO_TARGET_DIR)/debug/quorate $(QUORATE_PLUGINS)/dkls23.wasm
+
 .PHONY: lint
 lint: plugins ## formatting, clippy, docs and shell scripts, warnings denied
-	@if command -v shellcheck >/dev/null; then shellcheck deploy.sh deploy/*.sh tests/*.sh tests/*/*.sh; else echo 'shellcheck is missing: scripts are not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck deploy.sh deploy/*.sh tests/*.sh tests/*/*.sh examples/*/*.sh; else echo 'shellcheck is missing: scripts are not checked'; fi
 	cargo fmt --all --check
 	cd plugins && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -116,6 +120,12 @@ lint: plugins ## formatting, clippy, docs and shell scripts, warnings denied
 
 # Private items are documented too: links to them are wanted.
 DOC_FLAGS := -D warnings -A rustdoc::private_intra_doc_links
+
+.PHONY: audit
+audit: ## check licences, bans, sources and advisories of all dependencies with cargo-deny (needs a network)
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny --locked check --config deny.toml
+	cd plugins && cargo deny --locked check --config ../deny.toml
 
 NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples/native
 SOFT_SHA := $(CARGO_TARGET_DIR)/soft-sha

@@ -1,4 +1,4 @@
-//! What we depend on: licences, and forbidden, doubled or yanked crates.
+//! What we depend on: licences, and banned, doubled or yanked crates. The lists are those of `deny.toml`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,54 +27,51 @@ fn built(folder: &str) -> Vec<(String, String)> {
     crates.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Crates with published attacks, or that we have decided against.
-const FORBIDDEN: [&str; 8] = [
-    "cggmp21",
-    "tss-lib",
-    "multi-party-ecdsa",
-    "openssl",
-    "native-tls",
-    "wasmtime-wasi",
-    "rug",
-    "serde_yaml",
-];
+/// The lists of `deny.toml`, which `make audit` checks with cargo-deny.
+struct Rules {
+    licences: BTreeSet<String>,
+    /// Crates that must not be there.
+    banned: BTreeSet<String>,
+    /// Crates of which there must be one version only.
+    single: BTreeSet<String>,
+}
 
-const LICENCES: [&str; 13] = [
-    "MIT",
-    "Apache-2.0",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "ISC",
-    "Zlib",
-    "CC0-1.0",
-    "0BSD",
-    "BSL-1.0",
-    "Unlicense",
-    "Unicode-3.0",
-    "Apache-2.0 WITH LLVM-exception",
-    // MIT with "no false attribution"; only in tests, through rust-bitcoin.
-    "MITNFA",
-];
+fn rules() -> Rules {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deny.toml");
+    let rules: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+    assert_eq!(rules["advisories"]["yanked"].as_str(), Some("deny"));
+    let licences = rules["licenses"]["allow"].as_array().unwrap();
+    let licences = licences.iter().map(|licence| licence.as_str().unwrap().to_owned()).collect();
+    let (mut banned, mut single) = (BTreeSet::new(), BTreeSet::new());
+    for ban in rules["bans"]["deny"].as_array().unwrap() {
+        let is_single = ban.get("deny-multiple-versions").is_some();
+        let list = if is_single { &mut single } else { &mut banned };
+        list.insert(ban["crate"].as_str().unwrap().to_owned());
+    }
+    Rules { licences, banned, single }
+}
 
-/// Whether an SPDX expression can be met with the licences above. Knows `AND`, `OR`, `/` and parentheses as far as
-/// our dependencies use them.
-fn acceptable(expression: &str) -> bool {
+/// Whether an SPDX expression can be met with these licences. Knows `AND`, `OR`, `/` and parentheses as far as our
+/// dependencies use them.
+fn is_acceptable(expression: &str, licences: &BTreeSet<String>) -> bool {
     let flat = expression.replace(['(', ')'], "").replace('/', " OR ");
-    flat.split(" AND ").all(|part| part.split(" OR ").any(|l| LICENCES.contains(&l.trim())))
+    flat.split(" AND ").all(|part| part.split(" OR ").any(|licence| licences.contains(licence.trim())))
 }
 
 #[test]
-fn dependencies_have_licences_that_we_can_ship_and_none_is_forbidden() {
+fn dependencies_have_licences_that_we_can_ship_and_none_is_banned() {
+    let rules = rules();
+    assert!(rules.banned.contains("openssl") && rules.single.contains("wasmtime"), "the lists are not read");
     for folder in ["", "plugins"] {
         let metadata = metadata(folder);
         for package in metadata["packages"].as_array().unwrap() {
             let name = text(package, "name");
-            assert!(!FORBIDDEN.contains(&name), "{name} is forbidden");
+            assert!(!rules.banned.contains(name), "{name} is banned");
         }
         let built = built(folder);
         assert!(built.len() > 50, "only {} crates", built.len());
         for (name, licence) in built {
-            assert!(acceptable(&licence), "{name}: licence `{licence}`");
+            assert!(is_acceptable(&licence, &rules.licences), "{name}: licence `{licence}`");
         }
     }
 }
@@ -82,7 +79,7 @@ fn dependencies_have_licences_that_we_can_ship_and_none_is_forbidden() {
 #[test]
 fn one_version_of_what_must_not_be_doubled() {
     let metadata = metadata("");
-    for single in ["wasmtime", "tokio", "serde", "zeroize", "tracing"] {
+    for single in rules().single {
         let versions: BTreeSet<&str> = metadata["packages"]
             .as_array()
             .unwrap()

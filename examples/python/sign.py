@@ -1,0 +1,51 @@
+"""Creates an account, signs a message with it, and verifies the signature with libsecp256k1 (coincurve)."""
+
+import hashlib
+import json
+import os
+import uuid
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from coincurve import PublicKey
+from coincurve.ecdsa import cdata_to_der, deserialize_compact
+
+URL = os.environ.get("QUORATE_URL", "http://127.0.0.1:4000")
+API_KEY = os.environ["QUORATE_API_KEY"]
+
+
+def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Posts a request. Made again with the same idempotency key, it has the same answer."""
+    headers = {
+        "X-API-Key": API_KEY,
+        "Content-Type": "application/json",
+        "Idempotency-Key": str(uuid.uuid4()),
+    }
+    request = Request(f"{URL}/api/v1{path}", json.dumps(body).encode(), headers)
+    try:
+        with urlopen(request, timeout=90) as response:
+            return json.load(response)
+    except HTTPError as error:
+        problem = json.load(error)
+        raise SystemExit(f"{problem['code']}: {problem['detail']}") from error
+
+
+def main() -> None:
+    account = call("/accounts", {"user_id": "example"})
+    print(f"account  {account['id']}")
+    print(f"Ethereum {account['ethereum_address']}")
+
+    message = b"hello from Python"
+    signed = call(f"/accounts/{account['id']}/sign", {"message": message.hex(), "hash": "sha256"})
+    print(f"signers  {signed['signers']}")
+
+    digest = hashlib.sha256(message).digest()
+    assert signed["digest"] == digest.hex(), "another digest was signed"
+    signature = cdata_to_der(deserialize_compact(bytes.fromhex(signed["signature"])))
+    public_key = PublicKey(bytes.fromhex(account["public_key"]))
+    assert public_key.verify(signature, digest, hasher=None), "the signature does not verify"
+    print("verified by libsecp256k1")
+
+
+main()
