@@ -1,7 +1,7 @@
 //! The gRPC services by which the roles talk to each other, generated from `quorate/v1/*.proto`.
 //!
-//! What is signed (orders, reports) travels in these messages as the bytes that were signed: nobody on the way takes
-//! it apart and puts it together again.
+//! What is signed (orders, reports) travels in these messages as the bytes that were signed: no part on the way
+//! decodes and encodes it again.
 
 pub mod convert;
 

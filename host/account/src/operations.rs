@@ -8,7 +8,7 @@ use quorate_core::abort::SignedAbort;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{MAX_LIFETIME, Operation, Order, OrderTerms, Version};
-use quorate_core::submission::ABORTS;
+use quorate_core::submission::MAX_ABORTS;
 use quorate_core::{AccountId, OrderId, SessionId};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
@@ -291,7 +291,7 @@ impl AccountService {
         for open in account.open.iter().rev() {
             aborts.extend(self.orders.aborts_of(open.id).await?);
         }
-        aborts.truncate(ABORTS);
+        aborts.truncate(MAX_ABORTS);
         Ok(aborts)
     }
 

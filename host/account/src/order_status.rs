@@ -22,7 +22,7 @@ use super::views::{ErrorView, OperationView, SessionView, StatusView};
 use crate::present::party_numbers;
 
 /// The most sessions of one order that are read: coordinators start three at most.
-const MAX_SESSIONS_PER_ORDER: usize = 16;
+const MAX_SESSIONS_READ: usize = 16;
 
 /// A session as a coordinator recorded it, reduced to what the signatures in it prove.
 struct VerifiedRecord {
@@ -147,7 +147,7 @@ impl Orders {
 
     async fn record_of(&self, order: OrderId) -> Result<OrderRecord, Problem> {
         let OrderState { mut sessions, in_hand, given_up } = self.coordinators.order(order).await?;
-        sessions.truncate(MAX_SESSIONS_PER_ORDER);
+        sessions.truncate(MAX_SESSIONS_READ);
         let of_this_order = |state| {
             let record = verified_record(state, self.originator.known());
             record.filter(|record| record.order.id == order)

@@ -10,13 +10,13 @@ use quorate_net::problem::Problem;
 use super::UserShareOptions;
 
 /// The longest user id, in bytes.
-const USER_ID_BYTES: usize = 256;
+const MAX_USER_ID_BYTES: usize = 256;
 
 /// The longest message, in bytes: what fits a body of 64 KiB as hex.
-const MESSAGE_BYTES: usize = 32 << 10;
+const MAX_MESSAGE_BYTES: usize = 32 << 10;
 
 /// The deepest derivation path. BIP-44 uses five; each level costs every party two curve operations.
-const PATH_LENGTH: usize = 16;
+const MAX_PATH_STEPS: usize = 16;
 
 /// A new account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +44,12 @@ impl Creation {
         protocol: Option<String>,
         threshold: Option<(u16, u16)>,
     ) -> Result<Self, Problem> {
-        if user_id.trim().is_empty() || user_id.len() > USER_ID_BYTES || user_id.chars().any(char::is_control)
+        if user_id.trim().is_empty()
+            || user_id.len() > MAX_USER_ID_BYTES
+            || user_id.chars().any(char::is_control)
         {
             let detail =
-                format!("user_id: give 1 to {USER_ID_BYTES} bytes of text without control characters");
+                format!("user_id: give 1 to {MAX_USER_ID_BYTES} bytes of text without control characters");
             return Err(Problem::new(Code::InvalidUserId, detail));
         }
         let threshold = threshold.map(|(t, n)| Threshold::new(t, n)).transpose();
@@ -145,8 +147,8 @@ fn read_message(text: &str, hash: HashFunction) -> Result<Vec<u8>, Problem> {
             "message: without hash it is a digest of 32 bytes, this is {length}; hash it, or name the hash"
         ));
     }
-    if message.is_empty() || message.len() > MESSAGE_BYTES {
-        return problem(format!("message: give 1 to {MESSAGE_BYTES} bytes"));
+    if message.is_empty() || message.len() > MAX_MESSAGE_BYTES {
+        return problem(format!("message: give 1 to {MAX_MESSAGE_BYTES} bytes"));
     }
     Ok(message)
 }
@@ -173,7 +175,7 @@ fn read_path(text: &str) -> Result<Vec<u32>, Problem> {
             }
         })
         .collect::<Result<_, _>>()?;
-    if path.len() > PATH_LENGTH {
+    if path.len() > MAX_PATH_STEPS {
         return Err(problem("path: use at most 16 steps"));
     }
     Ok(path)

@@ -184,7 +184,7 @@ impl AccountStore {
     }
 }
 
-/// Whoever takes a request over orders the same once more, for later.
+/// A process that takes a request over opens the same order once more, with a later expiry.
 fn open(account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
     let opened = sql("INSERT INTO open_orders (account, order_id, expires) VALUES ($1, $2, $3)
          ON CONFLICT (account, order_id) DO UPDATE SET expires = excluded.expires");

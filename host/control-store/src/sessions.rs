@@ -8,7 +8,7 @@ use quorate_core::{AccountId, Digest, OrderId, PartyIndex, SessionId, UnixMillis
 
 use super::SCHEMA;
 
-/// How long sessions and reports are kept, in milliseconds: 30 days, to be read by whoever asks late.
+/// How long sessions and reports are kept: 30 days, for callers that ask late.
 pub const SESSION_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A session to record.

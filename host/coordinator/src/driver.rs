@@ -10,7 +10,7 @@ use std::time::Duration;
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
 use quorate_control_store::{RecordOutcome, SessionRecord};
-use quorate_core::admission::SESSIONS_PER_ORDER;
+use quorate_core::admission::MAX_SESSIONS_PER_ORDER;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::{PartyIndex, SessionId};
@@ -86,7 +86,7 @@ impl OrderDriver<'_> {
     }
 
     async fn try_sessions(&mut self, resubmitted: bool) -> Result<(), Verdict> {
-        let attempts = if self.request.is_signing() { SESSIONS_PER_ORDER } else { 1 };
+        let attempts = if self.request.is_signing() { MAX_SESSIONS_PER_ORDER } else { 1 };
         let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
         let mut made = 0;
         if resubmitted {

@@ -30,8 +30,8 @@ use super::driver::drive;
 use super::reports::ReportError;
 use super::submission::SubmittedOrder;
 
-/// Events that wait for whoever submitted an order: those of three sessions with 16 parties each.
-const EVENTS: usize = 64;
+/// The most events that wait for the caller of an order: those of three sessions with 16 parties each.
+const MAX_WAITING_EVENTS: usize = 64;
 
 struct Served(Arc<Coordinator>);
 
@@ -87,7 +87,7 @@ impl Service for Served {
         let coordinator = Arc::clone(&self.0);
         let slot = Arc::clone(&coordinator.permits).try_acquire_owned();
         let slot = slot.map_err(|_| Status::resource_exhausted("too many orders are being carried out"))?;
-        let (events, receiver) = mpsc::channel(EVENTS);
+        let (events, receiver) = mpsc::channel(MAX_WAITING_EVENTS);
         let submitted = self.read(&request.into_inner().submission, events)?;
         let role = coordinator.parts.in_flight.join(submitted.order.id);
         let role = role
@@ -111,7 +111,7 @@ impl Service for Served {
 
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderState>, Status> {
         let order = order_id(&request.into_inner().order).map_err(|_| malformed_id())?;
-        // Before its sessions are read: one that is made in between is told of by whoever has it in hand.
+        // Read before the order's sessions: a session that is created in between is announced by the call that drives it.
         let in_hand = self.0.parts.in_flight.has(order);
         let sessions = self.0.parts.services.store.sessions_of(order).await.map_err(store_failed)?;
         let given_up = sessions.iter().all(|record| record.is_final);

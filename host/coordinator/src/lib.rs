@@ -1,4 +1,4 @@
-//! The coordinator: makes sessions out of orders, and passes on what parties report. Nobody trusts it: every party checks what
+//! The coordinator: makes sessions out of orders, and forwards what parties report. No part trusts it: every party checks what
 //! it chooses, and others have signed what it passes on.
 //!
 //! | module | what |

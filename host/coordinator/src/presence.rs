@@ -27,19 +27,19 @@ const MAX_PLUGINS: usize = 64;
 pub(super) struct Presence {
     seen: Mutex<HashMap<PublicKey, Seen>>,
     changed: Notify,
-    /// Parties that seal with the same master key do not count as there: whoever has the one's has the other's shares.
+    /// Parties that seal with the same master key do not count as online: one's shares open with the other's key.
     require_distinct_master_keys: bool,
 }
 
 struct Seen {
     at: Instant,
     plugins: Vec<PluginFacts>,
-    /// A public name of its master key, which only whoever has that key can give to it.
+    /// A public name of its master key; only a holder of the master key can issue it to the party.
     key_name: PublicKey,
 }
 
 impl Presence {
-    /// Nobody is there yet. In production every party has a master key of its own.
+    /// No party is online yet. In production every party has a master key of its own.
     pub(super) fn new(require_distinct_master_keys: bool) -> Self {
         Self { require_distinct_master_keys, ..Self::default() }
     }

@@ -8,7 +8,7 @@ use crate::ids::PlanHash;
 /// Why a session ended without a result (rule 12: each cause has a code of its own).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AbortCode {
-    /// The deadline passed. Nobody is accused.
+    /// The deadline passed. No party is accused.
     Timeout,
     /// A peer broke the protocol.
     PeerFault,
@@ -24,7 +24,7 @@ pub enum AbortCode {
     Plugin,
     /// Our own bug or trouble.
     Internal,
-    /// A party is shutting down, was restarted, or can't reach the router: nobody's fault, try again.
+    /// A party is shutting down, was restarted, or can't reach the router: no party's fault, try again.
     Unavailable,
     /// The plugin made a signature that does not verify: it is suspended (rule 7), its publisher must act.
     BadSignature,
@@ -68,7 +68,7 @@ impl Abort {
         Self { code: AbortCode::PeerFault, culprits: vec![culprit], reason: reason.into() }
     }
 
-    /// An abort that accuses nobody.
+    /// An abort that accuses no party.
     #[must_use]
     pub fn of(code: AbortCode, reason: impl Into<String>) -> Self {
         Self { code, culprits: vec![], reason: reason.into() }

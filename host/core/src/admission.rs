@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::time::UnixSeconds;
 
 /// Sessions that a party starts for one order: the first and two retries.
-pub const SESSIONS_PER_ORDER: u32 = 3;
+pub const MAX_SESSIONS_PER_ORDER: u32 = 3;
 
 /// What a party knows by itself.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub enum Refused {
     #[error("this party's clock is behind the latest time that it has seen: set the clock")]
     ClockWentBack,
     /// The order has had its sessions.
-    #[error("this order has had its {SESSIONS_PER_ORDER} sessions")]
+    #[error("this order has had its {MAX_SESSIONS_PER_ORDER} sessions")]
     TooManySessions,
     /// The order has succeeded.
     #[error("this order has succeeded already")]
@@ -131,7 +131,7 @@ impl Plan {
         if facts.order_succeeded {
             return Err(Refused::Succeeded);
         }
-        if facts.sessions_of_order >= SESSIONS_PER_ORDER {
+        if facts.sessions_of_order >= MAX_SESSIONS_PER_ORDER {
             return Err(Refused::TooManySessions);
         }
         let me = order.spec.index_of(&facts.me).ok_or(Refused::NotAParty)?;

@@ -92,7 +92,7 @@ codes! {
     UserShareRequired = "user_share_required", 422, "The user's share is required";
     /// The account, or the deployment, has no user's share.
     NoUserShare = "no_user_share", 422, "There is no user's share";
-    /// A share is to be sealed, and nobody has said to whom.
+    /// A share is to be sealed, and the request names no recipient.
     RecipientKeyRequired = "recipient_key_required", 422, "A recipient key is required";
     /// A recipient key that is none.
     InvalidRecipientKey = "invalid_recipient_key", 422, "The recipient key is not acceptable";
@@ -112,7 +112,7 @@ codes! {
     ShareAlreadyDelivered = "share_already_delivered", 409, "The share was delivered before";
     /// A share that was confirmed before.
     ShareAlreadyConfirmed = "share_already_confirmed", 409, "The share was confirmed before";
-    /// A share that nobody confirmed in time.
+    /// A share that was not confirmed in time.
     ShareExpired = "share_expired", 409, "The share was not confirmed in time";
     /// A share that was sealed to another key.
     RecipientDiffers = "recipient_differs", 409, "The share was sealed to another key";

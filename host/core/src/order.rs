@@ -33,7 +33,7 @@ pub struct Order {
     pub epoch: u32,
     /// The account's public key; empty in a keygen.
     pub public_key: Bytes,
-    /// Whom a user's new share is sealed to (X25519), so that nobody on the way has it sealed to another key. Only in a
+    /// The key that a user's new share is sealed to (X25519). It is signed, so that no part on the way can replace it. Only in a
     /// keygen or refresh.
     pub recipient: Option<[u8; 32]>,
     /// When it was signed.
@@ -174,7 +174,7 @@ pub struct OrderTerms {
 /// Why an order is refused: its maker must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefused {
-    /// Signed by nobody that this party trusts, or changed after it was signed.
+    /// Not signed by an originator that this party pins, or changed after it was signed.
     #[error("the order is not signed by an originator that this party pins")]
     NotSigned,
     /// Not exactly the encoding of an order of a version that we know.
@@ -277,7 +277,7 @@ impl SignedOrder {
         &self.bytes.0
     }
 
-    /// Verifies, decodes and checks the order, whatever the time is: for whoever looks at what became of it.
+    /// Verifies, decodes and checks the order, whatever the time is: for reading what became of it.
     ///
     /// # Errors
     /// See [`OrderRefused`].

@@ -54,7 +54,7 @@ pub enum ThresholdError {
     /// One party alone would hold the key.
     #[error("the threshold is {0}: at least 2 parties must be required to sign")]
     TooSmall(u16),
-    /// Nobody could ever sign.
+    /// No quorum could ever sign.
     #[error("the threshold is {required}, but there are only {parties} parties")]
     MoreThanParties {
         /// t

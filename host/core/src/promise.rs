@@ -79,7 +79,7 @@ impl Promise {
     pub fn abort(&self, abort: &SignedAbort) -> Option<PromiseEvent> {
         let by = abort.notice.by;
         let key = self.key(by)?;
-        // A party that has promised can't take it back: whoever has its promise may already have activated.
+        // A promise can't be withdrawn: a peer that received it may already have activated.
         let promised = self.readies.contains_key(&by);
         let this = abort.notice.plan == self.own.activation.plan;
         (this && !promised && abort.verify(&key).is_ok()).then_some(PromiseEvent::Release { by })

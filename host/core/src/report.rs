@@ -9,7 +9,7 @@ use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of
 use crate::ids::{Digest, OrderId, SessionId};
 
 /// The longest reason in a report, in bytes: a sentence or two.
-pub const REASON_BYTES: usize = 512;
+pub const MAX_REASON_BYTES: usize = 512;
 
 /// What one party says about one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub enum Outcome {
 /// What kind of reason a party has not to take on a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusedCode {
-    /// The order or the plan is not acceptable: whoever made it must act.
+    /// The order or the plan is not acceptable: its account service or coordinator must act.
     NotAcceptable,
     /// A counterparty is banned for this account.
     Banned,
@@ -170,7 +170,7 @@ impl Wire for Outcome {
     }
 }
 
-/// A report as it travels: nobody on the way takes it apart.
+/// A report as it travels: no part on the way decodes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedReport {
     /// What is said.
@@ -188,7 +188,7 @@ impl Outcome {
             culprits.sort_unstable();
             culprits.dedup();
             reason.retain(|c| !c.is_control());
-            if let Some((end, _)) = reason.char_indices().find(|(i, c)| i + c.len_utf8() > REASON_BYTES) {
+            if let Some((end, _)) = reason.char_indices().find(|(i, c)| i + c.len_utf8() > MAX_REASON_BYTES) {
                 reason.truncate(end);
             }
         }
@@ -251,7 +251,7 @@ mod tests {
         let tamed = wild.tamed();
         assert!(tamed.is_tame(3) && !tamed.is_tame(2));
         let Outcome::Aborted { culprits, reason, .. } = tamed else { unreachable!() };
-        assert_eq!((culprits.len(), reason.len()), (3, REASON_BYTES));
+        assert_eq!((culprits.len(), reason.len()), (3, MAX_REASON_BYTES));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::identity::{PublicKey, SecretKey, Signature, Tag};
 use crate::order::SignedOrder;
 
 /// Aborts that go with an order: of a few earlier sessions, one of each party.
-pub const ABORTS: usize = 64;
+pub const MAX_ABORTS: usize = 64;
 
 /// What an account service asks of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Submission {
     pub certificate: Option<Certificate>,
     /// The chain code of the account's key, where it has one: with it a coordinator tells a signature from a lie.
     pub chain_code: Option<[u8; 32]>,
-    /// Parties' signed word that they have ended earlier sessions of the account without a promise; at most [`ABORTS`].
+    /// Parties' signed word that they have ended earlier sessions of the account without a promise; at most [`MAX_ABORTS`].
     pub aborts: Vec<SignedAbort>,
     /// The order was submitted before, perhaps to another coordinator that is gone: a session that runs for it goes on.
     pub again: bool,
@@ -41,17 +41,17 @@ pub struct SignedSubmission {
 
 wire_struct!(SignedSubmission { bytes, signature });
 
-/// Why a submission is not taken: whoever made it must act, or an operator.
+/// Why a submission is refused: its account service must act, or an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmissionRefused {
-    /// Signed by nobody that this coordinator trusts: it is forged, or a setting is wrong.
+    /// Not signed by an originator that this coordinator trusts: it is forged, or a setting is wrong.
     #[error("the submission is not signed by an originator in QUORATE_ORIGINATORS")]
     NotSigned,
     /// Not the encoding of a submission.
     #[error("the submission is malformed")]
     Malformed,
     /// It carries more than a coordinator passes on.
-    #[error("the submission carries more than {ABORTS} aborts")]
+    #[error("the submission carries more than {MAX_ABORTS} aborts")]
     TooMuch,
 }
 
@@ -88,7 +88,7 @@ impl SignedSubmission {
             return Err(SubmissionRefused::NotSigned);
         }
         let submission: Submission = decode(&self.bytes.0)?;
-        if submission.aborts.len() > ABORTS { Err(SubmissionRefused::TooMuch) } else { Ok(submission) }
+        if submission.aborts.len() > MAX_ABORTS { Err(SubmissionRefused::TooMuch) } else { Ok(submission) }
     }
 }
 

@@ -16,16 +16,16 @@ pub const MESSAGE_BYTES: usize = 4 << 20;
 
 /// How much of a stream may be on its way: a round of a keygen (143 kB and more to each peer) without waiting for the
 /// receiver's word.
-pub(crate) const STREAM_WINDOW: u32 = 2 << 20;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 
 /// How much of all streams of one connection may be on its way.
-pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// The longest HTTP/2 frame: fewer, larger frames than the default 16 KiB cost less.
-pub(crate) const FRAME_BYTES: u32 = 256 << 10;
+pub(crate) const MAX_FRAME_BYTES: u32 = 256 << 10;
 
 /// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often the other end of a connection with calls under way is asked whether it is still there, and how long it may
 /// take to answer.
@@ -61,12 +61,12 @@ pub fn described(routes: Routes, within: Duration) -> axum::Router {
 pub(crate) fn endpoint() -> Endpoint {
     // The address is not used: a connector leads to one place.
     Endpoint::from_static("http://role")
-        .connect_timeout(CONNECT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
 }
 
 #[cfg(test)]

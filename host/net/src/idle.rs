@@ -17,8 +17,8 @@ pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection from outside may be without a request.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long a request may be under way: nothing takes longer than an order lives, and what comes after. Whoever has not read
-/// its answer by then never will.
+/// How long a request may be under way: nothing takes longer than an order lives, and what comes after. A client that has not
+/// read its answer by then never will.
 pub(crate) const MAX_REQUEST_DURATION: Duration = MAX_LIFETIME.saturating_add(Duration::from_secs(300));
 
 /// What goes on on a connection.

@@ -74,14 +74,14 @@ struct Claims {
 
 impl JoinKey {
     /// The shortest secret that is taken, in characters.
-    pub const SHORTEST: usize = 32;
+    pub const MIN_SECRET_BYTES: usize = 32;
 
     /// A key.
     ///
     /// # Errors
     /// When the secret is too short.
     pub fn new(secret: &str) -> Result<Self, JoinKeyError> {
-        if secret.len() < Self::SHORTEST {
+        if secret.len() < Self::MIN_SECRET_BYTES {
             return Err(JoinKeyError);
         }
         install();
@@ -155,7 +155,7 @@ fn install() {
         key_utils: KeyUtils::new_unimplemented(),
     };
     ONCE.call_once(|| {
-        // It fails when somebody has installed another, with more algorithms: ours are among them.
+        // It fails when another provider is installed, with more algorithms: ours are among them.
         let _ = PROVIDER.install_default();
     });
 }
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     fn key(secret: &str) -> JoinKey {
-        JoinKey::new(&secret.repeat(JoinKey::SHORTEST)).unwrap()
+        JoinKey::new(&secret.repeat(JoinKey::MIN_SECRET_BYTES)).unwrap()
     }
 
     fn second() -> PartyIndex {

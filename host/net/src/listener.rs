@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 /// How long what was sent may stay unacknowledged, and how long a connection may be silent before the other end is asked.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who is on the other end: nobody with an address, if it is this process.
+/// The peer's address; none if the peer is this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub Option<IpAddr>);
 

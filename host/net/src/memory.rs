@@ -19,12 +19,12 @@ use crate::listener::{Listener, Peer};
 const PIPE_BYTES: usize = 1 << 20;
 
 /// Connections that wait to be accepted.
-const BACKLOG: usize = 64;
+const MAX_PENDING_CONNECTIONS: usize = 64;
 
 /// Both ends of a way to connect.
 #[must_use]
 pub fn in_memory() -> (MemoryListener, MemoryConnector) {
-    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let (sender, receiver) = mpsc::channel(MAX_PENDING_CONNECTIONS);
     (MemoryListener(receiver), MemoryConnector(sender))
 }
 
@@ -46,7 +46,7 @@ impl Listener for MemoryListener {
     async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
         match self.0.recv().await {
             Some(stream) => Ok((stream, Peer(None))),
-            // Nobody can connect any more.
+            // All connectors are gone.
             None => std::future::pending().await,
         }
     }

@@ -32,7 +32,7 @@ impl Problem {
         Self::new(Code::Overloaded, "too many requests are being worked on: try again later")
     }
 
-    /// A fault of the deployment itself. `detail` is for whoever runs it.
+    /// A fault of the deployment itself. `detail` is for its operator.
     #[must_use]
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(Code::Internal, detail)

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use crate::grpc::is_unavailable;
 
 /// How long a replica that was not there is called only when no other is.
-const AVOIDED: Duration = Duration::from_secs(2);
+const AVOIDANCE_PERIOD: Duration = Duration::from_secs(2);
 
 /// The replicas of a role. Clones share what they know of them.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ struct Replica {
 impl Replica {
     fn is_avoided(&self) -> bool {
         let missed = *self.missed.lock();
-        missed.is_some_and(|at| at.elapsed() < AVOIDED)
+        missed.is_some_and(|at| at.elapsed() < AVOIDANCE_PERIOD)
     }
 
     fn was_there(&self, there: bool) {
@@ -72,7 +72,7 @@ impl Replicas {
         self.call_from(self.0.turn.fetch_add(1, Ordering::Relaxed), within, what).await
     }
 
-    /// The same, beginning with the replica that a number stands for: whoever has the same number meets at the same one.
+    /// The same, beginning with the replica that a number selects: callers with the same number call the same replica.
     ///
     /// # Errors
     /// What the last one that was called says.

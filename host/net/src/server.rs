@@ -89,9 +89,9 @@ async fn connection<Io>(
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(grpc::STREAM_WINDOW)
-        .initial_connection_window_size(grpc::CONNECTION_WINDOW)
-        .max_frame_size(grpc::FRAME_BYTES);
+        .initial_stream_window_size(grpc::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(grpc::CONNECTION_WINDOW_BYTES)
+        .max_frame_size(grpc::MAX_FRAME_BYTES);
     let activity = Arc::new(Activity::default());
     let active = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {

@@ -71,7 +71,7 @@ pub fn server(identity: &Identity, clients: Option<&Path>) -> Result<Arc<ServerC
     Ok(Arc::new(config))
 }
 
-/// How we call other roles: trusting whom `authority` has certified, or nobody; with our own identity, if there is one.
+/// How roles call each other: trusting certificates of `authority` only, with an identity of their own if there is one.
 ///
 /// # Errors
 /// See [`TlsError`].
@@ -91,8 +91,8 @@ pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<A
     Ok(Arc::new(config))
 }
 
-/// A connection to a role on this machine that shows the certificate of this identity: nobody else's is taken, whatever name
-/// it is for and whoever has issued it.
+/// A connection to a role on this machine that shows the certificate of this identity. No other certificate is accepted,
+/// whatever its name and issuer.
 ///
 /// # Errors
 /// When the identity can't be read, or the other end shows another certificate.

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, Entries, Handover,
-    KEPT_AFTER_EXPIRY, PartyStore, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
+    ORDER_RETENTION_SECONDS, PartyStore, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
 };
 
 macro_rules! suite {
@@ -387,7 +387,7 @@ pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore)
     };
     store.forget_expired().await.unwrap();
     assert_eq!(sessions(1, NOW).await, 1);
-    let day = NOW + secs(600) + secs(KEPT_AFTER_EXPIRY.into());
+    let day = NOW + secs(600) + secs(ORDER_RETENTION_SECONDS.into());
     for (now, left) in [(day, 1), (day + secs(1), 0)] {
         store
             .claim(&Claim { now, ..claim(9, u8::try_from(now.0 % 100).unwrap() + 100, false) })

@@ -82,7 +82,7 @@ impl Crypter {
         &self.key_id
     }
 
-    /// A public name of the master key, which only whoever has the key can give to this party: a key that signs the party's
+    /// A public name of the master key, which only a holder of the key can issue to this party: a key that signs the party's
     /// identity. Two parties with the same name have the same master key.
     #[must_use]
     pub fn proved_name(&self) -> (PublicKey, Signature) {

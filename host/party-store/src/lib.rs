@@ -1,7 +1,7 @@
 //! What one party must not forget, in a database of its own.
 //!
 //! All replicas of a party share its database. What has to happen at most once is decided here, so that it holds for all of
-//! them: a session is claimed by one, a share is promised only by whoever still runs its session.
+//! them: a session is claimed by one, a share is promised only by the replica that still runs its session.
 //!
 //! Architecture invariant: this is the only crate in which a key share rests. Secrets are sealed by [`crypter`] before they
 //! reach the database. A method that changes something is one whole transaction with a name from the domain.
@@ -133,7 +133,7 @@ pub struct Started {
     pub digest: Digest,
 }
 
-/// A keygen or refresh of which nobody has been told yet what came of it.
+/// A keygen or refresh whose outcome has not been reported yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreported {
     /// The session.
@@ -159,9 +159,9 @@ pub enum SessionResult {
 pub const COUNTER_SETTLING_PERIOD: Duration = Duration::from_secs(60);
 
 /// How long an order's id is kept after it has expired, in seconds.
-pub(crate) const KEPT_AFTER_EXPIRY: u32 = 86_400;
+pub(crate) const ORDER_RETENTION_SECONDS: u32 = 86_400;
 
-/// How long after its deadline a session without an outcome counts as abandoned, in milliseconds: whoever runs it has
+/// How long after its deadline a session without an outcome counts as abandoned: the replica that runs it has
 /// ended it within a few seconds.
 pub(crate) const ABANDONED_AFTER: Duration = Duration::from_millis(30_000);
 

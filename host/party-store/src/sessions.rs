@@ -4,7 +4,7 @@ use quorate_backends::database::{StoreError, Tx, signed, sql};
 use quorate_core::{AccountId, OrderId, PlanHash, UnixMillis, UnixSeconds};
 
 use super::{
-    ABANDONED_AFTER, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, KEPT_AFTER_EXPIRY, PartyStore,
+    ABANDONED_AFTER, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
     SessionResult, Started, Unreported, end, outcome_of, started, unlock,
 };
 
@@ -165,7 +165,7 @@ impl PartyStore {
         rows.iter().map(started).collect()
     }
 
-    /// Keygens and refreshes of which nobody has been told yet what came of them.
+    /// Keygens and refreshes whose outcome has not been reported yet.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -192,7 +192,7 @@ impl PartyStore {
         unreported.collect()
     }
 
-    /// Notes that somebody has been told what came of a session so far.
+    /// Marks the outcome of a session so far as reported.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -204,7 +204,7 @@ impl PartyStore {
         Ok(())
     }
 
-    /// What came of the session that made an account's active share is to be reported again: somebody does not know of it.
+    /// Marks the session that made an account's active share to be reported again: its report was lost.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -239,7 +239,7 @@ impl PartyStore {
                SELECT 1 FROM sessions LEFT JOIN shares USING (plan) WHERE order_id = orders.id
                AND (outcome IS NULL OR outcome = 'delivered' OR state IN ('pending', 'active')
                     OR outcome = 'aborted' AND exclusive AND NOT reported))")
-        .bind(KEPT_AFTER_EXPIRY)
+        .bind(ORDER_RETENTION_SECONDS)
         .execute(&self.database)
         .await?;
         Ok(())

@@ -139,7 +139,7 @@ impl PartyStore {
         Ok(Some(self.open_facts(account, &row)?.record))
     }
 
-    /// Frees the account of a promised share that nobody can complete. The share stays, for a certificate that may
+    /// Frees the account of a promised share that can't be completed any more. The share stays, for a certificate that may
     /// still turn up.
     ///
     /// # Errors

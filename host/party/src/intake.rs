@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::SignedAbort;
-use quorate_core::admission::{Admitted, Facts, Refused, SESSIONS_PER_ORDER};
+use quorate_core::admission::{Admitted, Facts, MAX_SESSIONS_PER_ORDER, Refused};
 use quorate_core::certificate::Certificate;
 use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
-use quorate_core::submission::ABORTS;
+use quorate_core::submission::MAX_ABORTS;
 use quorate_core::{Field, UnixSeconds};
 use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome};
 
@@ -114,7 +114,7 @@ async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: UnixSeconds
         replica: party.replica.clone(),
         deadline: plan.deadline,
         now,
-        at_most: SESSIONS_PER_ORDER,
+        at_most: MAX_SESSIONS_PER_ORDER,
     };
     match party.store.claim(&claim).await? {
         ClaimOutcome::Claimed => Ok(()),
@@ -153,7 +153,7 @@ async fn roll_forward(party: &Party, order: &Order, certificate: &Certificate) -
 
 /// Frees accounts of promises that a peer, by its signed word, will never complete (rule 9).
 async fn apply_aborts(party: &Party, order: &Order, aborts: &[SignedAbort]) -> Result<(), StoreError> {
-    for abort in aborts.iter().take(ABORTS) {
+    for abort in aborts.iter().take(MAX_ABORTS) {
         let Some(promised) = party.store.promised(abort.notice.plan).await? else { continue };
         let by = promised.spec.party(abort.notice.by);
         let said = by.is_some_and(|key| *key != party.identity() && abort.verify(key).is_ok());

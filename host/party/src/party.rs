@@ -173,7 +173,7 @@ impl Party {
         self.store.suspend(digest).await
     }
 
-    /// Frees an account of promises that nobody will complete. Says whether there were any.
+    /// Frees an account of promises that will never be completed. Returns whether there were any.
     ///
     /// # Errors
     /// When the store fails.

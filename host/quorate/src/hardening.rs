@@ -1,4 +1,4 @@
-//! What every process of ours does before it holds a secret: no core dumps, and nobody attaches.
+//! Hardens the process before it reads a secret: no core dumps, no debugger attaches.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 

@@ -218,7 +218,7 @@ impl Hub {
 }
 
 impl Buffers {
-    /// Tells the parties of a session that are attached here of one of them. Whoever has no room for it misses it.
+    /// Tells the parties of a session that are attached here of one of them. A party whose buffer is full misses it.
     fn tell_others(&self, (session, party): Key, event: &RouterEvent) {
         for other in PartyIndex::all(Threshold::MAX_PARTIES).filter(|&other| other != party) {
             if let Some(Buffer { state: State::Attached(sender, _), bytes, .. }) =

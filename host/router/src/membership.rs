@@ -115,7 +115,7 @@ impl Joined {
         }
     }
 
-    /// Where there is no room, whoever sends is slowed down: nothing more is read from it for a while.
+    /// A sender whose receiver's buffer is full is slowed down: nothing more is read from it for a while.
     async fn send(&self, to: PartyIndex, frame: &Bytes) -> Sent {
         let mut tries = RETRY_FULL_BUFFER.0;
         loop {

@@ -1,5 +1,5 @@
 //! The contract's types and exports, generated from `wit/`. Imports are bound by hand in
-//! [`linker`](crate::linker): secrets must not pass through buffers that nobody wipes.
+//! [`linker`](crate::linker): secrets must not pass through buffers that are never wiped.
 #![allow(missing_docs, unreachable_pub, dead_code, unused_qualifications, clippy::all, clippy::pedantic)]
 
 wasmtime::component::bindgen!({

@@ -1,6 +1,6 @@
 //! Compiled code on disk, authenticated.
 //!
-//! Loading compiled code that somebody else wrote is running their code. So the folder is private (0700, ours),
+//! Loading compiled code that another user wrote is running that user's code. So the folder is private (0700, ours),
 //! and every file carries an HMAC-SHA256 under a key that the host derives from its own secret. A file that is
 //! missing, cut, changed, moved or of another wasmtime is compiled anew and replaced; it is never an error.
 
@@ -23,7 +23,7 @@ use crate::unchecked::load_authenticated;
 const TAG_BYTES: usize = 32;
 
 /// Compiled code is a few times as large as the component.
-const FILE_BYTES: u64 = 256 << 20;
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// A folder of compiled code.
 pub struct CompileCache {
@@ -35,7 +35,7 @@ impl CompileCache {
     /// Opens the folder, and makes it if it is not there.
     ///
     /// # Errors
-    /// When the folder can't be made, or belongs to somebody else, or others may write to it.
+    /// When the folder can't be made, or belongs to another user, or others may write to it.
     pub fn open(folder: &Path, key: Zeroizing<[u8; 32]>) -> std::io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let metadata = std::fs::metadata(folder)?;
@@ -57,7 +57,7 @@ impl CompileCache {
         let path = self.path(engine, digest);
         let file = File::open(&path).ok()?;
         let mut bytes = Vec::new();
-        file.take(FILE_BYTES).read_to_end(&mut bytes).ok()?;
+        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
         let (code, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG_BYTES)?)?;
         if self.mac(engine, digest, code).verify_slice(tag).is_err() {
             tracing::warn!(%digest, "compiled plugin does not carry this host's code: compiling it anew");

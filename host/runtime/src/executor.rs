@@ -21,7 +21,7 @@ use crate::ticker::Ticker;
 pub enum Priority {
     /// A caller waits: keygen, sign, refresh.
     Interactive,
-    /// Nobody waits: presign, auxiliary, prepare.
+    /// Background work without a waiting caller: presign, auxiliary, prepare.
     Background,
 }
 

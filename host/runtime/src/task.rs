@@ -35,7 +35,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Whether somebody waits for it.
+    /// Whether a caller waits for the result.
     #[must_use]
     pub fn priority(&self) -> Priority {
         match self {

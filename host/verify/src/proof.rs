@@ -1,5 +1,5 @@
-//! What a report proves by itself, whoever passed it on: a signature that verifies, a certificate that all n parties
-//! have signed. Everything else in it is only somebody's word.
+//! What a report proves by itself, independent of its way: a signature that verifies, a certificate that all n parties
+//! have signed. Everything else in it is the word of one party.
 
 use quorate_core::SchemeSignature;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};

@@ -76,7 +76,7 @@ pub(crate) fn served(service: axum::Router) -> Channel {
 
 /// The key of these routers' tokens.
 pub(crate) fn join_key() -> JoinKey {
-    JoinKey::new(&"k".repeat(JoinKey::SHORTEST)).unwrap()
+    JoinKey::new(&"k".repeat(JoinKey::MIN_SECRET_BYTES)).unwrap()
 }
 
 fn service() -> axum::Router {

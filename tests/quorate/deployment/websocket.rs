@@ -68,7 +68,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     let (session, later) = (SessionId(random32()), SystemClock.seconds() + Duration::from_secs(60));
     let routers = [0, 1].map(|index| fleet.address(Member::Router(index)));
 
-    let stranger = JoinKey::new(&"x".repeat(JoinKey::SHORTEST)).unwrap();
+    let stranger = JoinKey::new(&"x".repeat(JoinKey::MIN_SECRET_BYTES)).unwrap();
     let other_session = Join { session: vec![9; 32].into(), ..join(&key, session, 1, later) };
     let other_party = Join { party: 2, ..join(&key, session, 1, later) };
     for (join, reason) in [

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// How long an answer stays in the cache: callers that retry do so soon.
-const RETENTION: Duration = Duration::from_secs(600);
+const ANSWER_RETENTION: Duration = Duration::from_secs(600);
 
 /// The length of a tag, in bytes.
 const TAG_BYTES: usize = 32;
@@ -57,7 +57,7 @@ impl ResponseCache {
         let tag = self.mac(request, &status, answer.as_bytes()).finalize().into_bytes();
         let value = [tag.as_slice(), &status, answer.as_bytes()].concat();
         // Without it the store is asked.
-        let _ = self.cache.set(&name(request), value, RETENTION).await;
+        let _ = self.cache.set(&name(request), value, ANSWER_RETENTION).await;
     }
 
     fn mac(&self, request: &IdempotentRequest, status: &[u8], answer: &[u8]) -> Hmac<Sha256> {
@@ -119,7 +119,7 @@ mod tests {
         }
         forged.push((name(&first), vec![0; TAG_BYTES - 1]));
         for (name, value) in forged {
-            cache.set(&name, value, RETENTION).await.unwrap();
+            cache.set(&name, value, ANSWER_RETENTION).await.unwrap();
             let run = if name == super::name(&first) { &first } else { &other };
             assert_eq!(answers.get(run).await, None, "a forged answer was believed");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cache, VALUE_BYTES};
+use super::{Cache, MAX_VALUE_BYTES};
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(100);
@@ -76,8 +76,8 @@ pub(crate) async fn callers_that_count_at_once_get_different_numbers(cache: &dyn
 
 pub(crate) async fn a_value_that_is_too_long_is_not_kept(cache: &dyn Cache) {
     cache.set("a", vec![1], LONG).await.unwrap();
-    cache.set("a", vec![0; VALUE_BYTES + 1], LONG).await.unwrap();
+    cache.set("a", vec![0; MAX_VALUE_BYTES + 1], LONG).await.unwrap();
     assert_eq!(cache.get("a").await, Ok(None));
-    cache.set("a", vec![0; VALUE_BYTES], LONG).await.unwrap();
-    assert_eq!(cache.get("a").await.map(|v| v.map(|v| v.len())), Ok(Some(VALUE_BYTES)));
+    cache.set("a", vec![0; MAX_VALUE_BYTES], LONG).await.unwrap();
+    assert_eq!(cache.get("a").await.map(|v| v.map(|v| v.len())), Ok(Some(MAX_VALUE_BYTES)));
 }

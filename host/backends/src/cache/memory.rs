@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::{Cache, CacheUnavailable, VALUE_BYTES};
+use super::{Cache, CacheUnavailable, MAX_VALUE_BYTES};
 
 /// Entries kept. Most are a few bytes; if all were as long as they may be it would come to 64 MiB.
-const ENTRIES: usize = 1_000;
+const MAX_ENTRIES: usize = 1_000;
 
 /// A cache in memory. Clones share it.
 #[derive(Clone, Default)]
@@ -37,11 +37,11 @@ impl MemoryCache {
 
 /// Makes room for one more entry: first what has expired goes, then what would expire soonest.
 fn make_room(entries: &mut HashMap<String, Entry>, now: Instant) {
-    if entries.len() < ENTRIES {
+    if entries.len() < MAX_ENTRIES {
         return;
     }
     entries.retain(|_, entry| entry.expires > now);
-    if entries.len() >= ENTRIES
+    if entries.len() >= MAX_ENTRIES
         && let Some(soonest) = entries.iter().min_by_key(|(_, e)| e.expires).map(|(name, _)| name.clone())
     {
         entries.remove(&soonest);
@@ -61,7 +61,7 @@ impl Cache for MemoryCache {
     async fn set(&self, name: &str, value: Vec<u8>, time_to_live: Duration) -> Result<(), CacheUnavailable> {
         let mut entries = self.lock();
         entries.remove(name);
-        if value.len() <= VALUE_BYTES {
+        if value.len() <= MAX_VALUE_BYTES {
             let now = Instant::now();
             make_room(&mut entries, now);
             entries.insert(name.into(), Entry { value: Value::Bytes(value), expires: now + time_to_live });
@@ -106,11 +106,11 @@ mod tests {
         let cache = MemoryCache::default();
         let day = Duration::from_secs(86_400);
         cache.set("soonest", vec![1], Duration::from_secs(60)).await.unwrap();
-        for i in 0..ENTRIES {
+        for i in 0..MAX_ENTRIES {
             cache.set(&i.to_string(), vec![2], day).await.unwrap();
         }
         assert_eq!(cache.get("soonest").await, Ok(None));
         assert_eq!(cache.get("0").await, Ok(Some(vec![2])));
-        assert_eq!(cache.lock().len(), ENTRIES);
+        assert_eq!(cache.lock().len(), MAX_ENTRIES);
     }
 }

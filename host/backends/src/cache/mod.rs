@@ -15,7 +15,7 @@ pub use self::redis::{RedisAddress, RedisAddressError, RedisCache};
 pub use memory::MemoryCache;
 
 /// The longest value: a status, an answer. Larger ones are not kept.
-pub const VALUE_BYTES: usize = 64 << 10;
+pub const MAX_VALUE_BYTES: usize = 64 << 10;
 
 /// The cache can't be reached. Go on without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,7 @@ pub trait Cache: Send + Sync {
     /// When the cache can't be reached; the same holds for all calls.
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, CacheUnavailable>;
 
-    /// Keeps a value, and replaces what had its name. A value longer than [`VALUE_BYTES`] is not kept, and what had its
+    /// Keeps a value, and replaces what had its name. A value longer than [`MAX_VALUE_BYTES`] is not kept, and what had its
     /// name is gone.
     #[allow(clippy::missing_errors_doc)]
     async fn set(&self, name: &str, value: Vec<u8>, time_to_live: Duration) -> Result<(), CacheUnavailable>;

@@ -7,16 +7,16 @@ use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
 
-use super::{Cache, CacheUnavailable, VALUE_BYTES};
+use super::{Cache, CacheUnavailable, MAX_VALUE_BYTES};
 
 /// How long Redis may take to answer: what takes longer is faster without a cache.
-const ANSWER: Duration = Duration::from_millis(500);
+const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a new connection may take.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest wait between two tries to connect.
-const AGAIN: Duration = Duration::from_secs(10);
+const RECONNECT_DELAY: Duration = Duration::from_secs(10);
 
 /// A cache on a Redis server. Clones share the connection.
 #[derive(Clone)]
@@ -72,9 +72,9 @@ impl RedisCache {
     /// When the address makes no sense to the client.
     pub fn new(address: RedisAddress, namespace: &str) -> Result<Self, CacheUnavailable> {
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER))
-            .set_max_delay(AGAIN)
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(REDIS_TIMEOUT))
+            .set_max_delay(RECONNECT_DELAY)
             .set_number_of_retries(1);
         let client = Client::open(address.0).map_err(|_| CacheUnavailable)?;
         let connection =
@@ -93,7 +93,7 @@ impl RedisCache {
 }
 
 async fn in_time<T>(query: impl Future<Output = Result<T, RedisError>>) -> Result<T, CacheUnavailable> {
-    match tokio::time::timeout(CONNECT, query).await {
+    match tokio::time::timeout(CONNECT_TIMEOUT, query).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
             tracing::debug!(%error, "Redis does not answer");
@@ -114,7 +114,7 @@ impl Cache for RedisCache {
     }
 
     async fn set(&self, name: &str, value: Vec<u8>, time_to_live: Duration) -> Result<(), CacheUnavailable> {
-        if value.len() > VALUE_BYTES {
+        if value.len() > MAX_VALUE_BYTES {
             return self.remove(name).await;
         }
         self.query(&Cmd::pset_ex(self.name(name), value, millis(time_to_live))).await

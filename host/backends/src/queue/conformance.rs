@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ANNOUNCEMENTS, CAPACITY, Consumer, DELIVERIES, Delivery, Listener, Queue, QueueError};
+use super::{
+    Consumer, Delivery, Listener, MAX_DELIVERIES, MAX_QUEUE_LENGTH, MAX_WAITING_ANNOUNCEMENTS, Queue,
+    QueueError,
+};
 
 /// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(600);
@@ -85,7 +88,7 @@ pub(crate) async fn a_message_that_is_not_acknowledged_comes_again(queue: &dyn Q
 pub(crate) async fn a_message_that_nobody_acknowledges_becomes_a_dead_letter(queue: &dyn Queue) {
     publish(queue, 7).await;
     let mut consumer = queue.consume("q", 1).await.unwrap();
-    for attempt in 1..=DELIVERIES {
+    for attempt in 1..=MAX_DELIVERIES {
         assert_eq!(next(&mut consumer).await.attempt(), attempt);
     }
     assert_nothing(&mut consumer).await;
@@ -135,7 +138,7 @@ pub(crate) async fn what_a_dropped_consumer_had_goes_to_another(queue: &dyn Queu
 pub(crate) async fn a_full_queue_takes_nothing_more_and_loses_nothing(queue: &dyn Queue) {
     assert_eq!(queue.has_room("q").await, Ok(true));
     let mut taken = 0;
-    while taken < 2 * CAPACITY {
+    while taken < 2 * MAX_QUEUE_LENGTH {
         match queue.publish("q", vec![1], LONG).await {
             Ok(()) => taken += 1,
             refused => {
@@ -144,11 +147,14 @@ pub(crate) async fn a_full_queue_takes_nothing_more_and_loses_nothing(queue: &dy
             }
         }
     }
-    assert!((CAPACITY..CAPACITY + CAPACITY / 10).contains(&taken), "{taken} were taken");
+    assert!(
+        (MAX_QUEUE_LENGTH..MAX_QUEUE_LENGTH + MAX_QUEUE_LENGTH / 10).contains(&taken),
+        "{taken} were taken"
+    );
     // What was said before may be believed for a moment.
     tokio::time::sleep(MOMENT * 3).await;
     assert_eq!(queue.has_room("q").await, Ok(false));
-    let mut consumer = queue.consume("q", CAPACITY).await.unwrap();
+    let mut consumer = queue.consume("q", MAX_QUEUE_LENGTH).await.unwrap();
     for _ in 0..taken {
         let delivery = next(&mut consumer).await;
         assert_eq!(delivery.payload(), [1]);
@@ -196,7 +202,7 @@ pub(crate) async fn everybody_who_listens_hears_what_is_announced(queue: &dyn Qu
 
 pub(crate) async fn a_listener_that_falls_behind_misses_the_oldest(queue: &dyn Queue) {
     let mut listener = queue.listen("news").await.unwrap();
-    let last = 8 * ANNOUNCEMENTS;
+    let last = 8 * MAX_WAITING_ANNOUNCEMENTS;
     for number in 0..=last {
         queue.announce("news", number.to_be_bytes().to_vec()).await.unwrap();
     }
@@ -206,5 +212,5 @@ pub(crate) async fn a_listener_that_falls_behind_misses_the_oldest(queue: &dyn Q
     while heard(&mut listener).await != last.to_be_bytes() {
         all += 1;
     }
-    assert!(all <= 2 * ANNOUNCEMENTS, "{all} waited for one listener");
+    assert!(all <= 2 * MAX_WAITING_ANNOUNCEMENTS, "{all} waited for one listener");
 }

@@ -10,8 +10,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::Instant;
 
 use super::{
-    ANNOUNCEMENTS, CAPACITY, Consumer, DEAD_LETTERS, DELIVERIES, Delivery, Listener, Queue, QueueError,
-    Settle,
+    Consumer, Delivery, Listener, MAX_DEAD_LETTERS, MAX_DELIVERIES, MAX_QUEUE_LENGTH,
+    MAX_WAITING_ANNOUNCEMENTS, Queue, QueueError, Settle,
 };
 
 /// Queues in memory. Clones share them.
@@ -48,7 +48,10 @@ impl MemoryQueue {
 
     fn topic(&self, topic: &str) -> broadcast::Sender<Vec<u8>> {
         let mut topics = self.topics.lock();
-        topics.entry(topic.to_owned()).or_insert_with(|| broadcast::channel(ANNOUNCEMENTS).0).clone()
+        topics
+            .entry(topic.to_owned())
+            .or_insert_with(|| broadcast::channel(MAX_WAITING_ANNOUNCEMENTS).0)
+            .clone()
     }
 }
 
@@ -61,11 +64,11 @@ impl One {
 impl Messages {
     /// What is being worked on counts: a consumer that dies gives it back.
     fn has_room(&self) -> bool {
-        self.waiting.len() + self.unacknowledged < CAPACITY
+        self.waiting.len() + self.unacknowledged < MAX_QUEUE_LENGTH
     }
 
     fn bury(&mut self, payload: Vec<u8>) {
-        if self.dead.len() == DEAD_LETTERS {
+        if self.dead.len() == MAX_DEAD_LETTERS {
             self.dead.pop_front();
         }
         self.dead.push_back(payload);
@@ -115,7 +118,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn announce(&self, topic: &str, payload: Vec<u8>) -> Result<(), QueueError> {
-        // Nobody may be listening.
+        // There may be no listener.
         let _ = self.topic(topic).send(payload);
         Ok(())
     }
@@ -202,7 +205,7 @@ impl Settle for Held {
         {
             let mut messages = one.lock();
             messages.unacknowledged -= 1;
-            if message.deliveries >= DELIVERIES {
+            if message.deliveries >= MAX_DELIVERIES {
                 messages.bury(message.payload);
             } else {
                 messages.waiting.push_front(message);

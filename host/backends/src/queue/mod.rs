@@ -1,10 +1,10 @@
-//! The queue: plans on their way to parties, and announcements to whoever listens.
+//! The queue: plans on their way to parties, and announcements to all listeners.
 //!
 //! A message is delivered to one consumer, and again to another when that one does not acknowledge it; after
-//! [`DELIVERIES`] deliveries, or when its time is over, it becomes a dead letter. Delivery is at least once: consumers
+//! [`MAX_DELIVERIES`] deliveries, or when its time is over, it becomes a dead letter. Delivery is at least once: consumers
 //! claim what must happen once in their store.
 //!
-//! An announcement goes to everybody who listens to its topic at the time, once or not at all: whoever comes later or
+//! An announcement goes to every listener of its topic at the time, once or not at all: a listener that comes later or
 //! falls behind misses it.
 
 mod memory;
@@ -22,17 +22,17 @@ pub use rabbitmq::{RabbitAddress, RabbitAddressError, RabbitQueue};
 
 /// How often a message is delivered before it becomes a dead letter: a consumer that dies of it takes few others
 /// along.
-pub const DELIVERIES: u32 = 5;
+pub const MAX_DELIVERIES: u32 = 5;
 
 /// Messages that may wait in one queue. At 60 signatures a second this is more than any deadline.
-pub const CAPACITY: usize = 1_000;
+pub const MAX_QUEUE_LENGTH: usize = 1_000;
 
 /// Dead letters that are kept of one queue; older ones go first.
-pub const DEAD_LETTERS: usize = 1_000;
+pub const MAX_DEAD_LETTERS: usize = 1_000;
 
 /// Announcements that wait for one listener; older ones go first. At one heartbeat a second from each of 16 parties this
 /// is a minute.
-pub const ANNOUNCEMENTS: usize = 1_024;
+pub const MAX_WAITING_ANNOUNCEMENTS: usize = 1_024;
 
 /// Why the queue did not take a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::ids::ExecutionId;
 
 /// Rounds of which echoes are kept before their broadcasts are here: an honest peer is at most one ahead, and the
 /// sandbox allows no component more than 64.
-const ROUNDS: u16 = 64;
+const MAX_ROUNDS: u16 = 64;
 
 /// The reliable broadcasts of a session, by round.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Broadcasts {
         let Echo { by, round, .. } = signed.echo;
         let Some(key) = terms.key_of_peer(by) else { return Ok(()) };
         let here = signed.echo.execution == execution && terms.signers.len() > 2;
-        if !here || round == 0 || round > ROUNDS || signed.verify(key).is_err() {
+        if !here || round == 0 || round > MAX_ROUNDS || signed.verify(key).is_err() {
             return Ok(());
         }
         // Before it is kept: its length is the signer's choice.

@@ -22,7 +22,7 @@ pub enum Frame {
     Ready(Ready),
     Certificate(Certificate),
     Acknowledgement(Acknowledgement),
-    /// This party has its result and needs nothing more. Nobody relies on it: who believes a forged one stops sending
+    /// This party has its result and needs nothing more. No decision relies on it: who believes a forged one stops sending
     /// again what the router could have kept from arriving anyway.
     Finished(PartyIndex),
 }
@@ -43,7 +43,7 @@ impl Frame {
         matches!(self, Self::Ready(_) | Self::Certificate(_) | Self::Acknowledgement(_))
     }
 
-    /// The sender, by its own word; nobody for a certificate, which is everybody's.
+    /// The claimed sender; none for a certificate, which all parties have signed.
     pub(super) fn sender(&self) -> Option<PartyIndex> {
         match self {
             Self::Hello(hello) => Some(hello.hello.index),

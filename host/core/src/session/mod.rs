@@ -11,9 +11,9 @@
 //!   signers got the same;
 //! - a frame that does not prove its sender is dropped and changes nothing: the router can't end a session by
 //!   inventing frames, only by withholding them;
-//! - what has been sent is sent again, byte for byte, while the session waits, and after that to whoever shows that it
-//!   still waits: lost frames cost time, not the session;
-//! - after its end a session has no effects but to say so to whoever asks.
+//! - what has been sent is sent again, byte for byte, while the session waits, and after that to a peer that shows
+//!   that it still waits: lost frames cost time, not the session;
+//! - after its end a session has no effect but to tell a peer that asks.
 
 mod broadcast;
 mod effect;
@@ -49,10 +49,10 @@ pub use terms::SessionTerms;
 
 /// Frames of one peer that are kept for a session whose hellos are not complete: what an honest peer can send by then
 /// is its first round, one or two frames.
-const EARLY_FRAMES: usize = 4;
+const MAX_EARLY_FRAMES: usize = 4;
 
 /// The longest frame: a payload of 2 MiB and what is around it.
-const FRAME_BYTES: usize = streams::PAYLOAD_BYTES + 1_024;
+const MAX_FRAME_BYTES: usize = streams::MAX_PAYLOAD_BYTES + 1_024;
 
 /// How long a session waits without anything new before it sends everything again: longer than a
 /// slow step of a peer, so that a healthy session sends nothing twice.
@@ -62,7 +62,7 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(2_000);
 pub struct Session {
     terms: SessionTerms,
     key: SecretKey,
-    /// There until the streams are sealed: whoever has it can compute the ephemeral key.
+    /// Dropped once the streams are sealed: the ephemeral key can be computed from it.
     random: Option<ChaCha20Rng>,
     state: State,
     /// Everything sent so far, in order.
@@ -122,7 +122,7 @@ impl Session {
 
     /// Takes in a frame from the router, which says truthfully or not that it is for this session.
     pub fn receive(&mut self, frame: &[u8], now: UnixMillis) -> Vec<Effect> {
-        if frame.len() > FRAME_BYTES {
+        if frame.len() > MAX_FRAME_BYTES {
             return vec![];
         }
         let Ok(frame) = decode::<Frame>(frame) else { return vec![] };
@@ -166,7 +166,7 @@ impl Session {
     /// Whether a frame that came too early is worth keeping: signed by a peer that has sent few.
     fn is_worth_keeping(&self, early: &[Frame], frame: &Frame) -> bool {
         let Some(from) = frame.sender() else { return false };
-        let few = early.iter().filter(|kept| kept.sender() == Some(from)).count() < EARLY_FRAMES;
+        let few = early.iter().filter(|kept| kept.sender() == Some(from)).count() < MAX_EARLY_FRAMES;
         few && frame.is_signed_for(&self.terms) && !early.contains(frame)
     }
 
@@ -202,7 +202,7 @@ impl Session {
         self.terms.peers().map(|to| Effect::Send { to, frame: frame.clone() }).collect()
     }
 
-    /// Whether all peers have told so: nobody will want anything to be sent again.
+    /// Whether all peers claim to have finished: no frame has to be sent again.
     #[must_use]
     pub fn all_finished(&self) -> bool {
         self.terms.peers().all(|peer| self.claimed_finished.contains(&peer))

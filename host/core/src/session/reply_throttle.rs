@@ -9,12 +9,12 @@ use crate::{PartyIndex, UnixMillis};
 /// How often a peer that still waits is answered after the end of a session.
 const MIN_REPLY_INTERVAL: Duration = Duration::from_millis(1_000);
 
-/// When peers were answered last after the end of a session. Their frames are not verified: whoever invents some gets a
-/// bounded number of answers that he could have kept from the first time.
+/// When peers were answered last after the end of a session. Their frames are not verified: an attacker who invents frames gets
+/// a bounded number of answers, which it could have recorded the first time.
 pub(super) struct ReplyThrottle(BTreeMap<PartyIndex, UnixMillis>);
 
 impl ReplyThrottle {
-    /// Nobody is answered at once: what peers sent before they heard of the end may still come in.
+    /// No peer is answered at once: frames that peers sent before they heard of the end may still arrive.
     pub(super) fn from(terms: &SessionTerms, now: UnixMillis) -> Self {
         Self(terms.peers().map(|peer| (peer, now)).collect())
     }

@@ -17,17 +17,17 @@ use crate::sealing::{Ephemeral, Opener, Sealer};
 
 /// How far ahead of the next envelope of a sender one may be that waits. An honest sender is at most a round ahead: two
 /// frames.
-const WINDOW: u32 = 8;
+const REORDER_WINDOW: u32 = 8;
 
 /// Rounds that the sandbox lets a component have; each has one message per receiver and kind at most.
-const ROUNDS: u16 = 64;
+const MAX_ROUNDS: u16 = 64;
 
 /// What one peer may send in a session, all envelopes together. The most that a known protocol sends to one peer is
 /// 150 kB.
-const PEER_BYTES: usize = 16 << 20;
+const MAX_PEER_BYTES: usize = 16 << 20;
 
 /// The longest payload: the sandbox takes no longer message from a component, and sealing adds 48 bytes.
-pub(super) const PAYLOAD_BYTES: usize = (2 << 20) + 48;
+pub(super) const MAX_PAYLOAD_BYTES: usize = (2 << 20) + 48;
 
 /// The streams from and to all peers.
 pub(super) struct Streams {
@@ -114,10 +114,10 @@ impl Streams {
             return Ok(());
         }
         let Some(stream) = self.incoming.get_mut(&header.from) else { return Ok(()) };
-        if header.sequence < stream.next || header.sequence >= stream.next.saturating_add(WINDOW) {
+        if header.sequence < stream.next || header.sequence >= stream.next.saturating_add(REORDER_WINDOW) {
             return Ok(());
         }
-        if envelope.payload.0.len() > PAYLOAD_BYTES || envelope.verify(key).is_err() {
+        if envelope.payload.0.len() > MAX_PAYLOAD_BYTES || envelope.verify(key).is_err() {
             return Ok(());
         }
         match stream.waiting.get(&header.sequence) {
@@ -127,7 +127,7 @@ impl Streams {
             Some(_) => Ok(()),
             None => {
                 stream.bytes = stream.bytes.saturating_add(envelope.payload.0.len());
-                if stream.bytes > PEER_BYTES || header.round == 0 || header.round > ROUNDS {
+                if stream.bytes > MAX_PEER_BYTES || header.round == 0 || header.round > MAX_ROUNDS {
                     return Err(Abort::fault(header.from, "more bytes or rounds than a session has"));
                 }
                 stream.waiting.insert(header.sequence, envelope);
@@ -157,7 +157,7 @@ impl Streams {
                 };
                 let message = Message { round: header.round, from, kind: header.kind, payload };
                 match statement {
-                    // With two signers there is nobody else who could have got something else.
+                    // With two signers no third party could have received another message.
                     Some(statement) if !reliable_is_plain => {
                         stream.held = true;
                         opened.reliable.push((message, statement));

@@ -26,12 +26,12 @@ pub struct ApiKey([u8; 32]);
 
 impl ApiKey {
     /// The shortest key that is taken, in characters.
-    pub const SHORTEST: usize = 16;
+    pub const MIN_BYTES: usize = 16;
 
     /// A key; `None` if it is too short to be one.
     #[must_use]
     pub fn new(key: &str) -> Option<Self> {
-        (key.len() >= Self::SHORTEST).then(|| Self(Sha256::digest(key.as_bytes()).into()))
+        (key.len() >= Self::MIN_BYTES).then(|| Self(Sha256::digest(key.as_bytes()).into()))
     }
 
     fn is(&self, presented: &[u8]) -> bool {
@@ -70,7 +70,7 @@ impl std::str::FromStr for AllowedAddresses {
             range.map_err(|_| InvalidAddress(item.into()))
         });
         let ranges = Self(ranges.collect::<Result<_, _>>()?);
-        // A list that was meant to let somebody in must not let in everybody.
+        // A list that is malformed must not count as an empty one, which allows all addresses.
         if ranges.0.is_empty() && !list.is_empty() {
             return Err(InvalidAddress(list.into()));
         }
@@ -93,7 +93,7 @@ impl AllowedAddresses {
 /// Who may call.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// The key that callers present; without one nobody may call.
+    /// The key that callers present; without one no call is allowed.
     pub key: Option<ApiKey>,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
@@ -105,7 +105,7 @@ impl Guard {
     /// Where a call comes from: what the nearest proxy says that is not trusted itself.
     fn caller(&self, peer: Peer, headers: &HeaderMap) -> Peer {
         let mut caller = peer;
-        // A line that is no text has a place in the chain too: whoever is behind it can't be told.
+        // A header line that is not text has a place in the chain too: the address behind it is unknown.
         let named = headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("unreadable"));
         let mut chain: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
         while !self.proxies.0.is_empty() && self.proxies.allow(caller) {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::problem::Problem;
 
 /// How long to wait before the same request is made again, in seconds: a busy moment is over by then.
-const RETRY_AFTER: &str = "2";
+const RETRY_AFTER_SECONDS: &str = "2";
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,7 +57,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.code.is_transient() || self.code == Code::InProgress {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         if self.code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("X-API-Key"));

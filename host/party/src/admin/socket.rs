@@ -1,4 +1,4 @@
-//! The socket: whoever is on the other end is known to the kernel.
+//! The operator's socket: the kernel names the user on the other end.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -78,7 +78,7 @@ impl Listener for UnixSocket {
 /// A channel to the process that listens on a path.
 ///
 /// # Errors
-/// When nobody does, or not for us.
+/// When no party listens there, or it refuses this user.
 pub async fn connect(path: &Path) -> Result<Channel, tonic::transport::Error> {
     let path = path.to_owned();
     // The address is not used: a connector leads to one place.

@@ -61,7 +61,7 @@ impl UserParty for PartyApi {
                 sealed: sealed.into(),
                 refused: None,
             },
-            // What is not sealed goes to its user and to nobody else.
+            // An unsealed share goes to its user only.
             Ok(DeliveredShare::Unsealed(..)) => return Err(Status::internal("that share is not sealed")),
             Err(problem) => ShareResponse { refused: Some(failure(problem)), ..ShareResponse::default() },
         }))

@@ -87,7 +87,7 @@ async fn generate(State(api): State<PartyApi>, body: Body<NewShare>) -> Result<R
         recipient_key: recipient.map(hex::encode),
         user_share: share,
     };
-    // Nobody on the way is to keep it.
+    // No proxy may store the answer.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
 }
 

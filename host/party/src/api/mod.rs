@@ -26,7 +26,7 @@ struct Inner {
     shares: Arc<UserShares>,
     /// What users seal their shares to.
     key: RecipientKey,
-    /// Whether shares are handed out unsealed to whoever gives no key.
+    /// Whether shares are handed out unsealed to callers that give no key.
     unsealed: bool,
 }
 

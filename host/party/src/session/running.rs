@@ -15,7 +15,7 @@ pub(crate) struct RunningSessions(Arc<Mutex<HashMap<SessionId, CancellationToken
 pub(crate) struct RunningSession {
     sessions: RunningSessions,
     id: SessionId,
-    /// Cancelled when nobody wants its result any more.
+    /// Cancelled when the coordinator has given the session up.
     pub(crate) token: CancellationToken,
 }
 

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::party::Party;
 
 /// The name under which the hash of a user's share is kept.
-const HASH: &str = "hash of the user's share";
+const SHARE_HASH_ENTRY: &str = "hash of the user's share";
 
 /// Where the share is stored that a session uses or makes.
 pub(crate) enum Custody {
@@ -48,7 +48,7 @@ impl UserShareContext {
 /// What is kept of a user's share: enough to know it again.
 pub(crate) fn hash_of(share: &UserShare) -> Entries {
     let hash = Sha256::digest(share.bytes()).to_vec();
-    [(HASH.to_owned(), Zeroizing::new(hash))].into()
+    [(SHARE_HASH_ENTRY.to_owned(), Zeroizing::new(hash))].into()
 }
 
 /// Whether a share is the one that was delivered to its user.

@@ -159,21 +159,21 @@ impl UserShares {
         mut running: JoinHandle<Result<Option<Outcome>, PlanRefusal>>,
         deadline: UnixMillis,
     ) -> Result<Delivery, Problem> {
-        const FAILED: &str = "the key generation has failed: create another account";
+        const KEYGEN_FAILED: &str = "the key generation has failed: create another account";
         let mut over = false;
         loop {
             if let Some(delivery) = self.party.store.delivery(ShareLookup::Session(session)).await? {
                 return Ok(delivery);
             }
             if over || self.party.clock.millis() > deadline {
-                return Err(failed(session, FAILED));
+                return Err(failed(session, KEYGEN_FAILED));
             }
             tokio::select! {
                 ended = &mut running => match ended {
                     Ok(Ok(_)) => over = true,
                     Ok(Err(PlanRefusal::ClaimedBefore)) => {
                         let delivery = self.await_running_elsewhere(session).await?;
-                        return delivery.ok_or_else(|| failed(session, FAILED));
+                        return delivery.ok_or_else(|| failed(session, KEYGEN_FAILED));
                     }
                     Ok(Err(refused)) => return Err(failed(session, &refused.to_string())),
                     Err(_) => return Err(failed(session, "the session's task has panicked")),

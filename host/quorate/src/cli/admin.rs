@@ -23,7 +23,7 @@ pub(super) struct AdminArguments {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Free an account of a keygen or refresh whose promises nobody will complete
+    /// Free an account of a keygen or refresh whose promises will never be completed
     Unlock {
         /// The account's id
         account: String,

@@ -12,10 +12,10 @@ use super::{Failure, print};
 use crate::config::{Config, ConfigError, Seed};
 
 /// How much of a file is read: settings are a few kilobytes.
-const FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// What every binary of the component model begins with: WebAssembly's magic, version 13, layer 1.
-const COMPONENT: &[u8] = b"\0asm\x0d\x00\x01\x00";
+const COMPONENT_PREFIX: &[u8] = b"\0asm\x0d\x00\x01\x00";
 
 /// Which settings.
 #[derive(Args)]
@@ -69,7 +69,7 @@ fn show(name: &str, seed: Option<&Seed>) {
 fn is_component(file: &Path) -> Result<(), Failure> {
     let refused = |why: &str| format!("QUORATE_PLUGIN_FILES: {}: {why}", file.display());
     let bytes = std::fs::read(file).map_err(|error| refused(&error.to_string()))?;
-    if bytes.starts_with(COMPONENT) {
+    if bytes.starts_with(COMPONENT_PREFIX) {
         Ok(())
     } else {
         Err(refused("this is no WebAssembly component").into())
@@ -83,8 +83,8 @@ fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
         false => Box::new(std::fs::File::open(file).map_err(failed)?),
     };
     let mut text = Zeroizing::new(String::new());
-    let bytes = source.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if bytes as u64 > FILE_BYTES {
+    let bytes = source.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if bytes as u64 > MAX_FILE_BYTES {
         return Err(format!("{}: too long for settings", file.display()).into());
     }
     Ok(text)

@@ -17,10 +17,10 @@ use super::{Failure, print};
 use crate::config::Config;
 
 /// How long the answer may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How much of the answer is read.
-const REPORT_BYTES: usize = 4_096;
+const MAX_REPORT_BYTES: usize = 4_096;
 
 /// The role whose health is asked for.
 #[derive(Args)]
@@ -46,8 +46,10 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
             Some(identity) => ask(tls::to_ourselves(identity, stream).await?).await,
         }
     };
-    let late = |_| Failure::from(format!("{listens} did not answer within {} seconds", PATIENCE.as_secs()));
-    let (status, report) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
+    let late = |_| {
+        Failure::from(format!("{listens} did not answer within {} seconds", HEALTHCHECK_TIMEOUT.as_secs()))
+    };
+    let (status, report) = tokio::time::timeout(HEALTHCHECK_TIMEOUT, asked).await.map_err(late)??;
     print(&report);
     if status.is_success() { Ok(()) } else { Err(format!("{listens} answered {status}").into()) }
 }
@@ -70,6 +72,6 @@ async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let request = hyper::Request::get("/health").header("host", "localhost");
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
-    let report = Limited::new(response.into_body(), REPORT_BYTES).collect().await?.to_bytes();
+    let report = Limited::new(response.into_body(), MAX_REPORT_BYTES).collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&report).into_owned()))
 }

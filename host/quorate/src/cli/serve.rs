@@ -112,7 +112,7 @@ async fn serve_roles(config: Config, named: &[Role], mut signals: Signals) -> Re
     roles.dedup();
     let running = tokio::select! {
         running = roles::Running::start(config, &roles) => running?,
-        // Whoever waits for a service that is not there can be told to stop.
+        // A role that waits for an unavailable service can be told to stop.
         () = signals.end() => return Ok(()),
     };
     loop {

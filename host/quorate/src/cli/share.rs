@@ -17,10 +17,10 @@ use zeroize::Zeroizing;
 use super::{Failure, print};
 
 /// How long a sealed share is good, if nothing is said, in seconds.
-const GOOD_FOR: u64 = 300;
+const DEFAULT_LIFETIME_SECONDS: u64 = 300;
 
 /// The longest input, in bytes: a share of 2 MiB in hex.
-const LONGEST: u64 = 4 << 20;
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What to do with shares.
 #[derive(Args)]
@@ -73,7 +73,7 @@ struct Seal {
     #[arg(long, value_name = "RECIPIENT_KEY")]
     refresh: Option<String>,
     /// For how many seconds it is good
-    #[arg(long, value_name = "SECONDS", default_value_t = GOOD_FOR)]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_LIFETIME_SECONDS)]
     good_for: u64,
 }
 
@@ -132,7 +132,7 @@ fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {
 /// A sealed share from standard input.
 fn sealed() -> Result<Vec<u8>, Failure> {
     let mut text = String::new();
-    std::io::stdin().take(2 * LONGEST).read_to_string(&mut text)?;
+    std::io::stdin().take(2 * MAX_FILE_BYTES).read_to_string(&mut text)?;
     Ok(hex::decode(text.trim()).map_err(|_| "give a sealed share in hex on standard input")?)
 }
 
@@ -140,7 +140,7 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |error| format!("{}: can't be read: {error}", file.display());
     let mut text = Zeroizing::new(String::new());
     let opened = std::fs::File::open(file).map_err(failed)?;
-    opened.take(2 * LONGEST).read_to_string(&mut text).map_err(failed)?;
+    opened.take(2 * MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
     let bytes = hex::decode(text.trim()).map_err(|_| format!("{}: this is no hex", file.display()))?;
     Ok(Zeroizing::new(bytes))
 }

@@ -44,7 +44,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The log.
     pub log: LogConfig,
-    /// Names in the environment that look like settings of the services, and that nobody here reads.
+    /// Names in the environment that look like settings of the services and are not settings of Quorate.
     pub strangers: Vec<String>,
     /// Secrets that are those of an example.
     examples: Vec<&'static str>,

@@ -46,7 +46,7 @@ pub enum ConfigError {
     /// The file of a secret can't be read.
     #[error("{0}_FILE: the file can't be read")]
     File(&'static str, #[source] std::io::Error),
-    /// A variable that nobody reads.
+    /// A variable that is not a setting.
     #[error("{0}: there is no such setting; check its spelling")]
     Unknown(String),
     /// The configuration file can't be read.
@@ -60,7 +60,7 @@ pub enum ConfigError {
 }
 
 /// Variables of other programs are left alone; those that begin with one of these are ours, and must be known.
-const OURS: [&str; 9] = [
+const OWN_PREFIXES: [&str; 9] = [
     "ENVIRONMENT",
     "QUORATE_",
     "MPC_",
@@ -73,20 +73,20 @@ const OURS: [&str; 9] = [
 ];
 
 /// Variables that share their beginning with those of the services' own programs.
-const SHARED: [&str; 6] =
+const SHARED_NAMES: [&str; 6] =
     ["POSTGRES_URL", "POSTGRES_PASSWORD", "RABBITMQ_URL", "RABBITMQ_PASSWORD", "REDIS_URL", "REDIS_PASSWORD"];
 
 /// What the names of the services' own programs begin with, and a misspelt one of ours too.
-const OTHERS: [&str; 3] = ["POSTGRES_", "RABBITMQ_", "REDIS_"];
+const SERVICE_PREFIXES: [&str; 3] = ["POSTGRES_", "RABBITMQ_", "REDIS_"];
 
 /// Names that may be misspelt settings of ours, and may as well be another program's.
 pub(super) fn is_strange(name: &str) -> bool {
-    !is_ours(name) && OTHERS.iter().any(|beginning| name.starts_with(beginning))
+    !is_ours(name) && SERVICE_PREFIXES.iter().any(|beginning| name.starts_with(beginning))
 }
 
 fn is_ours(name: &str) -> bool {
-    OURS.iter().any(|beginning| name.starts_with(beginning))
-        || SHARED.contains(&name.strip_suffix("_FILE").unwrap_or(name))
+    OWN_PREFIXES.iter().any(|beginning| name.starts_with(beginning))
+        || SHARED_NAMES.contains(&name.strip_suffix("_FILE").unwrap_or(name))
 }
 
 /// All that is set, and what was found in it.
@@ -172,7 +172,7 @@ impl Variables {
         Ok(secret)
     }
 
-    /// Refuses what nobody has asked for; gives the secrets that are those of an example, and all names that there are.
+    /// Refuses variables that were not read. Returns the secrets that are those of an example, and the names of all settings.
     pub(super) fn finish(self) -> Result<(Vec<&'static str>, BTreeSet<String>), ConfigError> {
         match self.set.into_keys().next() {
             Some(name) => Err(ConfigError::Unknown(name)),
@@ -181,7 +181,7 @@ impl Variables {
     }
 }
 
-/// A file with the names of the variables (TOML). A name that nobody reads is found by [`Variables::finish`].
+/// A file with the names of the variables (TOML). A name that is not a setting is found by [`Variables::finish`].
 fn read_file(path: &Path) -> Result<BTreeMap<String, Zeroizing<String>>, ConfigError> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|error| ConfigError::ConfigFile(path.to_owned(), error))?;

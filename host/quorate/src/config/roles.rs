@@ -25,14 +25,14 @@ pub struct RolesConfig {
     pub party_listen: SocketAddr,
     /// `QUORATE_PARTY_API_LISTEN`: where the party API listens to users' backends.
     pub party_api_listen: SocketAddr,
-    /// `QUORATE_PARTY_API_GRPC_LISTEN`: where it listens to account services, and to nobody else.
+    /// `QUORATE_PARTY_API_GRPC_LISTEN`: where it listens to account services only.
     pub party_api_grpc_listen: SocketAddr,
     /// `QUORATE_PARTY_APIS`: the addresses at which party APIs listen to account services, separated by commas; none if
     /// users keep no shares.
     pub party_apis: Vec<Address>,
     /// `QUORATE_USER_PARTY_KEY`: the public identity key of the party whose shares users keep; the same everywhere.
     pub user_party: Option<PublicKey>,
-    /// `USER_SHARE_PLAINTEXT`: `true` lets the party API hand out shares that are not sealed, to whoever gives no key.
+    /// `USER_SHARE_PLAINTEXT`: `true` lets the party API hand out shares unsealed to callers that give no key.
     pub unsealed_shares: bool,
     /// `QUORATE_CONFIRM_SECONDS`: how long a user may take to confirm a new share; an hour if you say nothing.
     pub confirm_within: Duration,
@@ -115,10 +115,16 @@ impl RolesConfig {
                 keys => keys.first().copied(),
             },
             unsealed_shares: variables.parsed("USER_SHARE_PLAINTEXT", "true or false")?.unwrap_or(false),
-            confirm_within: match variables.parsed("QUORATE_CONFIRM_SECONDS", CONFIRM)?.unwrap_or(3_600) {
+            confirm_within: match variables
+                .parsed("QUORATE_CONFIRM_SECONDS", CONFIRM_SECONDS_WANTED)?
+                .unwrap_or(3_600)
+            {
                 seconds @ 1..=86_400 => Duration::from_secs(seconds),
                 _ => {
-                    return Err(ConfigError::Invalid { name: "QUORATE_CONFIRM_SECONDS", wanted: CONFIRM });
+                    return Err(ConfigError::Invalid {
+                        name: "QUORATE_CONFIRM_SECONDS",
+                        wanted: CONFIRM_SECONDS_WANTED,
+                    });
                 }
             },
             coordinators: variables.list("QUORATE_COORDINATORS", addresses, |text| text.parse().ok())?,
@@ -158,7 +164,7 @@ impl RolesConfig {
 }
 
 /// What `QUORATE_CONFIRM_SECONDS` is to be.
-const CONFIRM: &str = "a number of seconds from 1 to 86400";
+const CONFIRM_SECONDS_WANTED: &str = "a number of seconds from 1 to 86400";
 
 fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, ConfigError> {
     let read = |text: &Zeroizing<String>| {

@@ -10,7 +10,7 @@ use quorate_net::web::guard::Guard;
 use quorate_net::web::health::Health;
 
 use super::listen::Callers;
-use super::{Context, GRACE, Role, StartError, needed, some, time_limits};
+use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, needed, some, time_limits};
 use crate::config::ConfigError;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
@@ -60,9 +60,9 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     context.tasks.spawn(context.stop.clone().run_until_cancelled_owned(maintained));
     let stop = context.stop.clone();
     context.tasks.spawn(async move {
-        port.serve(api::router(api.clone()), stop, GRACE).await;
+        port.serve(api::router(api.clone()), stop, SHUTDOWN_GRACE_PERIOD).await;
         // Requests whose callers have hung up.
-        let _ = tokio::time::timeout(GRACE, api.finish()).await;
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, api.finish()).await;
     });
     tracing::info!(%address, "API ready; its description is at /openapi.json");
     Ok(())

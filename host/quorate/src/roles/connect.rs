@@ -43,7 +43,7 @@ impl Context<'_> {
         }
     }
 
-    /// The cache, if one is configured. Nobody waits for it: what needs it does without until it is there.
+    /// The cache, if one is configured. No role waits for it: without it answers are read from the database.
     pub(super) fn cache(&self) -> Result<Option<Arc<dyn Cache>>, StartError> {
         let services = &self.config.services;
         let Some(address) = services.redis.clone() else { return Ok(None) };

@@ -10,7 +10,7 @@ use quorate_net::web::health;
 use quorate_net::web::health::Health;
 
 use super::listen::Callers;
-use super::{Context, GRACE, Role, StartError, needed, some};
+use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, needed, some};
 use crate::config::Environment;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
@@ -39,10 +39,10 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let routes = quorate_coordinator::service(Arc::clone(&coordinator))
         .merge(quorate_coordinator::routes(Arc::clone(&coordinator), guard))
         .merge(health::routes(health));
-    context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
+    context.tasks.spawn(port.serve(routes, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     let (stop, broken) = (context.stop.clone(), context.broken.clone());
     context.tasks.spawn(async move {
-        if let Err(error) = coordinator.work(stop, GRACE).await {
+        if let Err(error) = coordinator.work(stop, SHUTDOWN_GRACE_PERIOD).await {
             tracing::error!(error = %chain(&error), "the coordinator can't go on");
             broken.cancel();
         }

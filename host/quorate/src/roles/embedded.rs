@@ -1,7 +1,7 @@
 //! All roles in one process, on SQLite, an in-process queue and connections in memory.
 //!
-//! This is how one tries Quorate and how it is tested, not how one keeps money safe with it: whoever takes over the
-//! process has all shares. The roles talk through the same services as they do when each is a process.
+//! This is for evaluation and for tests, not for keys that matter: an attacker who takes over the process has all
+//! shares. The roles talk through the same services as they do when each is a process.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,13 +40,13 @@ use super::time_limits;
 use crate::config::LimitsConfig;
 
 /// How long requests and sessions may still take when everything is told to stop.
-const GRACE: Duration = Duration::from_secs(12);
+const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
 
-/// How long servers wait for their connections to close, once nobody needs them any more.
-const CLOSE: Duration = Duration::from_secs(1);
+/// How long servers wait for their connections to close, after all requests have ended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the coordinator may take to hear of a new plugin.
-const HEARD: Duration = Duration::from_secs(5);
+const PLUGIN_ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What an [`Embedded`] is given.
 pub struct EmbeddedSetup {
@@ -211,7 +211,7 @@ impl Embedded {
                 installed.push(party.identity());
             }
         }
-        if !self.coordinator.wait_for_plugin(plugin.digest(), &installed, HEARD).await {
+        if !self.coordinator.wait_for_plugin(plugin.digest(), &installed, PLUGIN_ANNOUNCEMENT_TIMEOUT).await {
             tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
         }
         tracing::info!(?plugin, "installed");
@@ -222,7 +222,7 @@ impl Embedded {
     pub async fn stop(self) {
         self.api_tasks.stop().await;
         // Requests whose callers have hung up.
-        let _ = tokio::time::timeout(GRACE, self.api.finish()).await;
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, self.api.finish()).await;
         self.party_tasks.stop().await;
         self.other_tasks.stop().await;
     }
@@ -245,7 +245,7 @@ fn start_router(shared: &Shared, tasks: &TaskGroup) -> MemoryConnector {
         // There is no other router.
         peering: None,
     };
-    tasks.tasks.spawn(serve(router, quorate_router::service(setup), tasks.token.clone(), CLOSE));
+    tasks.tasks.spawn(serve(router, quorate_router::service(setup), tasks.token.clone(), CLOSE_TIMEOUT));
     to_router
 }
 
@@ -266,8 +266,8 @@ fn start_coordinator(
     });
     let (listener, to_coordinator) = in_memory();
     let service = quorate_coordinator::service(Arc::clone(&coordinator));
-    tasks.tasks.spawn(serve(listener, service, tasks.token.clone(), CLOSE));
-    let work = Arc::clone(&coordinator).work(tasks.token.clone(), CLOSE);
+    tasks.tasks.spawn(serve(listener, service, tasks.token.clone(), CLOSE_TIMEOUT));
+    let work = Arc::clone(&coordinator).work(tasks.token.clone(), CLOSE_TIMEOUT);
     tasks.tasks.spawn(watch("coordinator", work, broken.clone()));
     (coordinator, to_coordinator)
 }
@@ -312,7 +312,7 @@ async fn start_parties(
         }));
         let path = party_file(setup, index);
         worker.recover().await.map_err(|source| StartError::Store { path, source })?;
-        tasks.tasks.spawn(worker.serve(vec![], tasks.token.clone(), GRACE));
+        tasks.tasks.spawn(worker.serve(vec![], tasks.token.clone(), SHUTDOWN_GRACE_PERIOD));
     }
     Ok(())
 }
@@ -323,7 +323,7 @@ fn start_api(accounts: AccountService, guard: Guard, listener: TcpListener, task
     let maintaining = api.clone();
     let maintained = async move { maintaining.maintain().await };
     tasks.tasks.spawn(tasks.token.clone().run_until_cancelled_owned(maintained));
-    tasks.tasks.spawn(serve(listener, api::router(api.clone()), tasks.token.clone(), GRACE));
+    tasks.tasks.spawn(serve(listener, api::router(api.clone()), tasks.token.clone(), SHUTDOWN_GRACE_PERIOD));
     api
 }
 
@@ -341,7 +341,7 @@ async fn open_control(setup: &EmbeddedSetup) -> Result<(AccountStore, SessionSto
     let database = Database::sqlite(&path).await.map_err(failed)?;
     let accounts = AccountStore::open(database.clone()).await.map_err(failed)?;
     let sessions = SessionStore::open(database).await.map_err(failed)?;
-    // No other process answers requests: whoever held an idempotency key is gone.
+    // No other process answers requests: a lease on an idempotency key belongs to an earlier process.
     accounts.release_all().await.map_err(failed)?;
     Ok((accounts, sessions))
 }

@@ -31,7 +31,7 @@ use crate::config::{Config, ConfigError, LimitsConfig};
 pub use connect::connect_to_postgres;
 
 /// How long requests and sessions may still take when a process is told to stop.
-const GRACE: Duration = Duration::from_secs(12);
+const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
 
 /// A role that can be a process of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,7 +209,7 @@ impl Running {
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(3 * GRACE, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(3 * SHUTDOWN_GRACE_PERIOD, self.tasks.wait()).await.is_err() {
             tracing::error!(left = self.tasks.len(), "not everything has ended");
         }
     }

@@ -17,7 +17,7 @@ use quorate_party_store::{Crypter, PartyStore};
 use quorate_runtime::{Grants, Runtime};
 
 use super::listen::Callers;
-use super::{Context, GRACE, Role, StartError, data_dir, needed, some};
+use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, data_dir, needed, some};
 
 /// A party that runs, and its sandbox.
 pub(super) struct RunningParty {
@@ -28,7 +28,7 @@ pub(super) struct RunningParty {
 }
 
 /// How long compiling a component may take, on a slow machine with much else to do.
-const COMPILING: Duration = Duration::from_secs(120);
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Has a component compiled by another process, which gives its memory back: see [`crate::cli`]. What goes wrong there shows
 /// again when the component is loaded.
@@ -37,7 +37,7 @@ async fn compile_apart(data: &Path, component: &Path) {
     let mut compiling = tokio::process::Command::new(program);
     compiling.env_clear().env("QUORATE_DATA", data).arg("compile").arg(component);
     compiling.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(COMPILING, compiling.status()).await {
+    match tokio::time::timeout(COMPILE_TIMEOUT, compiling.status()).await {
         Ok(Ok(status)) if status.success() => {}
         other => tracing::warn!(component = %component.display(), ?other, "was not compiled ahead"),
     }
@@ -71,8 +71,8 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     let Prepared { running, setup, health } = prepare(context, by).await?;
     let worker = Arc::new(PartyWorker::new(setup));
     let unreported = worker.recover_unreported().await.map_err(|error| context.store_failed(error))?;
-    context.tasks.spawn(port.serve(health::routes(health), context.stop.clone(), GRACE));
-    context.tasks.spawn(worker.serve(unreported, context.stop.clone(), GRACE));
+    context.tasks.spawn(port.serve(health::routes(health), context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
+    context.tasks.spawn(worker.serve(unreported, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     tracing::info!(%identity, replica = context.config.roles.replica, "party ready");
     Ok(running)
 }
@@ -93,7 +93,7 @@ pub(super) struct Prepared {
 /// Makes a party that has its plugins.
 pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepared, StartError> {
     let seed = needed(context.config.roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
-    // It is there once: whoever needs it a second time runs as a second party.
+    // The key is taken once: a second party needs a process of its own.
     let master = needed(context.config.roles.master.take(), "CRYPTO_MASTER_KEY", by)?;
     let roles = &context.config.roles;
     some(&roles.parties, "QUORATE_PARTY_KEYS", by)?;
@@ -128,7 +128,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     running.install().await?;
     let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
     let acts = admin::service(Arc::clone(&party));
-    context.tasks.spawn(serve(socket, acts, context.stop.clone(), GRACE));
+    context.tasks.spawn(serve(socket, acts, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     let setup = WorkerSetup { party, queue: queue.clone(), coordinators };
     let health = Health::of(by.name()).with_database(database).with_queue(queue);
     Ok(Prepared { running, setup, health })

@@ -10,7 +10,7 @@ use quorate_party::worker::PartyWorker;
 
 use super::listen::Callers;
 use super::party::{Prepared, RunningParty, identity, prepare};
-use super::{Context, GRACE, Role, StartError, needed};
+use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, needed};
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, StartError> {
     let by = Role::PartyApi;
@@ -36,9 +36,13 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     let unreported = worker.recover_unreported().await.map_err(|error| context.store_failed(error))?;
     let party_api = PartyApi::new(shares, &seed, unsealed);
     let routes = api::routes(party_api.clone(), guard).merge(health::routes(health));
-    context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
-    context.tasks.spawn(port_for_roles.serve(api::service(party_api), context.stop.clone(), GRACE));
-    context.tasks.spawn(worker.serve(unreported, context.stop.clone(), GRACE));
+    context.tasks.spawn(port.serve(routes, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
+    context.tasks.spawn(port_for_roles.serve(
+        api::service(party_api),
+        context.stop.clone(),
+        SHUTDOWN_GRACE_PERIOD,
+    ));
+    context.tasks.spawn(worker.serve(unreported, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     if unsealed {
         tracing::warn!(
             "USER_SHARE_PLAINTEXT: shares are handed to whoever asks, unsealed; use it behind TLS only"

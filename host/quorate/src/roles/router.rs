@@ -7,7 +7,7 @@ use quorate_net::web::health::Health;
 use quorate_router::{Hub, Peering, RouterSetup, service};
 
 use super::listen::Callers;
-use super::{Context, GRACE, Role, StartError, needed};
+use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, needed};
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Router;
@@ -23,7 +23,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let health = Health::of(by.name()).with_queue(queue);
     let setup = RouterSetup { hub, key, clock: context.clock.clone(), peering: Some(peering) };
     let routes = service(setup).merge(health::routes(health));
-    context.tasks.spawn(port.serve(routes, context.stop.clone(), GRACE));
+    context.tasks.spawn(port.serve(routes, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     tracing::info!(%address, "router ready");
     Ok(())
 }

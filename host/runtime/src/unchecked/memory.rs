@@ -2,7 +2,7 @@
 //!
 //! A freed memory is wiped and then kept for the next session of the same size: faulting in fresh pages costs more
 //! than wiping warm ones. So the wipe is what keeps one session's share from the next, and is tested as such
-//! (tests/wipe.rs). Kept are at most [`KEPT`] memories with at most [`KEPT_BYTES`] each.
+//! (tests/wipe.rs). Kept are at most [`MAX_POOLED_MEMORIES`] memories with at most [`MAX_POOLED_BYTES`] each.
 //!
 //! A memory never moves: its whole reservation is made at once and growth only makes more of it accessible.
 
@@ -15,10 +15,10 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anony
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 /// Memories kept for reuse: more than run at a time on a machine of the size that hosts a party.
-const KEPT: usize = 32;
+const MAX_POOLED_MEMORIES: usize = 32;
 
 /// A memory that grew larger is given back to the operating system instead: signing needs 2 to 4 MiB.
-const KEPT_BYTES: usize = 16 << 20;
+const MAX_POOLED_BYTES: usize = 16 << 20;
 
 /// Makes linear memories. Clones share the kept ones.
 #[derive(Clone, Default)]
@@ -51,14 +51,14 @@ unsafe impl MemoryCreator for WipedMemories {
 impl WipedMemories {
     fn reuse(&self, length: usize) -> Option<Mapping> {
         let mut kept = self.kept.lock();
-        let position = kept.iter().position(|mapping| mapping.length == length + GUARD_BEFORE)?;
+        let position = kept.iter().position(|mapping| mapping.length == length + GUARD_BYTES)?;
         Some(kept.swap_remove(position))
     }
 
     /// Keeps a wiped mapping, or lets it go.
     fn keep(&self, mapping: Mapping) {
         let mut kept = self.kept.lock();
-        if kept.len() < KEPT && mapping.accessible <= KEPT_BYTES {
+        if kept.len() < MAX_POOLED_MEMORIES && mapping.accessible <= MAX_POOLED_BYTES {
             kept.push(mapping);
         }
     }
@@ -120,7 +120,7 @@ struct Mapping {
 
 /// Inaccessible bytes before a memory, against a miscompiled access below its start. wasmtime's own memories have the
 /// same in front.
-const GUARD_BEFORE: usize = 32 << 20;
+const GUARD_BYTES: usize = 32 << 20;
 
 // SAFETY: the mapping is plain memory that this value owns.
 unsafe impl Send for Mapping {}
@@ -130,12 +130,12 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     fn reserve(length: usize) -> rustix::io::Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        let length = length.checked_add(GUARD_BEFORE).ok_or(rustix::io::Errno::NOMEM)?;
+        let length = length.checked_add(GUARD_BYTES).ok_or(rustix::io::Errno::NOMEM)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing one.
         let start = unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::empty(), flags)? };
         let start = NonNull::new(start).ok_or(rustix::io::Errno::NOMEM)?;
         // SAFETY: the guard lies within the mapping, so the result is in the same allocation and not null.
-        let base = unsafe { start.byte_add(GUARD_BEFORE) };
+        let base = unsafe { start.byte_add(GUARD_BYTES) };
         let mapping = Self { start, base, length, accessible: 0 };
         // SAFETY: the whole mapping is ours; the advice only keeps it out of core dumps.
         unsafe { madvise(start.as_ptr(), length, Advice::LinuxDontDump)? };

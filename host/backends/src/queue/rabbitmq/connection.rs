@@ -12,17 +12,17 @@ use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use crate::queue::{CAPACITY, DEAD_LETTERS, DELIVERIES, QueueError};
+use crate::queue::{MAX_DEAD_LETTERS, MAX_DELIVERIES, MAX_QUEUE_LENGTH, QueueError};
 
 /// How long a new connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often both sides say that they are there, in seconds: a broker that is gone without a word is noticed after two
 /// of these.
-const HEARTBEAT: u16 = 5;
+const HEARTBEAT_SECONDS: u16 = 5;
 
-/// How long dead letters are kept, in milliseconds: a week, for whoever wants to know why.
-const DEAD_LETTER_KEPT: i64 = 7 * 24 * 60 * 60 * 1_000;
+/// How long dead letters are kept: a week, for the operator who looks for the cause.
+const DEAD_LETTER_RETENTION_MILLIS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// Where a broker is, and how to log in. `Debug` does not show the password.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl RabbitAddress {
     /// When it is anything else.
     pub fn new(url: &str) -> Result<Self, RabbitAddressError> {
         let mut uri: AMQPUri = url.parse().map_err(|_| RabbitAddressError)?;
-        uri.query.heartbeat = Some(HEARTBEAT);
+        uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
         Ok(Self(uri))
     }
 
@@ -100,7 +100,7 @@ impl Connections {
         if let Some(connected) = self.alive() {
             return Ok(connected);
         }
-        let connected = match timeout(CONNECT, self.connect()).await {
+        let connected = match timeout(CONNECT_TIMEOUT, self.connect()).await {
             Ok(Ok(connected)) => Arc::new(connected),
             Ok(Err(error)) => {
                 tracing::warn!(address = %self.address, %error, "RabbitMQ can't be reached");
@@ -179,13 +179,13 @@ impl Connected {
     pub(super) async fn declare_anew(&self, queue: &str) -> Result<u32, lapin::Error> {
         let dead_name = self.dead_name(queue);
         if !self.declared().contains(queue) {
-            // Not the default exchange: whoever may write to that one reaches every queue there is.
+            // Not the default exchange: a user that may write to it reaches every queue.
             let (options, arguments) = (durable(), FieldTable::default());
             let exchange = dead_name.clone().into();
             self.publisher.exchange_declare(exchange, ExchangeKind::Fanout, options, arguments).await?;
             let mut dead = FieldTable::default();
-            dead.insert("x-max-length".into(), number(DEAD_LETTERS));
-            dead.insert("x-message-ttl".into(), AMQPValue::LongLongInt(DEAD_LETTER_KEPT));
+            dead.insert("x-max-length".into(), number(MAX_DEAD_LETTERS));
+            dead.insert("x-message-ttl".into(), AMQPValue::LongLongInt(DEAD_LETTER_RETENTION_MILLIS));
             let (name, exchange) = (dead_name.clone(), dead_name.clone().into());
             self.publisher.queue_declare(name.clone().into(), QueueDeclareOptions::durable(), dead).await?;
             let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
@@ -194,10 +194,10 @@ impl Connected {
         let mut arguments = FieldTable::default();
         let text = |text: &str| AMQPValue::LongString(text.into());
         arguments.insert("x-queue-type".into(), text("quorum"));
-        arguments.insert("x-max-length".into(), number(CAPACITY));
+        arguments.insert("x-max-length".into(), number(MAX_QUEUE_LENGTH));
         arguments.insert("x-overflow".into(), text("reject-publish"));
         // The first delivery does not count.
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERIES) - 1));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(MAX_DELIVERIES) - 1));
         arguments.insert("x-dead-letter-exchange".into(), text(&dead_name));
         let name = self.queue_name(queue).into();
         let there = self.publisher.queue_declare(name, QueueDeclareOptions::durable(), arguments).await?;

@@ -11,7 +11,7 @@ use super::connection::Connected;
 use crate::queue::{Consumer, Delivery, QueueError, Settle};
 
 /// How often a message was delivered before; not there at its first delivery.
-const DELIVERED_BEFORE: &str = "x-delivery-count";
+const DELIVERY_COUNT_HEADER: &str = "x-delivery-count";
 
 pub(super) struct RabbitConsumer {
     channel: Channel,
@@ -39,7 +39,7 @@ impl Consumer for RabbitConsumer {
         match self.consumer.next().await {
             Some(Ok(mut message)) => {
                 let headers = message.properties.headers().as_ref();
-                let before = match headers.and_then(|headers| headers.inner().get(DELIVERED_BEFORE)) {
+                let before = match headers.and_then(|headers| headers.inner().get(DELIVERY_COUNT_HEADER)) {
                     Some(AMQPValue::LongLongInt(count)) => u32::try_from(*count).unwrap_or(u32::MAX),
                     Some(AMQPValue::LongInt(count)) => u32::try_from(*count).unwrap_or(u32::MAX),
                     _ => 0,

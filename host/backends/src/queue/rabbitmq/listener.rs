@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use super::connection::{Connected, number};
 use super::consumer::close;
-use crate::queue::{ANNOUNCEMENTS, Listener, QueueError};
+use crate::queue::{Listener, MAX_WAITING_ANNOUNCEMENTS, QueueError};
 
 /// Announcements that are on their way to us at a time; the rest waits at the broker, which drops the oldest.
 const PREFETCH: u16 = 128;
@@ -25,7 +25,7 @@ impl RabbitListener {
         let exchange = connected.declare_topic(topic).await?;
         let channel = connected.connection.create_channel().await?;
         let mut arguments = FieldTable::default();
-        arguments.insert("x-max-length".into(), number(ANNOUNCEMENTS - usize::from(PREFETCH)));
+        arguments.insert("x-max-length".into(), number(MAX_WAITING_ANNOUNCEMENTS - usize::from(PREFETCH)));
         arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
         let queue = channel.queue_declare("".into(), QueueDeclareOptions::exclusive(), arguments).await?;
         let name = queue.name().clone();

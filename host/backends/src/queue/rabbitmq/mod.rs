@@ -19,15 +19,15 @@ use lapin::{BasicProperties, Confirmation};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::{CAPACITY, Consumer, DEAD_LETTERS, Listener, Queue, QueueError};
+use super::{Consumer, Listener, MAX_DEAD_LETTERS, MAX_QUEUE_LENGTH, Queue, QueueError};
 
 pub use connection::{RabbitAddress, RabbitAddressError};
 
 /// How long the broker may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+const PUBLISH_CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long it is believed that a queue has room.
-const ROOM: Duration = Duration::from_millis(200);
+const CAPACITY_CACHE_DURATION: Duration = Duration::from_millis(200);
 
 /// Queues on a RabbitMQ broker. Clones share the connection.
 #[derive(Clone)]
@@ -55,10 +55,10 @@ impl RabbitQueue {
         &self,
         work: impl AsyncFnOnce(&Connected) -> Result<T, lapin::Error>,
     ) -> Result<T, QueueError> {
-        // Others may be trying to connect before us: nobody waits for all of them.
-        let connected = timeout(ANSWER, self.connections.current()).await;
+        // Other callers may be connecting already: the wait is bounded for each.
+        let connected = timeout(PUBLISH_CONFIRM_TIMEOUT, self.connections.current()).await;
         let connected = connected.unwrap_or(Err(QueueError::Unavailable))?;
-        match timeout(ANSWER, work(&connected)).await {
+        match timeout(PUBLISH_CONFIRM_TIMEOUT, work(&connected)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "RabbitMQ refused");
@@ -90,7 +90,7 @@ impl Queue for RabbitQueue {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Nack(_) => Err(QueueError::Full),
             Confirmation::Ack(Some(_)) | Confirmation::NotRequested => {
-                // Somebody has deleted the queue: it is declared again the next time.
+                // The queue was deleted: it is declared again the next time.
                 self.connections.current().await?.forget(queue);
                 Err(QueueError::Unavailable)
             }
@@ -99,15 +99,15 @@ impl Queue for RabbitQueue {
 
     async fn has_room(&self, queue: &str) -> Result<bool, QueueError> {
         if let Some((at, room)) = self.rooms.lock().get(queue)
-            && at.elapsed() < ROOM
+            && at.elapsed() < CAPACITY_CACHE_DURATION
         {
             return Ok(*room);
         }
         let waiting =
             self.on_connection(async |connected: &Connected| connected.declare_anew(queue).await).await?;
-        let room = usize::try_from(waiting).unwrap_or(usize::MAX) < CAPACITY;
+        let room = usize::try_from(waiting).unwrap_or(usize::MAX) < MAX_QUEUE_LENGTH;
         let mut rooms = self.rooms.lock();
-        rooms.retain(|_, (at, _)| at.elapsed() < ROOM);
+        rooms.retain(|_, (at, _)| at.elapsed() < CAPACITY_CACHE_DURATION);
         rooms.insert(queue.to_owned(), (Instant::now(), room));
         Ok(room)
     }
@@ -145,7 +145,7 @@ impl Queue for RabbitQueue {
             connected.declare(queue).await?;
             let channel = connected.connection.create_channel().await?;
             let mut payloads = Vec::new();
-            while payloads.len() < DEAD_LETTERS
+            while payloads.len() < MAX_DEAD_LETTERS
                 && let Some(message) =
                     channel.basic_get(connected.dead_name(queue).into(), BasicGetOptions::default()).await?
             {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cli::Failure;
 
 /// Longer than any operation of the demo.
-const PATIENCE: Duration = Duration::from_secs(120);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(super) struct Client {
     http: reqwest::Client,
@@ -25,7 +25,7 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) fn new(address: SocketAddr, key: &str) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self { http, base: format!("http://{address}/api/v1"), key: key.into() })
     }
 

@@ -6,7 +6,7 @@ use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, address};
 
 /// The chain that the demo's transactions are for: Sepolia, where nothing is worth anything.
-pub(super) const CHAIN: u64 = 11_155_111;
+pub(super) const CHAIN_ID: u64 = 11_155_111;
 
 /// Whom the demo pays.
 const PAYEE: Address = address!("d8dA6BF26964aF9D7eEd9e03E53415D37aA96045");
@@ -14,7 +14,7 @@ const PAYEE: Address = address!("d8dA6BF26964aF9D7eEd9e03E53415D37aA96045");
 /// Pays a thousandth of an ether.
 pub(super) fn payment(nonce: u64) -> TxEip1559 {
     TxEip1559 {
-        chain_id: CHAIN,
+        chain_id: CHAIN_ID,
         nonce,
         gas_limit: 21_000,
         max_fee_per_gas: 30_000_000_000,

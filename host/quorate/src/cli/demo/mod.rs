@@ -185,7 +185,7 @@ impl Demo {
             signature,
             raw_transaction,
             sender,
-            chain_id: ethereum::CHAIN,
+            chain_id: ethereum::CHAIN_ID,
         });
         Ok(())
     }
