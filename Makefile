@@ -67,8 +67,13 @@ PROGRAM := -p quorate -p quorate-dev-features --bin quorate
 program: setup
 	cargo build --locked $(PROGRAM)
 
+# Measured on two cores.
+.PHONY: build-time
+build-time:
+	@test -e $(CARGO_TARGET_DIR)/debug/quorate || echo "The first build compiles about 450 crates: some nine minutes on two cores, less on more."
+
 .PHONY: demo
-demo: plugin-dkls23 plugin-dkls23-next program ## create an account and sign real transactions with it (DEMO=--json for one JSON object)
+demo: build-time plugin-dkls23 plugin-dkls23-next program ## create an account and sign real transactions with it (DEMO=--json for one JSON object)
 	@$(CARGO_TARGET_DIR)/debug/quorate demo $(DEMO)
 
 .PHONY: serve

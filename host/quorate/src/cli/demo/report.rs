@@ -77,6 +77,12 @@ impl Progress {
         for Timing { step, milliseconds } in &report.timings {
             println!("  {step:<33}  {milliseconds:>6.0}");
         }
+        if cfg!(debug_assertions) {
+            println!(
+                "\nThese are times of a development build, each request with its HTTP call. BENCHMARKS.md has those of a release \
+                 build, and `make bench` measures them here."
+            );
+        }
         println!("\nEvery signature verified; every sender is the account's address.");
         Ok(())
     }
