@@ -76,7 +76,8 @@ fn is_component(file: &Path) -> Result<(), Failure> {
     }
 }
 
-fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
+/// Reads a file, or standard input for `-`.
+pub(super) fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let failed = |error| format!("{}: the settings can't be read: {error}", file.display());
     let source: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),
@@ -90,8 +91,8 @@ fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// What a line that is none says is not shown: it may be a secret.
-fn settings(text: &str) -> Result<Vec<(String, String)>, Failure> {
+/// Reads lines NAME=value. Malformed lines are reported by number only: their content may be a secret.
+pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, Failure> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let setting = |(index, line): (usize, &str)| {
         let (name, value) =

@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod compile;
 mod demo;
+mod deployment;
 mod healthcheck;
 mod key;
 mod migrate;
@@ -39,6 +40,8 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Read the settings, and say what is wrong with them; nothing is started
     Check(check::CheckArguments),
+    /// Make the files of a deployment with compose
+    Deployment(deployment::DeploymentArguments),
     /// Compile components ahead, into QUORATE_DATA
     Compile(compile::CompileArguments),
     /// Bring the schema of a database up to date
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
                 Command::Admin(arguments) => admin::admin(config?, arguments).await,
                 Command::Healthcheck(arguments) => healthcheck::healthcheck(config?, arguments).await,
                 Command::Check(arguments) => check::check(config, &arguments),
+                Command::Deployment(arguments) => deployment::deployment(&arguments),
                 Command::Compile(arguments) => compile::compile(&config?, arguments),
                 Command::Share(arguments) => share::share(arguments),
                 Command::Migrate(arguments) => migrate::migrate(config?, arguments).await,

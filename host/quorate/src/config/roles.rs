@@ -97,36 +97,9 @@ impl RolesConfig {
                 .parsed("QUORATE_PARTY_API_GRPC_LISTEN", address)?
                 .unwrap_or_else(|| local(8085)),
             party_apis: variables.list("QUORATE_PARTY_APIS", addresses, |text| text.parse().ok())?,
-            user_party: match variables.list(
-                "QUORATE_USER_PARTY_KEY",
-                "a public key of 64 hex characters",
-                public_key,
-            )? {
-                keys if keys.len() > 1 => {
-                    let wanted = "a single public key";
-                    return Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted });
-                }
-                // One process would hold two shares of a key.
-                keys if keys.iter().any(|key| parties.contains(key)) => {
-                    let wanted =
-                        "a key that is not in QUORATE_PARTY_KEYS: those parties keep their own shares";
-                    return Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted });
-                }
-                keys => keys.first().copied(),
-            },
+            user_party: user_party(variables, &parties)?,
             unsealed_shares: variables.parsed("USER_SHARE_PLAINTEXT", "true or false")?.unwrap_or(false),
-            confirm_within: match variables
-                .parsed("QUORATE_CONFIRM_SECONDS", CONFIRM_SECONDS_WANTED)?
-                .unwrap_or(3_600)
-            {
-                seconds @ 1..=86_400 => Duration::from_secs(seconds),
-                _ => {
-                    return Err(ConfigError::Invalid {
-                        name: "QUORATE_CONFIRM_SECONDS",
-                        wanted: CONFIRM_SECONDS_WANTED,
-                    });
-                }
-            },
+            confirm_within: confirm_within(variables)?,
             coordinators: variables.list("QUORATE_COORDINATORS", addresses, |text| text.parse().ok())?,
             routers: variables.list("QUORATE_ROUTERS", addresses, |text| text.parse().ok())?,
             join_key: join_key.map_err(|_| ConfigError::Invalid {
@@ -186,6 +159,30 @@ fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, C
 fn public_key(text: &str) -> Option<PublicKey> {
     let mut key = [0; 32];
     hex::decode_to_slice(text, &mut key).ok().map(|()| PublicKey(key))
+}
+
+/// The identity key of the users' party, which is none of the other parties.
+fn user_party(variables: &mut Variables, parties: &[PublicKey]) -> Result<Option<PublicKey>, ConfigError> {
+    match variables.list("QUORATE_USER_PARTY_KEY", "a public key of 64 hex characters", public_key)? {
+        keys if keys.len() > 1 => {
+            let wanted = "a single public key";
+            Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted })
+        }
+        // One process would hold two shares of a key.
+        keys if keys.iter().any(|key| parties.contains(key)) => {
+            let wanted = "a key that is not in QUORATE_PARTY_KEYS: those parties keep their own shares";
+            Err(ConfigError::Invalid { name: "QUORATE_USER_PARTY_KEY", wanted })
+        }
+        keys => Ok(keys.first().copied()),
+    }
+}
+
+fn confirm_within(variables: &mut Variables) -> Result<Duration, ConfigError> {
+    let name = "QUORATE_CONFIRM_SECONDS";
+    match variables.parsed(name, CONFIRM_SECONDS_WANTED)?.unwrap_or(3_600) {
+        seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),
+        _ => Err(ConfigError::Invalid { name, wanted: CONFIRM_SECONDS_WANTED }),
+    }
 }
 
 /// The machine's name: in a container it is the container's.

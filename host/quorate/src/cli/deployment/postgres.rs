@@ -1,0 +1,70 @@
+//! The script that makes databases and their roles. The PostgreSQL image runs it when there is no data yet, and every start runs it
+//! again.
+
+use std::fmt::Write;
+
+use super::layout::DATABASES;
+
+const HEAD: &str = r#"#!/bin/sh
+# A database and a role for each party, which sees no other. This runs when the server has no data yet and at every start: it completes
+# what an interrupted start has left out, and sets the passwords that the containers were given. Passwords are in statements, which the
+# server must not log where one fails.
+set -eu
+failed=0 last=
+make() { # name, connections
+  psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<SQL || { failed=$((failed + 1)); last=$1; }
+SET log_min_error_statement = panic;
+SET lock_timeout = '5s';
+\set password \`cat /run/secrets/$1_postgres_password\`
+SELECT 'CREATE ROLE $1' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$1') \gexec
+ALTER ROLE $1 LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT $2 PASSWORD :'password';
+SELECT 'CREATE DATABASE $1 OWNER $1' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '$1') \gexec
+ALTER DATABASE $1 ALLOW_CONNECTIONS true CONNECTION LIMIT -1;
+REVOKE ALL ON DATABASE $1 FROM PUBLIC;
+SQL
+}
+"#;
+
+const TAIL: &str = r#"psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<'SQL'
+SET log_min_error_statement = panic;
+\set password `cat /run/secrets/postgres_password`
+ALTER ROLE postgres PASSWORD :'password';
+REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
+SQL
+# A party can hold up its own database. The others go on.
+case $failed$last in
+  0) ;;
+  1control) exit 1 ;;
+  1*) echo "note: the database $last is held up, perhaps by its party" >&2 ;;
+  *) exit 1 ;;
+esac
+"#;
+
+/// The script, for the databases of the layout.
+pub(super) fn roles_script() -> String {
+    let mut script = HEAD.to_owned();
+    for database in DATABASES {
+        // Writing to a string does not fail.
+        let _ = writeln!(script, "make {} {}", database.name, database.max_connections);
+    }
+    script + TAIL
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn the_script_is_one_for_a_plain_shell_and_makes_every_database() {
+        let script = roles_script();
+        for database in DATABASES {
+            assert!(script.contains(&format!("make {} {}\n", database.name, database.max_connections)));
+        }
+        let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
+    }
+}

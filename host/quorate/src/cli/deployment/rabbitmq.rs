@@ -1,0 +1,153 @@
+//! RabbitMQ's definitions: which user may do what. The server reads them at every start.
+//!
+//! A party has its own queue of plans and its dead letters, announces its presence, and hears which sessions were cancelled. It can
+//! neither read nor fill nor delete the queue of another party.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use quorate_core::identity::PublicKey;
+use quorate_net::topics::{CANCELLED, FRAMES, PRESENCE, REPORTS};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::layout::TRUSTED_QUEUE_USER;
+
+/// A party as a user of RabbitMQ.
+pub(super) struct QueueUser<'a> {
+    pub(super) name: &'a str,
+    /// The party's identity key, which names its queue.
+    pub(super) key: PublicKey,
+    pub(super) password: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Definitions {
+    vhosts: Vec<VirtualHost>,
+    users: Vec<User>,
+    permissions: Vec<Permission>,
+    exchanges: Vec<Exchange>,
+}
+
+#[derive(Serialize)]
+struct VirtualHost {
+    name: &'static str,
+}
+
+#[derive(Serialize)]
+struct User {
+    name: String,
+    password_hash: String,
+    hashing_algorithm: &'static str,
+    tags: &'static str,
+}
+
+#[derive(Serialize)]
+struct Permission {
+    user: String,
+    vhost: &'static str,
+    configure: String,
+    write: String,
+    read: String,
+}
+
+#[derive(Serialize)]
+struct Exchange {
+    name: String,
+    vhost: &'static str,
+    r#type: &'static str,
+    durable: bool,
+    auto_delete: bool,
+    internal: bool,
+    arguments: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The definitions of a deployment. `namespace` is what names of queues and exchanges begin with; `password` is that of coordinators and
+/// routers.
+pub(super) fn definitions(namespace: &str, password: &str, parties: &[QueueUser<'_>]) -> Definitions {
+    let prefix = namespace.replace('.', "[.]");
+    let (trusted, own) = (TRUSTED_QUEUE_USER.0, format!("{prefix}[.].*|amq[.]gen.*"));
+    let mut users = vec![user(trusted, password)];
+    let mut permissions = vec![permission(trusted, &own, &format!("{own}|amq[.]default"), &own)];
+    for party in parties {
+        let own = format!("{prefix}[.]party[.]{}([.]dead)?|amq[.]gen.*", party.key);
+        let topic = |topic: &str| format!("{own}|{prefix}[.]topic[.]{topic}");
+        users.push(user(party.name, party.password));
+        permissions.push(permission(party.name, &own, &topic(PRESENCE), &topic(CANCELLED)));
+    }
+    let exchange = |topic: &str| Exchange {
+        name: format!("{namespace}.topic.{topic}"),
+        vhost: "/",
+        r#type: "fanout",
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        arguments: serde_json::Map::new(),
+    };
+    let exchanges = [PRESENCE, CANCELLED, REPORTS, FRAMES].map(exchange).into();
+    Definitions { vhosts: vec![VirtualHost { name: "/" }], users, permissions, exchanges }
+}
+
+/// A user as RabbitMQ stores it: four bytes of salt, and SHA-256 of salt and password. The salt follows from name and password, so that the
+/// file changes only when a password does.
+fn user(name: &str, password: &str) -> User {
+    let seed = Sha256::digest(format!("{name}:{password}"));
+    let salt = &seed[..4];
+    let hash = Sha256::new().chain_update(salt).chain_update(password).finalize();
+    User {
+        name: name.into(),
+        password_hash: STANDARD.encode([salt, &hash].concat()),
+        hashing_algorithm: "rabbit_password_hashing_sha256",
+        tags: "",
+    }
+}
+
+fn permission(user: &str, configure: &str, write: &str, read: &str) -> Permission {
+    let whole = |pattern: &str| format!("^({pattern})$");
+    Permission {
+        user: user.into(),
+        vhost: "/",
+        configure: whole(configure),
+        write: whole(write),
+        read: whole(read),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> serde_json::Value {
+        let key = PublicKey([0xab; 32]);
+        let parties = [QueueUser { name: "party-1", key, password: "secret of party 1" }];
+        serde_json::to_value(definitions("quo.rate", "secret", &parties)).unwrap()
+    }
+
+    #[test]
+    fn a_party_has_its_own_queue_and_two_topics() {
+        let sample = sample();
+        let [trusted, party] = [0, 1].map(|index| sample["permissions"][index].clone());
+        assert_eq!(trusted["write"], "^(quo[.]rate[.].*|amq[.]gen.*|amq[.]default)$");
+        let own = format!("quo[.]rate[.]party[.]{}([.]dead)?|amq[.]gen.*", "ab".repeat(32));
+        assert_eq!(party["user"], "party-1");
+        assert_eq!(party["configure"], format!("^({own})$"));
+        assert_eq!(party["write"], format!("^({own}|quo[.]rate[.]topic[.]presence)$"));
+        assert_eq!(party["read"], format!("^({own}|quo[.]rate[.]topic[.]cancelled)$"));
+        let exchanges = sample["exchanges"].as_array().unwrap();
+        let names: Vec<&str> = exchanges.iter().map(|exchange| exchange["name"].as_str().unwrap()).collect();
+        let topics = ["presence", "cancelled", "reports", "frames"];
+        assert_eq!(names, topics.map(|topic| format!("quo.rate.topic.{topic}")));
+    }
+
+    /// RabbitMQ's own description of the format: base64 of the salt and of SHA-256 over salt and UTF-8 password.
+    #[test]
+    fn a_password_is_stored_as_a_salted_hash_that_changes_with_it_only() {
+        let stored = |name, password| STANDARD.decode(user(name, password).password_hash).unwrap();
+        let hash = stored("party-1", "secret");
+        let (salt, digest) = hash.split_at(4);
+        assert_eq!(digest, Sha256::digest([salt, b"secret"].concat()).as_slice());
+        assert_eq!(hash, stored("party-1", "secret"));
+        assert_ne!(hash, stored("party-1", "secreT"));
+        assert_ne!(hash[..4], stored("party-2", "secret")[..4]);
+        assert!(!sample().to_string().contains("secret"));
+    }
+}
