@@ -67,7 +67,7 @@ PROGRAM := -p quorate -p quorate-dev-features --bin quorate
 program: setup
 	cargo build --locked $(PROGRAM)
 
-# Measured on two cores.
+# A rough figure: the machine did other work while it was taken.
 .PHONY: build-time
 build-time:
 	@test -e $(CARGO_TARGET_DIR)/debug/quorate || echo "The first build compiles about 450 crates: some nine minutes on two cores, less on more."

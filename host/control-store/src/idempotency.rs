@@ -7,10 +7,10 @@ use quorate_core::UnixMillis;
 
 use super::AccountStore;
 
-/// How long an idempotency key is kept, in milliseconds: a day.
+/// How long an idempotency key is kept: a day.
 pub const KEY_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a request holds its idempotency key without a word from its owner, in milliseconds. The owner renews the lease every
+/// How long a request holds its idempotency key without a word from its owner. The owner renews the lease every
 /// few seconds; when it has run out, another process takes the request over.
 pub const LEASE_DURATION: Duration = Duration::from_millis(12_000);
 
@@ -58,7 +58,7 @@ pub enum Acquisition {
 }
 
 impl AccountStore {
-    /// Acquires the key for a request, or says what became of it; `now` is in milliseconds since 1970.
+    /// Acquires the key for a request, or says what became of it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -178,7 +178,7 @@ impl AccountStore {
         owned(released)
     }
 
-    /// Forgets keys that are older than [`KEY_RETENTION`]; `now` is in milliseconds since 1970.
+    /// Forgets keys that are older than [`KEY_RETENTION`].
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -30,9 +30,9 @@ pub struct NewSession {
     pub chain_code: Option<[u8; 32]>,
     /// The component.
     pub digest: Digest,
-    /// When it was made, in milliseconds since 1970.
+    /// When it was made.
     pub created: UnixMillis,
-    /// When it ends, in milliseconds since 1970.
+    /// When it ends.
     pub deadline: UnixMillis,
 }
 
@@ -147,9 +147,8 @@ impl SessionStore {
             .map(drop)
     }
 
-    /// Plans of running sessions that were recorded before `before` and are not published yet: whoever recorded them is
-    /// gone, or slow. Publishing a plan twice does no harm: a party claims its session once. Times are in milliseconds
-    /// since 1970.
+    /// Plans of running sessions that were recorded before `before` and are not published yet: the coordinator that
+    /// recorded them is gone, or slow. Publishing a plan twice does no harm: a party claims its session once.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -164,7 +163,7 @@ impl SessionStore {
     }
 
     /// Keeps what a party reported of a session; what it reported before is replaced if it was worth no more. With `completed`, the session ends
-    /// with it, at that time in milliseconds since 1970.
+    /// with it, at that time.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when there is no such session.
@@ -305,7 +304,7 @@ impl SessionStore {
         Ok(ended)
     }
 
-    /// Forgets sessions that are older than [`SESSION_RETENTION`]; `now` is in milliseconds since 1970.
+    /// Forgets sessions that are older than [`SESSION_RETENTION`].
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -28,10 +28,10 @@ use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, se
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
-/// How long to wait for parties that are not there, in milliseconds: as long as a restart of one takes.
+/// How long to wait for parties that are not there: as long as a restart of one takes.
 const PARTIES_TIMEOUT: Duration = Duration::from_millis(3_000);
 
-/// The shortest time that a session is worth beginning with, in milliseconds.
+/// The shortest time that a session is worth beginning with.
 const MIN_SESSION_DURATION: Duration = Duration::from_millis(200);
 
 /// How often each party was a suspect in sessions of one order.

@@ -21,10 +21,10 @@ use quorate_proto::v1::Delivery;
 use super::services::Services;
 use super::verdict::Verdict;
 
-/// How long a plan may lie in the outbox before another coordinator publishes it, in milliseconds.
+/// How long a plan may lie in the outbox before another coordinator publishes it.
 const STALE_AFTER: Duration = Duration::from_millis(1_500);
 
-/// How long after its session's deadline a join token is still good, in seconds: parties exchange promises for a little
+/// How long after its session's deadline a join token is still good: parties exchange promises for a little
 /// longer.
 const TOKEN_GRACE_PERIOD: Duration = Duration::from_secs(30);
 

@@ -11,7 +11,7 @@ use super::parts::Parts;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
-/// How long after a session's deadline its parties may still report, in milliseconds.
+/// How long after a session's deadline its parties may still report.
 pub(super) const LATE_REPORTS_DURATION: Duration = Duration::from_millis(1_000);
 
 /// The latest session of an order. A coordinator that cannot read it begins no other.

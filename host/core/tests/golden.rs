@@ -81,17 +81,21 @@ fn signing() -> Signing {
     }
 }
 
+fn spec() -> KeySpec {
+    KeySpec {
+        account: AccountId([7; 16]),
+        scheme: "ecdsa-secp256k1".into(),
+        protocol: "dkls23".into(),
+        threshold: Threshold::new(2, 3).unwrap(),
+        parties: parties(),
+        mandatory: vec![party(3)],
+    }
+}
+
 fn order(operation: Operation) -> Order {
     let keygen = operation == Operation::Keygen;
     let terms = OrderTerms {
-        spec: KeySpec {
-            account: AccountId([7; 16]),
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 3).unwrap(),
-            parties: parties(),
-            mandatory: vec![party(3)],
-        },
+        spec: spec(),
         minimum_plugin: "1.2.3".parse().unwrap(),
         epoch: u32::from(!keygen),
         public_key: if keygen { vec![] } else { vec![2; 33] },
@@ -193,19 +197,7 @@ fn promises_keep_their_encoding() {
     golden.value("promise.abort-notice", &notice());
     golden
         .value("promise.acknowledgement", &Acknowledgement::sign(PlanHash([1; 32]), party(1), &identity(1)));
-    let facts = KeyRecord {
-        spec: KeySpec {
-            account: AccountId([7; 16]),
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 3).unwrap(),
-            parties: parties(),
-            mandatory: vec![party(3)],
-        },
-        epoch: 1,
-        key: outputs(),
-        written_by: "1.2.3".parse().unwrap(),
-    };
+    let facts = KeyRecord { spec: spec(), epoch: 1, key: outputs(), written_by: "1.2.3".parse().unwrap() };
     golden.value("promise.sealed-facts", &(facts, vec!["share".to_owned(), "other".to_owned()]));
     golden.check("promise.");
 }

@@ -19,7 +19,7 @@ use sha2::Sha256;
 /// What a token is for, so that one for something else does not count.
 const AUDIENCE: &str = "quorate router";
 
-/// How far the clocks of coordinator and router may be apart, in seconds.
+/// How far the clocks of coordinator and router may be apart.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
 
 /// The secret that coordinators and routers share.

@@ -154,7 +154,7 @@ pub enum SessionResult {
     Share(Certificate, KeyOutputs),
 }
 
-/// How long a state counter of a peer takes until a lower one is no longer accepted, in seconds: longer than a hello is
+/// How long a state counter of a peer takes until a lower one is no longer accepted: longer than a hello is
 /// on its way.
 pub const COUNTER_SETTLING_PERIOD: Duration = Duration::from_secs(60);
 

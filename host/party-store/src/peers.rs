@@ -47,7 +47,7 @@ impl PartyStore {
 
     /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago: false if it is
     /// lower, which means that the peer was set back to an earlier state. Hellos of sessions that run at the same time
-    /// may come in another order than they were sent; `now` is in seconds since 1970.
+    /// may come in another order than they were sent.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -147,7 +147,7 @@ impl PartyStore {
 
     /// Sessions without an outcome whose process is gone: those that a process of this replica's name has claimed, for the
     /// start of the next one, or those of all whose time has long been over. They are to be aborted: this party never
-    /// promised anything for them. `now` is in milliseconds since 1970.
+    /// promised anything for them.
     ///
     /// # Errors
     /// See [`StoreError`].

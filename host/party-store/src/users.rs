@@ -11,7 +11,7 @@ use quorate_core::{KeyRecord, OrderId, PlanHash, SessionId, UnixMillis, UnixSeco
 use super::shares::Stored;
 use super::{Entries, PartyStore, Started, started, unlock};
 
-/// How long after it is over something is kept of a delivery, in milliseconds: late questions get an exact answer.
+/// How long after it is over something is kept of a delivery: late questions get an exact answer.
 const DELIVERY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How long a request's number is remembered after the request has expired.
@@ -28,7 +28,7 @@ pub struct WaitingPlan {
     pub plan: Vec<u8>,
     /// What lets this party into the session.
     pub token: String,
-    /// When the session ends, in milliseconds since 1970.
+    /// When the session ends.
     pub deadline: UnixMillis,
 }
 
@@ -65,7 +65,7 @@ pub struct Handover {
     pub certificate: Certificate,
     /// Whom it is sealed to, and the sealed share; `None` if it is given out as it is, once.
     pub sealed: Option<([u8; 32], Vec<u8>)>,
-    /// Until when it may be confirmed, in milliseconds since 1970.
+    /// Until when it may be confirmed.
     pub expires_at: UnixMillis,
 }
 
@@ -170,7 +170,7 @@ impl PartyStore {
         Ok(row.fetch_optional(&self.database).await?.is_some())
     }
 
-    /// Whether a session was claimed, has no outcome yet, and is before its deadline (`now` in milliseconds).
+    /// Whether a session was claimed, has no outcome yet, and is before its deadline.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -240,7 +240,7 @@ impl PartyStore {
     }
 
     /// The user has the share in good hands: what was stored with it becomes a promise, and the sealed share is forgotten.
-    /// `by` is a hash of the request's idempotency key; `now` is in milliseconds since 1970.
+    /// `by` is a hash of the request's idempotency key.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -288,7 +288,7 @@ impl PartyStore {
     }
 
     /// Ends the deliveries that nobody has confirmed in time, forgets their shares, and says which sessions they were: this
-    /// party never promised anything for them. Forgets what is long over. `now` is in milliseconds since 1970.
+    /// party never promised anything for them. Forgets what is long over.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -327,8 +327,8 @@ impl PartyStore {
         Ok(expired)
     }
 
-    /// Notes that a request with this number is for this order; false if it was for another one. `expires_at` is in seconds
-    /// since 1970: the number is kept until a day later.
+    /// Notes that a request with this number is for this order; false if it was for another one. The number is
+    /// kept until a day after `expires_at`.
     ///
     /// # Errors
     /// See [`StoreError`].

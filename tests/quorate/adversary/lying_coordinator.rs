@@ -124,6 +124,17 @@ struct World {
     _folder: TempDir,
 }
 
+fn spec(parties: &[SecretKey]) -> KeySpec {
+    KeySpec {
+        account: ACCOUNT,
+        scheme: "ecdsa-secp256k1".into(),
+        protocol: "dkls23".into(),
+        threshold: Threshold::new(2, 2).unwrap(),
+        parties: publics(parties),
+        mandatory: vec![],
+    }
+}
+
 /// An account service with one account, and nobody but a liar to talk to.
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
@@ -131,14 +142,7 @@ async fn world() -> World {
         AccountStore::open(Database::sqlite(&folder.path().join("control.db")).await.unwrap()).await.unwrap();
     let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();
     let account = Account {
-        spec: KeySpec {
-            account: ACCOUNT,
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 2).unwrap(),
-            parties: publics(&parties),
-            mandatory: vec![],
-        },
+        spec: spec(&parties),
         user_id: "user123".into(),
         state: AccountState::Creating,
         user_party: None,
@@ -174,14 +178,7 @@ async fn a_refresh_that_nobody_ordered_changes_no_account() {
     let (certificate, key) = certified(&keys, 2);
     let terms = OrderTerms {
         operation: Operation::Refresh,
-        spec: KeySpec {
-            account: ACCOUNT,
-            scheme: "ecdsa-secp256k1".into(),
-            protocol: "dkls23".into(),
-            threshold: Threshold::new(2, 2).unwrap(),
-            parties: publics(&keys),
-            mandatory: vec![],
-        },
+        spec: spec(&keys),
         minimum_plugin: Version::default(),
         epoch: 1,
         public_key: key.public_key.0.clone(),

@@ -14,8 +14,9 @@ use crate::RequestIds;
 /// A lease on an idempotency key. A task renews it until it is completed or released; dropped, it is released.
 pub(super) struct Lease {
     store: AccountStore,
-    /// `None` once the lease has ended.
-    request: Option<IdempotentRequest>,
+    request: IdempotentRequest,
+    /// Whether the key is completed, released, or another process's.
+    has_ended: bool,
     renewal: JoinHandle<()>,
 }
 
@@ -24,16 +25,13 @@ impl Lease {
     pub(super) fn new(api: &Api, request: IdempotentRequest) -> Self {
         let store = api.accounts.store().clone();
         let renewing = renew(store.clone(), Arc::clone(api.accounts.clock()), request.clone());
-        Self { store, request: Some(request), renewal: tokio::spawn(renewing) }
+        Self { store, request, has_ended: false, renewal: tokio::spawn(renewing) }
     }
 
     /// Stores new ids for what the request is about to make.
     pub(super) async fn rebind(&mut self, ids: RequestIds) -> Result<(), Problem> {
-        if let Some(request) = &mut self.request {
-            request.ids = ids.to_bytes();
-            self.store.rebind(request).await?;
-        }
-        Ok(())
+        self.request.ids = ids.to_bytes();
+        Ok(self.store.rebind(&self.request).await?)
     }
 
     /// Stores the answer, and ends the lease. Returns the request.
@@ -45,29 +43,23 @@ impl Lease {
         status: u16,
         answer: &str,
     ) -> Result<IdempotentRequest, StoreError> {
-        let Some(request) = self.request.clone() else {
-            return Err(StoreError::Conflict("the lease has ended"));
-        };
-        let completed = self.store.complete(&request, status, answer).await;
-        if matches!(completed, Ok(()) | Err(StoreError::Conflict(_))) {
-            self.request = None;
-        }
-        completed.map(|()| request)
+        let completed = self.store.complete(&self.request, status, answer).await;
+        self.has_ended = matches!(completed, Ok(()) | Err(StoreError::Conflict(_)));
+        completed.map(|()| self.request.clone())
     }
 
     /// Ends the lease without an answer: the next request with the key runs.
     pub(super) async fn release(mut self) {
-        if let Some(request) = self.request.take() {
-            release(&self.store, &request).await;
-        }
+        self.has_ended = true;
+        release(&self.store, &self.request).await;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewal.abort();
-        if let Some(request) = self.request.take() {
-            let store = self.store.clone();
+        if !self.has_ended {
+            let (store, request) = (self.store.clone(), self.request.clone());
             tokio::spawn(async move { release(&store, &request).await });
         }
     }

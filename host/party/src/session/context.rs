@@ -97,7 +97,7 @@ impl SessionContext {
         self.plan.deadline.since(self.now())
     }
 
-    /// The time, in milliseconds since 1970.
+    /// The time.
     pub(super) fn now(&self) -> UnixMillis {
         self.party.clock.millis()
     }

@@ -19,7 +19,7 @@ use super::custody::{Custody, ShareMatch};
 use super::shares::UserShares;
 use crate::runner::IncomingPlan;
 
-/// How far ahead a user's request may end, in seconds: its number is kept for as long.
+/// How far ahead a user's request may end: its number is kept for as long.
 const MAX_REQUEST_LIFETIME: Duration = Duration::from_secs(86_400);
 
 impl UserShares {
