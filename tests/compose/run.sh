@@ -219,6 +219,9 @@ refused() { # what is wrong with it; then: what is to be said
   ok "with $1, up says what to do"
 }
 
+# What a command of the script says, in a file; shown if it fails.
+quietly() { ./deploy.sh "$@" >"$work/out" 2>&1 || die "$*: $(cat "$work/out")"; }
+
 in_env_file() { sed -i "s|^$1=.*|$1=$2|" .env; } # a name, its value from now on
 
 # With another line in .env.
@@ -237,15 +240,20 @@ refused_with_exported() { # name, value
   unset "$1"
 }
 
-# The two files that it takes.
-without_the_example() {
-  mv .env.example "$work/example"
-  ./deploy.sh init >/dev/null
-  echo QUORATE_IMAGE=quorate:no-such-image >> .env
-  refused "no image, and settings by default" "there is no image"
-  rm -r .env secrets
+# From the two files that an operator has: with the program of the image, with another, and after an init that was interrupted.
+first_init() {
   refused "no .env" "there is no .env: run ./deploy.sh init"
-  mv "$work/example" .env.example
+  complains "the sources are not here" init
+  [ -z "$(find . -name '.env*' -o -name 'secrets*')" ] || die "an init without an image leaves something"
+  QUORATE_PROGRAM=$work/dist/root/quorate ./deploy.sh init
+  [ "$(grep -c '^QUORATE_IMAGE=quorate:local$' .env)" = 1 ] || die "init has not written the default image"
+  rm -r .env secrets
+  QUORATE_IMAGE=$image ./deploy.sh init
+  mv .env .env.new
+  complains "there is no .env" up
+  QUORATE_IMAGE=$image ./deploy.sh init | grep -q "an earlier init had begun" || die "an interrupted init is not completed"
+  [ "$(sed -n 's/^QUORATE_IMAGE=//p' .env)" = "$image" ] || die "init has not written the image"
+  ok "init needs an image or a program, and completes what was interrupted"
 }
 
 # With another file among the secrets.
@@ -277,7 +285,8 @@ no_space() {
     --bridge none --iptables=false --ip-forward=false >"$work/small.log" 2>&1 &
   small_engine=$!
   for _ in $(seq 60); do docker -H "unix://$work/small.sock" info >/dev/null 2>&1 && break; sleep 0.5; done
-  DOCKER_HOST=unix://$work/small.sock refused "no space for volumes" "MiB are free at $work/small"
+  # There is no image on it.
+  QUORATE_PROGRAM=$work/dist/root/quorate DOCKER_HOST=unix://$work/small.sock refused "no space for volumes" "MiB are free at $work/small"
   end_small_engine
 }
 
@@ -290,7 +299,8 @@ too_old() {
   printf '#!/bin/sh\necho 1.25.0\n' > "$work/old/docker-compose"
   chmod +x "$work/old"/*
   PATH=$work/old:$PATH refused "an old compose" "docker-compose 1.25.0 is too old"
-  printf '#!/bin/sh\necho 19.03.1\n' > "$docker"
+  # shellcheck disable=SC2016 # the script's own arguments
+  printf '#!/bin/sh\n[ "$1" != version ] || { echo engine 19.03.1; exit; }\nexec %s "$@"\n' "$(command -v docker)" > "$docker"
   PATH=$work/old:$PATH refused "an old engine" "Docker Engine 19.03.1 is too old"
 }
 
@@ -307,7 +317,7 @@ no_line_end() { printf '%s' "$(cat "$1")" > "$work/key" && cat "$work/key" > "$1
 
 bad_input() {
   local subnet
-  refused "no image" "there is no image quorate:no-such-image"
+  refused_with QUORATE_IMAGE=quorate:no-such-image "there is no image quorate:no-such-image"
   refused_with REDIS_PASSWORD= "REDIS_PASSWORD in .env is not set"
   refused_with REDIS_PASSWORD=short "REDIS_PASSWORD in .env is too short"
   refused_with REDIS_PASSWORD=change-me-redis-now "is the example's"
@@ -316,20 +326,20 @@ bad_input() {
   refused_with 'MPC_API_KEY = 0123456789abcdef' "of .env is not NAME=value"
   refused_with 'ENVIRONMENT=production # for now' "of .env is not NAME=value"
   refused_with $'ENVIRONMENT=production\r' "of .env is not NAME=value"
-  refused_with PUBLISH_ADDRESS=127.0.0.256 "PUBLISH_ADDRESS in .env is no address"
-  refused_with QUORATE_GID=99999999999 "QUORATE_GID in .env is no number from"
-  refused_with UP_SECONDS=1 "UP_SECONDS in .env is no number from 20"
+  refused_with PUBLISH_ADDRESS=127.0.0.256 "PUBLISH_ADDRESS in .env is not an address"
+  refused_with QUORATE_GID=99999999999 "QUORATE_GID in .env is not a number from"
+  refused_with UP_SECONDS=1 "UP_SECONDS in .env is not a number from 20"
   refused_with PUBLISH_ADDRESS=0.0.0.0 "PUBLISH_ADDRESS in .env is not this machine's own"
   refused_with TRUSTED_PROXIES= "TRUSTED_PROXIES in .env is empty"
-  refused_with ROUTER_PORT=http "ROUTER_PORT in .env is no number"
+  refused_with ROUTER_PORT=http "ROUTER_PORT in .env is not a number"
   refused_with ROUTER_PORT=4000 "ROUTER_PORT in .env is the port of another role too, ACCOUNT_PORT"
-  refused_with ROUTER_PORT=70000 "ROUTER_PORT in .env is no number from 1 to 65535"
+  refused_with ROUTER_PORT=70000 "ROUTER_PORT in .env is not a number from 1 to 65535"
   refused_with "QUORATE_PARTY_KEYS=$(sed -n 's/^QUORATE_PARTY_KEYS=\([^,]*\).*/\1/p' .env)" "QUORATE_PARTY_KEYS in .env is not what ./deploy.sh init wrote"
   refused_with QUORATE_USER_PARTY_KEY=abc "QUORATE_USER_PARTY_KEY in .env is not what ./deploy.sh init wrote"
   for subnet in 10.213.99.1/24 10.213.99.0 10.213.99.0/30 10.213.990.0/24 fd00::/64; do
-    refused_with "EDGE_SUBNET=$subnet" "EDGE_SUBNET in .env is no network"
+    refused_with "EDGE_SUBNET=$subnet" "EDGE_SUBNET in .env is not a network"
   done
-  refused_with ENVIRONMENT=staging "ENVIRONMENT in .env is production or development"
+  refused_with ENVIRONMENT=staging "ENVIRONMENT in .env is neither production nor development"
   refused_with_exported ENVIRONMENT development
   refused_with_exported REDIS_PASSWORD ""
   echo ALLOWED_IP=10.0.0.0/8 >> .env
@@ -342,20 +352,22 @@ bad_input() {
   refused "a setting twice" "REDIS_PASSWORD stands in .env twice"
   sed -i '$d' .env
   echo CRYPTO_MASTER_KEY=0000 >> .env
-  refused "a key in .env" "CRYPTO_MASTER_KEY in .env is read by nobody here: keys lie in secrets/"
+  refused "a key in .env" "keys lie in secrets/, one folder for each party"
   sed -i '$d' .env
   printf '# caf\351\n' >> .env
   refused "a line that is not in UTF-8" ".env is not in UTF-8"
   LC_ALL=C sed -i '$d' .env
   printf '# caf\303\251\n' >> .env
-  refused "no image, and a comment in UTF-8" "there is no image"
+  in_env_file REPLICAS 3
+  refused "a comment in UTF-8 and three replicas" "REPLICAS in .env is neither 1 nor 2"
+  refused_with_secret secrets/party-1/master_key no_line_end "a key without a line's end and three replicas" "one finding must be mended"
+  in_env_file REPLICAS 1
   sed -i '$d' .env
   mv secrets "$work/secrets"
   refused "no secrets" "secrets/ is missing"
   mv "$work/secrets" secrets
   refused_with_secret secrets/party-2/identity "rm -f" "a missing identity" "secrets/party-2/identity is missing"
   refused_with_secret secrets/party-1/identity copy_of_party_2 "one identity for two parties" "the same identity"
-  refused_with_secret secrets/party-1/master_key no_line_end "no image, and a key without a line's end" "there is no image"
   refused_with_secret secrets/party-1/master_key copy_of_party_2 "one master key for two parties" "the same master_key"
   listen 8082 127.0.0.1
   refused "port 8082 in use" "port 8082 is in use"
@@ -367,7 +379,7 @@ bad_input() {
   too_old
   no_space
   ./deploy.sh init >"$work/again" 2>&1 && die "init ran twice"
-  grep -q "is not overwritten" "$work/again" || die "init: $(cat "$work/again")"
+  grep -q "not overwritten" "$work/again" || die "init: $(cat "$work/again")"
   ok "init overwrites nothing"
   [ -z "$(docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] || die "something was started"
   [ -z "$(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" ] || die "a volume was made"
@@ -429,24 +441,24 @@ nothing_is_stopped() { # an account
   say "wrong settings under what runs"
   local before one two three user
   before=$(containers)
-  refused_with ALLOWED_IPS=10.0.0.0/33 "what .env says can't be used: ALLOWED_IPS"
-  refused_with TRUSTED_PROXIES=the-proxy "what .env says can't be used: TRUSTED_PROXIES"
-  refused_with TRUSTED_PROXIES=10.08 "what .env says can't be used: TRUSTED_PROXIES"
-  refused_with QUORATE_SIGN_TIMEOUT_MS=0 "what .env says can't be used: QUORATE_SIGN_TIMEOUT_MS"
-  refused_with QUORATE_LOG=quorate=loud "what .env says can't be used: QUORATE_LOG"
+  refused_with ALLOWED_IPS=10.0.0.0/33 "ALLOWED_IPS in .env can't be used"
+  refused_with TRUSTED_PROXIES=the-proxy "TRUSTED_PROXIES in .env can't be used"
+  refused_with TRUSTED_PROXIES=10.08 "TRUSTED_PROXIES in .env can't be used"
+  refused_with QUORATE_SIGN_TIMEOUT_MS=0 "QUORATE_SIGN_TIMEOUT_MS in .env can't be used"
+  refused_with QUORATE_LOG=quorate=loud "QUORATE_LOG in .env can't be used"
   refused_with "EDGE_SUBNET=$(docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' bridge)" "EDGE_SUBNET in .env has addresses of the network"
   refused_with QUORATE_PLUGIN_FILES=/plugins/other.wasm "what .env says can't be used: QUORATE_PLUGIN_FILES: /plugins/other.wasm"
-  refused_with QUORATE_PLUGIN_FILES=/etc/passwd "this is no WebAssembly component"
-  refused_with QUORATE_IMAGE="$(sed -n 's/^REDIS_IMAGE=//p' .env)" "does not run here, or is of another version than this deploy.sh"
+  refused_with QUORATE_PLUGIN_FILES=/etc/passwd "this is not a WebAssembly component"
+  refused_with QUORATE_IMAGE="$(sed -n 's/^REDIS_IMAGE=//p' .env)" "does not run here, or is of another version"
   IFS=, read -r one two three <<< "$(sed -n 's/^QUORATE_PARTY_KEYS=//p' .env)"
   user=$(sed -n 's/^QUORATE_USER_PARTY_KEY=//p' .env)
   refused_with "QUORATE_PARTY_KEYS=$two,$one,$three" "secrets/party-1/identity is not the key that .env names for party-1"
-  refused_with "QUORATE_PARTY_KEYS=$one,$one,$three" "what .env says can't be used: QUORATE_PARTY_KEYS"
-  refused_with "QUORATE_PARTY_KEYS=$one,$two,$user" "what .env says can't be used: QUORATE_USER_PARTY_KEY"
+  refused_with "QUORATE_PARTY_KEYS=$one,$one,$three" "QUORATE_PARTY_KEYS in .env can't be used"
+  refused_with "QUORATE_PARTY_KEYS=$one,$two,$user" "QUORATE_USER_PARTY_KEY in .env can't be used"
   refused_with "QUORATE_ORIGINATORS=$user" "secrets/account/originator is not a key of QUORATE_ORIGINATORS"
-  refused_with_secret secrets/party-1/master_key short "a master key that is none" "what secrets/party-1 says can't be used: CRYPTO_MASTER_KEY"
+  refused_with_secret secrets/party-1/master_key short "a master key that is none" "secrets/party-1/master_key holds no key of 64 hex characters"
   refused_with_secret secrets/user-party/identity another_key "another identity" "secrets/user-party/identity is not the key that .env names for user-party"
-  refused_with_secret secrets/account/originator short "an originator's key that is none" "what secrets/account/originator says can't be used"
+  refused_with_secret secrets/account/originator short "an originator's key that is none" "secrets/account/originator holds no key of 64 hex characters"
   refused_with_secret secrets/party-2/postgres_password short "a short password in a file" "secrets/party-2/postgres_password is too short"
   postgres_16
   refused_with POSTGRES_IMAGE=quorate-standin:postgres-16 "POSTGRES_IMAGE in .env is PostgreSQL 16, and the data is of 15"
@@ -463,25 +475,25 @@ nothing_is_stopped() { # an account
   # One that holds itself up.
   in_postgres -d party_2 -c 'ALTER TABLE _sqlx_migrations RENAME TO kept' -c 'CREATE VIEW _sqlx_migrations AS SELECT 9999 AS version FROM pg_sleep(60)'
   in_postgres -d postgres -c 'ALTER DATABASE party_3 CONNECTION LIMIT 0'
-  ./deploy.sh up >/dev/null
+  quietly up
   in_postgres -d party_2 -c 'DROP VIEW _sqlx_migrations' -c 'ALTER TABLE kept RENAME TO _sqlx_migrations'
   [ "$(in_postgres -d postgres -c "SELECT datconnlimit FROM pg_database WHERE datname = 'party_3'" | tr -d ' \n')" = -1 ] || die "a party's database takes nobody"
-  ./deploy.sh up >"$work/out" 2>&1
+  quietly up
   grep -q "note: the database party_2 says that it is of a newer version" "$work/out" || die "up says: $(cat "$work/out")"
   older_schema party_2
-  complains "too much on the command line: server-party-2" restart server-party-2
-  complains "there is no service server-party-4" shell server-party-4
-  complains "account-service-2 does not run" logs account-service-2
+  complains "there is no command: restart server-party-2" restart server-party-2
+  complains "no container of server-party-4" shell server-party-4
+  complains "no container of account-service-2" logs account-service-2
   # What an operator has who took two files and no example.
   cp .env "$work/env"
   grep -E '^([A-Z]+_PASSWORD|JWT_SECRET_KEY|MPC_API_KEY|ENVIRONMENT|QUORATE_(ORIGINATORS|PARTY_KEYS|USER_PARTY_KEY|[UG]ID|IMAGE)|[A-Z]+_IMAGE|COMPOSE_PROJECT_NAME|TRUSTED_PROXIES)=' "$work/env" > .env
-  ./deploy.sh up >/dev/null
+  quietly up
   cp "$work/env" .env
   [ "$(containers)" = "$before" ] || die "something was stopped or made anew"
   signs "$1"
   ok "a wrong setting stops nothing that runs; what is left out of .env is as in the example"
   # The sources lie elsewhere than what runs.
-  (cd "$top" && PREBUILT=dist/nothing complains "there is no root/quorate in it" build)
+  (cd "$top" && PREBUILT=dist/nothing complains "with root/quorate: make dist makes it" build)
 }
 
 complains() { # what is to be said, a command
@@ -495,15 +507,15 @@ who_may_call() { # an account
   cp .env "$work/env"
   # A proxy on this machine that nobody believes.
   in_env_file TRUSTED_PROXIES 192.0.2.1,2001:db8::1
-  ./deploy.sh up >"$work/out" 2>&1
+  quietly up
   grep -q "note: TRUSTED_PROXIES does not name 10.213.99.1" "$work/out" || die "up says: $(cat "$work/out")"
   in_env_file TRUSTED_PROXIES 192.0.2.1,10.213.0.0/16
   in_env_file ALLOWED_IPS 192.0.2.7
-  ./deploy.sh up >"$work/out" 2>&1
+  quietly up
   grep -q "note: TRUSTED_PROXIES" "$work/out" && die "up says: $(cat "$work/out")"
   complains "is it in ALLOWED_IPS" test-api
   cp "$work/env" .env
-  ./deploy.sh up >/dev/null
+  quietly up
   signs "$1"
   ok "who may call is what .env says; up notes a proxy that would not be believed, test-api an address that may not call"
 }
@@ -512,9 +524,9 @@ who_may_call() { # an account
 other_folder() {
   local here=$PWD
   mkdir "$work/elsewhere"
-  cp docker-compose.yml deploy.sh .env.example "$work/elsewhere"
+  cp docker-compose.yml deploy.sh "$work/elsewhere"
   cd "$work/elsewhere"
-  if ./deploy.sh init >"$work/out" 2>&1; then die "init for data of another folder"; fi
+  if QUORATE_IMAGE=$image ./deploy.sh init >"$work/out" 2>&1; then die "init for data of another folder"; fi
   grep -q "there is data of .*docker volume rm ${COMPOSE_PROJECT_NAME}_" "$work/out" || die "init says: $(cat "$work/out")"
   cp -a "$here/.env" "$here/secrets" .
   refused "the project of another folder" "belong to $here"
@@ -616,7 +628,7 @@ refusing_database() { # an account
   in_env_file UP_SECONDS 120
   in_postgres -d party_2 -c 'ALTER SCHEMA elsewhere RENAME TO public'
   in_postgres -d postgres -c 'ALTER ROLE party_2 NOLOGIN SUPERUSER'
-  ./deploy.sh up >/dev/null
+  quietly up
   signs "$1"
   [ "$(in_postgres -d postgres -c "SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'" | tr -d ' \n')" = 0 ] || die "a party is superuser"
   ok "up mends what is amiss with the databases' roles"
@@ -647,7 +659,7 @@ back_up_and_restore() { # an account
   [ -z "$(find . -maxdepth 1 -name 'backup*')" ] || die "half a backup stays"
   # The roles run again, by themselves.
   signs "$1"
-  complains "there is no database party_4" backup backup without party_4
+  complains "no party has a database party_4" backup backup without party_4
   ./deploy.sh backup backup-2 without party_3
   [ "$(find backup-2 -name '*.dump' | wc -l)" = 4 ] || die "a backup without a party's database: $(ls backup-2)"
   in_postgres -d party_3 -c 'DROP TABLE not_its_own'
@@ -658,8 +670,9 @@ back_up_and_restore() { # an account
   [ -z "$(find . -maxdepth 1 -name 'backup-3*')" ] || die "half a backup stays"
   signs "$1"
   ok "a backup that fails or is interrupted leaves nothing, and what ran runs; one party's database can be left out"
-  complains "a folder that is not there yet" backup --now
-  complains "there is no folder $PWD/nowhere to make" backup nowhere/backup
+  complains "give FOLDER, or FOLDER without DATABASE" backup --now
+  complains "give FOLDER, or FOLDER without DATABASE" backup backup party_3
+  complains "$PWD/nowhere/backup can't be made" backup nowhere/backup
   ./deploy.sh backup backup/
   [ "$(head -qc 5 backup/*.dump)" = PGDMPPGDMPPGDMPPGDMPPGDMP ] || die "a backup is text"
   [ -z "$(find backup ! -perm 700 ! -perm 600)" ] || die "a backup that others can read"
@@ -685,7 +698,7 @@ back_up_and_restore() { # an account
   ok "a party's database runs no command where it is restored"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
   complains "./deploy.sh restore backup-2 without party_3" restore backup-2
-  complains "there is no folder" restore backup-4
+  complains "backup-4 is no whole backup" restore backup-4
   ./deploy.sh restore backup-2 without party_3
   ./deploy.sh up
   signs "$1"
@@ -702,18 +715,16 @@ main() {
   [ "${COMPOSE_BUILDS:-2}" = 1 ] || same_bytes
   find_service_images
 
-  # An operator has two files, the example of the settings, and an image.
+  build_image
+
+  # An operator has two files and an image.
   mkdir "$work/deployment"
   cd "$work/deployment"
-  cp "$top/docker-compose.yml" "$top/deploy.sh" "$top/.env.example" .
-  without_the_example
-  ./deploy.sh init
+  cp "$top/docker-compose.yml" "$top/deploy.sh" .
+  first_init
   local name
   for name in "${service_images[@]}"; do in_env_file "$name" quorate-standin:services; done
-  in_env_file QUORATE_IMAGE quorate:no-such-image
   bad_input
-  build_image
-  in_env_file QUORATE_IMAGE "$image"
   refused_with POSTGRES_IMAGE=127.0.0.1:1/no/such:image "set POSTGRES_IMAGE in .env"
 
   say "up"
@@ -786,7 +797,7 @@ main() {
     else
       # What is killed by the engine's own command stays down.
       docker kill "$(running "$service")" >/dev/null
-      ./deploy.sh up >/dev/null
+      quietly up
     fi
     signs "$account"
     ok "$service was killed: the account signs"

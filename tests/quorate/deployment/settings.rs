@@ -49,10 +49,10 @@ fn the_example_has_all_settings_and_their_defaults() {
         let is_file = name.strip_suffix("_FILE").is_some_and(|secret| names.contains(secret));
         assert!(is_file || example.contains_key(*name), "{name} is not in .env.example");
     }
-    // A hash that deploy.sh makes.
+    // The program makes this hash.
     for (name, defaults) in compose.iter().filter(|(name, _)| *name != "SECRETS_HASH") {
         let value = example.get(name).unwrap_or_else(|| panic!("{name} is not in .env.example"));
-        // Addresses are made by deploy.sh, as many as there are replicas.
+        // `quorate deployment files` makes these, as many as there are replicas.
         let Some(value) = value else {
             assert!(
                 ["QUORATE_COORDINATORS", "QUORATE_ROUTERS"].contains(&name.as_str()),
@@ -78,29 +78,6 @@ fn the_example_has_all_settings_and_their_defaults() {
                 "{name} does not get to the containers"
             );
         }
-    }
-}
-
-/// What deploy.sh takes where `.env` has nothing: what docker-compose.yml says; and of its own, `[NAME]=value`.
-#[test]
-fn the_script_has_the_same_defaults() {
-    let (example, compose, deploy) = (example(), compose(), read("deploy.sh"));
-    let mut own = BTreeSet::new();
-    for part in deploy.split('[').skip(1) {
-        let Some((name, rest)) = part.split_once("]=") else { continue };
-        if let Some(Some(value)) = example.get(name) {
-            assert_eq!(
-                rest.split([' ', ')']).next(),
-                Some(value.as_str()),
-                "{name}: .env.example, deploy.sh"
-            );
-            own.insert(name);
-        }
-    }
-    for (name, value) in example.iter().filter(|(_, value)| value.as_ref().is_some_and(|v| !v.is_empty())) {
-        let is_secret = value.as_ref().is_some_and(|value| value.starts_with("change-me"));
-        let in_compose = compose.get(name).is_some_and(|defaults| defaults.iter().all(Option::is_some));
-        assert!(in_compose || own.contains(name.as_str()) || is_secret, "{name} has no default");
     }
 }
 

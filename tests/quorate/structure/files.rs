@@ -280,3 +280,15 @@ fn a_circle_would_be_seen() {
     let functions = functions("fn one() {\n    two();\n}\n\npub async fn two() {}\n");
     assert_eq!(functions, [("one() {".to_owned(), 3), ("two() {}".to_owned(), 1)]);
 }
+
+/// What a deployment consists of is known to `quorate deployment`: the script calls the engine.
+#[test]
+fn the_deployment_script_is_a_thin_skin() {
+    let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy.sh")).unwrap();
+    assert!(script.lines().count() <= 350, "deploy.sh has {} lines", script.lines().count());
+    let longest = script.lines().map(str::len).max().unwrap();
+    assert!(longest <= 120, "deploy.sh has a line of {longest} columns");
+    for foreign in ["SELECT", "ALTER ", "CREATE ", "openssl", "{\"", "base64", "psql -", "curl "] {
+        assert!(!script.contains(foreign), "deploy.sh knows of {foreign}");
+    }
+}

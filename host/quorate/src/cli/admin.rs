@@ -11,7 +11,7 @@ use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SuspendRequest, UnlockR
 use super::{Failure, print};
 use crate::config::Config;
 
-/// What to do at a party, on its machine and as its user.
+/// An action at a party, on its machine and as its user.
 #[derive(Args)]
 pub(super) struct AdminArguments {
     /// The party's socket (QUORATE_ADMIN_SOCKET; admin.sock in QUORATE_DATA)

@@ -10,7 +10,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::roles::data_dir;
 
-/// What to compile.
+/// The components to compile.
 #[derive(Args)]
 pub(super) struct CompileArguments {
     /// The components

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, print};
 
-/// What to do with keys.
+/// An action with keys.
 #[derive(Args)]
 pub(super) struct KeyArguments {
     #[command(subcommand)]
@@ -56,7 +56,7 @@ fn read(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
     let mut seed = Zeroizing::new([0; 32]);
     let read = hex::decode_to_slice(text.trim(), seed.as_mut_slice());
-    read.map_err(|_| format!("{}: this is no key of 64 hex characters", file.display()))?;
+    read.map_err(|_| format!("{}: this is not a key of 64 hex characters", file.display()))?;
     Ok(seed)
 }
 

@@ -13,7 +13,7 @@ use crate::roles::{Role, connect_to_postgres};
 /// Which database.
 #[derive(Args)]
 pub(super) struct MigrateArguments {
-    /// What the database of POSTGRES_URL is for
+    /// The kind of the database that POSTGRES_URL names
     database: Kind,
 }
 

@@ -1,7 +1,7 @@
 //! The command line.
 
 mod admin;
-mod check;
+mod client;
 mod compile;
 mod demo;
 mod deployment;
@@ -38,9 +38,9 @@ enum Command {
     Admin(admin::AdminArguments),
     /// Ask a role on this machine whether it is well
     Healthcheck(healthcheck::HealthcheckArguments),
-    /// Read the settings, and say what is wrong with them; nothing is started
-    Check(check::CheckArguments),
-    /// Make the files of a deployment with compose
+    /// Read the settings, and say what is wrong with them; `quorate deployment check` is the same
+    Check(deployment::check::CheckArguments),
+    /// Make, check and try out a deployment with compose
     Deployment(deployment::DeploymentArguments),
     /// Compile components ahead, into QUORATE_DATA
     Compile(compile::CompileArguments),
@@ -50,7 +50,7 @@ enum Command {
     Demo(demo::DemoArguments),
 }
 
-/// What went wrong, for people: each cause on a line of its own.
+/// A failure, for people: each cause on a line of its own.
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Runs the program with the arguments and the environment of this process.
@@ -70,8 +70,8 @@ pub fn main() -> ExitCode {
                 Command::Key(arguments) => key::key(arguments),
                 Command::Admin(arguments) => admin::admin(config?, arguments).await,
                 Command::Healthcheck(arguments) => healthcheck::healthcheck(config?, arguments).await,
-                Command::Check(arguments) => check::check(config, &arguments),
-                Command::Deployment(arguments) => deployment::deployment(&arguments),
+                Command::Check(arguments) => deployment::check::check(config, &arguments),
+                Command::Deployment(arguments) => deployment::deployment(config, &arguments).await,
                 Command::Compile(arguments) => compile::compile(&config?, arguments),
                 Command::Share(arguments) => share::share(arguments),
                 Command::Migrate(arguments) => migrate::migrate(config?, arguments).await,

@@ -14,7 +14,7 @@ use crate::roles;
 use crate::roles::data_dir::api_key;
 use crate::roles::embedded::{Embedded, EmbeddedSetup};
 
-/// What to serve.
+/// The roles to serve.
 #[derive(Args)]
 pub(super) struct ServeArguments {
     /// The roles
@@ -54,7 +54,7 @@ pub(super) enum Role {
     PartyApi,
 }
 
-/// What a process does when it is told something.
+/// The reactions of a process to signals.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -83,7 +83,7 @@ impl Signals {
 pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), Failure> {
     telemetry::start(&config.log.filter, config.log.format)?;
     for name in &config.strangers {
-        tracing::warn!(name, "this looks like a setting, and is none of ours: it changes nothing");
+        tracing::warn!(name, "this looks like a setting of Quorate and is not one: it changes nothing");
     }
     let signals = Signals::listen()?;
     match (arguments.roles.contains(&Role::All), arguments.embedded) {
@@ -111,7 +111,7 @@ async fn serve_roles(config: Config, named: &[Role], mut signals: Signals) -> Re
     roles.sort_unstable();
     roles.dedup();
     let running = tokio::select! {
-        running = roles::Running::start(config, &roles) => running?,
+        running = roles::RunningRoles::start(config, &roles) => running?,
         // A role that waits for an unavailable service can be told to stop.
         () = signals.end() => return Ok(()),
     };
@@ -126,7 +126,7 @@ async fn serve_roles(config: Config, named: &[Role], mut signals: Signals) -> Re
             _ = signals.hangup.recv() => {
                 // A component that is not there or not good changes nothing: the others go on.
                 if let Err(error) = running.reload().await {
-                    tracing::error!(%error, "the plugins were not read again");
+                    tracing::error!(%error, "failed to reload the plugins");
                 }
             }
         }
@@ -170,7 +170,7 @@ async fn serve_embedded(
             _ = signals.hangup.recv() => {
                 // A component that is not there or not good changes nothing: the others go on.
                 if let Err(failure) = install(&embedded, &plugins).await {
-                    tracing::error!(error = %failure, "the plugins were not read again");
+                    tracing::error!(error = %failure, "failed to reload the plugins");
                 }
             }
         }
@@ -194,6 +194,6 @@ fn kept_key(data: &Path) -> Result<ApiKey, Failure> {
     let (path, key) = api_key(data)?;
     tracing::warn!(file = %path.display(), "MPC_API_KEY is not set: callers find the key in this file");
     let unusable =
-        || format!("{}: this is no API key; delete the file to have a new one made", path.display());
+        || format!("{}: this is not an API key; delete the file to have a new one made", path.display());
     ApiKey::new(&key).ok_or_else(|| unusable().into())
 }

@@ -22,7 +22,7 @@ const DEFAULT_LIFETIME_SECONDS: u64 = 300;
 /// The longest input, in bytes: a share of 2 MiB in hex.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// What to do with shares.
+/// An action with shares.
 #[derive(Args)]
 pub(super) struct ShareArguments {
     #[command(subcommand)]
@@ -88,7 +88,7 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), Failure> {
             let bytes: [u8; 32] = read(&key)?
                 .as_slice()
                 .try_into()
-                .map_err(|_| format!("{}: this is no recipient key", key.display()))?;
+                .map_err(|_| format!("{}: this is not a recipient key", key.display()))?;
             let bytes = Zeroizing::new(bytes);
             let key = RecipientKey::from_bytes(&bytes)?;
             let share = UserShare::open(&sealed()?, &key)?;
@@ -141,7 +141,7 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut text = Zeroizing::new(String::new());
     let opened = std::fs::File::open(file).map_err(failed)?;
     opened.take(2 * MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
-    let bytes = hex::decode(text.trim()).map_err(|_| format!("{}: this is no hex", file.display()))?;
+    let bytes = hex::decode(text.trim()).map_err(|_| format!("{}: this is not hex", file.display()))?;
     Ok(Zeroizing::new(bytes))
 }
 

@@ -40,7 +40,7 @@ pub(super) fn signed(transaction: TxEip1559, signature: &[u8], recovery_id: u8) 
     Some(TxEnvelope::from(transaction.into_signed(signature)).encoded_2718())
 }
 
-/// Who sent a raw transaction, as a node would find out: from its bytes alone.
+/// Recovers the sender of a raw transaction from its bytes alone, as a node does.
 pub(super) fn sender(raw: &[u8]) -> Option<String> {
     let transaction = TxEnvelope::decode_2718_exact(raw).ok()?;
     Some(transaction.recover_signer().ok()?.to_checksum(None))

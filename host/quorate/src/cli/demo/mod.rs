@@ -1,7 +1,6 @@
 //! `quorate demo`: an embedded deployment with throw-away keys creates an account, signs Ethereum transactions with every
 //! quorum, refreshes the key, and goes on under another build of the protocol, while it runs.
 
-mod client;
 mod ethereum;
 mod report;
 
@@ -16,9 +15,9 @@ use quorate_runtime::Plugin;
 use serde_json::{Value, json};
 
 use super::Failure;
+use crate::cli::client::Client;
 use crate::config::{Config, LimitsConfig};
 use crate::roles::embedded::{Embedded, EmbeddedSetup};
-use client::Client;
 use report::{Progress, Report, SignedTransaction, UsedPlugin};
 
 #[derive(Args)]
@@ -35,7 +34,7 @@ pub(super) struct DemoArguments {
 }
 
 pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(), Failure> {
-    // What goes wrong is said; everything else would be in the way of the demo's own words.
+    // Only errors are logged: other lines would disturb the output of the demo.
     telemetry::start(
         if config.log.filter == "info" { "error" } else { &config.log.filter },
         config.log.format,

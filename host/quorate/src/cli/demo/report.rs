@@ -1,4 +1,4 @@
-//! What the demo shows: progress while it runs, a table and, with `--json`, one object at the end.
+//! The output of the demo: progress while it runs, then a table, and with `--json` one object at the end.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(super) struct SignedTransaction {
     /// Which step of the demo it was.
     pub(super) step: String,
     pub(super) account_id: String,
-    /// What was given to the API: the unsigned transaction, in hex.
+    /// The unsigned transaction that was given to the API, in hex.
     pub(super) message: String,
     /// How the parties hashed it.
     pub(super) hash: &'static str,
@@ -19,7 +19,7 @@ pub(super) struct SignedTransaction {
     pub(super) signature: Value,
     /// The signed transaction.
     pub(super) raw_transaction: String,
-    /// Who sent it, recovered from its bytes.
+    /// The sender, recovered from the bytes of the transaction.
     pub(super) sender: String,
     pub(super) chain_id: u64,
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::layout::DATABASES;
+use super::layout::{DATABASES, DatabaseLayout};
 
 const HEAD: &str = r#"#!/bin/sh
 # A database and a role for each party, which sees no other. This runs when the server has no data yet and at every start: it completes
@@ -50,6 +50,27 @@ pub(super) fn roles_script() -> String {
     script + TAIL
 }
 
+/// A script that prints whether an image of PostgreSQL fits the data in `/data`: `postgres`, the owner of the data, the user as whom the
+/// image runs PostgreSQL, the version of the data, and the image's own words on its version.
+pub(super) const DATA_SCRIPT: &str = r#"cd /data && test -e PG_VERSION || exit 0
+echo "postgres $(stat -c %u PG_VERSION) $(id -u postgres) $(cat PG_VERSION) $(postgres --version)"
+"#;
+
+/// A script that prints the newest migration of each database, a line `schema NAME VERSION` each. It runs in the container of
+/// PostgreSQL. A database that was never used has no such table; and a party can make its own wait or answer anything.
+pub(super) fn schemas_script() -> String {
+    let mut script = "export PGOPTIONS='-c statement_timeout=5s -c lock_timeout=3s'\n".to_owned();
+    for DatabaseLayout { name, .. } in DATABASES {
+        let query = format!("psql -qXtA -U {name} -c 'SELECT max(version) FROM _sqlx_migrations' {name}");
+        // Digits only: an answer of several lines must not pass for that of another database.
+        let _ = writeln!(
+            script,
+            "echo \"schema {name} $(timeout 15 {query} </dev/null 2>/dev/null | head -c 9 | tr -cd 0-9)\""
+        );
+    }
+    script
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -58,11 +79,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_is_one_for_a_plain_shell_and_makes_every_database() {
+    fn the_script_makes_every_database() {
         let script = roles_script();
         for database in DATABASES {
             assert!(script.contains(&format!("make {} {}\n", database.name, database.max_connections)));
         }
+    }
+
+    #[test]
+    fn all_scripts_are_for_a_plain_shell() {
+        for script in [roles_script(), schemas_script(), DATA_SCRIPT.to_owned()] {
+            is_for_a_plain_shell(&script);
+        }
+    }
+
+    fn is_for_a_plain_shell(script: &str) {
         let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
         shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
         assert!(shell.wait().unwrap().success());

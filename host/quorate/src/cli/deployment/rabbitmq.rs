@@ -10,18 +10,43 @@ use quorate_net::topics::{CANCELLED, FRAMES, PRESENCE, REPORTS};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::layout::TRUSTED_QUEUE_USER;
+use super::layout::{PARTIES, TRUSTED_QUEUE_USER};
+use super::settings::DeploymentSettings;
+use crate::cli::Failure;
+use crate::config::Namespace;
+
+/// The definitions of a deployment, as JSON.
+///
+/// # Errors
+/// When a setting or a secret is missing or malformed.
+pub(super) fn definitions_of(settings: &DeploymentSettings) -> Result<String, Failure> {
+    let namespace = settings.text("QUORATE_NAMESPACE");
+    let wanted = "QUORATE_NAMESPACE: give up to 64 letters, digits, dots, dashes and underscores";
+    namespace.parse::<Namespace>().map_err(|()| wanted)?;
+    let secret = |file: &str| settings.secret_in(file).map_err(|finding| finding.to_string());
+    let passwords = PARTIES.map(|party| secret(&format!("{}/rabbitmq_password", party.name)));
+    let mut parties = vec![];
+    for (party, password) in PARTIES.iter().zip(&passwords) {
+        let key = settings.identity_of(party).map_err(|finding| finding.to_string())?;
+        parties.push(QueueUser {
+            name: party.name,
+            key,
+            password: password.as_ref().map_err(String::clone)?,
+        });
+    }
+    Ok(serde_json::to_string(&definitions(namespace, &secret(TRUSTED_QUEUE_USER.1)?, &parties))?)
+}
 
 /// A party as a user of RabbitMQ.
-pub(super) struct QueueUser<'a> {
-    pub(super) name: &'a str,
+struct QueueUser<'a> {
+    name: &'a str,
     /// The party's identity key, which names its queue.
-    pub(super) key: PublicKey,
-    pub(super) password: &'a str,
+    key: PublicKey,
+    password: &'a str,
 }
 
 #[derive(Serialize)]
-pub(super) struct Definitions {
+struct Definitions {
     vhosts: Vec<VirtualHost>,
     users: Vec<User>,
     permissions: Vec<Permission>,
@@ -61,9 +86,9 @@ struct Exchange {
     arguments: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The definitions of a deployment. `namespace` is what names of queues and exchanges begin with; `password` is that of coordinators and
+/// `namespace` is what names of queues and exchanges begin with; `password` is that of coordinators and
 /// routers.
-pub(super) fn definitions(namespace: &str, password: &str, parties: &[QueueUser<'_>]) -> Definitions {
+fn definitions(namespace: &str, password: &str, parties: &[QueueUser<'_>]) -> Definitions {
     let prefix = namespace.replace('.', "[.]");
     let (trusted, own) = (TRUSTED_QUEUE_USER.0, format!("{prefix}[.].*|amq[.]gen.*"));
     let mut users = vec![user(trusted, password)];
@@ -115,6 +140,7 @@ fn permission(user: &str, configure: &str, write: &str, read: &str) -> Permissio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::deployment::testing::TestDeployment;
 
     fn sample() -> serde_json::Value {
         let key = PublicKey([0xab; 32]);
@@ -136,6 +162,39 @@ mod tests {
         let names: Vec<&str> = exchanges.iter().map(|exchange| exchange["name"].as_str().unwrap()).collect();
         let topics = ["presence", "cancelled", "reports", "frames"];
         assert_eq!(names, topics.map(|topic| format!("quo.rate.topic.{topic}")));
+    }
+
+    #[test]
+    fn definitions_have_every_party_with_its_own_key() {
+        let deployment = TestDeployment::new();
+        let keys = ["01", "02", "03"].map(|byte| byte.repeat(32)).join(",");
+        deployment.set("QUORATE_PARTY_KEYS", &keys);
+        deployment.set("QUORATE_USER_PARTY_KEY", &"04".repeat(32));
+        let definitions = definitions_of(&deployment.settings()).unwrap();
+        let definitions: serde_json::Value = serde_json::from_str(&definitions).unwrap();
+        let permissions = definitions["permissions"].as_array().unwrap();
+        assert_eq!(permissions.len(), 1 + PARTIES.len());
+        for (permission, (party, byte)) in
+            permissions[1..].iter().zip(PARTIES.iter().zip(["01", "02", "03", "04"]))
+        {
+            assert_eq!(permission["user"], party.name);
+            assert!(permission["read"].as_str().unwrap().contains(&byte.repeat(32)), "{}", party.name);
+        }
+    }
+
+    #[test]
+    fn a_missing_secret_or_key_is_named_and_none_is_shown() {
+        let deployment = TestDeployment::new();
+        let refused = || definitions_of(&deployment.settings()).unwrap_err().to_string();
+        deployment.write_secret("party-1/rabbitmq_password", "a secret of party 1");
+        deployment.set("QUORATE_PARTY_KEYS", "01,02");
+        assert!(refused().contains("QUORATE_PARTY_KEYS in .env is not what"));
+        deployment.set("QUORATE_NAMESPACE", "a/b");
+        assert!(refused().contains("QUORATE_NAMESPACE"));
+        std::fs::remove_file(deployment.secrets().join("party-2/rabbitmq_password")).unwrap();
+        deployment.set("QUORATE_NAMESPACE", "");
+        let said = refused();
+        assert!(!said.contains("a secret of party 1"), "{said}");
     }
 
     /// RabbitMQ's own description of the format: base64 of the salt and of SHA-256 over salt and UTF-8 password.

@@ -1,0 +1,176 @@
+//! `quorate check`, which is `quorate deployment check`: reads settings as a process that starts would, and says what is wrong with
+//! them before anything that runs is stopped for them. With a folder it checks the whole deployment in it. It reaches no service.
+
+mod engine;
+mod network;
+mod program;
+mod secrets;
+mod settings;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_core::identity::SecretKey;
+use zeroize::Zeroizing;
+
+pub(super) use network::reachable;
+use program::{check_config, program_settings};
+pub(super) use settings::wrong_project_name;
+
+use super::engine::Engine;
+use super::finding::Findings;
+use super::settings::DeploymentSettings;
+use crate::cli::{Failure, print};
+use crate::config::{Config, ConfigError, Seed};
+
+/// The most bytes that are read of a file: settings are a few kilobytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The subject of a check.
+#[derive(Args)]
+pub(in crate::cli) struct CheckArguments {
+    /// Lines NAME=value instead of the environment; `-` is standard input
+    file: Option<PathBuf>,
+    /// Also that the components of QUORATE_PLUGIN_FILES are here
+    #[arg(long)]
+    plugins: bool,
+    /// Check the deployment in this folder: docker-compose.yml, .env and secrets/
+    #[arg(long, conflicts_with = "file")]
+    folder: Option<PathBuf>,
+    /// Read what deploy.sh tells of the engine from standard input
+    #[arg(long, requires = "folder")]
+    engine: bool,
+    /// Only PostgreSQL, Redis and RabbitMQ are to be started
+    #[arg(long, requires = "folder")]
+    infrastructure: bool,
+}
+
+/// Fails if a process would refuse the settings, or if the deployment can't start. A setting that a role needs and that is not set, and
+/// what only the services can tell, the role finds out.
+pub(in crate::cli) fn check(
+    environment: Result<Config, ConfigError>,
+    arguments: &CheckArguments,
+) -> Result<(), Failure> {
+    if let Some(folder) = &arguments.folder {
+        return check_deployment(folder, arguments)?.report();
+    }
+    let config = match &arguments.file {
+        None => check_config(environment?, arguments.plugins)?,
+        Some(file) => program_settings(lines_of(&text_of(file)?)?, arguments.plugins)?,
+    };
+    for name in &config.strangers {
+        print(&format!("{name}: this looks like a setting of Quorate and is not one: it changes nothing"));
+    }
+    show("QUORATE_IDENTITY_KEY", config.roles.identity.as_ref());
+    show("QUORATE_ORIGINATOR_KEY", config.roles.originator.as_ref());
+    print(&format!(
+        "schemas: control {}, party {}",
+        quorate_control_store::SCHEMA.newest(),
+        quorate_party_store::SCHEMA.newest()
+    ));
+    print("the settings can be used");
+    Ok(())
+}
+
+fn check_deployment(folder: &Path, arguments: &CheckArguments) -> Result<Findings, Failure> {
+    let engine = if arguments.engine { Engine::from_stdin()? } else { Engine::default() };
+    let mut findings = Findings::default();
+    engine::check_engine(&engine, &mut findings);
+    // Files are read by other users than they seem to belong to: what is found in them would mislead.
+    if engine::is_remapped(&engine) {
+        return Ok(findings);
+    }
+    match DeploymentSettings::read(folder) {
+        Err(finding) => findings.push(finding),
+        Ok(deployment) => check_settings(&deployment, &engine, arguments, &mut findings),
+    }
+    Ok(findings)
+}
+
+fn check_settings(
+    deployment: &DeploymentSettings,
+    engine: &Engine,
+    arguments: &CheckArguments,
+    findings: &mut Findings,
+) {
+    settings::check_names(deployment, findings);
+    settings::check_passwords(deployment, findings);
+    settings::check_public_keys(deployment, findings);
+    settings::check_numbers(deployment, findings);
+    settings::check_program(deployment, arguments.plugins, findings);
+    network::check_publishing(deployment, findings);
+    network::check_subnet(deployment, engine, findings);
+    secrets::check_secrets(deployment, findings);
+    engine::check_data(deployment, engine, findings);
+    // PostgreSQL, Redis and RabbitMQ publish no ports.
+    if !arguments.infrastructure {
+        network::check_ports(deployment, engine, findings);
+    }
+}
+
+fn show(name: &str, seed: Option<&Seed>) {
+    if let Some(seed) = seed {
+        print(&format!("{name}: public key {}", SecretKey::from_seed(seed).public()));
+    }
+}
+
+/// Reads a file, or standard input for `-`.
+fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    let failed = |error| format!("{}: the settings can't be read: {error}", file.display());
+    let source: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(std::fs::File::open(file).map_err(failed)?),
+    };
+    let mut text = Zeroizing::new(String::new());
+    let bytes = source.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if bytes as u64 > MAX_FILE_BYTES {
+        return Err(format!("{}: too long for settings", file.display()).into());
+    }
+    Ok(text)
+}
+
+/// Reads lines NAME=value. Malformed lines are reported by number only: their content may be a secret.
+fn lines_of(text: &str) -> Result<Vec<(String, String)>, Failure> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let setting = |(index, line): (usize, &str)| {
+        let (name, value) =
+            line.split_once('=').ok_or_else(|| format!("line {} is not NAME=value", index + 1))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    lines.map(setting).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::deployment::testing::TestDeployment;
+
+    fn found(deployment: &TestDeployment) -> String {
+        let folder = Some(deployment.folder().to_owned());
+        let arguments =
+            CheckArguments { file: None, plugins: false, folder, engine: false, infrastructure: true };
+        check_deployment(deployment.folder(), &arguments).unwrap().what().join("; ")
+    }
+
+    #[test]
+    fn a_deployment_of_init_has_no_findings() {
+        assert_eq!(found(&TestDeployment::new()), "");
+    }
+
+    #[test]
+    fn findings_of_settings_and_secrets_are_told_together() {
+        let deployment = TestDeployment::new();
+        deployment.set("REPLICAS", "3");
+        deployment.write_secret("party-1/rabbitmq_password", "short");
+        let found = found(&deployment);
+        assert!(found.contains("REPLICAS") && found.contains("party-1/rabbitmq_password"), "{found}");
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_is_the_only_finding() {
+        let deployment = TestDeployment::new();
+        std::fs::remove_file(deployment.folder().join("docker-compose.yml")).unwrap();
+        assert!(found(&deployment).starts_with("docker-compose.yml can't be read"));
+    }
+}

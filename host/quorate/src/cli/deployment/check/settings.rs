@@ -1,0 +1,205 @@
+//! Whether the settings of `.env` are known, well formed, and accepted by the program.
+
+use std::ops::RangeInclusive;
+
+use super::super::finding::{Finding, Findings};
+use super::super::layout::PARTIES;
+use super::super::settings::{
+    DeploymentSettings, NEW_PASSWORD, not_as_written, password_settings, public_key,
+};
+use super::program::program_settings;
+use crate::config::ConfigError;
+
+/// Keys that have a place of their own: a deployment has several of each.
+const KEYS_IN_FILES: [&str; 3] = ["CRYPTO_MASTER_KEY", "QUORATE_IDENTITY_KEY", "QUORATE_ORIGINATOR_KEY"];
+
+/// Numbers, and what they may be.
+const NUMBERS: [(&str, RangeInclusive<u32>); 8] = [
+    ("ACCOUNT_PORT", 1..=65_535),
+    ("COORDINATOR_PORT", 1..=65_535),
+    ("ROUTER_PORT", 1..=65_535),
+    ("PARTY_API_PORT", 1..=65_535),
+    ("ACCOUNT_2_PORT", 1..=65_535),
+    // Compose needs the time to stop containers that it makes anew.
+    ("UP_SECONDS", 20..=3_600),
+    ("QUORATE_UID", 1..=2_147_483_647),
+    ("QUORATE_GID", 0..=2_147_483_647),
+];
+
+/// The shortest password in characters; the key that signs join tokens is longer.
+const MIN_PASSWORD_CHARACTERS: usize = 16;
+const MIN_JOIN_KEY_CHARACTERS: usize = 32;
+
+/// A name that nothing reads may be misspelt, and a misspelt `ALLOWED_IPS` lets every caller in.
+pub(super) fn check_names(settings: &DeploymentSettings, findings: &mut Findings) {
+    for name in settings.names() {
+        let what = || format!("{name} in .env is read by nobody here");
+        if KEYS_IN_FILES.contains(&name) {
+            let remedy = "keys lie in secrets/, one folder for each party (docs/deploy.md, Containers and files): remove it";
+            findings.push(Finding::refused(what(), remedy));
+        } else if !settings.is_known(name) {
+            let remedy = "check its spelling (.env.example has all settings), or remove it";
+            findings.push(Finding::refused(what(), remedy));
+        }
+    }
+}
+
+/// Passwords of `.env`, as every service takes them.
+pub(super) fn check_passwords(settings: &DeploymentSettings, findings: &mut Findings) {
+    for name in password_settings() {
+        let shortest = match name {
+            "JWT_SECRET_KEY" => MIN_JOIN_KEY_CHARACTERS,
+            _ => MIN_PASSWORD_CHARACTERS,
+        };
+        let described = format!("{name} in .env");
+        findings.extend(wrong_password(&described, settings.text(name), shortest, settings.is_production()));
+    }
+}
+
+/// What is wrong with a password. `described` says where it stands.
+pub(super) fn wrong_password(
+    described: &str,
+    password: &str,
+    shortest: usize,
+    is_production: bool,
+) -> Option<Finding> {
+    let refused = |what: &str, remedy: &str| Some(Finding::refused(format!("{described} {what}"), remedy));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'~' | b'-');
+    if password.is_empty() {
+        return refused("is not set", NEW_PASSWORD);
+    }
+    if password.len() < shortest {
+        return refused("is too short", &format!("give it {shortest} characters or more"));
+    }
+    if !password.bytes().all(is_plain) {
+        let what = "has other characters than letters, digits, '_', '.', '~' and '-'";
+        return refused(what, "take them out: no quotes, no spaces");
+    }
+    if is_production && password.starts_with("change-me") {
+        return refused("is the example's", NEW_PASSWORD);
+    }
+    None
+}
+
+/// Public keys that `init` has written, as many as there are parties.
+pub(super) fn check_public_keys(settings: &DeploymentSettings, findings: &mut Findings) {
+    let numbered = PARTIES.iter().filter(|party| !party.is_users_party).count();
+    for (name, count) in [
+        ("QUORATE_ORIGINATORS", None),
+        ("QUORATE_PARTY_KEYS", Some(numbered)),
+        ("QUORATE_USER_PARTY_KEY", Some(PARTIES.len() - numbered)),
+    ] {
+        let keys: Vec<&str> = settings.text(name).split(',').collect();
+        let fits = count.is_none_or(|count| count == keys.len());
+        if !fits || keys.iter().any(|key| public_key(key).is_none()) {
+            findings.push(not_as_written(name));
+        }
+    }
+}
+
+/// Sizes, ports and names.
+pub(super) fn check_numbers(settings: &DeploymentSettings, findings: &mut Findings) {
+    for (name, range) in NUMBERS {
+        let text = settings.text(name);
+        let is_plain = text == "0" || !text.starts_with(['0', '+']);
+        let number = text.parse::<u32>().ok().filter(|_| is_plain);
+        if !number.is_some_and(|number| range.contains(&number)) {
+            let (least, most) = range.into_inner();
+            let what = format!("{name} in .env is not a number from {least} to {most}");
+            findings.push(Finding::refused(what, "give such a number, in decimal digits"));
+        }
+    }
+    if !matches!(settings.text("REPLICAS"), "1" | "2") {
+        findings.push(Finding::refused("REPLICAS in .env is neither 1 nor 2", "set it to one of them"));
+    }
+    findings.extend(wrong_project_name(settings.text("COMPOSE_PROJECT_NAME")));
+}
+
+/// What is wrong with a name that compose is to give to containers, networks and volumes.
+pub(in super::super) fn wrong_project_name(name: &str) -> Option<Finding> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let starts_well = name.bytes().next().is_some_and(is_plain);
+    let fits = starts_well && name.bytes().all(|byte| is_plain(byte) || matches!(byte, b'_' | b'-'));
+    (!fits).then(|| {
+        let remedy = "give lower-case letters, digits, '-' and '_', with a letter or digit first";
+        Finding::refused(format!("COMPOSE_PROJECT_NAME is {name}"), remedy)
+    })
+}
+
+/// Whether processes would start with these settings.
+pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool, findings: &mut Findings) {
+    if let Err(error) = program_settings(settings.for_processes(), plugins) {
+        findings.push(match error.downcast_ref::<ConfigError>() {
+            Some(ConfigError::Invalid { name, wanted }) => {
+                Finding::refused(format!("{name} in .env can't be used"), format!("give {wanted}"))
+            }
+            _ => Finding::refused(format!("what .env says can't be used: {error}"), "change what is named"),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::deployment::testing::TestDeployment;
+
+    fn found(set: &[(&str, &str)]) -> Vec<String> {
+        let deployment = TestDeployment::new();
+        for (name, value) in set {
+            deployment.set(name, value);
+        }
+        let (settings, mut findings) = (deployment.settings(), Findings::default());
+        check_names(&settings, &mut findings);
+        check_passwords(&settings, &mut findings);
+        check_public_keys(&settings, &mut findings);
+        check_numbers(&settings, &mut findings);
+        check_program(&settings, false, &mut findings);
+        findings.what().into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_init_has_written_is_right() {
+        assert_eq!(found(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_setting_that_can_not_be_used_is_named() {
+        let key = "ab".repeat(32);
+        for (name, value, wanted) in [
+            ("REDIS_PASSWORD", "", "REDIS_PASSWORD in .env is not set"),
+            ("REDIS_PASSWORD", "short", "REDIS_PASSWORD in .env is too short"),
+            ("REDIS_PASSWORD", "change-me-redis-now", "REDIS_PASSWORD in .env is the example's"),
+            ("JWT_SECRET_KEY", "only-twenty-letters-", "JWT_SECRET_KEY in .env is too short"),
+            ("MPC_API_KEY", "with-slashes/and-more", "MPC_API_KEY in .env has other characters"),
+            ("ROUTER_PORT", "http", "ROUTER_PORT in .env is not a number from 1 to 65535"),
+            ("ROUTER_PORT", "0", "ROUTER_PORT in .env is not a number"),
+            ("ROUTER_PORT", "080", "ROUTER_PORT in .env is not a number"),
+            ("ROUTER_PORT", "70000", "ROUTER_PORT in .env is not a number"),
+            ("QUORATE_GID", "99999999999", "QUORATE_GID in .env is not a number"),
+            ("UP_SECONDS", "1", "UP_SECONDS in .env is not a number from 20"),
+            ("REPLICAS", "3", "REPLICAS in .env is neither 1 nor 2"),
+            ("COMPOSE_PROJECT_NAME", "Quorate", "COMPOSE_PROJECT_NAME is Quorate"),
+            (
+                "QUORATE_PARTY_KEYS",
+                key.as_str(),
+                "QUORATE_PARTY_KEYS in .env is not what ./deploy.sh init wrote",
+            ),
+            ("QUORATE_USER_PARTY_KEY", "abc", "QUORATE_USER_PARTY_KEY in .env is not what"),
+            ("QUORATE_ORIGINATORS", "", "QUORATE_ORIGINATORS in .env is not what"),
+            ("ALLOWED_IP", "10.0.0.0/8", "ALLOWED_IP in .env is read by nobody here"),
+            ("replicas", "2", "replicas in .env is read by nobody here"),
+            ("CRYPTO_MASTER_KEY", "0000", "CRYPTO_MASTER_KEY in .env is read by nobody here"),
+            ("ALLOWED_IPS", "10.0.0.0/33", "ALLOWED_IPS in .env can't be used"),
+            ("QUORATE_LOG", "quorate=loud", "QUORATE_LOG in .env can't be used"),
+            ("QUORATE_NAMESPACE", "a/b", "QUORATE_NAMESPACE in .env can't be used"),
+        ] {
+            let found = found(&[(name, value)]);
+            assert!(found.iter().any(|what| what.starts_with(wanted)), "{name}={value}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn all_findings_are_told_at_once() {
+        assert_eq!(found(&[("ROUTER_PORT", "x"), ("REDIS_PASSWORD", ""), ("UP_SECONDS", "1")]).len(), 3);
+    }
+}

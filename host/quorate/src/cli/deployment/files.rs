@@ -1,0 +1,194 @@
+//! `quorate deployment files`: the files in `secrets/shared/`, which containers read, made of `.env` and of the table.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::init::{give, make_folder, remove, write_secret};
+use super::layout::{Origin, SECRETS};
+use super::postgres;
+use super::rabbitmq;
+use super::settings::DeploymentSettings;
+use crate::cli::{Failure, print};
+
+/// RabbitMQ's own settings. A publisher that fills it up is held back before the container is killed for its memory.
+const RABBITMQ_CONF: &str = "\
+load_definitions = /etc/rabbitmq/definitions.json
+vm_memory_high_watermark.absolute = 400MiB
+disk_free_limit.absolute = 200MB
+log.console = true
+log.file = false
+";
+
+/// Where to write.
+#[derive(Args)]
+pub(super) struct FilesArguments {
+    /// The folder of the deployment
+    #[arg(long, default_value = ".")]
+    folder: PathBuf,
+}
+
+/// Writes the files, and prints what compose needs besides `.env`, as lines NAME=value: a hash of all secrets, with which containers are
+/// made anew when one changes, and the addresses of all replicas.
+pub(super) fn files(arguments: &FilesArguments) -> Result<(), Failure> {
+    let settings = DeploymentSettings::read(&arguments.folder).map_err(|finding| finding.to_string())?;
+    print(&format!("SECRETS_HASH={}", write_all(&settings)?));
+    for (name, addresses) in settings.replica_addresses() {
+        print(&format!("{name}={addresses}"));
+    }
+    Ok(())
+}
+
+fn write_all(settings: &DeploymentSettings) -> Result<String, Failure> {
+    let secrets = settings.secrets();
+    let (shared, new) = (secrets.join("shared"), secrets.join("shared.new"));
+    remove(&new)?;
+    make_folder(&new)?;
+    for (name, text) in contents(settings)? {
+        write_secret(&new.join(name), &text, 0o444)?;
+    }
+    fs::set_permissions(new.join(ROLES_SCRIPT), Permissions::from_mode(0o555))?;
+    // Containers that run have the old files open: these stay if nothing has changed.
+    if has_same_files(&new, &shared) {
+        remove(&new)?;
+    } else {
+        remove(&shared)?;
+        fs::rename(&new, &shared)?;
+    }
+    set_permissions(settings)?;
+    hash_of(settings)
+}
+
+/// The name of the script that makes databases and roles.
+const ROLES_SCRIPT: &str = "postgres-roles.sh";
+
+/// The files in `secrets/shared/`, by name.
+fn contents(settings: &DeploymentSettings) -> Result<Vec<(String, Zeroizing<String>)>, Failure> {
+    let mut files = vec![
+        ("rabbitmq.conf".to_owned(), Zeroizing::new(RABBITMQ_CONF.to_owned())),
+        ("rabbitmq-definitions.json".to_owned(), Zeroizing::new(rabbitmq::definitions_of(settings)? + "\n")),
+        (ROLES_SCRIPT.to_owned(), Zeroizing::new(postgres::roles_script())),
+    ];
+    for secret in SECRETS.iter().filter(|secret| matches!(secret.origin, Origin::Setting(_))) {
+        let text = settings.secret(secret).map_err(|finding| finding.to_string())?;
+        files.push((secret.name.to_owned(), text));
+    }
+    Ok(files)
+}
+
+fn has_same_files(new: &Path, old: &Path) -> bool {
+    let names = |folder: &Path| -> std::io::Result<Vec<_>> {
+        let mut names =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    };
+    let same = |name| Ok(fs::read(new.join(&name))? == fs::read(old.join(&name))?);
+    let compared = || -> std::io::Result<bool> {
+        let (of_new, of_old) = (names(new)?, names(old)?);
+        Ok(of_new == of_old
+            && of_new
+                .into_iter()
+                .map(same)
+                .collect::<std::io::Result<Vec<bool>>>()?
+                .into_iter()
+                .all(|same| same))
+    };
+    compared().unwrap_or(false)
+}
+
+/// Users inside containers have other numbers from image to image: what the services read, all can read, and on this machine the
+/// folders keep everybody else away.
+fn set_permissions(settings: &DeploymentSettings) -> Result<(), Failure> {
+    let secrets = settings.secrets();
+    for secret in SECRETS.iter().filter(|secret| secret.origin == Origin::Generated) {
+        let path = secrets.join(secret.file);
+        let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
+        let mode = if secret.file.ends_with("/postgres_password") { 0o444 } else { mode | 0o400 };
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+    }
+    let number = |name: &str| {
+        settings.text(name).parse::<u32>().map_err(|_| format!("{name} in .env is not a number"))
+    };
+    give(&secrets, number("QUORATE_UID")?, number("QUORATE_GID")?)?;
+    fs::set_permissions(&secrets, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(&secrets)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::set_permissions(entry.path(), Permissions::from_mode(0o700))?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes when one of the files changes. It goes into labels of containers, and tells nothing of a secret of 128 bits and more.
+fn hash_of(settings: &DeploymentSettings) -> Result<String, Failure> {
+    let mut files: Vec<String> = SECRETS
+        .iter()
+        .filter(|secret| secret.origin == Origin::Generated)
+        .map(|secret| secret.file.to_owned())
+        .collect();
+    for entry in fs::read_dir(settings.secrets().join("shared"))? {
+        files.push(format!("shared/{}", entry?.file_name().to_string_lossy()));
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        let content = Zeroizing::new(fs::read(settings.secrets().join(&file))?);
+        hash.update((file.len() as u64).to_be_bytes());
+        hash.update(&file);
+        hash.update(Sha256::digest(content.as_slice()));
+    }
+    Ok(hex::encode(&hash.finalize()[..8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::cli::deployment::testing::TestDeployment;
+
+    #[test]
+    fn files_are_made_anew_only_if_something_has_changed() {
+        let deployment = TestDeployment::new();
+        let write = || write_all(&deployment.settings()).unwrap();
+        let definitions =
+            || fs::metadata(deployment.secrets().join("shared/rabbitmq-definitions.json")).unwrap().ino();
+        let (hash, file) = (write(), definitions());
+        assert_eq!((write(), definitions()), (hash.clone(), file));
+        deployment.set("REDIS_PASSWORD", "another-password");
+        let changed = write();
+        assert!(changed != hash && definitions() != file);
+        let password = fs::read_to_string(deployment.secrets().join("shared/redis_password")).unwrap();
+        assert_eq!(password, "another-password");
+        // A file that only one party reads.
+        deployment.write_secret("party-1/postgres_password", "another-password");
+        assert_ne!(write(), changed);
+    }
+
+    #[test]
+    fn services_can_read_their_files_and_nobody_gets_past_the_folders() {
+        let deployment = TestDeployment::new();
+        write_all(&deployment.settings()).unwrap();
+        let mode =
+            |file: &str| fs::metadata(deployment.secrets().join(file)).unwrap().permissions().mode() & 0o777;
+        for (file, wanted) in [
+            ("", 0o700),
+            ("shared", 0o700),
+            ("party-1", 0o700),
+            ("shared/rabbitmq.conf", 0o444),
+            ("shared/postgres-roles.sh", 0o555),
+            ("party-1/postgres_password", 0o444),
+            ("party-1/identity", 0o400),
+            ("account/originator", 0o400),
+        ] {
+            assert_eq!(mode(file), wanted, "{file}");
+        }
+        assert!(!deployment.secrets().join("shared.new").exists());
+    }
+}

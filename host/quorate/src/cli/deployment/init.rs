@@ -1,0 +1,327 @@
+//! `quorate deployment init`: `.env` with fresh secrets, and `secrets/` with the keys of every party.
+//!
+//! Both are written under other names and get their own at the end: an init that is interrupted leaves nothing that counts, and the
+//! next one completes or replaces it.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_core::identity::SecretKey;
+use zeroize::Zeroizing;
+
+use super::check::wrong_project_name;
+use super::engine::Engine;
+use super::layout::{PARTIES, SECRETS};
+use super::settings::password_settings;
+use crate::cli::{Failure, print};
+
+/// The example of all settings, of which `.env` is made.
+const EXAMPLE: &str = include_str!("../../../../../.env.example");
+
+/// As whom containers run if root makes the deployment: a user without rights.
+const CONTAINER_USER: u32 = 10_001;
+
+/// What to make.
+#[derive(Args)]
+pub(super) struct InitArguments {
+    /// The folder of the deployment
+    #[arg(long, default_value = ".")]
+    folder: PathBuf,
+    /// What the names of containers, networks and volumes begin with
+    #[arg(long, default_value = "quorate")]
+    project: String,
+    /// The image that the deployment runs; if empty, that of the example
+    #[arg(long, default_value = "")]
+    image: String,
+    /// Read what deploy.sh tells of the engine from standard input
+    #[arg(long)]
+    engine: bool,
+}
+
+/// Writes a deployment into its folder, and overwrites nothing.
+pub(super) fn init(arguments: &InitArguments) -> Result<(), Failure> {
+    let engine = if arguments.engine { Engine::from_stdin()? } else { Engine::default() };
+    print(make(arguments, &engine.volumes)?);
+    Ok(())
+}
+
+fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, Failure> {
+    let in_folder = |name: &str| arguments.folder.join(name);
+    let (env, secrets) = (in_folder(".env"), in_folder("secrets"));
+    let (new_env, new_secrets) = (in_folder(".env.new"), in_folder("secrets.new"));
+    if secrets.exists() && new_env.exists() && !env.exists() {
+        fs::rename(&new_env, &env)?;
+        return Ok("made .env and secrets/, which an earlier init had begun");
+    }
+    refuse_existing(&env, &secrets, volumes, &arguments.project)?;
+    if let Some(finding) = wrong_project_name(&arguments.project) {
+        return Err(finding.to_string().into());
+    }
+    remove(&new_secrets)?;
+    remove(&new_env)?;
+    let (user, group) = match rustix::process::getuid().as_raw() {
+        0 => (CONTAINER_USER, CONTAINER_USER),
+        user => (user, rustix::process::getgid().as_raw()),
+    };
+    let keys = make_secrets(&new_secrets, user, group)?;
+    let mut settings = vec![
+        ("ENVIRONMENT", Zeroizing::new("production".to_owned())),
+        ("QUORATE_ORIGINATORS", Zeroizing::new(keys.originator)),
+        ("QUORATE_PARTY_KEYS", Zeroizing::new(keys.parties.join(","))),
+        ("QUORATE_USER_PARTY_KEY", Zeroizing::new(keys.users_party)),
+        ("QUORATE_UID", Zeroizing::new(user.to_string())),
+        ("QUORATE_GID", Zeroizing::new(group.to_string())),
+        ("COMPOSE_PROJECT_NAME", Zeroizing::new(arguments.project.clone())),
+    ];
+    for name in password_settings() {
+        settings.push((name, random_hex()?));
+    }
+    if !arguments.image.is_empty() {
+        settings.push(("QUORATE_IMAGE", Zeroizing::new(arguments.image.clone())));
+    }
+    write_secret(&new_env, &filled_in(EXAMPLE, &settings), 0o600)?;
+    sync(&arguments.folder)?;
+    fs::rename(&new_secrets, &secrets)?;
+    fs::rename(&new_env, &env)?;
+    sync(&arguments.folder)?;
+    Ok(
+        "made .env and secrets/: keep copies of both somewhere safe, secrets/party-N/ of each party apart from the others'",
+    )
+}
+
+fn refuse_existing(env: &Path, secrets: &Path, volumes: &[String], project: &str) -> Result<(), Failure> {
+    let existing = match (env.exists(), secrets.exists()) {
+        (false, false) => None,
+        (true, false) => Some(".env is"),
+        (false, true) => Some("secrets/ is"),
+        (true, true) => Some(".env and secrets/ are"),
+    };
+    if let Some(existing) = existing {
+        return Err(format!(
+            "{existing} there already and not overwritten: accounts would be lost with the old keys. Move them away to make new ones"
+        )
+        .into());
+    }
+    if !volumes.is_empty() {
+        return Err(format!(
+            "there is data of {project} on this machine, which new secrets would not open: restore its .env and secrets/; or make \
+             another deployment beside it (COMPOSE_PROJECT_NAME=other ./deploy.sh init, then other ports, EDGE_SUBNET and \
+             TRUSTED_PROXIES in .env); or remove the data for good (docker volume rm {})",
+            volumes.join(" ")
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// The public keys of a new deployment, in hex.
+struct PublicKeys {
+    originator: String,
+    parties: Vec<String>,
+    users_party: String,
+}
+
+/// Makes the folder with all secrets that are files.
+fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, Failure> {
+    make_folder(folder)?;
+    for name in PARTIES.iter().map(|party| party.name).chain(["account", "control", "shared"]) {
+        make_folder(&folder.join(name))?;
+    }
+    let mut keys = PublicKeys { originator: String::new(), parties: vec![], users_party: String::new() };
+    for secret in SECRETS.iter().filter(|secret| !secret.file.starts_with("shared/")) {
+        let text = random_hex()?;
+        write_secret(&folder.join(secret.file), &text, 0o400)?;
+        let (owner, kind) = secret.file.split_once('/').unwrap_or_default();
+        let users_party = PARTIES.iter().any(|party| party.name == owner && party.is_users_party);
+        match kind {
+            "originator" => keys.originator = public_side(&text)?,
+            "identity" if users_party => keys.users_party = public_side(&text)?,
+            "identity" => keys.parties.push(public_side(&text)?),
+            _ => {}
+        }
+    }
+    give(folder, user, group)?;
+    Ok(keys)
+}
+
+/// Gives a folder and all files in it to a user.
+pub(super) fn give(folder: &Path, user: u32, group: u32) -> std::io::Result<()> {
+    if !rustix::process::getuid().is_root() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => give(&entry.path(), user, group)?,
+            false => chown(entry.path(), Some(user), Some(group))?,
+        }
+    }
+    chown(folder, Some(user), Some(group))
+}
+
+pub(super) fn make_folder(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Removes a file or a folder that an earlier run has left.
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Writes a new file that reaches the disk.
+pub(super) fn write_secret(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// 32 random bytes in hex: a password, or the seed of a key.
+fn random_hex() -> Result<Zeroizing<String>, Failure> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    Ok(Zeroizing::new(hex::encode(bytes.as_slice())))
+}
+
+fn public_side(seed: &str) -> Result<String, Failure> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(seed, bytes.as_mut_slice())?;
+    Ok(SecretKey::from_seed(&bytes).public().to_string())
+}
+
+/// The example with other values for some settings.
+fn filled_in(example: &str, settings: &[(&str, Zeroizing<String>)]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(2 * example.len()));
+    for line in example.lines() {
+        let set =
+            line.split_once('=').and_then(|(name, _)| settings.iter().find(|(other, _)| *other == name));
+        match set {
+            Some((name, value)) => text.extend([name, "=", value.as_str(), "\n"]),
+            None => text.extend([line, "\n"]),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+pub(super) fn init_in(folder: &Path) {
+    let arguments = arguments(folder);
+    make(&arguments, &[]).unwrap();
+}
+
+#[cfg(test)]
+fn arguments(folder: &Path) -> InitArguments {
+    InitArguments {
+        folder: folder.to_owned(),
+        project: "quorate".into(),
+        image: String::new(),
+        engine: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(folder: &Path) -> Result<&'static str, String> {
+        make(&arguments(folder), &[]).map_err(|failure| failure.to_string())
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn every_secret_is_fresh_and_only_its_owner_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        made(folder.path()).unwrap();
+        let env = fs::read_to_string(path(".env")).unwrap();
+        assert_eq!(mode(&path(".env")), 0o600);
+        assert!(!env.contains("=change-me"), "a value of the example");
+        assert_eq!(env.lines().count(), EXAMPLE.lines().count());
+        let mut texts: Vec<String> = password_settings()
+            .map(|name| {
+                env.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap().to_owned()
+            })
+            .collect();
+        for secret in SECRETS.iter().filter(|secret| !secret.file.starts_with("shared/")) {
+            let file = path("secrets").join(secret.file);
+            assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o400, 0o700), "{}", secret.file);
+            texts.push(fs::read_to_string(file).unwrap());
+        }
+        assert_eq!(texts.len(), SECRETS.len());
+        assert!(texts.iter().all(|text| text.len() == 64));
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), SECRETS.len(), "two secrets are the same");
+        assert!(!path("secrets.new").exists() && !path(".env.new").exists());
+    }
+
+    #[test]
+    fn nothing_that_is_there_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        made(folder.path()).unwrap();
+        let before = fs::read(path(".env")).unwrap();
+        assert!(made(folder.path()).unwrap_err().contains(".env and secrets/ are there already"));
+        fs::rename(path("secrets"), path("kept")).unwrap();
+        assert!(made(folder.path()).unwrap_err().contains(".env is there already"));
+        assert_eq!(fs::read(path(".env")).unwrap(), before);
+        fs::rename(path("kept"), path("secrets")).unwrap();
+        fs::remove_file(path(".env")).unwrap();
+        assert!(made(folder.path()).unwrap_err().contains("secrets/ is there already"));
+        let other = tempfile::tempdir().unwrap();
+        let volumes = ["quorate_postgres-data".to_owned()];
+        let said = make(&arguments(other.path()), &volumes).unwrap_err().to_string();
+        assert!(said.contains("docker volume rm quorate_postgres-data"), "{said}");
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_interrupted_init_is_completed_or_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        // Before the secrets had their name.
+        fs::create_dir_all(path("secrets.new/party-1")).unwrap();
+        fs::write(path(".env.new"), "half of").unwrap();
+        made(folder.path()).unwrap();
+        let env = fs::read(path(".env")).unwrap();
+        assert!(env.len() > 1_000);
+        // Between the two.
+        fs::rename(path(".env"), path(".env.new")).unwrap();
+        assert!(made(folder.path()).unwrap().contains("an earlier init had begun"));
+        assert_eq!(fs::read(path(".env")).unwrap(), env);
+    }
+
+    #[test]
+    fn project_and_image_are_those_of_the_arguments() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut arguments = arguments(folder.path());
+        arguments.project = "Not a name".into();
+        assert!(
+            make(&arguments, &[]).unwrap_err().to_string().contains("COMPOSE_PROJECT_NAME is Not a name")
+        );
+        (arguments.project, arguments.image) = ("other".into(), "quorate:1".into());
+        make(&arguments, &[]).unwrap();
+        let env = fs::read_to_string(folder.path().join(".env")).unwrap();
+        assert!(
+            env.contains("\nCOMPOSE_PROJECT_NAME=other\n") && env.contains("\nQUORATE_IMAGE=quorate:1\n")
+        );
+    }
+}
