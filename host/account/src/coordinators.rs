@@ -92,13 +92,13 @@ fn client(channel: Channel) -> CoordinatorClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES)
 }
 
-/// What the status of a failed call means to a caller of the API.
+/// Translates the status of a failed call for a caller of the API.
 pub(crate) fn problem(status: &Status) -> Problem {
     match status.code() {
         Grpc::ResourceExhausted => Problem::overloaded(),
         Grpc::DeadlineExceeded => deadline_passed(),
         Grpc::FailedPrecondition => {
-            tracing::error!(%status, "the clock of this machine or that of the coordinator's is wrong");
+            tracing::error!(%status, "the clock of this machine or of the coordinator is wrong");
             let detail =
                 "the clocks of account service and coordinator are apart: the operator must set them";
             Problem::new(Code::ClockSkew, detail)

@@ -17,7 +17,7 @@ const SCHEMES: [&str; 1] = [DEFAULT_SCHEME];
 /// The protocol of an account whose creator names none, where several protocols serve the scheme.
 const DEFAULT_PROTOCOL: &str = "dkls23";
 
-/// What this deployment decides about new accounts.
+/// The choices of this deployment for new accounts.
 pub(crate) struct AccountDefaults {
     /// The identity keys of the parties of this deployment.
     pub(crate) parties: Vec<PublicKey>,

@@ -51,7 +51,7 @@ pub use views::{
 /// The scheme of an account whose creator names none.
 pub const DEFAULT_SCHEME: &str = "ecdsa-secp256k1";
 
-/// What an [`AccountService`] is given.
+/// The parts of an [`AccountService`].
 pub struct AccountSetup {
     /// Where accounts are stored.
     pub store: AccountStore,

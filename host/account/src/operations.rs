@@ -149,7 +149,7 @@ impl AccountService {
     /// Creates an account: a distributed key generation.
     ///
     /// # Errors
-    /// What the caller has to change, or why the parties made no key.
+    /// A problem that the caller can mend, or the reason why the parties made no key.
     pub async fn create(&self, ids: RequestIds, creation: Creation) -> Result<AccountView, Problem> {
         let _permit = self.permit()?;
         let recipient = creation.user.as_ref().and_then(|user| user.recipient);
@@ -190,7 +190,7 @@ impl AccountService {
     /// Signs with an account.
     ///
     /// # Errors
-    /// What the caller has to change, or why there is no signature.
+    /// A problem that the caller can mend, or the reason why there is no signature.
     pub async fn sign(&self, ids: RequestIds, request: SignRequest) -> Result<SignatureView, Problem> {
         let _permit = self.permit()?;
         let mut last = self.sign_once(ids, &request).await;
@@ -230,7 +230,7 @@ impl AccountService {
     /// Gives all parties of an account new shares of the same key.
     ///
     /// # Errors
-    /// What the caller has to change, or why there are no new shares.
+    /// A problem that the caller can mend, or the reason why there are no new shares.
     pub async fn refresh(&self, ids: RequestIds, request: RefreshRequest) -> Result<AccountView, Problem> {
         let _permit = self.permit()?;
         let (account, current) = self.accounts.active(ids.account).await?;
@@ -287,7 +287,7 @@ impl AccountService {
     /// some parties, and the notices of the others release them.
     async fn aborts_of_open_orders(&self, account: &Account) -> Result<Vec<SignedAbort>, Problem> {
         let mut aborts = Vec::new();
-        // What holds the account is most likely the latest.
+        // The order that holds the account is most likely the latest.
         for open in account.open.iter().rev() {
             aborts.extend(self.orders.aborts_of(open.id).await?);
         }

@@ -1,4 +1,4 @@
-//! What orders and sessions have led to, read from what parties reported, now or later.
+//! The results of orders and sessions, read from what parties reported, now or later.
 
 use quorate_control_store::{AccountState, AccountStore};
 use quorate_core::abort::SignedAbort;
@@ -48,10 +48,10 @@ fn is_denial(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
 }
 
-/// What the coordinator knows of an order, as far as it is about this order.
+/// The coordinator's record of an order, as far as it is about this order.
 struct OrderRecord {
     sessions: Vec<SessionState>,
-    /// What is verified of each session.
+    /// The verified part of each session's record.
     verified: Vec<VerifiedRecord>,
     in_flight: bool,
     given_up: bool,
@@ -79,7 +79,7 @@ impl OrderRecord {
     }
 }
 
-/// What an order has led to so far.
+/// The results of an order so far.
 pub(crate) struct OrderStatus {
     /// The session that has a result, or the latest, if any was made.
     pub(crate) session: Option<SessionView>,

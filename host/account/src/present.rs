@@ -47,7 +47,7 @@ pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
     })
 }
 
-/// What callers see of a key; `None` if it is not a point of the curve.
+/// The public view of a key; `None` if it is not a point of the curve.
 fn key_view(certificate: &Certificate, key: &KeyOutputs) -> Option<KeyView> {
     let forms = Secp256k1Forms::of(&key.public_key.0)?;
     Some(KeyView {

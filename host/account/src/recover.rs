@@ -1,4 +1,4 @@
-//! What an interrupted request has led to: a request that is made again under its idempotency key begins here.
+//! The result of an interrupted request. A request that is repeated under its idempotency key begins here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::views::{AccountView, SessionView, SignatureView, StatusView};
 /// How often the state of a running session is read while its result is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What an interrupted request has led to.
+/// The result of an interrupted request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery<T> {
     /// The request's answer.

@@ -1,4 +1,4 @@
-//! What callers ask for, read from what they wrote.
+//! The requests of callers, parsed and validated.
 
 use quorate_control_store::Account;
 use quorate_core::code::Code;
@@ -63,7 +63,7 @@ impl Creation {
 /// A signature that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignRequest {
-    /// What is to be signed.
+    /// The message to sign.
     pub signing: Signing,
     /// Which parties should sign; empty: any.
     pub signers: Vec<PartyIndex>,

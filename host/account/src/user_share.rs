@@ -89,7 +89,7 @@ pub(crate) fn signers(
     }
 }
 
-/// What the users' party answers when it is asked for a new share.
+/// The answers of the users' party to a request for a new share.
 pub(crate) enum ShareAnswer {
     /// The share, sealed to its user, and the session that made it.
     Sealed {
@@ -248,7 +248,7 @@ fn unavailable(status: &Status) -> Problem {
     Problem::new(Code::Unavailable, "the party API does not answer: try again later")
 }
 
-/// What a refusal of the users' party means to a caller.
+/// Translates a refusal of the users' party for a caller.
 pub(crate) fn refused(failure: Failure) -> Problem {
     Problem::new(Code::of(&failure.code).unwrap_or(Code::Internal), failure.reason)
 }

@@ -1,4 +1,4 @@
-//! What callers see of accounts, signatures and sessions. Bytes are lower-case hex without `0x`.
+//! The views of accounts, signatures and sessions that callers see. Bytes are lower-case hex without `0x`.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,7 +28,7 @@ pub enum AccountStateView {
     Failed,
 }
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OperationView {
@@ -131,7 +131,7 @@ pub struct SignatureView {
     pub der: String,
     /// The public key that it verifies under, compressed: the account's, or its child at the derivation path.
     pub public_key: String,
-    /// Who signed.
+    /// The parties that signed.
     pub signers: Vec<u16>,
     /// SHA-256 of the component that they ran.
     pub plugin_digest: String,
@@ -147,11 +147,11 @@ pub struct SessionView {
     /// The account.
     #[schema(format = "uuid")]
     pub account_id: String,
-    /// What it is for.
+    /// The purpose of the session.
     pub operation: OperationView,
     /// How far it is.
     pub status: StatusView,
-    /// Who takes part.
+    /// The parties of the session.
     pub signers: Vec<u16>,
     /// SHA-256 of the component that they run.
     pub plugin_digest: String,

@@ -1,5 +1,5 @@
-//! What Quorate keeps things in and passes messages through: three kinds of service, each with one adapter for a single
-//! process and one for many.
+//! The services that Quorate stores state in and sends messages through. There are three kinds, each with one adapter for a single process
+//! and one for many.
 //!
 //! | module | holds | in one process | in many |
 //! |---|---|---|---|

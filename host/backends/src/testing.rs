@@ -1,4 +1,4 @@
-//! What tests of adapters and stores share: the servers that they run against.
+//! The servers that tests of adapters and stores run against.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -10,7 +10,7 @@ use super::SCHEMA;
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// What is fixed about its key, its id among it.
+    /// The properties of its key that never change, its id among them.
     pub spec: KeySpec,
     /// The user, in the caller's words.
     pub user_id: String,
@@ -42,7 +42,7 @@ pub enum AccountState {
     Creating,
     /// It has a key.
     Active {
-        /// What made the current share set active.
+        /// The certificate that made the current share set active.
         certificate: Certificate,
         /// The key.
         key: KeyOutputs,
@@ -51,7 +51,7 @@ pub enum AccountState {
     Failed,
 }
 
-/// What the account service must not forget: accounts, open orders, idempotency keys. Clones share the database.
+/// The durable state of the account service: accounts, open orders, idempotency keys. Clones share the database.
 #[derive(Clone, Debug)]
 pub struct AccountStore {
     pub(crate) database: Database,

@@ -1,4 +1,4 @@
-//! What both stores must do. An adapter's tests are `accounts_suite!(async { … a fresh store … })` and `sessions_suite!(…)`.
+//! The contract of both stores, as tests. An adapter's tests are `accounts_suite!(async { … a fresh store … })` and `sessions_suite!(…)`.
 
 use quorate_backends::database::StoreError;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
@@ -254,7 +254,7 @@ pub(crate) async fn a_keygen_or_refresh_has_one_session(store: &SessionStore) {
     let sessions = store.sessions_of(OrderId([7; 32])).await.unwrap();
     assert_eq!(sessions.len(), 1);
     assert!(sessions[0].session.exclusive);
-    // What was not recorded is not published either.
+    // A plan that was not recorded is not published either.
     assert_eq!(store.unpublished(NOW + ms(1), NOW).await.unwrap().len(), 1);
 }
 

@@ -36,7 +36,7 @@ pub struct IdempotentRequest {
     pub owner: [u8; 16],
 }
 
-/// What became of an attempt to acquire an idempotency key.
+/// The result of an attempt to acquire an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquisition {
     /// The request is this process's to carry out.

@@ -1,4 +1,4 @@
-//! What the account service and the coordinator must not forget: two types, of which each role is given one.
+//! The durable state of the account service and of the coordinator: two types, and each role is given one of them.
 //!
 //! | type | role | holds |
 //! |---|---|---|

@@ -24,7 +24,7 @@ pub struct NewSession {
     pub account: AccountId,
     /// The signed order, as bytes.
     pub ordered: Vec<u8>,
-    /// Who takes part.
+    /// The parties of the session.
     pub signers: Vec<PartyIndex>,
     /// The chain code of the account's key, where it has one.
     pub chain_code: Option<[u8; 32]>,
@@ -45,7 +45,7 @@ pub enum RecordOutcome {
     OrderHasSession,
 }
 
-/// What is known of a session.
+/// The record of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRecord {
     /// As it was recorded.
@@ -54,7 +54,7 @@ pub struct SessionRecord {
     pub status: SessionStatus,
     /// Whether its coordinator makes no other session for the order after it.
     pub is_final: bool,
-    /// What its parties reported, in index order.
+    /// The reports of its parties, in index order.
     pub reports: Vec<Vec<u8>>,
 }
 
@@ -74,12 +74,12 @@ pub enum SessionStatus {
         code: String,
         /// For people.
         reason: String,
-        /// Who is held responsible.
+        /// The parties that are held responsible.
         culprits: Vec<PartyIndex>,
     },
 }
 
-/// What the coordinator must not forget: sessions, plans on their way to the queue, reports. Clones share the database.
+/// The durable state of the coordinator: sessions, plans on their way to the queue, reports. Clones share the database.
 #[derive(Clone, Debug)]
 pub struct SessionStore {
     pub(crate) database: Database,

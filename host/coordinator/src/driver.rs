@@ -170,7 +170,7 @@ impl OrderDriver<'_> {
         }
         let mut wait = parts.reports.waiters.wait(&session, &request.order);
         let published = match parts.outbox.publish(&outgoing).await {
-            // What can have no other session waits in the outbox: the queue may be back in time.
+            // A session that no other can replace waits in the outbox: the queue may be back in time.
             Err(error) if session.exclusive => {
                 tracing::warn!(%error, session = %session.id, "plan not published; it waits in the outbox");
                 Ok(())

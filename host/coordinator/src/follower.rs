@@ -37,7 +37,7 @@ pub(super) async fn follow(parts: &Parts, request: &SubmittedOrder, mut follow: 
         }
         let failure = match end {
             Ok(Some(End::Failed(verdict))) => verdict,
-            // Who asks again finds it.
+            // A caller that asks again finds the result.
             Ok(Some(End::Result)) => unknown("the order has a result that can't be read now"),
             Ok(None) => match parts.in_flight.join(request.order.id) {
                 Ok(Role::Leader(lead)) => return Some(TakenOver { lead, followed }),

@@ -33,11 +33,11 @@ use super::submission::SubmittedOrder;
 /// The most events that wait for the caller of an order: those of three sessions with 16 parties each.
 const MAX_WAITING_EVENTS: usize = 64;
 
-struct Served(Arc<Coordinator>);
+struct CoordinatorGrpc(Arc<Coordinator>);
 
 /// The service, to be served.
 pub fn service(coordinator: Arc<Coordinator>) -> axum::Router {
-    let server = CoordinatorServer::new(Served(coordinator))
+    let server = CoordinatorServer::new(CoordinatorGrpc(coordinator))
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
     grpc::described(tonic::service::Routes::new(server), grpc::RPC_TIMEOUT)
@@ -55,12 +55,12 @@ fn malformed_id() -> Status {
     Status::invalid_argument("an id is 32 bytes long")
 }
 
-impl Served {
-    /// What is submitted, if an account service of this deployment has submitted and ordered it.
+impl CoordinatorGrpc {
+    /// Reads a submission, if an account service of this deployment has submitted and ordered it.
     fn read(&self, submission: &[u8], events: mpsc::Sender<Event>) -> Result<SubmittedOrder, Status> {
         let services = &self.0.parts.services;
         let signed: SignedSubmission =
-            decode(submission).map_err(|_| Status::invalid_argument("that is no submission"))?;
+            decode(submission).map_err(|_| Status::invalid_argument("this is not a submission"))?;
         let opened = signed.open(&services.originators);
         let submission = opened.map_err(|refused| match refused {
             SubmissionRefused::NotSigned => Status::permission_denied(refused.to_string()),
@@ -80,7 +80,7 @@ impl Served {
 }
 
 #[tonic::async_trait]
-impl Service for Served {
+impl Service for CoordinatorGrpc {
     type SubmitStream = Pin<Box<dyn Stream<Item = Result<SubmitEvent, Status>> + Send>>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Self::SubmitStream>, Status> {

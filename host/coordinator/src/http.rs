@@ -1,5 +1,4 @@
-//! What the coordinator tells over HTTP: sessions and parties as it sees them. Operators read this; no party and no account
-//! service relies on it.
+//! The coordinator's view of sessions and parties over HTTP. Operators read it; no party and no account service relies on it.
 
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ pub fn routes(coordinator: Arc<Coordinator>, guarded_by: Guard) -> Router {
 }
 
 #[derive(Serialize)]
-struct SessionView {
+struct SessionReport {
     id: String,
     order_id: String,
     account_id: String,
@@ -42,11 +41,11 @@ struct SessionView {
     /// How many parties have reported.
     reports: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorView>,
+    error: Option<SessionFailure>,
 }
 
 #[derive(Serialize)]
-struct ErrorView {
+struct SessionFailure {
     code: String,
     reason: String,
     /// Parties that another party accuses. No proof.
@@ -71,7 +70,7 @@ struct PluginView {
 async fn session(
     State(coordinator): State<Arc<Coordinator>>,
     Path(id): Path<String>,
-) -> Result<Json<SessionView>, Problem> {
+) -> Result<Json<SessionReport>, Problem> {
     let record = coordinator.parts.services.store.session(session_id(&id)?).await?;
     let none = || Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days");
     Ok(Json(view(record.ok_or_else(none)?)))
@@ -96,17 +95,17 @@ async fn parties(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<PartyV
     Json(there)
 }
 
-fn view(record: SessionRecord) -> SessionView {
+fn view(record: SessionRecord) -> SessionReport {
     let SessionRecord { session, status, reports, .. } = record;
     let (status, ended_at_ms, error) = match status {
         SessionStatus::Running => ("running", None, None),
         SessionStatus::Completed { at } => ("completed", Some(at.0), None),
         SessionStatus::Failed { at, code, reason, culprits } => {
             let culprits = culprits.iter().map(|culprit| culprit.number()).collect();
-            ("failed", Some(at.0), Some(ErrorView { code, reason, culprits }))
+            ("failed", Some(at.0), Some(SessionFailure { code, reason, culprits }))
         }
     };
-    SessionView {
+    SessionReport {
         id: session.id.to_string(),
         order_id: session.order.to_string(),
         account_id: uuid::Uuid::from_bytes(session.account.0).to_string(),

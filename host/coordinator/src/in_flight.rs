@@ -21,7 +21,7 @@ pub(super) enum End {
     Failed(Verdict),
 }
 
-/// What a leader has said: nothing for as long as it is at work.
+/// The leader's result; `None` as long as it is at work.
 type Said = watch::Receiver<Option<End>>;
 
 /// All orders in flight. Clones share them.

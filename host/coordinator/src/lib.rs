@@ -68,7 +68,7 @@ pub struct Coordinator {
     orders: TaskTracker,
 }
 
-/// What parties publish for coordinators.
+/// The topics on which parties publish for coordinators.
 #[derive(Clone, Copy)]
 enum Topic {
     Heartbeats,

@@ -1,4 +1,4 @@
-//! What a coordinator is made of.
+//! The parts of a coordinator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use super::presence::Presence;
 use super::reports::Reports;
 use super::services::Services;
 
-/// What a [`Coordinator`](super::Coordinator) is given.
+/// The settings and services of a [`Coordinator`](super::Coordinator).
 pub struct CoordinatorSetup {
     /// Where sessions are kept.
     pub store: SessionStore,
@@ -26,13 +26,13 @@ pub struct CoordinatorSetup {
     pub originators: Vec<PublicKey>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// What lets parties into sessions at the routers.
+    /// The key that signs join tokens, with which parties enter sessions at the routers.
     pub key: JoinKey,
     /// Whether parties that seal with the same master key are left out.
     pub require_distinct_master_keys: bool,
 }
 
-/// What a coordinator is made of.
+/// The parts of a coordinator.
 pub(super) struct Parts {
     pub(super) services: Services,
     pub(super) presence: Presence,

@@ -1,4 +1,4 @@
-//! Who takes part in a session, and on which component: a choice among what is possible, that no party relies on.
+//! Chooses the parties of a session and their component. No party relies on the choice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -53,7 +53,7 @@ impl From<NoQuorum> for Verdict {
     }
 }
 
-/// What a quorum is chosen by, besides the order.
+/// The input of the choice besides the order.
 pub(super) struct QuorumInput<'a> {
     /// The parties that are online, with their active components.
     pub(super) online: &'a HashMap<PublicKey, Vec<PluginFacts>>,

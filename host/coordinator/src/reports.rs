@@ -43,7 +43,7 @@ enum Waiter {
 /// Why a report is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReportError {
-    #[error("that is no report")]
+    #[error("this is not a report")]
     Malformed,
     #[error("the report contains more than a party has to say")]
     TooMuch,
@@ -81,7 +81,7 @@ impl Reports {
         if self.waiters.find(signed.report.session).is_some()
             && let Err(error) = self.ingest_once(bytes, Source::Coordinator).await
         {
-            tracing::debug!(%error, "report of another coordinator not taken");
+            tracing::debug!(%error, "report of another coordinator not accepted");
         }
     }
 
@@ -122,7 +122,7 @@ impl Reports {
         let (rank, word) = ranked.value();
         let value = 2 * u16::from(rank) + u16::from(word);
         let Ingested { store, completes, changed } = session.ingest(&ranked);
-        // What another coordinator has kept is in the store; that it completes the session may show only here.
+        // Another coordinator has stored its report already. That the report completes the session may show only here.
         if store && (source == Source::Party || completes) {
             let completed = completes.then(|| self.services.now());
             if let Err(error) = self.services.store.add_report(id, by, bytes, value, completed).await {

@@ -1,4 +1,4 @@
-//! What the parts of a coordinator share.
+//! The services that the parts of a coordinator share.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use quorate_core::UnixMillis;
 use quorate_core::identity::PublicKey;
 use quorate_net::clock::Clock;
 
-/// What the parts of a coordinator share. Clones are handles to the same.
+/// The services that the parts of a coordinator share. Clones are handles to the same services.
 #[derive(Clone)]
 pub(crate) struct Services {
     /// Where sessions are kept.

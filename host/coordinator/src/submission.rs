@@ -15,7 +15,7 @@ use super::verdict::Verdict;
 /// An order to carry out, on behalf of one call.
 pub(super) struct SubmittedOrder {
     pub(super) order: Order,
-    /// What it came in.
+    /// The submission that contains the order.
     pub(super) submission: Submission,
     /// When the call ends.
     pub(super) until: UnixMillis,

@@ -1,4 +1,4 @@
-//! What the reports of a failed session add up to: one code, one reason, and who is held responsible.
+//! Combines the reports of a failed session into one code, one reason, and the parties that are held responsible.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -39,7 +39,7 @@ impl RankedReport {
         self.rank == RANK_PROOF
     }
 
-    /// What orders reports of one party: an abort that is signed never to promise goes before one that is not.
+    /// The rank of a report among those of one party: an abort that is signed never to promise precedes one that is not.
     pub(super) fn value(&self) -> (u8, bool) {
         let word = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
         (self.rank, word)
@@ -55,7 +55,7 @@ pub(super) struct WatchedSession {
     pub(super) order: Order,
     pub(super) signers: Vec<PartyIndex>,
     chain_code: Option<[u8; 32]>,
-    /// What its parties have reported so far.
+    /// The reports of its parties so far.
     reports: Mutex<BTreeMap<PartyIndex, RankedReport>>,
 }
 
@@ -75,7 +75,7 @@ impl Waiters {
         let expected = waiting
             .entry(session.id)
             .or_insert_with(|| WaitEntry { session: Arc::new(watched), senders: vec![] });
-        // What the others have heard already is no news any more.
+        // The other coordinators know of these reports already.
         for report in expected.session.reports().values() {
             let _ = sender.try_send(report.clone());
         }
@@ -148,7 +148,7 @@ impl WatchedSession {
     }
 }
 
-/// What is to be done with a report.
+/// How a report is handled.
 pub(super) struct Ingested {
     /// It is to be kept.
     pub(super) store: bool,
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(noted(&session, aborted("fourth", false), 0), nothing);
         assert_eq!(noted(&session, signed.clone(), RANK_PROOF), (true, true, true));
         assert_eq!(noted(&session, aborted("fifth", true), 0), nothing);
-        // What could not be stored is new when it comes again.
+        // A report that could not be stored counts as new when it comes again.
         session.forget(PartyIndex::FIRST);
         assert_eq!(noted(&session, signed, RANK_PROOF), (true, true, true));
     }

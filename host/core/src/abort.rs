@@ -57,7 +57,7 @@ impl Wire for AbortCode {
 pub struct Abort {
     /// Why.
     pub code: AbortCode,
-    /// Who caused it, where there is proof or the plugin's word. Never by another party's word.
+    /// The parties that caused it, where there is proof or the plugin's word. The word of another party is not enough.
     pub culprits: Vec<PartyIndex>,
     /// For people. Contains no secrets.
     pub reason: String,
@@ -81,7 +81,7 @@ impl Abort {
 pub struct AbortNotice {
     /// The session's plan.
     pub plan: PlanHash,
-    /// Who ended it.
+    /// The party that ended the session.
     pub by: PartyIndex,
     /// Why, by its own account.
     pub code: AbortCode,
@@ -92,7 +92,7 @@ wire_struct!(AbortNotice { plan, by, code });
 /// A notice as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedAbort {
-    /// What is said.
+    /// The signed statement.
     pub notice: AbortNotice,
     signature: Signature,
 }

@@ -17,7 +17,7 @@ use crate::time::UnixSeconds;
 /// Sessions that a party starts for one order: the first and two retries.
 pub const MAX_SESSIONS_PER_ORDER: u32 = 3;
 
-/// What a party knows by itself.
+/// The party's own knowledge, against which a plan is admitted.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// This party's identity key.
@@ -28,7 +28,7 @@ pub struct Facts<'a> {
     pub pinned: &'a [PublicKey],
     /// The component of the plan, if the registry has it as active.
     pub plugin: Option<&'a PluginFacts>,
-    /// What it stores about the account's key, if it has a share of it.
+    /// Its record of the account's key, if it has a share of it.
     pub record: Option<&'a KeyRecord>,
     /// Whether it has promised a share of the account that was never activated.
     pub promised: bool,

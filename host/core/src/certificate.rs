@@ -8,7 +8,7 @@ use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of
 use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash, hash};
 use crate::{PartyIndex, Threshold};
 
-/// What all n parties must agree on before a key is activated.
+/// The statement to which all n parties must agree before a key is activated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
     /// The plan of the session that made the shares.
@@ -29,7 +29,7 @@ pub struct Activation {
 
 wire_struct!(Activation { plan, execution, account, epoch, threshold, digest, outputs });
 
-/// What a keygen or refresh makes public.
+/// The public results of a keygen or refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyOutputs {
     /// The signature scheme.
@@ -45,7 +45,7 @@ pub struct KeyOutputs {
 wire_struct!(KeyOutputs { scheme, public_key, chain_code, verifying_shares });
 
 impl KeyOutputs {
-    /// What parties promise to: every field.
+    /// The hash to which parties promise. It covers every field.
     #[must_use]
     pub fn hash(&self) -> OutputHash {
         OutputHash(hash("quorate 1 outputs", &[&encode(self)]))
@@ -56,9 +56,9 @@ impl KeyOutputs {
 /// abort. It says so only after both are true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// What it promises.
+    /// The content of the promise.
     pub activation: Activation,
-    /// Who promises.
+    /// The party that promises.
     pub by: PartyIndex,
     signature: Signature,
 }
@@ -89,7 +89,7 @@ fn statement(activation: &Activation, by: PartyIndex) -> Vec<u8> {
 /// All n promises of one activation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// What was promised.
+    /// The content of the promises.
     pub activation: Activation,
     /// The signatures, in index order.
     signatures: Vec<Signature>,
@@ -132,7 +132,7 @@ impl Certificate {
 pub struct Acknowledgement {
     /// The plan of the session that made the share set.
     pub plan: PlanHash,
-    /// Who says so.
+    /// The party that acknowledges.
     pub by: PartyIndex,
     signature: Signature,
 }

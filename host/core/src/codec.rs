@@ -43,7 +43,7 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Malformed> {
     if reader.0.is_empty() && encode(&value) == bytes { Ok(value) } else { Err(Malformed) }
 }
 
-/// What is left to read.
+/// The bytes that are left to read.
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

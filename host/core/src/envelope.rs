@@ -34,7 +34,7 @@ impl Wire for Kind {
     }
 }
 
-/// What an envelope says on its outside. Sealed payloads have it as associated data.
+/// The plain part of an envelope. It is the associated data of sealed payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     version: u8,
@@ -108,7 +108,7 @@ fn signed_bytes(header: &Header, payload: &Bytes, statement: Option<Signature>) 
     [encode(header), payload.to_vec(), encode(&statement)].concat()
 }
 
-/// What the sender of a reliable broadcast signs: the session, itself, the round, and the payload's hash.
+/// The statement that the sender of a reliable broadcast signs: the session, itself, the round, and the hash of the payload.
 pub(crate) fn broadcast_statement(
     execution: ExecutionId,
     from: PartyIndex,
@@ -122,7 +122,7 @@ pub(crate) fn payload_hash(payload: &[u8]) -> [u8; 32] {
     hash("quorate 1 broadcast payload", &[payload])
 }
 
-/// What one signer got from one sender of a reliable broadcast.
+/// The hash that one signer received from one sender of a reliable broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) from: PartyIndex,

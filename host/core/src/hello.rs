@@ -10,7 +10,7 @@ use crate::ids::{ExecutionId, PlanHash, hash};
 pub struct Hello {
     /// The plan that the signer has taken on.
     pub plan: PlanHash,
-    /// Who speaks.
+    /// The party that speaks.
     pub index: PartyIndex,
     /// X25519 public key that messages to it are sealed to.
     pub ephemeral: [u8; 32],
@@ -25,7 +25,7 @@ wire_struct!(Hello { plan, index, ephemeral, fresh, counter });
 /// A hello as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHello {
-    /// What is said.
+    /// The signed content.
     pub hello: Hello,
     signature: Signature,
 }

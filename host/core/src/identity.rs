@@ -1,4 +1,4 @@
-//! Who signs what: Ed25519 keys of parties and originators, and a tag for every kind of statement.
+//! Identities: Ed25519 keys of parties and originators, and a tag for every kind of statement.
 //!
 //! Invariant: every signature is over `tag ‖ statement`, with the tags of [`Tag`], so that a signature of one kind never
 //! counts as one of another.
@@ -9,7 +9,7 @@ use crate::PartyIndex;
 use crate::codec::{Malformed, Reader, Wire};
 use crate::ids::{GroupId, hash};
 
-/// What a statement is.
+/// The kinds of statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Tag {

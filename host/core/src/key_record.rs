@@ -1,14 +1,14 @@
-//! What a party stores about a key beside its share.
+//! The facts that a party stores about a key beside its share.
 
 use crate::certificate::KeyOutputs;
 use crate::codec::wire_struct;
 use crate::key_spec::KeySpec;
 use crate::order::Version;
 
-/// What a party seals together with a share when it promises the share. It holds no secret.
+/// The facts that a party seals together with a share when it promises the share. They contain no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// What was fixed when the key was made.
+    /// The properties that were fixed when the key was made.
     pub spec: KeySpec,
     /// The epoch of the share.
     pub epoch: u32,

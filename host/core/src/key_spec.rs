@@ -1,12 +1,12 @@
-//! What is fixed about a key when it is made.
+//! The properties of a key that are fixed when it is made.
 
 use crate::codec::wire_struct;
 use crate::identity::{PublicKey, key_of};
 use crate::ids::AccountId;
 use crate::{PartyIndex, Threshold};
 
-/// What is fixed about an account's key when the key is made. Orders name it, parties seal it with their shares, and the two
-/// must be equal.
+/// The properties of an account's key that are fixed when the key is made. Orders name them, parties seal them with their shares, and the
+/// two must be equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySpec {
     /// The account.

@@ -23,7 +23,7 @@ pub struct Order {
     version: u8,
     /// Never used twice.
     pub id: OrderId,
-    /// What to do.
+    /// The operation to carry out.
     pub operation: Operation,
     /// The key that it is about.
     pub spec: KeySpec,
@@ -55,7 +55,7 @@ wire_struct!(Order {
     expires_at,
 });
 
-/// What an order is for.
+/// The operations that an order can ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Make a key.
@@ -66,7 +66,7 @@ pub enum Operation {
     Refresh,
 }
 
-/// What is to be signed.
+/// A message to sign, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signing {
     /// A digest or a message, by `hash`.

@@ -13,13 +13,13 @@ use crate::{PartyIndex, UnixMillis};
 pub struct Plan {
     /// The order that it carries out.
     pub order: SignedOrder,
-    /// Who takes part, ascending and unique.
+    /// The parties of the session, ascending and unique.
     pub signers: Vec<PartyIndex>,
     /// The component that all of them run.
     pub digest: Digest,
     /// The presignature to use, by its name.
     pub presignature: Option<String>,
-    /// What made the account's current shares active: a party that has promised its share and not heard more rolls
+    /// The certificate that made the account's current shares active. A party that has promised its share and has not heard more rolls
     /// forward with it (rule 9).
     pub certificate: Option<Certificate>,
     /// Parties' word that they have ended earlier sessions of the account without a promise: it frees those who have
@@ -34,7 +34,7 @@ pub struct Plan {
 wire_struct!(Plan { order, signers, digest, presignature, certificate, aborts, nonce, deadline });
 
 impl Plan {
-    /// What every signer commits to in its hello: the whole plan.
+    /// The hash of the whole plan, to which every signer commits in its hello.
     #[must_use]
     pub fn hash(&self) -> PlanHash {
         PlanHash(hash("quorate 1 plan", &[&encode(self)]))

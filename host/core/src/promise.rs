@@ -29,7 +29,7 @@ pub enum PromiseEvent {
     /// A party says that it never promised and never will: the lock on the account is free again. Keep the share, and
     /// keep listening for a certificate: if one turns up, that party has lied.
     Release {
-        /// Who said so.
+        /// The party that said so.
         by: PartyIndex,
     },
 }

@@ -11,14 +11,14 @@ use crate::ids::{Digest, OrderId, SessionId};
 /// The longest reason in a report, in bytes: a sentence or two.
 pub const MAX_REASON_BYTES: usize = 512;
 
-/// What one party says about one session.
+/// The statement of one party about one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The session.
     pub session: SessionId,
     /// Its order.
     pub order: OrderId,
-    /// Who reports.
+    /// The party that reports.
     pub by: PartyIndex,
     /// The component that the session ran on.
     pub digest: Digest,
@@ -42,21 +42,21 @@ pub enum Outcome {
     Activated {
         /// The promises of all n.
         certificate: Certificate,
-        /// What they promised.
+        /// The key that they promised.
         key: KeyOutputs,
     },
     /// With a promised share that lacks the promises of others.
     Promised {
         /// The party's own promise.
         ready: Ready,
-        /// What it promises.
+        /// The key that it promises.
         key: KeyOutputs,
     },
     /// Without a result.
     Aborted {
         /// Why.
         code: AbortCode,
-        /// Who caused it, by this party's judgement.
+        /// The parties that caused it, by this party's judgement.
         culprits: Vec<PartyIndex>,
         /// For people.
         reason: String,
@@ -65,7 +65,7 @@ pub enum Outcome {
     },
     /// It was not taken on.
     Refused {
-        /// Who is in the way, if it is a party (a ban, an identity that is not pinned).
+        /// The party in the way, if there is one (a ban, an identity that is not pinned).
         culprits: Vec<PartyIndex>,
         /// One of the codes of [`RefusedCode`].
         code: RefusedCode,
@@ -74,7 +74,7 @@ pub enum Outcome {
     },
 }
 
-/// What kind of reason a party has not to take on a plan.
+/// The kinds of reasons for which a party refuses a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusedCode {
     /// The order or the plan is not acceptable: its account service or coordinator must act.
@@ -173,7 +173,7 @@ impl Wire for Outcome {
 /// A report as it travels: no part on the way decodes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedReport {
-    /// What is said.
+    /// The signed content.
     pub report: Report,
     signature: Signature,
 }

@@ -28,7 +28,7 @@ pub enum OpenError {
     #[error("it was sealed to another key, or changed since")]
     Sealed,
     /// The key to seal to is none.
-    #[error("the key to seal to is no X25519 key")]
+    #[error("the key to seal to is not an X25519 key")]
     Key,
 }
 

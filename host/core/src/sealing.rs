@@ -45,7 +45,7 @@ impl Ephemeral {
     }
 }
 
-/// What a context is bound to: the execution and the ordered pair.
+/// The binding of a context: the execution and the ordered pair.
 fn info(execution: ExecutionId, from: PartyIndex, to: PartyIndex) -> Vec<u8> {
     [b"quorate 1 seal".to_vec(), encode(&execution), encode(&from), encode(&to)].concat()
 }

@@ -12,7 +12,7 @@ use crate::user_share::{UserShare, part};
 const SEALED_REQUEST: &[u8; 4] = b"qur1";
 const REQUEST_INFO: &[u8] = b"quorate 1 user share request";
 
-/// What a user's share is given for, and how long. The grant is valid for exactly this.
+/// The purpose and the time for which a user gives a share. The grant is valid for exactly this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantHeader {
     /// Never used twice.
@@ -29,7 +29,7 @@ pub struct GrantHeader {
 
 wire_struct!(GrantHeader { nonce, expires_at, account, epoch, purpose });
 
-/// What a user's share is given for.
+/// The purpose for which a user gives a share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To sign exactly this.
@@ -64,7 +64,7 @@ impl Wire for Purpose {
 /// A user's share and what it is given for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareGrant {
-    /// What for.
+    /// The purpose and time of the grant.
     pub head: GrantHeader,
     /// The share.
     pub share: UserShare,

@@ -11,7 +11,7 @@ use crate::order::SignedOrder;
 /// Aborts that go with an order: of a few earlier sessions, one of each party.
 pub const MAX_ABORTS: usize = 64;
 
-/// What an account service asks of a coordinator.
+/// The request of an account service to a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
     /// The order.
@@ -20,7 +20,7 @@ pub struct Submission {
     pub time_limit: u64,
     /// Which parties should sign; empty: whichever are there.
     pub signers: Vec<PartyIndex>,
-    /// What made the account's current share set active, for parties that have not heard of it.
+    /// The certificate that made the account's current share set active, for parties that have not heard of it.
     pub certificate: Option<Certificate>,
     /// The chain code of the account's key, where it has one: with it a coordinator tells a signature from a lie.
     pub chain_code: Option<[u8; 32]>,

@@ -50,14 +50,14 @@ impl core::fmt::Debug for UserShare {
 }
 
 /// Vault entries of a share, by name.
-type Entries = BTreeMap<String, Zeroizing<Vec<u8>>>;
+pub type ShareEntries = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 impl UserShare {
     /// A share with these vault entries.
     #[must_use]
-    pub fn new(id: &ShareId, entries: &Entries) -> Self {
+    pub fn new(id: &ShareId, entries: &ShareEntries) -> Self {
         let size: usize = entries.iter().map(|(name, value)| 8 + name.len() + value.len()).sum();
-        // What grows leaves copies behind.
+        // A buffer that grows would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER_BYTES + size));
         bytes.extend_from_slice(SHARE);
         bytes.extend_from_slice(&encode(id));
@@ -100,9 +100,9 @@ impl UserShare {
     ///
     /// # Errors
     /// When they are damaged.
-    pub fn entries(&self) -> Result<Entries, OpenError> {
+    pub fn entries(&self) -> Result<ShareEntries, OpenError> {
         let mut rest = self.0.get(HEADER_BYTES..).ok_or(OpenError::Malformed)?;
-        let mut entries = Entries::new();
+        let mut entries = ShareEntries::new();
         while !rest.is_empty() {
             let (name, after) = part(rest)?;
             let (value, after) = part(after)?;
@@ -164,7 +164,7 @@ mod tests {
     fn share() -> UserShare {
         let entries = [("a", vec![1; 40]), ("share", vec![2; 5])];
         let entries = entries.map(|(name, value)| (name.to_owned(), Zeroizing::new(value)));
-        UserShare::new(&id(), &Entries::from(entries))
+        UserShare::new(&id(), &ShareEntries::from(entries))
     }
 
     fn request() -> ShareGrant {

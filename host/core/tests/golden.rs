@@ -284,7 +284,7 @@ fn user_shares_keep_their_encoding() {
 struct Network {
     sessions: Vec<Session>,
     in_flight: VecDeque<(PartyIndex, Vec<u8>)>,
-    /// What party 1 has sent to party 2.
+    /// The frames that party 1 has sent to party 2.
     seen: Vec<Vec<u8>>,
 }
 

@@ -16,13 +16,14 @@ use quorate_core::envelope::Kind;
 use quorate_core::order::{HashFunction, Signing};
 use quorate_core::session::{Message, To};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
-use quorate_runtime::capabilities::vault::{Entries, EntryName, Pool, Snapshot, Taking};
+use quorate_runtime::capabilities::vault::{EntryName, Pool, Snapshot, Taking, VaultEntries};
 use quorate_runtime::{
-    Capabilities, Outcome, Outgoing, Plugin, Progress, Roster, Session, SessionError, SessionSpec, Task,
+    Capabilities, ComponentOutcome, ComponentSession, Outgoing, Plugin, Progress, Roster, SessionError,
+    SessionSpec, Task,
 };
 
 /// How one party's session ended.
-pub type Ended = Result<Outcome, SessionError>;
+pub type Ended = Result<ComponentOutcome, SessionError>;
 
 /// The n parties of a key.
 pub struct Parties {
@@ -34,13 +35,13 @@ pub struct Parties {
 
 #[derive(Default)]
 struct Vault {
-    kept: Entries,
+    kept: VaultEntries,
     pool: MemoryPool,
 }
 
 /// Single-use material in memory.
 #[derive(Clone, Default)]
-struct MemoryPool(Arc<Mutex<Entries>>);
+struct MemoryPool(Arc<Mutex<VaultEntries>>);
 
 impl Pool for MemoryPool {
     fn take(&self, name: EntryName) -> Taking {
@@ -101,8 +102,8 @@ impl Parties {
         self.vaults.keys().map(|p| p.number()).collect()
     }
 
-    /// What a party keeps.
-    pub fn kept(&mut self, index: u16) -> &mut Entries {
+    /// The stored entries of a party.
+    pub fn kept(&mut self, index: u16) -> &mut VaultEntries {
         &mut self.vaults.get_mut(&party(index)).expect("a party of the key").kept
     }
 
@@ -110,7 +111,7 @@ impl Parties {
     ///
     /// # Panics
     /// When one fails, or outcomes differ.
-    pub async fn run(&mut self, plugin: &Plugin, signers: &[u16], task: &Task) -> Outcome {
+    pub async fn run(&mut self, plugin: &Plugin, signers: &[u16], task: &Task) -> ComponentOutcome {
         let ended = self.try_run(plugin, signers, task).await;
         let mut outcomes = ended.into_values().map(|e| e.unwrap_or_else(|e| panic!("{e}")));
         let first = outcomes.next().expect("a session has signers");
@@ -125,7 +126,7 @@ impl Parties {
         let deadline = Instant::now() + Duration::from_secs(600);
         let mut ended = BTreeMap::new();
         let mut due = Vec::new();
-        let mut waiting: BTreeMap<u16, Session> = BTreeMap::new();
+        let mut waiting: BTreeMap<u16, ComponentSession> = BTreeMap::new();
         for &me in signers {
             let vault = &self.vaults[&party(me)];
             let spec = SessionSpec {

@@ -34,7 +34,7 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 /// Whether a status says that the other side is not there, or went away in the middle, and not what it thinks of the call.
 #[must_use]
 pub fn is_unavailable(status: &Status) -> bool {
-    // What the other side has said has no cause here.
+    // A status that the other side has sent has no source here.
     status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 

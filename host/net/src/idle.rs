@@ -21,7 +21,7 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// read its answer by then never will.
 pub(crate) const MAX_REQUEST_DURATION: Duration = MAX_LIFETIME.saturating_add(Duration::from_secs(300));
 
-/// What goes on on a connection.
+/// The requests on a connection.
 #[derive(Default)]
 pub(crate) struct Activity(Mutex<Requests>);
 

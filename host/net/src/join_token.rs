@@ -16,7 +16,7 @@ use quorate_core::{PartyIndex, SessionId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// What a token is for, so that one for something else does not count.
+/// The audience of a token, so that a token for another purpose does not count.
 const AUDIENCE: &str = "quorate router";
 
 /// How far the clocks of coordinator and router may be apart.
@@ -51,7 +51,7 @@ pub enum TokenError {
     AnotherParty,
 }
 
-/// What a token is good for.
+/// The rights of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinGrant {
     /// The highest index that the party may send to.
@@ -99,7 +99,7 @@ impl JoinKey {
             parties,
             exp: expires.0,
         };
-        // What can fail is a key of another kind. A party without a token is refused with a clear reason.
+        // Only a key of another kind can fail here. The router refuses a party without a token with a clear reason.
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! What every role serves with and calls others with.
+//! Servers and clients that every role shares.
 //!
 //! | concern | modules |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What goes wrong for a caller: a code, and a sentence that says what to do.
+//! Problems for callers: a code, and a sentence that says what to do.
 
 use quorate_backends::database::StoreError;
 use quorate_core::code::Code;
@@ -9,9 +9,9 @@ use crate::telemetry::chain;
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of problem.
+    /// The kind of the problem.
     pub code: Code,
-    /// What is wrong and what to do about it, in a sentence. Contains no secret.
+    /// The problem and its remedy, in a sentence. Contains no secret.
     pub detail: String,
     /// The session, if one was begun: its result can still be read.
     pub session: Option<SessionId>,

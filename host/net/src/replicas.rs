@@ -64,7 +64,7 @@ impl Replicas {
     /// is called once at most.
     ///
     /// # Errors
-    /// What the last one that was called says.
+    /// The error of the last replica that was called.
     pub async fn call<T, F>(&self, within: Duration, what: impl FnMut(Channel) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<T, Status>>,
@@ -75,7 +75,7 @@ impl Replicas {
     /// The same, beginning with the replica that a number selects: callers with the same number call the same replica.
     ///
     /// # Errors
-    /// What the last one that was called says.
+    /// The error of the last replica that was called.
     pub async fn call_from<T, F>(
         &self,
         number: usize,

@@ -30,7 +30,7 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before a stream that has broken is made again, at first and at most.
 const RECONNECT_DELAYS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
-/// What a router tells a party of a session.
+/// The messages of a router to a party of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouterEvent {
     /// A frame of another party.
@@ -110,7 +110,7 @@ impl RouterClient {
     /// most.
     ///
     /// # Errors
-    /// What the router says: it has no room, does not believe the token, or does not answer.
+    /// The reason of the router: it has no room, does not accept the token, or does not answer.
     pub async fn attach(
         &self,
         session: SessionId,
@@ -167,10 +167,10 @@ async fn attach_again(routers: Replicas, mut join: Join, until: Instant) -> Opti
         match attach(&routers, &join).await {
             Ok(stream) => return Some(stream),
             Err(status) if matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied) => {
-                tracing::warn!(%status, "a router does not let this party back in");
+                tracing::warn!(%status, "router refused to let this party back in");
                 return None;
             }
-            Err(status) => tracing::debug!(%status, "no router takes this party back yet"),
+            Err(status) => tracing::debug!(%status, "no router lets this party back in yet"),
         }
     }
     None
@@ -183,7 +183,7 @@ impl RouterSession {
         self.sender.clone()
     }
 
-    /// What comes next; nothing ever again, when the session's time is over. May be cancelled without losing anything.
+    /// Returns the next event; waits forever once the session's time is over. Cancellation loses nothing.
     pub async fn receive(&mut self) -> RouterEvent {
         loop {
             self.state = match &mut self.state {

@@ -54,13 +54,13 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: Cancellat
                 connections.spawn(async move {
                     match tokio::time::timeout(HEADER_TIMEOUT, L::establish(accepted)).await {
                         Ok(Ok(io)) => connection(io, peer, permit, router, stop).await,
-                        Ok(Err(error)) => tracing::debug!(%error, "a connection was not established"),
-                        Err(_) => tracing::debug!("a connection was not established in time"),
+                        Ok(Err(error)) => tracing::debug!(%error, "connection not established"),
+                        Err(_) => tracing::debug!("connection not established in time"),
                     }
                 });
             }
             (Err(error), _) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "failed to accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
@@ -115,7 +115,7 @@ async fn connection<Io>(
         tokio::select! {
             ended = served.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended with an error");
+                    tracing::debug!(%error, "connection ended with an error");
                 }
                 return;
             }

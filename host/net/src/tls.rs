@@ -31,7 +31,7 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file is not what it should be.
-    #[error("{0}: this is no {1} in PEM, or it can't be read")]
+    #[error("{0}: this is not a {1} in PEM, or it can't be read")]
     File(PathBuf, &'static str),
     /// Certificate and key do not fit, or are not acceptable.
     #[error("the TLS certificates can't be used")]

@@ -1,4 +1,4 @@
-//! What every party store must do. An adapter's tests are `crate::conformance::suite!(async { … a fresh store … })`.
+//! The contract of every party store, as tests. An adapter's tests are `crate::conformance::suite!(async { … a fresh store … })`.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use quorate_backends::database::StoreError;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::user_share::ShareEntries;
 use quorate_core::{
     AccountId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold,
     UnixMillis, UnixSeconds,
@@ -13,7 +14,7 @@ use quorate_core::{
 use zeroize::Zeroizing;
 
 use crate::{
-    COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, Entries, Handover,
+    COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, Handover,
     ORDER_RETENTION_SECONDS, PartyStore, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
 };
 
@@ -127,7 +128,7 @@ pub(crate) fn record(epoch: u32) -> KeyRecord {
     }
 }
 
-pub(crate) fn entries(value: u8) -> Entries {
+pub(crate) fn entries(value: u8) -> ShareEntries {
     [("share".to_owned(), Zeroizing::new(vec![value; 1_000]))].into()
 }
 
@@ -227,7 +228,7 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     assert_eq!(active(store).await, Some(2));
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 1);
     assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 0);
-    // Nobody is told that the session of an erased share made nothing: it had promised.
+    // The party does not report that the session of an erased share made nothing: it had promised.
     let told: Vec<Started> = store.unreported().await.unwrap().into_iter().map(|u| u.started).collect();
     assert_eq!(told, [started(2)]);
     assert_eq!(active(store).await, Some(2));

@@ -1,4 +1,4 @@
-//! What one party must not forget, in a database of its own.
+//! The durable state of one party, in a database of its own.
 //!
 //! All replicas of a party share its database. What has to happen at most once is decided here, so that it holds for all of
 //! them: a session is claimed by one, a share is promised only by the replica that still runs its session.
@@ -25,7 +25,6 @@ mod conformance;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crypter::RowContext;
@@ -33,10 +32,9 @@ use quorate_backends::database::{Database, Row, Schema, StoreError, Tx, decoded,
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
 use quorate_core::{AccountId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
-use zeroize::Zeroizing;
 
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use users::{Confirmation, Delivery, DeliveryState, Handover, ShareLookup, WaitingPlan};
+pub use users::{Confirmation, DeliveryState, Handover, ShareDelivery, ShareLookup, WaitingPlan};
 
 /// The tables of one party.
 pub const SCHEMA: Schema = Schema {
@@ -44,10 +42,7 @@ pub const SCHEMA: Schema = Schema {
     postgres: &[("party", include_str!("../../../migrations/party/postgres/0001_party.sql"))],
 };
 
-/// Vault entries of a share, by name.
-pub type Entries = BTreeMap<String, Zeroizing<Vec<u8>>>;
-
-/// What a party knows that bears on a plan.
+/// The facts that admission of a plan depends on.
 #[derive(Debug)]
 pub struct AdmissionFacts {
     /// Whether the plan was claimed before, here or by another replica.
@@ -58,7 +53,7 @@ pub struct AdmissionFacts {
     pub order_succeeded: bool,
     /// Counterparties banned for the account.
     pub banned: Vec<PublicKey>,
-    /// What is sealed with the active share.
+    /// The record that is sealed with the active share.
     pub record: Option<KeyRecord>,
     /// Whether a share of the account was promised and is not active.
     pub promised: bool,
@@ -101,7 +96,7 @@ pub struct Claim {
     pub at_most: u32,
 }
 
-/// What became of a claim.
+/// The result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimOutcome {
     /// It is ours: run it.
@@ -114,7 +109,7 @@ pub enum ClaimOutcome {
     Locked,
     /// The component was suspended, perhaps by another replica.
     Suspended,
-    /// What the plan was admitted on has changed since: another epoch is active, or a signer was banned.
+    /// The facts of the plan's admission have changed since: another epoch is active, or a signer was banned.
     Stale,
 }
 
@@ -138,15 +133,15 @@ pub struct Started {
 pub struct Unreported {
     /// The session.
     pub started: Started,
-    /// What came of it.
+    /// The result of the session.
     pub result: SessionResult,
 }
 
-/// What came of a keygen or refresh at this party.
+/// The result of a keygen or refresh at this party.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant)]
 pub enum SessionResult {
-    /// Nothing, and nothing ever will.
+    /// The session made nothing and never will.
     Nothing,
     /// A share that waits for its certificate.
     Promise(Ready, KeyOutputs),
@@ -165,10 +160,10 @@ pub(crate) const ORDER_RETENTION_SECONDS: u32 = 86_400;
 /// ended it within a few seconds.
 pub(crate) const ABANDONED_AFTER: Duration = Duration::from_millis(30_000);
 
-/// What is sealed in `key_check`.
+/// The text that is sealed in `key_check`.
 const KNOWN_TEXT: &[u8] = b"quorate key check";
 
-/// What one party must not forget. Clones share the database.
+/// The durable state of one party. Clones share the database.
 #[derive(Clone, Debug)]
 pub struct PartyStore {
     database: Database,
@@ -218,7 +213,7 @@ impl PartyStore {
             return Ok(());
         };
         let sealed: Vec<u8> = row.get("sealed")?;
-        // What is sealed is bound to the party too.
+        // Sealed data is bound to the party too.
         let other = match row.get::<String>("key_id")? == self.crypter.key_id() {
             true => StoreError::WrongIdentity,
             false => StoreError::WrongMasterKey,
@@ -259,7 +254,7 @@ fn started(row: &Row) -> Result<Started, StoreError> {
     })
 }
 
-/// What is sealed with a share.
+/// The facts that are sealed with a share.
 struct Facts {
     plan: PlanHash,
     record: KeyRecord,

@@ -1,4 +1,4 @@
-//! Who is not worked with any more, and what is not run any more.
+//! Banned peers, and suspended components.
 
 use quorate_backends::database::{StoreError, signed, sql};
 use quorate_core::identity::PublicKey;
@@ -85,7 +85,7 @@ impl PartyStore {
             ),
             None => (0, 0, 0, now),
         };
-        // What was the highest at the last turn settles at this one; after two turns without a word, all of it does.
+        // The highest time of the last turn is settled at this turn. After two turns without a message, all of it is.
         let since_turn = now.since(turned);
         if since_turn >= COUNTER_SETTLING_PERIOD {
             settled = if since_turn >= 2 * COUNTER_SETTLING_PERIOD { highest } else { marked };

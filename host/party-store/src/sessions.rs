@@ -19,7 +19,7 @@ impl PartyStore {
         account: AccountId,
         plan: PlanHash,
     ) -> Result<AdmissionFacts, StoreError> {
-        // What matters of this is looked at again by the claim: it need not be one transaction.
+        // The claim reads the facts that matter again, so that this need not be one transaction.
         let row = sql("SELECT latest_seen, counter,
                (SELECT sessions FROM orders WHERE id = $1) AS sessions,
                (SELECT succeeded FROM orders WHERE id = $1) AS succeeded,

@@ -7,7 +7,8 @@ use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, PlanHash};
 
-use super::{Entries, PartyStore, end, entry_place, facts_place, outcome_of, raise_counter, unlock};
+use super::{PartyStore, end, entry_place, facts_place, outcome_of, raise_counter, unlock};
+use quorate_core::user_share::ShareEntries;
 
 /// How a session ends with a share.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl PartyStore {
         &self,
         account: AccountId,
         epoch: u32,
-    ) -> Result<Option<Entries>, StoreError> {
+    ) -> Result<Option<ShareEntries>, StoreError> {
         let rows = sql("SELECT plan, epoch, facts, name, sealed FROM shares LEFT JOIN entries USING (plan)
              WHERE account = $1 AND epoch = $2 AND state = 'active' ORDER BY name")
         .bind(account.as_bytes())
@@ -36,7 +37,7 @@ impl PartyStore {
         .await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let facts = self.open_facts(account, first)?;
-        let mut entries = Entries::new();
+        let mut entries = ShareEntries::new();
         for row in &rows {
             let Some(name) = row.get::<Option<String>>("name")? else { continue };
             let place = entry_place(account, epoch, facts.plan, &name);
@@ -59,7 +60,7 @@ impl PartyStore {
         &self,
         ready: &Ready,
         record: &KeyRecord,
-        entries: &Entries,
+        entries: &ShareEntries,
     ) -> Result<(), StoreError> {
         let tx = self.store_share(ready, record, entries, Stored::Promised).await?;
         tx.commit().await
@@ -70,7 +71,7 @@ impl PartyStore {
         &self,
         ready: &Ready,
         record: &KeyRecord,
-        entries: &Entries,
+        entries: &ShareEntries,
         stored: Stored,
     ) -> Result<Tx, StoreError> {
         let activation = &ready.activation;
@@ -125,7 +126,7 @@ impl PartyStore {
         Ok(tx)
     }
 
-    /// What was stored with a promise that is not active yet.
+    /// The record that was stored with a promise that is not active yet.
     ///
     /// # Errors
     /// See [`StoreError`].

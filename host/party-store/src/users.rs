@@ -9,7 +9,8 @@ use quorate_core::codec::encode;
 use quorate_core::{KeyRecord, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
 use super::shares::Stored;
-use super::{Entries, PartyStore, Started, started, unlock};
+use super::{PartyStore, Started, started, unlock};
+use quorate_core::user_share::ShareEntries;
 
 /// How long after it is over something is kept of a delivery: late questions get an exact answer.
 const DELIVERY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -26,7 +27,7 @@ pub struct WaitingPlan {
     pub order: OrderId,
     /// The plan, as it came.
     pub plan: Vec<u8>,
-    /// What lets this party into the session.
+    /// The token with which this party enters the session.
     pub token: String,
     /// When the session ends.
     pub deadline: UnixMillis,
@@ -61,7 +62,7 @@ impl ShareLookup {
 pub struct Handover {
     /// The session that made it.
     pub session: SessionId,
-    /// What makes it active when it is confirmed.
+    /// The certificate that activates the share when it is confirmed.
     pub certificate: Certificate,
     /// Whom it is sealed to, and the sealed share; `None` if it is given out as it is, once.
     pub sealed: Option<([u8; 32], Vec<u8>)>,
@@ -71,8 +72,8 @@ pub struct Handover {
 
 /// A share that was made for a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// What made it.
+pub struct ShareDelivery {
+    /// The session that made it.
     pub started: Started,
     /// How far it is.
     pub state: DeliveryState,
@@ -80,7 +81,7 @@ pub struct Delivery {
     pub recipient: Option<[u8; 32]>,
     /// The sealed share, until it is confirmed or expires.
     pub sealed: Option<Vec<u8>>,
-    /// What makes it active when it is confirmed.
+    /// The certificate that activates the share when it is confirmed.
     pub certificate: Certificate,
 }
 
@@ -95,7 +96,7 @@ pub enum DeliveryState {
     Expired,
 }
 
-/// What became of a confirmation.
+/// The result of a confirmation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Confirmation {
     /// It counts; the promise may be sent. With the same idempotency key this may be said again.
@@ -190,7 +191,7 @@ impl PartyStore {
         &self,
         ready: &Ready,
         record: &KeyRecord,
-        entries: &Entries,
+        entries: &ShareEntries,
         handover: &Handover,
     ) -> Result<(), StoreError> {
         let mut tx = self.store_share(ready, record, entries, Stored::Delivered).await?;
@@ -215,7 +216,7 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn delivery(&self, which: ShareLookup) -> Result<Option<Delivery>, StoreError> {
+    pub async fn delivery(&self, which: ShareLookup) -> Result<Option<ShareDelivery>, StoreError> {
         let row = sql("SELECT sessions.plan, sessions.id, order_id, me, digest, deliveries.state AS delivery, recipient,
                     deliveries.sealed, deliveries.certificate
              FROM deliveries JOIN sessions ON sessions.id = deliveries.session
@@ -226,7 +227,7 @@ impl PartyStore {
         let Some(row) = row else { return Ok(None) };
         let recipient: Option<Vec<u8>> = row.get("recipient")?;
         let recipient = recipient.map(|key| key.try_into()).transpose();
-        Ok(Some(Delivery {
+        Ok(Some(ShareDelivery {
             started: started(&row)?,
             state: match row.get::<String>("delivery")?.as_str() {
                 "delivered" => DeliveryState::Delivered,
@@ -280,7 +281,7 @@ impl PartyStore {
             "UPDATE shares SET state = 'pending' WHERE plan = $1 AND state = 'delivered'",
         ] {
             if sql(statement).bind(plan.as_bytes()).execute(&mut tx).await? != 1 {
-                return Err(StoreError::Conflict("what was delivered is not there"));
+                return Err(StoreError::Conflict("the delivered share is missing"));
             }
         }
         tx.commit().await?;

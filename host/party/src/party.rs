@@ -1,4 +1,4 @@
-//! What one party is and holds, shared by everything that it does.
+//! The identity, stores and services of one party, shared by all its tasks.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::registry::Registry;
 use crate::session::running::RunningSessions;
 
-/// What a party is made of.
+/// The identity, stores and services of a party.
 pub struct Party {
     /// The seed of its identity key.
     seed: Zeroizing<[u8; 32]>,
@@ -40,7 +40,7 @@ pub struct Party {
     pub(crate) closing: CancellationToken,
 }
 
-/// What a [`Party`] is given.
+/// The settings and services of a [`Party`].
 pub struct PartySetup {
     /// The seed of its identity key.
     pub seed: Zeroizing<[u8; 32]>,
@@ -48,7 +48,7 @@ pub struct PartySetup {
     pub originators: Vec<PublicKey>,
     /// Which parties it works with.
     pub pinned: Vec<PublicKey>,
-    /// What it must not forget.
+    /// The durable state of the party.
     pub store: PartyStore,
     /// The name of this replica: no other process of this party that runs has it.
     pub replica: String,
@@ -195,7 +195,7 @@ impl Party {
         Report { session, order, by: me, digest, outcome: outcome.tamed() }.sign(&self.key())
     }
 
-    /// What is reported of an abort that has been recorded.
+    /// The outcome that is reported for an abort that has been recorded.
     pub(crate) fn aborted(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
         let Abort { code, culprits, reason } = abort;
         let notice = Some(AbortNotice { plan, by: me, code }.sign(&self.key()));

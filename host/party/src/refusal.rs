@@ -18,7 +18,7 @@ pub enum PlanRefusal {
     /// Another keygen or refresh of the account runs or waits for its certificate.
     #[error("another keygen or refresh of this account is under way")]
     Locked,
-    /// What the plan was admitted on has changed in between.
+    /// The facts of the plan's admission have changed meanwhile.
     #[error("the account's epoch or bans have changed: ask again")]
     Stale,
     /// Whether a keygen or refresh runs already can't be seen: nothing may be said of it.
@@ -30,7 +30,7 @@ pub enum PlanRefusal {
 }
 
 impl PlanRefusal {
-    /// What to report; nothing about a plan that is claimed already.
+    /// The outcome to report; `None` for a plan that is claimed already.
     pub(super) fn report(&self) -> Option<Outcome> {
         let (code, culprits) = match self {
             Self::ClaimedBefore | Self::NotKnown(_) => return None,

@@ -44,7 +44,7 @@ impl Reporter {
                 tracing::error!(%session, %error, "report refused");
                 return;
             }
-            tracing::warn!(%session, attempt, of = REPORT_TRIES, %error, "report not taken");
+            tracing::warn!(%session, attempt, of = REPORT_TRIES, %error, "report not accepted");
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
@@ -62,7 +62,7 @@ impl Reporter {
                 Err(error) if error.code() == tonic::Code::InvalidArgument => {
                     self.party.store.reported(plan).await?;
                 }
-                Err(error) => tracing::warn!(%error, "report not taken; it is sent again later"),
+                Err(error) => tracing::warn!(%error, "report not accepted; it is sent again later"),
             }
         }
         Ok(())
@@ -86,7 +86,7 @@ impl Reporter {
             _ => return,
         };
         if let Err(error) = self.party.store.reported(plan).await {
-            tracing::warn!(%error, "failed to note that a report was taken");
+            tracing::warn!(%error, "failed to mark a report as accepted");
         }
     }
 }

@@ -45,7 +45,7 @@ pub struct PartyWorker {
     shares: Option<Arc<UserShares>>,
 }
 
-/// What a [`PartyWorker`] is given.
+/// The parts of a [`PartyWorker`].
 pub struct WorkerSetup {
     /// The party.
     pub party: Arc<Party>,

@@ -112,7 +112,7 @@ pub struct Attached {
     number: u64,
 }
 
-/// What became of a frame.
+/// The result of sending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// It is on its way to the party, or of no more use to it.
@@ -245,8 +245,8 @@ impl Attached {
         self.expires
     }
 
-    /// What comes next; `None` when the session's time is over, or the party has left or come back elsewhere. May be
-    /// cancelled without losing anything.
+    /// Returns the next event; `None` when the session's time is over, or the party has left or has come back elsewhere. Cancellation loses
+    /// nothing.
     pub async fn receive(&mut self) -> Option<RouterEvent> {
         let waiting = tokio::time::timeout_at(self.expires, self.receiver.recv()).await.ok()??;
         Some(waiting.event.clone())

@@ -19,18 +19,18 @@ use super::peering::Peering;
 /// How long a party may take to say which session its stream is for.
 pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a party is told that says something else.
-pub(super) const UNEXPECTED_FRAME: &str = "that is no message to another party of the session";
+/// The close reason for a party that sends a frame that is not addressed to a peer of its session.
+pub(super) const UNEXPECTED_FRAME: &str = "the message is not addressed to another party of the session";
 
 /// How often, and after how long each time, room is looked for in the buffer of a party that does not keep up. What finds
 /// none then is lost, and sent again.
 const RETRY_FULL_BUFFER: (u32, Duration) = (20, Duration::from_millis(20));
 
-/// What a router is given.
+/// The settings of a router.
 pub struct RouterSetup {
     /// Its buffers.
     pub hub: Hub,
-    /// What join tokens are checked with.
+    /// The key that verifies join tokens.
     pub key: JoinKey,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -60,7 +60,7 @@ impl Router {
         };
         let session =
             session_id(&session).map_err(|_| Status::invalid_argument("a session id is 32 bytes long"))?;
-        let me = party_index(me).ok_or_else(|| Status::invalid_argument("that is no party index"))?;
+        let me = party_index(me).ok_or_else(|| Status::invalid_argument("this is not a party index"))?;
         let checked = self.0.key.check(&token, session, me, self.0.clock.seconds());
         let JoinGrant { parties, left } =
             checked.map_err(|error| Status::permission_denied(error.to_string()))?;
@@ -74,7 +74,7 @@ impl Router {
     }
 }
 
-/// What became of a party's message.
+/// The result of handling a party's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handled {
     /// It was carried out; the party may send more.

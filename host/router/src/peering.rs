@@ -1,6 +1,6 @@
-//! What several routers pass on to each other: frames for parties that are not attached where they arrived.
+//! Forwarding between routers: frames for parties that are not attached to the router that they arrived at.
 //!
-//! Nothing is passed on as long as no other router is heard of.
+//! A router forwards nothing until it has heard of another router.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub struct Peering {
     others: Mutex<Option<Instant>>,
 }
 
-/// What a router has still to pass on.
+/// The frames that a router has still to forward.
 pub struct Outbox(mpsc::Receiver<Forwarded>);
 
 impl Peering {

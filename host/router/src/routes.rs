@@ -1,4 +1,4 @@
-//! What a router serves: gRPC, and `/ws`.
+//! The interfaces of a router: gRPC, and `/ws`.
 
 use std::sync::Arc;
 

@@ -62,7 +62,7 @@ async fn carry(router: Router, mut socket: WebSocket) {
     }
 }
 
-/// What comes next from a party.
+/// The next event on the connection of a party.
 enum Next {
     Request(Option<Kind>),
     /// Something that is no message of ours, and why.

@@ -91,7 +91,7 @@ impl CompileCache {
             .and_then(|mut file| file.write_all(&code).and_then(|()| file.write_all(&tag)))
             .and_then(|()| std::fs::rename(&partial, &path));
         if written.is_err() {
-            // Nothing half-written stays; that there may be nothing to remove is fine.
+            // The partial file is removed. It may be missing.
             let _ = std::fs::remove_file(&partial);
         }
         written

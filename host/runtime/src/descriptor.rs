@@ -1,10 +1,10 @@
-//! What a component says of itself, checked.
+//! The description that a component gives of itself, checked.
 
 use quorate_core::Threshold;
 
 use crate::bindings::exports::quorate::party::protocol as wit;
 
-/// What a plugin says it is and can do.
+/// The identity and abilities of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// The protocol's name: `dkls23`.
@@ -13,8 +13,8 @@ pub struct Descriptor {
     pub version: String,
     /// Signature schemes it serves.
     pub schemes: Vec<String>,
-    /// What it can do.
-    pub operations: Vec<Operation>,
+    /// The operations that it implements.
+    pub operations: Vec<PluginOperation>,
     /// The largest n.
     pub max_parties: u16,
     /// Share formats that it reads, ascending; the last is the one it writes.
@@ -24,7 +24,7 @@ pub struct Descriptor {
 /// A kind of session, or an ability of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Operation {
+pub enum PluginOperation {
     Keygen,
     Sign,
     Presign,
@@ -67,14 +67,14 @@ pub(crate) fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String>
         return Err("its share formats are not a short ascending list".into());
     }
     let operations = [
-        (wit::Operations::KEYGEN, Operation::Keygen),
-        (wit::Operations::SIGN, Operation::Sign),
-        (wit::Operations::PRESIGN, Operation::Presign),
-        (wit::Operations::REFRESH, Operation::Refresh),
-        (wit::Operations::REPAIR, Operation::Repair),
-        (wit::Operations::AUXILIARY, Operation::Auxiliary),
-        (wit::Operations::PREPARE, Operation::Prepare),
-        (wit::Operations::DERIVATION, Operation::Derivation),
+        (wit::Operations::KEYGEN, PluginOperation::Keygen),
+        (wit::Operations::SIGN, PluginOperation::Sign),
+        (wit::Operations::PRESIGN, PluginOperation::Presign),
+        (wit::Operations::REFRESH, PluginOperation::Refresh),
+        (wit::Operations::REPAIR, PluginOperation::Repair),
+        (wit::Operations::AUXILIARY, PluginOperation::Auxiliary),
+        (wit::Operations::PREPARE, PluginOperation::Prepare),
+        (wit::Operations::DERIVATION, PluginOperation::Derivation),
     ];
     Ok(Descriptor {
         id: d.id,

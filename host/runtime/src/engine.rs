@@ -88,7 +88,7 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-/// What components may contain and how they run. Whatever they do not need is off.
+/// The features of WebAssembly that components may use, and how they run. All other features are off.
 fn engine_config() -> Config {
     let mut config = Config::new();
     config

@@ -1,4 +1,4 @@
-//! What can go wrong with a component, by who must act: its publisher, the operator, a peer, or us.
+//! The errors of components, by who must act: the publisher, the operator, a peer, or the maintainers of Quorate.
 
 use quorate_core::{Digest, PartyIndex};
 
@@ -12,7 +12,7 @@ pub enum LoadError {
     NotAComponent {
         /// Which bytes.
         digest: Digest,
-        /// What is wrong with them.
+        /// The reason.
         reason: String,
     },
     /// A component of another world: it lacks the `protocol` export, or has it with other types.
@@ -20,7 +20,7 @@ pub enum LoadError {
     WrongWorld {
         /// Which bytes.
         digest: Digest,
-        /// What does not fit.
+        /// The reason.
         reason: String,
     },
     /// It asks for something that no component gets.
@@ -30,7 +30,7 @@ pub enum LoadError {
     UnknownImport {
         /// Which bytes.
         digest: Digest,
-        /// What it asks for.
+        /// The import that it asks for.
         import: String,
     },
     /// It asks for a capability that the operator has not granted.
@@ -40,7 +40,7 @@ pub enum LoadError {
     NotGranted {
         /// Which bytes.
         digest: Digest,
-        /// What it asks for.
+        /// The import that it asks for.
         import: String,
     },
     /// Our own trouble: out of memory or threads. The operator must act; the component may be fine.
@@ -48,7 +48,7 @@ pub enum LoadError {
     Host {
         /// Which bytes.
         digest: Digest,
-        /// What failed.
+        /// The reason.
         reason: String,
     },
     /// Its description makes no sense, or describing itself failed.
@@ -56,7 +56,7 @@ pub enum LoadError {
     BadDescriptor {
         /// Which bytes.
         digest: Digest,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
 }
@@ -71,11 +71,11 @@ pub struct SessionError {
     pub digest: Digest,
     /// The party that ran it.
     pub party: PartyIndex,
-    /// What happened.
+    /// The kind of failure.
     pub kind: SessionErrorKind,
 }
 
-/// What happened to a session.
+/// The kinds of failure of a session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionErrorKind {
     /// The task can't be done as asked: the caller must ask for something else.
@@ -104,11 +104,11 @@ pub enum SessionErrorKind {
 /// A peer that broke the protocol, by the component's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Who; empty where the protocol can't tell. Peers only.
+    /// The responsible peers; empty where the protocol can't tell.
     pub culprits: Vec<PartyIndex>,
     /// Never work with the culprits on this key again.
     pub ban: bool,
-    /// What they did.
+    /// Their fault.
     pub reason: String,
 }
 
@@ -149,7 +149,7 @@ pub enum Misbehaviour {
     Instantiation(String),
 }
 
-/// What a host function or a limiter ends a session with when the component is not to blame.
+/// A reason for which a host function or a limiter ends a session when the component is not to blame.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Stop {
     /// The session's deadline has passed.

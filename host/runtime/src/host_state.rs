@@ -1,4 +1,4 @@
-//! What the host keeps of one session while its component runs: the state of each capability, and what is left of its limits.
+//! The host's state of one session while its component runs: the state of each capability, and the rest of its limits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::limits;
 use crate::secret::GuestSecret;
 use crate::task::TaskKind;
 
-/// What the host keeps of one session.
+/// The host's state of one session.
 pub(crate) struct HostState {
     pub(crate) vault: VaultState,
     pub(crate) cache: CacheState,

@@ -1,7 +1,7 @@
 //! Loads a protocol as a sandboxed WebAssembly component and steps its sessions.
 //!
-//! A [`Runtime`] compiles components into [`Plugin`]s; a plugin [starts](Plugin::start) [`Session`]s; a session is
-//! [stepped](Session::step) with incoming messages until it is done. What a component may reach is passed in as
+//! A [`Runtime`] compiles components into [`Plugin`]s; a plugin [starts](Plugin::start) [`ComponentSession`]s; a session is
+//! [stepped](ComponentSession::step) with incoming messages until it is done. What a component may reach is passed in as
 //! [`Capabilities`]; what it may use up is in [`limits`].
 //!
 //! Architecture invariants:
@@ -36,13 +36,13 @@ mod unchecked;
 
 pub use capabilities::{Capabilities, Capability, Grants};
 pub use compile_cache::CompileCache;
-pub use descriptor::{Descriptor, Operation};
+pub use descriptor::{Descriptor, PluginOperation};
 pub use engine::{Runtime, RuntimeConfig};
 pub use error::{Fault, LoadError, Misbehaviour, SessionError, SessionErrorKind};
 pub use executor::Priority;
 pub use message::Outgoing;
-pub use output::{MadeKey, Outcome, State};
+pub use output::{ComponentOutcome, MadeKey, State};
 pub use plugin::Plugin;
 pub use secret::SecretBytes;
-pub use session::{Progress, Session, SessionSpec, Step};
+pub use session::{ComponentSession, Progress, SessionSpec, Step};
 pub use task::{Roster, SignTask, Task};

@@ -1,5 +1,5 @@
-//! What a component may use up. Each limit stands beside its reason; a breach ends the session with a
-//! [`Misbehaviour`](crate::Misbehaviour) that names it.
+//! The limits of a component. Each stands beside its reason; a breach ends the session with a [`Misbehaviour`](crate::Misbehaviour) that
+//! names the limit.
 
 use std::time::Duration;
 

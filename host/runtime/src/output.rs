@@ -1,5 +1,5 @@
-//! What a component returns, checked. A component is not trusted: whatever it hands over is either what the
-//! contract allows or [`Misbehaviour::InvalidOutput`].
+//! Checks what a component returns. A component is not trusted: its output either satisfies the contract or is
+//! [`Misbehaviour::InvalidOutput`].
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::bindings::exports::quorate::party::protocol as wit;
-use crate::capabilities::vault::{Entries, EntryName, Scope, Staged};
+use crate::capabilities::vault::{EntryName, Scope, Staged, VaultEntries};
 use crate::descriptor::Descriptor;
 use crate::error::{Fault, Misbehaviour, SessionErrorKind};
 use crate::limits;
@@ -19,21 +19,21 @@ use crate::message::Outgoing;
 use crate::task::{Roster, TaskKind};
 use crate::text::sanitize;
 
-/// What a session needs next.
+/// The next need of a session.
 #[derive(Clone, Debug)]
 pub enum State {
     /// Messages.
     Waiting,
     /// Another step.
     Again,
-    /// Nothing: it is over.
-    Done(Outcome),
+    /// The session is over.
+    Done(ComponentOutcome),
 }
 
 /// How a session ended well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Outcome {
+pub enum ComponentOutcome {
     Key(MadeKey),
     Signature(SchemeSignature),
     Presignatures(u16),
@@ -42,10 +42,10 @@ pub enum Outcome {
     Prepared,
 }
 
-/// What a keygen, refresh or repair has made: every honest party has the same.
+/// The result of a keygen, refresh or repair, the same at every honest party.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MadeKey {
-    /// What is public: 33 bytes of compressed SEC 1 for a key of `ecdsa-secp256k1`, 32 bytes for other schemes.
+    /// The public outputs: 33 bytes of compressed SEC 1 for a key of `ecdsa-secp256k1`, 32 bytes for other schemes.
     pub outputs: KeyOutputs,
     /// The format in which this party's share was staged.
     pub share_format: u32,
@@ -114,16 +114,20 @@ impl OutputValidator {
         Ok((outgoing, state))
     }
 
-    fn check_outcome(&self, outcome: wit::Outcome) -> Checked<Outcome> {
+    fn check_outcome(&self, outcome: wit::Outcome) -> Checked<ComponentOutcome> {
         Ok(match (outcome, &self.task) {
             (wit::Outcome::Key(info), TaskKind::Keygen { scheme }) => {
                 if info.scheme != *scheme {
                     return invalid("a key of another scheme than was asked for");
                 }
-                Outcome::Key(self.check_key(info)?)
+                ComponentOutcome::Key(self.check_key(info)?)
             }
-            (wit::Outcome::Refreshed(info), TaskKind::Refresh) => Outcome::Refreshed(self.check_key(info)?),
-            (wit::Outcome::Repaired(info), TaskKind::Repair) => Outcome::Repaired(self.check_key(info)?),
+            (wit::Outcome::Refreshed(info), TaskKind::Refresh) => {
+                ComponentOutcome::Refreshed(self.check_key(info)?)
+            }
+            (wit::Outcome::Repaired(info), TaskKind::Repair) => {
+                ComponentOutcome::Repaired(self.check_key(info)?)
+            }
             (wit::Outcome::Signature(signature), TaskKind::Sign { .. }) => {
                 let Ok(bytes) = signature.bytes.try_into() else {
                     return invalid("a signature that is not 64 bytes long");
@@ -131,12 +135,12 @@ impl OutputValidator {
                 if signature.recovery_id.is_some_and(|id| id > 3) {
                     return invalid("a recovery id above 3");
                 }
-                Outcome::Signature(SchemeSignature { bytes, recovery_id: signature.recovery_id })
+                ComponentOutcome::Signature(SchemeSignature { bytes, recovery_id: signature.recovery_id })
             }
             (wit::Outcome::Presignatures(count), TaskKind::Presign { at_most }) if count <= *at_most => {
-                Outcome::Presignatures(count)
+                ComponentOutcome::Presignatures(count)
             }
-            (wit::Outcome::Prepared, TaskKind::Prepare | TaskKind::Auxiliary) => Outcome::Prepared,
+            (wit::Outcome::Prepared, TaskKind::Prepare | TaskKind::Auxiliary) => ComponentOutcome::Prepared,
             _ => return invalid("an outcome that is not the task's"),
         })
     }
@@ -160,7 +164,7 @@ impl OutputValidator {
         }
         // A point of a curve that we know, in any encoding, is at most this long.
         if info.verifying_shares.iter().any(|share| !(32..=65).contains(&share.len())) {
-            return invalid("a verifying share that is no point");
+            return invalid("a verifying share that is not a point of the curve");
         }
         let Ok(chain_code) = info.chain_code.map(<[u8; 32]>::try_from).transpose() else {
             return invalid("a chain code that is not 32 bytes long");
@@ -175,13 +179,15 @@ impl OutputValidator {
     }
 
     /// Checks that what a session staged belongs to its outcome, and gives presignatures their names.
-    pub(crate) fn check_staged(&self, outcome: &Outcome, mut staged: Staged) -> Checked<Staged> {
+    pub(crate) fn check_staged(&self, outcome: &ComponentOutcome, mut staged: Staged) -> Checked<Staged> {
         match outcome {
-            Outcome::Key(_) | Outcome::Refreshed(_) | Outcome::Repaired(_) if staged.puts.is_empty() => {
+            ComponentOutcome::Key(_) | ComponentOutcome::Refreshed(_) | ComponentOutcome::Repaired(_)
+                if staged.puts.is_empty() =>
+            {
                 invalid("a key without a share to keep")
             }
-            Outcome::Presignatures(count) => {
-                let mut named = Entries::new();
+            ComponentOutcome::Presignatures(count) => {
+                let mut named = VaultEntries::new();
                 for index in 0..*count {
                     let given = EntryName::new(Scope::Key, &index.to_string());
                     let kept = EntryName::new(Scope::Key, &presignature_id(&self.roster.execution_id, index));
@@ -218,7 +224,7 @@ fn recipient(to: wit::Recipient, roster: &Roster) -> Checked<To> {
         wit::Recipient::ReliableBroadcast => To::ReliableBroadcast,
         wit::Recipient::Party(index) => match peer(index, roster) {
             Some(party) => To::Party(party),
-            None => return invalid(format!("a message to party {index}, who is no peer")),
+            None => return invalid(format!("a message to party {index}, who is not a peer")),
         },
     })
 }
@@ -249,7 +255,7 @@ pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionEr
                         reason: sanitize(&fault.reason),
                     })
                 }
-                _ => Misbehaviour::InvalidOutput("a fault of somebody who is no peer".into()).into(),
+                _ => Misbehaviour::InvalidOutput("a fault of somebody who is not a peer".into()).into(),
             }
         }
     }

@@ -40,7 +40,7 @@ impl Plugin {
         self.inner.digest
     }
 
-    /// What the component says it is.
+    /// The description that the component gives of itself.
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         &self.inner.descriptor

@@ -16,24 +16,24 @@ use crate::executor::Priority;
 use crate::host_state::HostState;
 use crate::limits;
 use crate::message::{Arriving, Outgoing};
-use crate::output::{self, Outcome, OutputValidator, State};
+use crate::output::{self, ComponentOutcome, OutputValidator, State};
 use crate::plugin::{Inner, Plugin};
 use crate::task::{Roster, Task};
 
 /// A session to start.
 pub struct SessionSpec {
-    /// Who takes part.
+    /// The parties of the session.
     pub roster: Roster,
-    /// What to do.
+    /// The task of the session.
     pub task: Task,
-    /// What stands behind the capabilities.
+    /// The backends of the capabilities.
     pub capabilities: Capabilities,
     /// When the component is stopped, whatever it does.
     pub deadline: Instant,
 }
 
 /// A session that waits to be stepped. Dropping it ends it and wipes its memory.
-pub struct Session {
+pub struct ComponentSession {
     plugin: Arc<Inner>,
     me: PartyIndex,
     priority: Priority,
@@ -41,7 +41,7 @@ pub struct Session {
     instance: Box<Instance>,
 }
 
-/// What moves to an executor thread and back.
+/// The part of a session that moves to an executor thread and back.
 struct Instance {
     store: Store<HostState>,
     bindings: Bindings,
@@ -50,26 +50,26 @@ struct Instance {
     idle_steps: u32,
 }
 
-/// What one step gave.
+/// The result of one step.
 #[derive(Debug)]
 pub struct Step {
     /// Messages to send now.
     pub outgoing: Vec<Outgoing>,
-    /// What comes next.
+    /// How the session continues.
     pub progress: Progress,
 }
 
-/// What comes after a step.
+/// How a session continues after a step.
 pub enum Progress {
     /// Step again when something has arrived.
-    Waiting(Session),
+    Waiting(ComponentSession),
     /// Step again at once.
-    Again(Session),
+    Again(ComponentSession),
     /// The session is over; commit what it staged together with its outcome.
     Done {
         /// How it ended.
-        outcome: Outcome,
-        /// What it wants kept.
+        outcome: ComponentOutcome,
+        /// The changes to be stored.
         staged: Staged,
     },
 }
@@ -89,7 +89,7 @@ impl Plugin {
     ///
     /// # Errors
     /// See [`SessionErrorKind`].
-    pub async fn start(&self, spec: SessionSpec) -> Result<Session, SessionError> {
+    pub async fn start(&self, spec: SessionSpec) -> Result<ComponentSession, SessionError> {
         let SessionSpec { roster, task, capabilities, deadline } = spec;
         let plugin = Arc::clone(&self.inner);
         let (kind, priority) = (task.kind(), task.priority());
@@ -118,13 +118,13 @@ impl Plugin {
         })
         .await;
         match started {
-            Ok(instance) => Ok(Session { plugin, me, priority, deadline, instance }),
+            Ok(instance) => Ok(ComponentSession { plugin, me, priority, deadline, instance }),
             Err(kind) => Err(plugin.error(me, kind)),
         }
     }
 }
 
-impl Session {
+impl ComponentSession {
     /// Hands over what has arrived and computes as far as that allows. After an error the session is gone, its
     /// memory wiped.
     ///
@@ -146,11 +146,11 @@ impl Session {
     }
 }
 
-/// What one step left.
+/// The state after one step.
 enum Next {
     Waiting(Box<Instance>),
     Again(Box<Instance>),
-    Done(Outcome, Staged),
+    Done(ComponentOutcome, Staged),
 }
 
 impl Instance {

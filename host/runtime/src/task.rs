@@ -1,4 +1,4 @@
-//! What a session is to do, and with whom.
+//! The task of a session, and its parties.
 
 use quorate_core::order::{HashFunction, Signing};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
@@ -6,7 +6,7 @@ use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 use crate::bindings::exports::quorate::party::protocol as wit;
 use crate::executor::Priority;
 
-/// Who takes part.
+/// The parties of a session.
 #[derive(Clone, Debug)]
 pub struct Roster {
     /// This party, one of `signers`.
@@ -15,13 +15,13 @@ pub struct Roster {
     pub signers: Vec<PartyIndex>,
     /// t of n.
     pub threshold: Threshold,
-    /// What material of this group is kept under.
+    /// The name under which material of this group is stored.
     pub group_id: GroupId,
     /// Never repeats.
     pub execution_id: ExecutionId,
 }
 
-/// What the session is to do.
+/// The task of a session.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub enum Task {
@@ -59,7 +59,7 @@ impl Task {
     }
 }
 
-/// What is left of a task once it runs: enough to know its outcome.
+/// The part of a task that is needed while it runs: enough to know its outcome.
 #[derive(Clone)]
 pub(crate) enum TaskKind {
     Keygen { scheme: String },
@@ -71,12 +71,12 @@ pub(crate) enum TaskKind {
     Prepare,
 }
 
-/// What is to be signed, and with which child of the key.
+/// A message to sign, and the child of the key that signs it.
 #[derive(Clone, Debug)]
 pub struct SignTask {
     /// Name of the signature scheme.
     pub scheme: String,
-    /// What the order says.
+    /// The message and path of the order.
     pub signing: Signing,
     /// Name of the presignature to take.
     pub presignature: Option<String>,

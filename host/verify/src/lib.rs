@@ -1,4 +1,4 @@
-//! What the host believes only because it has verified it (rule 7).
+//! Verification by the host of everything that it relies on (rule 7).
 //!
 //! [`signature`] verifies signatures with libraries that have no part in any plugin, [`proof`] says what a party's report
 //! proves by itself, and [`addresses`] derives the addresses of a key.

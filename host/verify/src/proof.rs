@@ -1,5 +1,5 @@
-//! What a report proves by itself, independent of its way: a signature that verifies, a certificate that all n parties
-//! have signed. Everything else in it is the word of one party.
+//! The proof that a report contains, independent of its way: a signature that verifies, or a certificate that all n parties have signed.
+//! Everything else in a report is the claim of one party.
 
 use quorate_core::SchemeSignature;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
@@ -19,12 +19,12 @@ pub enum Proved {
     Shares {
         /// Their promises.
         certificate: Certificate,
-        /// What they promised.
+        /// The key that they promised.
         key: KeyOutputs,
     },
 }
 
-/// What an outcome proves about an order; `chain_code` is that of the account's key.
+/// The proof that an outcome contains about an order; `chain_code` is that of the account's key.
 #[must_use]
 pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -> Option<Proved> {
     match (outcome, &order.operation) {
@@ -41,7 +41,7 @@ pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -
     }
 }
 
-/// What the promises of several reports prove together.
+/// The proof that the promises of several reports make together.
 #[must_use]
 pub fn proved_by_promises<'a>(
     order: &Order,

@@ -41,7 +41,7 @@ pub(crate) fn sign(
     let position = roster.signers().iter().position(|&s| s == roster.me());
     let i = position
         .and_then(|p| u16::try_from(p).ok())
-        .ok_or_else(|| Failure::Internal("this party is no signer".into()))?;
+        .ok_or_else(|| Failure::Internal("this party is not a signer".into()))?;
     let digest =
         PrehashedDataToSign::from_scalar(Scalar::<Secp256k1>::from_be_bytes_mod_order(&task.message));
     let id = *roster.execution_id();

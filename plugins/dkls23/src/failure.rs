@@ -24,7 +24,7 @@ pub(crate) fn failure(abort: Abort) -> Failure {
     }
 }
 
-/// Who is behind a recoverable abort.
+/// The peer behind a recoverable abort.
 enum Blame {
     /// The stored share can't be used.
     OwnShare,

@@ -1,4 +1,4 @@
-//! What keygen and refresh have in common: their messages and the order of their checks.
+//! The common part of keygen and refresh: their messages and the order of their checks.
 //!
 //! Both run the same three rounds; a refresh leaves the chain code out. The commitment to the proof is broadcast
 //! reliably: two parties that saw different commitments must not both finish.
@@ -94,7 +94,7 @@ pub(crate) fn all_fragments(own: Scalar, inbox: &mut Inbox) -> Result<Vec<Scalar
     Ok(received.values().map(|fragment| fragment.0).chain([own]).collect())
 }
 
-/// What a peer committed to and sent in round 2, and we in turn.
+/// The commitment and messages of round 2, of a peer and of this party.
 pub(crate) struct Round2 {
     pub(crate) commitments: BTreeMap<PartyIndex, HashOutput>,
     pub(crate) zero: Vec<TransmitInitZeroSharePhase2to4>,

@@ -77,7 +77,7 @@ pub(crate) struct Keygen {
     round2: Option<(Round2, BTreeMap<LibraryIndex, BroadcastDerivationPhase2to4>)>,
 }
 
-/// What we broadcast, which the last phase wants to see beside the others'.
+/// This party's broadcast, which the last phase needs beside the others'.
 struct Own {
     proof: ProofCommitment<Curve>,
     chain_code_commitment: BroadcastDerivationPhase2to4,

@@ -55,7 +55,7 @@ pub(crate) struct Refresh {
     kept3: Option<Kept3>,
 }
 
-/// What the library gives to keep for each peer and does not wipe by itself outside of its keygen session.
+/// The data of each peer that the library returns and does not wipe by itself outside its keygen session.
 struct Wiped<T: Wipe>(BTreeMap<LibraryIndex, T>);
 
 impl<T: Wipe> Drop for Wiped<T> {

@@ -1,4 +1,4 @@
-//! What a party stores of a key.
+//! The stored form of a party's key.
 
 use dkls23_core::protocols::Party;
 use k256::AffinePoint;

@@ -21,7 +21,7 @@ pub(crate) fn fill(dest: &mut [u8]) -> Result<(), Error> {
         // `part` is at most 65536 bytes long, so its length fits.
         let mut bytes = bindings::quorate::party::entropy::fill(part.len() as u32);
         part.copy_from_slice(&bytes);
-        // What libraries draw seeds their generators.
+        // Libraries seed their generators with these bytes.
         zeroize::Zeroize::zeroize(&mut bytes);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What a plugin may ask of its host.
+//! The functions of the host that a plugin may call.
 
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;

@@ -1,4 +1,4 @@
-//! What a Quorate plugin is written with.
+//! The library for authors of Quorate plugins.
 //!
 //! A plugin implements [`Protocol`] and ends with [`export!`]. Each operation is a protocol run in
 //! rounds: a type that implements [`Rounds`], declares its [`Message`]s, and is handed every round's messages

@@ -69,7 +69,7 @@ impl Slot {
 
 type Payload = Zeroizing<Vec<u8>>;
 
-/// What tells slots apart.
+/// The key of a slot.
 type Key = (u16, Delivery);
 
 /// Collects messages until a round is complete.

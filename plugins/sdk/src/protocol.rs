@@ -1,10 +1,10 @@
-//! What a plugin implements.
+//! The trait that a plugin implements.
 
 use crate::{Descriptor, Failure, Host, Incoming, Progress, Roster, Task};
 
 /// A protocol: the whole of a plugin, ended by [`export!`](crate::export).
 pub trait Protocol {
-    /// What the plugin is and can do.
+    /// The identity and abilities of the plugin.
     fn describe() -> Descriptor;
 
     /// Begins a session. Nothing is sent before its first step.

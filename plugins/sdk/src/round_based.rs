@@ -16,8 +16,7 @@ use crate::{
     Slot, State, decode, encode,
 };
 
-/// What becomes of a state machine's output: stores what has to be stored and names the outcome, or names the
-/// failure.
+/// Consumes the output of a state machine: stores the results and names the outcome, or names the failure.
 pub type Finish<O> = Box<dyn FnOnce(O, &mut dyn Host) -> Result<Outcome, Failure>>;
 
 /// Where each of a protocol's message types belongs, by the library's round number. Types that are sent together

@@ -29,7 +29,7 @@ impl core::fmt::Display for PartyIndex {
     }
 }
 
-/// What a plugin is and can do.
+/// The identity and abilities of a plugin.
 #[derive(Clone, Debug)]
 pub struct Descriptor {
     /// The protocol's name: `dkls23`.
@@ -38,7 +38,7 @@ pub struct Descriptor {
     pub version: &'static str,
     /// Signature schemes it serves.
     pub schemes: &'static [&'static str],
-    /// What it can do.
+    /// The operations that it implements.
     pub operations: &'static [Operation],
     /// The largest n.
     pub max_parties: u16,
@@ -61,7 +61,7 @@ pub enum Operation {
     Derivation,
 }
 
-/// Who takes part in a session. Checked when it is made: a plugin may rely on every line.
+/// The parties of a session. The constructor checks them, and a plugin may rely on every line.
 #[derive(Clone, Debug)]
 pub struct Roster {
     me: PartyIndex,
@@ -135,7 +135,7 @@ impl Roster {
         self.threshold
     }
 
-    /// What material of this group of parties is kept under.
+    /// The name under which material of this group of parties is stored.
     #[must_use]
     pub fn group_id(&self) -> &[u8; 32] {
         &self.group_id
@@ -175,7 +175,7 @@ impl Roster {
     }
 }
 
-/// What a session is to do.
+/// The task of a session.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub enum Task {
@@ -188,7 +188,7 @@ pub enum Task {
     Prepare { items: u16 },
 }
 
-/// What is to be signed, and with which child of the key.
+/// A message to sign, and the child of the key that signs it.
 #[derive(Clone, Debug)]
 pub struct SignTask {
     /// Name of the signature scheme.
@@ -234,7 +234,7 @@ pub enum Delivery {
 pub struct Incoming {
     /// The round in which the peer sent it, from 1.
     pub round: u16,
-    /// Who sent it; the host has checked this.
+    /// The sender; the host has checked it.
     pub from: PartyIndex,
     /// How it travelled.
     pub delivery: Delivery,
@@ -262,22 +262,22 @@ pub enum Recipient {
     ReliableBroadcast,
 }
 
-/// What one step gave.
+/// The result of one step.
 pub struct Progress {
     /// Messages to send now.
     pub outgoing: Vec<Outgoing>,
-    /// What the session needs next.
+    /// The next need of the session.
     pub state: State,
 }
 
-/// What a session needs next.
+/// The next need of a session.
 #[derive(Clone, Debug)]
 pub enum State {
     /// Messages.
     Waiting,
     /// Another step, with or without messages.
     Again,
-    /// Nothing: it is over.
+    /// The session is over.
     Done(Outcome),
 }
 
@@ -326,11 +326,11 @@ pub enum Failure {
     InvalidShare(String),
     /// A peer broke the protocol.
     Fault {
-        /// Who; empty where the protocol can't tell.
+        /// The responsible peers; empty where the protocol can't tell.
         culprits: Vec<PartyIndex>,
         /// Never work with the culprits on this key again.
         ban: bool,
-        /// What they did.
+        /// Their fault.
         reason: String,
     },
     /// A bug.

@@ -125,7 +125,7 @@ impl Host for Imports {
     }
 }
 
-/// What [`optional`](crate::optional) calls.
+/// The implementation of [`optional`](crate::optional).
 pub(crate) mod optional {
     use super::imports::{bus, cache};
     use crate::types::Event;

@@ -16,7 +16,7 @@ pub type Ended = Result<Outcome, Failure>;
 pub struct Hop {
     /// Whom it is for.
     pub to: PartyIndex,
-    /// What arrives.
+    /// The message that arrives.
     pub message: Incoming,
 }
 

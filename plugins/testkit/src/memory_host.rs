@@ -15,7 +15,7 @@ pub struct MemoryHost {
     pool: Entries,
     staged: Entries,
     stocked: Entries,
-    /// What was logged, in order.
+    /// The log, in order.
     pub logs: Vec<(Level, u32, String)>,
 }
 

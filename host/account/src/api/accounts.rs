@@ -126,7 +126,7 @@ pub(super) async fn read(
     Ok(Json(api.accounts.account(params::account_id(&id)?).await?))
 }
 
-/// What to sign.
+/// The message to sign, and how.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewSignature {
@@ -195,7 +195,7 @@ pub(super) async fn sign(
     respond(&api, fingerprint, Sign(account, request)).await
 }
 
-/// What a refresh takes: nothing, unless a user keeps a share.
+/// The body of a refresh. It is empty unless a user keeps a share.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRefresh {
@@ -266,7 +266,7 @@ pub(super) async fn refresh(
 
 /// Adds the user's new share to an answer, for as long as it waits to be confirmed. It is never kept with the answer.
 async fn with_share(api: &Api, answer: String) -> Result<String, Problem> {
-    let unreadable = |_| Problem::new(Code::Internal, "an answer that is no JSON");
+    let unreadable = |_| Problem::new(Code::Internal, "a stored answer is not JSON");
     let mut fields: serde_json::Map<String, Value> = serde_json::from_str(&answer).map_err(unreadable)?;
     let Some(session) = fields.get("session_id").and_then(Value::as_str) else { return Ok(answer) };
     let Some(share) = api.accounts.sealed_share(params::session_id(session)?).await? else {

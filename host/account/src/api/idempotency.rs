@@ -164,7 +164,7 @@ async fn run_once<O: IdempotentOperation>(
     }
 }
 
-/// What a request with a key is to do.
+/// How a request with a key continues.
 enum Turn {
     /// Run; `earlier` are the ids of a run that was interrupted.
     Run { earlier: Option<Vec<u8>> },
@@ -208,7 +208,7 @@ async fn recover_or_run<O: IdempotentOperation>(
     let Some(earlier) = earlier else { return operation.run(api, ids).await };
     match operation.recover(api, earlier).await? {
         Recovery::Completed(answer) => Ok(answer),
-        // What the interrupted run may still do has the same ids: it can't make a second account or signature.
+        // The interrupted run may still be at work. It has the same ids, so that it can't make a second account or signature.
         Recovery::NotStarted => operation.run(api, earlier).await,
         Recovery::Failed => {
             let ids = operation.new_ids()?;

@@ -37,7 +37,7 @@ const LICENSE: &str = env!("CARGO_PKG_LICENSE");
 /// How often expired idempotency keys are deleted. An expired key is ignored before that too.
 const KEY_CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What the API is served from.
+/// The parts that the API is served from.
 pub struct ApiSetup {
     /// The account service.
     pub accounts: AccountService,
@@ -53,7 +53,7 @@ pub struct ApiSetup {
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
 
-/// What clones of an API share.
+/// The state that clones of an API share.
 pub struct Inner {
     accounts: AccountService,
     guard: Guard,

@@ -11,7 +11,7 @@ use crate::SessionView;
 
 /// Read a session
 ///
-/// What became of it, with the signature if it made one: also after a request for it has timed out.
+/// The state of a session, with the signature if it made one. It can be read also after a request for it has timed out.
 #[utoipa::path(
     get, path = "/api/v1/sessions/{id}", tag = "sessions",
     params(("id" = String, Path, description = "The session's id")),

@@ -1,4 +1,4 @@
-//! What every cache must do while it is there. An adapter's tests are `conformance::suite!(async { … a fresh cache … })`.
+//! The contract of every cache, as tests. An adapter's tests are `conformance::suite!(async { … a fresh cache … })`.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ const MAX_CONNECTIONS: u32 = 12;
 /// How long to wait for a free connection, or for a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What the server is told: limits that end what hangs, and commits that are on disk when they return.
+/// The settings of a connection: limits that end statements that hang, and commits that are on disk when they return.
 const SETTINGS: [(&str, &str); 5] = [
     ("synchronous_commit", "on"),
     ("statement_timeout", "10000"),
@@ -101,7 +101,7 @@ impl Database {
     pub fn postgres_pool(&self) -> &PgPool {
         match &self.0 {
             Kind::Postgres(pool) => pool,
-            Kind::Sqlite(_) => panic!("this is no PostgreSQL database"),
+            Kind::Sqlite(_) => panic!("this is not a PostgreSQL database"),
         }
     }
 }

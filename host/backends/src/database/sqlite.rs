@@ -23,7 +23,7 @@ impl Database {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            // What is erased is overwritten, not only forgotten.
+            // Erased data is overwritten, not only unlinked.
             .pragma("secure_delete", "ON")
             .busy_timeout(BUSY_TIMEOUT);
         // One connection: there is little to write, and a single writer never waits for itself.
@@ -41,7 +41,7 @@ impl Database {
     pub fn sqlite_pool(&self) -> &SqlitePool {
         match &self.0 {
             Kind::Sqlite(pool) => pool,
-            Kind::Postgres(_) => panic!("this is no SQLite database"),
+            Kind::Postgres(_) => panic!("this is not an SQLite database"),
         }
     }
 }

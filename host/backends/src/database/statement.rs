@@ -19,7 +19,7 @@ pub struct Statement {
     values: Vec<Value>,
 }
 
-/// What can be stored.
+/// A value that can be stored.
 #[allow(missing_docs)]
 pub enum Value {
     Bytes(Option<Vec<u8>>),
@@ -62,7 +62,7 @@ pub enum Row {
     Postgres(PgRow),
 }
 
-/// What can be read from a column of either database.
+/// A type that can be read from a column of either database.
 pub trait Column: Sized {
     /// Reads the column of this name.
     ///

@@ -1,4 +1,4 @@
-//! What every queue must do. An adapter's tests are `conformance::suite!(async { … a fresh queue … })`.
+//! The contract of every queue, as tests. An adapter's tests are `conformance::suite!(async { … a fresh queue … })`.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ pub(crate) async fn a_full_queue_takes_nothing_more_and_loses_nothing(queue: &dy
         (MAX_QUEUE_LENGTH..MAX_QUEUE_LENGTH + MAX_QUEUE_LENGTH / 10).contains(&taken),
         "{taken} were taken"
     );
-    // What was said before may be believed for a moment.
+    // A consumer may rely on the state of a moment ago.
     tokio::time::sleep(MOMENT * 3).await;
     assert_eq!(queue.has_room("q").await, Ok(false));
     let mut consumer = queue.consume("q", MAX_QUEUE_LENGTH).await.unwrap();

@@ -62,7 +62,7 @@ impl One {
 }
 
 impl Messages {
-    /// What is being worked on counts: a consumer that dies gives it back.
+    /// Messages in work count too: a consumer that dies returns them.
     fn has_room(&self) -> bool {
         self.waiting.len() + self.unacknowledged < MAX_QUEUE_LENGTH
     }
@@ -164,7 +164,7 @@ impl Consumer for MemoryConsumer {
             if let Some(mut message) = self.take() {
                 message.deliveries += 1;
                 let (payload, attempt) = (message.payload.clone(), message.deliveries);
-                let held = Held { one: Arc::clone(&self.one), message, _slot: slot };
+                let held = HeldMessage { one: Arc::clone(&self.one), message, _slot: slot };
                 return Ok(Delivery::new(payload, attempt, Box::new(held)));
             }
             arrived.await;
@@ -187,14 +187,14 @@ impl MemoryConsumer {
 }
 
 /// A message that was delivered and not acknowledged.
-struct Held {
+struct HeldMessage {
     one: Arc<One>,
     message: Message,
     _slot: OwnedSemaphorePermit,
 }
 
 #[async_trait]
-impl Settle for Held {
+impl Settle for HeldMessage {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         self.one.lock().unacknowledged -= 1;
         Ok(())

@@ -1,4 +1,4 @@
-//! What a session asks of its caller.
+//! The effects that a session asks of its caller.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +38,7 @@ pub enum To {
     ReliableBroadcast,
 }
 
-/// What the caller has to do, one after the other in the order given: effects that come back while one is carried out
-/// go behind those that are left.
+/// The caller applies effects one after the other, in the order given. Effects that arise while one is applied go to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send a frame to a peer.

@@ -1,4 +1,4 @@
-//! What travels between the parties of a session.
+//! The frames that travel between the parties of a session.
 
 use super::terms::SessionTerms;
 use crate::PartyIndex;

@@ -34,7 +34,7 @@ pub struct SignedHelloEcho {
 wire_struct!(SignedHelloEcho { echo, signature });
 
 impl SignedHelloEcho {
-    /// Who echoes, by its own word.
+    /// The party that claims to have sent the echo.
     pub(super) fn sender(&self) -> PartyIndex {
         self.echo.by
     }

@@ -43,7 +43,7 @@ pub use effect::{Effect, Message, To};
 pub use frame::Frame;
 use handshake::{Handshake, HandshakeResult};
 use reply_throttle::ReplyThrottle;
-use running::{Deliverable, Running};
+use running::{Deliverable, RunningState};
 use streams::Streams;
 pub use terms::SessionTerms;
 
@@ -78,14 +78,14 @@ enum State {
         handshake: Handshake,
         early: Vec<Frame>,
     },
-    Running(Running),
+    Running(RunningState),
     /// The component is done. The peers may still need what we have sent; until the result is settled it can still fail.
     Done {
         settled: bool,
         answers: ReplyThrottle,
     },
     Over {
-        /// What tells a peer that there is no result.
+        /// The notice that tells a peer that there is no result.
         notice: Vec<u8>,
         answers: ReplyThrottle,
     },
@@ -316,7 +316,7 @@ impl Session {
         // Taken, not borrowed: what can compute the ephemeral key again is gone with it.
         let Some(mut random) = self.random.take() else { return Ok(effects) };
         let streams = Streams::new(&self.terms, execution, ephemeral, &keys, &mut random)?;
-        self.state = State::Running(Running { execution, streams, broadcasts: Broadcasts::default() });
+        self.state = State::Running(RunningState { execution, streams, broadcasts: Broadcasts::default() });
         for frame in early {
             effects.extend(self.take_in(frame, now)?);
         }

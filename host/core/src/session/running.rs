@@ -13,13 +13,13 @@ use crate::identity::SecretKey;
 use crate::ids::ExecutionId;
 
 /// The streams and broadcasts of a session whose hellos are complete.
-pub(super) struct Running {
+pub(super) struct RunningState {
     pub(super) execution: ExecutionId,
     pub(super) streams: Streams,
     pub(super) broadcasts: Broadcasts,
 }
 
-/// What can be delivered now.
+/// The messages that can be delivered now.
 pub(super) struct Deliverable {
     /// Messages for the component, in order.
     pub(super) messages: Vec<Message>,
@@ -27,7 +27,7 @@ pub(super) struct Deliverable {
     pub(super) echoes: Vec<SignedEcho>,
 }
 
-impl Running {
+impl RunningState {
     /// Seals what the component sends: the frame for each receiver.
     pub(super) fn seal(
         &mut self,

@@ -22,8 +22,7 @@ const REORDER_WINDOW: u32 = 8;
 /// Rounds that the sandbox lets a component have; each has one message per receiver and kind at most.
 const MAX_ROUNDS: u16 = 64;
 
-/// What one peer may send in a session, all envelopes together. The most that a known protocol sends to one peer is
-/// 150 kB.
+/// The most bytes that one peer may send in a session, all envelopes together. The most that a known protocol sends to one peer is 150 kB.
 const MAX_PEER_BYTES: usize = 16 << 20;
 
 /// The longest payload: the sandbox takes no longer message from a component, and sealing adds 48 bytes.
@@ -52,7 +51,7 @@ struct Incoming {
     held: bool,
 }
 
-/// What could be opened.
+/// A payload that could be opened.
 #[derive(Default)]
 pub(super) struct Opened {
     pub(super) messages: Vec<Message>,
@@ -72,7 +71,7 @@ impl Streams {
         for peer in terms.peers() {
             let key = keys.get(&peer).ok_or_else(missing_peer)?;
             let sealer = Sealer::new(execution, terms.me, peer, key, random)
-                .map_err(|_| Abort::fault(peer, "an ephemeral key that is none"))?;
+                .map_err(|_| Abort::fault(peer, "an invalid ephemeral key"))?;
             outgoing.insert(peer, Outgoing { sealer, next: 0 });
             let opener = Opener::new(execution, peer, terms.me);
             incoming

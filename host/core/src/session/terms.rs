@@ -1,10 +1,10 @@
-//! Who takes part in a session, and until when.
+//! The parties of a session and its deadline.
 
 use crate::identity::{PublicKey, key_of};
 use crate::ids::PlanHash;
 use crate::{PartyIndex, Threshold, UnixMillis};
 
-/// Who takes part and until when; all of it admitted ([`admission`](crate::admission)).
+/// The parties of a session and its deadline, all of it admitted ([`admission`](crate::admission)).
 #[derive(Clone, Debug)]
 pub struct SessionTerms {
     /// The plan.

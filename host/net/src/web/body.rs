@@ -29,7 +29,7 @@ pub trait Fields: DeserializeOwned {
 pub struct Body<T> {
     /// As they came.
     pub bytes: Bytes,
-    /// What they say.
+    /// The parsed fields.
     pub value: T,
 }
 
@@ -44,7 +44,7 @@ impl<S: Send + Sync, T: Fields> FromRequest<S> for Body<T> {
         });
         let declared_empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|l| l == "0");
         let bytes = read(request, T::MAX_BODY_BYTES).await?;
-        // What takes no field takes no body either.
+        // A request without fields may come without a body.
         let json: &[u8] = if bytes.is_empty() && declared_empty { b"{}" } else { &bytes };
         if !bytes.is_empty() && !is_json {
             let detail = "send JSON, and say so: Content-Type: application/json";

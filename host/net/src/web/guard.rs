@@ -1,4 +1,4 @@
-//! Who may call: by address first, then by key.
+//! Checks callers: by address first, then by key.
 
 use std::net::IpAddr;
 
@@ -56,7 +56,7 @@ pub struct AllowedAddresses(Vec<IpNet>);
 
 /// A list of addresses that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no IP address and no range like 10.0.0.0/8")]
+#[error("`{0}` is neither an IP address nor a range like 10.0.0.0/8")]
 pub struct InvalidAddress(String);
 
 impl std::str::FromStr for AllowedAddresses {
@@ -90,7 +90,7 @@ impl AllowedAddresses {
     }
 }
 
-/// Who may call.
+/// The callers that are allowed.
 #[derive(Clone, Debug)]
 pub struct Guard {
     /// The key that callers present; without one no call is allowed.
@@ -110,7 +110,7 @@ impl Guard {
         let mut chain: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
         while !self.proxies.0.is_empty() && self.proxies.allow(caller) {
             let Some(before) = chain.pop() else { break };
-            // What makes no sense comes from nowhere that is allowed.
+            // An entry that is not an IP address matches no allowed range.
             caller = Peer(before.parse().ok().map(|address: IpAddr| address.to_canonical()));
         }
         caller
@@ -175,7 +175,7 @@ mod tests {
         for (from, forwarded, caller) in [
             ("192.0.2.1", "198.51.100.1", Some("192.0.2.1")),
             ("10.0.0.1", "198.51.100.1", Some("198.51.100.1")),
-            // What a caller has written itself stands further left.
+            // Entries that a caller has written itself stand further left.
             ("10.0.0.1", "203.0.113.7, 198.51.100.1, 10.0.0.2", Some("198.51.100.1")),
             ("10.0.0.1", "nonsense", None),
             ("10.0.0.1", "", None),

@@ -37,7 +37,7 @@ pub enum Status {
 pub struct Report {
     /// `ok`, `degraded` (it works without its cache) or `unavailable`.
     status: Status,
-    /// What this process does.
+    /// The role of this process.
     role: &'static str,
     /// Its version.
     version: &'static str,
@@ -56,7 +56,7 @@ struct Services {
     redis: Option<bool>,
 }
 
-/// What a process needs. Clones share what was found last.
+/// The health of the services that a process needs. Clones share the latest findings.
 #[derive(Clone)]
 pub struct Health {
     role: &'static str,

@@ -1,5 +1,4 @@
-//! What every HTTP interface of Quorate shares: who may call, how bodies and parameters are read, how errors are told, and
-//! `/health`.
+//! The parts that all HTTP interfaces of Quorate share: the check of callers, bodies and parameters, problem documents, and `/health`.
 
 pub mod body;
 pub mod guard;

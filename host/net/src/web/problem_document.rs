@@ -12,7 +12,7 @@ use crate::problem::Problem;
 /// How long to wait before the same request is made again, in seconds: a busy moment is over by then.
 const RETRY_AFTER_SECONDS: &str = "2";
 
-/// What went wrong (RFC 9457).
+/// A problem document (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProblemDocument {
     /// `urn:quorate:problem:` and the code.

@@ -17,11 +17,11 @@ use tonic::{Request, Response, Status};
 
 use crate::Party;
 
-struct Served(Arc<Party>);
+struct AdminGrpc(Arc<Party>);
 
 /// The service, to be served on the party's own socket and nowhere else.
 pub fn service(party: Arc<Party>) -> axum::Router {
-    tonic::service::Routes::new(AdminServer::new(Served(party))).prepare().into_axum_router()
+    tonic::service::Routes::new(AdminServer::new(AdminGrpc(party))).prepare().into_axum_router()
 }
 
 fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Status> {
@@ -34,18 +34,18 @@ fn store_failed(error: StoreError) -> Status {
 }
 
 #[tonic::async_trait]
-impl Admin for Served {
+impl Admin for AdminGrpc {
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<ActResponse>, Status> {
         let account = AccountId(id(&request.into_inner().account)?);
         let done = self.0.unlock(account).await.map_err(store_failed)?;
-        tracing::warn!(account = %uuid::Uuid::from_bytes(account.0), done, "an operator frees an account");
+        tracing::warn!(account = %uuid::Uuid::from_bytes(account.0), done, "operator frees an account");
         Ok(Response::new(ActResponse { done }))
     }
 
     async fn readmit(&self, request: Request<ReadmitRequest>) -> Result<Response<ActResponse>, Status> {
         let peer = PublicKey(id(&request.into_inner().peer)?);
         let done = self.0.readmit(peer).await.map_err(store_failed)?;
-        tracing::warn!(%peer, done, "an operator readmits a peer");
+        tracing::warn!(%peer, done, "operator readmits a peer");
         Ok(Response::new(ActResponse { done }))
     }
 
@@ -74,7 +74,7 @@ impl Admin for Served {
         let digest = Digest(id(&request.into_inner().digest)?);
         let before = self.0.suspended().await.map_err(store_failed)?.contains(&digest);
         self.0.suspend(digest).await.map_err(store_failed)?;
-        tracing::warn!(%digest, "an operator suspends a plugin");
+        tracing::warn!(%digest, "operator suspends a plugin");
         Ok(Response::new(ActResponse { done: !before }))
     }
 }

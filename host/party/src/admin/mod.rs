@@ -1,4 +1,4 @@
-//! What an operator does at a party: through a socket in the file system, and only as the user that the party runs as.
+//! The interface for a party's operator: a socket in the file system, for the user of the party only.
 
 mod grpc;
 mod socket;

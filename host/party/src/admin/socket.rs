@@ -67,10 +67,13 @@ impl Listener for UnixSocket {
     async fn establish((stream, owner): (UnixStream, u32)) -> io::Result<UnixStream> {
         let caller = stream.peer_cred()?;
         if caller.uid() != owner && caller.uid() != 0 {
-            tracing::warn!(uid = caller.uid(), "somebody else was kept from the admin socket");
+            tracing::warn!(
+                uid = caller.uid(),
+                "refused a connection to the admin socket: it is another user's"
+            );
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        tracing::info!(uid = caller.uid(), pid = caller.pid(), "an operator is there");
+        tracing::info!(uid = caller.uid(), pid = caller.pid(), "operator connected to the admin socket");
         Ok(stream)
     }
 }

@@ -1,4 +1,4 @@
-//! What the account service asks of the party API.
+//! The part of the party API that the account service calls.
 
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ pub fn service(api: PartyApi) -> axum::Router {
 impl UserParty for PartyApi {
     async fn accept(&self, request: Request<AcceptRequest>) -> Result<Response<AcceptResponse>, Status> {
         let AcceptRequest { order, request, time_limit_ms } = request.into_inner();
-        let order: SignedOrder = decode(&order).map_err(|_| Status::invalid_argument("that is no order"))?;
+        let order: SignedOrder =
+            decode(&order).map_err(|_| Status::invalid_argument("this is not an order"))?;
         let limit = Duration::from_millis(time_limit_ms).min(MAX_WAIT);
         let accepted = match ShareGrant::open(&request, &self.0.key) {
             Ok(request) => self.0.shares.submit_user_share(order, request, limit).await,

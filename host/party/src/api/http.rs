@@ -1,4 +1,4 @@
-//! What users' backends ask of the party API.
+//! The part of the party API that users' backends call.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -33,7 +33,7 @@ pub fn routes(api: PartyApi, guarded_by: Guard) -> Router {
 
 #[derive(Serialize)]
 struct KeyView {
-    /// What users seal their shares to: an X25519 key.
+    /// The X25519 key to which users seal their shares.
     key: String,
 }
 

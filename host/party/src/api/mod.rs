@@ -24,7 +24,7 @@ pub struct PartyApi(Arc<Inner>);
 
 struct Inner {
     shares: Arc<UserShares>,
-    /// What users seal their shares to.
+    /// The key to which users seal their shares.
     key: RecipientKey,
     /// Whether shares are handed out unsealed to callers that give no key.
     unsealed: bool,

@@ -1,4 +1,4 @@
-//! What all phases of a session know of it.
+//! The context that all phases of a session share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::running::RunningSession;
 use crate::party::Party;
 use crate::registry::Entry;
 
-/// What all phases of a session know of it: who runs it, its plan, and what it was admitted on.
+/// The context that all phases of a session share: the party, the plan, and the facts of its admission.
 pub(super) struct SessionContext {
     pub(super) party: Arc<Party>,
     pub(super) plan: Plan,
@@ -28,7 +28,7 @@ pub(super) struct SessionContext {
     pub(super) admitted: Admitted,
     /// The component that it runs on.
     pub(super) entry: Entry,
-    /// What this party knew when it admitted the plan.
+    /// The party's facts at the admission of the plan.
     pub(super) facts: AdmissionFacts,
     running: RunningSession,
     permit: Mutex<Option<OwnedSemaphorePermit>>,

@@ -147,7 +147,7 @@ async fn await_confirmation(
                     return linger::broadcast_certificate(context, connection, certificate, parties);
                 }
                 Ok((_, false)) => {}
-                Err(error) => tracing::warn!(%error, "failed to see whether the user has confirmed"),
+                Err(error) => tracing::warn!(%error, "failed to read whether the user has confirmed"),
             },
         }
     }

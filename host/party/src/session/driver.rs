@@ -7,11 +7,11 @@ use std::time::Duration;
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::session::{Effect, Message};
+use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
-use quorate_party_store::Entries;
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_runtime::{Outcome, Progress, Session as Sandboxed, SessionError, SessionErrorKind, Step};
+use quorate_runtime::{ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument;
 
@@ -33,10 +33,10 @@ pub(super) enum Ended {
     Aborted { connection: Connection, abort: Abort },
 }
 
-/// What the component has made.
+/// The result of the component.
 pub(super) struct ProtocolResult {
     pub(super) execution: ExecutionId,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: ComponentOutcome,
     pub(super) staged: Staged,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct ProtocolResult {
 pub(super) async fn drive(
     context: &SessionContext,
     connection: Connection,
-    share: Option<Entries>,
+    share: Option<ShareEntries>,
     effects: Vec<Effect>,
 ) -> Result<Ended, StoreError> {
     let component = Component::NotStarted { share };
@@ -85,11 +85,11 @@ struct Driver<'a> {
 /// Where the component is.
 enum Component {
     /// The hellos are not complete. It will be given this share.
-    NotStarted { share: Option<Entries> },
+    NotStarted { share: Option<ShareEntries> },
     /// It computes.
     Stepping { execution: ExecutionId, step: Stepping },
     /// It waits for messages.
-    Waiting { execution: ExecutionId, session: Box<Sandboxed> },
+    Waiting { execution: ExecutionId, session: Box<ComponentSession> },
     /// It is done, or has failed.
     Ended,
 }
@@ -225,7 +225,7 @@ impl Driver<'_> {
         }
     }
 
-    fn step(&mut self, execution: ExecutionId, session: Sandboxed) {
+    fn step(&mut self, execution: ExecutionId, session: ComponentSession) {
         let incoming = self.inbox.drain(..).collect();
         let span = tracing::debug_span!("step", round = self.round);
         let step: Stepping = Box::pin(session.step(incoming).instrument(span));
@@ -258,7 +258,7 @@ async fn check_counters(
     Ok(None)
 }
 
-/// What the component's failure means. A ban is durable before anything is sent.
+/// Translates a failure of the component. A ban is durable before any message is sent.
 async fn abort_for(context: &SessionContext, error: SessionError) -> Result<Abort, StoreError> {
     let (order, party) = (context.order(), &context.party);
     let reason = error.to_string();

@@ -33,8 +33,9 @@ use quorate_core::admission::Admitted;
 use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
-use quorate_party_store::{AdmissionFacts, Entries, Started};
-use quorate_runtime::Outcome as Made;
+use quorate_core::user_share::ShareEntries;
+use quorate_party_store::{AdmissionFacts, Started};
+use quorate_runtime::ComponentOutcome;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
@@ -67,7 +68,7 @@ impl SessionTask {
         Self { context: SessionContext::new(party, plan, admitted, entry, facts), token, custody }
     }
 
-    /// What the party's store has on record of it.
+    /// The record of this session in the party's store.
     pub(crate) fn started(&self) -> Started {
         self.context.started()
     }
@@ -120,10 +121,11 @@ async fn settle(
 ) -> Result<Option<Outcome>, StoreError> {
     let ProtocolResult { execution, outcome, staged } = result;
     let key = match (outcome, &context.order().operation) {
-        (Made::Signature(signature), Operation::Sign(signing)) => {
+        (ComponentOutcome::Signature(signature), Operation::Sign(signing)) => {
             return outcome::finish_signing(context, connection, signing, signature).await.map(Some);
         }
-        (Made::Key(key), Operation::Keygen) | (Made::Refreshed(key), Operation::Refresh) => key,
+        (ComponentOutcome::Key(key), Operation::Keygen)
+        | (ComponentOutcome::Refreshed(key), Operation::Refresh) => key,
         _ => {
             let abort = Abort::of(AbortCode::Plugin, "an outcome that is not the order's");
             return outcome::abort(context, connection, abort).await.map(Some);
@@ -142,7 +144,7 @@ async fn settle(
 async fn load_share(
     context: &SessionContext,
     custody: &Custody,
-) -> Result<Result<Option<Entries>, Abort>, StoreError> {
+) -> Result<Result<Option<ShareEntries>, Abort>, StoreError> {
     let order = context.order();
     if order.operation == Operation::Keygen {
         return Ok(Ok(None));

@@ -7,8 +7,8 @@ use quorate_core::codec::Bytes;
 use quorate_core::order::{Operation, Signing};
 use quorate_core::report::Outcome;
 use quorate_core::session::Effect;
+use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, KeyRecord, SchemeSignature};
-use quorate_party_store::Entries;
 use quorate_runtime::MadeKey;
 use quorate_runtime::capabilities::vault::Staged;
 use quorate_verify::signature::{self, Rejected};
@@ -19,12 +19,12 @@ use super::{linger, sandbox};
 
 /// A share that a session has just made, and that fits its order.
 pub(super) struct NewShare {
-    /// What all parties must promise.
+    /// The statement that all parties must promise.
     pub(super) activation: Activation,
-    /// What is sealed with the share.
+    /// The record that is sealed with the share.
     pub(super) record: KeyRecord,
     /// The share.
-    pub(super) entries: Entries,
+    pub(super) entries: ShareEntries,
 }
 
 /// Verifies a signature before anybody hears of it (rule 7), and records the session's success.

@@ -7,14 +7,14 @@ use quorate_core::certificate::KeyOutputs;
 use quorate_core::identity::group_id;
 use quorate_core::order::Operation;
 use quorate_core::plan::Plan;
+use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, KeyRecord, order};
-use quorate_party_store::Entries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
 use quorate_runtime::{Capabilities, Roster, SecretBytes, SessionSpec, SignTask, Task};
 use zeroize::Zeroizing;
 
 /// A share's entries as the sandbox sees them.
-pub(super) fn snapshot(entries: &Entries) -> Snapshot {
+pub(super) fn snapshot(entries: &ShareEntries) -> Snapshot {
     let kept = entries
         .iter()
         .filter_map(|(name, value)| {
@@ -24,8 +24,8 @@ pub(super) fn snapshot(entries: &Entries) -> Snapshot {
     Snapshot { kept, pooled: Vec::new() }
 }
 
-/// What a session staged, as entries of the new share.
-pub(super) fn entries(staged: &Staged) -> Entries {
+/// The entries that a session staged, as those of the new share.
+pub(super) fn entries(staged: &Staged) -> ShareEntries {
     staged
         .puts
         .iter()
@@ -34,7 +34,7 @@ pub(super) fn entries(staged: &Staged) -> Entries {
         .collect()
 }
 
-/// What is sealed with a new share.
+/// The record that is sealed with a new share.
 pub(super) fn key_record(
     admitted: &Admitted,
     epoch: u32,

@@ -90,7 +90,7 @@ impl UserShares {
             _ => return wrong(Code::UserShareOfAnotherAccount, "it is of another party"),
         }
         match self.party.match_user_share(order.spec.account, order.epoch, share).await? {
-            // What is not known yet comes with the plan.
+            // Facts that the party does not know yet come with the plan.
             ShareMatch::Matches | ShareMatch::Unknown => Ok(()),
             ShareMatch::Foreign => {
                 wrong(Code::UserShareOfAnotherAccount, "it is not the share that was delivered")

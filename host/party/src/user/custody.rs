@@ -5,8 +5,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_backends::database::StoreError;
 use quorate_core::AccountId;
+use quorate_core::user_share::ShareEntries;
 use quorate_core::user_share::UserShare;
-use quorate_party_store::Entries;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -24,7 +24,7 @@ pub(crate) enum Custody {
     User(UserShareContext),
 }
 
-/// What a session needs to know of a share that a user keeps.
+/// The facts about a user's share that a session needs.
 pub(crate) struct UserShareContext {
     /// The share that the user has sent; none in a keygen.
     pub(crate) share: Option<UserShare>,
@@ -45,8 +45,8 @@ impl UserShareContext {
     }
 }
 
-/// What is kept of a user's share: enough to know it again.
-pub(crate) fn hash_of(share: &UserShare) -> Entries {
+/// The hash of a user's share. It is stored, to recognise the share.
+pub(crate) fn hash_of(share: &UserShare) -> ShareEntries {
     let hash = Sha256::digest(share.bytes()).to_vec();
     [(SHARE_HASH_ENTRY.to_owned(), Zeroizing::new(hash))].into()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
-use quorate_backends::queue::Delivery as QueueDelivery;
+use quorate_backends::queue::Delivery;
 use quorate_core::code::Code;
 use quorate_core::codec::{decode, encode};
 use quorate_core::order::{Operation, Order};
@@ -13,7 +13,7 @@ use quorate_core::report::Outcome;
 use quorate_core::user_share::UserShare;
 use quorate_core::{SessionId, UnixMillis};
 use quorate_net::problem::Problem;
-use quorate_party_store::{Confirmation, Delivery, DeliveryState, ShareLookup, WaitingPlan};
+use quorate_party_store::{Confirmation, DeliveryState, ShareDelivery, ShareLookup, WaitingPlan};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -41,9 +41,9 @@ pub struct UserShares {
 
 /// A share as it goes to its user.
 pub(crate) enum DeliveredShare {
-    Sealed(Delivery, [u8; 32], Vec<u8>),
+    Sealed(ShareDelivery, [u8; 32], Vec<u8>),
     /// It is never given out again.
-    Unsealed(Delivery, UserShare),
+    Unsealed(ShareDelivery, UserShare),
 }
 
 impl UserShares {
@@ -60,12 +60,12 @@ impl UserShares {
     pub(crate) async fn enqueue(
         &self,
         incoming: IncomingPlan,
-        delivered: QueueDelivery,
+        delivered: Delivery,
         permit: Option<OwnedSemaphorePermit>,
     ) {
         let IncomingPlan { plan, token } = incoming;
         let order = plan.order.open(&self.party.originators, self.party.clock.seconds());
-        // What would wait for longer than its order is good for is not kept.
+        // A plan that would wait for longer than its order is valid is dropped.
         let Some(order) = order.ok().filter(|order| plan.deadline.seconds() <= order.expires_at) else {
             tracing::warn!("plan refused: its order is not acceptable, or ends before it");
             return acknowledge(delivered).await;
@@ -158,7 +158,7 @@ impl UserShares {
         session: SessionId,
         mut running: JoinHandle<Result<Option<Outcome>, PlanRefusal>>,
         deadline: UnixMillis,
-    ) -> Result<Delivery, Problem> {
+    ) -> Result<ShareDelivery, Problem> {
         const KEYGEN_FAILED: &str = "the key generation has failed: create another account";
         let mut over = false;
         loop {
@@ -184,7 +184,7 @@ impl UserShares {
     }
 
     /// Waits for the share of a session that another request runs, here or at another replica, for as long as it runs.
-    async fn await_running_elsewhere(&self, session: SessionId) -> Result<Option<Delivery>, Problem> {
+    async fn await_running_elsewhere(&self, session: SessionId) -> Result<Option<ShareDelivery>, Problem> {
         loop {
             // In this order: a session that is over has delivered before, or never will.
             let running = self.party.store.is_running(session, self.party.clock.millis()).await?;
@@ -245,7 +245,7 @@ impl UserShares {
         &self,
         session: SessionId,
         by: Option<[u8; 32]>,
-    ) -> Result<Delivery, Problem> {
+    ) -> Result<ShareDelivery, Problem> {
         let store = &self.party.store;
         let confirmed = store.confirm(session, by, self.party.clock.millis()).await?;
         match confirmed {
@@ -273,7 +273,7 @@ impl UserShares {
 }
 
 /// The share of a delivery, if it may still be given to this recipient.
-fn delivered(delivery: Delivery, recipient: Option<[u8; 32]>) -> Result<DeliveredShare, Problem> {
+fn delivered(delivery: ShareDelivery, recipient: Option<[u8; 32]>) -> Result<DeliveredShare, Problem> {
     match (delivery.state, delivery.recipient, &delivery.sealed) {
         (DeliveryState::Expired, ..) => Err(expired()),
         (DeliveryState::Confirmed, ..) | (_, None, _) => Err(Problem::new(

@@ -1,4 +1,4 @@
-//! What a deployment is for.
+//! The purpose of a deployment.
 
 use std::str::FromStr;
 

@@ -28,15 +28,15 @@ pub use tls::TlsConfig;
 /// All of it.
 #[derive(Debug)]
 pub struct Config {
-    /// What the deployment is for.
+    /// The purpose of the deployment.
     pub environment: Environment,
     /// The API.
     pub http: HttpConfig,
-    /// What an embedded deployment needs besides.
+    /// The further settings of an embedded deployment.
     pub embedded: EmbeddedConfig,
-    /// Who is who, where roles are processes.
+    /// Keys and addresses, where roles are processes.
     pub roles: RolesConfig,
-    /// What roles that are processes need.
+    /// The services that roles need where they are processes.
     pub services: ServicesConfig,
     /// TLS.
     pub tls: TlsConfig,
@@ -113,7 +113,7 @@ impl Config {
 
     /// The names of all settings.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        // What names the file is no setting in it.
+        // The variable that names the file is not a setting in it.
         self.names.iter().map(String::as_str).chain(["QUORATE_CONFIG"])
     }
 
@@ -123,7 +123,7 @@ impl Config {
     /// See [`ConfigError`].
     pub fn from_env() -> Result<Self, ConfigError> {
         let text = |(name, value): (OsString, OsString)| {
-            // What is no text becomes a value that no setting takes.
+            // A value that is not text becomes one that no setting accepts.
             Some((name.into_string().ok()?, value.into_string().unwrap_or_else(|_| "\u{fffd}".into())))
         };
         Self::read(std::env::vars_os().filter_map(text))

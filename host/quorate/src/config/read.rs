@@ -17,7 +17,7 @@ pub enum ConfigError {
     Invalid {
         /// The variable.
         name: &'static str,
-        /// What it takes.
+        /// The values that it accepts.
         wanted: &'static str,
     },
     /// Something is not set that is needed.
@@ -41,7 +41,7 @@ pub enum ConfigError {
     )]
     Unprotected(&'static str),
     /// All parties in one process.
-    #[error("ENVIRONMENT is production: all parties in one process (--embedded) is no threshold security")]
+    #[error("ENVIRONMENT is production: all parties in one process (--embedded) gives no threshold security")]
     Embedded,
     /// The file of a secret can't be read.
     #[error("{0}_FILE: the file can't be read")]
@@ -76,7 +76,7 @@ const OWN_PREFIXES: [&str; 9] = [
 const SHARED_NAMES: [&str; 6] =
     ["POSTGRES_URL", "POSTGRES_PASSWORD", "RABBITMQ_URL", "RABBITMQ_PASSWORD", "REDIS_URL", "REDIS_PASSWORD"];
 
-/// What the names of the services' own programs begin with, and a misspelt one of ours too.
+/// Prefixes of the services' own programs. A misspelt setting of Quorate may have one of them too.
 const SERVICE_PREFIXES: [&str; 3] = ["POSTGRES_", "RABBITMQ_", "REDIS_"];
 
 /// Names that may be misspelt settings of ours, and may as well be another program's.
@@ -102,7 +102,7 @@ impl Variables {
     /// Those of the environment, and those of the file that `QUORATE_CONFIG` names. The environment goes first.
     pub(super) fn new(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let ours = variables.into_iter().filter(|(name, _)| is_ours(name));
-        // What is set to nothing is not set: compose files do that.
+        // An empty setting counts as not set, because compose files set empty values.
         let set = ours.filter(|(_, value)| !value.is_empty());
         let mut all: BTreeMap<_, _> = set.map(|(name, value)| (name, Zeroizing::new(value))).collect();
         if let Some(path) = all.remove("QUORATE_CONFIG") {

@@ -1,4 +1,4 @@
-//! Who is who: keys, addresses, and where each role listens.
+//! Keys and addresses of all roles, and where each role listens.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl RolesConfig {
     }
 }
 
-/// What `QUORATE_CONFIRM_SECONDS` is to be.
+/// The values that `QUORATE_CONFIRM_SECONDS` accepts.
 const CONFIRM_SECONDS_WANTED: &str = "a number of seconds from 1 to 86400";
 
 fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, ConfigError> {

@@ -27,7 +27,7 @@ impl Context<'_> {
         connect_to_postgres(&self.config.services, by).await
     }
 
-    /// What is wrong with a store that has been connected to.
+    /// Explains an error of a store that has been connected to.
     pub(super) fn store_failed(&self, source: StoreError) -> StartError {
         let address = self.config.services.postgres.as_ref().map(ToString::to_string).unwrap_or_default();
         StartError::Postgres { address, source }
@@ -53,7 +53,7 @@ impl Context<'_> {
         let (trying, patience) = (redis.clone(), services.patience);
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
             if patiently("Redis", &address, patience, || trying.ping()).await.is_err() {
-                tracing::error!(%address, "going on without a cache; Redis is used when it is there");
+                tracing::error!(%address, "redis unavailable, continuing without cache; it is used once it answers");
             }
         }));
         Ok(Some(Arc::new(redis)))
@@ -82,7 +82,7 @@ where
         let attempt = attempt.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let connected = connect().await;
         match &connected {
-            Ok(_) if attempt > 1 => tracing::info!(service, %address, attempt, "connected"),
+            Ok(_) if attempt > 1 => tracing::info!(service, %address, attempt, "service connected"),
             Ok(_) => {}
             Err(error) => {
                 let cause = error.source().map(ToString::to_string).unwrap_or_default();

@@ -43,7 +43,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let (stop, broken) = (context.stop.clone(), context.broken.clone());
     context.tasks.spawn(async move {
         if let Err(error) = coordinator.work(stop, SHUTDOWN_GRACE_PERIOD).await {
-            tracing::error!(error = %chain(&error), "the coordinator can't go on");
+            tracing::error!(error = %chain(&error), "the coordinator can't continue");
             broken.cancel();
         }
     });

@@ -17,13 +17,13 @@ pub(super) type Seed = Zeroizing<[u8; 32]>;
 
 /// Why it does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum EmbeddedStartError {
     /// The address is not free, or not ours.
     #[error("can't listen on {address}: another process may be using the port")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
@@ -32,12 +32,12 @@ pub enum StartError {
     File {
         /// Which.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
     /// A key file does not contain a key.
-    #[error("{0}: this is no key of 64 hex characters; restore it from your backup")]
+    #[error("{0}: this is not a key of 64 hex characters; restore it from your backup")]
     Key(PathBuf),
     /// A key file is gone, and what it has sealed or signed is still there.
     #[error("{0}: the key is missing, but its database is there: restore the file from your backup")]
@@ -60,13 +60,14 @@ pub enum StartError {
 }
 
 /// A sandbox that keeps what it has compiled in a data folder.
-pub(crate) fn sandbox(data: &Path) -> Result<Runtime, StartError> {
+pub(crate) fn sandbox(data: &Path) -> Result<Runtime, EmbeddedStartError> {
     make_folder(data)?;
     let key = compile_cache_key(data)?;
     let folder = data.join("compiled");
     let cache = CompileCache::open(&folder, key);
-    let compile_cache = Some(cache.map_err(|source| StartError::File { path: folder, source })?);
-    Runtime::new(RuntimeConfig { compile_cache, ..RuntimeConfig::default() }).map_err(StartError::Runtime)
+    let compile_cache = Some(cache.map_err(|source| EmbeddedStartError::File { path: folder, source })?);
+    Runtime::new(RuntimeConfig { compile_cache, ..RuntimeConfig::default() })
+        .map_err(EmbeddedStartError::Runtime)
 }
 
 /// All keys.
@@ -83,7 +84,7 @@ pub(super) struct PartyKeys {
 
 /// Reads the keys; makes them if these are the first ones that this folder sees. A key that is missing beside a database
 /// that it has sealed is never replaced by another.
-pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<Keys, StartError> {
+pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<Keys, EmbeddedStartError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;
     let may_make = |database: &str| !data.join(database).exists();
@@ -93,15 +94,15 @@ pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<Keys, StartError
         let is_new = may_make(&format!("party-{party}.db"));
         let path = folder.join("master_key");
         let master = text(&path, is_new)?;
-        let master = MasterKey::from_hex(&master).map_err(|_| StartError::Key(path))?;
+        let master = MasterKey::from_hex(&master).map_err(|_| EmbeddedStartError::Key(path))?;
         Ok(PartyKeys { identity: seed(&folder.join("identity"), is_new)?, master })
     });
-    let parties = parties.collect::<Result<_, StartError>>()?;
+    let parties = parties.collect::<Result<_, EmbeddedStartError>>()?;
     Ok(Keys { originator: seed(&folder.join("originator"), may_make("control.db"))?, parties })
 }
 
 /// The key that compiled code is authenticated with.
-pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, StartError> {
+pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, EmbeddedStartError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;
     // With another key everything is compiled anew.
@@ -109,7 +110,7 @@ pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, StartError> {
 }
 
 /// The API key of a deployment that was given none: made once.
-pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), StartError> {
+pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), EmbeddedStartError> {
     make_folder(data)?;
     let path = data.join("api-key");
     let key = text(&path, true)?;
@@ -117,21 +118,21 @@ pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), Start
 }
 
 /// Makes a folder that only we can look into.
-pub(super) fn make_folder(path: &Path) -> Result<(), StartError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), EmbeddedStartError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::File { path: path.to_owned(), source })
+    made.map_err(|source| EmbeddedStartError::File { path: path.to_owned(), source })
 }
 
-fn seed(path: &Path, may_make: bool) -> Result<Seed, StartError> {
+fn seed(path: &Path, may_make: bool) -> Result<Seed, EmbeddedStartError> {
     let mut seed = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text(path, may_make)?.as_bytes(), seed.as_mut_slice())
-        .map_err(|_| StartError::Key(path.to_owned()))?;
+        .map_err(|_| EmbeddedStartError::Key(path.to_owned()))?;
     Ok(seed)
 }
 
 /// The 64 hex characters in a file; new ones, if there is no file and there may be none yet.
-fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, StartError> {
-    let failed = |source| StartError::File { path: path.to_owned(), source };
+fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, EmbeddedStartError> {
+    let failed = |source| EmbeddedStartError::File { path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::with_capacity(128));
     match OpenOptions::new().read(true).open(path) {
         Ok(file) => {
@@ -140,7 +141,7 @@ fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, StartError> {
             Ok(Zeroizing::new(text.trim().to_owned()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound && !may_make => {
-            Err(StartError::Missing(path.to_owned()))
+            Err(EmbeddedStartError::Missing(path.to_owned()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut bytes = Zeroizing::new([0_u8; 32]);

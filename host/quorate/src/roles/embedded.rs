@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::data_dir::{self, Keys, PartyKeys, StartError, sandbox};
+use super::data_dir::{self, EmbeddedStartError, Keys, PartyKeys, sandbox};
 use super::time_limits;
 use crate::config::LimitsConfig;
 
@@ -48,7 +48,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the coordinator may take to hear of a new plugin.
 const PLUGIN_ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an [`Embedded`] is given.
+/// The settings of an [`Embedded`].
 pub struct EmbeddedSetup {
     /// Where databases, keys and compiled plugins are kept: a folder of ours alone.
     pub data: PathBuf,
@@ -102,7 +102,7 @@ impl Drop for TaskGroup {
     }
 }
 
-/// What all roles of the process share.
+/// The services that all roles of the process share.
 struct Shared {
     clock: Arc<dyn Clock>,
     queue: Arc<dyn Queue>,
@@ -110,12 +110,12 @@ struct Shared {
     originator: PublicKey,
     /// The parties' keys, in index order.
     parties: Vec<PublicKey>,
-    /// What lets parties into sessions at the router.
+    /// The key that signs join tokens, with which parties enter sessions at the router.
     join_key: JoinKey,
 }
 
 impl Shared {
-    fn new(keys: &Keys) -> Result<Self, StartError> {
+    fn new(keys: &Keys) -> Result<Self, EmbeddedStartError> {
         let public = |party: &PartyKeys| SecretKey::from_seed(&party.identity).public();
         Ok(Self {
             clock: Arc::new(SystemClock),
@@ -131,8 +131,8 @@ impl Embedded {
     /// Starts all roles. There is no plugin yet: see [`Embedded::install`].
     ///
     /// # Errors
-    /// See [`StartError`]. Nothing goes on running.
-    pub async fn start(setup: EmbeddedSetup) -> Result<Self, StartError> {
+    /// See [`EmbeddedStartError`]. Nothing goes on running.
+    pub async fn start(setup: EmbeddedSetup) -> Result<Self, EmbeddedStartError> {
         // The smallest t shows whether the number of parties is possible.
         Threshold::new(2, setup.parties)?;
         let (listener, address) = listen(setup.listen).await?;
@@ -152,9 +152,10 @@ impl Embedded {
         let parties = make_parties(&setup, &shared, keys.parties, &to_router).await?;
         start_parties(&setup, &shared, &parties, &to_coordinator, &party_tasks).await?;
 
-        // What the parties know of sessions from before the restart has been reported by now.
+        // The parties have reported by now their sessions from before the restart.
         let interrupted = session_store.end_interrupted(shared.clock.millis()).await;
-        interrupted.map_err(|source| StartError::Store { path: setup.data.join("control.db"), source })?;
+        interrupted
+            .map_err(|source| EmbeddedStartError::Store { path: setup.data.join("control.db"), source })?;
 
         let accounts = AccountService::new(AccountSetup {
             store: account_store,
@@ -214,7 +215,7 @@ impl Embedded {
         if !self.coordinator.wait_for_plugin(plugin.digest(), &installed, PLUGIN_ANNOUNCEMENT_TIMEOUT).await {
             tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
         }
-        tracing::info!(?plugin, "installed");
+        tracing::info!(?plugin, "component installed");
         Ok(plugin)
     }
 
@@ -228,8 +229,8 @@ impl Embedded {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, source };
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), EmbeddedStartError> {
+    let failed = |source| EmbeddedStartError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -277,7 +278,7 @@ async fn make_parties(
     shared: &Shared,
     keys: Vec<PartyKeys>,
     to_router: &MemoryConnector,
-) -> Result<Vec<Arc<Party>>, StartError> {
+) -> Result<Vec<Arc<Party>>, EmbeddedStartError> {
     let mut parties = Vec::new();
     for (index, key) in keys.into_iter().enumerate() {
         let store = open_party(setup, index, key.master, shared.parties[index]).await?;
@@ -290,7 +291,7 @@ async fn make_parties(
             clock: Arc::clone(&shared.clock),
             router: RouterClient::new(channel(to_router.clone())),
         });
-        let failed = |source| StartError::Store { path: party_file(setup, index), source };
+        let failed = |source| EmbeddedStartError::Store { path: party_file(setup, index), source };
         parties.push(Arc::new(party.await.map_err(failed)?));
     }
     Ok(parties)
@@ -303,7 +304,7 @@ async fn start_parties(
     parties: &[Arc<Party>],
     to_coordinator: &MemoryConnector,
     tasks: &TaskGroup,
-) -> Result<(), StartError> {
+) -> Result<(), EmbeddedStartError> {
     for (index, party) in parties.iter().enumerate() {
         let worker = Arc::new(PartyWorker::new(WorkerSetup {
             party: Arc::clone(party),
@@ -311,7 +312,7 @@ async fn start_parties(
             coordinators: channel(to_coordinator.clone()).into(),
         }));
         let path = party_file(setup, index);
-        worker.recover().await.map_err(|source| StartError::Store { path, source })?;
+        worker.recover().await.map_err(|source| EmbeddedStartError::Store { path, source })?;
         tasks.tasks.spawn(worker.serve(vec![], tasks.token.clone(), SHUTDOWN_GRACE_PERIOD));
     }
     Ok(())
@@ -330,14 +331,14 @@ fn start_api(accounts: AccountService, guard: Guard, listener: TcpListener, task
 /// Notices when a role ends because it can't go on.
 async fn watch(role: &str, work: impl Future<Output = Result<(), StoreError>>, broken: CancellationToken) {
     if let Err(error) = work.await {
-        tracing::error!(role, error = %chain(&error), "a role ended");
+        tracing::error!(role, error = %chain(&error), "role ended");
         broken.cancel();
     }
 }
 
-async fn open_control(setup: &EmbeddedSetup) -> Result<(AccountStore, SessionStore), StartError> {
+async fn open_control(setup: &EmbeddedSetup) -> Result<(AccountStore, SessionStore), EmbeddedStartError> {
     let path = setup.data.join("control.db");
-    let failed = |source| StartError::Store { path: path.clone(), source };
+    let failed = |source| EmbeddedStartError::Store { path: path.clone(), source };
     let database = Database::sqlite(&path).await.map_err(failed)?;
     let accounts = AccountStore::open(database.clone()).await.map_err(failed)?;
     let sessions = SessionStore::open(database).await.map_err(failed)?;
@@ -355,17 +356,18 @@ async fn open_party(
     index: usize,
     master: MasterKey,
     identity: PublicKey,
-) -> Result<PartyStore, StartError> {
+) -> Result<PartyStore, EmbeddedStartError> {
     let path = party_file(setup, index);
-    let failed = |source| StartError::Store { path: path.clone(), source };
+    let failed = |source| EmbeddedStartError::Store { path: path.clone(), source };
     let database = Database::sqlite(&path).await.map_err(failed)?;
     PartyStore::open(database, Crypter::new(master, identity)).await.map_err(failed)
 }
 
 /// A secret that only this process knows.
-fn join_key() -> Result<JoinKey, StartError> {
+fn join_key() -> Result<JoinKey, EmbeddedStartError> {
     let mut secret = Zeroizing::new([0; 32]);
-    getrandom::fill(secret.as_mut_slice()).map_err(|e| StartError::Runtime(std::io::Error::other(e)))?;
+    getrandom::fill(secret.as_mut_slice())
+        .map_err(|e| EmbeddedStartError::Runtime(std::io::Error::other(e)))?;
     JoinKey::new(&Zeroizing::new(hex::encode(secret.as_slice())))
-        .map_err(|e| StartError::Runtime(std::io::Error::other(e)))
+        .map_err(|e| EmbeddedStartError::Runtime(std::io::Error::other(e)))
 }

@@ -23,10 +23,10 @@ pub(super) enum Port {
     Tls(TlsListener),
 }
 
-/// Who may connect.
+/// The clients that may connect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callers {
-    /// Everybody; who may call is decided for each request.
+    /// Any client. Each request is checked for itself.
     Anybody,
     /// Roles of this deployment: with TLS, those whom its authority has certified.
     Roles,

@@ -69,7 +69,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
@@ -96,7 +96,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// Own files or the sandbox can't be used.
     #[error(transparent)]
-    Local(#[from] data_dir::StartError),
+    Local(#[from] data_dir::EmbeddedStartError),
     /// The operator's socket can't be used.
     #[error(transparent)]
     Admin(#[from] SocketError),
@@ -134,14 +134,14 @@ pub enum StartError {
 }
 
 /// Roles that run in this process.
-pub struct Running {
+pub struct RunningRoles {
     stop: CancellationToken,
     broken: CancellationToken,
     tasks: TaskTracker,
     party: Vec<party::RunningParty>,
 }
 
-/// What every role of a process is given.
+/// The context of every role in a process.
 struct Context<'a> {
     config: &'a mut Config,
     clock: Arc<dyn Clock>,
@@ -150,7 +150,7 @@ struct Context<'a> {
     tasks: TaskTracker,
 }
 
-impl Running {
+impl RunningRoles {
     /// Starts roles.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl Running {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(3 * SHUTDOWN_GRACE_PERIOD, self.tasks.wait()).await.is_err() {
-            tracing::error!(left = self.tasks.len(), "not everything has ended");
+            tracing::error!(left = self.tasks.len(), "some tasks did not end in time");
         }
     }
 }

@@ -53,7 +53,7 @@ impl RunningParty {
             let plugin = self.runtime.load(&bytes, &Grants::default()).await;
             let plugin = plugin.map_err(|error| failed(error.into()))?;
             if self.party.install(&plugin) {
-                tracing::info!(?plugin, "installed");
+                tracing::info!(?plugin, "component installed");
             }
         }
         Ok(())

@@ -45,7 +45,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     context.tasks.spawn(worker.serve(unreported, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     if unsealed {
         tracing::warn!(
-            "USER_SHARE_PLAINTEXT: shares are handed to whoever asks, unsealed; use it behind TLS only"
+            "USER_SHARE_PLAINTEXT: callers that give no recipient key get unsealed shares; use it behind TLS only"
         );
     }
     tracing::info!(%identity, "party API ready");

@@ -1,5 +1,5 @@
-//! What a component may reach, one module per capability: what stands behind it, and its state in one session. How it is
-//! bound to the component's imports is in the modules of the same names under `linker`.
+//! The capabilities of a component, a module for each: its backend, and its state in one session. The modules of the same names under
+//! `linker` bind them to the imports of the component.
 
 pub mod bus;
 pub mod cache;
@@ -66,7 +66,7 @@ impl Grants {
     }
 }
 
-/// What stands behind the capabilities in one session.
+/// The backends of the capabilities in one session.
 pub struct Capabilities {
     /// The party's storage, as loaded for this session.
     pub vault: vault::Snapshot,
@@ -88,8 +88,8 @@ impl Capabilities {
         Self { entropy: Arc::new(entropy::NoEntropy), ..Self::none() }
     }
 
-    /// Nothing behind anything but the operating system's randomness: an empty vault and pool, a cache that
-    /// forgets, events that go nowhere, log codes without texts.
+    /// Capabilities without backends, except for the randomness of the operating system: an empty vault and pool, a cache that forgets,
+    /// events that are dropped, log codes without texts.
     #[must_use]
     pub fn none() -> Self {
         Self {

@@ -52,24 +52,24 @@ pub(crate) fn is_entry_name(name: &str) -> bool {
 }
 
 /// Entries with their values.
-pub type Entries = BTreeMap<EntryName, SecretBytes>;
+pub type VaultEntries = BTreeMap<EntryName, SecretBytes>;
 
-/// What a session can read: loaded by the host before it starts.
+/// The entries that a session can read. The host loads them before the session starts.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Kept entries.
-    pub kept: Entries,
+    pub kept: VaultEntries,
     /// Names of the single-use entries in the pool.
     pub pooled: Vec<EntryName>,
 }
 
-/// What a session wants kept when it has ended well.
+/// The changes that are stored when a session has ended well.
 #[derive(Debug, Default)]
 pub struct Staged {
     /// Entries to keep; each replaces what had its name.
-    pub puts: Entries,
+    pub puts: VaultEntries,
     /// Single-use entries for the pool.
-    pub stocks: Entries,
+    pub stocks: VaultEntries,
     bytes: usize,
 }
 
@@ -84,7 +84,7 @@ pub trait Pool: Send + Sync {
     fn take(&self, name: EntryName) -> Taking;
 }
 
-/// What [`Pool::take`] returns.
+/// The result of [`Pool::take`].
 pub type Taking = Pin<Box<dyn Future<Output = Result<Option<SecretBytes>, PoolUnavailable>> + Send>>;
 
 /// A pool with nothing in it.
@@ -138,7 +138,7 @@ pub(crate) struct VaultState {
     snapshot: Snapshot,
     pool: Arc<dyn Pool>,
     task: TaskKind,
-    /// What is to be kept when the session has ended well.
+    /// The changes that are stored when the session has ended well.
     pub(crate) staged: Staged,
 }
 
@@ -170,8 +170,8 @@ impl VaultState {
 
     /// Begins to take a single-use entry, if the task allows it; nothing where the pool has none of this name.
     ///
-    /// What the snapshot does not name is not there, and a name is good for one take: so a session takes no more than
-    /// there is, and asks the store no more often.
+    /// A name can be taken once, and only if the snapshot names it. So a session takes no more than there is, and asks the store no more
+    /// often.
     pub(crate) fn begin_take(&mut self, scope: Scope, name: &str) -> Result<Option<Taking>, VaultError> {
         let name = EntryName::new(scope, name).ok_or(VaultError::InvalidName)?;
         if !may_take(&self.task, &name) {

@@ -45,10 +45,10 @@ impl Consumer for RabbitConsumer {
                     _ => 0,
                 };
                 let payload = std::mem::take(&mut message.data);
-                Ok(Delivery::new(payload, before.saturating_add(1), Box::new(Held(message))))
+                Ok(Delivery::new(payload, before.saturating_add(1), Box::new(UnsettledMessage(message))))
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "RabbitMQ delivers nothing more");
+                tracing::warn!(%error, "RabbitMQ stopped delivering");
                 Err(QueueError::Unavailable)
             }
             None => Err(QueueError::Unavailable),
@@ -72,10 +72,10 @@ pub(super) fn close(channel: Channel) {
 }
 
 /// A message that was delivered and not acknowledged.
-struct Held(Message);
+struct UnsettledMessage(Message);
 
 #[async_trait]
-impl Settle for Held {
+impl Settle for UnsettledMessage {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         match self.0.ack(BasicAckOptions::default()).await {
             Ok(true) => Ok(()),

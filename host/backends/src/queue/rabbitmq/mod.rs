@@ -151,7 +151,7 @@ impl Queue for RabbitQueue {
             {
                 payloads.push(message.delivery.data);
             }
-            // What was not acknowledged goes back in its order.
+            // Messages that were not acknowledged return to their place in the queue.
             channel.close(200, "".into()).await?;
             Ok(payloads)
         })

@@ -7,7 +7,7 @@ use crate::envelope::Kind;
 use crate::ids::{ExecutionId, hash};
 use crate::session::{Message, To};
 
-/// What the component wants sent.
+/// The messages that the component sends.
 pub(super) type Out = Vec<(u16, To, Vec<u8>)>;
 
 /// Round 1: a word to each. Round 2: a word to all, reliably. Round 3: the hash of all words of round 2, to all.
@@ -70,7 +70,7 @@ impl Component {
 
     fn outcome(&self) -> [u8; 32] {
         for &peer in &self.peers {
-            // What the others say that they got is not checked: the outcome must be the same by reliable broadcast alone.
+            // The component does not compare what the others received: reliable broadcast alone must make the outcomes equal.
             assert!(!self.got[&(3, peer)].is_empty());
         }
         hash("outcome", &[self.execution.as_bytes(), &self.words()])

@@ -2,12 +2,12 @@
 //! session, with parties that restart and one that lies. Each run follows from a seed: `MODEL_SEED=n cargo test -p
 //! quorate-core model` runs one again.
 //!
-//! What must hold, whatever happens:
+//! The properties that hold in every run:
 //! - no two honest parties finish one plan with different results;
-//! - whoever does not finish has aborted by the deadline, and blames nobody honest;
-//! - where nobody lies or restarts and the network delivers from some point on, all finish;
-//! - a share that an honest party has activated is active or promised at every other one, and once the network delivers
-//!   it becomes active everywhere; a promise is released only if nobody can have activated.
+//! - an honest party that does not finish has aborted by the deadline, and blames no honest party;
+//! - if no party lies or restarts and the network delivers from some point on, all parties finish;
+//! - a share that an honest party has activated is active or promised at every other honest party, and once the network delivers
+//!   it becomes active everywhere; a promise is released only if no party can have activated.
 
 mod component;
 mod world;

@@ -36,7 +36,7 @@ pub(super) enum Liar {
     Promise,
 }
 
-/// What travels: a session's frame, or what the parties exchange about a promise.
+/// A packet on the network: a frame of a session, or a statement about a promise.
 #[derive(Clone)]
 enum Packet {
     Frame(Vec<u8>),
@@ -51,7 +51,7 @@ struct InFlight {
     packet: Packet,
 }
 
-/// What a party has stored of one plan.
+/// The durable state of a party about one plan.
 #[derive(Default)]
 struct Durable {
     aborted: Option<(Abort, SignedAbort)>,
@@ -60,7 +60,7 @@ struct Durable {
     released: bool,
 }
 
-/// What a party forgets in a restart.
+/// The state that a party loses in a restart.
 #[derive(Default)]
 struct Volatile {
     session: Option<Session>,
@@ -535,7 +535,7 @@ impl World {
         }
     }
 
-    /// Nothing runs and no promise is left open: the network has delivered everything.
+    /// Asserts that no session runs and no promise is open, so that the network has delivered everything.
     pub(super) fn assert_nothing_open(&self) {
         self.assert_nothing_runs();
         for run in self.honest().flat_map(|party| &party.runs) {
