@@ -1,4 +1,4 @@
-//! A connection that can be cut: whatever goes to it goes on to its target, until somebody cuts it.
+//! A connection that a test can cut. Until then it forwards everything to its target.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -110,7 +110,7 @@ pub async fn send(request: RequestBuilder) -> Reply {
     Reply { status, headers, body }
 }
 
-/// Sends a request to somebody who may be gone before the answer.
+/// Sends a request to a process that may be gone before the answer.
 pub async fn try_send(request: RequestBuilder) -> Option<Reply> {
     let response = request.timeout(Duration::from_secs(90)).send().await.ok()?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());

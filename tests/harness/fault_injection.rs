@@ -35,14 +35,15 @@ const ACCOUNTS: &str = "/api/v1/accounts";
 /// What the deployment is doing when the fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Operation {
+pub enum FaultOperation {
     Keygen,
     Sign,
     Refresh,
 }
 
 /// All operations.
-pub const OPERATIONS: [Operation; 3] = [Operation::Keygen, Operation::Sign, Operation::Refresh];
+pub const OPERATIONS: [FaultOperation; 3] =
+    [FaultOperation::Keygen, FaultOperation::Sign, FaultOperation::Refresh];
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub const FAULTS: [Fault; 2] = [Fault::Kill, Fault::Cut];
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// What is going on.
-    pub operation: Operation,
+    pub operation: FaultOperation,
     /// Whom it happens to.
     pub member: Member,
     /// When it happens: how much of the operation is over, from 0 to 1.
@@ -101,7 +102,7 @@ pub struct Faults {
     plain: Account,
     users: Account,
     /// How long operations take when nothing happens: without a user's share, and with one.
-    takes: BTreeMap<(Operation, bool), Duration>,
+    takes: BTreeMap<(FaultOperation, bool), Duration>,
 }
 
 /// What an operation needs to know of where it takes place.
@@ -235,15 +236,15 @@ impl<'a> Scene<'a> {
     }
 
     /// Says whether there was a result.
-    async fn operate(&self, operation: Operation, account: &mut Account) -> bool {
+    async fn operate(&self, operation: FaultOperation, account: &mut Account) -> bool {
         match operation {
-            Operation::Keygen => {
+            FaultOperation::Keygen => {
                 let Some(made) = self.create_once(account.user.is_some()).await else { return false };
                 assert_signs_again(self.fleet, &made, self.seal_to, self.case).await;
                 assert_parties_agree(self.fleet, &made, self.case).await;
                 true
             }
-            Operation::Sign => {
+            FaultOperation::Sign => {
                 let digest = random32();
                 let body = signing(account, self.seal_to, digest);
                 let path = format!("{ACCOUNTS}/{}/sign", account.id);
@@ -251,7 +252,7 @@ impl<'a> Scene<'a> {
                 assert!(is_signed_by(&signed, digest, &account.key), "{}: {signed:?}", self.case);
                 true
             }
-            Operation::Refresh => self.refresh(account).await,
+            FaultOperation::Refresh => self.refresh(account).await,
         }
     }
 
@@ -310,7 +311,7 @@ impl<'a> Scene<'a> {
         let account = match made {
             None => None,
             Some(made) if with_user => {
-                // It is there for as long as nobody has confirmed it.
+                // It is there until it is confirmed.
                 user.keep(
                     made.body["user_share"].as_str().unwrap_or_else(|| panic!("{}: {made:?}", self.case)),
                 );
@@ -426,7 +427,7 @@ pub async fn assert_nothing_is_stuck(fleet: &Fleet) {
         if stuck == 0 {
             return;
         }
-        // Whoever keeps house does so every half minute, with what is over for as long.
+        // Maintenance runs every half minute, on sessions that have been over for as long.
         assert!(began.elapsed() < Duration::from_secs(100), "{stuck} sessions or plans are stuck");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -84,7 +84,7 @@ pub struct Fleet {
     pub databases: Databases,
     keys: Keys,
     addresses: BTreeMap<Member, SocketAddr>,
-    /// From whom, nobody of the fleet or a member, and to where.
+    /// The sender (a member, or a caller from outside) and the target.
     wires: BTreeMap<(Option<Member>, SocketAddr), Wire>,
     running: BTreeMap<Member, Child>,
 }
@@ -208,7 +208,7 @@ impl Fleet {
         }
     }
 
-    /// Where somebody connects to, to reach an address.
+    /// The address at which a sender reaches another address.
     fn by_wire(&self, from: Option<Member>, to: SocketAddr) -> SocketAddr {
         self.wires.get(&(from, to)).map_or(to, Wire::address)
     }

@@ -1,10 +1,12 @@
-//! What tests and benchmarks share.
+//! Code that tests and benchmarks share.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`embedded`] | all roles in this process |
 //! | [`process`] | `quorate serve all --embedded` as a process of its own |
-//! | [`fleet`] | every role as processes of their own, several of each, on real services |
+//! | [`fleet`], [`fleet_calls`] | every role as processes of their own, several of each, on real services |
+//! | [`sandboxed`] | components in the sandbox |
+//! | [`hostile_router`] | a router that changes, delays and drops frames |
 //! | [`services`] | PostgreSQL, RabbitMQ and Redis |
 //! | [`fault_injection`], [`cut_connection`] | processes that are killed, connections that are cut |
 //! | [`components`], [`user`], [`random`], [`verification`] | plugins, users, reproducible randomness, independent verification |
@@ -17,8 +19,11 @@ pub mod cut_connection;
 pub mod embedded;
 pub mod fault_injection;
 pub mod fleet;
+pub mod fleet_calls;
+pub mod hostile_router;
 pub mod process;
 pub mod random;
+pub mod sandboxed;
 pub mod services;
 pub mod user;
 pub mod verification;

@@ -165,7 +165,7 @@ fn ticks(stat: &str) -> f64 {
     (field(11) + field(12)) / 100.0
 }
 
-/// An address that nobody listens on, that the system gives to no outgoing connection and that no other test gets: a
+/// An address on which no process listens, that the system gives to no outgoing connection and that no other test gets: a
 /// process may be killed and start again on it. The port after it is as free.
 #[must_use]
 pub fn free_address() -> SocketAddr {

@@ -17,6 +17,40 @@ pub fn is_signed_by(signed: &Reply, digest: [u8; 32], key: &[u8]) -> bool {
     signed.status == 200 && verified().is_some()
 }
 
+/// The signature of an answer.
+///
+/// # Panics
+/// When the answer has none.
+#[must_use]
+pub fn signature_of(reply: &Reply) -> SchemeSignature {
+    let bytes = hex::decode(reply.text("signature")).unwrap().try_into().unwrap();
+    let recovery_id = reply.body["recovery_id"].as_u64().map(|id| u8::try_from(id).unwrap());
+    SchemeSignature { bytes, recovery_id }
+}
+
+/// Verifies every form of the signature in an answer, under the key that the answer names.
+///
+/// # Panics
+/// When one of them does not verify.
+pub fn assert_signs(reply: &Reply, digest: [u8; 32]) {
+    let key = hex::decode(reply.text("public_key")).unwrap();
+    assert_eq!(reply.text("digest"), hex::encode(digest));
+    assert_ecdsa(&signature_of(reply), digest, &key);
+    let (r, s) = (reply.text("r"), reply.text("s"));
+    assert_eq!(format!("{r}{s}"), reply.text("signature"));
+    let der = Signature::from_der(&hex::decode(reply.text("der")).unwrap()).unwrap();
+    assert_eq!(der.serialize_compact(), signature_of(reply).bytes);
+}
+
+/// Verifies the signature in an answer, under this key.
+///
+/// # Panics
+/// When it does not verify.
+pub fn assert_signed_by(signed: &Reply, digest: [u8; 32], key: &[u8]) {
+    assert_signs(signed, digest);
+    assert_eq!(signed.text("public_key"), hex::encode(key));
+}
+
 /// Verifies an ECDSA signature with libsecp256k1 (which refuses a high s) and recovers the key from it.
 ///
 /// # Panics

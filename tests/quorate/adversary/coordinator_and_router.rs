@@ -31,11 +31,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-use crate::adversary::router::{Whim, before};
-use crate::deployment::many_processes::{assert_signed_by, create};
+use quorate_tests::hostile_router::{NetworkFault, before};
+use quorate_tests::verification::assert_signed_by;
 
 /// What becomes of a plan on its way to a party.
-type Malice = dyn Fn(PartyIndex, &Plan, Delivery) -> Vec<Delivery> + Send + Sync;
+type PlanFault = dyn Fn(PartyIndex, &Plan, Delivery) -> Vec<Delivery> + Send + Sync;
 
 /// What was delivered, and to whom.
 type Delivered = Arc<Mutex<Vec<(PartyIndex, Delivery)>>>;
@@ -45,12 +45,12 @@ const PARTIES: usize = 3;
 /// How long a message may wait for a party.
 const TIME_TO_LIVE: Duration = Duration::from_secs(30);
 
-/// A deployment in the hands of somebody hostile.
+/// A deployment whose coordinator and router are hostile.
 struct World {
     fleet: Fleet,
     account: Account,
-    malice: Arc<Mutex<Arc<Malice>>>,
-    whim: Arc<Mutex<Arc<Whim>>>,
+    plan_fault: Arc<Mutex<Arc<PlanFault>>>,
+    network_fault: Arc<Mutex<Arc<NetworkFault>>>,
     /// Everything that was delivered.
     delivered: Delivered,
     /// The parties' broker, as they see it.
@@ -87,18 +87,18 @@ impl World {
             ..FleetSetup::default()
         };
         let fleet = Fleet::prepare(setup.clone()).await;
-        let honest: Arc<Malice> = Arc::new(|_, _, delivery| vec![delivery]);
-        let malice = Arc::new(Mutex::new(honest));
-        let passes: Arc<Whim> = Arc::new(|_, _, _, sent| vec![(Duration::ZERO, sent)]);
-        let whim = Arc::new(Mutex::new(passes));
+        let honest: Arc<PlanFault> = Arc::new(|_, _, delivery| vec![delivery]);
+        let plan_fault = Arc::new(Mutex::new(honest));
+        let passes: Arc<NetworkFault> = Arc::new(|_, _, _, sent| vec![(Duration::ZERO, sent)]);
+        let network_fault = Arc::new(Mutex::new(passes));
 
         let channel = Endpoint::new(format!("http://{}", fleet.address(Member::Router(0)))).unwrap();
-        let now = Arc::clone(&whim);
-        let whims: Arc<Whim> = Arc::new(move |from, to, frame, sent| {
-            let whim = Arc::clone(&now.lock().unwrap());
-            whim(from, to, frame, sent)
+        let now = Arc::clone(&network_fault);
+        let network_faults: Arc<NetworkFault> = Arc::new(move |from, to, frame, sent| {
+            let network_fault = Arc::clone(&now.lock().unwrap());
+            network_fault(from, to, frame, sent)
         });
-        let routes = before(channel.connect_lazy(), whims);
+        let routes = before(channel.connect_lazy(), network_faults);
         tokio::spawn(serve(listener, routes, CancellationToken::new(), Duration::ZERO));
 
         let (ours, parties) = (broker(&setup, fleet.namespace()).await, broker(&setup, &theirs).await);
@@ -108,29 +108,32 @@ impl World {
                 index,
                 queue_of(&identity(&key)),
                 (ours.clone(), parties.clone()),
-                (Arc::clone(&malice), Arc::clone(&delivered)),
+                (Arc::clone(&plan_fault), Arc::clone(&delivered)),
             );
             tokio::spawn(relay);
         }
         tokio::spawn(repeat(PRESENCE, parties.clone(), ours.clone()));
         tokio::spawn(repeat(CANCELLED, ours, parties.clone()));
         let fleet = fleet.go().await;
-        let (id, key) = create(&fleet, 0).await;
+        let (id, key) = fleet.create(0).await;
         let account = Account { id, key, user: None };
-        Self { fleet, account, malice, whim, delivered, parties }
+        Self { fleet, account, plan_fault, network_fault, delivered, parties }
     }
 
     /// What becomes of plans from now on.
-    fn plans(&self, malice: impl Fn(PartyIndex, &Plan, Delivery) -> Vec<Delivery> + Send + Sync + 'static) {
-        *self.malice.lock().unwrap() = Arc::new(malice);
+    fn plans(
+        &self,
+        plan_fault: impl Fn(PartyIndex, &Plan, Delivery) -> Vec<Delivery> + Send + Sync + 'static,
+    ) {
+        *self.plan_fault.lock().unwrap() = Arc::new(plan_fault);
     }
 
     /// What becomes of frames from now on.
     fn frames(
         &self,
-        whim: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<(Duration, Outgoing)> + Send + Sync + 'static,
+        network_fault: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<(Duration, Outgoing)> + Send + Sync + 'static,
     ) {
-        *self.whim.lock().unwrap() = Arc::new(whim);
+        *self.network_fault.lock().unwrap() = Arc::new(network_fault);
     }
 
     /// A token for this plan, as a coordinator makes it.
@@ -167,7 +170,7 @@ impl World {
         all
     }
 
-    /// The malice is over: everything works, and all parties are of one mind.
+    /// Ends all faults: everything works again, and all parties agree.
     async fn assert_well(&self, case: &str) {
         self.plans(|_, _, delivery| vec![delivery]);
         self.frames(|_, _, _, sent| vec![(Duration::ZERO, sent)]);
@@ -176,20 +179,20 @@ impl World {
     }
 }
 
-/// Passes plans on, as the malice of the moment will have it.
+/// Passes plans on, changed by the fault of the moment.
 async fn relay(
     index: PartyIndex,
     queue: String,
     (from, to): (RabbitQueue, RabbitQueue),
-    (malice, delivered): (Arc<Mutex<Arc<Malice>>>, Delivered),
+    (plan_fault, delivered): (Arc<Mutex<Arc<PlanFault>>>, Delivered),
 ) {
     let mut consumer = from.consume(&queue, 64).await.unwrap();
     loop {
         let message = consumer.next().await.unwrap();
         let delivery = Delivery::decode(message.payload()).unwrap();
         let plan: Plan = decode(&delivery.plan).unwrap();
-        let malice = Arc::clone(&malice.lock().unwrap());
-        for delivery in malice(index, &plan, delivery) {
+        let plan_fault = Arc::clone(&plan_fault.lock().unwrap());
+        for delivery in plan_fault(index, &plan, delivery) {
             to.publish(&queue, delivery.encode_to_vec(), TIME_TO_LIVE).await.unwrap();
             delivered.lock().unwrap().push((index, delivery));
         }
@@ -207,7 +210,7 @@ async fn repeat(topic: &'static str, from: RabbitQueue, to: RabbitQueue) {
 }
 
 fn is_signing(plan: &Plan) -> bool {
-    // Whoever passes it on can read an order, whoever has signed it.
+    // A coordinator can read every order.
     decode::<Order>(plan.order.bytes()).is_ok_and(|order| matches!(order.operation, Operation::Sign(_)))
 }
 
@@ -243,7 +246,7 @@ async fn a_hostile_coordinator_makes_no_party_run_what_was_not_ordered() {
     world.assert_signs([2; 32], "flipped orders").await;
     assert_eq!(world.sessions().await, before + 4, "a flipped order started a session");
 
-    // An order of somebody else, for something else, by the name of this one or by another.
+    // An order of another originator, for another operation, under this name or another.
     let (stranger, token) = (SecretKey::from_seed(&random32()), world.token());
     world.plans(move |to, plan, delivery| {
         let mut forged: Order = decode(plan.order.bytes()).unwrap();

@@ -30,7 +30,7 @@ use tempfile::TempDir;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use crate::adversary::router::served;
+use quorate_tests::hostile_router::served;
 
 const ACCOUNT: AccountId = AccountId([1; 16]);
 const SESSION: SessionId = SessionId([2; 32]);
@@ -135,7 +135,7 @@ fn spec(parties: &[SecretKey]) -> KeySpec {
     }
 }
 
-/// An account service with one account, and nobody but a liar to talk to.
+/// An account service with one account, whose only coordinator lies.
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let store =

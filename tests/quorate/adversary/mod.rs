@@ -2,4 +2,3 @@
 
 mod coordinator_and_router;
 mod lying_coordinator;
-pub(crate) mod router;

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use quorate::config::LimitsConfig;
-use quorate_core::SchemeSignature;
 use quorate_party::Party;
 use quorate_tests::components;
 use quorate_tests::embedded::{Deployment, KEY, Reply, send};
-use quorate_tests::verification::assert_ecdsa;
+use quorate_tests::verification::assert_signs;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -22,23 +21,6 @@ async fn rows(deployment: &Deployment, table: &'static str) -> i64 {
         other => panic!("no table {other}"),
     };
     sqlx::query(query).fetch_one(&pool).await.unwrap().get(0)
-}
-
-fn signature(reply: &Reply) -> SchemeSignature {
-    let bytes = hex::decode(reply.text("signature")).unwrap().try_into().unwrap();
-    let recovery_id = reply.body["recovery_id"].as_u64().map(|id| u8::try_from(id).unwrap());
-    SchemeSignature { bytes, recovery_id }
-}
-
-/// Verifies a signature with libsecp256k1, under the key that the answer names.
-pub(crate) fn assert_signs(reply: &Reply, digest: [u8; 32]) {
-    let key = hex::decode(reply.text("public_key")).unwrap();
-    assert_eq!(reply.text("digest"), hex::encode(digest));
-    assert_ecdsa(&signature(reply), digest, &key);
-    let (r, s) = (reply.text("r"), reply.text("s"));
-    assert_eq!(format!("{r}{s}"), reply.text("signature"));
-    let der = secp256k1::ecdsa::Signature::from_der(&hex::decode(reply.text("der")).unwrap()).unwrap();
-    assert_eq!(der.serialize_compact(), signature(reply).bytes);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
 //! The API as callers see it.
 
-pub(crate) mod accounts;
+mod accounts;
 mod user_shares;

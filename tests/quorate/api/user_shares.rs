@@ -18,7 +18,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::deployment::many_processes::assert_signed_by;
+use quorate_tests::verification::assert_signed_by;
 
 const ACCOUNTS: &str = "/api/v1/accounts";
 
@@ -116,7 +116,7 @@ async fn a_user_makes_an_account_signs_and_refreshes() {
     assert_eq!((made.status, made.text("state")), (201, "pending"), "{made:?}");
     assert_eq!((&made.body["public_key"], &made.body["ethereum_address"]), (&Value::Null, &Value::Null));
     let (id, session) = (made.text("id"), made.text("session_id"));
-    // Whoever asks again gets the same bytes, and they are not kept where answers are kept.
+    // A repeated request gets the same bytes, and the store of answers does not contain them.
     let again = ask(1).await;
     assert_eq!(again.headers["idempotency-replayed"], "true");
     assert_eq!(again.body, made.body);

@@ -1,53 +1,32 @@
 //! All roles as processes of their own, on real services.
 
-use quorate_tests::embedded::{Caller, Reply, send};
+use quorate_tests::embedded::{Caller, send};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::api::accounts::assert_signs;
-
-/// Creates an account and gives its id and public key.
-pub(crate) async fn create(fleet: &Fleet, account: usize) -> (String, Vec<u8>) {
-    let made = fleet.caller(account).post("/api/v1/accounts", &json!({ "user_id": "user123" })).await;
-    assert_eq!(made.status, 201, "{made:?}");
-    let key = hex::decode(made.text("public_key")).unwrap();
-    (made.text("id").to_owned(), key)
-}
-
-/// Verifies an answer to a sign request with another implementation.
-pub(crate) fn assert_signed_by(signed: &Reply, digest: [u8; 32], key: &[u8]) {
-    assert_signs(signed, digest);
-    assert_eq!(signed.text("public_key"), hex::encode(key));
-}
-
-/// Signs, and verifies with another implementation.
-pub(crate) async fn sign(fleet: &Fleet, account: usize, id: &str, key: &[u8], digest: [u8; 32]) {
-    let signed = fleet.caller(account).sign(id, digest).await;
-    assert_eq!(signed.status, 200, "{signed:?}");
-    assert_signed_by(&signed, digest, key);
-}
+use quorate_tests::verification::assert_signed_by;
 
 #[tokio::test]
 async fn an_account_is_made_signs_and_is_refreshed_by_separate_processes() {
     let mut fleet = Fleet::start(FleetSetup::default()).await;
-    let (id, key) = create(&fleet, 0).await;
+    let (id, key) = fleet.create(0).await;
     for round in 0..6 {
         // What one account service has made, the other can use.
-        sign(&fleet, round % 2, &id, &key, [u8::try_from(round).unwrap(); 32]).await;
+        fleet.sign(round % 2, &id, &key, [u8::try_from(round).unwrap(); 32]).await;
     }
     let refreshed = fleet.caller(1).post(&format!("/api/v1/accounts/{id}/refresh"), &json!({})).await;
     assert_eq!((refreshed.status, &refreshed.body["epoch"]), (200, &json!(2)), "{refreshed:?}");
-    sign(&fleet, 0, &id, &key, [9; 32]).await;
-    let report = healthcheck(&fleet, Member::Party(0), "party").unwrap();
+    fleet.sign(0, &id, &key, [9; 32]).await;
+    let report = fleet.healthcheck(Member::Party(0), "party").unwrap();
     assert!(report.starts_with(r#"{"status":"ok","role":"party""#), "{report}");
     // Everything but what is in the databases is gone.
     for member in fleet.members() {
         fleet.kill(member);
     }
-    assert!(healthcheck(&fleet, Member::Party(0), "party").is_err());
+    assert!(fleet.healthcheck(Member::Party(0), "party").is_err());
     let fleet = fleet.go().await;
-    sign(&fleet, 1, &id, &key, [10; 32]).await;
+    fleet.sign(1, &id, &key, [10; 32]).await;
     let party = fleet.caller(0).get(&format!("/api/v1/accounts/{id}")).await;
     assert_eq!(party.body["epoch"], json!(2));
     assert!(fleet.logged(Member::Party(0)).contains("party ready"));
@@ -57,7 +36,7 @@ async fn an_account_is_made_signs_and_is_refreshed_by_separate_processes() {
 async fn replicas_of_one_party_share_its_queue_and_its_database() {
     let mut fleet =
         Fleet::start(FleetSetup { accounts: 1, coordinators: 1, routers: 1, ..FleetSetup::default() }).await;
-    let (id, key) = create(&fleet, 0).await;
+    let (id, key) = fleet.create(0).await;
     // Another process of party 1, under a name of its own.
     let mut second = fleet.command(Member::Party(0));
     second.env("QUORATE_REPLICA", "another").env("QUORATE_DATA", fleet.folder().join("another"));
@@ -114,7 +93,7 @@ async fn one_request_at_two_account_services_makes_one_account() {
 #[tokio::test]
 async fn signatures_go_on_while_an_account_is_refreshed() {
     let fleet = Fleet::start(FleetSetup::default()).await;
-    let (id, key) = create(&fleet, 0).await;
+    let (id, key) = fleet.create(0).await;
     let path = format!("/api/v1/accounts/{id}/refresh");
     let refreshing = async {
         for epoch in 2..4 {
@@ -127,7 +106,7 @@ async fn signatures_go_on_while_an_account_is_refreshed() {
     let signing = async |first: u8| {
         let mut signed = 0;
         while !over.get() {
-            sign(&fleet, usize::from(first) % 2, &id, &key, [first + signed; 32]).await;
+            fleet.sign(usize::from(first) % 2, &id, &key, [first + signed; 32]).await;
             signed = (signed + 1) % 100;
         }
     };
@@ -189,14 +168,4 @@ async fn a_database_is_brought_up_to_date_by_a_command_too() {
             .unwrap();
         assert_eq!(there.as_deref(), Some(table));
     }
-}
-
-/// What `quorate healthcheck` prints of a process, with its settings; or why it is not well.
-pub(crate) fn healthcheck(fleet: &Fleet, member: Member, role: &str) -> Result<String, String> {
-    let serving = fleet.command(member);
-    let mut asking = std::process::Command::new(serving.get_program());
-    asking.env_clear().envs(serving.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = asking.args(["healthcheck", role]).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }

@@ -1,6 +1,6 @@
 //! The program as processes: settings, signals, TLS, several processes together.
 
-pub(crate) mod many_processes;
+mod many_processes;
 mod one_process;
 mod settings;
 mod tls;

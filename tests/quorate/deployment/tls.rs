@@ -7,8 +7,7 @@ use quorate_tests::user::User;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-use crate::api::accounts::assert_signs;
-use crate::deployment::many_processes::healthcheck;
+use quorate_tests::verification::assert_signs;
 
 struct Authority {
     certificate: String,
@@ -95,7 +94,7 @@ async fn roles_reach_each_other_over_tls_and_strangers_reach_none() {
         (Member::Party(1), "party"),
         (Member::PartyApi(0), "party-api"),
     ] {
-        let report = healthcheck(&fleet, member, role).unwrap();
+        let report = fleet.healthcheck(member, role).unwrap();
         assert!(report.contains(&format!(r#""role":"{role}""#)), "{report}");
     }
 

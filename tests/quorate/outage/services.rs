@@ -10,8 +10,6 @@ use quorate_tests::services::OwnServer;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::deployment::many_processes::{create, sign};
-
 /// How long after a service is back all must be well again.
 const WELL_AGAIN: Duration = Duration::from_secs(20);
 
@@ -65,7 +63,7 @@ async fn services_that_go_away_and_come_back_are_survived() {
     let (mut postgres, mut rabbitmq, mut redis) =
         tokio::join!(OwnServer::start("postgres"), OwnServer::start("rabbitmq"), OwnServer::start("redis"));
     let services = [postgres.url(), rabbitmq.url(), redis.url()];
-    // Nobody waits for Redis at the start.
+    // No role waits for Redis at the start.
     redis.kill();
     let fleet = Fleet::start(FleetSetup {
         services,
@@ -76,12 +74,12 @@ async fn services_that_go_away_and_come_back_are_survived() {
     });
     let fleet = fleet.await;
     await_status(&fleet, Member::Account(0), "degraded").await;
-    let (id, key) = create(&fleet, 0).await;
-    sign(&fleet, 0, &id, &key, [1; 32]).await;
+    let (id, key) = fleet.create(0).await;
+    fleet.sign(0, &id, &key, [1; 32]).await;
     redis.go().await;
     await_status(&fleet, Member::Account(0), "ok").await;
     redis.kill();
-    sign(&fleet, 0, &id, &key, [1; 32]).await;
+    fleet.sign(0, &id, &key, [1; 32]).await;
     await_status(&fleet, Member::Account(0), "degraded").await;
     redis.go().await;
     let account = Account { id, key, user: None };

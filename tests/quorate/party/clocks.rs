@@ -1,4 +1,4 @@
-//! Processes whose clocks are wrong: no signature and no share comes of it, and whoever must act is told.
+//! Processes whose clocks are wrong: they make no signature and no share, and the error names who must act.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -6,8 +6,6 @@ use std::process::Stdio;
 use quorate_tests::embedded::Reply;
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use serde_json::json;
-
-use crate::deployment::many_processes::{create, sign};
 
 /// The library that shows a process another time.
 fn other_time() -> PathBuf {
@@ -41,20 +39,20 @@ fn refused(reply: &Reply) {
 async fn clocks_that_are_apart_are_named_and_nothing_is_signed_by_them() {
     let setup = FleetSetup { accounts: 2, coordinators: 1, routers: 1, ..FleetSetup::default() };
     let mut fleet = Fleet::start(setup).await;
-    let (id, key) = create(&fleet, 0).await;
+    let (id, key) = fleet.create(0).await;
 
     set_apart(&mut fleet, Member::Account(1), "+180s").await;
     refused(&fleet.caller(1).sign(&id, [1; 32]).await);
-    sign(&fleet, 0, &id, &key, [2; 32]).await;
+    fleet.sign(0, &id, &key, [2; 32]).await;
     set_apart(&mut fleet, Member::Account(1), "+20s").await;
-    sign(&fleet, 1, &id, &key, [3; 32]).await;
+    fleet.sign(1, &id, &key, [3; 32]).await;
 
     // By the clock of party 3 every order has expired.
     set_apart(&mut fleet, Member::Party(2), "+700s").await;
     let path = format!("/api/v1/accounts/{id}/sign");
     let body = json!({ "message": hex::encode([4; 32]), "signers": [1, 3] });
     refused(&fleet.caller(0).post(&path, &body).await);
-    sign(&fleet, 0, &id, &key, [5; 32]).await;
+    fleet.sign(0, &id, &key, [5; 32]).await;
 
     // One that has seen a later time says so at its start.
     fleet.kill(Member::Party(0));
@@ -64,5 +62,5 @@ async fn clocks_that_are_apart_are_named_and_nothing_is_signed_by_them() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("seconds behind the latest time"), "{said}");
     fleet.restart(Member::Party(0)).await;
-    sign(&fleet, 0, &id, &key, [6; 32]).await;
+    fleet.sign(0, &id, &key, [6; 32]).await;
 }

@@ -7,8 +7,6 @@ use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::process::program;
 use serde_json::json;
 
-use crate::deployment::many_processes::{create, sign};
-
 fn admin(socket: &Path, act: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program());
     command.env_clear().arg("admin").arg("--socket").arg(socket).args(act);
@@ -21,9 +19,9 @@ fn admin(socket: &Path, act: &[&str]) -> Result<String, String> {
 async fn an_operator_frees_accounts_readmits_peers_and_suspends_plugins() {
     let setup = FleetSetup { accounts: 1, coordinators: 1, routers: 1, ..FleetSetup::default() };
     let mut fleet = Fleet::start(setup).await;
-    let (id, key) = create(&fleet, 0).await;
+    let (id, key) = fleet.create(0).await;
     let socket = fleet.folder().join("party-0/admin.sock");
-    // A lock that nobody gives back.
+    // A lock that is never released.
     let mut database = fleet.databases.connect(1).await;
     let lock = "INSERT INTO locks (account, plan) VALUES ($1, $2)";
     let account = quorate_net::web::params::account_id(&id).unwrap();
@@ -51,7 +49,7 @@ async fn an_operator_frees_accounts_readmits_peers_and_suspends_plugins() {
     assert_eq!(listed, format!("{digest} active dkls23 {}", env!("CARGO_PKG_VERSION")));
     assert_eq!(admin(&socket, &["suspend", &digest]).unwrap(), "done");
     assert_eq!(admin(&socket, &["registry"]).unwrap(), format!("{digest} suspended"));
-    sign(&fleet, 0, &id, &key, [8; 32]).await;
+    fleet.sign(0, &id, &key, [8; 32]).await;
     fleet.restart(Member::Party(0)).await;
     assert_eq!(admin(&socket, &["registry"]).unwrap(), format!("{digest} suspended"));
     let refused = fleet.caller(0).post(&refresh, &json!({})).await;

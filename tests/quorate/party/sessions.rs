@@ -28,14 +28,14 @@ use quorate_verify::proof::{Proved, proved_by_promises};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use crate::adversary::router::{honest, hostile, join_key};
-use crate::sandbox::dkls23::load;
+use quorate_tests::hostile_router::{honest, hostile, join_key};
+use quorate_tests::sandboxed::load;
 
 const ACCOUNT: AccountId = AccountId([42; 16]);
 const DEADLINE: Duration = Duration::from_secs(60);
 const ORDER_LIFETIME: Duration = Duration::from_secs(120);
 
-/// Three parties, each with a database of its own, and whoever gives orders and plans.
+/// Three parties, each with a database of its own, and the keys that sign orders and plans.
 struct Cluster {
     folder: TempDir,
     seeds: Vec<[u8; 32]>,
@@ -249,7 +249,7 @@ async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_res
         assert!(matches!(ended, Err(PlanRefusal::Stale)), "{ended:?}");
     }
     cluster.parties[1] = cluster.start(1).await;
-    // Nobody has been told of its share yet; of the one before it nobody needs to hear any more.
+    // Its share has not been reported yet; that of the session before needs no report any more.
     let reports = recovery::recover(&cluster.parties[1]).await.unwrap();
     let [Outcome::Activated { certificate, .. }] = [&reports[0].report.outcome] else {
         panic!("{reports:?}")
@@ -444,7 +444,7 @@ async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_th
         panic!("{ended:?}")
     };
     is_lost.store(false, Ordering::Relaxed);
-    // The old shares still sign, but nobody can refresh.
+    // The old shares still sign, but no party can refresh.
     cluster.assert_signed(&cluster.sign(&[1, 2], [8; 32]).await, [8; 32]);
     let mut again = cluster.plan(Operation::Refresh, &[1, 2, 3]);
     again.deadline = cluster.clock.millis() + Duration::from_millis(2_000);
@@ -492,7 +492,7 @@ async fn old_shares_are_erased_when_all_parties_have_said_that_they_have_the_new
 
 #[tokio::test]
 async fn a_word_that_nothing_was_promised_frees_those_who_have_promised_in_vain() {
-    // Nobody's promise reaches anybody.
+    // No promise reaches another party.
     let router = hostile(|_, _, frame, sent| if is_about_promises(frame) { vec![] } else { vec![sent] });
     let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
     let (plan, outcomes) = interrupted_keygen(&cluster).await;
@@ -561,7 +561,7 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
     }
     std::fs::copy(&backup, cluster.file(0)).unwrap();
     cluster.parties[0] = cluster.start(0).await;
-    // Hellos may overtake each other for a while; after that nobody believes it any more.
+    // Hellos may overtake each other for a while; after that they are refused.
     cluster.clock.0.fetch_add(130_000, Ordering::Relaxed);
     let mut plan = cluster.plan(signing([7; 32]), &[1, 2]);
     plan.deadline = cluster.clock.millis() + Duration::from_millis(5_000);

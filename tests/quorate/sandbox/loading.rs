@@ -3,7 +3,7 @@
 use quorate_runtime::{Capability, Grants, LoadError};
 use quorate_tests::components;
 
-use crate::sandbox::dkls23::runtime;
+use quorate_tests::sandboxed::runtime;
 
 async fn refused(bytes: &[u8], grants: &Grants) -> LoadError {
     runtime().load(bytes, grants).await.unwrap_err()

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use quorate_core::{ExecutionId, GroupId, Threshold};
 use quorate_kit::{party, random32};
 use quorate_runtime::{
-    Capabilities, Misbehaviour, Outcome, Plugin, Progress, Roster, SessionError, SessionErrorKind,
+    Capabilities, ComponentOutcome, Misbehaviour, Plugin, Progress, Roster, SessionError, SessionErrorKind,
     SessionSpec, Task,
 };
 
-use crate::sandbox::dkls23::{keygen, load, sign};
+use quorate_tests::sandboxed::{keygen, load, sign};
 
 fn mode(name: &str) -> Task {
     let Task::Sign(mut task) = sign([0; 32]) else { unreachable!() };
@@ -180,7 +180,7 @@ async fn a_good_session_works_beside_and_after_a_bad_one() {
         parties.run(&good, &all, &key),
         fail(&bad, mode("endless-loop"), Duration::from_secs(2))
     );
-    assert!(matches!(outcome, Outcome::Key(_)));
+    assert!(matches!(outcome, ComponentOutcome::Key(_)));
     assert!(matches!(error.kind, SessionErrorKind::Deadline));
-    assert!(matches!(parties.run(&good, &all, &sign([1; 32])).await, Outcome::Signature(_)));
+    assert!(matches!(parties.run(&good, &all, &sign([1; 32])).await, ComponentOutcome::Signature(_)));
 }

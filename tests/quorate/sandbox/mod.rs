@@ -1,7 +1,7 @@
 //! Components in the sandbox.
 
 mod compile_cache;
-pub(crate) mod dkls23;
+mod dkls23;
 mod loading;
 mod misbehaving_plugins;
 mod other_protocols;

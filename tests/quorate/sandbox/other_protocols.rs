@@ -2,20 +2,22 @@
 
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
 use quorate_kit::{Parties, message};
-use quorate_runtime::{Outcome, SignTask, Task};
+use quorate_runtime::{ComponentOutcome, SignTask, Task};
 
-use crate::sandbox::dkls23::{keygen, load, sign};
+use quorate_tests::sandboxed::{keygen, load, sign};
 
 #[tokio::test]
 async fn frost_makes_a_key_and_signs_in_the_sandbox() {
     let plugin = load("frost").await;
     let mut parties = Parties::new(3, 5);
     let task = Task::Keygen { scheme: "ed25519".into() };
-    let Outcome::Key(key) = parties.run(&plugin, &parties.all(), &task).await else { panic!() };
+    let ComponentOutcome::Key(key) = parties.run(&plugin, &parties.all(), &task).await else { panic!() };
     let text = b"any length".to_vec();
     let signing = message(text.clone());
     let task = Task::Sign(SignTask { scheme: "ed25519".into(), signing, presignature: None });
-    let Outcome::Signature(signature) = parties.run(&plugin, &[1, 3, 5], &task).await else { panic!() };
+    let ComponentOutcome::Signature(signature) = parties.run(&plugin, &[1, 3, 5], &task).await else {
+        panic!()
+    };
     let key = VerifyingKey::from_bytes(&key.outputs.public_key.0.try_into().unwrap()).unwrap();
     key.verify_strict(&text, &Ed25519::from_bytes(&signature.bytes)).unwrap();
 }
@@ -28,8 +30,10 @@ async fn cggmp24_makes_primes_auxiliary_data_a_key_and_signs_in_the_sandbox() {
         parties.run(&plugin, &[party], &Task::Prepare { items: 1 }).await;
     }
     parties.run(&plugin, &[1, 2], &Task::Auxiliary).await;
-    let Outcome::Key(key) = parties.run(&plugin, &[1, 2], &keygen()).await else { panic!() };
-    let Outcome::Signature(signature) = parties.run(&plugin, &[1, 2], &sign([7; 32])).await else { panic!() };
+    let ComponentOutcome::Key(key) = parties.run(&plugin, &[1, 2], &keygen()).await else { panic!() };
+    let ComponentOutcome::Signature(signature) = parties.run(&plugin, &[1, 2], &sign([7; 32])).await else {
+        panic!()
+    };
     let secp = secp256k1::Secp256k1::new();
     secp.verify_ecdsa(
         secp256k1::Message::from_digest([7; 32]),

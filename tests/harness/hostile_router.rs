@@ -1,4 +1,4 @@
-//! A router that does what it likes: it stands before a real one and decides what becomes of every frame.
+//! A hostile router. It stands before an honest one and decides about every frame.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,13 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-/// What is sent on instead of a frame that party `from` sends to party `to`, and after how long: itself, something else,
-/// nothing.
-pub(crate) type Whim = dyn Fn(u32, u32, &Frame, Outgoing) -> Vec<(Duration, Outgoing)> + Send + Sync;
+/// The frames that the router forwards, and their delays, for a frame of party `from` to party `to`: the same frame, others, or none.
+pub type NetworkFault = dyn Fn(u32, u32, &Frame, Outgoing) -> Vec<(Duration, Outgoing)> + Send + Sync;
 
 struct Hostile {
     honest: Client<Channel>,
-    whim: Arc<Whim>,
+    fault: Arc<NetworkFault>,
 }
 
 #[tonic::async_trait]
@@ -42,14 +41,14 @@ impl Router for Hostile {
         let mut incoming = request.into_inner();
         let first = incoming.message().await?.unwrap();
         let Some(Kind::Join(join)) = &first.request else { return Err(Status::invalid_argument("no join")) };
-        let (from, whim) = (join.party, Arc::clone(&self.whim));
+        let (from, fault) = (join.party, Arc::clone(&self.fault));
         let (sender, requests) = tokio::sync::mpsc::channel(1_024);
         sender.send(first).await.unwrap();
         tokio::spawn(async move {
             while let Ok(Some(request)) = incoming.message().await {
                 let Some(Kind::Outgoing(outgoing)) = request.request else { continue };
                 let frame = decode::<Frame>(&outgoing.frame).unwrap();
-                for (delay, outgoing) in whim(from, outgoing.to, &frame, outgoing) {
+                for (delay, outgoing) in fault(from, outgoing.to, &frame, outgoing) {
                     let request = RouterRequest { request: Some(Kind::Outgoing(outgoing)) };
                     if delay.is_zero() {
                         let _ = sender.send(request).await;
@@ -68,14 +67,18 @@ impl Router for Hostile {
     }
 }
 
-pub(crate) fn served(service: axum::Router) -> Channel {
+/// Serves a router in memory.
+pub fn served(service: axum::Router) -> Channel {
     let (listener, connector) = in_memory();
     tokio::spawn(serve(listener, service, CancellationToken::new(), Duration::ZERO));
     channel(connector)
 }
 
 /// The key of these routers' tokens.
-pub(crate) fn join_key() -> JoinKey {
+///
+/// # Panics
+/// Never: the key is long enough.
+pub fn join_key() -> JoinKey {
     JoinKey::new(&"k".repeat(JoinKey::MIN_SECRET_BYTES)).unwrap()
 }
 
@@ -88,23 +91,24 @@ fn service() -> axum::Router {
     })
 }
 
-/// A router, reached as parties reach it.
-pub(crate) fn honest() -> RouterClient {
+/// An honest router, reached as parties reach it.
+#[must_use]
+pub fn honest() -> RouterClient {
     RouterClient::new(served(service()))
 }
 
-/// A router with a will of its own.
-pub(crate) fn hostile(
-    whim: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<Outgoing> + Send + Sync + 'static,
+/// A hostile router that delays no frame.
+pub fn hostile(
+    fault: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<Outgoing> + Send + Sync + 'static,
 ) -> RouterClient {
     let at_once = move |from, to, frame: &Frame, sent| {
-        whim(from, to, frame, sent).into_iter().map(|sent| (Duration::ZERO, sent)).collect()
+        fault(from, to, frame, sent).into_iter().map(|sent| (Duration::ZERO, sent)).collect()
     };
     RouterClient::new(served(before(served(service()), Arc::new(at_once))))
 }
 
-/// A router with a will of its own, that passes on to another one what it wants to.
-pub(crate) fn before(honest: Channel, whim: Arc<Whim>) -> axum::Router {
-    let server = RouterServer::new(Hostile { honest: Client::new(honest), whim });
+/// A hostile router before an honest one.
+pub fn before(honest: Channel, fault: Arc<NetworkFault>) -> axum::Router {
+    let server = RouterServer::new(Hostile { honest: Client::new(honest), fault });
     tonic::service::Routes::new(server).prepare().into_axum_router()
 }
