@@ -1,24 +1,21 @@
 #!/usr/bin/env bash
 # ./deploy.sh COMMAND: runs Quorate with compose; docs/deploy.md explains it.
 #
-#   init                     write .env with fresh secrets and secrets/ with every party's keys; never overwrites
-#   build, build-no-cache    build the image (PREBUILT=folder: of a program that was built outside)
-#   up, down, restart        start everything, and wait until it is healthy; stop it, data stays; both
-#   status, health           which containers run; what every service and every role says of itself
-#   logs [service], logs-tail [service]    what was logged; and what comes
-#   shell [service]          a shell in a container
-#   test-api                 create an account and sign with it, from this machine
-#   infra up|down, mpc up|down|restart     PostgreSQL, Redis and RabbitMQ only; Quorate's own processes
-#   backup FOLDER, restore FOLDER          the databases into a new folder; and back, into a deployment without data
-#                            (both: FOLDER without party_3, where a party's database can't be had)
-#   clean                    remove containers and all data; asks first
+#   init, build, build-no-cache         write .env and secrets/ with fresh keys, overwriting nothing; build the image
+#   up, down, restart                   start everything and wait until it is healthy; stop it, data stays; both
+#   infra up|down, mpc up|down|restart  the same for PostgreSQL, Redis and RabbitMQ; for Quorate's own processes
+#   status, health                      which containers run; what services and roles say of themselves
+#   logs|logs-tail|shell [service]      what was logged; and what comes; a shell in a container
+#   test-api                            create an account and sign with it, from this machine
+#   backup|restore FOLDER               the databases into a new folder; and back, into a deployment without data
+#                                       (FOLDER without party_3, where a party's database can't be had)
+#   clean                               remove containers and all data; asks first
 #
 # Whatever is not a call of the engine, `quorate deployment` does: the program of the image, or that of QUORATE_PROGRAM.
 set -euo pipefail && shopt -s inherit_errexit
 export LC_ALL=C COMPOSE_PROJECT_NAME
-caller=$PWD called=$*
+caller=$PWD called=$* && umask 077
 CDPATH='' cd -- "$(dirname -- "$0")"
-umask 077
 
 services=(postgres redis rabbitmq)
 roles=(session-coordinator message-router server-party-1 server-party-2 server-party-3 server-party-api account-service)
@@ -27,11 +24,9 @@ replicas=(session-coordinator-2 message-router-2 account-service-2)
 say() { printf '%s\n' "$*"; }
 fail() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
-# What the shell or .env says; or the default.
-in_env_file() { [ ! -e .env ] || sed -n "s/^$1=//p" .env | tail -n 1; }
-value() { # name, default
+value() { # name, default: what the shell or .env says
   local found=${!1:-}
-  [ -n "$found" ] || found=$(in_env_file "$1")
+  [ -n "$found" ] || [ ! -e .env ] || found=$(sed -n "s/^$1=//p" .env | tail -n 1)
   printf '%s' "${found:-${2:-}}"
 }
 
@@ -50,8 +45,9 @@ image_is_here() { docker image inspect "$1" >/dev/null 2>&1; }
 
 # Each service and what the engine says of its health; and that again and again, until the reader has seen enough.
 states() { containers -a --format '{{.Label "com.docker.compose.service"}} {{.Status}}'; }
-snapshots() { exec 9>&-; while states && echo; do sleep 0.5; done 2>/dev/null; } # without the lock: it ends later
+snapshots() { exec 9>&-; while states || sleep 1; echo; do sleep 0.5; done 2>/dev/null; } # it ends after its reader
 is_healthy() { states | grep -q "^$1 .*(healthy)"; }
+api_address() { say "$(value PUBLISH_ADDRESS 127.0.0.1):$(value ACCOUNT_PORT 4000)"; }
 all_roles() { printf '%s\n' "${roles[@]}"; [ "$(value REPLICAS 1)" != 2 ] || printf '%s\n' "${replicas[@]}"; }
 
 need_engine() {
@@ -62,8 +58,7 @@ need_engine() {
 
 # Two folders with one project name would take each other's containers over. A folder that is gone was moved to here.
 need_compose() {
-  local other
-  need_engine
+  local other && need_engine
   docker compose version >/dev/null 2>&1 || have docker-compose ||
     fail "compose is missing: install the compose plugin, or docker-compose 1.29 or later"
   other=$(containers -a --format '{{.Label "com.docker.compose.project.working_dir"}}' |
@@ -72,7 +67,7 @@ need_compose() {
     fail "containers of $COMPOSE_PROJECT_NAME belong to $other: run this there, or change COMPOSE_PROJECT_NAME in .env"
 }
 need_image() {
-  [ -n "${QUORATE_PROGRAM:-}" ] || image_is_here "$image" ||
+  image_is_here "$image" ||
     fail "there is no image $image: run ./deploy.sh build, or set QUORATE_IMAGE in .env to one that you have pulled"
 }
 pull() { # setting, image
@@ -80,32 +75,33 @@ pull() { # setting, image
     fail "there is no image $2, and it can't be pulled: set $1 in .env to one that is here or can be pulled"
 }
 
-program() { # network, ro or rw, arguments: runs `quorate deployment` in this folder, as the user who calls this
-  local rights=()
-  if [ -n "${QUORATE_PROGRAM:-}" ]; then "$QUORATE_PROGRAM" deployment "${@:3}"; return; fi
+# Runs `quorate deployment` as the user who calls this, in a container that sees nothing but what is mounted for it.
+seconds=60 network=none mounts=(-v "$PWD:/deployment:ro")
+program() { # arguments
+  local run=(docker run --rm -i --network "$network" --read-only --cap-drop ALL --security-opt no-new-privileges:true)
   # Secrets belong to the user of the containers: root reads them and gives them away.
-  [ "$(id -u)" != 0 ] || rights=(--cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER)
-  docker run --rm -i --network "$1" --read-only --cap-drop ALL "${rights[@]}" --security-opt no-new-privileges:true \
-    --user "$(id -u):$(id -g)" -v "$PWD:/deployment:$2" -w /deployment --entrypoint /quorate \
-    "$image" deployment "${@:3}"
+  [ "$(id -u)" != 0 ] || run+=(--cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER)
+  run+=(--user "$(id -u):$(id -g)" "${mounts[@]}" -w /deployment --entrypoint /quorate "$image")
+  [ -z "${QUORATE_PROGRAM:-}" ] || run=("$QUORATE_PROGRAM")
+  timeout --foreground -k 5 "$seconds" "${run[@]}" deployment "$@" 9>&-
 }
-
 ask() { # the same; what the program refuses, it explains itself
-  local code=0
-  program "$@" || code=$?
+  local code=0 && program "$@" || code=$?
   [ "$code" -le 1 ] || fail "the image $image does not run here, or is of another version: it says why above"
   [ "$code" = 0 ] || exit 1
 }
 
 # What the program is told of the engine: a fact a line, its kind first.
 facts() {
-  local root
   docker version --format 'engine {{.Server.Version}}'
   docker compose version >/dev/null 2>&1 || say "docker-compose $(docker-compose version --short)"
   docker info --format 'security {{.SecurityOptions}}'
-  docker network ls -q | xargs -r docker network inspect -f 'network {{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}'
+  docker network ls -q | xargs docker network inspect -f 'network {{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}' ||
+    : # one that is removed meanwhile
   containers --format 'published {{.Ports}}'
-  root=$(docker info --format '{{.DockerRootDir}}')
+  sed 's/^ */socket /' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :
+  printenv | sed -n 's/^[A-Z][A-Z0-9_]*=/shell &/p'
+  local root && root=$(docker info --format '{{.DockerRootDir}}')
   [ ! -d "$root" ] || say "space $(df --output=avail -k "$root" | tail -n 1 | tr -d ' ') $root"
 }
 
@@ -113,37 +109,36 @@ facts() {
 facts_of_data() {
   local volume=${COMPOSE_PROJECT_NAME}_postgres-data
   volumes | grep -qxF "$volume" || return 0
-  program none ro postgres-data | timeout --foreground -k 5 900 docker run --rm -i --network none --cap-drop ALL \
+  program postgres-data | timeout --foreground -k 5 900 docker run --rm -i --network none --cap-drop ALL \
     --cap-add DAC_READ_SEARCH --user 0 -v "$volume:/data:ro" --entrypoint sh "$(value POSTGRES_IMAGE postgres:15)" ||
     say postgres
-  ! is_healthy postgres || program none ro postgres-schemas | timeout 120 docker exec -i "$(container postgres)" sh
+  ! is_healthy postgres || program postgres-schemas | timeout 120 docker exec -i "$(container postgres)" sh
 }
 
 # Everything that can be known is checked before anything is changed. Components lie in the image.
 prepare() { # options of the check
-  local plugins=(--plugins) lines line
-  need_whole_data
-  need_compose
-  need_image
-  [ -z "${QUORATE_PROGRAM:-}" ] || plugins=()
-  { facts; facts_of_data; } | ask host ro check --folder . --engine "${plugins[@]}" "$@"
+  local lines line && need_whole_data && need_compose
+  [ "${1:-}${QUORATE_PROGRAM:-}" = "--infrastructure${QUORATE_PROGRAM:-.}" ] || need_image
+  { facts; facts_of_data; } | ask check --folder . --engine ${QUORATE_PROGRAM:+--no-plugins} "$@"
   pull POSTGRES_IMAGE "$(value POSTGRES_IMAGE postgres:15)"
   pull REDIS_IMAGE "$(value REDIS_IMAGE redis:7)"
   pull RABBITMQ_IMAGE "$(value RABBITMQ_IMAGE rabbitmq:3.13)"
   # The files that containers read, and what compose needs besides .env.
-  lines=$(ask none rw files)
+  lines=$(mounts+=(-v "$PWD/secrets:/deployment/secrets") && ask files)
   for line in $lines; do export "${line?}"; done
 }
 
 init() {
+  [ ! -e .env ] || fail ".env is there already and not overwritten: accounts would be lost with the old keys"
   [ -n "${QUORATE_PROGRAM:-}" ] || { need_engine; image_is_here "$image" || build; }
+  mounts=(-v "$PWD:/deployment") # but not these two
+  for file in deploy.sh docker-compose.yml; do mounts+=(-v "$PWD/$file:/deployment/$file:ro"); done
   { ! have docker || volumes 2>/dev/null || true; } | sed 's/^/volume /' |
-    ask none rw init --project "$COMPOSE_PROJECT_NAME" --image "${QUORATE_IMAGE:-}" --engine
+    ask init --project "$COMPOSE_PROJECT_NAME" --image "${QUORATE_IMAGE:-}" --engine
 }
 
 build() { # options of `docker build`
-  local prebuilt id target
-  need_engine
+  local prebuilt id target && need_engine
   prebuilt=$(value PREBUILT)
   [ -e Dockerfile ] || fail "the sources are not here: run ./deploy.sh build in a clone of them"
   target=(--target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)")
@@ -152,7 +147,8 @@ build() { # options of `docker build`
       fail "PREBUILT=$prebuilt: give dist, or a folder in it, with root/quorate: make dist makes it"
     target=(--target prebuilt --build-arg "PREBUILT=$prebuilt")
   fi
-  made=$(mktemp -d) && trap 'rm -rf "$made"' EXIT
+  made=$(mktemp -d)
+  trap 'rm -rf "$made"' EXIT
   docker build "$@" --iidfile "$made/id" "${target[@]}" . ||
     fail "no image was made, and $image is what it was. Without a registry, set RUST_IMAGE to an image with Rust, or" \
       "run make dist, then PREBUILT=dist ./deploy.sh build"
@@ -174,7 +170,7 @@ start() { # services: starts these and what they need, and waits until they are 
 
 wait_for() { # seconds, options and services: shows what those that are not healthy at the end have logged last
   local missing service
-  if missing=$(program none ro wait --seconds "$@" < <(snapshots)); then return; fi
+  if missing=$(seconds=$(($1 + 30)) program wait --seconds "$@" < <(snapshots)); then return; fi
   for service in $missing; do
     say "--- $service said last:" >&2
     compose logs --no-color --tail 5 "$service" >&2 || true
@@ -194,28 +190,33 @@ start_all() {
   start_services
   mapfile -t wanted < <(all_roles)
   # What was without its services is unhealthy until its next check, and compose waits for nothing that is.
-  program none ro wait --seconds 30 --recovery "${wanted[@]}" < <(snapshots)
+  program wait --seconds 30 --recovery "${wanted[@]}" < <(snapshots)
   # What an earlier REPLICAS=2 has left.
-  [ ${#wanted[@]} != ${#roles[@]} ] || [ -z "$(container "${replicas[0]}" -a)" ] || compose rm -s -f "${replicas[@]}"
+  [ ${#wanted[@]} != ${#roles[@]} ] || ! states | grep -qE '^(session|message|account).*-2 ' ||
+    compose rm -sf "${replicas[@]}"
   start "${wanted[@]}"
-  say "up and healthy: the API is at http://$(value PUBLISH_ADDRESS 127.0.0.1):$(value ACCOUNT_PORT 4000)"
+  say "up and healthy: the API is at http://$(api_address)"
 }
 
-# What every service and every role answered to its last health check.
+# What the engine says of every service, and every role of itself: it is asked as its container's health check asks it.
 health() {
-  need_compose
-  local service said ill=0 format='{{with .State.Health}}{{.Status}} {{range .Log}}{{println .Output}}{{end}}{{end}}'
+  local service said id test ill=0 && need_compose
   for service in "${services[@]}" $(all_roles); do
+    said=$(states | sed -n "s/^$service //p")
     is_healthy "$service" || ill=1
-    said=$(docker inspect -f "$format" "$(container "$service")" 2>/dev/null) || said='does not run'
-    say "$service: $(sed '1!d; s/{.*//' <<< "$said")$(grep -o '{.*' <<< "$said" | tail -n 1)"
+    id=$(container "$service")
+    if [ -n "$id" ] && [[ " ${services[*]} " != *" $service "* ]]; then
+      read -ra test < <(docker inspect -f '{{join .Config.Healthcheck.Test " "}}' "$id")
+      said=$(timeout 10 docker exec "$id" "${test[@]:1}" 2>&1) || ill=1
+    fi
+    say "$service: ${said:-is not there}"
   done
   [ "$ill" = 0 ] || fail "not all is well: ./deploy.sh up starts what does not run, ./deploy.sh logs SERVICE says more"
 }
 
 need_container() { # a service; -a if it need not run. A name that is misspelt would show nothing
   need_compose
-  [[ $1 == -* ]] || [ -n "$(container "$@")" ] || fail "no container of $1 runs: ./deploy.sh status lists all"
+  [[ $1 = -* ]] || [ -n "$(container "$@")" ] || fail "no container of $1 runs: ./deploy.sh status lists all"
 }
 
 need_whole_data() { [ ! -e .restoring ] || fail "a restore did not end: ./deploy.sh clean, then restore again"; }
@@ -227,14 +228,13 @@ read_words() { # FOLDER; nothing, or: without, a database
   need_compose
   need_image
   case $1 in /*) folder=${1%/} ;; *) folder=$caller/${1%/} ;; esac
-  databases=$(ask none ro databases ${2:+--without "$3"})
+  databases=$(ask databases ${2:+--without "$3"})
 }
 
 # All databases as of one time: the roles are stopped. Each is read and restored by its own role: what a hostile party
 # has put into its own must not run with the rights of another. Nor is it text for psql, which would run commands in it.
 backup() { # FOLDER; nothing, or: without, a database
-  local folder databases postgres name service
-  need_whole_data
+  local folder databases postgres name service && need_whole_data
   read_words "$@"
   [ ! -e "$folder" ] || fail "$folder is there already: a backup overwrites nothing"
   is_healthy postgres || fail "PostgreSQL does not run: ./deploy.sh infra up"
@@ -269,8 +269,7 @@ end_backup() {
 
 # Into a deployment without data. Until .restoring is removed nothing is started on what may be half there.
 restore() { # FOLDER; nothing, or: without, a database
-  local folder databases name
-  need_whole_data
+  local folder databases name && need_whole_data
   read_words "$@"
   (cd "$folder" && sha256sum --quiet -c SHA256SUMS) || fail "$folder is no whole backup: it says why above"
   for name in $databases; do
@@ -304,15 +303,12 @@ case ${1:-help} in
   init | build | build-no-cache) ;;
   *) [ -e .env ] || fail "there is no .env: run ./deploy.sh init; if there was one, restore it from a backup" ;;
 esac
-for file in .env .deploy.lock; do
+for file in .env secrets .deploy.lock; do
+  [ ! -L "$file" ] || fail "$file is a symbolic link, which containers can't follow: put it here itself"
   [ ! -e "$file" ] || [ -r "$file" ] || fail "$file can't be read: run this as the user who ran init, or as root"
 done
-# Compose takes variables of the shell first, even empty ones: an exported ALLOWED_IPS would switch a check off.
-[ ! -e .env ] || for name in $(grep -aoE '^[A-Za-z_][A-Za-z0-9_]*=' .env | tr -d =); do
-  ! printenv "$name" >/dev/null || [ "$(printenv "$name")" = "$(in_env_file "$name")" ] ||
-    fail "$name is set in this shell to something else than in .env, and compose takes that: unset it, or change .env"
-done
 COMPOSE_PROJECT_NAME=$(value COMPOSE_PROJECT_NAME quorate) image=$(value QUORATE_IMAGE quorate:local)
+[[ $COMPOSE_PROJECT_NAME =~ ^[a-z0-9][a-z0-9_-]*$ ]] || fail "COMPOSE_PROJECT_NAME=$COMPOSE_PROJECT_NAME is no name"
 # .env is what compose is to read, and nothing else.
 unset COMPOSE_ENV_FILES COMPOSE_DISABLE_ENV_FILE COMPOSE_FILE COMPOSE_PROFILES
 # Two at once would get into each other's way.
@@ -336,9 +332,12 @@ case "$*" in
   logs-tail | "logs-tail "*) need_container "${2:--}" -a; compose_seconds=0 compose logs -f --tail 100 "${@:2}" ;;
   shell | "shell "*)
     need_container "${2:-account-service}"
-    if [ -t 0 ]; then tty=(); else tty=(-T); fi
-    compose_seconds=0 compose exec "${tty[@]}" "${2:-account-service}" /bin/sh ;;
-  test-api) need_engine; need_image; ask host ro test-api ;;
+    # shellcheck disable=SC2046 # nothing, or one word
+    compose_seconds=0 compose exec $([ -t 0 ] || say -T) "${2:-account-service}" /bin/sh ;;
+  test-api)
+    need_engine && need_image
+    seconds=300 network=host mounts=(--tmpfs /deployment)
+    value MPC_API_KEY | ask test-api --address "$(api_address)" ;;
   "infra up") prepare --infrastructure; start_services; say "the services are up" ;;
   "infra down") need_compose; compose stop "${services[@]}" ;;
   "mpc down") need_compose; compose stop "${roles[@]}" "${replicas[@]}" ;;

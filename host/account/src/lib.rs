@@ -59,8 +59,8 @@ pub struct AccountSetup {
     pub coordinators: Replicas,
     /// The seed of the originator key.
     pub originator: Zeroizing<[u8; 32]>,
-    /// The originator keys of other account services on the same database, and earlier ones: what they have ordered is
-    /// looked after too.
+    /// The originator keys of other account services on the same database, and earlier ones: orders signed with
+    /// them are reconciled too.
     pub originators: Vec<PublicKey>,
     /// The identity keys of the parties of this deployment.
     pub parties: Vec<PublicKey>,

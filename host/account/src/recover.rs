@@ -74,7 +74,7 @@ impl Recoverer {
         let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
         let active = active.as_ref().map(view).transpose()?;
         if active.is_none() && session.is_some() && !self.orders.reconcile(ids.order).await?.has_failed {
-            // A second account now could become one too many when the missing promise turns up.
+            // A second account now would be one too many if the missing promise arrives.
             return Err(still_running());
         }
         Ok(Recovery::of(session.as_ref(), active))
@@ -197,6 +197,6 @@ impl Recoverer {
 
 fn still_running() -> Problem {
     let detail =
-        "it is not known yet what came of the first request: a party has still to tell; try again later";
+        "the result of the first request is not known yet: a party has not reported; try again later";
     Problem::new(Code::InProgress, detail)
 }

@@ -24,7 +24,7 @@ pub enum AccountStateView {
     Pending,
     /// It has a key.
     Active,
-    /// No key has come of its keygen.
+    /// Its key generation failed.
     Failed,
 }
 

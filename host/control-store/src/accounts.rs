@@ -1,4 +1,4 @@
-//! Accounts, and the keygens and refreshes of which it is not known yet what came of them.
+//! Accounts, and the keygens and refreshes whose result is not known yet.
 
 use quorate_backends::database::{Database, Row, Statement, StoreError, signed, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs};
@@ -18,13 +18,13 @@ pub struct Account {
     pub state: AccountState,
     /// The party whose share a user keeps, if there is one.
     pub user_party: Option<PartyIndex>,
-    /// Keygens and refreshes of which it is not known yet what came of them.
+    /// Keygens and refreshes whose result is not known yet.
     pub open: Vec<OpenOrder>,
     /// When it was made.
     pub created: UnixMillis,
 }
 
-/// A keygen or refresh of which it is not known yet what came of it.
+/// A keygen or refresh whose result is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenOrder {
     /// Its id.

@@ -163,7 +163,7 @@ impl AccountStore {
         owned(completed)
     }
 
-    /// Releases the key without an answer: who repeats the request carries it out.
+    /// Releases the key without an answer: the next request with the key runs.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -23,7 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How a session failed.
 pub(super) struct SessionFailure {
     pub(super) verdict: Verdict,
-    /// Parties that had trouble, or made some: to be done without next time, if possible.
+    /// Suspects: parties that were silent, failed, accused a peer or were accused.
     pub(super) suspects: BTreeSet<PartyIndex>,
 }
 

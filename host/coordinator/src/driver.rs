@@ -119,8 +119,8 @@ impl OrderDriver<'_> {
         Err(last)
     }
 
-    /// Marks the sessions of this call as the last of the order. Without that, who looks for what came of the order waits until
-    /// its time is over.
+    /// Marks the sessions of this call as the last of the order. Otherwise an account service that recovers the order waits until the order
+    /// expires.
     async fn mark_final(&self) {
         for &session in &self.begun {
             if let Err(error) = self.parts.services.store.mark_final(session).await {
@@ -230,7 +230,7 @@ impl OrderDriver<'_> {
 fn not_recorded(error: StoreError) -> Verdict {
     tracing::error!(error = %chain(&error), "failed to record a session");
     match error {
-        // It may be there all the same: who asks again finds it.
+        // The insert may have succeeded; a resubmission finds the session.
         StoreError::Unavailable(_) => unknown("the control database does not answer"),
         _ => Verdict::of(Code::Internal, "the control database failed"),
     }

@@ -1,4 +1,4 @@
-//! Which parties are there, and what they can run: by their heartbeats, and by nothing that is signed. A lie costs time.
+//! Tracks which parties are online and which components they run, by unsigned heartbeats. A forged heartbeat costs time only.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use quorate_proto::v1;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a party counts as there after a heartbeat: three may be lost.
+/// How long a party counts as online after a heartbeat: three may be lost.
 const ONLINE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
-/// Parties that are remembered: far more than any deployment has. Strangers beyond that are not.
+/// Parties that are remembered: far more than any deployment has. Heartbeats of further identities are ignored.
 const MAX_PARTIES_REMEMBERED: usize = 1_024;
 
 /// Plugins of one party that are looked at.

@@ -35,11 +35,11 @@ impl From<NoQuorum> for Verdict {
         match why {
             NoQuorum::Missing(parties) => {
                 let list: Vec<String> = parties.iter().map(ToString::to_string).collect();
-                Self::of(Code::PartiesUnavailable, format!("parties {} are not there", list.join(", ")))
+                Self::of(Code::PartiesUnavailable, format!("parties {} are offline", list.join(", ")))
             }
             NoQuorum::NoPlugin => Self::of(
                 Code::PluginUnavailable,
-                "the parties that are there have no active plugin in common that the order allows",
+                "the parties that are online have no active plugin in common that the order allows",
             ),
             NoQuorum::Banned => Self::of(
                 Code::BlockedByBan,
@@ -59,7 +59,7 @@ pub(super) struct QuorumInput<'a> {
     pub(super) online: &'a HashMap<PublicKey, Vec<PluginFacts>>,
     /// Pairs that refuse each other on this account.
     pub(super) banned: &'a BTreeSet<(PartyIndex, PartyIndex)>,
-    /// Parties to do without if possible: how often they had trouble in earlier sessions of this order, or made some.
+    /// Suspects of earlier sessions of this order, and how often: other parties are preferred.
     pub(super) failures: &'a BTreeMap<PartyIndex, u32>,
     /// Counts up: spreads work over quorums that are equally good.
     pub(super) rotation: u64,
@@ -229,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn work_is_spread_over_all_quorums_and_a_wish_is_followed() {
+    fn work_is_spread_over_all_quorums_and_requested_signers_are_chosen() {
         let order = order(sign(), &[]);
         let quorums: BTreeSet<_> =
             (0..20).map(|rotation| world(&[1, 2, 3]).signers(&order, rotation)).collect();
         assert_eq!(quorums, [vec![1, 2], vec![1, 3], vec![2, 3]].into());
         let chosen = world(&[1, 2, 3]).choose(&order, &[1, 3], 7).unwrap();
         assert_eq!(chosen.signers, [party(1), party(3)]);
-        // A requested that is shorter than a quorum is part of every choice: a user's party and any other.
+        // A request that names fewer than t signers is part of every quorum: a user's party and any other.
         let with_3: BTreeSet<_> = (0..20)
             .map(|rotation| world(&[1, 2, 3]).choose(&order, &[3], rotation).unwrap().signers)
             .collect();

@@ -36,7 +36,7 @@ pub(super) async fn sessions_of(
     })
 }
 
-/// Passes on what a session leads to that was recorded before.
+/// Forwards the reports of a recorded session to the caller until the session has ended.
 pub(super) async fn forward_session(
     parts: &Parts,
     request: &SubmittedOrder,
@@ -46,7 +46,7 @@ pub(super) async fn forward_session(
     request.tell_started(session);
     let mut wait = parts.reports.waiters.wait(session, &request.order);
     parts.reports.load(session.id).await;
-    // One that is over has nothing more to wait for.
+    // An ended session has nothing more to wait for.
     let until = match record.status {
         SessionStatus::Running => session.deadline + LATE_REPORTS_DURATION,
         SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => UnixMillis(0),
@@ -54,7 +54,7 @@ pub(super) async fn forward_session(
     Collector::new(parts, request, session.id, &session.signers, until).collect(&mut wait).await
 }
 
-/// It can't be said now what became of an order.
+/// The verdict when the state of an order can't be read.
 pub(super) fn unknown(reason: &str) -> Verdict {
     Verdict::of(Code::Unavailable, reason)
 }

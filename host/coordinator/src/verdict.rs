@@ -32,8 +32,8 @@ impl Verdict {
     }
 }
 
-/// Parties that had trouble, or made some: to be done without in another session, if possible. A party that accuses another
-/// counts as much as the accused: one of them is lying.
+/// Suspects: parties that were silent, failed, accused a peer or were accused. Another session avoids them if possible. An accuser counts
+/// as much as the accused: one of them is lying.
 pub(super) fn suspects(
     signers: &[PartyIndex],
     outcomes: &BTreeMap<PartyIndex, Outcome>,
@@ -43,7 +43,7 @@ pub(super) fn suspects(
     for (&by, outcome) in outcomes {
         let (accused, is_its_own) = match outcome {
             Outcome::Aborted { code, culprits, .. } => {
-                // That of a session that others have ended, or that a silent party has held up, is not.
+                // An abort that follows from a peer's abort or silence is not the reporter's own failure.
                 (culprits.as_slice(), !matches!(code, AbortCode::PeerAborted | AbortCode::Timeout))
             }
             Outcome::Refused { culprits, .. } => (culprits.as_slice(), true),

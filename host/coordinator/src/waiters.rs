@@ -1,4 +1,4 @@
-//! Which call waits for the reports of which session, and what is known of the sessions that are waited for.
+//! Calls that wait for the reports of a session, and the reports received so far.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl WatchedSession {
         self.reports().remove(&by);
     }
 
-    /// Takes note of a report. What proves more stays: a party may not take back what it has proved or promised.
+    /// Records a report, unless the party's earlier one ranks at least as high: a party can't take back a proof or a promise.
     pub(super) fn ingest(&self, report: &RankedReport) -> Ingested {
         let mut reports = self.reports();
         let by = report.signed.report.by;

@@ -50,7 +50,7 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not application/json";
     /// The user id is empty or too long.
     InvalidUserId = "invalid_user_id", 422, "The user id is not acceptable";
-    /// The message is no hex, or no digest where one is wanted.
+    /// The message is not hex, or not 32 bytes long where a digest is required.
     InvalidMessage = "invalid_message", 422, "The message is not acceptable";
     /// No such hash function.
     UnknownHash = "unknown_hash", 422, "The hash function is unknown";
@@ -62,9 +62,9 @@ codes! {
     InvalidThreshold = "invalid_threshold", 422, "The threshold is not possible";
     /// A hardened or malformed derivation path.
     InvalidPath = "invalid_path", 422, "The derivation path is not acceptable";
-    /// The wished signers can't sign this.
+    /// The requested signers can't sign this order.
     InvalidSigners = "invalid_signers", 422, "The signers are not acceptable";
-    /// An id in the path that is none.
+    /// A malformed id in the path.
     InvalidId = "invalid_id", 422, "The id is malformed";
     /// The idempotency key is empty or too long.
     InvalidIdempotencyKey = "invalid_idempotency_key", 422, "The idempotency key is not acceptable";
@@ -94,7 +94,7 @@ codes! {
     NoUserShare = "no_user_share", 422, "There is no user's share";
     /// A share is to be sealed, and the request names no recipient.
     RecipientKeyRequired = "recipient_key_required", 422, "A recipient key is required";
-    /// A recipient key that is none.
+    /// A malformed recipient key.
     InvalidRecipientKey = "invalid_recipient_key", 422, "The recipient key is not acceptable";
     /// A user's share that does not open.
     UserShareUnreadable = "user_share_unreadable", 422, "The user's share can't be read";
@@ -121,15 +121,15 @@ codes! {
 
     // Try again later.
     /// Too many requests are being worked on.
-    Overloaded = "overloaded", 503, "Too much is going on";
-    /// Not enough parties are there.
-    PartiesUnavailable = "parties_unavailable", 503, "Not enough parties are there";
+    Overloaded = "overloaded", 503, "The service is overloaded";
+    /// Not enough parties are online.
+    PartiesUnavailable = "parties_unavailable", 503, "Not enough parties are online";
     /// The parties have no active plugin in common that may be used.
     PluginUnavailable = "plugin_unavailable", 503, "The parties have no usable plugin in common";
     /// A part of the system is going down or does not answer.
     Unavailable = "unavailable", 503, "A part of the system does not answer";
-    /// The time was up.
-    DeadlinePassed = "deadline_passed", 504, "The time was up";
+    /// The deadline passed.
+    DeadlinePassed = "deadline_passed", 504, "The deadline passed";
 
     // The operator, the publisher of a plugin, or we must act.
     /// A party broke the protocol.

@@ -195,7 +195,7 @@ pub enum OrderRefused {
 }
 
 impl Order {
-    /// An order that is issued now, for `lifetime` seconds (at most [`MAX_LIFETIME`]).
+    /// An order that is issued now, with this lifetime (at most [`MAX_LIFETIME`]).
     #[must_use]
     pub fn new(id: OrderId, terms: OrderTerms, now: UnixSeconds, lifetime: Duration) -> Self {
         let OrderTerms { operation, spec, minimum_plugin, epoch, public_key, recipient } = terms;

@@ -22,8 +22,8 @@ pub struct Plan {
     /// The certificate that made the account's current shares active. A party that has promised its share and has not heard more rolls
     /// forward with it (rule 9).
     pub certificate: Option<Certificate>,
-    /// Parties' word that they have ended earlier sessions of the account without a promise: it frees those who have
-    /// promised in vain (rule 9).
+    /// Parties' word that they have ended earlier sessions of the account without a promise: it frees parties
+    /// whose promise can't be completed (rule 9).
     pub aborts: Vec<SignedAbort>,
     /// Random: tells the sessions of one order apart.
     pub nonce: [u8; 32],

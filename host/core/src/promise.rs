@@ -54,8 +54,8 @@ impl Promise {
         &self.own
     }
 
-    /// Takes in another party's promise. One that does not verify or does not match ours is ignored: it can be
-    /// anybody's doing, and a party that really promised something else has made this activation impossible anyway.
+    /// Takes in another party's promise. One that does not verify or does not match ours is ignored: it may
+    /// be forged, and a party that really promised something else has made this activation impossible anyway.
     #[must_use]
     pub fn ready(&mut self, ready: Ready) -> Option<PromiseEvent> {
         let key = self.key(ready.by)?;

@@ -27,7 +27,7 @@ pub enum OpenError {
     /// They were sealed to another key, or changed.
     #[error("it was sealed to another key, or changed since")]
     Sealed,
-    /// The key to seal to is none.
+    /// The key to seal to is malformed.
     #[error("the key to seal to is not an X25519 key")]
     Key,
 }

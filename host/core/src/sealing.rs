@@ -21,7 +21,7 @@ type Encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey;
 
 const ENCAPSULATED_BYTES: usize = 32;
 
-/// A payload that does not open, or a key that is none.
+/// A payload that does not open, or a malformed key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payload does not open")]
 pub struct Unopenable;

@@ -74,7 +74,7 @@ impl UserShare {
     /// Reads a share.
     ///
     /// # Errors
-    /// When they are malformed.
+    /// When the bytes are malformed.
     pub fn read(bytes: Zeroizing<Vec<u8>>) -> Result<Self, OpenError> {
         let share = Self(bytes);
         header(SHARE, &share.0)?;

@@ -86,7 +86,8 @@ impl Activity {
         self.requests().under_way.values().next().is_some_and(|began| began.elapsed() > MAX_REQUEST_DURATION)
     }
 
-    /// Waits until the first request has not come in time, no request has been under way for long, or one for too long.
+    /// Waits until the connection is to be closed: no first request within [`HEADER_TIMEOUT`], no request for [`IDLE_TIMEOUT`], or one that
+    /// takes longer than [`MAX_REQUEST_DURATION`].
     pub(crate) async fn ends(&self) {
         tokio::time::sleep(HEADER_TIMEOUT).await;
         loop {

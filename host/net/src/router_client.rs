@@ -95,7 +95,7 @@ struct Stream {
     frames: Streaming<Frame>,
 }
 
-/// The sending half of a [`RouterSession`]; of use for as long as the link is held.
+/// The sending half of a [`RouterSession`]; of use for as long as the session is attached.
 #[derive(Clone)]
 pub struct FrameSender(Arc<Mutex<mpsc::Sender<RouterRequest>>>);
 

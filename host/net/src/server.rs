@@ -1,8 +1,7 @@
 //! The accept loop that serves all roles: HTTP/1 and HTTP/2, JSON and gRPC, over TCP or in memory.
 //!
-//! Connections are bounded in number, in the time that their first request and all headers may take, and those of others
-//! in how long they may be idle, and how long a request may be under way. When told to stop, the loop accepts nothing
-//! new, lets the requests under way finish and gives up after a grace period.
+//! The loop limits the number of open connections, the time to the first request, the time to read headers, the idle time, and the time of
+//! one request. When told to stop, it accepts no new connection, lets running requests finish, and closes the rest after a grace period.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ const NONCE_BYTES: usize = 12;
 /// A party's master key.
 pub struct MasterKey(Zeroizing<[u8; 32]>);
 
-/// A master key that is none.
+/// A malformed master key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a master key is 64 hexadecimal characters, for example from `openssl rand -hex 32`")]
 pub struct MasterKeyError;

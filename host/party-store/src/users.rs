@@ -39,7 +39,7 @@ impl std::fmt::Debug for WaitingPlan {
     }
 }
 
-/// ShareLookup plan or delivery.
+/// Selects a plan or a delivery, by session or by order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum ShareLookup {
@@ -182,8 +182,8 @@ impl PartyStore {
         Ok(row.fetch_optional(&self.database).await?.is_some())
     }
 
-    /// Ends a session with a share that its user has still to confirm. Of the share itself nothing is stored but what is to
-    /// be known of it and `entries`, which are hashes.
+    /// Ends a session with a share that its user has still to confirm. It stores the sealed record, and `entries`, which are hashes of the
+    /// share.
     ///
     /// # Errors
     /// See [`PartyStore::promise`].

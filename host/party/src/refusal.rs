@@ -21,7 +21,7 @@ pub enum PlanRefusal {
     /// The facts of the plan's admission have changed meanwhile.
     #[error("the account's epoch or bans have changed: ask again")]
     Stale,
-    /// Whether a keygen or refresh runs already can't be seen: nothing may be said of it.
+    /// The store did not answer whether the plan was claimed. No report is sent, because its session may be running.
     #[error("it is not known whether this plan was claimed before")]
     NotKnown(#[source] StoreError),
     /// The store failed.

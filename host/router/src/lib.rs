@@ -1,4 +1,4 @@
-//! The router: carries frames between the parties of a session. It is trusted with nothing but to try.
+//! The router: carries frames between the parties of a session. It is trusted for liveness only.
 //!
 //! [`Hub`] is its heart: bounded buffers, one per session and party, where frames wait until the party takes them. Parties
 //! reach it through gRPC or a WebSocket ([`service`](service())), each session over a stream of its own, with a join token

@@ -22,9 +22,11 @@ pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The close reason for a party that sends a frame that is not addressed to a peer of its session.
 pub(super) const UNEXPECTED_FRAME: &str = "the message is not addressed to another party of the session";
 
-/// How often, and after how long each time, room is looked for in the buffer of a party that does not keep up. What finds
-/// none then is lost, and sent again.
-const RETRY_FULL_BUFFER: (u32, Duration) = (20, Duration::from_millis(20));
+/// Retries for a frame whose receiver's buffer is full. After them the frame is dropped, and the session of its sender retransmits it.
+const MAX_BUFFER_RETRIES: u32 = 20;
+
+/// The delay between two of these retries.
+const BUFFER_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// The settings of a router.
 pub struct RouterSetup {
@@ -117,14 +119,14 @@ impl Joined {
 
     /// A sender whose receiver's buffer is full is slowed down: nothing more is read from it for a while.
     async fn send(&self, to: PartyIndex, frame: &Bytes) -> Sent {
-        let mut tries = RETRY_FULL_BUFFER.0;
+        let mut tries = MAX_BUFFER_RETRIES;
         loop {
             let sent = self.router.0.hub.send(self.session, to, frame.clone(), self.time_to_live);
             tries -= 1;
             if sent != Sent::Dropped || tries == 0 {
                 return sent;
             }
-            tokio::time::sleep(RETRY_FULL_BUFFER.1).await;
+            tokio::time::sleep(BUFFER_RETRY_DELAY).await;
         }
     }
 }

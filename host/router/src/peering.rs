@@ -23,8 +23,10 @@ use super::hub::{Hub, MAX_TIME_TO_LIVE};
 /// Frames that wait to be passed on. What finds no room is lost, and sent again by its session.
 const MAX_WAITING_FRAMES: usize = 1_024;
 
-/// How often a router says that it is there, and how long it is believed.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval of a router's heartbeats.
+const ROUTER_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long another router counts as online after a heartbeat.
 const PEER_TIMEOUT: Duration = Duration::from_millis(3_500);
 
 /// How long to wait before the topic is listened to again.
@@ -78,7 +80,7 @@ impl Peering {
 
     /// Passes frames on and takes in those of the others, until `stop`.
     pub async fn work(self: Arc<Self>, mut outbox: Outbox, hub: Hub, stop: CancellationToken) {
-        let mut tick = interval(HEARTBEAT_INTERVAL);
+        let mut tick = interval(ROUTER_HEARTBEAT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let sending = async {
             loop {

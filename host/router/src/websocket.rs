@@ -96,7 +96,7 @@ fn is_too_long(error: &axum::Error) -> bool {
 
 async fn close(mut socket: WebSocket, reason: &str) {
     let code = if reason.is_empty() { close_code::NORMAL } else { close_code::POLICY };
-    // A reason has permit for 123 bytes.
+    // RFC 6455 allows 123 bytes for the reason of a close.
     let reason: String = reason.chars().take(100).collect();
     let closing = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
     let _ = tokio::time::timeout(SEND_TIMEOUT, closing).await;

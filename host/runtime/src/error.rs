@@ -51,7 +51,7 @@ pub enum LoadError {
         /// The reason.
         reason: String,
     },
-    /// Its description makes no sense, or describing itself failed.
+    /// Its descriptor is invalid, or `describe` failed.
     #[error("plugin {digest} does not describe itself properly: {reason}")]
     BadDescriptor {
         /// Which bytes.

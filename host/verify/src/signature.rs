@@ -18,7 +18,7 @@ pub enum Rejected {
     /// It does not verify under the expected key: the plugin is not to be trusted.
     #[error("the signature does not verify")]
     BadSignature,
-    /// The order asks for what can't be checked: an unknown scheme, a digest that is none, a path without chain code.
+    /// The order asks for what can't be checked: an unknown scheme, a malformed digest, a path without chain code.
     #[error("the signature can't be checked: {0}")]
     NotCheckable(&'static str),
 }

@@ -1,4 +1,4 @@
-//! `/api/v1/accounts`
+//! The routes under `/api/v1/accounts`: creates, shows, signs with and refreshes accounts.
 
 use axum::Json;
 use axum::body::Body as Answer;

@@ -28,7 +28,7 @@ pub(super) struct ResponseCache {
 }
 
 impl ResponseCache {
-    /// ResponseCache in this cache, of account services that have the same secret.
+    /// Wraps a cache. The MAC key is derived from `secret`, which all account services of a deployment share.
     pub(super) fn new(cache: Arc<dyn Cache>, secret: &Zeroizing<[u8; 32]>) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         let derived = Hkdf::<Sha256>::new(None, secret.as_slice());

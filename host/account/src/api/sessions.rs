@@ -1,4 +1,4 @@
-//! `/api/v1/sessions`
+//! The routes under `/api/v1/sessions`: shows the state and the result of a session.
 
 use axum::Json;
 use axum::extract::{Path, State};

@@ -69,7 +69,7 @@ impl RedisCache {
     /// namespace.
     ///
     /// # Errors
-    /// When the address makes no sense to the client.
+    /// When the client rejects the address.
     pub fn new(address: RedisAddress, namespace: &str) -> Result<Self, CacheUnavailable> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))

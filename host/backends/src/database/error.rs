@@ -31,7 +31,7 @@ pub enum StoreError {
     /// A row was changed, or moved here from elsewhere.
     #[error("a sealed row does not open: {0} was changed or moved")]
     Sealed(&'static str),
-    /// A row that makes no sense: damaged, or written by something else.
+    /// A row that does not decode: it was damaged, or another program wrote it.
     #[error("a stored row does not decode: {0}")]
     Malformed(&'static str),
     /// The call does not fit what is stored: a bug of the caller.

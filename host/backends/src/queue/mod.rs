@@ -30,8 +30,8 @@ pub const MAX_QUEUE_LENGTH: usize = 1_000;
 /// Dead letters that are kept of one queue; older ones go first.
 pub const MAX_DEAD_LETTERS: usize = 1_000;
 
-/// Announcements that wait for one listener; older ones go first. At one heartbeat a second from each of 16 parties this
-/// is a minute.
+/// Announcements that wait for one listener; older ones are dropped first. With two heartbeats a second from each of 16 parties this
+/// is half a minute.
 pub const MAX_WAITING_ANNOUNCEMENTS: usize = 1_024;
 
 /// Why the queue did not take a message.

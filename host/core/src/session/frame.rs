@@ -22,8 +22,8 @@ pub enum Frame {
     Ready(Ready),
     Certificate(Certificate),
     Acknowledgement(Acknowledgement),
-    /// This party has its result and needs nothing more. No decision relies on it: who believes a forged one stops sending
-    /// again what the router could have kept from arriving anyway.
+    /// This party has its result and needs nothing more. It is not authenticated: a forged one only stops retransmissions, which a router
+    /// could drop anyway.
     Finished(PartyIndex),
 }
 

@@ -51,7 +51,7 @@ struct Incoming {
     held: bool,
 }
 
-/// A payload that could be opened.
+/// The messages of one pass: those to deliver now, and reliable broadcasts that wait for echoes.
 #[derive(Default)]
 pub(super) struct Opened {
     pub(super) messages: Vec<Message>,

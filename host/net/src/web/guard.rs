@@ -97,7 +97,7 @@ pub struct Guard {
     pub key: Option<ApiKey>,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
-    /// Proxies whose word on where a call comes from is believed.
+    /// Proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
 }
 

@@ -14,10 +14,10 @@ use quorate_backends::queue::Queue;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How long a service may take to say that it is there.
+/// How long a service may take to answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long what was found is told again: callers need no key, and must not be able to ask the services at will.
+/// How long a result is cached: `/health` needs no key, so that a request must not trigger a check each time.
 const MAX_REPORT_AGE: Duration = Duration::from_secs(1);
 
 /// How the process is.

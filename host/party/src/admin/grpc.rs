@@ -1,4 +1,4 @@
-//! The acts.
+//! The gRPC service behind `quorate admin`: unlock, readmit, registry, suspend.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub fn service(party: Arc<Party>) -> axum::Router {
 }
 
 fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Status> {
-    array(bytes).map_err(|_| Status::invalid_argument(format!("that takes {N} bytes")))
+    array(bytes).map_err(|_| Status::invalid_argument(format!("expected {N} bytes")))
 }
 
 fn store_failed(error: StoreError) -> Status {

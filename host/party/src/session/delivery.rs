@@ -61,7 +61,7 @@ pub(super) async fn deliver(
         epoch = certificate.activation.epoch,
         "share delivered, waiting for its user's confirmation"
     );
-    // From here on it is gone: a share that is not sealed can't be handed out twice.
+    // An unsealed share leaves the process here and can't be delivered again.
     user.hand_out(user_share);
     await_confirmation(
         context,

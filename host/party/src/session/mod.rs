@@ -140,7 +140,7 @@ async fn settle(
     }
 }
 
-/// The share that the session uses: none for a keygen. Or why there is none.
+/// Loads the share that the session uses (`None` for a keygen), or the abort that explains why it is missing.
 async fn load_share(
     context: &SessionContext,
     custody: &Custody,

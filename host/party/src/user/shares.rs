@@ -186,7 +186,7 @@ impl UserShares {
     /// Waits for the share of a session that another request runs, here or at another replica, for as long as it runs.
     async fn await_running_elsewhere(&self, session: SessionId) -> Result<Option<ShareDelivery>, Problem> {
         loop {
-            // In this order: a session that is over has delivered before, or never will.
+            // `is_running` is read first: an ended session has delivered already or never will.
             let running = self.party.store.is_running(session, self.party.clock.millis()).await?;
             let delivery = self.party.store.delivery(ShareLookup::Session(session)).await?;
             if delivery.is_some() || !running {

@@ -1,4 +1,4 @@
-//! `quorate admin`
+//! Implements `quorate admin`: what only an operator may do at a party, over its socket.
 
 use std::path::PathBuf;
 

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 /// Longer than any operation of the API.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The most characters of an answer that an error shows.
+const MAX_EXCERPT_CHARACTERS: usize = 200;
+
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
@@ -25,7 +28,7 @@ pub(super) struct Answer {
 /// Why a call did not do what it is for.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// No answer came, or one that is not JSON.
+    /// No answer came.
     #[error("POST {path} was not answered")]
     NoAnswer {
         path: String,
@@ -51,12 +54,21 @@ impl Client {
         let request = request.header("X-API-Key", self.key.as_str()).json(body);
         let response = request.send().await.map_err(no_answer)?;
         let status = response.status();
-        let body: Value = response.json().await.map_err(no_answer)?;
+        let text = response.text().await.map_err(no_answer)?;
         let took = began.elapsed();
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         if status.is_success() {
             return Ok(Answer { body, took });
         }
-        let field = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-        Err(CallError::Refused { path: path.into(), status, code: field("code"), detail: field("detail") })
+        let field = |name: &str| body[name].as_str().map(str::to_owned);
+        // Another program answers, a proxy perhaps.
+        let excerpt = || text.chars().take(MAX_EXCERPT_CHARACTERS).collect();
+        let code = field("code").unwrap_or_else(|| "no problem document".into());
+        Err(CallError::Refused {
+            path: path.into(),
+            status,
+            code,
+            detail: field("detail").unwrap_or_else(excerpt),
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! `quorate key`
+//! Implements `quorate key`: makes signing keys, and shows their public sides.
 
 use std::fs::OpenOptions;
 use std::io::Write;

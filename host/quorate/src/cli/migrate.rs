@@ -1,4 +1,4 @@
-//! `quorate migrate`
+//! Implements `quorate migrate`: brings the schema of a database up to date.
 
 use clap::{Args, ValueEnum};
 use quorate_control_store::AccountStore;

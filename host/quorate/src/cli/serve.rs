@@ -1,4 +1,4 @@
-//! `quorate serve`
+//! Implements `quorate serve`: runs one role or several until a signal ends them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `quorate share`
+//! Implements `quorate share`: seals and opens users' shares.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;

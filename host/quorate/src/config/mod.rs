@@ -62,7 +62,7 @@ pub struct HttpConfig {
     pub key: Option<ApiKey>,
     /// `ALLOWED_IPS`: addresses and ranges that may call, separated by commas. Empty: all.
     pub allowed: AllowedAddresses,
-    /// `TRUSTED_PROXIES`: addresses and ranges of proxies whose `X-Forwarded-For` is believed.
+    /// `TRUSTED_PROXIES`: addresses and ranges of proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
 }
 

@@ -12,7 +12,7 @@ use super::environment::is_example;
 /// Why the configuration can't be used: the operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A value that makes no sense. It is not shown: it may be a secret in the wrong place.
+    /// A malformed value. It is not shown, because it may be a secret in the wrong place.
     #[error("{name}: give {wanted}")]
     Invalid {
         /// The variable.

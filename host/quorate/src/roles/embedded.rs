@@ -60,7 +60,7 @@ pub struct EmbeddedSetup {
     pub key: ApiKey,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
-    /// Proxies whose word on where a call comes from is believed.
+    /// Proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
     /// How long operations may take.
     pub limits: LimitsConfig,
@@ -171,8 +171,8 @@ impl Embedded {
         let api = start_api(accounts, guard, listener, &api_tasks);
         tracing::warn!(
             parties = setup.parties,
-            "all parties run in this one process: good for a try, no threshold security; in production each party is \
-             a process of its own"
+            "all parties run in this one process, without threshold security: for evaluation only; in production each \
+             party is a process of its own"
         );
         Ok(Self { address, runtime, parties, coordinator, api, broken, api_tasks, party_tasks, other_tasks })
     }

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::{Context, StartError};
 
-/// A port that is ours.
+/// A bound port.
 pub(super) enum Port {
     Plain(TcpListener),
     Tls(TlsListener),

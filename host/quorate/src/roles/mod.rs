@@ -1,6 +1,6 @@
 //! Roles as processes: each connects to the services that it needs, and serves until it is told to stop.
 //!
-//! This is where they are wired together; what they do is in the modules of their names.
+//! This is where they are wired together. Their work is in the crates of their names.
 
 mod account;
 mod connect;

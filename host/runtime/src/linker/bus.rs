@@ -1,4 +1,4 @@
-//! Binds `bus`.
+//! Binds the import `bus` of a component: publishes events.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;

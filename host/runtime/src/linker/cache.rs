@@ -1,4 +1,4 @@
-//! Binds `cache`.
+//! Binds the import `cache` of a component: reads and sets cached values.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Binds `entropy`.
+//! Binds the import `entropy` of a component: random bytes from the host.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;

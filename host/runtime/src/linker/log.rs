@@ -1,4 +1,4 @@
-//! Binds `log`.
+//! Binds the import `log` of a component: writes log lines with codes.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;

@@ -1,5 +1,5 @@
 //! Binds a component's imports to the capabilities, by hand: a secret on its way in or out is never copied into a buffer that
-//! are never wiped.
+//! is not wiped.
 //!
 //! A capability that is not granted is not in the linker: a component that imports it does not load.
 

@@ -1,4 +1,4 @@
-//! Binds `vault`.
+//! Binds the import `vault` of a component: reads the snapshot and stages changes.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;

@@ -1,8 +1,11 @@
 //! What `deploy.sh` tells of the container engine: one fact a line, its kind first.
 
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::Ipv4Net;
+use zeroize::Zeroizing;
 
 use crate::cli::Failure;
 
@@ -10,7 +13,7 @@ use crate::cli::Failure;
 const MAX_FACTS_BYTES: u64 = 1 << 20;
 
 /// The engine, as far as it is known: a fact that is missing is not checked.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub(super) struct Engine {
     /// The version of the Docker engine.
     pub(super) version: Option<String>,
@@ -22,6 +25,10 @@ pub(super) struct Engine {
     pub(super) networks: Vec<(String, Vec<Ipv4Net>)>,
     /// Ports that this deployment has published already.
     pub(super) published: Vec<u16>,
+    /// Where programs on this machine listen.
+    pub(super) listening: Vec<SocketAddr>,
+    /// Variables of the shell that calls `deploy.sh`.
+    pub(super) shell: BTreeMap<String, Zeroizing<String>>,
     /// Free space for volumes in MiB, and the folder with the volumes.
     pub(super) space: Option<(u64, String)>,
     /// The volumes of this deployment.
@@ -58,12 +65,12 @@ impl Engine {
         Ok(Self::parse(&text))
     }
 
-    /// Reads facts. A line that makes no sense is a fact that is not known.
+    /// Reads facts. Malformed lines are ignored: their facts stay unknown.
     fn parse(text: &str) -> Self {
         let mut engine = Self::default();
         for line in text.lines() {
-            let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-            engine.add(kind, rest.trim());
+            let (kind, rest) = line.trim_end().split_once(' ').unwrap_or((line, ""));
+            engine.add(kind, rest);
         }
         engine
     }
@@ -79,6 +86,13 @@ impl Engine {
                 self.networks.push((name.to_owned(), subnets));
             }
             "published" => self.published.extend(ports_of(rest)),
+            "socket" => self.listening.extend(listening(rest)),
+            "shell" => {
+                let variable = rest.split_once('=');
+                let variable =
+                    variable.map(|(name, value)| (name.to_owned(), Zeroizing::new(value.to_owned())));
+                self.shell.extend(variable);
+            }
             "space" => {
                 let space = rest.split_once(' ').and_then(|(kib, folder)| {
                     Some((kib.parse::<u64>().ok()? / 1_024, folder.trim().to_owned()))
@@ -105,6 +119,22 @@ impl Engine {
 fn ports_of(list: &str) -> impl Iterator<Item = u16> {
     let published = list.split(',').filter_map(|item| item.trim().split_once("->"));
     published.filter_map(|(outside, _)| outside.rsplit(':').next()?.parse().ok())
+}
+
+/// The address of a socket that listens, in a line of Linux's `/proc/net/tcp` or `tcp6`: a number, the local address in hex (each group of
+/// four bytes in the byte order of the machine, which is little-endian), the remote address, and the state, of which 0A is listening.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let (local, _, state) = (words.next()?, words.next()?, words.next()?);
+    let (address, port) = local.split_once(':').filter(|_| state == "0A")?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let bytes = hex::decode(address).ok()?;
+    let ordered: Vec<u8> = bytes.chunks(4).flat_map(|group| group.iter().rev().copied()).collect();
+    let address = match <[u8; 4]>::try_from(ordered.as_slice()) {
+        Ok(bytes) => IpAddr::from(bytes),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(ordered.as_slice()).ok()?),
+    };
+    Some(SocketAddr::new(address.to_canonical(), port))
 }
 
 /// Owner, user of the image and version of the data; then what `postgres --version` prints.
@@ -135,26 +165,38 @@ mod tests {
              network quorate_edge 10.213.99.0/24 fd00::/64\nnetwork none\n\
              published 127.0.0.1:4000->4000/tcp, [::]:8083->8083/tcp, 5432/tcp\nspace 2097152 /var/lib/docker\n\
              volume quorate_postgres-data\npostgres 999 70 15 postgres (PostgreSQL) 16.1 (Debian)\n\
-             schema control 2\nschema party_1\nnonsense\n",
+             schema control 2\nschema party_1\nnonsense\nshell EMPTY=\nshell LANG=C=x y\n",
         );
-        let wanted = Engine {
-            version: Some("20.10.24+dfsg1".into()),
-            standalone_compose: Some("1.29.2".into()),
-            security: "[name=rootless]".into(),
-            networks: vec![
-                ("quorate_edge".into(), vec!["10.213.99.0/24".parse().unwrap()]),
-                ("none".into(), vec![]),
-            ],
-            published: vec![4_000, 8_083],
-            space: Some((2_048, "/var/lib/docker".into())),
-            volumes: vec!["quorate_postgres-data".into()],
-            postgres: Some(PostgresData { owner: 999, image_user: 70, version: 15, image_version: 16 }),
-            postgres_is_unknown: false,
-            schemas: vec![("control".into(), 2)],
-        };
-        assert_eq!(engine, wanted);
-        assert_eq!(Engine::parse(""), Engine::default());
+        assert_eq!(engine.version.as_deref(), Some("20.10.24+dfsg1"));
+        assert_eq!(engine.standalone_compose.as_deref(), Some("1.29.2"));
+        assert_eq!(engine.security, "[name=rootless]");
+        let networks = [
+            ("quorate_edge".to_owned(), vec!["10.213.99.0/24".parse().unwrap()]),
+            ("none".to_owned(), vec![]),
+        ];
+        assert_eq!(engine.networks, networks);
+        assert_eq!(engine.published, [4_000, 8_083]);
+        assert_eq!(engine.space, Some((2_048, "/var/lib/docker".to_owned())));
+        assert_eq!(engine.volumes, ["quorate_postgres-data"]);
+        let data = PostgresData { owner: 999, image_user: 70, version: 15, image_version: 16 };
+        assert_eq!((engine.postgres, engine.postgres_is_unknown), (Some(data), false));
+        assert_eq!(engine.schemas, [("control".to_owned(), 2)]);
+        assert_eq!(engine.shell["EMPTY"].as_str(), "");
+        assert_eq!(engine.shell["LANG"].as_str(), "C=x y");
         assert!(Engine::parse("postgres\n").postgres_is_unknown);
+    }
+
+    #[test]
+    fn sockets_that_listen_are_read_from_the_kernels_tables() {
+        let engine = Engine::parse(
+            "socket sl  local_address rem_address   st tx_queue\n\
+             socket 0: 0100007F:0FA0 00000000:0000 0A 00000000:00000000\n\
+             socket 1: 0100007F:1F92 0200007F:C350 01 00000000:00000000\n\
+             socket 2: 00000000000000000000000000000000:1F91 00000000000000000000000000000000:0000 0A 0\n\
+             socket 3: 0000000000000000FFFF00000100007F:1F93 00000000000000000000000000000000:0000 0A 0\n",
+        );
+        let wanted = ["127.0.0.1:4000", "[::]:8081", "127.0.0.1:8083"];
+        assert_eq!(engine.listening, wanted.map(|address| address.parse().unwrap()));
     }
 
     #[test]

@@ -51,7 +51,6 @@ fn write_all(settings: &DeploymentSettings) -> Result<String, Failure> {
     for (name, text) in contents(settings)? {
         write_secret(&new.join(name), &text, 0o444)?;
     }
-    fs::set_permissions(new.join(ROLES_SCRIPT), Permissions::from_mode(0o555))?;
     // Containers that run have the old files open: these stay if nothing has changed.
     if has_same_files(&new, &shared) {
         remove(&new)?;
@@ -109,7 +108,12 @@ fn set_permissions(settings: &DeploymentSettings) -> Result<(), Failure> {
         let path = secrets.join(secret.file);
         let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
         let mode = if secret.file.ends_with("/postgres_password") { 0o444 } else { mode | 0o400 };
-        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        set_mode(&path, mode)?;
+    }
+    for entry in fs::read_dir(secrets.join("shared"))? {
+        let path = entry?.path();
+        let mode = if path.ends_with(ROLES_SCRIPT) { 0o555 } else { 0o444 };
+        set_mode(&path, mode)?;
     }
     let number = |name: &str| {
         settings.text(name).parse::<u32>().map_err(|_| format!("{name} in .env is not a number"))
@@ -123,6 +127,14 @@ fn set_permissions(settings: &DeploymentSettings) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Sets the mode of a file. A symbolic link is refused: it could lead anywhere.
+fn set_mode(path: &Path, mode: u32) -> Result<(), Failure> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(format!("{} is not a file: restore it from a backup", path.display()).into());
+    }
+    Ok(fs::set_permissions(path, Permissions::from_mode(mode))?)
 }
 
 /// Changes when one of the files changes. It goes into labels of containers, and tells nothing of a secret of 128 bits and more.
@@ -166,6 +178,11 @@ mod tests {
         assert!(changed != hash && definitions() != file);
         let password = fs::read_to_string(deployment.secrets().join("shared/redis_password")).unwrap();
         assert_eq!(password, "another-password");
+        // As a backup that was unpacked by a careful user.
+        let shared = deployment.secrets().join("shared/redis_password");
+        fs::set_permissions(&shared, Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(write(), changed);
+        assert_eq!(fs::metadata(&shared).unwrap().permissions().mode() & 0o777, 0o444);
         // A file that only one party reads.
         deployment.write_secret("party-1/postgres_password", "another-password");
         assert_ne!(write(), changed);
@@ -190,5 +207,13 @@ mod tests {
             assert_eq!(mode(file), wanted, "{file}");
         }
         assert!(!deployment.secrets().join("shared.new").exists());
+        let (link, target) =
+            (deployment.secrets().join("party-1/identity"), deployment.folder().join("target"));
+        fs::write(&target, "of another user").unwrap();
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let said = write_all(&deployment.settings()).unwrap_err().to_string();
+        assert!(said.contains("party-1/identity is not a file"), "{said}");
+        assert_ne!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o400);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -60,12 +60,12 @@ fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, F
     if let Some(finding) = wrong_project_name(&arguments.project) {
         return Err(finding.to_string().into());
     }
-    remove(&new_secrets)?;
-    remove(&new_env)?;
+    remove(&new_secrets).and_then(|()| remove(&new_env)).map_err(not_writable)?;
     let (user, group) = match rustix::process::getuid().as_raw() {
         0 => (CONTAINER_USER, CONTAINER_USER),
         user => (user, rustix::process::getgid().as_raw()),
     };
+    make_folder(&new_secrets).map_err(not_writable)?;
     let keys = make_secrets(&new_secrets, user, group)?;
     let mut settings = vec![
         ("ENVIRONMENT", Zeroizing::new("production".to_owned())),
@@ -92,8 +92,18 @@ fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, F
     )
 }
 
+/// An engine that gives users other numbers is a likely reason.
+fn not_writable(error: std::io::Error) -> Failure {
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return error.into();
+    }
+    let why = "this folder can't be written to. If the Docker engine is rootless or has userns-remap, use one without";
+    format!("{why}: {error}").into()
+}
+
 fn refuse_existing(env: &Path, secrets: &Path, volumes: &[String], project: &str) -> Result<(), Failure> {
-    let existing = match (env.exists(), secrets.exists()) {
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let existing = match (is_there(env), is_there(secrets)) {
         (false, false) => None,
         (true, false) => Some(".env is"),
         (false, true) => Some("secrets/ is"),
@@ -126,7 +136,6 @@ struct PublicKeys {
 
 /// Makes the folder with all secrets that are files.
 fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, Failure> {
-    make_folder(folder)?;
     for name in PARTIES.iter().map(|party| party.name).chain(["account", "control", "shared"]) {
         make_folder(&folder.join(name))?;
     }
@@ -147,7 +156,7 @@ fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, Fail
     Ok(keys)
 }
 
-/// Gives a folder and all files in it to a user.
+/// Gives a folder and all files in it to a user. Symbolic links are not followed.
 pub(super) fn give(folder: &Path, user: u32, group: u32) -> std::io::Result<()> {
     if !rustix::process::getuid().is_root() {
         return Ok(());
@@ -156,10 +165,10 @@ pub(super) fn give(folder: &Path, user: u32, group: u32) -> std::io::Result<()> 
         let entry = entry?;
         match entry.file_type()?.is_dir() {
             true => give(&entry.path(), user, group)?,
-            false => chown(entry.path(), Some(user), Some(group))?,
+            false => lchown(entry.path(), Some(user), Some(group))?,
         }
     }
-    chown(folder, Some(user), Some(group))
+    lchown(folder, Some(user), Some(group))
 }
 
 pub(super) fn make_folder(path: &Path) -> std::io::Result<()> {

@@ -55,7 +55,7 @@ enum DeploymentCommand {
     /// Wait until containers are healthy, as standard input tells
     Wait(wait::WaitArguments),
     /// Create an account and sign with it, at a deployment on this machine
-    TestApi(Folder),
+    TestApi(test_api::TestApiArguments),
 }
 
 /// Where a deployment is.
@@ -84,6 +84,7 @@ pub(super) async fn deployment(
     environment: Result<Config, ConfigError>,
     arguments: &DeploymentArguments,
 ) -> Result<(), Failure> {
+    tokio::spawn(exit_when_interrupted());
     match &arguments.command {
         DeploymentCommand::Init(arguments) => init::init(arguments)?,
         DeploymentCommand::Check(arguments) => check::check(environment, arguments)?,
@@ -99,10 +100,26 @@ pub(super) async fn deployment(
             print(&databases(arguments.without.as_deref())?.join("\n"))
         }
         DeploymentCommand::Wait(arguments) => wait::wait(arguments)?,
-        DeploymentCommand::TestApi(folder) => test_api::test_api(&folder.settings()?).await?,
+        DeploymentCommand::TestApi(arguments) => test_api::test_api(arguments).await?,
     }
     Ok(())
 }
+
+/// Ends the process at an interrupt. The first process of a container, which this may be, is not ended by a signal that it does not handle.
+async fn exit_when_interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else { return };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    std::process::exit(INTERRUPTED_EXIT_CODE);
+}
+
+/// As a shell reports a program that an interrupt has ended.
+const INTERRUPTED_EXIT_CODE: i32 = 130;
 
 /// The databases to back up and restore. That of a party can be left out, so that a party that was taken over can't keep the others
 /// from a backup.

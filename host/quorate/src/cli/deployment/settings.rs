@@ -17,6 +17,7 @@ pub(super) struct DeploymentSettings {
     folder: PathBuf,
     env: EnvFile,
     defaults: BTreeMap<String, String>,
+    compose_names: Vec<String>,
 }
 
 impl DeploymentSettings {
@@ -30,9 +31,12 @@ impl DeploymentSettings {
             Finding::refused(what, "put the file of this version beside deploy.sh")
         })?;
         let mut defaults = defaults_of(&String::from_utf8_lossy(&compose));
+        // `files` makes this one.
+        defaults.remove("SECRETS_HASH");
+        let compose_names = defaults.keys().cloned().collect();
         defaults.extend(SCRIPT_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let env = EnvFile::read(&folder.join(".env"))?;
-        Ok(Self { folder: folder.to_owned(), env, defaults })
+        Ok(Self { folder: folder.to_owned(), env, defaults, compose_names })
     }
 
     /// A setting that is not empty; its default otherwise.
@@ -59,6 +63,12 @@ impl DeploymentSettings {
         self.env.names()
     }
 
+    /// The names that `docker-compose.yml` takes from the environment, except for the addresses that `files` makes.
+    pub(super) fn compose_names(&self) -> impl Iterator<Item = &str> {
+        let is_made = |name: &&str| REPLICA_ADDRESSES.iter().any(|addresses| addresses.setting == *name);
+        self.compose_names.iter().map(String::as_str).filter(move |name| !is_made(name))
+    }
+
     /// Whether `docker-compose.yml`, `deploy.sh` or a secret of the layout has this name.
     pub(super) fn is_known(&self, name: &str) -> bool {
         self.defaults.contains_key(name) || password_settings().any(|known| known == name)
@@ -68,9 +78,8 @@ impl DeploymentSettings {
     pub(super) fn for_processes(&self) -> Vec<(String, String)> {
         let names =
             self.defaults.keys().map(String::as_str).chain(password_settings().map(|name| -> &str { name }));
-        let is_ours = |name: &&str| {
-            !name.ends_with("_IMAGE") && !matches!(*name, "QUORATE_UID" | "QUORATE_GID" | "SECRETS_HASH")
-        };
+        let is_ours =
+            |name: &&str| !name.ends_with("_IMAGE") && !matches!(*name, "QUORATE_UID" | "QUORATE_GID");
         let mut settings: Vec<(String, String)> =
             names.filter(is_ours).map(|name| (name.to_owned(), self.text(name).to_owned())).collect();
         for (name, addresses) in self.replica_addresses() {

@@ -1,21 +1,33 @@
 //! `quorate deployment test-api`: creates an account and signs with it, as a backend on this machine would.
 
+use std::io::Read;
 use std::net::SocketAddr;
 
+use clap::Args;
 use quorate_core::code::Code;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
-use super::check::reachable;
-use super::settings::DeploymentSettings;
 use crate::cli::client::{CallError, Client};
 use crate::cli::{Failure, print};
 
+/// The most bytes of a key.
+const MAX_KEY_BYTES: u64 = 1_024;
+
+/// The API to try; its key comes from standard input.
+#[derive(Args)]
+pub(super) struct TestApiArguments {
+    /// Where the API listens
+    #[arg(long, default_value = "127.0.0.1:4000")]
+    address: SocketAddr,
+}
+
 /// Fails if the API does not do what it is for.
-pub(super) async fn test_api(settings: &DeploymentSettings) -> Result<(), Failure> {
-    let port = settings.text("ACCOUNT_PORT").parse().map_err(|_| "ACCOUNT_PORT in .env is not a port")?;
-    let address = SocketAddr::new(reachable(settings), port);
-    let client = Client::new(address, settings.text("MPC_API_KEY"))?;
-    calls(&client).await.map_err(|failure| explained(failure, settings))
+pub(super) async fn test_api(arguments: &TestApiArguments) -> Result<(), Failure> {
+    let mut key = Zeroizing::new(String::new());
+    std::io::stdin().take(MAX_KEY_BYTES).read_to_string(&mut key)?;
+    let client = Client::new(arguments.address, key.trim())?;
+    calls(&client).await.map_err(explained)
 }
 
 async fn calls(client: &Client) -> Result<(), Failure> {
@@ -34,12 +46,11 @@ fn text<'a>(answer: &'a Value, field: &str) -> Result<&'a str, Failure> {
     answer[field].as_str().ok_or_else(|| format!("the answer has no {field}").into())
 }
 
-/// The failure, with what an operator looks at first.
-fn explained(failure: Failure, settings: &DeploymentSettings) -> Failure {
+/// The failure, with the first thing for an operator to look at.
+fn explained(failure: Failure) -> Failure {
     match failure.downcast_ref::<CallError>() {
         Some(CallError::Refused { code, .. }) if code == Code::AddressNotAllowed.text() => format!(
-            "{failure}. Calls from this machine come from the first address of EDGE_SUBNET, {}: is it in ALLOWED_IPS?",
-            settings.text("EDGE_SUBNET")
+            "{failure}. Calls from this machine come from the first address of EDGE_SUBNET: is it in ALLOWED_IPS?"
         )
         .into(),
         Some(CallError::NoAnswer { .. }) => {

@@ -15,6 +15,9 @@ use crate::cli::{Failure, print};
 /// The most lines that wait to be read.
 const MAX_WAITING_LINES: usize = 256;
 
+/// The shortest wait: the engine needs time for one answer.
+const MIN_WAIT: Duration = Duration::from_secs(5);
+
 /// What to wait for.
 #[derive(Args)]
 pub(super) struct WaitArguments {
@@ -55,7 +58,7 @@ impl Health {
 
 /// Waits. Prints the services that are not healthy at the end, a line each, and fails if there is one.
 pub(super) fn wait(arguments: &WaitArguments) -> Result<(), Failure> {
-    let deadline = Instant::now() + Duration::from_secs(arguments.seconds);
+    let deadline = Instant::now() + Duration::from_secs(arguments.seconds).max(MIN_WAIT);
     let missing = wait_until(deadline, arguments, &lines_of_stdin());
     if missing.is_empty() || arguments.recovery {
         return Ok(());
@@ -82,6 +85,8 @@ fn wait_until(deadline: Instant, arguments: &WaitArguments, lines: &Receiver<Str
     let mut missing = arguments.services.clone();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            // The engine did not answer.
+            Ok(line) if line.is_empty() && snapshot.is_empty() => {}
             Ok(line) if line.is_empty() => {
                 let health = std::mem::take(&mut snapshot);
                 missing = missing_in(&health, arguments);
@@ -148,6 +153,12 @@ mod tests {
         let unhealthy = "postgres Up 3 seconds (healthy)|redis Up 2 seconds (unhealthy)|";
         let (names, _) = missing(&arguments(false, false), &[unhealthy, "redis Up 3 seconds (healthy)"]);
         assert_eq!(names, ["redis"]);
+    }
+
+    #[test]
+    fn an_engine_that_does_not_answer_once_changes_nothing() {
+        let healthy = "postgres Up 3 seconds (healthy)|redis Up 2 seconds (healthy)|";
+        assert_eq!(missing(&arguments(false, true), &["", healthy]), (vec![], false));
     }
 
     #[test]

@@ -14,7 +14,6 @@ use clap::Args;
 use quorate_core::identity::SecretKey;
 use zeroize::Zeroizing;
 
-pub(super) use network::reachable;
 use program::{check_config, program_settings};
 pub(super) use settings::wrong_project_name;
 
@@ -41,6 +40,9 @@ pub(in crate::cli) struct CheckArguments {
     /// Read what deploy.sh tells of the engine from standard input
     #[arg(long, requires = "folder")]
     engine: bool,
+    /// Components are elsewhere: do not look for them
+    #[arg(long, requires = "folder")]
+    no_plugins: bool,
     /// Only PostgreSQL, Redis and RabbitMQ are to be started
     #[arg(long, requires = "folder")]
     infrastructure: bool,
@@ -98,7 +100,8 @@ fn check_settings(
     settings::check_passwords(deployment, findings);
     settings::check_public_keys(deployment, findings);
     settings::check_numbers(deployment, findings);
-    settings::check_program(deployment, arguments.plugins, findings);
+    settings::check_shell(deployment, engine, findings);
+    settings::check_program(deployment, !arguments.no_plugins, findings);
     network::check_publishing(deployment, findings);
     network::check_subnet(deployment, engine, findings);
     secrets::check_secrets(deployment, findings);
@@ -148,8 +151,14 @@ mod tests {
 
     fn found(deployment: &TestDeployment) -> String {
         let folder = Some(deployment.folder().to_owned());
-        let arguments =
-            CheckArguments { file: None, plugins: false, folder, engine: false, infrastructure: true };
+        let arguments = CheckArguments {
+            file: None,
+            plugins: false,
+            folder,
+            engine: false,
+            no_plugins: true,
+            infrastructure: true,
+        };
         check_deployment(deployment.folder(), &arguments).unwrap().what().join("; ")
     }
 

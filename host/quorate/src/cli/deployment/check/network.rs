@@ -1,8 +1,7 @@
 //! Whether addresses, ports and proxies fit this machine and each other.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -10,9 +9,6 @@ use super::super::engine::Engine;
 use super::super::finding::{Finding, Findings};
 use super::super::layout::PORTS;
 use super::super::settings::DeploymentSettings;
-
-/// How long a program on this machine may take to accept a connection.
-const PORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where ports are published, and through which proxy.
 pub(super) fn check_publishing(settings: &DeploymentSettings, findings: &mut Findings) {
@@ -97,28 +93,25 @@ pub(super) fn check_ports(settings: &DeploymentSettings, engine: &Engine, findin
         if let Some(other) = taken.insert(port, *name) {
             let what = format!("{name} in .env is the port of another role too, {other}");
             findings.push(Finding::refused(what, "give each role a port of its own"));
-        } else if !engine.published.contains(&port) && is_in_use(reachable(settings), port) {
+        } else if !engine.published.contains(&port) && is_in_use(settings, engine, port) {
             let what = format!("port {port} is in use by another program");
             findings.push(Finding::refused(what, format!("stop it, or set {name} in .env")));
         }
     }
 }
 
-/// The address at which published ports are reached from this machine.
-pub(in super::super) fn reachable(settings: &DeploymentSettings) -> IpAddr {
-    let address = settings.text("PUBLISH_ADDRESS").parse::<Ipv4Addr>();
-    let address = address.ok().filter(|address| !address.is_unspecified());
-    address.unwrap_or(Ipv4Addr::LOCALHOST).into()
-}
-
-fn is_in_use(address: IpAddr, port: u16) -> bool {
-    TcpStream::connect_timeout(&SocketAddr::new(address, port), PORT_TIMEOUT).is_ok()
+/// Whether another program listens where the port is to be published.
+fn is_in_use(settings: &DeploymentSettings, engine: &Engine, port: u16) -> bool {
+    let published = settings.text("PUBLISH_ADDRESS").parse::<IpAddr>().ok();
+    let published = published.filter(|address| !address.is_unspecified());
+    engine.listening.iter().any(|socket| {
+        let is_same = published.is_none_or(|address| socket.ip() == address);
+        socket.port() == port && (socket.ip().is_unspecified() || is_same)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
     use crate::cli::deployment::testing::TestDeployment;
 
@@ -188,15 +181,21 @@ mod tests {
 
     #[test]
     fn a_port_is_free_and_of_one_role() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let text = port.to_string();
+        let (port, text) = (8_099, "8099".to_owned());
+        let listens =
+            |address: &str| Engine { listening: vec![address.parse().unwrap()], ..Engine::default() };
         let found = |engine: &Engine, set: &[(&str, &str)]| {
             found(|settings, findings| check_ports(settings, engine, findings), set)
         };
         let used = format!("port {port} is in use by another program");
-        assert!(found(&Engine::default(), &[("ROUTER_PORT", &text)]).contains(&used));
-        let ours = Engine { published: vec![port], ..Engine::default() };
+        let on_router = [("ROUTER_PORT", text.as_str())];
+        for address in ["127.0.0.1:8099", "0.0.0.0:8099", "[::]:8099"] {
+            assert!(found(&listens(address), &on_router).contains(&used), "{address}");
+        }
+        for address in ["127.0.0.2:8099", "127.0.0.1:8098"] {
+            assert_eq!(found(&listens(address), &on_router), "", "{address}");
+        }
+        let ours = Engine { published: vec![port], ..listens("127.0.0.1:8099") };
         assert!(!found(&ours, &[("ROUTER_PORT", &text)]).contains(&used));
         let twice = found(&ours, &[("ROUTER_PORT", &text), ("ACCOUNT_PORT", &text)]);
         assert!(

@@ -1,5 +1,6 @@
 //! Whether a process of Quorate would start with the settings.
 
+use std::io::Read;
 use std::path::Path;
 
 use crate::cli::Failure;
@@ -27,8 +28,16 @@ pub(super) fn check_config(config: Config, plugins: bool) -> Result<Config, Fail
 /// Whether a file looks like a component. Whether it compiles is found out at the start of a party, because that takes a while.
 fn is_component(file: &Path) -> Result<(), Failure> {
     let refused = |why: &str| format!("QUORATE_PLUGIN_FILES: {}: {why}", file.display());
-    let bytes = std::fs::read(file).map_err(|error| refused(&error.to_string()))?;
-    if bytes.starts_with(COMPONENT_PREFIX) {
+    let mut prefix = [0; COMPONENT_PREFIX.len()];
+    let opened = std::fs::File::open(file).and_then(|mut opened| {
+        if opened.metadata()?.is_file() { opened.read_exact(&mut prefix) } else { Ok(()) }
+    });
+    let is_short = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
+    match opened {
+        Err(error) if !is_short(&error) => return Err(refused(&error.to_string()).into()),
+        _ => {}
+    }
+    if prefix == *COMPONENT_PREFIX {
         Ok(())
     } else {
         Err(refused("this is not a WebAssembly component").into())

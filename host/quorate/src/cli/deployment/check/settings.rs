@@ -1,7 +1,9 @@
 //! Whether the settings of `.env` are known, well formed, and accepted by the program.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use super::super::engine::Engine;
 use super::super::finding::{Finding, Findings};
 use super::super::layout::PARTIES;
 use super::super::settings::{
@@ -40,6 +42,22 @@ pub(super) fn check_names(settings: &DeploymentSettings, findings: &mut Findings
         } else if !settings.is_known(name) {
             let remedy = "check its spelling (.env.example has all settings), or remove it";
             findings.push(Finding::refused(what(), remedy));
+        }
+    }
+}
+
+/// Settings that compose reads from the shell although no line of `.env` names them, besides those of the compose file.
+const SHELL_SETTINGS: [&str; 3] = ["REPLICAS", "UP_SECONDS", "COMPOSE_PROJECT_NAME"];
+
+/// Compose takes variables of the shell first, even empty ones: an exported `ALLOWED_IPS` would let every caller in.
+pub(super) fn check_shell(settings: &DeploymentSettings, engine: &Engine, findings: &mut Findings) {
+    let names = settings.names().chain(settings.compose_names()).chain(SHELL_SETTINGS);
+    let names: BTreeSet<&str> = names.collect();
+    for name in names {
+        if engine.shell.get(name).is_some_and(|value| value.as_str() != settings.text(name)) {
+            let what = format!("{name} is set in this shell to something else than in .env");
+            let remedy = "unset it, or change .env: compose takes variables of the shell first";
+            findings.push(Finding::refused(what, remedy));
         }
     }
 }
@@ -128,6 +146,16 @@ pub(in super::super) fn wrong_project_name(name: &str) -> Option<Finding> {
 
 /// Whether processes would start with these settings.
 pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool, findings: &mut Findings) {
+    let files = settings.text("QUORATE_PLUGIN_FILES").split(',').map(str::trim);
+    // The check sees the folder of the deployment, and a party does not.
+    if files.clone().any(|file| !file.starts_with('/') || file.starts_with("/deployment")) {
+        let what = "QUORATE_PLUGIN_FILES in .env can't be used";
+        findings.push(Finding::refused(
+            what,
+            "give absolute paths of files in the image, like /plugins/dkls23.wasm",
+        ));
+        return;
+    }
     if let Err(error) = program_settings(settings.for_processes(), plugins) {
         findings.push(match error.downcast_ref::<ConfigError>() {
             Some(ConfigError::Invalid { name, wanted }) => {
@@ -140,6 +168,8 @@ pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool, findin
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::cli::deployment::testing::TestDeployment;
 
@@ -191,10 +221,39 @@ mod tests {
             ("CRYPTO_MASTER_KEY", "0000", "CRYPTO_MASTER_KEY in .env is read by nobody here"),
             ("ALLOWED_IPS", "10.0.0.0/33", "ALLOWED_IPS in .env can't be used"),
             ("QUORATE_LOG", "quorate=loud", "QUORATE_LOG in .env can't be used"),
+            ("QUORATE_PLUGIN_FILES", "target/dkls23.wasm", "QUORATE_PLUGIN_FILES in .env can't be used"),
             ("QUORATE_NAMESPACE", "a/b", "QUORATE_NAMESPACE in .env can't be used"),
         ] {
             let found = found(&[(name, value)]);
             assert!(found.iter().any(|what| what.starts_with(wanted)), "{name}={value}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_variable_of_the_shell_that_differs_is_refused_whether_or_not_env_names_it() {
+        let deployment = TestDeployment::new();
+        deployment.set("PUBLISH_ADDRESS", "");
+        let found = |name: &str, value: &str| {
+            let shell = [(name.to_owned(), Zeroizing::new(value.to_owned()))].into();
+            let mut findings = Findings::default();
+            check_shell(&deployment.settings(), &Engine { shell, ..Engine::default() }, &mut findings);
+            findings.what().join("; ")
+        };
+        for (name, value) in [
+            ("ENVIRONMENT", "development"),
+            ("REDIS_PASSWORD", ""),
+            ("PUBLISH_ADDRESS", "0.0.0.0"),
+            ("REPLICAS", "2"),
+        ] {
+            assert_eq!(
+                found(name, value),
+                format!("{name} is set in this shell to something else than in .env")
+            );
+        }
+        for (name, value) in
+            [("ENVIRONMENT", "production"), ("ALLOWED_IPS", ""), ("PATH", "/bin"), ("SECRETS_HASH", "1")]
+        {
+            assert_eq!(found(name, value), "", "{name}");
         }
     }
 
