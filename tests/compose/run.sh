@@ -286,7 +286,8 @@ no_space() {
   small_engine=$!
   for _ in $(seq 60); do docker -H "unix://$work/small.sock" info >/dev/null 2>&1 && break; sleep 0.5; done
   # There is no image on it.
-  QUORATE_PROGRAM=$work/dist/root/quorate DOCKER_HOST=unix://$work/small.sock refused "no space for volumes" "MiB are free at $work/small"
+  QUORATE_PROGRAM=$work/dist/root/quorate DOCKER_HOST=unix://$work/small.sock complains "MiB are free at $work/small" infra up
+  ok "with no space for volumes, infra up says what to do"
   end_small_engine
 }
 
@@ -342,6 +343,15 @@ bad_input() {
   refused_with ENVIRONMENT=staging "ENVIRONMENT in .env is neither production nor development"
   refused_with_exported ENVIRONMENT development
   refused_with_exported REDIS_PASSWORD ""
+  # What .env does not name, compose takes from the shell all the same.
+  cp .env "$work/env"
+  sed -i '/^PUBLISH_ADDRESS=/d' .env
+  refused_with_exported PUBLISH_ADDRESS 0.0.0.0
+  cp "$work/env" .env
+  COMPOSE_PROJECT_NAME=Quorate complains "COMPOSE_PROJECT_NAME=Quorate is no name" clean
+  mv .env "$work/real" && ln -s "$work/real" .env
+  refused "a symbolic link" ".env is a symbolic link"
+  rm .env && mv "$work/real" .env
   echo ALLOWED_IP=10.0.0.0/8 >> .env
   refused "ALLOWED_IPS misspelt" "ALLOWED_IP in .env is read by nobody here"
   sed -i '$d' .env

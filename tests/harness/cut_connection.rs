@@ -23,7 +23,7 @@ impl Wire {
                 accepted = listener.accept() => Some(accepted),
                 () = async { while dropped.changed().await.is_ok() {} } => None,
             } {
-                tokio::spawn(pass_on(stream, target, cut.clone()));
+                tokio::spawn(forward(stream, target, cut.clone()));
             }
         });
         Self { address, cuts }
@@ -41,7 +41,7 @@ impl Wire {
     }
 }
 
-async fn pass_on(mut from: TcpStream, target: SocketAddr, mut cut: watch::Receiver<u64>) {
+async fn forward(mut from: TcpStream, target: SocketAddr, mut cut: watch::Receiver<u64>) {
     cut.mark_unchanged();
     let Ok(mut to) = TcpStream::connect(target).await else { return };
     let _ = (from.set_nodelay(true), to.set_nodelay(true));

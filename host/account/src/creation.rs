@@ -9,7 +9,7 @@ use quorate_net::problem::Problem;
 use super::DEFAULT_SCHEME;
 use super::coordinators::Coordinators;
 use super::request::Creation;
-use super::user_share::UserShares;
+use super::user_share::UserShareRequests;
 
 /// Schemes whose signatures this host can verify and whose keys it can show.
 const SCHEMES: [&str; 1] = [DEFAULT_SCHEME];
@@ -21,7 +21,7 @@ const DEFAULT_PROTOCOL: &str = "dkls23";
 pub(crate) struct AccountDefaults {
     /// The identity keys of the parties of this deployment.
     pub(crate) parties: Vec<PublicKey>,
-    pub(crate) users: UserShares,
+    pub(crate) users: UserShareRequests,
     pub(crate) coordinators: Coordinators,
 }
 

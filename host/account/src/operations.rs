@@ -27,7 +27,7 @@ use super::present::{signature_view, view};
 use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
 use super::submit::{OrderSubmission, Submitter, rejected_before_start};
-use super::user_share::{self, UserShares};
+use super::user_share::{self, UserShareRequests};
 use super::views::{AccountView, SessionView, SignatureView};
 use super::{AccountSetup, RequestIds};
 
@@ -45,7 +45,7 @@ pub struct AccountService {
     accounts: Accounts,
     submitter: Submitter,
     orders: Orders,
-    users: UserShares,
+    users: UserShareRequests,
     recoverer: Recoverer,
     defaults: AccountDefaults,
     originator: Originator,
@@ -64,7 +64,7 @@ impl AccountService {
         let coordinators = Coordinators::new(coordinators);
         let orders = Orders::new(store.clone(), coordinators.clone(), originator.clone());
         let accounts = Accounts::new(store.clone(), orders.clone(), Arc::clone(&clock));
-        let users = UserShares::new(user_party, originator.clone(), limits);
+        let users = UserShareRequests::new(user_party, originator.clone(), limits);
         let recoverer = Recoverer {
             accounts: accounts.clone(),
             orders: orders.clone(),

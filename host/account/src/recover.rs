@@ -18,7 +18,7 @@ use super::order_status::{OrderStatus, Orders};
 use super::present::view;
 use super::request::{Creation, RefreshRequest};
 use super::submit::ANSWER_GRACE_PERIOD;
-use super::user_share::{ShareAnswer, UserShares, refused};
+use super::user_share::{ShareAnswer, UserShareRequests, refused};
 use super::views::{AccountView, SessionView, SignatureView, StatusView};
 
 /// How often the state of a running session is read while its result is waited for.
@@ -49,7 +49,7 @@ impl<T> Recovery<T> {
 pub struct Recoverer {
     pub(crate) accounts: Accounts,
     pub(crate) orders: Orders,
-    pub(crate) users: UserShares,
+    pub(crate) users: UserShareRequests,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: TimeLimits,
 }

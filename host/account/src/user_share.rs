@@ -101,14 +101,14 @@ pub(crate) enum ShareAnswer {
 
 /// Asks the users' party on behalf of users.
 #[derive(Clone)]
-pub(crate) struct UserShares {
+pub(crate) struct UserShareRequests {
     party: Option<Arc<UserParty>>,
     originator: Originator,
     limits: TimeLimits,
     uncollected: Arc<Semaphore>,
 }
 
-impl UserShares {
+impl UserShareRequests {
     pub(crate) fn new(party: Option<UserParty>, originator: Originator, limits: TimeLimits) -> Self {
         let uncollected = Arc::new(Semaphore::new(MAX_UNCOLLECTED));
         Self { party: party.map(Arc::new), originator, limits, uncollected }

@@ -19,7 +19,7 @@ use quorate_net::topics::CANCELLED;
 
 use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
-use super::in_flight::{End, Role};
+use super::in_flight::{End, OrderRole};
 use super::outbox::OutgoingPlan;
 use super::parts::Parts;
 use super::plan::new_session;
@@ -38,10 +38,10 @@ const MIN_SESSION_DURATION: Duration = Duration::from_millis(200);
 type FailureCounts = BTreeMap<PartyIndex, u32>;
 
 /// Has an order carried out, in the role that the call has in it.
-pub(super) async fn drive(parts: Arc<Parts>, request: SubmittedOrder, role: Role) {
+pub(super) async fn drive(parts: Arc<Parts>, request: SubmittedOrder, role: OrderRole) {
     let (lead, resubmitted, begun) = match role {
-        Role::Leader(lead) => (lead, request.submission.again, vec![]),
-        Role::Follower(follower) => match follow(&parts, &request, follower).await {
+        OrderRole::Leader(lead) => (lead, request.submission.again, vec![]),
+        OrderRole::Follower(follower) => match follow(&parts, &request, follower).await {
             // Its leader is gone, and may have begun something.
             Some(TakenOver { lead, followed }) => (lead, true, followed),
             None => return,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_core::SessionId;
 use quorate_core::code::Code;
 
-use super::in_flight::{End, Follow, Lead, Role, TooMany};
+use super::in_flight::{End, Follow, Lead, OrderRole, TooMany};
 use super::parts::Parts;
 use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, unknown};
 use super::submission::SubmittedOrder;
@@ -40,8 +40,8 @@ pub(super) async fn follow(parts: &Parts, request: &SubmittedOrder, mut follow: 
             // A caller that asks again finds the result.
             Ok(Some(End::Result)) => unknown("the order has a result that can't be read now"),
             Ok(None) => match parts.in_flight.join(request.order.id) {
-                Ok(Role::Leader(lead)) => return Some(TakenOver { lead, followed }),
-                Ok(Role::Follower(another)) => {
+                Ok(OrderRole::Leader(lead)) => return Some(TakenOver { lead, followed }),
+                Ok(OrderRole::Follower(another)) => {
                     follow = another;
                     continue;
                 }

@@ -41,11 +41,11 @@ struct SessionReport {
     /// How many parties have reported.
     reports: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<SessionFailure>,
+    error: Option<FailureView>,
 }
 
 #[derive(Serialize)]
-struct SessionFailure {
+struct FailureView {
     code: String,
     reason: String,
     /// Parties that another party accuses. No proof.
@@ -102,7 +102,7 @@ fn view(record: SessionRecord) -> SessionReport {
         SessionStatus::Completed { at } => ("completed", Some(at.0), None),
         SessionStatus::Failed { at, code, reason, culprits } => {
             let culprits = culprits.iter().map(|culprit| culprit.number()).collect();
-            ("failed", Some(at.0), Some(SessionFailure { code, reason, culprits }))
+            ("failed", Some(at.0), Some(FailureView { code, reason, culprits }))
         }
     };
     SessionReport {

@@ -26,15 +26,15 @@ type Said = watch::Receiver<Option<End>>;
 
 /// All orders in flight. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct InFlight(Arc<Mutex<HashMap<OrderId, Entry>>>);
+pub(super) struct InFlight(Arc<Mutex<HashMap<OrderId, InFlightOrder>>>);
 
-struct Entry {
+struct InFlightOrder {
     said: Said,
     followers: usize,
 }
 
 /// The role of a call in its order.
-pub(super) enum Role {
+pub(super) enum OrderRole {
     Leader(Lead),
     Follower(Follow),
 }
@@ -58,18 +58,18 @@ pub(super) struct Follow {
 pub(super) struct TooMany;
 
 impl InFlight {
-    pub(super) fn join(&self, order: OrderId) -> Result<Role, TooMany> {
+    pub(super) fn join(&self, order: OrderId) -> Result<OrderRole, TooMany> {
         let mut orders = self.lock();
         match orders.get_mut(&order) {
             Some(entry) if entry.followers >= MAX_FOLLOWERS => Err(TooMany),
             Some(entry) => {
                 entry.followers += 1;
-                Ok(Role::Follower(Follow { orders: self.clone(), order, said: entry.said.clone() }))
+                Ok(OrderRole::Follower(Follow { orders: self.clone(), order, said: entry.said.clone() }))
             }
             None => {
                 let (says, said) = watch::channel(None);
-                orders.insert(order, Entry { said, followers: 0 });
-                Ok(Role::Leader(Lead { orders: self.clone(), order, says }))
+                orders.insert(order, InFlightOrder { said, followers: 0 });
+                Ok(OrderRole::Leader(Lead { orders: self.clone(), order, says }))
             }
         }
     }
@@ -79,7 +79,7 @@ impl InFlight {
         self.lock().contains_key(&order)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<OrderId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<OrderId, InFlightOrder>> {
         self.0.lock()
     }
 }
@@ -128,14 +128,14 @@ mod tests {
 
     fn lead(orders: &InFlight) -> Lead {
         match orders.join(ORDER) {
-            Ok(Role::Leader(lead)) => lead,
+            Ok(OrderRole::Leader(lead)) => lead,
             _ => panic!("somebody else leads"),
         }
     }
 
     fn follow(orders: &InFlight) -> Follow {
         match orders.join(ORDER) {
-            Ok(Role::Follower(follow)) => follow,
+            Ok(OrderRole::Follower(follow)) => follow,
             _ => panic!("nobody leads, or too many follow"),
         }
     }

@@ -114,7 +114,7 @@ impl Reports {
         if !about_this || signed.verify(&order.spec.parties).is_err() {
             return Err(ReportError::NotSigned);
         }
-        if !report.outcome.is_tame(order.spec.threshold.parties()) {
+        if !report.outcome.is_sanitized(order.spec.threshold.parties()) {
             return Err(ReportError::TooMuch);
         }
         let (id, by) = (report.session, report.by);

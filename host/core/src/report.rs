@@ -183,7 +183,7 @@ wire_struct!(SignedReport { report, signature });
 impl Outcome {
     /// Cuts what people and plugins have written to what a report may contain.
     #[must_use]
-    pub fn tamed(mut self) -> Self {
+    pub fn sanitized(mut self) -> Self {
         if let Self::Aborted { culprits, reason, .. } | Self::Refused { culprits, reason, .. } = &mut self {
             culprits.sort_unstable();
             culprits.dedup();
@@ -197,10 +197,10 @@ impl Outcome {
 
     /// Whether it contains no more than a party of a key with `parties` parties has to say.
     #[must_use]
-    pub fn is_tame(&self, parties: u16) -> bool {
+    pub fn is_sanitized(&self, parties: u16) -> bool {
         match self {
             Self::Aborted { culprits, .. } | Self::Refused { culprits, .. } => {
-                culprits.iter().all(|c| c.number() <= parties) && self.clone().tamed() == *self
+                culprits.iter().all(|c| c.number() <= parties) && self.clone().sanitized() == *self
             }
             _ => true,
         }
@@ -247,10 +247,10 @@ mod tests {
             reason: "line\nline ".repeat(100) + "ä",
             notice: None,
         };
-        assert!(!wild.is_tame(3));
-        let tamed = wild.tamed();
-        assert!(tamed.is_tame(3) && !tamed.is_tame(2));
-        let Outcome::Aborted { culprits, reason, .. } = tamed else { unreachable!() };
+        assert!(!wild.is_sanitized(3));
+        let sanitized = wild.sanitized();
+        assert!(sanitized.is_sanitized(3) && !sanitized.is_sanitized(2));
+        let Outcome::Aborted { culprits, reason, .. } = sanitized else { unreachable!() };
         assert_eq!((culprits.len(), reason.len()), (3, MAX_REASON_BYTES));
     }
 

@@ -19,11 +19,11 @@ use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 use quorate_runtime::capabilities::vault::{EntryName, Pool, Snapshot, Taking, VaultEntries};
 use quorate_runtime::{
     Capabilities, ComponentOutcome, ComponentSession, Outgoing, Plugin, Progress, Roster, SessionError,
-    SessionSpec, Task,
+    SessionSpec, Step, Task,
 };
 
 /// How one party's session ended.
-pub type Ended = Result<ComponentOutcome, SessionError>;
+pub type KitResult = Result<ComponentOutcome, SessionError>;
 
 /// The n parties of a key.
 pub struct Parties {
@@ -121,46 +121,34 @@ impl Parties {
 
     /// Runs a session at all signers, each until it is done, has failed, or waits for what never comes (which is
     /// left out of the result).
-    pub async fn try_run(&mut self, plugin: &Plugin, signers: &[u16], task: &Task) -> BTreeMap<u16, Ended> {
+    pub async fn try_run(
+        &mut self,
+        plugin: &Plugin,
+        signers: &[u16],
+        task: &Task,
+    ) -> BTreeMap<u16, KitResult> {
         let execution_id = ExecutionId(random32());
         let deadline = Instant::now() + Duration::from_secs(600);
         let mut ended = BTreeMap::new();
         let mut due = Vec::new();
         let mut waiting: BTreeMap<u16, ComponentSession> = BTreeMap::new();
         for &me in signers {
-            let vault = &self.vaults[&party(me)];
-            let spec = SessionSpec {
-                roster: Roster {
-                    me: party(me),
-                    signers: signers.iter().map(|&s| party(s)).collect(),
-                    threshold: self.threshold,
-                    group_id: GroupId([7; 32]),
-                    execution_id,
-                },
-                task: task.clone(),
-                capabilities: vault.capabilities(),
-                deadline,
+            let roster = Roster {
+                me: party(me),
+                signers: signers.iter().map(|&s| party(s)).collect(),
+                threshold: self.threshold,
+                group_id: GroupId([7; 32]),
+                execution_id,
             };
-            match plugin.start(spec).await {
+            let capabilities = self.vaults[&party(me)].capabilities();
+            match plugin.start(SessionSpec { roster, task: task.clone(), capabilities, deadline }).await {
                 Ok(session) => due.push((me, session, Vec::new())),
                 Err(error) => drop(ended.insert(me, Err(error))),
             }
         }
         let mut queues: BTreeMap<u16, Vec<Message>> = BTreeMap::new();
         while !due.is_empty() {
-            let steps = due
-                .drain(..)
-                .map(|(me, session, incoming)| async move { (me, session.step(incoming).await) });
-            let stepped = if self.one_at_a_time {
-                let mut all = Vec::new();
-                for step in steps {
-                    all.push(step.await);
-                }
-                all
-            } else {
-                join_all(steps).await
-            };
-            for (me, step) in stepped {
+            for (me, step) in self.step_all(std::mem::take(&mut due)).await {
                 let step = match step {
                     Ok(step) => step,
                     Err(error) => {
@@ -190,6 +178,23 @@ impl Parties {
             }
         }
         ended
+    }
+
+    /// Steps sessions with their incoming messages, all at once or one after the other.
+    async fn step_all(
+        &self,
+        due: Vec<(u16, ComponentSession, Vec<Message>)>,
+    ) -> Vec<(u16, Result<Step, SessionError>)> {
+        let steps =
+            due.into_iter().map(|(me, session, incoming)| async move { (me, session.step(incoming).await) });
+        if !self.one_at_a_time {
+            return join_all(steps).await;
+        }
+        let mut all = Vec::new();
+        for step in steps {
+            all.push(step.await);
+        }
+        all
     }
 }
 

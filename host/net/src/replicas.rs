@@ -15,9 +15,9 @@ const AVOIDANCE_PERIOD: Duration = Duration::from_secs(2);
 
 /// The replicas of a role. Clones share what they know of them.
 #[derive(Clone)]
-pub struct Replicas(Arc<Inner>);
+pub struct Replicas(Arc<ReplicasState>);
 
-struct Inner {
+struct ReplicasState {
     replicas: Vec<Replica>,
     turn: AtomicUsize,
 }
@@ -51,7 +51,7 @@ impl Replicas {
     pub fn new(channels: Vec<Channel>) -> Self {
         let replica = |channel| Replica { channel, missed: Mutex::default() };
         let replicas = channels.into_iter().map(replica).collect();
-        Self(Arc::new(Inner { replicas, turn: AtomicUsize::new(0) }))
+        Self(Arc::new(ReplicasState { replicas, turn: AtomicUsize::new(0) }))
     }
 
     /// How many there are.

@@ -80,10 +80,10 @@ pub struct RouterSession {
     join: Join,
     until: Instant,
     sender: FrameSender,
-    state: State,
+    state: ConnectionState,
 }
 
-enum State {
+enum ConnectionState {
     Attached(Box<Streaming<Frame>>),
     Again(Pin<Box<dyn Future<Output = Option<Stream>> + Send>>),
     Over,
@@ -133,7 +133,7 @@ impl RouterClient {
             join,
             until,
             sender,
-            state: State::Attached(Box::new(frames)),
+            state: ConnectionState::Attached(Box::new(frames)),
         })
     }
 }
@@ -187,23 +187,23 @@ impl RouterSession {
     pub async fn receive(&mut self) -> RouterEvent {
         loop {
             self.state = match &mut self.state {
-                State::Attached(frames) => {
+                ConnectionState::Attached(frames) => {
                     if let Ok(Some(frame)) = frames.message().await {
                         return frame.into();
                     }
                     tracing::debug!("the stream to the router has broken");
                     let again = attach_again(self.routers.clone(), self.join.clone(), self.until);
-                    State::Again(Box::pin(again))
+                    ConnectionState::Again(Box::pin(again))
                 }
-                State::Again(attaching) => match attaching.as_mut().await {
+                ConnectionState::Again(attaching) => match attaching.as_mut().await {
                     Some(Stream { requests, frames }) => {
                         *self.sender.lock() = requests;
-                        State::Attached(Box::new(frames))
+                        ConnectionState::Attached(Box::new(frames))
                     }
-                    None => State::Over,
+                    None => ConnectionState::Over,
                 },
                 // The session goes on waiting until its deadline.
-                State::Over => std::future::pending().await,
+                ConnectionState::Over => std::future::pending().await,
             }
         }
     }

@@ -140,13 +140,13 @@ pub(crate) async fn promise(store: &PartyStore, session: u8, epoch: u32) {
 }
 
 async fn active(store: &PartyStore) -> Option<u8> {
-    let share = store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().record?;
+    let share = store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().record?;
     assert!(store.active_entries(ACCOUNT, share.epoch + 1).await.unwrap().is_none());
     store.active_entries(ACCOUNT, share.epoch).await.unwrap().map(|entries| entries["share"][0])
 }
 
 async fn counter(store: &PartyStore) -> u64 {
-    store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().counter
+    store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().counter
 }
 
 pub(crate) async fn a_session_is_claimed_once(store: &PartyStore) {
@@ -154,9 +154,9 @@ pub(crate) async fn a_session_is_claimed_once(store: &PartyStore) {
     assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), ClaimOutcome::AlreadyClaimed);
     let same_plan = Claim { session: SessionId([9; 32]), ..claim(1, 1, false) };
     assert_eq!(store.claim(&same_plan).await.unwrap(), ClaimOutcome::AlreadyClaimed);
-    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-    assert_eq!((knowledge.sessions_of_order, knowledge.claimed), (1, true));
-    assert!(!store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([2; 32])).await.unwrap().claimed);
+    let admission_facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((admission_facts.sessions_of_order, admission_facts.claimed), (1, true));
+    assert!(!store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([2; 32])).await.unwrap().claimed);
 }
 
 pub(crate) async fn claims_at_the_same_time_have_one_winner(store: &PartyStore) {
@@ -175,15 +175,15 @@ pub(crate) async fn an_order_has_no_more_sessions_than_it_may_and_none_after_suc
     assert_eq!(store.claim(&claim(2, 5, false)).await.unwrap(), ClaimOutcome::Claimed);
     store.finish(PlanHash([5; 32])).await.unwrap();
     assert_eq!(store.claim(&claim(2, 6, false)).await.unwrap(), ClaimOutcome::OrderIsOver);
-    let knowledge = store.knowledge(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-    assert_eq!((knowledge.sessions_of_order, knowledge.order_succeeded), (1, true));
+    let admission_facts = store.admission_facts(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((admission_facts.sessions_of_order, admission_facts.order_succeeded), (1, true));
 }
 
 pub(crate) async fn one_keygen_or_refresh_of_an_account_at_a_time(store: &PartyStore) {
     assert_eq!(store.claim(&claim(1, 1, true)).await.unwrap(), ClaimOutcome::Claimed);
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Locked);
     assert_eq!(
-        store.knowledge(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().sessions_of_order,
+        store.admission_facts(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().sessions_of_order,
         0
     );
     let other = Claim { account: AccountId([9; 16]), ..claim(3, 3, true) };
@@ -204,11 +204,16 @@ pub(crate) async fn a_share_is_active_only_after_its_certificate(store: &PartySt
         let refused = store.activate(&certificate).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     }
-    assert!(store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().record.is_none());
+    assert!(
+        store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().record.is_none()
+    );
     store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
-    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-    assert_eq!((knowledge.record, knowledge.order_succeeded, knowledge.counter), (Some(record(1)), true, 1));
+    let admission_facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!(
+        (admission_facts.record, admission_facts.order_succeeded, admission_facts.counter),
+        (Some(record(1)), true, 1)
+    );
     let nothing = store.activate(&certificate(7, 2)).await;
     assert!(matches!(nothing, Err(StoreError::Conflict(_))), "{nothing:?}");
 }
@@ -260,7 +265,7 @@ pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Claimed);
     let released_running = store.release(PlanHash([2; 32])).await;
     assert!(matches!(released_running, Err(StoreError::Conflict(_))), "{released_running:?}");
-    assert!(store.knowledge(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().promised);
+    assert!(store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().promised);
     store.activate(&certificate(1, 1)).await.unwrap();
     assert_eq!(active(store).await, Some(1));
     // The other session can't promise any more: that would be a second key.
@@ -337,9 +342,9 @@ pub(crate) async fn bans_stay_and_raise_the_counter_once(store: &PartyStore) {
     for _ in 0..2 {
         store.ban(ACCOUNT, keys()[1]).await.unwrap();
     }
-    let knowledge = store.knowledge(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-    assert_eq!((knowledge.banned, knowledge.counter), (vec![keys()[1]], 1));
-    let other = store.knowledge(OrderId([1; 32]), AccountId([9; 16]), PlanHash([1; 32])).await.unwrap();
+    let admission_facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((admission_facts.banned, admission_facts.counter), (vec![keys()[1]], 1));
+    let other = store.admission_facts(OrderId([1; 32]), AccountId([9; 16]), PlanHash([1; 32])).await.unwrap();
     assert!(other.banned.is_empty());
 }
 
@@ -382,9 +387,10 @@ pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore)
     store.claim(&Claim { now: NOW - secs(50), ..claim(2, 2, false) }).await.unwrap();
     store.finish(PlanHash([1; 32])).await.unwrap();
     let sessions = |order, latest| async move {
-        let knowledge = store.knowledge(OrderId([order; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-        assert_eq!(knowledge.latest_seen, latest);
-        knowledge.sessions_of_order
+        let admission_facts =
+            store.admission_facts(OrderId([order; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+        assert_eq!(admission_facts.latest_seen, latest);
+        admission_facts.sessions_of_order
     };
     store.forget_expired().await.unwrap();
     assert_eq!(sessions(1, NOW).await, 1);
@@ -440,8 +446,8 @@ async fn deliver(store: &PartyStore, session: u8) {
 pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(store: &PartyStore) {
     deliver(store, 1).await;
     let (session, plan, now) = (SessionId([1; 32]), PlanHash([1; 32]), UnixMillis::from(NOW));
-    let knowledge = store.knowledge(OrderId([0; 32]), ACCOUNT, plan).await.unwrap();
-    assert!(!knowledge.promised && knowledge.record.is_none());
+    let admission_facts = store.admission_facts(OrderId([0; 32]), ACCOUNT, plan).await.unwrap();
+    assert!(!admission_facts.promised && admission_facts.record.is_none());
     assert!(store.unreported().await.unwrap().is_empty(), "a promise that was not given yet is reported");
     assert!(store.abandoned(None, UnixSeconds(u32::MAX.into()).into()).await.unwrap().is_empty());
     assert!(matches!(store.abort(plan).await, Err(StoreError::Conflict(_))));

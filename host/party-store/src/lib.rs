@@ -198,7 +198,7 @@ impl PartyStore {
         self.crypter.proved_name()
     }
 
-    fn key_place(&self) -> RowContext<'_> {
+    fn key_context(&self) -> RowContext<'_> {
         let (account, plan) = (AccountId([0; 16]), PlanHash([0; 32]));
         RowContext { table: "key_check", account, epoch: 0, plan, name: "known text" }
     }
@@ -218,14 +218,14 @@ impl PartyStore {
             true => StoreError::WrongIdentity,
             false => StoreError::WrongMasterKey,
         };
-        match self.crypter.open(&self.key_place(), &sealed) {
+        match self.crypter.open(&self.key_context(), &sealed) {
             Ok(opened) if opened.as_slice() == KNOWN_TEXT => Ok(()),
             _ => Err(other),
         }
     }
 
     async fn note_key(&self) -> Result<(), StoreError> {
-        let sealed = self.crypter.seal(&self.key_place(), KNOWN_TEXT)?;
+        let sealed = self.crypter.seal(&self.key_context(), KNOWN_TEXT)?;
         sql("INSERT INTO key_check (id, key_id, sealed) VALUES (1, $1, $2) ON CONFLICT DO NOTHING")
             .bind(self.crypter.key_id())
             .bind(sealed)
@@ -234,12 +234,12 @@ impl PartyStore {
         Ok(())
     }
 
-    fn open_facts(&self, account: AccountId, row: &Row) -> Result<Facts, StoreError> {
+    fn open_facts(&self, account: AccountId, row: &Row) -> Result<SealedFacts, StoreError> {
         let plan: PlanHash = row.read("plan", "shares")?;
         let epoch: u32 = row.get("epoch")?;
-        let facts = self.crypter.open(&facts_place(account, epoch, plan), &row.get::<Vec<u8>>("facts")?)?;
+        let facts = self.crypter.open(&facts_context(account, epoch, plan), &row.get::<Vec<u8>>("facts")?)?;
         let (record, names): (KeyRecord, Vec<String>) = decoded(&facts, "shares")?;
-        Ok(Facts { plan, record, names })
+        Ok(SealedFacts { plan, record, names })
     }
 }
 
@@ -255,18 +255,18 @@ fn started(row: &Row) -> Result<Started, StoreError> {
 }
 
 /// The facts that are sealed with a share.
-struct Facts {
+struct SealedFacts {
     plan: PlanHash,
     record: KeyRecord,
     /// The names of its entries: one that is missing is noticed.
     names: Vec<String>,
 }
 
-fn facts_place(account: AccountId, epoch: u32, plan: PlanHash) -> RowContext<'static> {
+fn facts_context(account: AccountId, epoch: u32, plan: PlanHash) -> RowContext<'static> {
     RowContext { table: "shares", account, epoch, plan, name: "facts" }
 }
 
-fn entry_place(account: AccountId, epoch: u32, plan: PlanHash, name: &str) -> RowContext<'_> {
+fn entry_context(account: AccountId, epoch: u32, plan: PlanHash, name: &str) -> RowContext<'_> {
     RowContext { table: "entries", account, epoch, plan, name }
 }
 

@@ -13,7 +13,7 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
-    pub async fn knowledge(
+    pub async fn admission_facts(
         &self,
         order: OrderId,
         account: AccountId,

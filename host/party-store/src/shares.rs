@@ -7,7 +7,7 @@ use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, PlanHash};
 
-use super::{PartyStore, end, entry_place, facts_place, outcome_of, raise_counter, unlock};
+use super::{PartyStore, end, entry_context, facts_context, outcome_of, raise_counter, unlock};
 use quorate_core::user_share::ShareEntries;
 
 /// How a session ends with a share.
@@ -40,7 +40,7 @@ impl PartyStore {
         let mut entries = ShareEntries::new();
         for row in &rows {
             let Some(name) = row.get::<Option<String>>("name")? else { continue };
-            let place = entry_place(account, epoch, facts.plan, &name);
+            let place = entry_context(account, epoch, facts.plan, &name);
             let value = self.crypter.open(&place, &row.get::<Vec<u8>>("sealed")?)?;
             entries.insert(name, value);
         }
@@ -101,7 +101,7 @@ impl PartyStore {
         }
         let names: Vec<String> = entries.keys().cloned().collect();
         let facts =
-            self.crypter.seal(&facts_place(account, epoch, plan), &encode(&(record.clone(), names)))?;
+            self.crypter.seal(&facts_context(account, epoch, plan), &encode(&(record.clone(), names)))?;
         sql("INSERT INTO shares (plan, account, epoch, state, ready, key_id, facts)
              VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(plan.as_bytes())
@@ -114,7 +114,7 @@ impl PartyStore {
         .execute(&mut tx)
         .await?;
         for (name, value) in entries {
-            let sealed = self.crypter.seal(&entry_place(account, epoch, plan, name), value)?;
+            let sealed = self.crypter.seal(&entry_context(account, epoch, plan, name), value)?;
             sql("INSERT INTO entries (plan, name, key_id, sealed) VALUES ($1, $2, $3, $4)")
                 .bind(plan.as_bytes())
                 .bind(name)

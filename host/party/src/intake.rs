@@ -15,7 +15,7 @@ use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome};
 
 use crate::party::Party;
 use crate::refusal::PlanRefusal;
-use crate::registry::Entry;
+use crate::registry::RegisteredPlugin;
 use crate::session::SessionTask;
 use crate::user::custody::Custody;
 
@@ -51,7 +51,7 @@ pub(crate) async fn admit_and_claim_for(
         roll_forward(party, &order, certificate).await?;
     }
     apply_aborts(party, &order, &plan.aborts).await?;
-    let mut facts = party.store.knowledge(order.id, order.spec.account, plan.hash()).await?;
+    let mut facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
     }
@@ -69,7 +69,7 @@ async fn admit(
     plan: &Plan,
     order: &Order,
     facts: &AdmissionFacts,
-    entry: Option<&Entry>,
+    entry: Option<&RegisteredPlugin>,
     now: UnixSeconds,
 ) -> Result<Admitted, PlanRefusal> {
     let admitted = plan.admit(&Facts {

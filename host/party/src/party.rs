@@ -192,7 +192,7 @@ impl Party {
     /// Signs what became of a session.
     pub(crate) fn report(&self, started: &Started, outcome: Outcome) -> SignedReport {
         let Started { session, order, me, digest, .. } = *started;
-        Report { session, order, by: me, digest, outcome: outcome.tamed() }.sign(&self.key())
+        Report { session, order, by: me, digest, outcome: outcome.sanitized() }.sign(&self.key())
     }
 
     /// The outcome that is reported for an abort that has been recorded.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 /// A component that new sessions may run on.
 #[derive(Clone)]
-pub(crate) struct Entry {
+pub(crate) struct RegisteredPlugin {
     pub(crate) plugin: Plugin,
     pub(crate) facts: PluginFacts,
 }
@@ -22,19 +22,19 @@ pub(crate) struct Entry {
 /// The components of one party.
 #[derive(Default)]
 pub(crate) struct Registry {
-    inner: RwLock<Inner>,
+    inner: RwLock<RegistryState>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
-    active: HashMap<Digest, Entry>,
+struct RegistryState {
+    active: HashMap<Digest, RegisteredPlugin>,
     suspended: HashSet<Digest>,
 }
 
 impl Registry {
     pub(crate) fn new(suspended: impl IntoIterator<Item = Digest>) -> Self {
-        let inner = Inner { active: HashMap::new(), suspended: suspended.into_iter().collect() };
+        let inner = RegistryState { active: HashMap::new(), suspended: suspended.into_iter().collect() };
         Self { inner: RwLock::new(inner), changed: Notify::new() }
     }
 
@@ -54,7 +54,7 @@ impl Registry {
             tracing::error!(digest = %plugin.digest(), "this plugin made a bad signature here: it stays suspended");
             return false;
         }
-        inner.active.insert(plugin.digest(), Entry { plugin: plugin.clone(), facts });
+        inner.active.insert(plugin.digest(), RegisteredPlugin { plugin: plugin.clone(), facts });
         self.changed.notify_one();
         true
     }
@@ -73,7 +73,7 @@ impl Registry {
         self.changed.notified().await;
     }
 
-    pub(crate) fn active(&self, digest: Digest) -> Option<Entry> {
+    pub(crate) fn active(&self, digest: Digest) -> Option<RegisteredPlugin> {
         let inner = self.inner.read();
         inner.active.get(&digest).cloned()
     }

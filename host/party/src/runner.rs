@@ -85,7 +85,7 @@ impl PlanRunner {
         // Only an order that is genuine says who this party is.
         let Ok(order) = order.read(&self.party.originators) else { return };
         let (Some(outcome), Some(by)) = (refusal.report(), self.party.index_in(&order)) else { return };
-        let report = Report { session, order: order.id, by, digest, outcome: outcome.tamed() };
+        let report = Report { session, order: order.id, by, digest, outcome: outcome.sanitized() };
         self.reporter.report(report.sign(&self.party.key())).await;
     }
 }

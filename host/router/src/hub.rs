@@ -89,12 +89,12 @@ impl Drop for Waiting {
 }
 
 struct Buffer {
-    state: State,
+    state: BufferState,
     expires: Instant,
     bytes: Arc<AtomicUsize>,
 }
 
-enum State {
+enum BufferState {
     /// Frames wait for a party that has not come yet.
     Waiting(Sender<Waiting>, Receiver<Waiting>),
     /// The sender, and which attachment it is for: a party that comes back takes the place of its old connection.
@@ -145,11 +145,11 @@ impl Hub {
         };
         let receiver = self.with_buffer(key, time_to_live, |buffer, _| {
             buffer.expires = expires;
-            let (sender, receiver) = match std::mem::replace(&mut buffer.state, State::Left) {
-                State::Waiting(sender, receiver) => (sender, receiver),
-                State::Left | State::Attached(..) => channel(MAX_BUFFERED_FRAMES),
+            let (sender, receiver) = match std::mem::replace(&mut buffer.state, BufferState::Left) {
+                BufferState::Waiting(sender, receiver) => (sender, receiver),
+                BufferState::Left | BufferState::Attached(..) => channel(MAX_BUFFERED_FRAMES),
             };
-            buffer.state = State::Attached(sender, number);
+            buffer.state = BufferState::Attached(sender, number);
             receiver
         })?;
         self.lock().tell_others(key, &RouterEvent::PeerReconnected(party));
@@ -164,7 +164,7 @@ impl Hub {
     /// A party needs nothing more of a session.
     pub fn leave(&self, session: SessionId, party: PartyIndex) {
         if let Some(buffer) = self.lock().of.get_mut(&(session, party)) {
-            buffer.state = State::Left;
+            buffer.state = BufferState::Left;
         }
     }
 
@@ -176,9 +176,9 @@ impl Hub {
     pub fn send(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) -> Sent {
         let sent = self.with_buffer((session, to), time_to_live, |buffer, all| {
             let (sender, sent) = match &buffer.state {
-                State::Waiting(sender, _) => (sender, Sent::Queued),
-                State::Attached(sender, _) => (sender, Sent::Delivered),
-                State::Left => return Sent::Delivered,
+                BufferState::Waiting(sender, _) => (sender, Sent::Queued),
+                BufferState::Attached(sender, _) => (sender, Sent::Delivered),
+                BufferState::Left => return Sent::Delivered,
             };
             let waiting =
                 Waiting::new(RouterEvent::Frame(frame), [Arc::clone(&buffer.bytes), Arc::clone(all)]);
@@ -209,7 +209,7 @@ impl Hub {
                 return None;
             }
             let (sender, receiver) = channel(MAX_BUFFERED_FRAMES);
-            let state = State::Waiting(sender, receiver);
+            let state = BufferState::Waiting(sender, receiver);
             buffers.of.insert(key, Buffer { state, expires: now + time_to_live, bytes: Arc::default() });
         }
         let Buffers { of, bytes, .. } = &mut *buffers;
@@ -221,7 +221,7 @@ impl Buffers {
     /// Tells the parties of a session that are attached here of one of them. A party whose buffer is full misses it.
     fn tell_others(&self, (session, party): Key, event: &RouterEvent) {
         for other in PartyIndex::all(Threshold::MAX_PARTIES).filter(|&other| other != party) {
-            if let Some(Buffer { state: State::Attached(sender, _), bytes, .. }) =
+            if let Some(Buffer { state: BufferState::Attached(sender, _), bytes, .. }) =
                 self.of.get(&(session, other))
                 && let Some(waiting) =
                     Waiting::new(event.clone(), [Arc::clone(bytes), Arc::clone(&self.bytes)])
@@ -234,7 +234,7 @@ impl Buffers {
     /// An attached party keeps its buffer past its time: it lets go of it by itself.
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
-        self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, State::Attached(..)));
+        self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, BufferState::Attached(..)));
     }
 }
 
@@ -257,10 +257,10 @@ impl Drop for Attached {
     fn drop(&mut self) {
         let mut buffers = self.hub.lock();
         if let Some(buffer) = buffers.of.get_mut(&self.key)
-            && matches!(buffer.state, State::Attached(_, number) if number == self.number)
+            && matches!(buffer.state, BufferState::Attached(_, number) if number == self.number)
         {
             let (sender, receiver) = channel(MAX_BUFFERED_FRAMES);
-            buffer.state = State::Waiting(sender, receiver);
+            buffer.state = BufferState::Waiting(sender, receiver);
             buffers.tell_others(self.key, &RouterEvent::PeerDisconnected(self.key.1));
         }
     }

@@ -41,20 +41,20 @@ pub struct Peering {
 }
 
 /// The frames that a router has still to forward.
-pub struct Outbox(mpsc::Receiver<Forwarded>);
+pub struct ForwardQueue(mpsc::Receiver<Forwarded>);
 
 impl Peering {
     /// The peering of a router over a queue; `me` is a random name.
     #[must_use]
-    pub fn new(queue: Arc<dyn Queue>, me: [u8; 16]) -> (Arc<Self>, Outbox) {
+    pub fn new(queue: Arc<dyn Queue>, me: [u8; 16]) -> (Arc<Self>, ForwardQueue) {
         let (waiting, outbox) = mpsc::channel(MAX_WAITING_FRAMES);
         let me = Bytes::copy_from_slice(&me);
-        (Arc::new(Self { queue, me, waiting, others: Mutex::default() }), Outbox(outbox))
+        (Arc::new(Self { queue, me, waiting, others: Mutex::default() }), ForwardQueue(outbox))
     }
 
     /// Passes a frame on to the other routers, if there are any.
     pub(super) fn forward(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) {
-        self.pass_on(Forwarded {
+        self.enqueue(Forwarded {
             session: Bytes::copy_from_slice(session.as_bytes()),
             to: to.number().into(),
             frame,
@@ -66,10 +66,10 @@ impl Peering {
     /// Tells the other routers that a party of a session is back.
     pub(super) fn is_back(&self, session: SessionId, party: PartyIndex) {
         let session = Bytes::copy_from_slice(session.as_bytes());
-        self.pass_on(Forwarded { session, back: party.number().into(), ..Forwarded::default() });
+        self.enqueue(Forwarded { session, back: party.number().into(), ..Forwarded::default() });
     }
 
-    fn pass_on(&self, forwarded: Forwarded) {
+    fn enqueue(&self, forwarded: Forwarded) {
         let heard = *self.others.lock();
         if heard.is_some_and(|at| at.elapsed() <= PEER_TIMEOUT)
             && self.waiting.try_send(Forwarded { router: self.me.clone(), ..forwarded }).is_err()
@@ -79,7 +79,7 @@ impl Peering {
     }
 
     /// Passes frames on and takes in those of the others, until `stop`.
-    pub async fn work(self: Arc<Self>, mut outbox: Outbox, hub: Hub, stop: CancellationToken) {
+    pub async fn work(self: Arc<Self>, mut outbox: ForwardQueue, hub: Hub, stop: CancellationToken) {
         let mut tick = interval(ROUTER_HEARTBEAT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let sending = async {

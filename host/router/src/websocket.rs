@@ -33,9 +33,9 @@ pub(super) async fn upgrade(
 
 async fn carry(router: Router, mut socket: WebSocket) {
     let first = match tokio::time::timeout(JOIN_TIMEOUT, next(&mut socket)).await {
-        Ok(Next::Request(first)) => first,
-        Ok(Next::Bad(reason)) => return close(socket, reason).await,
-        Ok(Next::End) => return,
+        Ok(SocketEvent::Request(first)) => first,
+        Ok(SocketEvent::Bad(reason)) => return close(socket, reason).await,
+        Ok(SocketEvent::End) => return,
         Err(_) => return close(socket, "the first message was not sent within ten seconds").await,
     };
     let (joined, mut attached) = match router.join(first) {
@@ -50,20 +50,20 @@ async fn carry(router: Router, mut socket: WebSocket) {
                 let Ok(Ok(())) = tokio::time::timeout(SEND_TIMEOUT, sending).await else { return };
             }
             request = next(&mut socket) => match request {
-                Next::Request(request) => match joined.handle(request).await {
+                SocketEvent::Request(request) => match joined.handle(request).await {
                     Handled::Continue => {}
                     Handled::Left => return close(socket, "").await,
                     Handled::Unexpected => return close(socket, UNEXPECTED_FRAME).await,
                 },
-                Next::Bad(reason) => return close(socket, reason).await,
-                Next::End => return,
+                SocketEvent::Bad(reason) => return close(socket, reason).await,
+                SocketEvent::End => return,
             },
         }
     }
 }
 
 /// The next event on the connection of a party.
-enum Next {
+enum SocketEvent {
     Request(Option<Kind>),
     /// Something that is no message of ours, and why.
     Bad(&'static str),
@@ -71,19 +71,19 @@ enum Next {
 }
 
 /// Waits for what comes next. May be cancelled without losing anything.
-async fn next(socket: &mut WebSocket) -> Next {
+async fn next(socket: &mut WebSocket) -> SocketEvent {
     loop {
         return match socket.recv().await {
             Some(Ok(Message::Binary(bytes))) => match RouterRequest::decode(bytes) {
-                Ok(request) => Next::Request(request.request),
-                Err(_) => Next::Bad("a binary message is one RouterRequest of quorate.v1"),
+                Ok(request) => SocketEvent::Request(request.request),
+                Err(_) => SocketEvent::Bad("a binary message is one RouterRequest of quorate.v1"),
             },
             // Answered by the library.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Text(_))) => Next::Bad("send binary messages"),
-            Some(Ok(Message::Close(_))) | None => Next::End,
-            Some(Err(error)) if is_too_long(&error) => Next::Bad("a message has at most 4 MiB"),
-            Some(Err(_)) => Next::End,
+            Some(Ok(Message::Text(_))) => SocketEvent::Bad("send binary messages"),
+            Some(Ok(Message::Close(_))) | None => SocketEvent::End,
+            Some(Err(error)) if is_too_long(&error) => SocketEvent::Bad("a message has at most 4 MiB"),
+            Some(Err(_)) => SocketEvent::End,
         };
     }
 }

@@ -25,10 +25,10 @@ pub struct RuntimeConfig {
 /// The sandbox: compiles components and runs their sessions. Cheap to clone; the last clone stops the threads.
 #[derive(Clone)]
 pub struct Runtime {
-    inner: Arc<Inner>,
+    inner: Arc<EngineState>,
 }
 
-struct Inner {
+struct EngineState {
     engine: Engine,
     interactive: Executor,
     background: Executor,
@@ -51,7 +51,7 @@ impl Runtime {
         let ticker = Arc::new(Ticker::start(engine.clone())?);
         let executor = |name, threads, priority| Executor::new(name, threads, priority, Arc::clone(&ticker));
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(EngineState {
                 interactive: executor("interactive", interactive, Priority::Interactive)?,
                 background: executor("background", background, Priority::Background)?,
                 compile_cache: config.compile_cache,

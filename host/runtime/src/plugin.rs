@@ -23,10 +23,10 @@ use crate::text::sanitize;
 /// A component that is ready to start sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct Plugin {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<PluginState>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct PluginState {
     pub(crate) runtime: Runtime,
     pub(crate) digest: Digest,
     pub(crate) descriptor: Descriptor,
@@ -84,7 +84,7 @@ impl Runtime {
             Err(other) => return Err(bad(other.to_string())),
         };
         let runtime = self.clone();
-        Ok(Plugin { inner: Arc::new(Inner { runtime, digest, descriptor, ready }) })
+        Ok(Plugin { inner: Arc::new(PluginState { runtime, digest, descriptor, ready }) })
     }
 
     /// Compiles a component into the compile cache, if there is one, and does nothing else with it.

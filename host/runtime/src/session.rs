@@ -17,7 +17,7 @@ use crate::host_state::HostState;
 use crate::limits;
 use crate::message::{Arriving, Outgoing};
 use crate::output::{self, ComponentOutcome, OutputValidator, State};
-use crate::plugin::{Inner, Plugin};
+use crate::plugin::{Plugin, PluginState};
 use crate::task::{Roster, Task};
 
 /// A session to start.
@@ -34,7 +34,7 @@ pub struct SessionSpec {
 
 /// A session that waits to be stepped. Dropping it ends it and wipes its memory.
 pub struct ComponentSession {
-    plugin: Arc<Inner>,
+    plugin: Arc<PluginState>,
     me: PartyIndex,
     priority: Priority,
     deadline: Instant,
@@ -198,7 +198,7 @@ impl Instance {
 
 /// Runs sandbox work on its pool until it is done or the deadline has passed.
 async fn on_executor<T: Send + 'static>(
-    plugin: &Inner,
+    plugin: &PluginState,
     priority: Priority,
     deadline: Instant,
     work: impl Future<Output = Result<T, SessionErrorKind>> + Send + 'static,
@@ -229,7 +229,7 @@ fn instantiation_failed(error: &wasmtime::Error) -> SessionErrorKind {
     }
 }
 
-impl Inner {
+impl PluginState {
     fn error(&self, party: PartyIndex, kind: SessionErrorKind) -> SessionError {
         SessionError { plugin: self.descriptor.id.clone(), digest: self.digest, party, kind }
     }

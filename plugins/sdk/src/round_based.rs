@@ -35,7 +35,7 @@ pub struct Machine<SM: StateMachine> {
     ready: VecDeque<Incoming<SM::Msg>>,
     received: u64,
     /// Whether the machine waits for a message.
-    hungry: bool,
+    waiting_for_input: bool,
 }
 
 impl<SM> Machine<SM>
@@ -55,7 +55,7 @@ where
             mailbox: Mailbox::new(roster, &layout.iter().map(|&(_, slot)| slot).collect::<Vec<_>>()),
             ready: VecDeque::new(),
             received: 0,
-            hungry: false,
+            waiting_for_input: false,
         }
     }
 
@@ -123,7 +123,7 @@ where
         let mut outgoing = Vec::new();
         let state = loop {
             // Once the machine has asked for a message it must be given one before it goes on.
-            if self.hungry {
+            if self.waiting_for_input {
                 if self.ready.is_empty() && !self.deliver_round()? {
                     break State::Waiting;
                 }
@@ -131,11 +131,11 @@ where
                 self.machine
                     .received_msg(message)
                     .map_err(|_| Failure::Internal("the library refused a message".into()))?;
-                self.hungry = false;
+                self.waiting_for_input = false;
             }
             match self.machine.proceed() {
                 ProceedResult::SendMsg(message) => outgoing.push(self.outgoing(message)?),
-                ProceedResult::NeedsOneMoreMessage => self.hungry = true,
+                ProceedResult::NeedsOneMoreMessage => self.waiting_for_input = true,
                 ProceedResult::Yielded => break State::Again,
                 ProceedResult::Output(output) => {
                     let finish = self

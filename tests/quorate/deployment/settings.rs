@@ -67,14 +67,15 @@ fn the_example_has_all_settings_and_their_defaults() {
             assert_eq!(value, default, "{name}: .env.example, docker-compose.yml");
         }
     }
-    let deploy = read("deploy.sh");
+    let (deploy, compose_file) = (read("deploy.sh"), read("docker-compose.yml"));
     for (name, value) in &example {
         let is_used =
             compose.contains_key(name) || deploy.contains(name.as_str()) || names.contains(name.as_str());
         assert!(is_used, "nobody reads {name}");
         if value.is_some() {
+            let file = format!("./secrets/shared/{} }}", name.to_lowercase());
             assert!(
-                compose.contains_key(name) || deploy.contains(name.as_str()),
+                compose.contains_key(name) || deploy.contains(name.as_str()) || compose_file.contains(&file),
                 "{name} does not get to the containers"
             );
         }

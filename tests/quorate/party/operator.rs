@@ -93,7 +93,7 @@ async fn the_socket_is_for_the_partys_own_user() {
         let output = command.output().unwrap();
         assert!(!output.status.success(), "another user was let in");
         assert!(
-            fleet.logged(Member::Party(0)).contains("somebody else was kept"),
+            fleet.logged(Member::Party(0)).contains("refused a connection to the admin socket"),
             "refused by something else"
         );
     }

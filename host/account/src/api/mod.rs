@@ -51,10 +51,10 @@ pub struct ApiSetup {
 
 /// The API. Clones share it.
 #[derive(Clone)]
-pub struct Api(Arc<Inner>);
+pub struct Api(Arc<ApiState>);
 
 /// The state that clones of an API share.
-pub struct Inner {
+pub struct ApiState {
     accounts: AccountService,
     guard: Guard,
     health: Health,
@@ -66,9 +66,9 @@ pub struct Inner {
 }
 
 impl Deref for Api {
-    type Target = Inner;
+    type Target = ApiState;
 
-    fn deref(&self) -> &Inner {
+    fn deref(&self) -> &ApiState {
         &self.0
     }
 }
@@ -81,7 +81,7 @@ impl Api {
         let responses = ResponseCache::new(cache, accounts.originator_seed());
         let keyed_requests = Semaphore::new(idempotency::MAX_KEYED_REQUESTS);
         let requests = TaskTracker::new();
-        Self(Arc::new(Inner { accounts, guard, health, responses, keyed_requests, requests }))
+        Self(Arc::new(ApiState { accounts, guard, health, responses, keyed_requests, requests }))
     }
 
     /// Deletes expired idempotency keys at intervals, until it is dropped.

@@ -16,27 +16,27 @@ const MAX_ENTRIES: usize = 1_000;
 /// A cache in memory. Clones share it.
 #[derive(Clone, Default)]
 pub struct MemoryCache {
-    entries: Arc<Mutex<HashMap<String, Entry>>>,
+    entries: Arc<Mutex<HashMap<String, CachedEntry>>>,
 }
 
-struct Entry {
-    value: Value,
+struct CachedEntry {
+    value: CachedValue,
     expires: Instant,
 }
 
-enum Value {
+enum CachedValue {
     Bytes(Vec<u8>),
     Count(u64),
 }
 
 impl MemoryCache {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CachedEntry>> {
         self.entries.lock()
     }
 }
 
 /// Makes room for one more entry: first what has expired goes, then what would expire soonest.
-fn make_room(entries: &mut HashMap<String, Entry>, now: Instant) {
+fn make_room(entries: &mut HashMap<String, CachedEntry>, now: Instant) {
     if entries.len() < MAX_ENTRIES {
         return;
     }
@@ -53,8 +53,8 @@ impl Cache for MemoryCache {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, CacheUnavailable> {
         let entries = self.lock();
         Ok(entries.get(name).filter(|entry| entry.expires > Instant::now()).map(|entry| match &entry.value {
-            Value::Bytes(bytes) => bytes.clone(),
-            Value::Count(count) => count.to_string().into_bytes(),
+            CachedValue::Bytes(bytes) => bytes.clone(),
+            CachedValue::Count(count) => count.to_string().into_bytes(),
         }))
     }
 
@@ -64,7 +64,10 @@ impl Cache for MemoryCache {
         if value.len() <= MAX_VALUE_BYTES {
             let now = Instant::now();
             make_room(&mut entries, now);
-            entries.insert(name.into(), Entry { value: Value::Bytes(value), expires: now + time_to_live });
+            entries.insert(
+                name.into(),
+                CachedEntry { value: CachedValue::Bytes(value), expires: now + time_to_live },
+            );
         }
         Ok(())
     }
@@ -83,14 +86,15 @@ impl Cache for MemoryCache {
         let now = Instant::now();
         if let Some(entry) = entries.get_mut(name)
             && entry.expires > now
-            && let Value::Count(count) = &mut entry.value
+            && let CachedValue::Count(count) = &mut entry.value
         {
             *count += 1;
             return Ok(*count);
         }
         entries.remove(name);
         make_room(&mut entries, now);
-        entries.insert(name.into(), Entry { value: Value::Count(1), expires: now + time_to_live });
+        entries
+            .insert(name.into(), CachedEntry { value: CachedValue::Count(1), expires: now + time_to_live });
         Ok(1)
     }
 }

@@ -29,12 +29,12 @@ struct One {
 
 #[derive(Default)]
 struct Messages {
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<QueuedMessage>,
     unacknowledged: usize,
     dead: VecDeque<Vec<u8>>,
 }
 
-struct Message {
+struct QueuedMessage {
     payload: Vec<u8>,
     deliveries: u32,
     expires: Instant,
@@ -95,7 +95,7 @@ impl Queue for MemoryQueue {
             if !messages.has_room() {
                 return Err(QueueError::Full);
             }
-            messages.waiting.push_back(Message { payload, deliveries: 0, expires: now + time_to_live });
+            messages.waiting.push_back(QueuedMessage { payload, deliveries: 0, expires: now + time_to_live });
         }
         one.arrived.notify_one();
         Ok(())
@@ -173,7 +173,7 @@ impl Consumer for MemoryConsumer {
 }
 
 impl MemoryConsumer {
-    fn take(&self) -> Option<Message> {
+    fn take(&self) -> Option<QueuedMessage> {
         let mut messages = self.one.lock();
         messages.expire(Instant::now());
         let message = messages.waiting.pop_front()?;
@@ -189,7 +189,7 @@ impl MemoryConsumer {
 /// A message that was delivered and not acknowledged.
 struct HeldMessage {
     one: Arc<One>,
-    message: Message,
+    message: QueuedMessage,
     _slot: OwnedSemaphorePermit,
 }
 

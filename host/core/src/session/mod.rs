@@ -64,7 +64,7 @@ pub struct Session {
     key: SecretKey,
     /// Dropped once the streams are sealed: the ephemeral key can be computed from it.
     random: Option<ChaCha20Rng>,
-    state: State,
+    state: SessionState,
     /// Everything sent so far, in order.
     sent: Vec<(PartyIndex, Vec<u8>)>,
     /// Peers that claim to have finished. The claim is not authenticated evidence.
@@ -73,7 +73,7 @@ pub struct Session {
     quiet_since: UnixMillis,
 }
 
-enum State {
+enum SessionState {
     Greeting {
         handshake: Handshake,
         early: Vec<Frame>,
@@ -106,7 +106,7 @@ impl Session {
         let mut random = ChaCha20Rng::from_seed(**seed);
         let handshake = Handshake::new(&terms, &key, &mut random);
         let hello = handshake.own_hello();
-        let state = State::Greeting { handshake, early: Vec::new() };
+        let state = SessionState::Greeting { handshake, early: Vec::new() };
         let mut session = Self {
             terms,
             key,
@@ -132,7 +132,7 @@ impl Session {
             }
             return vec![];
         }
-        if matches!(self.state, State::Done { .. } | State::Over { .. }) {
+        if matches!(self.state, SessionState::Done { .. } | SessionState::Over { .. }) {
             return self.answer(&frame, now);
         }
         match self.take_in(frame, now) {
@@ -146,14 +146,14 @@ impl Session {
         let Some(from) = frame.sender() else { return vec![] };
         let waits = !matches!(frame, Frame::Abort(_) | Frame::Acknowledgement(_));
         match &mut self.state {
-            State::Done { answers, .. } => {
+            SessionState::Done { answers, .. } => {
                 if !waits || !answers.is_due(from, now) {
                     return vec![];
                 }
                 let sent = self.sent.iter().filter(|(to, _)| *to == from);
                 sent.map(|(to, frame)| Effect::Send { to: *to, frame: frame.clone() }).collect()
             }
-            State::Over { notice, answers } => {
+            SessionState::Over { notice, answers } => {
                 if !waits || !answers.is_due(from, now) {
                     return vec![];
                 }
@@ -182,15 +182,16 @@ impl Session {
     /// The component is done. Frames of the session are still sent again to peers that show that they lack them, and no
     /// timeout and no peer ends it any more; until the result is [durable](Self::mark_result_durable), the caller still can.
     pub fn mark_component_done(&mut self, now: UnixMillis) {
-        if matches!(self.state, State::Running(_)) {
-            self.state = State::Done { settled: false, answers: ReplyThrottle::from(&self.terms, now) };
+        if matches!(self.state, SessionState::Running(_)) {
+            self.state =
+                SessionState::Done { settled: false, answers: ReplyThrottle::from(&self.terms, now) };
         }
     }
 
     /// The result is durable: a verified signature, or a promised share. From now on this party never says that it has
     /// aborted.
     pub fn mark_result_durable(&mut self) {
-        if let State::Done { settled, .. } = &mut self.state {
+        if let SessionState::Done { settled, .. } = &mut self.state {
             *settled = true;
         }
     }
@@ -215,7 +216,7 @@ impl Session {
 
     /// Looks at the clock: ends the session at its deadline, and sends everything again when it has been quiet for long.
     pub fn tick(&mut self, now: UnixMillis) -> Vec<Effect> {
-        if matches!(self.state, State::Done { .. } | State::Over { .. }) {
+        if matches!(self.state, SessionState::Done { .. } | SessionState::Over { .. }) {
             return vec![];
         }
         if now >= self.terms.deadline {
@@ -232,12 +233,12 @@ impl Session {
     /// Whether nothing can happen any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over { .. })
+        matches!(self.state, SessionState::Over { .. })
     }
 
     fn waiting_for(&self) -> String {
         match &self.state {
-            State::Greeting { handshake, .. } => {
+            SessionState::Greeting { handshake, .. } => {
                 format!("the deadline passed while waiting for {}", handshake.waiting_for(&self.terms))
             }
             _ => "the deadline passed while the protocol was running".into(),
@@ -252,7 +253,7 @@ impl Session {
             return Ok(vec![]);
         }
         match &mut self.state {
-            State::Greeting { handshake, early } => match frame {
+            SessionState::Greeting { handshake, early } => match frame {
                 Frame::Hello(hello) => {
                     if !handshake.hello(&self.terms, hello)? {
                         return Ok(vec![]);
@@ -269,13 +270,13 @@ impl Session {
                     if self.is_worth_keeping(&kept, &later) {
                         kept.push(later);
                     }
-                    if let State::Greeting { early, .. } = &mut self.state {
+                    if let SessionState::Greeting { early, .. } = &mut self.state {
                         *early = kept;
                     }
                     return Ok(vec![]);
                 }
             },
-            State::Running(running) => match frame {
+            SessionState::Running(running) => match frame {
                 Frame::Hello(_) | Frame::HelloEcho(_) => return Ok(vec![]),
                 Frame::Envelope(envelope) => {
                     running.streams.accept(&self.terms, envelope)?;
@@ -287,7 +288,7 @@ impl Session {
                 }
                 _ => return Ok(vec![]),
             },
-            State::Done { .. } | State::Over { .. } => return Ok(vec![]),
+            SessionState::Done { .. } | SessionState::Over { .. } => return Ok(vec![]),
         }
         self.quiet_since = now;
         self.greet(now)
@@ -296,12 +297,12 @@ impl Session {
     /// Goes on with the handshake as far as it allows.
     fn greet(&mut self, now: UnixMillis) -> Result<Effects, Abort> {
         let mut effects = Effects::new();
-        if let State::Greeting { handshake, .. } = &mut self.state
+        if let SessionState::Greeting { handshake, .. } = &mut self.state
             && let Some(echo) = handshake.own_echo(&self.terms, &self.key)
         {
             effects.extend(self.send_all(&Frame::HelloEcho(echo)));
         }
-        let State::Greeting { handshake, early } = &mut self.state else { return Ok(effects) };
+        let SessionState::Greeting { handshake, early } = &mut self.state else { return Ok(effects) };
         if let Some(abort) = handshake.contradiction(&self.terms) {
             return Err(abort);
         }
@@ -316,7 +317,8 @@ impl Session {
         // Taken, not borrowed: what can compute the ephemeral key again is gone with it.
         let Some(mut random) = self.random.take() else { return Ok(effects) };
         let streams = Streams::new(&self.terms, execution, ephemeral, &keys, &mut random)?;
-        self.state = State::Running(RunningState { execution, streams, broadcasts: Broadcasts::default() });
+        self.state =
+            SessionState::Running(RunningState { execution, streams, broadcasts: Broadcasts::default() });
         for frame in early {
             effects.extend(self.take_in(frame, now)?);
         }
@@ -324,7 +326,7 @@ impl Session {
     }
 
     fn try_send(&mut self, round: u16, to: To, payload: &[u8]) -> Result<Effects, Abort> {
-        let State::Running(running) = &mut self.state else { return Ok(vec![]) };
+        let SessionState::Running(running) = &mut self.state else { return Ok(vec![]) };
         let frames = running.seal(&self.terms, &self.key, round, to, payload)?;
         let mut effects: Effects =
             frames.into_iter().map(|(to, frame)| self.keep_and_send(to, frame)).collect();
@@ -335,7 +337,7 @@ impl Session {
 
     /// Delivers every message that may be delivered, and sends the echoes that are due.
     fn deliver(&mut self, now: UnixMillis) -> Result<Effects, Abort> {
-        let State::Running(running) = &mut self.state else { return Ok(vec![]) };
+        let SessionState::Running(running) = &mut self.state else { return Ok(vec![]) };
         let Deliverable { messages, echoes } = running.deliverable(&self.terms, &self.key)?;
         if !messages.is_empty() || !echoes.is_empty() {
             self.quiet_since = now;
@@ -350,7 +352,7 @@ impl Session {
     fn peer_aborted(&mut self, signed: &SignedAbort) -> Result<Effects, Abort> {
         let by = signed.notice.by;
         let Some(key) = self.terms.key_of_peer(by) else { return Ok(vec![]) };
-        let here = matches!(self.state, State::Greeting { .. } | State::Running(_));
+        let here = matches!(self.state, SessionState::Greeting { .. } | SessionState::Running(_));
         if !here || signed.notice.plan != self.terms.plan || signed.verify(key).is_err() {
             return Ok(vec![]);
         }
@@ -362,13 +364,13 @@ impl Session {
 
     fn abort(&mut self, abort: Abort, now: UnixMillis) -> Effects {
         // With a settled result nothing is taken back.
-        if matches!(self.state, State::Over { .. } | State::Done { settled: true, .. }) {
+        if matches!(self.state, SessionState::Over { .. } | SessionState::Done { settled: true, .. }) {
             return vec![];
         }
         let notice = AbortNotice { plan: self.terms.plan, by: self.terms.me, code: abort.code };
         let notice = encode(&Frame::Abort(notice.sign(&self.key)));
         let notices = self.terms.peers().map(|peer| (peer, notice.clone())).collect();
-        self.state = State::Over { notice, answers: ReplyThrottle::from(&self.terms, now) };
+        self.state = SessionState::Over { notice, answers: ReplyThrottle::from(&self.terms, now) };
         self.sent.clear();
         vec![Effect::Abort { abort, notices }]
     }
@@ -388,10 +390,10 @@ impl Session {
 impl core::fmt::Debug for Session {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let state = match self.state {
-            State::Greeting { .. } => "greeting",
-            State::Running(_) => "running",
-            State::Done { .. } => "done",
-            State::Over { .. } => "over",
+            SessionState::Greeting { .. } => "greeting",
+            SessionState::Running(_) => "running",
+            SessionState::Done { .. } => "done",
+            SessionState::Over { .. } => "over",
         };
         write!(f, "Session(party {}, {state})", self.terms.me)
     }

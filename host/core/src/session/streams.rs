@@ -32,11 +32,11 @@ pub(super) const MAX_PAYLOAD_BYTES: usize = (2 << 20) + 48;
 pub(super) struct Streams {
     execution: ExecutionId,
     ephemeral: Ephemeral,
-    outgoing: BTreeMap<PartyIndex, Outgoing>,
+    outgoing: BTreeMap<PartyIndex, OutgoingStream>,
     incoming: BTreeMap<PartyIndex, Incoming>,
 }
 
-struct Outgoing {
+struct OutgoingStream {
     sealer: Sealer,
     next: u32,
 }
@@ -72,7 +72,7 @@ impl Streams {
             let key = keys.get(&peer).ok_or_else(missing_peer)?;
             let sealer = Sealer::new(execution, terms.me, peer, key, random)
                 .map_err(|_| Abort::fault(peer, "an invalid ephemeral key"))?;
-            outgoing.insert(peer, Outgoing { sealer, next: 0 });
+            outgoing.insert(peer, OutgoingStream { sealer, next: 0 });
             let opener = Opener::new(execution, peer, terms.me);
             incoming
                 .insert(peer, Incoming { opener, next: 0, waiting: BTreeMap::new(), bytes: 0, held: false });

@@ -32,24 +32,24 @@ pub fn routes(api: PartyApi, guarded_by: Guard) -> Router {
 }
 
 #[derive(Serialize)]
-struct KeyView {
+struct SealingKeyView {
     /// The X25519 key to which users seal their shares.
     key: String,
 }
 
-async fn key(State(api): State<PartyApi>) -> Json<KeyView> {
-    Json(KeyView { key: hex::encode(api.0.key.public()) })
+async fn key(State(api): State<PartyApi>) -> Json<SealingKeyView> {
+    Json(SealingKeyView { key: hex::encode(api.0.key.public()) })
 }
 
 /// A share to be made for a user.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewShare {
+struct GenerateRequest {
     session_id: String,
     recipient_key: Option<String>,
 }
 
-impl Fields for NewShare {}
+impl Fields for GenerateRequest {}
 
 #[derive(Serialize)]
 struct ShareView {
@@ -64,8 +64,8 @@ struct ShareView {
     user_share: String,
 }
 
-async fn generate(State(api): State<PartyApi>, body: Body<NewShare>) -> Result<Response, Problem> {
-    let NewShare { session_id: id, recipient_key: recipient } = body.value;
+async fn generate(State(api): State<PartyApi>, body: Body<GenerateRequest>) -> Result<Response, Problem> {
+    let GenerateRequest { session_id: id, recipient_key: recipient } = body.value;
     let session = session_id(&id)?;
     let recipient = recipient.as_deref().map(recipient_key).transpose()?;
     if recipient.is_none() && !api.0.unsealed {

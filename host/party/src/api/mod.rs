@@ -20,9 +20,9 @@ pub use http::routes;
 
 /// The party API. Clones share it.
 #[derive(Clone)]
-pub struct PartyApi(Arc<Inner>);
+pub struct PartyApi(Arc<PartyApiState>);
 
-struct Inner {
+struct PartyApiState {
     shares: Arc<UserShares>,
     /// The key to which users seal their shares.
     key: RecipientKey,
@@ -38,6 +38,6 @@ impl PartyApi {
         // 32 bytes are not too many for HKDF to give.
         let _ = Hkdf::<Sha256>::new(None, identity.as_slice())
             .expand(b"quorate 1 user share key", material.as_mut_slice());
-        Self(Arc::new(Inner { shares, key: RecipientKey::derive(&material), unsealed }))
+        Self(Arc::new(PartyApiState { shares, key: RecipientKey::derive(&material), unsealed }))
     }
 }

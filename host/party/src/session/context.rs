@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::running::RunningSession;
 use crate::party::Party;
-use crate::registry::Entry;
+use crate::registry::RegisteredPlugin;
 
 /// The context that all phases of a session share: the party, the plan, and the facts of its admission.
 pub(super) struct SessionContext {
@@ -27,7 +27,7 @@ pub(super) struct SessionContext {
     pub(super) id: SessionId,
     pub(super) admitted: Admitted,
     /// The component that it runs on.
-    pub(super) entry: Entry,
+    pub(super) entry: RegisteredPlugin,
     /// The party's facts at the admission of the plan.
     pub(super) facts: AdmissionFacts,
     running: RunningSession,
@@ -39,7 +39,7 @@ impl SessionContext {
         party: Arc<Party>,
         plan: Plan,
         admitted: Admitted,
-        entry: Entry,
+        entry: RegisteredPlugin,
         facts: AdmissionFacts,
     ) -> Self {
         let (id, plan_hash) = (plan.session_id(), plan.hash());

@@ -41,7 +41,7 @@ use tracing::Instrument;
 
 use crate::party::Party;
 use crate::recovery;
-use crate::registry::Entry;
+use crate::registry::RegisteredPlugin;
 use crate::user::custody::{Custody, ShareMatch};
 use connection::Connection;
 use context::SessionContext;
@@ -61,7 +61,7 @@ impl SessionTask {
         plan: Plan,
         token: String,
         admitted: Admitted,
-        entry: Entry,
+        entry: RegisteredPlugin,
         facts: AdmissionFacts,
         custody: Custody,
     ) -> Self {

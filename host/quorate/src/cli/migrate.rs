@@ -14,11 +14,11 @@ use crate::roles::{Role, connect_to_postgres};
 #[derive(Args)]
 pub(super) struct MigrateArguments {
     /// The kind of the database that POSTGRES_URL names
-    database: Kind,
+    database: SchemaKind,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Kind {
+enum SchemaKind {
     /// Accounts and sessions
     Control,
     /// One party's shares; needs its keys, so that a database of another party is left alone
@@ -28,11 +28,11 @@ enum Kind {
 pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Result<(), Failure> {
     telemetry::start(&config.log.filter, config.log.format)?;
     match arguments.database {
-        Kind::Control => {
+        SchemaKind::Control => {
             let database = connect_to_postgres(&config.services, Role::Account).await?;
             AccountStore::open(database).await?;
         }
-        Kind::Party => {
+        SchemaKind::Party => {
             let missing = |name| ConfigError::Missing { name, by: "party" };
             let master = config.roles.master.ok_or_else(|| missing("CRYPTO_MASTER_KEY"))?;
             let seed = config.roles.identity.ok_or_else(|| missing("QUORATE_IDENTITY_KEY"))?;

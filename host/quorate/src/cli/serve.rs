@@ -82,7 +82,7 @@ impl Signals {
 
 pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), Failure> {
     telemetry::start(&config.log.filter, config.log.format)?;
-    for name in &config.strangers {
+    for name in &config.unrecognised {
         tracing::warn!(name, "this looks like a setting of Quorate and is not one: it changes nothing");
     }
     let signals = Signals::listen()?;

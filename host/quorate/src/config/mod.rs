@@ -45,7 +45,7 @@ pub struct Config {
     /// The log.
     pub log: LogConfig,
     /// Names in the environment that look like settings of the services and are not settings of Quorate.
-    pub strangers: Vec<String>,
+    pub unrecognised: Vec<String>,
     /// Secrets that are those of an example.
     examples: Vec<&'static str>,
     /// The names of all settings.
@@ -134,8 +134,8 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let (strangers, variables): (Vec<_>, Vec<_>) =
-            variables.into_iter().partition(|(name, _)| read::is_strange(name));
+        let (unrecognised, variables): (Vec<_>, Vec<_>) =
+            variables.into_iter().partition(|(name, _)| read::is_unrecognised(name));
         let mut variables = Variables::new(variables)?;
         let mut config = Self {
             environment: variables.parsed("ENVIRONMENT", "development or production")?.unwrap_or_default(),
@@ -147,7 +147,7 @@ impl Config {
             limits: LimitsConfig::read(&mut variables)?,
             examples: vec![],
             names: BTreeSet::new(),
-            strangers: strangers.into_iter().map(|(name, _)| name).collect(),
+            unrecognised: unrecognised.into_iter().map(|(name, _)| name).collect(),
             log: LogConfig::read(&mut variables)?,
         };
         // Where make puts components; of use to tests, and above.
@@ -304,7 +304,7 @@ mod tests {
     fn a_name_that_may_be_a_misspelt_one_is_pointed_out() {
         let config =
             read(&[("REDIS_ULR", "redis://a"), ("POSTGRES_USER", "b"), ("RABBITMQ_PASSWORD", "c")]).unwrap();
-        assert_eq!(config.strangers, ["REDIS_ULR", "POSTGRES_USER"]);
+        assert_eq!(config.unrecognised, ["REDIS_ULR", "POSTGRES_USER"]);
     }
 
     #[test]

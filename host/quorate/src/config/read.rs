@@ -80,7 +80,7 @@ const SHARED_NAMES: [&str; 6] =
 const SERVICE_PREFIXES: [&str; 3] = ["POSTGRES_", "RABBITMQ_", "REDIS_"];
 
 /// Names that may be misspelt settings of ours, and may as well be another program's.
-pub(super) fn is_strange(name: &str) -> bool {
+pub(super) fn is_unrecognised(name: &str) -> bool {
     !is_ours(name) && SERVICE_PREFIXES.iter().any(|beginning| name.starts_with(beginning))
 }
 

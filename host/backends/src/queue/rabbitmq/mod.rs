@@ -24,7 +24,7 @@ use super::{Consumer, Listener, MAX_DEAD_LETTERS, MAX_QUEUE_LENGTH, Queue, Queue
 pub use connection::{RabbitAddress, RabbitAddressError};
 
 /// How long the broker may take to answer.
-const PUBLISH_CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long it is believed that a queue has room.
 const CAPACITY_CACHE_DURATION: Duration = Duration::from_millis(200);
@@ -56,9 +56,9 @@ impl RabbitQueue {
         work: impl AsyncFnOnce(&Connected) -> Result<T, lapin::Error>,
     ) -> Result<T, QueueError> {
         // Other callers may be connecting already: the wait is bounded for each.
-        let connected = timeout(PUBLISH_CONFIRM_TIMEOUT, self.connections.current()).await;
+        let connected = timeout(BROKER_TIMEOUT, self.connections.current()).await;
         let connected = connected.unwrap_or(Err(QueueError::Unavailable))?;
-        match timeout(PUBLISH_CONFIRM_TIMEOUT, work(&connected)).await {
+        match timeout(BROKER_TIMEOUT, work(&connected)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "RabbitMQ refused");

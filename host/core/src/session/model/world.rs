@@ -14,7 +14,7 @@ use crate::envelope::Kind;
 use crate::identity::{PublicKey, SecretKey};
 use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash};
 use crate::promise::{Promise, PromiseEvent};
-use crate::session::{Effect, Frame, Session, SessionTerms, State, To};
+use crate::session::{Effect, Frame, Session, SessionState, SessionTerms, To};
 use crate::{PartyIndex, Threshold, UnixMillis};
 
 /// Sessions with the same parties run side by side, so that frames can reach the wrong one.
@@ -219,7 +219,8 @@ impl World {
         let me = self.parties[party].index;
         let (peers, first) = (self.peers(me), self.parties[0].index);
         let volatile = &mut self.parties[party].runs[plan].volatile;
-        let Some(Session { terms, key, state: State::Running(running), .. }) = &mut volatile.session else {
+        let Some(Session { terms, key, state: SessionState::Running(running), .. }) = &mut volatile.session
+        else {
             return false;
         };
         let other: Vec<u8> = payload.iter().map(|byte| !byte).collect();

@@ -18,7 +18,7 @@ use super::Failure;
 use crate::cli::client::Client;
 use crate::config::{Config, LimitsConfig};
 use crate::roles::embedded::{Embedded, EmbeddedSetup};
-use report::{Progress, Report, SignedTransaction, UsedPlugin};
+use report::{DemoOutput, DemoReport, SignedTransaction, UsedPlugin};
 
 #[derive(Args)]
 pub(super) struct DemoArguments {
@@ -39,7 +39,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
         if config.log.filter == "info" { "error" } else { &config.log.filter },
         config.log.format,
     )?;
-    let progress = Progress { json: arguments.json };
+    let progress = DemoOutput { json: arguments.json };
     let plugin = arguments.plugin.or_else(|| config.embedded.plugins.into_iter().next());
     let plugin = plugin.ok_or("name a component with --plugin")?;
     let replacement = arguments.replacement.unwrap_or_else(|| plugin.with_file_name("dkls23-next.wasm"));
@@ -57,7 +57,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
     })
     .await?;
     let client = Client::new(embedded.address(), &key)?;
-    let mut demo = Demo { progress, embedded, client, report: Report::default(), account: Value::Null };
+    let mut demo = Demo { progress, embedded, client, report: DemoReport::default(), account: Value::Null };
     let ran = demo.run(&plugin, &replacement, began).await;
     let Demo { embedded, report, .. } = demo;
     embedded.stop().await;
@@ -66,10 +66,10 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
 }
 
 struct Demo {
-    progress: Progress,
+    progress: DemoOutput,
     embedded: Embedded,
     client: Client,
-    report: Report,
+    report: DemoReport,
     account: Value,
 }
 

@@ -41,7 +41,7 @@ pub(super) struct Timing {
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub(super) struct DemoReport {
     /// The account after its creation, and after its refresh.
     pub(super) accounts: Vec<Value>,
     pub(super) plugins: Vec<UsedPlugin>,
@@ -53,12 +53,12 @@ pub(super) struct Report {
 
 /// Tells of the demo's progress: to standard output, or with `--json` to standard error.
 #[derive(Clone, Copy)]
-pub(super) struct Progress {
+pub(super) struct DemoOutput {
     pub(super) json: bool,
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
-impl Progress {
+impl DemoOutput {
     pub(super) fn say(self, line: &str) {
         if self.json {
             eprintln!("{line}");
@@ -67,7 +67,7 @@ impl Progress {
         }
     }
 
-    pub(super) fn finish(self, report: &Report) -> Result<(), serde_json::Error> {
+    pub(super) fn finish(self, report: &DemoReport) -> Result<(), serde_json::Error> {
         if self.json {
             println!("{}", serde_json::to_string_pretty(report)?);
             return Ok(());
@@ -88,7 +88,7 @@ impl Progress {
     }
 }
 
-impl Report {
+impl DemoReport {
     pub(super) fn timing(&mut self, step: &str, took: Duration) {
         let milliseconds = (took.as_secs_f64() * 1e5).round() / 1e2;
         self.timings.push(Timing { step: step.into(), milliseconds });

@@ -37,7 +37,7 @@ pub(super) struct WaitArguments {
 
 /// The health of a container, as the engine words it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
+enum ContainerHealth {
     Healthy,
     Starting,
     Unhealthy,
@@ -45,7 +45,7 @@ enum Health {
     Other,
 }
 
-impl Health {
+impl ContainerHealth {
     fn of(status: &str) -> Self {
         match status {
             _ if status.contains("(healthy)") => Self::Healthy,
@@ -96,24 +96,28 @@ fn wait_until(deadline: Instant, arguments: &WaitArguments, lines: &Receiver<Str
             }
             Ok(line) => {
                 let (service, status) = line.split_once(' ').unwrap_or((&line, ""));
-                snapshot.insert(service.to_owned(), Health::of(status));
+                snapshot.insert(service.to_owned(), ContainerHealth::of(status));
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return missing,
         }
     }
 }
 
-fn missing_in(snapshot: &BTreeMap<String, Health>, arguments: &WaitArguments) -> Vec<String> {
+fn missing_in(snapshot: &BTreeMap<String, ContainerHealth>, arguments: &WaitArguments) -> Vec<String> {
     let is_missing = |service: &&String| match snapshot.get(*service) {
-        Some(Health::Unhealthy) => true,
-        health => !arguments.recovery && health != Some(&Health::Healthy),
+        Some(ContainerHealth::Unhealthy) => true,
+        health => !arguments.recovery && health != Some(&ContainerHealth::Healthy),
     };
     arguments.services.iter().filter(is_missing).cloned().collect()
 }
 
 /// Where compose has failed, a container that does not start by now will not come up.
-fn is_over(missing: &[String], snapshot: &BTreeMap<String, Health>, arguments: &WaitArguments) -> bool {
-    let is_starting = |service: &String| snapshot.get(service) == Some(&Health::Starting);
+fn is_over(
+    missing: &[String],
+    snapshot: &BTreeMap<String, ContainerHealth>,
+    arguments: &WaitArguments,
+) -> bool {
+    let is_starting = |service: &String| snapshot.get(service) == Some(&ContainerHealth::Starting);
     missing.is_empty() || (arguments.compose_failed && !missing.iter().any(is_starting))
 }
 

@@ -61,7 +61,7 @@ pub(in crate::cli) fn check(
         None => check_config(environment?, arguments.plugins)?,
         Some(file) => program_settings(lines_of(&text_of(file)?)?, arguments.plugins)?,
     };
-    for name in &config.strangers {
+    for name in &config.unrecognised {
         print(&format!("{name}: this looks like a setting of Quorate and is not one: it changes nothing"));
     }
     show("QUORATE_IDENTITY_KEY", config.roles.identity.as_ref());
