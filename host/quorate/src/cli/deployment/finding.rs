@@ -71,45 +71,28 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The findings of a check, in the order in which they were made.
-#[derive(Debug, Default)]
-pub(crate) struct Findings(Vec<Finding>);
-
-impl Findings {
-    pub(crate) fn push(&mut self, finding: Finding) {
-        self.0.push(finding);
+/// Prints findings to standard error.
+///
+/// # Errors
+/// When one of them stops the deployment.
+#[allow(clippy::print_stderr)]
+pub(crate) fn report(findings: &[Finding]) -> Result<(), crate::cli::Failure> {
+    for finding in findings {
+        eprintln!("{finding}");
     }
-
-    /// Prints all findings to standard error.
-    ///
-    /// # Errors
-    /// When one of them stops the deployment.
-    #[allow(clippy::print_stderr)]
-    pub(crate) fn report(&self) -> Result<(), crate::cli::Failure> {
-        for finding in &self.0 {
-            eprintln!("{finding}");
-        }
-        let refused = self.0.iter().filter(|finding| finding.severity == Severity::Refused).count();
-        match refused {
-            0 => Ok(()),
-            1 => Err("one finding must be mended first".into()),
-            _ => Err(format!("{refused} findings must be mended first").into()),
-        }
+    let refused = findings.iter().filter(|finding| finding.severity == Severity::Refused).count();
+    match refused {
+        0 => Ok(()),
+        1 => Err("one finding must be mended first".into()),
+        _ => Err(format!("{refused} findings must be mended first").into()),
     }
 }
 
-impl Extend<Finding> for Findings {
-    fn extend<I: IntoIterator<Item = Finding>>(&mut self, findings: I) {
-        self.0.extend(findings);
-    }
-}
-
+/// What is wrong, without what to do.
 #[cfg(test)]
-impl Findings {
-    /// What is wrong, without what to do.
-    pub(crate) fn what(&self) -> Vec<&str> {
-        self.0.iter().map(|finding| finding.what.as_str()).collect()
-    }
+pub(crate) fn what(findings: &[Finding]) -> String {
+    let what: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
+    what.join("; ")
 }
 
 #[cfg(test)]
@@ -129,10 +112,8 @@ mod tests {
 
     #[test]
     fn only_a_refusal_fails_the_check() {
-        let mut findings = Findings::default();
-        findings.push(Finding::note("a", "b"));
-        assert!(findings.report().is_ok());
-        findings.push(Finding::refused("c", "d"));
-        assert!(findings.report().is_err());
+        let (note, refused) = (Finding::note("a", "b"), Finding::refused("c", "d"));
+        assert!(report(&[]).is_ok() && report(std::slice::from_ref(&note)).is_ok());
+        assert!(report(&[note, refused]).is_err());
     }
 }

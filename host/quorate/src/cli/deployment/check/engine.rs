@@ -1,7 +1,7 @@
 //! Whether the engine, its volumes and the data in them fit this deployment.
 
 use super::super::engine::{Engine, PostgresData, is_at_least};
-use super::super::finding::{Actor, Finding, Findings};
+use super::super::finding::{Actor, Finding};
 use super::super::layout::DATABASES;
 use super::super::settings::DeploymentSettings;
 
@@ -9,7 +9,8 @@ use super::super::settings::DeploymentSettings;
 const MIN_FREE_MIB: u64 = 512;
 
 /// What can be said of an engine before any file is read.
-pub(super) fn check_engine(engine: &Engine, findings: &mut Findings) {
+pub(super) fn check_engine(engine: &Engine) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let administrator =
         |what: String, remedy: &str| Finding::refused(what, remedy).for_actor(Actor::MachineAdministrator);
     if let Some(version) = engine.version.as_ref().filter(|version| !is_at_least(version, &[20, 10])) {
@@ -30,6 +31,7 @@ pub(super) fn check_engine(engine: &Engine, findings: &mut Findings) {
         let what = format!("only {mib} MiB are free at {folder}");
         findings.push(administrator(what, "make room: databases that can't write stop"));
     }
+    findings
 }
 
 /// Whether users have other numbers in containers than on the machine.
@@ -38,7 +40,8 @@ pub(super) fn is_remapped(engine: &Engine) -> bool {
 }
 
 /// The data against the images of `.env`.
-pub(super) fn check_data(settings: &DeploymentSettings, engine: &Engine, findings: &mut Findings) {
+pub(super) fn check_data(settings: &DeploymentSettings, engine: &Engine) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if let Some(version) = engine.version.as_ref().filter(|version| !is_at_least(version, &[28]))
         && settings.is_production()
     {
@@ -57,6 +60,7 @@ pub(super) fn check_data(settings: &DeploymentSettings, engine: &Engine, finding
         findings.extend(wrong_postgres(data));
     }
     findings.extend(newer_schemas(settings, engine, newest_schema));
+    findings
 }
 
 /// PostgreSQL does not open the data of another major version, or of another user.
@@ -116,15 +120,12 @@ fn newer_schemas(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::deployment::finding::what;
     use crate::cli::deployment::testing::TestDeployment;
 
     #[test]
     fn an_engine_that_can_not_serve_is_refused() {
-        let found = |engine: Engine| {
-            let mut findings = Findings::default();
-            check_engine(&engine, &mut findings);
-            findings.what().join("; ")
-        };
+        let found = |engine: Engine| what(&check_engine(&engine));
         let engine = Engine::default;
         assert_eq!(found(engine()), "");
         assert!(found(Engine { version: Some("19.03.1".into()), ..engine() }).contains("19.03.1 is too old"));

@@ -18,7 +18,7 @@ use program::{check_config, program_settings};
 pub(super) use settings::wrong_project_name;
 
 use super::engine::Engine;
-use super::finding::Findings;
+use super::finding::{Finding, report};
 use super::settings::DeploymentSettings;
 use crate::cli::{Failure, print};
 use crate::config::{Config, ConfigError, Seed};
@@ -55,7 +55,7 @@ pub(in crate::cli) fn check(
     arguments: &CheckArguments,
 ) -> Result<(), Failure> {
     if let Some(folder) = &arguments.folder {
-        return check_deployment(folder, arguments)?.report();
+        return report(&check_deployment(folder, arguments)?);
     }
     let config = match &arguments.file {
         None => check_config(environment?, arguments.plugins)?,
@@ -75,17 +75,16 @@ pub(in crate::cli) fn check(
     Ok(())
 }
 
-fn check_deployment(folder: &Path, arguments: &CheckArguments) -> Result<Findings, Failure> {
+fn check_deployment(folder: &Path, arguments: &CheckArguments) -> Result<Vec<Finding>, Failure> {
     let engine = if arguments.engine { Engine::from_stdin()? } else { Engine::default() };
-    let mut findings = Findings::default();
-    engine::check_engine(&engine, &mut findings);
+    let mut findings = engine::check_engine(&engine);
     // Files are read by other users than they seem to belong to: what is found in them would mislead.
     if engine::is_remapped(&engine) {
         return Ok(findings);
     }
     match DeploymentSettings::read(folder) {
         Err(finding) => findings.push(finding),
-        Ok(deployment) => check_settings(&deployment, &engine, arguments, &mut findings),
+        Ok(deployment) => findings.extend(check_settings(&deployment, &engine, arguments)),
     }
     Ok(findings)
 }
@@ -94,22 +93,22 @@ fn check_settings(
     deployment: &DeploymentSettings,
     engine: &Engine,
     arguments: &CheckArguments,
-    findings: &mut Findings,
-) {
-    settings::check_names(deployment, findings);
-    settings::check_passwords(deployment, findings);
-    settings::check_public_keys(deployment, findings);
-    settings::check_numbers(deployment, findings);
-    settings::check_shell(deployment, engine, findings);
-    settings::check_program(deployment, !arguments.no_plugins, findings);
-    network::check_publishing(deployment, findings);
-    network::check_subnet(deployment, engine, findings);
-    secrets::check_secrets(deployment, findings);
-    engine::check_data(deployment, engine, findings);
+) -> Vec<Finding> {
+    let mut findings = settings::check_names(deployment);
+    findings.extend(settings::check_passwords(deployment));
+    findings.extend(settings::check_public_keys(deployment));
+    findings.extend(settings::check_numbers(deployment));
+    findings.extend(settings::check_shell(deployment, engine));
+    findings.extend(settings::check_program(deployment, !arguments.no_plugins));
+    findings.extend(network::check_publishing(deployment));
+    findings.extend(network::check_subnet(deployment, engine));
+    findings.extend(secrets::check_secrets(deployment));
+    findings.extend(engine::check_data(deployment, engine));
     // PostgreSQL, Redis and RabbitMQ publish no ports.
     if !arguments.infrastructure {
-        network::check_ports(deployment, engine, findings);
+        findings.extend(network::check_ports(deployment, engine));
     }
+    findings
 }
 
 fn show(name: &str, seed: Option<&Seed>) {
@@ -147,6 +146,7 @@ fn lines_of(text: &str) -> Result<Vec<(String, String)>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::deployment::finding::what;
     use crate::cli::deployment::testing::TestDeployment;
 
     fn found(deployment: &TestDeployment) -> String {
@@ -159,7 +159,7 @@ mod tests {
             no_plugins: true,
             infrastructure: true,
         };
-        check_deployment(deployment.folder(), &arguments).unwrap().what().join("; ")
+        what(&check_deployment(deployment.folder(), &arguments).unwrap())
     }
 
     #[test]

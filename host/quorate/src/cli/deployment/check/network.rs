@@ -6,24 +6,25 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::super::engine::Engine;
-use super::super::finding::{Finding, Findings};
+use super::super::finding::Finding;
 use super::super::layout::PORTS;
 use super::super::settings::DeploymentSettings;
 
 /// Where ports are published, and through which proxy.
-pub(super) fn check_publishing(settings: &DeploymentSettings, findings: &mut Findings) {
+pub(super) fn check_publishing(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let address = settings.text("PUBLISH_ADDRESS").parse::<Ipv4Addr>();
     if address.is_err() {
         let what = "PUBLISH_ADDRESS in .env is not an address like 127.0.0.1";
         findings.push(Finding::refused(what, "give an IPv4 address of this machine"));
     }
     match settings.text("ENVIRONMENT") {
-        "development" => return,
+        "development" => return findings,
         "production" => {}
         _ => {
             let what = "ENVIRONMENT in .env is neither production nor development";
             findings.push(Finding::refused(what, "set it to production for keys that matter"));
-            return;
+            return findings;
         }
     }
     if address.is_ok_and(|address| !address.is_loopback()) {
@@ -39,15 +40,17 @@ pub(super) fn check_publishing(settings: &DeploymentSettings, findings: &mut Fin
             "in production, name the proxy that has TLS; this machine is the first address of EDGE_SUBNET";
         findings.push(Finding::refused(what, remedy));
     }
+    findings
 }
 
 /// The network that leads out of the deployment.
-pub(super) fn check_subnet(settings: &DeploymentSettings, engine: &Engine, findings: &mut Findings) {
+pub(super) fn check_subnet(settings: &DeploymentSettings, engine: &Engine) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let Some(edge) = edge_subnet(settings) else {
         let what = "EDGE_SUBNET in .env is not a network";
         let remedy = "give one like 10.213.99.0/24, of 16 addresses or more, by its first address";
         findings.push(Finding::refused(what, remedy));
-        return;
+        return findings;
     };
     let own = format!("{}_edge", settings.text("COMPOSE_PROJECT_NAME"));
     for (name, subnets) in engine.networks.iter().filter(|(name, _)| *name != own) {
@@ -57,7 +60,8 @@ pub(super) fn check_subnet(settings: &DeploymentSettings, engine: &Engine, findi
             findings.push(Finding::refused(what, "give another, and its first address to TRUSTED_PROXIES"));
         }
     }
-    note_proxies(settings, edge, findings);
+    findings.extend(note_proxies(settings, edge));
+    findings
 }
 
 /// A subnet of 16 to 65,536 addresses that is given by its first address.
@@ -67,8 +71,9 @@ fn edge_subnet(settings: &DeploymentSettings) -> Option<Ipv4Net> {
 }
 
 /// A proxy on this machine has the first address of the subnet, as containers see it.
-fn note_proxies(settings: &DeploymentSettings, edge: Ipv4Net, findings: &mut Findings) {
-    let Some(machine) = edge.hosts().next() else { return };
+fn note_proxies(settings: &DeploymentSettings, edge: Ipv4Net) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(machine) = edge.hosts().next() else { return findings };
     let proxies = settings.text("TRUSTED_PROXIES").split(',').map(str::trim);
     let covers = |proxy: &str| match (proxy.parse::<IpNet>(), proxy.parse::<IpAddr>()) {
         (Ok(range), _) => range.contains(&IpAddr::V4(machine)),
@@ -82,10 +87,12 @@ fn note_proxies(settings: &DeploymentSettings, edge: Ipv4Net, findings: &mut Fin
         let remedy = "add it if there is such a proxy: what it says of its callers is not believed otherwise";
         findings.push(Finding::note(what, remedy));
     }
+    findings
 }
 
 /// Ports that two roles share, or that another program has.
-pub(super) fn check_ports(settings: &DeploymentSettings, engine: &Engine, findings: &mut Findings) {
+pub(super) fn check_ports(settings: &DeploymentSettings, engine: &Engine) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let mut taken = BTreeMap::new();
     let used = if settings.has_replicas() { PORTS.len() } else { PORTS.len() - 1 };
     for name in &PORTS[..used] {
@@ -98,6 +105,7 @@ pub(super) fn check_ports(settings: &DeploymentSettings, engine: &Engine, findin
             findings.push(Finding::refused(what, format!("stop it, or set {name} in .env")));
         }
     }
+    findings
 }
 
 /// Whether another program listens where the port is to be published.
@@ -113,16 +121,15 @@ fn is_in_use(settings: &DeploymentSettings, engine: &Engine, port: u16) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::deployment::finding::what;
     use crate::cli::deployment::testing::TestDeployment;
 
-    fn found(check: impl Fn(&DeploymentSettings, &mut Findings), set: &[(&str, &str)]) -> String {
+    fn found(check: impl Fn(&DeploymentSettings) -> Vec<Finding>, set: &[(&str, &str)]) -> String {
         let deployment = TestDeployment::new();
         for (name, value) in set {
             deployment.set(name, value);
         }
-        let mut findings = Findings::default();
-        check(&deployment.settings(), &mut findings);
-        findings.what().join("; ")
+        what(&check(&deployment.settings()))
     }
 
     #[test]
@@ -149,9 +156,7 @@ mod tests {
             ("bridge".to_owned(), vec!["172.17.0.0/16".parse().unwrap()]),
         ];
         let engine = Engine { networks, ..Engine::default() };
-        let found = |subnet| {
-            found(|settings, findings| check_subnet(settings, &engine, findings), &[("EDGE_SUBNET", subnet)])
-        };
+        let found = |subnet| found(|settings| check_subnet(settings, &engine), &[("EDGE_SUBNET", subnet)]);
         assert_eq!(found("10.213.99.0/24"), "");
         for wrong in
             ["10.213.99.1/24", "10.213.99.0", "10.213.99.0/30", "10.0.0.0/8", "10.213.990.0/24", "fd00::/64"]
@@ -169,9 +174,7 @@ mod tests {
     #[test]
     fn a_proxy_on_this_machine_that_is_not_believed_is_noted() {
         let found = |proxies| {
-            let check = |settings: &DeploymentSettings, findings: &mut Findings| {
-                check_subnet(settings, &Engine::default(), findings)
-            };
+            let check = |settings: &DeploymentSettings| check_subnet(settings, &Engine::default());
             found(check, &[("TRUSTED_PROXIES", proxies)])
         };
         assert!(found("192.0.2.1,2001:db8::1").contains("does not name 10.213.99.1"));
@@ -184,9 +187,8 @@ mod tests {
         let (port, text) = (8_099, "8099".to_owned());
         let listens =
             |address: &str| Engine { listening: vec![address.parse().unwrap()], ..Engine::default() };
-        let found = |engine: &Engine, set: &[(&str, &str)]| {
-            found(|settings, findings| check_ports(settings, engine, findings), set)
-        };
+        let found =
+            |engine: &Engine, set: &[(&str, &str)]| found(|settings| check_ports(settings, engine), set);
         let used = format!("port {port} is in use by another program");
         let on_router = [("ROUTER_PORT", text.as_str())];
         for address in ["127.0.0.1:8099", "0.0.0.0:8099", "[::]:8099"] {

@@ -7,7 +7,7 @@ use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_party_store::MasterKey;
 use zeroize::Zeroizing;
 
-use super::super::finding::{Finding, Findings};
+use super::super::finding::Finding;
 use super::super::layout::{Origin, PARTIES, SECRETS};
 use super::super::settings::{DeploymentSettings, public_key};
 use super::settings::wrong_password;
@@ -19,11 +19,12 @@ const MIN_PASSWORD_CHARACTERS: usize = 16;
 const ORIGINATOR: &str = "account/originator";
 
 /// All files of `init`.
-pub(super) fn check_secrets(settings: &DeploymentSettings, findings: &mut Findings) {
+pub(super) fn check_secrets(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if !settings.secrets().is_dir() {
         let remedy = "restore it from a backup: no other keys open what parties have stored";
         findings.push(Finding::refused("secrets/ is missing", remedy));
-        return;
+        return findings;
     }
     let mut is_complete = true;
     for secret in SECRETS.iter().filter(|secret| secret.origin == Origin::Generated) {
@@ -42,29 +43,33 @@ pub(super) fn check_secrets(settings: &DeploymentSettings, findings: &mut Findin
         is_complete &= wrong.is_none();
         findings.extend(wrong);
     }
-    check_owner(settings, findings);
+    findings.extend(check_owner(settings));
     if is_complete {
-        check_distinct(settings, findings);
-        check_originator(settings, findings);
-        check_parties(settings, findings);
+        findings.extend(check_distinct(settings));
+        findings.extend(check_originator(settings));
+        findings.extend(check_parties(settings));
     }
+    findings
 }
 
 /// Containers run as the user of `.env`, who must be able to read the files.
-fn check_owner(settings: &DeploymentSettings, findings: &mut Findings) {
+fn check_owner(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     // Root gives the files to that user at every start.
     if rustix::process::getuid().is_root() {
-        return;
+        return findings;
     }
     let owner = std::fs::metadata(settings.secrets().join(ORIGINATOR)).map(|file| file.uid().to_string());
     if owner.is_ok_and(|owner| owner != settings.text("QUORATE_UID")) {
         let what = "QUORATE_UID in .env is not the owner of secrets/, so that containers can't read them";
         findings.push(Finding::refused(what, "set it to the number of that user"));
     }
+    findings
 }
 
 /// Each party has keys of its own.
-fn check_distinct(settings: &DeploymentSettings, findings: &mut Findings) {
+fn check_distinct(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for kind in ["master_key", "identity"] {
         let secrets =
             PARTIES.iter().filter_map(|party| settings.secret_in(&format!("{}/{kind}", party.name)).ok());
@@ -75,9 +80,11 @@ fn check_distinct(settings: &DeploymentSettings, findings: &mut Findings) {
             findings.push(Finding::refused(what, "restore the file of each party from a backup"));
         }
     }
+    findings
 }
 
-fn check_originator(settings: &DeploymentSettings, findings: &mut Findings) {
+fn check_originator(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let pinned: Vec<_> = settings.text("QUORATE_ORIGINATORS").split(',').filter_map(public_key).collect();
     match public_side(settings, ORIGINATOR) {
         Err(finding) => findings.push(finding),
@@ -87,9 +94,11 @@ fn check_originator(settings: &DeploymentSettings, findings: &mut Findings) {
         }
         Ok(_) => {}
     }
+    findings
 }
 
-fn check_parties(settings: &DeploymentSettings, findings: &mut Findings) {
+fn check_parties(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for party in &PARTIES {
         let file = format!("{}/identity", party.name);
         match (public_side(settings, &file), settings.identity_of(party)) {
@@ -110,6 +119,7 @@ fn check_parties(settings: &DeploymentSettings, findings: &mut Findings) {
             findings.push(no_key(&file));
         }
     }
+    findings
 }
 
 /// The public key of a seed in a file.
@@ -128,12 +138,11 @@ fn no_key(file: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::deployment::finding::what;
     use crate::cli::deployment::testing::TestDeployment;
 
     fn found(deployment: &TestDeployment) -> String {
-        let mut findings = Findings::default();
-        check_secrets(&deployment.settings(), &mut findings);
-        findings.what().join("; ")
+        what(&check_secrets(&deployment.settings()))
     }
 
     /// What is found once a file has another text.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::super::engine::Engine;
-use super::super::finding::{Finding, Findings};
+use super::super::finding::Finding;
 use super::super::layout::PARTIES;
 use super::super::settings::{
     DeploymentSettings, NEW_PASSWORD, not_as_written, password_settings, public_key,
@@ -33,7 +33,8 @@ const MIN_PASSWORD_CHARACTERS: usize = 16;
 const MIN_JOIN_KEY_CHARACTERS: usize = 32;
 
 /// A name that nothing reads may be misspelt, and a misspelt `ALLOWED_IPS` lets every caller in.
-pub(super) fn check_names(settings: &DeploymentSettings, findings: &mut Findings) {
+pub(super) fn check_names(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for name in settings.names() {
         let what = || format!("{name} in .env is read by nobody here");
         if KEYS_IN_FILES.contains(&name) {
@@ -44,13 +45,15 @@ pub(super) fn check_names(settings: &DeploymentSettings, findings: &mut Findings
             findings.push(Finding::refused(what(), remedy));
         }
     }
+    findings
 }
 
 /// Settings that compose reads from the shell although no line of `.env` names them, besides those of the compose file.
 const SHELL_SETTINGS: [&str; 3] = ["REPLICAS", "UP_SECONDS", "COMPOSE_PROJECT_NAME"];
 
 /// Compose takes variables of the shell first, even empty ones: an exported `ALLOWED_IPS` would let every caller in.
-pub(super) fn check_shell(settings: &DeploymentSettings, engine: &Engine, findings: &mut Findings) {
+pub(super) fn check_shell(settings: &DeploymentSettings, engine: &Engine) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let names = settings.names().chain(settings.compose_names()).chain(SHELL_SETTINGS);
     let names: BTreeSet<&str> = names.collect();
     for name in names {
@@ -60,10 +63,12 @@ pub(super) fn check_shell(settings: &DeploymentSettings, engine: &Engine, findin
             findings.push(Finding::refused(what, remedy));
         }
     }
+    findings
 }
 
 /// Passwords of `.env`, as every service takes them.
-pub(super) fn check_passwords(settings: &DeploymentSettings, findings: &mut Findings) {
+pub(super) fn check_passwords(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for name in password_settings() {
         let shortest = match name {
             "JWT_SECRET_KEY" => MIN_JOIN_KEY_CHARACTERS,
@@ -72,6 +77,7 @@ pub(super) fn check_passwords(settings: &DeploymentSettings, findings: &mut Find
         let described = format!("{name} in .env");
         findings.extend(wrong_password(&described, settings.text(name), shortest, settings.is_production()));
     }
+    findings
 }
 
 /// What is wrong with a password. `described` says where it stands.
@@ -100,7 +106,8 @@ pub(super) fn wrong_password(
 }
 
 /// Public keys that `init` has written, as many as there are parties.
-pub(super) fn check_public_keys(settings: &DeploymentSettings, findings: &mut Findings) {
+pub(super) fn check_public_keys(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let numbered = PARTIES.iter().filter(|party| !party.is_users_party).count();
     for (name, count) in [
         ("QUORATE_ORIGINATORS", None),
@@ -113,10 +120,12 @@ pub(super) fn check_public_keys(settings: &DeploymentSettings, findings: &mut Fi
             findings.push(not_as_written(name));
         }
     }
+    findings
 }
 
 /// Sizes, ports and names.
-pub(super) fn check_numbers(settings: &DeploymentSettings, findings: &mut Findings) {
+pub(super) fn check_numbers(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for (name, range) in NUMBERS {
         let text = settings.text(name);
         let is_plain = text == "0" || !text.starts_with(['0', '+']);
@@ -131,6 +140,7 @@ pub(super) fn check_numbers(settings: &DeploymentSettings, findings: &mut Findin
         findings.push(Finding::refused("REPLICAS in .env is neither 1 nor 2", "set it to one of them"));
     }
     findings.extend(wrong_project_name(settings.text("COMPOSE_PROJECT_NAME")));
+    findings
 }
 
 /// What is wrong with a name that compose is to give to containers, networks and volumes.
@@ -145,7 +155,8 @@ pub(in super::super) fn wrong_project_name(name: &str) -> Option<Finding> {
 }
 
 /// Whether processes would start with these settings.
-pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool, findings: &mut Findings) {
+pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let files = settings.text("QUORATE_PLUGIN_FILES").split(',').map(str::trim);
     // The check sees the folder of the deployment, and a party does not.
     if files.clone().any(|file| !file.starts_with('/') || file.starts_with("/deployment")) {
@@ -154,7 +165,7 @@ pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool, findin
             what,
             "give absolute paths of files in the image, like /plugins/dkls23.wasm",
         ));
-        return;
+        return findings;
     }
     if let Err(error) = program_settings(settings.for_processes(), plugins) {
         findings.push(match error.downcast_ref::<ConfigError>() {
@@ -164,6 +175,7 @@ pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool, findin
             _ => Finding::refused(format!("what .env says can't be used: {error}"), "change what is named"),
         });
     }
+    findings
 }
 
 #[cfg(test)]
@@ -171,6 +183,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::cli::deployment::finding::what;
     use crate::cli::deployment::testing::TestDeployment;
 
     fn found(set: &[(&str, &str)]) -> Vec<String> {
@@ -178,13 +191,15 @@ mod tests {
         for (name, value) in set {
             deployment.set(name, value);
         }
-        let (settings, mut findings) = (deployment.settings(), Findings::default());
-        check_names(&settings, &mut findings);
-        check_passwords(&settings, &mut findings);
-        check_public_keys(&settings, &mut findings);
-        check_numbers(&settings, &mut findings);
-        check_program(&settings, false, &mut findings);
-        findings.what().into_iter().map(str::to_owned).collect()
+        let settings = deployment.settings();
+        let findings = [
+            check_names(&settings),
+            check_passwords(&settings),
+            check_public_keys(&settings),
+            check_numbers(&settings),
+            check_program(&settings, false),
+        ];
+        findings.into_iter().flatten().map(|finding| finding.what).collect()
     }
 
     #[test]
@@ -235,9 +250,7 @@ mod tests {
         deployment.set("PUBLISH_ADDRESS", "");
         let found = |name: &str, value: &str| {
             let shell = [(name.to_owned(), Zeroizing::new(value.to_owned()))].into();
-            let mut findings = Findings::default();
-            check_shell(&deployment.settings(), &Engine { shell, ..Engine::default() }, &mut findings);
-            findings.what().join("; ")
+            what(&check_shell(&deployment.settings(), &Engine { shell, ..Engine::default() }))
         };
         for (name, value) in [
             ("ENVIRONMENT", "development"),
