@@ -36,8 +36,9 @@ build_program() { cargo build --locked --quiet -p quorate "${features[@]}" --bin
 run_test() { # arguments: crate, target, test
   local test=${*: -1}
   set -- "${@:1:$#-1}"
-  if [ "$2" = quorate-tests ]; then build_program || return 2; fi
-  cargo test --locked "$@" $([ "$2" = quorate-tests ] || echo "${features[@]}") -- --exact "$test"
+  local with=("${features[@]}")
+  if [ "$2" = quorate-tests ]; then build_program || return 2; with=(); fi
+  cargo test --locked "$@" "${with[@]}" -- --exact "$test"
 }
 
 mapfile -t guards < <(list "${1:-}")
