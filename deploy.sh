@@ -92,16 +92,18 @@ ask() { # the same; what the program refuses, it explains itself
 }
 
 # What the program is told of the engine: a fact a line, its kind first.
+# shellcheck disable=SC2046 # ids of networks
 facts() {
-  docker version --format 'engine {{.Server.Version}}'
+  local names root && docker version --format 'engine {{.Server.Version}}'
   docker compose version >/dev/null 2>&1 || say "docker-compose $(docker-compose version --short)"
   docker info --format 'security {{.SecurityOptions}}'
-  docker network ls -q | xargs docker network inspect -f 'network {{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}' ||
-    : # one that is removed meanwhile
+  docker network inspect -f 'network {{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}' $(docker network ls -q) || :
   containers --format 'published {{.Ports}}'
   sed 's/^ */socket /' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :
-  printenv | sed -n 's/^[A-Z][A-Z0-9_]*=/shell &/p'
-  local root && root=$(docker info --format '{{.DockerRootDir}}')
+  # Of the shell's variables, those that compose or this script would take.
+  names=$(grep -aohE '^[A-Z_0-9]+=|\$\{[A-Z_0-9]+' .env docker-compose.yml | tr -dc 'A-Z0-9_\n' | sort -u | tr '\n' '|')
+  printenv | grep -E "^(${names}REPLICAS|UP_SECONDS)=" | sed 's/^/shell /' || :
+  root=$(docker info --format '{{.DockerRootDir}}')
   [ ! -d "$root" ] || say "space $(df --output=avail -k "$root" | tail -n 1 | tr -d ' ') $root"
 }
 
@@ -335,8 +337,7 @@ case "$*" in
     # shellcheck disable=SC2046 # nothing, or one word
     compose_seconds=0 compose exec $([ -t 0 ] || say -T) "${2:-account-service}" /bin/sh ;;
   test-api)
-    need_engine && need_image
-    seconds=300 network=host mounts=(--tmpfs /deployment)
+    need_engine && need_image && seconds=300 network=host mounts=(--tmpfs /deployment)
     value MPC_API_KEY | ask test-api --address "$(api_address)" ;;
   "infra up") prepare --infrastructure; start_services; say "the services are up" ;;
   "infra down") need_compose; compose stop "${services[@]}" ;;

@@ -154,7 +154,7 @@ impl Handshake {
     pub(super) fn contradiction(&self, terms: &SessionTerms) -> Option<Abort> {
         let execution = self.execution(terms)?;
         let (by, _) = self.echoes.iter().find(|(_, other)| **other != execution)?;
-        let reason = format!("party {by} got other hellos than this party: somebody sent two");
+        let reason = format!("party {by} got other hellos than this party: a signer has sent two");
         Some(Abort::of(AbortCode::PeerFault, reason))
     }
 

@@ -185,5 +185,5 @@ impl Streams {
 }
 
 fn missing_peer() -> Abort {
-    Abort::of(AbortCode::Internal, "the component sends to nobody of this session")
+    Abort::of(AbortCode::Internal, "the component sends to a party that is not in this session")
 }

@@ -25,7 +25,7 @@ impl FromStr for Environment {
 }
 
 /// Whether a secret was never chosen: it is from an example, or one character repeated.
-pub(super) fn is_example(secret: &str) -> bool {
+pub(crate) fn is_example(secret: &str) -> bool {
     let mut characters = secret.chars();
     let first = characters.next();
     secret.starts_with("change-me") || characters.all(|character| Some(character) == first)

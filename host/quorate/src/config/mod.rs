@@ -20,6 +20,7 @@ use quorate_net::web::guard::{AllowedAddresses, ApiKey};
 use read::Variables;
 
 pub use environment::Environment;
+pub(crate) use environment::is_example;
 pub use read::ConfigError;
 pub use roles::{RolesConfig, Seed};
 pub use services::{Namespace, Patience, ServicesConfig};

@@ -60,7 +60,8 @@ impl Engine {
     /// # Errors
     /// When they can't be read.
     pub(super) fn from_stdin() -> Result<Self, Failure> {
-        let mut text = String::new();
+        // Values of the shell may be secrets.
+        let mut text = Zeroizing::new(String::new());
         std::io::stdin().take(MAX_FACTS_BYTES).read_to_string(&mut text)?;
         Ok(Self::parse(&text))
     }

@@ -9,13 +9,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate_core::identity::SecretKey;
 use zeroize::Zeroizing;
 
 use super::check::wrong_project_name;
 use super::engine::Engine;
 use super::layout::{PARTIES, SECRETS};
-use super::settings::password_settings;
+use super::settings::{password_settings, public_side};
 use crate::cli::{Failure, print};
 
 /// The example of all settings, of which `.env` is made.
@@ -145,10 +144,11 @@ fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, Fail
         write_secret(&folder.join(secret.file), &text, 0o400)?;
         let (owner, kind) = secret.file.split_once('/').unwrap_or_default();
         let users_party = PARTIES.iter().any(|party| party.name == owner && party.is_users_party);
+        let public = || public_side(&text).map(|key| key.to_string()).ok_or("a seed is malformed");
         match kind {
-            "originator" => keys.originator = public_side(&text)?,
-            "identity" if users_party => keys.users_party = public_side(&text)?,
-            "identity" => keys.parties.push(public_side(&text)?),
+            "originator" => keys.originator = public()?,
+            "identity" if users_party => keys.users_party = public()?,
+            "identity" => keys.parties.push(public()?),
             _ => {}
         }
     }
@@ -205,12 +205,6 @@ fn random_hex() -> Result<Zeroizing<String>, Failure> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut_slice())?;
     Ok(Zeroizing::new(hex::encode(bytes.as_slice())))
-}
-
-fn public_side(seed: &str) -> Result<String, Failure> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(seed, bytes.as_mut_slice())?;
-    Ok(SecretKey::from_seed(&bytes).public().to_string())
 }
 
 /// The example with other values for some settings.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use quorate_core::identity::PublicKey;
+use quorate_core::identity::{PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
 use super::env_file::{EnvFile, read_bounded};
@@ -188,6 +188,13 @@ pub(super) fn public_key(text: &str) -> Option<PublicKey> {
     let mut key = [0; 32];
     let is_lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
     (is_lower_case && hex::decode_to_slice(text, &mut key).is_ok()).then_some(PublicKey(key))
+}
+
+/// The public key of a seed of 64 hex characters.
+pub(super) fn public_side(seed: &str) -> Option<PublicKey> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(seed, bytes.as_mut_slice()).ok()?;
+    Some(SecretKey::from_seed(&bytes).public())
 }
 
 /// The settings with passwords and keys, each of which becomes a file.

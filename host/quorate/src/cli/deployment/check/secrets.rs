@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
-use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::identity::PublicKey;
 use quorate_party_store::MasterKey;
 use zeroize::Zeroizing;
 
 use super::super::finding::Finding;
 use super::super::layout::{Origin, PARTIES, SECRETS};
-use super::super::settings::{DeploymentSettings, public_key};
-use super::settings::wrong_password;
-
-/// The shortest password in a file, in characters.
-const MIN_PASSWORD_CHARACTERS: usize = 16;
+use super::super::settings::{DeploymentSettings, public_key, public_side};
+use super::settings::{MIN_PASSWORD_CHARACTERS, wrong_password};
 
 /// The file of the account service's key.
 const ORIGINATOR: &str = "account/originator";
@@ -86,7 +83,7 @@ fn check_distinct(settings: &DeploymentSettings) -> Vec<Finding> {
 fn check_originator(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let pinned: Vec<_> = settings.text("QUORATE_ORIGINATORS").split(',').filter_map(public_key).collect();
-    match public_side(settings, ORIGINATOR) {
+    match public_side_of(settings, ORIGINATOR) {
         Err(finding) => findings.push(finding),
         Ok(key) if !pinned.is_empty() && !pinned.contains(&key) => {
             let what = format!("secrets/{ORIGINATOR} is not a key of QUORATE_ORIGINATORS in .env");
@@ -101,7 +98,7 @@ fn check_parties(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for party in &PARTIES {
         let file = format!("{}/identity", party.name);
-        match (public_side(settings, &file), settings.identity_of(party)) {
+        match (public_side_of(settings, &file), settings.identity_of(party)) {
             (Err(finding), _) => findings.push(finding),
             (Ok(key), Ok(pinned)) if key != pinned => {
                 let what = format!(
@@ -123,11 +120,8 @@ fn check_parties(settings: &DeploymentSettings) -> Vec<Finding> {
 }
 
 /// The public key of a seed in a file.
-fn public_side(settings: &DeploymentSettings, file: &str) -> Result<PublicKey, Finding> {
-    let text = settings.secret_in(file)?;
-    let mut seed = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text.as_bytes(), seed.as_mut_slice()).map_err(|_| no_key(file))?;
-    Ok(SecretKey::from_seed(&seed).public())
+fn public_side_of(settings: &DeploymentSettings, file: &str) -> Result<PublicKey, Finding> {
+    public_side(&settings.secret_in(file)?).ok_or_else(|| no_key(file))
 }
 
 fn no_key(file: &str) -> Finding {

@@ -2,35 +2,33 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::Path;
+
+use quorate_net::join_token::JoinKey;
+use quorate_net::web::guard::ApiKey;
 
 use super::super::engine::Engine;
 use super::super::finding::Finding;
-use super::super::layout::PARTIES;
+use super::super::layout::{PARTIES, PORTS};
 use super::super::settings::{
     DeploymentSettings, NEW_PASSWORD, not_as_written, password_settings, public_key,
 };
 use super::program::program_settings;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, is_example};
 
 /// Keys that have a place of their own: a deployment has several of each.
 const KEYS_IN_FILES: [&str; 3] = ["CRYPTO_MASTER_KEY", "QUORATE_IDENTITY_KEY", "QUORATE_ORIGINATOR_KEY"];
 
-/// Numbers, and what they may be.
-const NUMBERS: [(&str, RangeInclusive<u32>); 8] = [
-    ("ACCOUNT_PORT", 1..=65_535),
-    ("COORDINATOR_PORT", 1..=65_535),
-    ("ROUTER_PORT", 1..=65_535),
-    ("PARTY_API_PORT", 1..=65_535),
-    ("ACCOUNT_2_PORT", 1..=65_535),
+/// Numbers besides ports, and their ranges.
+const NUMBERS: [(&str, RangeInclusive<u32>); 3] = [
     // Compose needs the time to stop containers that it makes anew.
     ("UP_SECONDS", 20..=3_600),
     ("QUORATE_UID", 1..=2_147_483_647),
     ("QUORATE_GID", 0..=2_147_483_647),
 ];
 
-/// The shortest password in characters; the key that signs join tokens is longer.
-const MIN_PASSWORD_CHARACTERS: usize = 16;
-const MIN_JOIN_KEY_CHARACTERS: usize = 32;
+/// The shortest password in characters.
+pub(super) const MIN_PASSWORD_CHARACTERS: usize = 16;
 
 /// A name that nothing reads may be misspelt, and a misspelt `ALLOWED_IPS` lets every caller in.
 pub(super) fn check_names(settings: &DeploymentSettings) -> Vec<Finding> {
@@ -48,10 +46,10 @@ pub(super) fn check_names(settings: &DeploymentSettings) -> Vec<Finding> {
     findings
 }
 
-/// Settings that compose reads from the shell although no line of `.env` names them, besides those of the compose file.
+/// Settings that `deploy.sh` takes from the shell although no line of `.env` names them.
 const SHELL_SETTINGS: [&str; 3] = ["REPLICAS", "UP_SECONDS", "COMPOSE_PROJECT_NAME"];
 
-/// Compose takes variables of the shell first, even empty ones: an exported `ALLOWED_IPS` would let every caller in.
+/// Variables of the shell go before those of `.env`, even empty ones: an exported `ALLOWED_IPS` would let every caller in.
 pub(super) fn check_shell(settings: &DeploymentSettings, engine: &Engine) -> Vec<Finding> {
     let mut findings = Vec::new();
     let names = settings.names().chain(settings.compose_names()).chain(SHELL_SETTINGS);
@@ -71,7 +69,8 @@ pub(super) fn check_passwords(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in password_settings() {
         let shortest = match name {
-            "JWT_SECRET_KEY" => MIN_JOIN_KEY_CHARACTERS,
+            "JWT_SECRET_KEY" => JoinKey::MIN_SECRET_BYTES,
+            "MPC_API_KEY" => ApiKey::MIN_BYTES,
             _ => MIN_PASSWORD_CHARACTERS,
         };
         let described = format!("{name} in .env");
@@ -99,7 +98,7 @@ pub(super) fn wrong_password(
         let what = "has other characters than letters, digits, '_', '.', '~' and '-'";
         return refused(what, "take them out: no quotes, no spaces");
     }
-    if is_production && password.starts_with("change-me") {
+    if is_production && is_example(password) {
         return refused("is the example's", NEW_PASSWORD);
     }
     None
@@ -126,7 +125,7 @@ pub(super) fn check_public_keys(settings: &DeploymentSettings) -> Vec<Finding> {
 /// Sizes, ports and names.
 pub(super) fn check_numbers(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (name, range) in NUMBERS {
+    for (name, range) in PORTS.map(|port| (port, 1..=65_535)).into_iter().chain(NUMBERS) {
         let text = settings.text(name);
         let is_plain = text == "0" || !text.starts_with(['0', '+']);
         let number = text.parse::<u32>().ok().filter(|_| is_plain);
@@ -157,9 +156,9 @@ pub(in super::super) fn wrong_project_name(name: &str) -> Option<Finding> {
 /// Whether processes would start with these settings.
 pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let files = settings.text("QUORATE_PLUGIN_FILES").split(',').map(str::trim);
+    let mut files = settings.text("QUORATE_PLUGIN_FILES").split(',').map(|file| Path::new(file.trim()));
     // The check sees the folder of the deployment, and a party does not.
-    if files.clone().any(|file| !file.starts_with('/') || file.starts_with("/deployment")) {
+    if files.any(|file| !file.is_absolute() || file.starts_with("/deployment")) {
         let what = "QUORATE_PLUGIN_FILES in .env can't be used";
         findings.push(Finding::refused(
             what,
