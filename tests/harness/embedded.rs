@@ -175,8 +175,7 @@ async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
         allowed: AllowedAddresses::default(),
         proxies: AllowedAddresses::default(),
         limits,
+        plugins: vec![components::folder().join("dkls23.wasm")],
     });
-    let embedded = embedded.await.unwrap();
-    embedded.install(&components::bytes("dkls23")).await.unwrap();
-    embedded
+    embedded.await.unwrap()
 }

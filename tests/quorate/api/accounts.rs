@@ -168,6 +168,7 @@ async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at()
         allowed: "10.0.0.0/8".parse().unwrap(),
         proxies: quorate_net::web::guard::AllowedAddresses::default(),
         limits: LimitsConfig::default(),
+        plugins: vec![],
     });
     let embedded = embedded.await.unwrap();
     let caller = quorate_tests::embedded::Caller::new(embedded.address());

@@ -100,6 +100,29 @@ async fn a_process_that_is_told_to_end_finishes_what_runs() {
 }
 
 #[tokio::test]
+async fn it_answers_once_its_components_are_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("plugin.wasm");
+    // A pipe: reading the component takes as long as the test wants.
+    assert!(std::process::Command::new("mkfifo").arg(&plugin).status().unwrap().success());
+    let server = Server::start_with(folder.path(), 2, &plugin);
+    let health = || server.caller.bare(Method::GET, "/health").timeout(Duration::from_millis(500)).send();
+    for _ in 0..5 {
+        assert!(
+            !health().await.is_ok_and(|reply| reply.status().is_success()),
+            "it answers without a component"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    tokio::task::spawn_blocking(move || std::fs::write(&plugin, components::bytes("dkls23")))
+        .await
+        .unwrap()
+        .unwrap();
+    up(&server).await;
+    server.caller.create().await;
+}
+
+#[tokio::test]
 async fn a_component_is_replaced_when_the_process_is_told_to_look() {
     let folder = tempfile::tempdir().unwrap();
     let plugin = folder.path().join("plugin.wasm");

@@ -12,7 +12,7 @@ use super::Failure;
 use crate::config::{Config, ConfigError, Environment};
 use crate::roles;
 use crate::roles::data_dir::api_key;
-use crate::roles::embedded::{Embedded, EmbeddedSetup};
+use crate::roles::embedded::{Embedded, EmbeddedSetup, read_component};
 
 /// The roles to serve.
 #[derive(Args)]
@@ -155,9 +155,9 @@ async fn serve_embedded(
         allowed: config.http.allowed,
         proxies: config.http.proxies,
         limits: config.limits,
+        plugins: plugins.clone(),
     })
     .await?;
-    install(&embedded, &plugins).await?;
     tracing::info!(address = %embedded.address(), "API ready; its description is at /openapi.json");
     loop {
         tokio::select! {
@@ -169,7 +169,7 @@ async fn serve_embedded(
             }
             _ = signals.hangup.recv() => {
                 // A component that is not there or not good changes nothing: the others go on.
-                if let Err(failure) = install(&embedded, &plugins).await {
+                if let Err(failure) = reload(&embedded, &plugins).await {
                     tracing::error!(error = %failure, "failed to reload the plugins");
                 }
             }
@@ -180,11 +180,10 @@ async fn serve_embedded(
     Ok(())
 }
 
-async fn install(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), Failure> {
+/// Reads the components again: new ones are installed beside those that are there.
+async fn reload(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), Failure> {
     for path in plugins {
-        let missing = |error| format!("{}: {error}; `make plugins` builds the components", path.display());
-        let bytes = std::fs::read(path).map_err(missing)?;
-        embedded.install(&bytes).await?;
+        embedded.install(&read_component(path)?).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use quorate_backends::database::StoreError;
 use quorate_core::ThresholdError;
 use quorate_party_store::MasterKey;
-use quorate_runtime::{CompileCache, Runtime, RuntimeConfig};
+use quorate_runtime::{CompileCache, LoadError, Runtime, RuntimeConfig};
 use zeroize::Zeroizing;
 
 /// A key of 32 bytes.
@@ -57,6 +57,24 @@ pub enum EmbeddedStartError {
     /// A number of parties that is not possible.
     #[error("the number of parties is not possible")]
     Parties(#[from] ThresholdError),
+    /// The file of a component can't be read.
+    #[error("{path}: can't be read; `make plugins` builds the components")]
+    MissingPlugin {
+        /// Which.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A component can't be loaded.
+    #[error("{path}: the component can't be loaded")]
+    Plugin {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
 }
 
 /// A sandbox that keeps what it has compiled in a data folder.

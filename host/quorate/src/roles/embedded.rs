@@ -4,7 +4,7 @@
 //! shares. The roles talk through the same services as they do when each is a process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub struct EmbeddedSetup {
     pub proxies: AllowedAddresses,
     /// How long operations may take.
     pub limits: LimitsConfig,
+    /// The files of the components that are installed before the API answers.
+    pub plugins: Vec<PathBuf>,
 }
 
 /// All roles, running. Dropped, they are told to stop.
@@ -128,13 +130,16 @@ impl Shared {
 }
 
 impl Embedded {
-    /// Starts all roles. There is no plugin yet: see [`Embedded::install`].
+    /// Starts all roles. The API answers once the components of the setup are installed: a caller that sees a healthy
+    /// server can create an account.
     ///
     /// # Errors
     /// See [`EmbeddedStartError`]. Nothing goes on running.
     pub async fn start(setup: EmbeddedSetup) -> Result<Self, EmbeddedStartError> {
         // The smallest t shows whether the number of parties is possible.
         Threshold::new(2, setup.parties)?;
+        let components =
+            setup.plugins.iter().map(|path| read_component(path)).collect::<Result<Vec<_>, _>>()?;
         let (listener, address) = listen(setup.listen).await?;
         data_dir::make_folder(&setup.data)?;
         let runtime = sandbox(&setup.data)?;
@@ -157,6 +162,10 @@ impl Embedded {
         interrupted
             .map_err(|source| EmbeddedStartError::Store { path: setup.data.join("control.db"), source })?;
 
+        for (path, component) in setup.plugins.iter().zip(components) {
+            let loaded = install(&runtime, &parties, &coordinator, &component).await;
+            loaded.map_err(|source| EmbeddedStartError::Plugin { path: path.clone(), source })?;
+        }
         let accounts = AccountService::new(AccountSetup {
             store: account_store,
             coordinators: channel(to_coordinator).into(),
@@ -205,18 +214,7 @@ impl Embedded {
     /// # Errors
     /// See [`LoadError`].
     pub async fn install(&self, component: &[u8]) -> Result<Plugin, LoadError> {
-        let plugin = self.runtime.load(component, &Grants::default()).await?;
-        let mut installed = Vec::new();
-        for party in &self.parties {
-            if party.install(&plugin) {
-                installed.push(party.identity());
-            }
-        }
-        if !self.coordinator.wait_for_plugin(plugin.digest(), &installed, PLUGIN_ANNOUNCEMENT_TIMEOUT).await {
-            tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
-        }
-        tracing::info!(?plugin, "component installed");
-        Ok(plugin)
+        install(&self.runtime, &self.parties, &self.coordinator, component).await
     }
 
     /// Stops: nothing new is taken on, what runs is finished or, after a while, aborted.
@@ -227,6 +225,31 @@ impl Embedded {
         self.party_tasks.stop().await;
         self.other_tasks.stop().await;
     }
+}
+
+/// Reads the file of a component.
+///
+/// # Errors
+/// [`EmbeddedStartError::MissingPlugin`].
+pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>, EmbeddedStartError> {
+    std::fs::read(path).map_err(|source| EmbeddedStartError::MissingPlugin { path: path.to_owned(), source })
+}
+
+/// Loads a component, installs it at all parties, and waits until the coordinator knows that they have it.
+async fn install(
+    runtime: &Runtime,
+    parties: &[Arc<Party>],
+    coordinator: &Coordinator,
+    component: &[u8],
+) -> Result<Plugin, LoadError> {
+    let plugin = runtime.load(component, &Grants::default()).await?;
+    let installed: Vec<PublicKey> =
+        parties.iter().filter(|party| party.install(&plugin)).map(|party| party.identity()).collect();
+    if !coordinator.wait_for_plugin(plugin.digest(), &installed, PLUGIN_ANNOUNCEMENT_TIMEOUT).await {
+        tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
+    }
+    tracing::info!(?plugin, "component installed");
+    Ok(plugin)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), EmbeddedStartError> {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use crate::cli::client::Client;
 use crate::config::{Config, LimitsConfig};
-use crate::roles::embedded::{Embedded, EmbeddedSetup};
+use crate::roles::embedded::{Embedded, EmbeddedSetup, read_component};
 use report::{DemoOutput, DemoReport, SignedTransaction, UsedPlugin};
 
 #[derive(Args)]
@@ -54,6 +54,8 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
         allowed: AllowedAddresses::default(),
         proxies: AllowedAddresses::default(),
         limits: LimitsConfig::default(),
+        // The demo installs them itself and shows how long that takes.
+        plugins: vec![],
     })
     .await?;
     let client = Client::new(embedded.address(), &key)?;
@@ -127,9 +129,7 @@ impl Demo {
     }
 
     async fn install(&mut self, path: &Path) -> Result<Plugin, Failure> {
-        let missing = |error| format!("{}: {error}; `make plugins` builds the components", path.display());
-        let bytes = std::fs::read(path).map_err(missing)?;
-        let plugin = self.embedded.install(&bytes).await?;
+        let plugin = self.embedded.install(&read_component(path)?).await?;
         let descriptor = plugin.descriptor();
         let digest = plugin.digest().to_string();
         self.progress.say(&format!(
