@@ -52,7 +52,7 @@ async fn keep_busy(plugin: Plugin) {
                 execution_id: ExecutionId(random32()),
             },
             task: Task::Prepare { items: 1 },
-            capabilities: Capabilities::none(),
+            capabilities: Capabilities::without_backends(),
             deadline: Instant::now() + Duration::from_secs(60),
         };
         let mut session = plugin.start(spec).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use quorate_kit::random32;
 use quorate_tests::embedded::Caller;
-use quorate_tests::process::Server;
+use quorate_tests::single_process::Server;
 use serde_json::{Value, json};
 
 use crate::block_on;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_tests::process::Server;
+use quorate_tests::single_process::Server;
 use serde_json::{Value, json};
 
 use crate::block_on;
@@ -13,7 +13,7 @@ use crate::stats::round;
 const CALLERS: usize = 16;
 
 /// Longer than anything lingers after a session.
-const QUIET: Duration = Duration::from_secs(15);
+const QUIET_DURATION: Duration = Duration::from_secs(15);
 
 pub(crate) fn measure() -> Value {
     block_on(async {
@@ -27,10 +27,10 @@ pub(crate) fn measure() -> Value {
             |count: usize| many(&server.caller, CALLERS, count / CALLERS, |c| sign(c, account.clone()));
         signs(208).await;
         let busy = server.memory();
-        tokio::time::sleep(QUIET).await;
+        tokio::time::sleep(QUIET_DURATION).await;
         let few = server.memory();
         signs(1_792).await;
-        tokio::time::sleep(QUIET).await;
+        tokio::time::sleep(QUIET_DURATION).await;
         let many = server.memory();
         json!({
             "what": "MiB; quiet for a while before each but the second",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use quorate_tests::process::Server;
+use quorate_tests::single_process::Server;
 use serde_json::{Value, json};
 
 use crate::block_on;

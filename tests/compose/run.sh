@@ -353,10 +353,10 @@ bad_input() {
   refused "a symbolic link" ".env is a symbolic link"
   rm .env && mv "$work/real" .env
   echo ALLOWED_IP=10.0.0.0/8 >> .env
-  refused "ALLOWED_IPS misspelt" "ALLOWED_IP in .env is read by nobody here"
+  refused "ALLOWED_IPS misspelt" "ALLOWED_IP in .env is not a setting of this deployment"
   sed -i '$d' .env
   echo replicas=2 >> .env
-  refused "a name in small letters" "replicas in .env is read by nobody here"
+  refused "a name in small letters" "replicas in .env is not a setting of this deployment"
   sed -i '$d' .env
   echo REDIS_PASSWORD=0123456789abcdef >> .env
   refused "a setting twice" "REDIS_PASSWORD stands in .env twice"

@@ -18,13 +18,13 @@ use crate::user::User;
 use crate::verification::is_signed_by;
 
 /// How long after a fault all must be well again.
-const WELL_AGAIN: Duration = Duration::from_secs(30);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a supervisor takes to start a process again.
-const SUPERVISOR: Duration = Duration::from_millis(300);
+const RESTART_DELAY: Duration = Duration::from_millis(300);
 
 /// How long a caller goes on with a request that fails for now.
-const PATIENCE: Duration = Duration::from_secs(75);
+const CALL_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Errors that tell a caller to try again, or that a party was lost in the middle.
 const TYPED: [&str; 6] =
@@ -160,7 +160,7 @@ impl Faults {
                     victim.kill().unwrap();
                     // As a supervisor does: a process that dies holds its port until its memory is gone.
                     tokio::task::spawn_blocking(move || victim.wait().unwrap()).await.unwrap();
-                    tokio::time::sleep(SUPERVISOR).await;
+                    tokio::time::sleep(RESTART_DELAY).await;
                     (scene.fleet.spawn(case.member), at)
                 };
                 let (had_result, (child, at)) = tokio::join!(scene.operate(case.operation, account), killing);
@@ -227,7 +227,7 @@ impl<'a> Scene<'a> {
                     return None;
                 }
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > CALL_TIMEOUT {
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -293,7 +293,7 @@ impl<'a> Scene<'a> {
                     code => assert!(TYPED.contains(&code), "{}: {reply:?}", self.case),
                 }
             }
-            assert!(began.elapsed() < WELL_AGAIN, "{}: a share can't be confirmed", self.case);
+            assert!(began.elapsed() < RECOVERY_TIMEOUT, "{}: a share can't be confirmed", self.case);
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         false
@@ -344,7 +344,7 @@ impl<'a> Scene<'a> {
             {
                 return hex::decode(reply.text("public_key")).unwrap();
             }
-            assert!(began.elapsed() < WELL_AGAIN, "{}: an account does not become active", self.case);
+            assert!(began.elapsed() < RECOVERY_TIMEOUT, "{}: an account does not become active", self.case);
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -369,7 +369,7 @@ pub async fn assert_signs_again(fleet: &Fleet, account: &Account, seal_to: &str,
             Some(signed) if signed.status == 200 => {
                 return assert!(is_signed_by(&signed, digest, &account.key), "{case}: {signed:?}");
             }
-            other => assert!(began.elapsed() < WELL_AGAIN, "{case}: no signature: {other:?}"),
+            other => assert!(began.elapsed() < RECOVERY_TIMEOUT, "{case}: no signature: {other:?}"),
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -392,7 +392,7 @@ pub async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) 
         if sets[0].is_some() && sets.windows(2).all(|pair| pair[0] == pair[1]) {
             return;
         }
-        assert!(began.elapsed() < WELL_AGAIN, "{case}: the parties' share sets are {sets:?}");
+        assert!(began.elapsed() < RECOVERY_TIMEOUT, "{case}: the parties' share sets are {sets:?}");
         // A plan carries the certificate to a party that lags behind.
         for signers in [[1, 2], [1, 3], [2, 3]] {
             let path = format!("{ACCOUNTS}/{}/sign", account.id);

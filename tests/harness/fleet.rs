@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use crate::components;
 use crate::cut_connection::Wire;
 use crate::embedded::{Caller, KEY};
-use crate::process::{free_address, program};
 use crate::services::{Databases, service, unique};
+use crate::single_process::{free_address, program};
 
 /// How long a process may take to be there.
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A process of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -425,7 +425,7 @@ impl Fleet {
             if caller.bare(Method::GET, "/health").send().await.is_ok_and(|r| r.status().is_success()) {
                 return;
             }
-            assert!(began.elapsed() < START, "{member:?} is not there");
+            assert!(began.elapsed() < START_TIMEOUT, "{member:?} is not there");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

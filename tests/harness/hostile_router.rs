@@ -13,7 +13,7 @@ use quorate_net::memory::{channel, in_memory};
 use quorate_net::router_client::RouterClient;
 use quorate_net::server::serve;
 use quorate_proto::v1::router_client::RouterClient as Client;
-use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::router_server::{Router, RouterServer};
 use quorate_proto::v1::{Frame as Sent, Outgoing, RouterRequest};
 use quorate_router::{Hub, RouterSetup};
@@ -40,16 +40,18 @@ impl Router for Hostile {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let mut incoming = request.into_inner();
         let first = incoming.message().await?.unwrap();
-        let Some(Kind::Join(join)) = &first.request else { return Err(Status::invalid_argument("no join")) };
+        let Some(RequestKind::Join(join)) = &first.request else {
+            return Err(Status::invalid_argument("no join"));
+        };
         let (from, fault) = (join.party, Arc::clone(&self.fault));
         let (sender, requests) = tokio::sync::mpsc::channel(1_024);
         sender.send(first).await.unwrap();
         tokio::spawn(async move {
             while let Ok(Some(request)) = incoming.message().await {
-                let Some(Kind::Outgoing(outgoing)) = request.request else { continue };
+                let Some(RequestKind::Outgoing(outgoing)) = request.request else { continue };
                 let frame = decode::<Frame>(&outgoing.frame).unwrap();
                 for (delay, outgoing) in fault(from, outgoing.to, &frame, outgoing) {
-                    let request = RouterRequest { request: Some(Kind::Outgoing(outgoing)) };
+                    let request = RouterRequest { request: Some(RequestKind::Outgoing(outgoing)) };
                     if delay.is_zero() {
                         let _ = sender.send(request).await;
                         continue;

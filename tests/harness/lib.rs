@@ -3,9 +3,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`embedded`] | all roles in this process |
-//! | [`process`] | `quorate serve all --embedded` as a process of its own |
+//! | [`single_process`] | `quorate serve all --embedded` as a process of its own |
 //! | [`fleet`], [`fleet_calls`] | every role as processes of their own, several of each, on real services |
-//! | [`sandboxed`] | components in the sandbox |
+//! | [`sandbox_tasks`] | components in the sandbox |
 //! | [`hostile_router`] | a router that changes, delays and drops frames |
 //! | [`services`] | PostgreSQL, RabbitMQ and Redis |
 //! | [`fault_injection`], [`cut_connection`] | processes that are killed, connections that are cut |
@@ -21,9 +21,9 @@ pub mod fault_injection;
 pub mod fleet;
 pub mod fleet_calls;
 pub mod hostile_router;
-pub mod process;
 pub mod random;
-pub mod sandboxed;
+pub mod sandbox_tasks;
 pub mod services;
+pub mod single_process;
 pub mod user;
 pub mod verification;

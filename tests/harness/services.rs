@@ -95,7 +95,8 @@ impl OwnServer {
         let folder = tempfile::tempdir().unwrap();
         // PostgreSQL does not run as root: another user must get to its folder.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut server = Self { service, port: crate::process::free_address().port(), folder, child: None };
+        let mut server =
+            Self { service, port: crate::single_process::free_address().port(), folder, child: None };
         server.go().await;
         server
     }

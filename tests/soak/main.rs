@@ -12,8 +12,8 @@ use quorate_kit::random32;
 use quorate_tests::embedded::{Caller, Reply, try_send};
 use quorate_tests::fault_injection::{Case, FAULTS, Faults, OPERATIONS, assert_nothing_is_stuck, moment};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
-use quorate_tests::process::memory_of;
 use quorate_tests::random::Random;
+use quorate_tests::single_process::memory_of;
 use quorate_tests::verification::is_signed_by;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,13 +23,13 @@ use tokio::sync::Mutex;
 const CALLERS: usize = 4;
 
 /// How long a supervisor takes to start a process again.
-const SUPERVISOR: Duration = Duration::from_millis(500);
+const RESTART_DELAY: Duration = Duration::from_millis(500);
 
 /// How often a request that failed for now is made again, under its key.
 const RETRIES: usize = 20;
 
 /// When memory is looked at for the first time.
-const WARM: Duration = Duration::from_secs(60);
+const WARM_UP_DURATION: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Counts {
@@ -82,13 +82,13 @@ async fn soak() -> ExitCode {
     let (began, mut warm) = (Instant::now(), None);
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(2_000 + random.below(3_000))).await;
-        if warm.is_none() && began.elapsed() >= WARM.min(Duration::from_secs(seconds / 2)) {
+        if warm.is_none() && began.elapsed() >= WARM_UP_DURATION.min(Duration::from_secs(seconds / 2)) {
             warm = Some(memory(&fleet));
         }
         let member = members[usize::try_from(random.below(members.len() as u64)).unwrap()];
         one(&counts.kills);
         fleet.kill(member);
-        tokio::time::sleep(SUPERVISOR).await;
+        tokio::time::sleep(RESTART_DELAY).await;
         fleet.launch(member);
         fleet.await_health(member).await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_core::code::Code;
 use quorate_core::{OrderId, SessionId};
-use quorate_net::grpc::{MESSAGE_BYTES, is_unavailable};
+use quorate_net::grpc::{MAX_GRPC_MESSAGE_BYTES, is_unavailable};
 use quorate_net::problem::Problem;
 use quorate_net::replicas::Replicas;
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
@@ -88,8 +88,8 @@ impl Coordinators {
 
 fn client(channel: Channel) -> CoordinatorClient<Channel> {
     CoordinatorClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES)
 }
 
 /// Translates the status of a failed call for a caller of the API.

@@ -23,7 +23,7 @@ use super::current_key::CurrentKey;
 use super::limits::TimeLimits;
 use super::order_status::Orders;
 use super::originator::Originator;
-use super::present::{signature_view, view};
+use super::present::{session_view, signature_view, view};
 use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
 use super::submit::{OrderSubmission, Submitter, rejected_before_start};
@@ -32,7 +32,7 @@ use super::views::{AccountView, SessionView, SignatureView};
 use super::{AccountSetup, RequestIds};
 
 /// The most requests at a time that run a session. More would wait for the same processors until their deadline.
-const MAX_REQUESTS: usize = 256;
+const MAX_CONCURRENT_REQUESTS: usize = 256;
 
 /// Attempts at a signing after a party has answered that it holds newer shares than the order names, and the delay between
 /// them. A refresh ends at one party before it ends at another, and before the account service hears of it.
@@ -83,7 +83,7 @@ impl AccountService {
             originator,
             clock,
             limits,
-            permits: Semaphore::new(MAX_REQUESTS),
+            permits: Semaphore::new(MAX_CONCURRENT_REQUESTS),
         }
     }
 
@@ -135,7 +135,7 @@ impl AccountService {
     /// # Errors
     /// [`Code::SessionNotFound`], or a problem of the deployment.
     pub async fn session(&self, id: SessionId) -> Result<SessionView, Problem> {
-        self.orders.session(id).await
+        session_view(&self.orders.session(id).await?)
     }
 
     /// Fetches a new share, sealed to its user, for as long as the user has not confirmed it. In hex.

@@ -2,24 +2,21 @@
 
 use quorate_control_store::{AccountState, AccountStore};
 use quorate_core::abort::SignedAbort;
+use quorate_core::certificate::KeyOutputs;
 use quorate_core::codec::decode;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::report::Outcome;
 use quorate_core::{Digest, OrderId, PartyIndex, SessionId, UnixMillis};
 use quorate_net::problem::Problem;
-use quorate_net::web::params::account_id;
 use quorate_proto::convert::{digest, party_index, session_id};
 use quorate_proto::v1::session_state::Status;
-use quorate_proto::v1::{OrderState, SessionState};
+use quorate_proto::v1::{Failure, OrderState, SessionState};
 use quorate_verify::proof::{Proved, proved, proved_by_promises};
 
 use super::coordinators::Coordinators;
 use super::originator::Originator;
-use super::present::{signature_view, uuid};
 use super::submit::{OrderResult, verify_report};
-use super::views::{ErrorView, OperationView, SessionView, StatusView};
-use crate::present::party_numbers;
 
 /// The most sessions of one order that are read: coordinators start three at most.
 const MAX_SESSIONS_READ: usize = 16;
@@ -79,10 +76,38 @@ impl OrderRecord {
     }
 }
 
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReconciledStatus {
+    /// It has no result yet.
+    Running,
+    /// It has a result that proves itself.
+    Completed,
+    /// It has ended without one, as far as is known.
+    Failed,
+}
+
+/// A session of an order, and what its verified reports prove.
+pub(crate) struct ReconciledSession {
+    pub(crate) order: Order,
+    pub(crate) id: SessionId,
+    /// The component that its parties run.
+    pub(crate) digest: Digest,
+    pub(crate) signers: Vec<PartyIndex>,
+    pub(crate) status: ReconciledStatus,
+    pub(crate) created: UnixMillis,
+    pub(crate) deadline: UnixMillis,
+    pub(crate) ended: Option<UnixMillis>,
+    /// The signature, and the key of the account that it was made with.
+    pub(crate) signature: Option<(KeyOutputs, OrderResult)>,
+    /// Why it failed, as the coordinator says.
+    pub(crate) failure: Option<Failure>,
+}
+
 /// The results of an order so far.
 pub(crate) struct OrderStatus {
     /// The session that has a result, or the latest, if any was made.
-    pub(crate) session: Option<SessionView>,
+    pub(crate) session: Option<ReconciledSession>,
     /// Whether a coordinator still drives the order: another session may follow.
     pub(crate) in_flight: bool,
     /// Whether the coordinator that drove the order says that no session follows.
@@ -109,20 +134,20 @@ impl Orders {
         let record = self.record_of(order).await?;
         let OrderRecord { in_flight, given_up, .. } = record;
         let (is_empty, has_failed) = (record.is_empty(), record.cannot_complete());
-        let mut latest: Option<SessionView> = None;
+        let mut latest: Option<ReconciledSession> = None;
         for state in record.sessions {
             let session = self.reconcile_session(state).await?;
-            let says_more = session.status == StatusView::Completed;
-            if latest.as_ref().is_none_or(|latest| says_more && latest.status != StatusView::Completed) {
+            let is_completed = |session: &ReconciledSession| session.status == ReconciledStatus::Completed;
+            if latest.as_ref().is_none_or(|latest| is_completed(&session) && !is_completed(latest)) {
                 latest = Some(session);
             }
         }
-        if let Some(session) = latest.as_ref().filter(|session| session.status == StatusView::Failed) {
-            let account = account_id(&session.account_id)?;
+        if let Some(session) = latest.as_ref().filter(|session| session.status == ReconciledStatus::Failed) {
+            let account = session.order.spec.account;
             if is_empty {
                 self.store.close_order(account, order).await?;
             }
-            if has_failed && session.operation == OperationView::Keygen {
+            if has_failed && session.order.operation == Operation::Keygen {
                 self.store.fail_account(account).await?;
             }
         }
@@ -139,8 +164,8 @@ impl Orders {
         Ok(records.into_iter().flat_map(|record| record.outcomes).filter_map(notice).collect())
     }
 
-    /// Stores what a session has led to, and shows it.
-    pub(crate) async fn session(&self, id: SessionId) -> Result<SessionView, Problem> {
+    /// Stores what a session has led to.
+    pub(crate) async fn session(&self, id: SessionId) -> Result<ReconciledSession, Problem> {
         let state = self.coordinators.session(id).await?;
         self.reconcile_session(state).await
     }
@@ -159,7 +184,7 @@ impl Orders {
     }
 
     /// Stores what a session has led to, as far as reports prove it.
-    async fn reconcile_session(&self, state: SessionState) -> Result<SessionView, Problem> {
+    async fn reconcile_session(&self, state: SessionState) -> Result<ReconciledSession, Problem> {
         let VerifiedRecord { order, session, digest, outcomes } =
             verified_record(&state, self.originator.known())
                 .ok_or_else(|| Problem::internal("the coordinator returned an invalid record"))?;
@@ -181,44 +206,33 @@ impl Orders {
                 self.store.activate_account(&certificate, &key).await?
             }
             Some(proved @ Proved::Signature(_)) => {
-                let took = UnixMillis(state.ended_ms).since(UnixMillis(state.created_ms));
                 let result = OrderResult { proved, session, signers: signers.clone(), digest };
                 let key = key.ok_or_else(|| Problem::internal("a signature of an account without a key"))?;
-                signature = Some(signature_view(&order, &key, &result, took)?);
+                signature = Some((key, result));
             }
             None => {}
         }
         let status = match state.status() {
-            _ if is_proved => StatusView::Completed,
-            Status::Running => StatusView::Running,
-            _ => StatusView::Failed,
+            _ if is_proved => ReconciledStatus::Completed,
+            Status::Running => ReconciledStatus::Running,
+            _ => ReconciledStatus::Failed,
         };
-        let error = state.failure.filter(|_| !is_proved).map(|failure| ErrorView {
-            code: failure.code,
-            reason: failure.reason,
-            culprits: party_numbers(&known_parties(&failure.culprits)),
-        });
-        Ok(SessionView {
-            id: session.to_string(),
-            account_id: uuid(order.spec.account),
-            operation: match order.operation {
-                Operation::Keygen => OperationView::Keygen,
-                Operation::Sign(_) => OperationView::Sign,
-                Operation::Refresh => OperationView::Refresh,
-            },
+        Ok(ReconciledSession {
+            order,
+            id: session,
+            digest,
+            signers,
             status,
-            signers: party_numbers(&signers),
-            plugin_digest: digest.to_string(),
-            created_at_ms: state.created_ms,
-            deadline_at_ms: state.deadline_ms,
-            ended_at_ms: Some(state.ended_ms).filter(|&ms| ms > 0),
+            created: UnixMillis(state.created_ms),
+            deadline: UnixMillis(state.deadline_ms),
+            ended: Some(UnixMillis(state.ended_ms)).filter(|ended| ended.0 > 0),
             signature,
-            error,
+            failure: state.failure.filter(|_| !is_proved),
         })
     }
 }
 
 /// The well-formed indices among those that a coordinator names.
-fn known_parties(numbers: &[u32]) -> Vec<PartyIndex> {
+pub(crate) fn known_parties(numbers: &[u32]) -> Vec<PartyIndex> {
     numbers.iter().filter_map(|&number| party_index(number).ok()).collect()
 }

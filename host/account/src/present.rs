@@ -6,14 +6,18 @@ use quorate_control_store::{Account, AccountState};
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::order::{Operation, Order};
 use quorate_core::time::whole_millis;
-use quorate_core::{AccountId, PartyIndex, SchemeSignature};
+use quorate_core::{PartyIndex, UnixMillis};
 use quorate_net::problem::Problem;
 use quorate_verify::addresses::Secp256k1Forms;
 use quorate_verify::proof::Proved;
 use quorate_verify::signature;
 
+use super::order_status::{ReconciledSession, ReconciledStatus, known_parties};
 use super::submit::OrderResult;
-use super::views::{AccountStateView, AccountView, KeyView, SignatureView, ThresholdView};
+use super::views::{
+    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,
+    ThresholdView,
+};
 
 /// An account as callers see it.
 pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
@@ -29,7 +33,7 @@ pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
         }
     };
     Ok(AccountView {
-        id: uuid::Uuid::from_bytes(account.spec.account.0).to_string(),
+        id: account.spec.account.to_string(),
         user_id: account.user_id.clone(),
         state,
         scheme: account.spec.scheme.clone(),
@@ -72,42 +76,64 @@ pub(crate) fn signature_view(
     };
     let unshowable = |_| Problem::internal("a signature that verified can't be shown");
     let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &signing.path);
-    let mut view = SignatureView {
-        account_id: uuid(order.spec.account),
+    let (r, s) = signature.bytes.split_at(32);
+    Ok(SignatureView {
+        account_id: order.spec.account.to_string(),
         session_id: result.session.to_string(),
         scheme: order.spec.scheme.clone(),
         digest: hex::encode(signature::digest(signing).map_err(unshowable)?),
-        r: String::new(),
-        s: String::new(),
-        recovery_id: 0,
-        signature: String::new(),
-        der: String::new(),
+        r: hex::encode(r),
+        s: hex::encode(s),
+        recovery_id: signature.recovery_id.unwrap_or_default(),
+        signature: hex::encode(signature.bytes),
+        der: signature::der(signature),
         public_key: hex::encode(signed_by.map_err(unshowable)?.serialize()),
         signers: party_numbers(&result.signers),
         plugin_digest: result.digest.to_string(),
         milliseconds: whole_millis(took),
-    };
-    fill_signature(&mut view, signature);
-    Ok(view)
+    })
 }
 
-/// Writes a verified signature into the view, in all its forms.
-fn fill_signature(view: &mut SignatureView, signature: &SchemeSignature) {
-    let (r, s) = signature.bytes.split_at(32);
-    view.r = hex::encode(r);
-    view.s = hex::encode(s);
-    view.recovery_id = signature.recovery_id.unwrap_or_default();
-    view.signature = hex::encode(signature.bytes);
-    view.der = signature::der(signature);
+/// A session as callers see it.
+pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, Problem> {
+    let error = session.failure.as_ref().map(|failure| ErrorView {
+        code: failure.code.clone(),
+        reason: failure.reason.clone(),
+        culprits: party_numbers(&known_parties(&failure.culprits)),
+    });
+    Ok(SessionView {
+        id: session.id.to_string(),
+        account_id: session.order.spec.account.to_string(),
+        operation: match session.order.operation {
+            Operation::Keygen => OperationView::Keygen,
+            Operation::Sign(_) => OperationView::Sign,
+            Operation::Refresh => OperationView::Refresh,
+        },
+        status: match session.status {
+            ReconciledStatus::Running => StatusView::Running,
+            ReconciledStatus::Completed => StatusView::Completed,
+            ReconciledStatus::Failed => StatusView::Failed,
+        },
+        signers: party_numbers(&session.signers),
+        plugin_digest: session.digest.to_string(),
+        created_at_ms: session.created.0,
+        deadline_at_ms: session.deadline.0,
+        ended_at_ms: session.ended.map(|ended| ended.0),
+        signature: session_signature(session).transpose()?,
+        error,
+    })
+}
+
+/// The signature of a session as callers see it; `None` if it has made none.
+pub(crate) fn session_signature(session: &ReconciledSession) -> Option<Result<SignatureView, Problem>> {
+    let (key, result) = session.signature.as_ref()?;
+    let took = session.ended.unwrap_or(UnixMillis(0)).since(session.created);
+    Some(signature_view(&session.order, key, result, took))
 }
 
 /// Whether the account waits for its user to confirm the first share.
 pub(crate) fn is_pending(account: &Account) -> bool {
     account.user_party.is_some() && account.state == AccountState::Creating
-}
-
-pub(crate) fn uuid(account: AccountId) -> String {
-    uuid::Uuid::from_bytes(account.0).to_string()
 }
 
 /// The indices of parties as callers see them.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState};
+use quorate_core::OrderId;
 use quorate_core::code::Code;
-use quorate_core::{OrderId, UnixMillis};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
 use tokio::time::Instant;
@@ -14,15 +14,15 @@ use super::RequestIds;
 use super::accounts::Accounts;
 use super::coordinators::deadline_passed;
 use super::limits::TimeLimits;
-use super::order_status::{OrderStatus, Orders};
-use super::present::view;
+use super::order_status::{OrderStatus, Orders, ReconciledSession, ReconciledStatus};
+use super::present::{session_signature, view};
 use super::request::{Creation, RefreshRequest};
 use super::submit::ANSWER_GRACE_PERIOD;
 use super::user_share::{ShareAnswer, UserShareRequests, refused};
-use super::views::{AccountView, SessionView, SignatureView, StatusView};
+use super::views::{AccountView, SignatureView};
 
 /// How often the state of a running session is read while its result is waited for.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+const ORDER_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The result of an interrupted request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Recovery<T> {
 }
 
 impl<T> Recovery<T> {
-    fn of(session: Option<&SessionView>, answer: Option<T>) -> Self {
+    fn of(session: Option<&ReconciledSession>, answer: Option<T>) -> Self {
         match (answer, session) {
             (Some(answer), _) => Self::Completed(answer),
             (None, None) => Self::NotStarted,
@@ -95,7 +95,7 @@ impl Recoverer {
         }
         let session = self.finished_session(ids.order, Duration::ZERO).await?;
         let account = match &session {
-            Some(session) if session.status == StatusView::Completed => {
+            Some(session) if session.status == ReconciledStatus::Completed => {
                 Some(view(&self.accounts.read(ids.account).await?)?)
             }
             _ => None,
@@ -110,7 +110,7 @@ impl Recoverer {
     pub async fn recover_signature(&self, ids: RequestIds) -> Result<Recovery<SignatureView>, Problem> {
         // A coordinator that was lost may still make sessions of the same order, until its time is over.
         let session = self.finished_session(ids.order, self.limits.sign).await?;
-        let signature = session.as_ref().and_then(|session| session.signature.clone());
+        let signature = session.as_ref().and_then(session_signature).transpose()?;
         Ok(Recovery::of(session.as_ref(), signature))
     }
 
@@ -120,17 +120,16 @@ impl Recoverer {
         &self,
         order: OrderId,
         within: Duration,
-    ) -> Result<Option<SessionView>, Problem> {
+    ) -> Result<Option<ReconciledSession>, Problem> {
         let until = self.give_up_at();
         loop {
             let OrderStatus { session, in_flight, given_up, .. } = self.orders.reconcile(order).await?;
             let runs = match &session {
-                Some(session) if session.status == StatusView::Completed => false,
+                Some(session) if session.status == ReconciledStatus::Completed => false,
                 Some(session) => {
                     let now = self.clock.millis();
-                    let may_run =
-                        session.status == StatusView::Running && UnixMillis(session.deadline_at_ms) >= now;
-                    let may_follow = !given_up && UnixMillis(session.created_at_ms) + within > now;
+                    let may_run = session.status == ReconciledStatus::Running && session.deadline >= now;
+                    let may_follow = !given_up && session.created + within > now;
                     in_flight || may_run || may_follow
                 }
                 None => in_flight,
@@ -141,7 +140,7 @@ impl Recoverer {
             if Instant::now() >= until {
                 return Err(deadline_passed());
             }
-            tokio::time::sleep(POLL_INTERVAL).await;
+            tokio::time::sleep(ORDER_POLL_INTERVAL).await;
         }
     }
 
@@ -176,16 +175,16 @@ impl Recoverer {
                     },
                 },
             };
-            if is_there || session.status == StatusView::Completed {
-                let session_id = Some(session.id);
+            if is_there || session.status == ReconciledStatus::Completed {
+                let session_id = Some(session.id.to_string());
                 let view = view(&self.accounts.find(account.spec.account).await?)?;
                 return Ok(Recovery::Completed(AccountView { session_id, ..view }));
             }
-            if self.clock.millis() > UnixMillis(session.deadline_at_ms) || Instant::now() >= until {
+            if self.clock.millis() > session.deadline || Instant::now() >= until {
                 // A party has still to say that nothing came of it.
                 return Err(still_running());
             }
-            tokio::time::sleep(POLL_INTERVAL).await;
+            tokio::time::sleep(ORDER_POLL_INTERVAL).await;
         }
     }
 

@@ -33,16 +33,25 @@ pub struct Creation {
     pub user: Option<UserShareOptions>,
 }
 
+/// Reads a threshold.
+///
+/// # Errors
+/// [`Code::InvalidThreshold`].
+pub(crate) fn read_threshold(t: u16, n: u16) -> Result<Threshold, Problem> {
+    Threshold::new(t, n)
+        .map_err(|e| Problem::new(Code::InvalidThreshold, format!("threshold: {e}; 2 <= t <= n <= 16")))
+}
+
 impl Creation {
     /// Reads a request.
     ///
     /// # Errors
-    /// A problem for the caller.
+    /// [`Code::InvalidUserId`].
     pub fn read(
         user_id: String,
         scheme: Option<String>,
         protocol: Option<String>,
-        threshold: Option<(u16, u16)>,
+        threshold: Option<Threshold>,
     ) -> Result<Self, Problem> {
         if user_id.trim().is_empty()
             || user_id.len() > MAX_USER_ID_BYTES
@@ -52,10 +61,6 @@ impl Creation {
                 format!("user_id: give 1 to {MAX_USER_ID_BYTES} bytes of text without control characters");
             return Err(Problem::new(Code::InvalidUserId, detail));
         }
-        let threshold = threshold.map(|(t, n)| Threshold::new(t, n)).transpose();
-        let threshold = threshold.map_err(|e| {
-            Problem::new(Code::InvalidThreshold, format!("threshold: {e}; 2 <= t <= n <= 16"))
-        })?;
         Ok(Self { user_id, scheme, protocol, threshold, user: None })
     }
 }
@@ -75,7 +80,7 @@ impl SignRequest {
     /// Reads a request.
     ///
     /// # Errors
-    /// A problem for the caller.
+    /// [`Code::InvalidMessage`], [`Code::InvalidHash`], [`Code::InvalidPath`] or [`Code::InvalidSigners`].
     pub fn read(
         message: &str,
         hash: Option<&str>,
@@ -219,12 +224,12 @@ mod tests {
     fn accounts_need_a_user_and_a_possible_threshold() {
         let read = |user: &str, threshold| Creation::read(user.into(), None, None, threshold);
         assert!(read("user123", None).is_ok());
-        assert!(read("user123", Some((2, 16))).is_ok());
+        assert!(read("user123", read_threshold(2, 16).ok()).is_ok());
         for user in ["", "  ", "a\nb", &"x".repeat(257)] {
             assert_eq!(code(read(user, None)), Some(Code::InvalidUserId));
         }
-        for threshold in [(1, 3), (4, 3), (2, 17), (0, 0)] {
-            assert_eq!(code(read("user", Some(threshold))), Some(Code::InvalidThreshold));
+        for (t, n) in [(1, 3), (4, 3), (2, 17), (0, 0)] {
+            assert_eq!(code(read_threshold(t, n)), Some(Code::InvalidThreshold));
         }
     }
 }

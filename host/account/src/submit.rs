@@ -11,6 +11,7 @@ use quorate_core::identity::SecretKey;
 use quorate_core::order::Order;
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::submission::Submission;
+use quorate_core::time::whole_millis;
 use quorate_core::{Digest, PartyIndex, SessionId};
 use quorate_net::grpc::is_unavailable;
 use quorate_net::problem::Problem;
@@ -128,12 +129,12 @@ impl<'a> PendingOrder<'a> {
         let chain_code = current.as_ref().and_then(|current| current.outputs.chain_code);
         let submission = Submission {
             order: order.sign(&key),
-            time_limit: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            time_limit_ms: whole_millis(limit),
             signers,
             certificate: current.map(|current| current.certificate),
             aborts,
             chain_code,
-            again: resubmitted,
+            resubmitted,
         };
         let calls = u32::from(resubmitted);
         Self { coordinators, key, order, submission, announce, session: None, calls }
@@ -178,7 +179,7 @@ impl<'a> PendingOrder<'a> {
 
     fn request(&mut self) -> SubmitRequest {
         let request = SubmitRequest { submission: encode(&self.submission.sign(&self.key)).into() };
-        self.submission.again = true;
+        self.submission.resubmitted = true;
         self.calls += 1;
         request
     }

@@ -9,8 +9,9 @@ use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::Order;
+use quorate_core::time::whole_millis;
 use quorate_core::{OrderId, PartyIndex, SessionId, Threshold};
-use quorate_net::grpc::MESSAGE_BYTES;
+use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_net::problem::Problem;
 use quorate_net::replicas::Replicas;
 use quorate_proto::convert::session_id;
@@ -157,7 +158,7 @@ impl UserShareRequests {
         let request = AcceptRequest {
             order: encode(&order.sign(&self.originator.key())).into(),
             request: Bytes::copy_from_slice(request),
-            time_limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            time_limit_ms: whole_millis(limit),
         };
         let accepting = self.party()?.replicas.call(ACCEPT_TIMEOUT, |channel| {
             let request = request.clone();
@@ -221,7 +222,7 @@ impl UserShareRequests {
     }
 
     async fn fetch(&self, which: Which, wait: Duration) -> Result<ShareAnswer, Problem> {
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let wait_ms = whole_millis(wait);
         let request = ShareRequest { which: Some(which), wait_ms };
         let asking = self.party()?.replicas.call(wait + ANSWER_GRACE_PERIOD, |channel| {
             let request = request.clone();
@@ -239,8 +240,8 @@ impl UserShareRequests {
 
 fn client(channel: Channel) -> UserPartyClient<Channel> {
     UserPartyClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES)
 }
 
 fn unavailable(status: &Status) -> Problem {

@@ -60,13 +60,15 @@ pub struct SessionRecord {
 
 /// How far a session is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum SessionStatus {
+    /// It has no result yet.
     Running,
+    /// It has a result.
     Completed {
         /// In milliseconds since 1970.
         at: UnixMillis,
     },
+    /// It has ended without one.
     Failed {
         /// In milliseconds since 1970.
         at: UnixMillis,
@@ -172,7 +174,7 @@ impl SessionStore {
         id: SessionId,
         by: PartyIndex,
         report: &[u8],
-        worth: u16,
+        rank: u16,
         completed: Option<UnixMillis>,
     ) -> Result<(), StoreError> {
         let mut tx = self.database.begin(id.as_bytes()).await?;
@@ -182,7 +184,7 @@ impl SessionStore {
              WHERE reports.worth <= excluded.worth")
             .bind(by.number())
             .bind(report)
-            .bind(worth)
+            .bind(rank)
             .bind(id.as_bytes())
             .execute(&mut tx)
             .await?;

@@ -9,7 +9,7 @@ use quorate_core::{PartyIndex, SessionId, UnixMillis};
 use quorate_proto::v1::submit_event::Event;
 use quorate_verify::proof::proved_by_promises;
 
-use super::parts::Parts;
+use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::{Verdict, suspects, verdict};
 use super::waiters::{RankedReport, Wait};
@@ -18,7 +18,7 @@ use super::waiters::{RankedReport, Wait};
 const AFTER_FAILURE_DURATION: Duration = Duration::from_millis(500);
 
 /// How often the store is asked for reports that another coordinator has taken.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const REPORT_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How a session failed.
 pub(super) struct SessionFailure {
@@ -29,7 +29,7 @@ pub(super) struct SessionFailure {
 
 /// Collects the reports of one session.
 pub(super) struct Collector<'a> {
-    parts: &'a Parts,
+    state: &'a CoordinatorState,
     request: &'a SubmittedOrder,
     session: SessionId,
     signers: &'a [PartyIndex],
@@ -41,23 +41,23 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(super) fn new(
-        parts: &'a Parts,
+        state: &'a CoordinatorState,
         request: &'a SubmittedOrder,
         session: SessionId,
         signers: &'a [PartyIndex],
         until: UnixMillis,
     ) -> Self {
-        Self { parts, request, session, signers, until, outcomes: BTreeMap::new(), proved: false }
+        Self { state, request, session, signers, until, outcomes: BTreeMap::new(), proved: false }
     }
 
     /// Passes on reports until all signers have reported or the time is up.
     pub(super) async fn collect(mut self, wait: &mut Wait<'_>) -> Result<(), SessionFailure> {
         while self.outcomes.len() < self.signers.len() {
-            let left = self.until.since(self.parts.services.now());
-            match tokio::time::timeout(left.min(POLL_INTERVAL), wait.reports.recv()).await {
+            let left = self.until.since(self.state.services.now());
+            match tokio::time::timeout(left.min(REPORT_POLL_INTERVAL), wait.reports.recv()).await {
                 Ok(Some(report)) => self.take(report),
                 Ok(None) => break,
-                Err(_) if left <= POLL_INTERVAL => break,
+                Err(_) if left <= REPORT_POLL_INTERVAL => break,
                 Err(_) => self.poll().await,
             }
         }
@@ -81,18 +81,18 @@ impl<'a> Collector<'a> {
         self.proved |= report.is_proof();
         self.request.tell(Event::Report(encode(&report.signed).into()));
         let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
-        self.parts.bans.record(self.request.order.spec.account, by, &outcome);
+        self.state.bans.record(self.request.order.spec.account, by, &outcome);
         if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
-            self.end_at(self.parts.services.now() + AFTER_FAILURE_DURATION);
+            self.end_at(self.state.services.now() + AFTER_FAILURE_DURATION);
         }
         self.outcomes.insert(by, outcome);
     }
 
     /// The announcement of another coordinator may have been lost.
     async fn poll(&mut self) {
-        self.parts.reports.load(self.session).await;
+        self.state.reports.load(self.session).await;
         if self.has_lost_a_signer() {
-            self.end_at(self.parts.services.now());
+            self.end_at(self.state.services.now());
         }
     }
 
@@ -105,7 +105,7 @@ impl<'a> Collector<'a> {
     fn has_lost_a_signer(&self) -> bool {
         let lost = |signer: &PartyIndex| {
             !self.outcomes.contains_key(signer)
-                && self.request.order.spec.party(*signer).is_some_and(|key| self.parts.presence.is_lost(key))
+                && self.request.order.spec.party(*signer).is_some_and(|key| self.state.presence.is_lost(key))
         };
         self.request.is_signing() && self.signers.iter().any(lost)
     }

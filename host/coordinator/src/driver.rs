@@ -21,10 +21,10 @@ use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
 use super::in_flight::{End, OrderRole};
 use super::outbox::OutgoingPlan;
-use super::parts::Parts;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
 use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, sessions_of, unknown};
+use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
@@ -38,16 +38,16 @@ const MIN_SESSION_DURATION: Duration = Duration::from_millis(200);
 type FailureCounts = BTreeMap<PartyIndex, u32>;
 
 /// Has an order carried out, in the role that the call has in it.
-pub(super) async fn drive(parts: Arc<Parts>, request: SubmittedOrder, role: OrderRole) {
+pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder, role: OrderRole) {
     let (lead, resubmitted, begun) = match role {
-        OrderRole::Leader(lead) => (lead, request.submission.again, vec![]),
-        OrderRole::Follower(follower) => match follow(&parts, &request, follower).await {
+        OrderRole::Leader(lead) => (lead, request.submission.resubmitted, vec![]),
+        OrderRole::Follower(follower) => match follow(&state, &request, follower).await {
             // Its leader is gone, and may have begun something.
             Some(TakenOver { lead, followed }) => (lead, true, followed),
             None => return,
         },
     };
-    let driver = OrderDriver { parts: &parts, request: &request, failures: FailureCounts::new(), begun };
+    let driver = OrderDriver { state: &state, request: &request, failures: FailureCounts::new(), begun };
     let end = match driver.lead(resubmitted).await {
         Ok(()) => End::Result,
         Err(verdict) => {
@@ -68,7 +68,7 @@ enum AttemptFailed {
 
 /// The leader of an order.
 struct OrderDriver<'a> {
-    parts: &'a Parts,
+    state: &'a CoordinatorState,
     request: &'a SubmittedOrder,
     failures: FailureCounts,
     /// The sessions that this call has begun or resumed.
@@ -90,7 +90,7 @@ impl OrderDriver<'_> {
         let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
         let mut made = 0;
         if resubmitted {
-            let sessions = sessions_of(self.parts, self.request).await?;
+            let sessions = sessions_of(self.state, self.request).await?;
             made = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
             if let Some(latest) = sessions.into_iter().next() {
                 match self.resume(latest).await {
@@ -100,7 +100,7 @@ impl OrderDriver<'_> {
             }
         }
         for attempt in made.saturating_add(1)..=attempts {
-            if self.parts.services.now() + MIN_SESSION_DURATION > self.request.until {
+            if self.state.services.now() + MIN_SESSION_DURATION > self.request.until {
                 break;
             }
             let Err(failed) = self.attempt(attempt == attempts).await else { return Ok(()) };
@@ -123,7 +123,7 @@ impl OrderDriver<'_> {
     /// expires.
     async fn mark_final(&self) {
         for &session in &self.begun {
-            if let Err(error) = self.parts.services.store.mark_final(session).await {
+            if let Err(error) = self.state.services.store.mark_final(session).await {
                 tracing::warn!(%error, "failed to mark a session as the last of its order");
             }
         }
@@ -132,7 +132,7 @@ impl OrderDriver<'_> {
     /// Goes on with a session that another call has begun.
     async fn resume(&mut self, record: SessionRecord) -> Result<(), Verdict> {
         self.begun.push(record.session.id);
-        match forward_session(self.parts, self.request, &record).await {
+        match forward_session(self.state, self.request, &record).await {
             Ok(()) => Ok(()),
             Err(failure) => {
                 self.cancel_session(record.session.id, &failure.verdict).await;
@@ -150,26 +150,26 @@ impl OrderDriver<'_> {
 
     /// One session. The last one takes all the time that is left; every other leaves time for another.
     async fn attempt(&mut self, is_last: bool) -> Result<(), AttemptFailed> {
-        let (parts, request) = (self.parts, self.request);
+        let (state, request) = (self.state, self.request);
         let quorum = self.quorum().await.map_err(AttemptFailed::Permanent)?;
-        let now = parts.services.now();
+        let now = state.services.now();
         let deadline = if is_last { request.until } else { now + request.until.since(now) / 2 };
         let (session, plan) =
             new_session(request, quorum, now, deadline).map_err(AttemptFailed::Permanent)?;
         let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };
-        parts.outbox.check_queue_capacity(&outgoing).await.map_err(AttemptFailed::Permanent)?;
-        let recorded = parts.services.store.record_session(&session, &outgoing.bytes).await;
+        state.outbox.check_queue_capacity(&outgoing).await.map_err(AttemptFailed::Permanent)?;
+        let recorded = state.services.store.record_session(&session, &outgoing.bytes).await;
         match recorded.map_err(not_recorded).map_err(AttemptFailed::Permanent)? {
             RecordOutcome::Recorded => self.begun.push(session.id),
             // Another coordinator has begun it meanwhile.
             RecordOutcome::OrderHasSession => {
-                let theirs = latest_session(parts, request).await.map_err(AttemptFailed::Permanent)?;
+                let theirs = latest_session(state, request).await.map_err(AttemptFailed::Permanent)?;
                 let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
                 return self.resume(theirs).await.map_err(AttemptFailed::Permanent);
             }
         }
-        let mut wait = parts.reports.waiters.wait(&session, &request.order);
-        let published = match parts.outbox.publish(&outgoing).await {
+        let mut wait = state.reports.waiters.wait(&session, &request.order);
+        let published = match state.outbox.publish(&outgoing).await {
             // A session that no other can replace waits in the outbox: the queue may be back in time.
             Err(error) if session.exclusive => {
                 tracing::warn!(%error, session = %session.id, "plan not published; it waits in the outbox");
@@ -181,7 +181,7 @@ impl OrderDriver<'_> {
         let verdict = match published {
             Ok(()) => {
                 let until = deadline + LATE_REPORTS_DURATION;
-                let collector = Collector::new(parts, request, session.id, &session.signers, until);
+                let collector = Collector::new(state, request, session.id, &session.signers, until);
                 let Err(failure) = collector.collect(&mut wait).await else { return Ok(()) };
                 self.count(failure)
             }
@@ -199,30 +199,30 @@ impl OrderDriver<'_> {
     /// Ends a session that has failed, here and at its parties.
     async fn cancel_session(&self, id: SessionId, verdict: &Verdict) {
         // Its parties need not wait for its deadline.
-        self.parts.services.announce(CANCELLED, id.as_bytes().to_vec());
-        let status = verdict.clone().into_status(self.parts.services.now());
-        if let Err(error) = self.parts.services.store.end_session(id, &status).await {
+        self.state.services.announce(CANCELLED, id.as_bytes().to_vec());
+        let status = verdict.clone().into_status(self.state.services.now());
+        if let Err(error) = self.state.services.store.end_session(id, &status).await {
             tracing::error!(error = %chain(&error), "failed to record the end of a session");
         }
     }
 
     /// Chooses a quorum; waits a little for parties that are not there.
     async fn quorum(&self) -> Result<Quorum, Verdict> {
-        let (parts, order) = (self.parts, &self.request.order);
-        let patience = (parts.services.now() + PARTIES_TIMEOUT).min(self.request.until);
+        let (state, order) = (self.state, &self.request.order);
+        let patience = (state.services.now() + PARTIES_TIMEOUT).min(self.request.until);
         loop {
-            let (online, banned) = (parts.presence.online(), parts.bans.of(order.spec.account));
-            let rotation = parts.next_rotation();
+            let (online, banned) = (state.presence.online(), state.bans.of(order.spec.account));
+            let rotation = state.next_rotation();
             let input = QuorumInput { online: &online, banned: &banned, failures: &self.failures, rotation };
             let why = match choose(order, &self.request.submission.signers, &input) {
                 Ok(quorum) => return Ok(quorum),
                 Err(why) => why,
             };
             let waiting_helps = matches!(why, NoQuorum::Missing(_) | NoQuorum::NoPlugin);
-            if !waiting_helps || parts.services.now() >= patience {
+            if !waiting_helps || state.services.now() >= patience {
                 return Err(why.into());
             }
-            parts.presence.next_heartbeat().await;
+            state.presence.next_heartbeat().await;
         }
     }
 }

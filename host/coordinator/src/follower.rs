@@ -6,8 +6,8 @@ use quorate_core::SessionId;
 use quorate_core::code::Code;
 
 use super::in_flight::{End, Follow, Lead, OrderRole, TooMany};
-use super::parts::Parts;
 use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, unknown};
+use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
@@ -22,16 +22,20 @@ pub(super) struct TakenOver {
 }
 
 /// Follows the order until it has ended; gives the lead if no call has it any more.
-pub(super) async fn follow(parts: &Parts, request: &SubmittedOrder, mut follow: Follow) -> Option<TakenOver> {
+pub(super) async fn follow(
+    state: &CoordinatorState,
+    request: &SubmittedOrder,
+    mut follow: Follow,
+) -> Option<TakenOver> {
     let mut followed = Vec::new();
     let patience = request.until + 2 * LATE_REPORTS_DURATION;
     loop {
         let end = tokio::time::timeout(FOLLOW_INTERVAL, follow.leader_ended()).await;
         // Its leader decides what becomes of a session.
-        let latest = latest_session(parts, request).await.ok().flatten();
+        let latest = latest_session(state, request).await.ok().flatten();
         if let Some(latest) = latest.filter(|latest| followed.last() != Some(&latest.session.id)) {
             followed.push(latest.session.id);
-            if forward_session(parts, request, &latest).await.is_ok() {
+            if forward_session(state, request, &latest).await.is_ok() {
                 return None;
             }
         }
@@ -39,7 +43,7 @@ pub(super) async fn follow(parts: &Parts, request: &SubmittedOrder, mut follow: 
             Ok(Some(End::Failed(verdict))) => verdict,
             // A caller that asks again finds the result.
             Ok(Some(End::Result)) => unknown("the order has a result that can't be read now"),
-            Ok(None) => match parts.in_flight.join(request.order.id) {
+            Ok(None) => match state.in_flight.join(request.order.id) {
                 Ok(OrderRole::Leader(lead)) => return Some(TakenOver { lead, followed }),
                 Ok(OrderRole::Follower(another)) => {
                     follow = another;
@@ -47,7 +51,7 @@ pub(super) async fn follow(parts: &Parts, request: &SubmittedOrder, mut follow: 
                 }
                 Err(TooMany) => Verdict::of(Code::Overloaded, "the order was submitted too often"),
             },
-            Err(_) if parts.services.now() >= patience => {
+            Err(_) if state.services.now() >= patience => {
                 unknown("the call that carries the order out does not come to an end")
             }
             Err(_) => continue,

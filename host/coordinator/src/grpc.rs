@@ -11,7 +11,7 @@ use quorate_control_store::{SessionRecord, SessionStatus};
 use quorate_core::codec::decode;
 use quorate_core::order::OrderRefused;
 use quorate_core::submission::{SignedSubmission, SubmissionRefused};
-use quorate_net::grpc::{self, MESSAGE_BYTES};
+use quorate_net::grpc::{self, MAX_GRPC_MESSAGE_BYTES};
 use quorate_net::telemetry::chain;
 use quorate_proto::convert::{numbers, order_id, session_id};
 use quorate_proto::v1::coordinator_server::{Coordinator as Service, CoordinatorServer};
@@ -38,8 +38,8 @@ struct CoordinatorGrpc(Arc<Coordinator>);
 /// The service, to be served.
 pub fn service(coordinator: Arc<Coordinator>) -> axum::Router {
     let server = CoordinatorServer::new(CoordinatorGrpc(coordinator))
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES);
+        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
     grpc::described(tonic::service::Routes::new(server), grpc::RPC_TIMEOUT)
 }
 
@@ -58,7 +58,7 @@ fn malformed_id() -> Status {
 impl CoordinatorGrpc {
     /// Reads a submission, if an account service of this deployment has submitted and ordered it.
     fn read(&self, submission: &[u8], events: mpsc::Sender<Event>) -> Result<SubmittedOrder, Status> {
-        let services = &self.0.parts.services;
+        let services = &self.0.state.services;
         let signed: SignedSubmission =
             decode(submission).map_err(|_| Status::invalid_argument("this is not a submission"))?;
         let opened = signed.open(&services.originators);
@@ -73,7 +73,7 @@ impl CoordinatorGrpc {
             OrderRefused::NotYet | OrderRefused::Expired => Status::failed_precondition(refused.to_string()),
             _ => Status::invalid_argument(refused.to_string()),
         })?;
-        let until = services.now() + Duration::from_millis(submission.time_limit);
+        let until = services.now() + Duration::from_millis(submission.time_limit_ms);
         let until = until.min(order.expires_at.into());
         Ok(SubmittedOrder { order, submission, until, events })
     }
@@ -89,12 +89,12 @@ impl Service for CoordinatorGrpc {
         let slot = slot.map_err(|_| Status::resource_exhausted("too many orders are being carried out"))?;
         let (events, receiver) = mpsc::channel(MAX_WAITING_EVENTS);
         let submitted = self.read(&request.into_inner().submission, events)?;
-        let role = coordinator.parts.in_flight.join(submitted.order.id);
+        let role = coordinator.state.in_flight.join(submitted.order.id);
         let role = role
             .map_err(|_| Status::resource_exhausted("the order was submitted too often: wait for its end"))?;
-        let parts = Arc::clone(&coordinator.parts);
+        let state = Arc::clone(&coordinator.state);
         coordinator.orders.spawn(async move {
-            drive(parts, submitted, role).await;
+            drive(state, submitted, role).await;
             drop(slot);
         });
         let stream = ReceiverStream::new(receiver).map(|event| Ok(SubmitEvent { event: Some(event) }));
@@ -103,7 +103,7 @@ impl Service for CoordinatorGrpc {
 
     async fn session(&self, request: Request<SessionRequest>) -> Result<Response<SessionState>, Status> {
         let session = session_id(&request.into_inner().session).map_err(|_| malformed_id())?;
-        match self.0.parts.services.store.session(session).await.map_err(store_failed)? {
+        match self.0.state.services.store.session(session).await.map_err(store_failed)? {
             Some(record) => Ok(Response::new(state(record))),
             None => Err(Status::not_found("there is no such session")),
         }
@@ -112,15 +112,15 @@ impl Service for CoordinatorGrpc {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderState>, Status> {
         let order = order_id(&request.into_inner().order).map_err(|_| malformed_id())?;
         // Read before the order's sessions: a session that is created in between is announced by the call that drives it.
-        let in_hand = self.0.parts.in_flight.has(order);
-        let sessions = self.0.parts.services.store.sessions_of(order).await.map_err(store_failed)?;
+        let in_hand = self.0.state.in_flight.has(order);
+        let sessions = self.0.state.services.store.sessions_of(order).await.map_err(store_failed)?;
         let given_up = sessions.iter().all(|record| record.is_final);
         let sessions = sessions.into_iter().map(state).collect();
         Ok(Response::new(OrderState { sessions, in_hand, given_up }))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
-        match self.0.parts.reports.ingest(&request.into_inner().report).await {
+        match self.0.state.reports.ingest(&request.into_inner().report).await {
             Ok(()) => Ok(Response::new(ReportResponse {})),
             Err(ReportError::Store(error)) => Err(store_failed(error)),
             Err(panicked @ ReportError::TaskPanicked) => Err(Status::unavailable(panicked.to_string())),
@@ -129,7 +129,7 @@ impl Service for CoordinatorGrpc {
     }
 
     async fn parties(&self, _: Request<PartiesRequest>) -> Result<Response<PartiesResponse>, Status> {
-        let there = self.0.parts.presence.online();
+        let there = self.0.state.presence.online();
         let parties = there.into_iter().map(|(identity, plugins)| Presence {
             identity: Bytes::copy_from_slice(&identity.0),
             // Of use to coordinators only.

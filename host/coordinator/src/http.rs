@@ -71,13 +71,13 @@ async fn session(
     State(coordinator): State<Arc<Coordinator>>,
     Path(id): Path<String>,
 ) -> Result<Json<SessionReport>, Problem> {
-    let record = coordinator.parts.services.store.session(session_id(&id)?).await?;
+    let record = coordinator.state.services.store.session(session_id(&id)?).await?;
     let none = || Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days");
     Ok(Json(view(record.ok_or_else(none)?)))
 }
 
 async fn parties(State(coordinator): State<Arc<Coordinator>>) -> Json<Vec<PartyView>> {
-    let there = coordinator.parts.presence.online().into_iter().map(|(identity, plugins)| PartyView {
+    let there = coordinator.state.presence.online().into_iter().map(|(identity, plugins)| PartyView {
         identity: identity.to_string(),
         plugins: plugins
             .into_iter()
@@ -108,7 +108,7 @@ fn view(record: SessionRecord) -> SessionReport {
     SessionReport {
         id: session.id.to_string(),
         order_id: session.order.to_string(),
-        account_id: uuid::Uuid::from_bytes(session.account.0).to_string(),
+        account_id: session.account.to_string(),
         status,
         signers: session.signers.iter().map(|signer| signer.number()).collect(),
         plugin_digest: session.digest.to_string(),

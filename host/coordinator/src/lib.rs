@@ -17,13 +17,13 @@ mod grpc;
 mod http;
 mod in_flight;
 mod outbox;
-mod parts;
 mod plan;
 mod presence;
 mod quorum;
 mod recorded;
 mod reports;
 mod services;
+mod state;
 mod submission;
 mod verdict;
 mod waiters;
@@ -31,7 +31,6 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parts::Parts;
 use quorate_backends::database::StoreError;
 use quorate_core::Digest;
 use quorate_core::admission::PluginFacts;
@@ -39,6 +38,7 @@ use quorate_core::identity::PublicKey;
 use quorate_net::telemetry::chain;
 use quorate_net::topics::{PRESENCE, REPORTS};
 use recorded::LATE_REPORTS_DURATION;
+use state::CoordinatorState;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -46,13 +46,13 @@ use tokio_util::task::TaskTracker;
 
 pub use grpc::service;
 pub use http::routes;
-pub use parts::CoordinatorSetup;
+pub use state::CoordinatorSetup;
 
 /// Orders at a time. Fewer than a party's queue has room for, so that a plan always finds room in it.
 const MAX_ORDERS: usize = 512;
 
 /// How often sessions past their deadline are ended, and old ones are forgotten.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+const SESSION_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How often plans are looked for that another coordinator has left in the outbox.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A coordinator.
 pub struct Coordinator {
-    parts: Arc<Parts>,
+    state: Arc<CoordinatorState>,
     /// Permits for orders.
     permits: Arc<Semaphore>,
     orders: TaskTracker,
@@ -79,8 +79,8 @@ impl Coordinator {
     /// A coordinator that knows of no party yet.
     #[must_use]
     pub fn new(setup: CoordinatorSetup) -> Arc<Self> {
-        let parts = Arc::new(Parts::new(setup));
-        Arc::new(Self { parts, permits: Arc::new(Semaphore::new(MAX_ORDERS)), orders: TaskTracker::new() })
+        let state = Arc::new(CoordinatorState::new(setup));
+        Arc::new(Self { state, permits: Arc::new(Semaphore::new(MAX_ORDERS)), orders: TaskTracker::new() })
     }
 
     /// Listens for parties and maintains the store until `stop`; then waits for the orders under way, for at most `grace`.
@@ -105,7 +105,7 @@ impl Coordinator {
 
     /// Waits until all these parties have said that a component is active, for at most `patience`; false if not.
     pub async fn wait_for_plugin(&self, digest: Digest, parties: &[PublicKey], patience: Duration) -> bool {
-        let presence = &self.parts.presence;
+        let presence = &self.state.presence;
         let has = |plugins: &Vec<PluginFacts>| plugins.iter().any(|plugin| plugin.digest == digest);
         let heard = async {
             loop {
@@ -126,12 +126,12 @@ impl Coordinator {
             Topic::Reports => REPORTS,
         };
         loop {
-            match self.parts.services.queue.listen(name).await {
+            match self.state.services.queue.listen(name).await {
                 Ok(mut listener) => {
                     while let Ok(payload) = listener.next().await {
                         match topic {
-                            Topic::Heartbeats => self.parts.presence.on_heartbeat(&payload),
-                            Topic::Reports => self.parts.reports.on_announced(&payload).await,
+                            Topic::Heartbeats => self.state.presence.on_heartbeat(&payload),
+                            Topic::Reports => self.state.reports.on_announced(&payload).await,
                         }
                     }
                 }
@@ -146,14 +146,14 @@ impl Coordinator {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            if let Err(error) = self.parts.outbox.republish_stale().await {
+            if let Err(error) = self.state.outbox.republish_stale().await {
                 tracing::warn!(error = %chain(&error), "failed to read the outbox");
             }
         }
     }
 
     async fn sweep_periodically(&self) {
-        let mut tick = interval(SWEEP_INTERVAL);
+        let mut tick = interval(SESSION_SWEEP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
@@ -165,8 +165,8 @@ impl Coordinator {
 
     /// Ends sessions past their deadline that no coordinator has ended, and forgets old ones.
     async fn sweep(&self) -> Result<(), StoreError> {
-        let store = &self.parts.services.store;
-        let now = self.parts.services.now();
+        let store = &self.state.services.store;
+        let now = self.state.services.now();
         // A session's parties may report a moment after its deadline.
         let ended = store.end_overdue(now - LATE_REPORTS_DURATION).await?;
         if ended > 0 {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use quorate_core::admission::PluginFacts;
 use quorate_core::identity::{PublicKey, Signature, Tag};
-use quorate_net::topics::HEARTBEAT_INTERVAL;
+use quorate_net::topics::PARTY_HEARTBEAT_INTERVAL;
 use quorate_proto::convert::array;
 use quorate_proto::v1;
 use tokio::sync::Notify;
@@ -84,12 +84,12 @@ impl Presence {
         let now = Instant::now();
         let seen = self.seen.lock();
         let silent = seen.get(party).is_some_and(|party| now.duration_since(party.at) >= ONLINE_TIMEOUT);
-        silent && seen.values().any(|other| now.duration_since(other.at) < 2 * HEARTBEAT_INTERVAL)
+        silent && seen.values().any(|other| now.duration_since(other.at) < 2 * PARTY_HEARTBEAT_INTERVAL)
     }
 
     /// Waits for a heartbeat, for as long as one may take.
     pub(super) async fn next_heartbeat(&self) {
-        let _ = tokio::time::timeout(HEARTBEAT_INTERVAL, self.changed.notified()).await;
+        let _ = tokio::time::timeout(PARTY_HEARTBEAT_INTERVAL, self.changed.notified()).await;
     }
 }
 

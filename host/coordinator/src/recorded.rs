@@ -7,7 +7,7 @@ use quorate_core::UnixMillis;
 use quorate_core::code::Code;
 
 use super::collect::{Collector, SessionFailure};
-use super::parts::Parts;
+use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
@@ -16,10 +16,10 @@ pub(super) const LATE_REPORTS_DURATION: Duration = Duration::from_millis(1_000);
 
 /// The latest session of an order. A coordinator that cannot read it begins no other.
 pub(super) async fn latest_session(
-    parts: &Parts,
+    state: &CoordinatorState,
     request: &SubmittedOrder,
 ) -> Result<Option<SessionRecord>, Verdict> {
-    Ok(sessions_of(parts, request).await?.into_iter().next())
+    Ok(sessions_of(state, request).await?.into_iter().next())
 }
 
 /// The sessions of an order, the latest first.
@@ -27,10 +27,10 @@ pub(super) async fn latest_session(
 /// # Errors
 /// A verdict when the control database does not answer.
 pub(super) async fn sessions_of(
-    parts: &Parts,
+    state: &CoordinatorState,
     request: &SubmittedOrder,
 ) -> Result<Vec<SessionRecord>, Verdict> {
-    parts.services.store.sessions_of(request.order.id).await.map_err(|error| {
+    state.services.store.sessions_of(request.order.id).await.map_err(|error| {
         tracing::warn!(%error, "failed to read the sessions of an order");
         unknown("the control database does not answer")
     })
@@ -38,20 +38,20 @@ pub(super) async fn sessions_of(
 
 /// Forwards the reports of a recorded session to the caller until the session has ended.
 pub(super) async fn forward_session(
-    parts: &Parts,
+    state: &CoordinatorState,
     request: &SubmittedOrder,
     record: &SessionRecord,
 ) -> Result<(), SessionFailure> {
     let session = &record.session;
     request.tell_started(session);
-    let mut wait = parts.reports.waiters.wait(session, &request.order);
-    parts.reports.load(session.id).await;
+    let mut wait = state.reports.waiters.wait(session, &request.order);
+    state.reports.load(session.id).await;
     // An ended session has nothing more to wait for.
     let until = match record.status {
         SessionStatus::Running => session.deadline + LATE_REPORTS_DURATION,
         SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => UnixMillis(0),
     };
-    Collector::new(parts, request, session.id, &session.signers, until).collect(&mut wait).await
+    Collector::new(state, request, session.id, &session.signers, until).collect(&mut wait).await
 }
 
 /// The verdict when the state of an order can't be read.

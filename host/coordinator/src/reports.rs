@@ -118,14 +118,13 @@ impl Reports {
             return Err(ReportError::TooMuch);
         }
         let (id, by) = (report.session, report.by);
-        let ranked = RankedReport { rank: session.rank(&report.outcome), signed };
-        let (rank, word) = ranked.value();
-        let value = 2 * u16::from(rank) + u16::from(word);
+        let ranked = RankedReport { evidence: session.evidence_of(&report.outcome), signed };
         let Ingested { store, completes, changed } = session.ingest(&ranked);
         // Another coordinator has stored its report already. That the report completes the session may show only here.
         if store && (source == Source::Party || completes) {
             let completed = completes.then(|| self.services.now());
-            if let Err(error) = self.services.store.add_report(id, by, bytes, value, completed).await {
+            if let Err(error) = self.services.store.add_report(id, by, bytes, ranked.rank(), completed).await
+            {
                 // It comes again, and must then be new.
                 session.forget(by);
                 return Err(error.into());
@@ -164,7 +163,7 @@ impl Reports {
         let order: Order = decode(order.bytes()).map_err(|_| ReportError::Unknown)?;
         let session = WatchedSession::new(order, record.session.signers, record.session.chain_code);
         for signed in record.reports.iter().filter_map(|bytes| decode::<SignedReport>(bytes).ok()) {
-            session.ingest(&RankedReport { rank: session.rank(&signed.report.outcome), signed });
+            session.ingest(&RankedReport { evidence: session.evidence_of(&signed.report.outcome), signed });
         }
         Ok(session)
     }

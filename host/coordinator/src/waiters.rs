@@ -30,25 +30,33 @@ pub(super) struct WaitEntry {
 #[derive(Clone)]
 pub(super) struct RankedReport {
     pub(super) signed: SignedReport,
-    pub(super) rank: u8,
+    pub(super) evidence: Evidence,
 }
 
 impl RankedReport {
     /// Whether it proves a result by itself.
     pub(super) fn is_proof(&self) -> bool {
-        self.rank == RANK_PROOF
+        self.evidence == Evidence::Result
     }
 
-    /// The rank of a report among those of one party: an abort that is signed never to promise precedes one that is not.
-    pub(super) fn value(&self) -> (u8, bool) {
-        let word = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
-        (self.rank, word)
+    /// The rank of a report among those of one party, by evidence: an abort with a signed notice that its party will never
+    /// promise outranks one without.
+    pub(super) fn rank(&self) -> u16 {
+        let has_notice = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
+        2 * self.evidence as u16 + u16::from(has_notice)
     }
 }
 
-/// The rank of a report that proves a result, and of one that promises a share.
-const RANK_PROOF: u8 = 2;
-const RANK_PROMISE: u8 = 1;
+/// How much a report proves, in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Evidence {
+    /// Nothing: a party says why it has no result.
+    None,
+    /// A promise of a share; the promises of all parties together prove a result.
+    Promise,
+    /// A result.
+    Result,
+}
 
 /// A session, and what its parties have reported so far.
 pub(super) struct WatchedSession {
@@ -115,11 +123,11 @@ impl WatchedSession {
     }
 
     /// How much an outcome proves.
-    pub(super) fn rank(&self, outcome: &Outcome) -> u8 {
+    pub(super) fn evidence_of(&self, outcome: &Outcome) -> Evidence {
         match outcome {
-            Outcome::Promised { .. } => RANK_PROMISE,
-            outcome if proved(&self.order, self.chain_code.as_ref(), outcome).is_some() => RANK_PROOF,
-            _ => 0,
+            Outcome::Promised { .. } => Evidence::Promise,
+            outcome if proved(&self.order, self.chain_code.as_ref(), outcome).is_some() => Evidence::Result,
+            _ => Evidence::None,
         }
     }
 
@@ -132,7 +140,7 @@ impl WatchedSession {
     pub(super) fn ingest(&self, report: &RankedReport) -> Ingested {
         let mut reports = self.reports();
         let by = report.signed.report.by;
-        let changed = reports.get(&by).is_none_or(|kept| kept.value() < report.value());
+        let changed = reports.get(&by).is_none_or(|kept| kept.rank() < report.rank());
         if !changed {
             return Ingested { store: false, completes: false, changed };
         }
@@ -143,7 +151,7 @@ impl WatchedSession {
             let outcomes = reports.values().map(|kept| &kept.signed.report.outcome);
             proved_by_promises(&self.order, self.chain_code.as_ref(), outcomes).is_some()
         };
-        let completes = report.is_proof() || report.rank == RANK_PROMISE && by_promises();
+        let completes = report.is_proof() || report.evidence == Evidence::Promise && by_promises();
         Ingested { store, completes, changed }
     }
 }
@@ -201,11 +209,11 @@ mod tests {
         WatchedSession::new(order, signers, None)
     }
 
-    fn noted(session: &WatchedSession, outcome: Outcome, rank: u8) -> (bool, bool, bool) {
+    fn noted(session: &WatchedSession, outcome: Outcome, evidence: Evidence) -> (bool, bool, bool) {
         let (by, digest) = (PartyIndex::FIRST, Digest([3; 32]));
         let report = Report { session: SessionId([4; 32]), order: OrderId([2; 32]), by, digest, outcome };
         let Ingested { store, completes, changed } =
-            session.ingest(&RankedReport { signed: report.sign(&keys()[0]), rank });
+            session.ingest(&RankedReport { signed: report.sign(&keys()[0]), evidence });
         (store, completes, changed)
     }
 
@@ -220,16 +228,16 @@ mod tests {
     fn a_party_may_say_more_than_before_and_never_less() {
         let session = watched();
         let signed = Outcome::Signed { signature: Bytes(vec![1; 64]), recovery_id: Some(0) };
-        assert_eq!(session.rank(&signed), 0, "an invented signature proves something");
+        assert_eq!(session.evidence_of(&signed), Evidence::None, "an invented signature proves something");
         let (news, nothing) = ((true, false, true), (false, false, false));
-        assert_eq!(noted(&session, aborted("first", false), 0), news);
-        assert_eq!(noted(&session, aborted("second", false), 0), nothing);
-        assert_eq!(noted(&session, aborted("third", true), 0), news);
-        assert_eq!(noted(&session, aborted("fourth", false), 0), nothing);
-        assert_eq!(noted(&session, signed.clone(), RANK_PROOF), (true, true, true));
-        assert_eq!(noted(&session, aborted("fifth", true), 0), nothing);
+        assert_eq!(noted(&session, aborted("first", false), Evidence::None), news);
+        assert_eq!(noted(&session, aborted("second", false), Evidence::None), nothing);
+        assert_eq!(noted(&session, aborted("third", true), Evidence::None), news);
+        assert_eq!(noted(&session, aborted("fourth", false), Evidence::None), nothing);
+        assert_eq!(noted(&session, signed.clone(), Evidence::Result), (true, true, true));
+        assert_eq!(noted(&session, aborted("fifth", true), Evidence::None), nothing);
         // A report that could not be stored counts as new when it comes again.
         session.forget(PartyIndex::FIRST);
-        assert_eq!(noted(&session, signed, RANK_PROOF), (true, true, true));
+        assert_eq!(noted(&session, signed, Evidence::Result), (true, true, true));
     }
 }

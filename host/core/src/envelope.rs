@@ -6,11 +6,11 @@ use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
 use crate::ids::{ExecutionId, hash};
 
 /// The version of envelopes that we write, and the only one that we read.
-const VERSION: u8 = 1;
+pub(crate) const ENVELOPE_VERSION: u8 = 1;
 
 /// How a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum PayloadKind {
     /// To one party, sealed.
     PointToPoint,
     /// To all, with no promise that all got the same.
@@ -19,7 +19,7 @@ pub enum Kind {
     ReliableBroadcast,
 }
 
-impl Wire for Kind {
+impl Wire for PayloadKind {
     fn put(&self, out: &mut Vec<u8>) {
         (*self as u8).put(out);
     }
@@ -37,7 +37,7 @@ impl Wire for Kind {
 /// The plain part of an envelope. It is the associated data of sealed payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    version: u8,
+    pub(crate) version: u8,
     /// The session.
     pub execution: ExecutionId,
     /// The sender.
@@ -49,22 +49,10 @@ pub struct Header {
     /// The sender's round.
     pub round: u16,
     /// How the payload travels.
-    pub kind: Kind,
+    pub kind: PayloadKind,
 }
 
 wire_struct!(Header { version, execution, from, to, sequence, round, kind });
-
-impl Header {
-    pub(crate) fn new(
-        execution: ExecutionId,
-        (from, to): (PartyIndex, PartyIndex),
-        sequence: u32,
-        round: u16,
-        kind: Kind,
-    ) -> Self {
-        Self { version: VERSION, execution, from, to, sequence, round, kind }
-    }
-}
 
 /// A signed envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +81,7 @@ impl Envelope {
     }
 
     pub(crate) fn verify(&self, key: &PublicKey) -> Result<(), BadSignature> {
-        if self.header.version != VERSION {
+        if self.header.version != ENVELOPE_VERSION {
             return Err(BadSignature);
         }
         let statement = signed_bytes(&self.header, &self.payload, self.statement);

@@ -7,23 +7,34 @@ use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
 use crate::PartyIndex;
 use crate::codec::{Malformed, Reader, Wire};
-use crate::ids::{GroupId, hash};
+use crate::ids::{GroupId, InvalidId, hash};
 
 /// The kinds of statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Tag {
+    /// An order of an account service.
     Order,
+    /// A hello of a party.
     Hello,
+    /// The hash of all hellos that a party has.
     HelloEcho,
+    /// An envelope between parties.
     Envelope,
+    /// A message of a reliable broadcast.
     Broadcast,
+    /// The hash of a round's reliable broadcasts that a party has.
     Echo,
+    /// The promise of a share.
     Ready,
+    /// The notice that a party has ended a session and promises nothing.
     Abort,
+    /// The report of a session to a coordinator.
     Report,
+    /// That a party has activated its share.
     Acknowledgement,
+    /// The request of an account service to a coordinator.
     Submission,
+    /// The public name of a party's master key.
     KeyName,
 }
 
@@ -78,6 +89,17 @@ impl PublicKey {
 impl core::fmt::Display for PublicKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl core::str::FromStr for PublicKey {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let mut key = [0; 32];
+        let read = hex::decode_to_slice(text, &mut key);
+        read.map_err(|_| InvalidId("a public key of 64 hexadecimal characters"))?;
+        Ok(Self(key))
     }
 }
 

@@ -18,12 +18,6 @@ macro_rules! identifiers {
             }
         }
 
-        impl core::fmt::Display for $name {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-
         impl core::fmt::Debug for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self)
@@ -40,6 +34,50 @@ macro_rules! identifiers {
             }
         }
     )*};
+}
+
+/// Text that is not an identifier of the wanted type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is not {0}")]
+pub struct InvalidId(pub(crate) &'static str);
+
+/// The text of hashes and random numbers: lowercase hexadecimal characters, two for each byte. Uppercase ones are read too.
+macro_rules! hexadecimal_text {
+    ($($name:ident),*) => {$(
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl core::str::FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let mut bytes = [0; _];
+                let read = hex::decode_to_slice(text, &mut bytes);
+                read.map_err(|_| InvalidId("64 hexadecimal characters"))?;
+                Ok(Self(bytes))
+            }
+        }
+    )*};
+}
+
+hexadecimal_text!(Digest, ExecutionId, GroupId, OrderId, SessionId, PlanHash, OutputHash);
+
+impl core::fmt::Display for AccountId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        uuid::Uuid::from_bytes(self.0).fmt(f)
+    }
+}
+
+impl core::str::FromStr for AccountId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let id = uuid::Uuid::try_parse(text).map_err(|_| InvalidId("a UUID"))?;
+        Ok(Self(id.into_bytes()))
+    }
 }
 
 identifiers! {
@@ -69,4 +107,30 @@ pub(crate) fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_is_read_from_the_text_that_it_is_written_as() {
+        let session = SessionId([0xab; 32]);
+        assert_eq!(session.to_string(), "ab".repeat(32));
+        assert_eq!(session.to_string().to_uppercase().parse(), Ok(session));
+        for text in ["", "ab", &"ab".repeat(33), &"xy".repeat(32)] {
+            assert!(text.parse::<SessionId>().is_err(), "{text}");
+        }
+
+        let account = AccountId(*b"\x01\x8f\x3c\x00\x11\x22\x73\x44\x95\x66\x77\x88\x99\xaa\xbb\xcc");
+        assert_eq!(account.to_string(), "018f3c00-1122-7344-9566-778899aabbcc");
+        for text in [
+            "018f3c00-1122-7344-9566-778899aabbcc",
+            "018F3C001122734495667788",
+            "018f3c001122734495667788_9aabbcc",
+        ] {
+            assert_eq!(text.parse::<AccountId>().ok(), (text.len() == 36).then_some(account), "{text}");
+        }
+        assert_eq!(account.to_string().replace('-', "").parse(), Ok(account));
+    }
 }

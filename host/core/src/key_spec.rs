@@ -27,15 +27,22 @@ wire_struct!(KeySpec { account, scheme, protocol, threshold, parties, mandatory 
 
 /// A field in which an order and a party's record of the key can differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Field {
+    /// The id of the account.
     Account,
+    /// The signature scheme.
     Scheme,
+    /// The protocol.
     Protocol,
+    /// t or n.
     Threshold,
+    /// The identity keys.
     Parties,
+    /// The parties without which nothing is signed.
     Mandatory,
+    /// The version of the share set.
     Epoch,
+    /// The public key.
     PublicKey,
 }
 

@@ -9,7 +9,7 @@ use crate::key_spec::KeySpec;
 use crate::time::UnixSeconds;
 
 /// The version of orders that we write, and the only one that we read.
-const VERSION: u8 = 1;
+const ORDER_VERSION: u8 = 1;
 
 /// How long an order may live.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(600);
@@ -85,11 +85,14 @@ wire_struct!(Signing { message, hash, path, tweak, presignatures });
 
 /// How a message becomes a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum HashFunction {
+    /// The message is the digest: 32 bytes.
     None,
+    /// Keccak-256, as Ethereum hashes.
     Keccak256,
+    /// SHA-256 (FIPS 180-4).
     Sha256,
+    /// SHA-256 of SHA-256, as Bitcoin hashes.
     Sha256d,
 }
 
@@ -161,13 +164,18 @@ impl core::str::FromStr for Version {
 
 /// The fields of an order that its maker chooses; [`Order::new`] adds the rest.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub struct OrderTerms {
+    /// See [`Order::operation`].
     pub operation: Operation,
+    /// See [`Order::spec`].
     pub spec: KeySpec,
+    /// See [`Order::minimum_plugin`].
     pub minimum_plugin: Version,
+    /// See [`Order::epoch`].
     pub epoch: u32,
+    /// See [`Order::public_key`].
     pub public_key: Vec<u8>,
+    /// See [`Order::recipient`].
     pub recipient: Option<[u8; 32]>,
 }
 
@@ -200,7 +208,7 @@ impl Order {
     pub fn new(id: OrderId, terms: OrderTerms, now: UnixSeconds, lifetime: Duration) -> Self {
         let OrderTerms { operation, spec, minimum_plugin, epoch, public_key, recipient } = terms;
         Self {
-            version: VERSION,
+            version: ORDER_VERSION,
             id,
             operation,
             spec,
@@ -224,7 +232,7 @@ impl Order {
     /// Whether the order makes sense by itself.
     fn check(&self) -> Result<(), OrderRefused> {
         let wrong = |what| Err(OrderRefused::Inconsistent(what));
-        if self.version != VERSION {
+        if self.version != ORDER_VERSION {
             return Err(OrderRefused::Malformed);
         }
         if self.spec.parties.len() != usize::from(self.spec.threshold.parties()) {

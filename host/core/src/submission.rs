@@ -16,8 +16,8 @@ pub const MAX_ABORTS: usize = 64;
 pub struct Submission {
     /// The order.
     pub order: SignedOrder,
-    /// How long the whole may take, in milliseconds.
-    pub time_limit: u64,
+    /// How long the whole may take.
+    pub time_limit_ms: u64,
     /// Which parties should sign; empty: whichever are there.
     pub signers: Vec<PartyIndex>,
     /// The certificate that made the account's current share set active, for parties that have not heard of it.
@@ -27,10 +27,10 @@ pub struct Submission {
     /// Parties' signed word that they have ended earlier sessions of the account without a promise; at most [`MAX_ABORTS`].
     pub aborts: Vec<SignedAbort>,
     /// The order was submitted before, perhaps to another coordinator that is gone: a session that runs for it goes on.
-    pub again: bool,
+    pub resubmitted: bool,
 }
 
-wire_struct!(Submission { order, time_limit, signers, certificate, chain_code, aborts, again });
+wire_struct!(Submission { order, time_limit_ms, signers, certificate, chain_code, aborts, resubmitted });
 
 /// A submission as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,12 +119,12 @@ mod tests {
         let signers = PartyIndex::all(2).collect();
         Submission {
             order,
-            time_limit: 10_000,
+            time_limit_ms: 10_000,
             signers,
             certificate: None,
             chain_code: Some([3; 32]),
             aborts: vec![],
-            again: true,
+            resubmitted: true,
         }
     }
 

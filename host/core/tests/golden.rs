@@ -175,12 +175,12 @@ fn orders_and_plans_keep_their_encoding() {
     golden.add("order.group-id", *group_id(&parties()).as_bytes());
     let submission = Submission {
         order: sign_order(),
-        time_limit: 10_000,
+        time_limit_ms: 10_000,
         signers: vec![party(1)],
         certificate: Some(certificate()),
         chain_code: Some([13; 32]),
         aborts: vec![notice()],
-        again: true,
+        resubmitted: true,
     };
     golden.value("order.submission", &submission);
     golden.value("order.submission-signed", &submission.sign(&originator()));

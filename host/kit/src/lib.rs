@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use quorate_core::codec::Bytes;
-use quorate_core::envelope::Kind;
+use quorate_core::envelope::PayloadKind;
 use quorate_core::order::{HashFunction, Signing};
 use quorate_core::session::{Message, To};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 use quorate_runtime::capabilities::vault::{EntryName, Pool, Snapshot, Taking, VaultEntries};
 use quorate_runtime::{
-    Capabilities, ComponentOutcome, ComponentSession, Outgoing, Plugin, Progress, Roster, SessionError,
-    SessionSpec, Step, Task,
+    Capabilities, ComponentOutcome, ComponentSession, OutgoingMessage, Plugin, Progress, Roster,
+    SessionError, SessionSpec, Step, Task,
 };
 
 /// How one party's session ended.
@@ -204,17 +204,17 @@ impl Vault {
         Capabilities {
             vault: Snapshot { kept: self.kept.clone(), pooled },
             pool: Arc::new(self.pool.clone()),
-            ..Capabilities::none()
+            ..Capabilities::without_backends()
         }
     }
 }
 
-fn route(from: u16, signers: &[u16], message: Outgoing, queues: &mut BTreeMap<u16, Vec<Message>>) {
+fn route(from: u16, signers: &[u16], message: OutgoingMessage, queues: &mut BTreeMap<u16, Vec<Message>>) {
     let others = || signers.iter().copied().filter(|&s| s != from).collect::<Vec<_>>();
     let (receivers, kind) = match message.to {
-        To::Party(to) => (vec![to.number()], Kind::PointToPoint),
-        To::Broadcast => (others(), Kind::Broadcast),
-        To::ReliableBroadcast => (others(), Kind::ReliableBroadcast),
+        To::Party(to) => (vec![to.number()], PayloadKind::PointToPoint),
+        To::Broadcast => (others(), PayloadKind::Broadcast),
+        To::ReliableBroadcast => (others(), PayloadKind::ReliableBroadcast),
     };
     for to in receivers {
         queues.entry(to).or_default().push(Message {

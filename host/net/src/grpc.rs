@@ -12,7 +12,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 /// The longest message: a frame with a payload of 2 MiB, or a session's record with the reports of 16 parties.
-pub const MESSAGE_BYTES: usize = 4 << 20;
+pub const MAX_GRPC_MESSAGE_BYTES: usize = 4 << 20;
 
 /// How much of a stream may be on its way: a round of a keygen (143 kB and more to each peer) without waiting for the
 /// receiver's word.
@@ -22,14 +22,16 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// The longest HTTP/2 frame: fewer, larger frames than the default 16 KiB cost less.
-pub(crate) const MAX_FRAME_BYTES: u32 = 256 << 10;
+pub(crate) const MAX_HTTP2_FRAME_BYTES: u32 = 256 << 10;
 
 /// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const GRPC_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the other end of a connection with calls under way is asked whether it is still there, and how long it may
-/// take to answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
+/// How often the other end of a connection with calls under way is asked whether it is still there.
+const CLIENT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long the other end may take to answer that.
+const CLIENT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Whether a status says that the other side is not there, or went away in the middle, and not what it thinks of the call.
 #[must_use]
@@ -61,12 +63,12 @@ pub fn described(routes: Routes, within: Duration) -> axum::Router {
 pub(crate) fn endpoint() -> Endpoint {
     // The address is not used: a connector leads to one place.
     Endpoint::from_static("http://role")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
+        .connect_timeout(GRPC_CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(CLIENT_KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(CLIENT_KEEP_ALIVE_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
+        .max_frame_size(MAX_HTTP2_FRAME_BYTES)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use sha2::Sha256;
 const AUDIENCE: &str = "quorate router";
 
 /// How far the clocks of coordinator and router may be apart.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
+const MAX_TOKEN_CLOCK_SKEW: Duration = Duration::from_secs(30);
 
 /// The secret that coordinators and routers share.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl JoinKey {
         if claims.party != party.number() {
             return Err(TokenError::AnotherParty);
         }
-        let end = UnixSeconds(claims.exp) + MAX_CLOCK_SKEW;
+        let end = UnixSeconds(claims.exp) + MAX_TOKEN_CLOCK_SKEW;
         if now > end {
             return Err(TokenError::Expired);
         }
@@ -214,10 +214,10 @@ mod tests {
         let check = |session, party, now| key("a").check(&token, session, party, now);
         let grant = |left| Ok(JoinGrant { parties: 3, left });
         let ten = Duration::from_secs(10);
-        assert_eq!(check(session, party, end - ten), grant(ten + MAX_CLOCK_SKEW));
-        assert_eq!(check(session, party, end + MAX_CLOCK_SKEW), grant(Duration::ZERO));
+        assert_eq!(check(session, party, end - ten), grant(ten + MAX_TOKEN_CLOCK_SKEW));
+        assert_eq!(check(session, party, end + MAX_TOKEN_CLOCK_SKEW), grant(Duration::ZERO));
         assert_eq!(
-            check(session, party, end + MAX_CLOCK_SKEW + Duration::from_secs(1)),
+            check(session, party, end + MAX_TOKEN_CLOCK_SKEW + Duration::from_secs(1)),
             Err(TokenError::Expired)
         );
         assert_eq!(check(SessionId([2; 32]), party, end), Err(TokenError::AnotherSession));

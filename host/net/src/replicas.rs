@@ -33,9 +33,12 @@ impl Replica {
         missed.is_some_and(|at| at.elapsed() < AVOIDANCE_PERIOD)
     }
 
-    fn was_there(&self, there: bool) {
-        let missed = (!there).then(Instant::now);
-        *self.missed.lock() = missed;
+    fn note_answer(&self) {
+        *self.missed.lock() = None;
+    }
+
+    fn note_miss(&self) {
+        *self.missed.lock() = Some(Instant::now());
     }
 }
 
@@ -94,11 +97,11 @@ impl Replicas {
             let called = tokio::time::timeout(within, what(replica.channel.clone())).await;
             match called.unwrap_or_else(|_| Err(Status::unavailable("no answer in time"))) {
                 Err(status) if is_unavailable(&status) => {
-                    replica.was_there(false);
+                    replica.note_miss();
                     last = status;
                 }
                 other => {
-                    replica.was_there(true);
+                    replica.note_answer();
                     return other;
                 }
             }

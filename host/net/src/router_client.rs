@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SessionId, Threshold};
 use quorate_proto::convert;
 use quorate_proto::v1::router_client::RouterClient as Client;
-use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::grpc::MESSAGE_BYTES;
+use crate::grpc::MAX_GRPC_MESSAGE_BYTES;
 use crate::replicas::Replicas;
 
 /// Frames that wait for the connection to the router: what a session of 16 parties sends in a round, several times
@@ -121,7 +122,7 @@ impl RouterClient {
         let join = Join {
             session: Bytes::copy_from_slice(session.as_bytes()),
             party: party.number().into(),
-            time_to_live_ms: u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX),
+            time_to_live_ms: whole_millis(time_to_live),
             token: token.to_owned(),
             again: false,
         };
@@ -145,10 +146,10 @@ async fn attach(routers: &Replicas, join: &Join) -> Result<Stream, Status> {
     let attaching = routers.call_from(meeting, ATTACH_TIMEOUT, |channel: Channel| {
         let (requests, stream) = mpsc::channel(MAX_WAITING_FRAMES);
         // There is room: it is the first.
-        let _ = requests.try_send(RouterRequest { request: Some(Kind::Join(join.clone())) });
+        let _ = requests.try_send(RouterRequest { request: Some(RequestKind::Join(join.clone())) });
         let client = Client::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES);
+            .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
         async {
             let frames = { client }.attach(ReceiverStream::new(stream)).await?.into_inner();
             Ok(Stream { requests, frames })
@@ -212,7 +213,7 @@ impl RouterSession {
 impl Drop for RouterSession {
     fn drop(&mut self) {
         // If it does not arrive, the router keeps what comes until the session's time is over.
-        let _ = self.sender.lock().try_send(RouterRequest { request: Some(Kind::Leave(Leave {})) });
+        let _ = self.sender.lock().try_send(RouterRequest { request: Some(RequestKind::Leave(Leave {})) });
     }
 }
 
@@ -224,6 +225,6 @@ impl FrameSender {
     /// Sends a frame to a party; false if there was no room for it.
     pub fn send(&self, to: PartyIndex, frame: Vec<u8>) -> bool {
         let outgoing = Outgoing { to: to.number().into(), frame: frame.into() };
-        self.lock().try_send(RouterRequest { request: Some(Kind::Outgoing(outgoing)) }).is_ok()
+        self.lock().try_send(RouterRequest { request: Some(RequestKind::Outgoing(outgoing)) }).is_ok()
     }
 }

@@ -25,8 +25,11 @@ use crate::listener::{ConnectionPermit, Listener, Peer};
 /// Connections at a time. Each may carry many requests; one more waits until another closes.
 const MAX_CONNECTIONS: usize = 1_024;
 
-/// How often an HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How often an HTTP/2 peer is asked whether it is still there.
+const SERVER_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a peer may take to answer that.
+const SERVER_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Streams of one connection at a time: every session of a party is one.
 const MAX_STREAMS_PER_CONNECTION: u32 = 4_096;
@@ -85,12 +88,12 @@ async fn connection<Io>(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
+        .keep_alive_interval(SERVER_KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(SERVER_KEEP_ALIVE_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .initial_stream_window_size(grpc::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(grpc::CONNECTION_WINDOW_BYTES)
-        .max_frame_size(grpc::MAX_FRAME_BYTES);
+        .max_frame_size(grpc::MAX_HTTP2_FRAME_BYTES);
     let activity = Arc::new(Activity::default());
     let active = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {

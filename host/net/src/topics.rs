@@ -17,7 +17,7 @@ pub const REPORTS: &str = "reports";
 pub const FRAMES: &str = "frames";
 
 /// How often a party sends a heartbeat.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+pub const PARTY_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The queue of a party's plans.
 #[must_use]

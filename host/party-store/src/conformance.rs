@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, Handover,
-    ORDER_RETENTION_SECONDS, PartyStore, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
+    ORDER_RETENTION_SECONDS, PartyStore, PromiseState, SealedDelivery, SessionResult, ShareLookup, Started,
+    Unreported, WaitingPlan,
 };
 
 macro_rules! suite {
@@ -436,7 +437,7 @@ pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &Par
 /// Claims a keygen and delivers its share to a user, until a second after `NOW`.
 async fn deliver(store: &PartyStore, session: u8) {
     assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), ClaimOutcome::Claimed);
-    let sealed = Some(([8; 32], vec![9; 100]));
+    let sealed = Some(SealedDelivery { recipient: [8; 32], bytes: vec![9; 100] });
     let (session_id, certificate) = (SessionId([session; 32]), certificate(session, 1));
     let handover =
         Handover { session: session_id, certificate, sealed, expires_at: UnixMillis::from(NOW) + ms(1_000) };
@@ -452,7 +453,7 @@ pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(stor
     assert!(store.abandoned(None, UnixSeconds(u32::MAX.into()).into()).await.unwrap().is_empty());
     assert!(matches!(store.abort(plan).await, Err(StoreError::Conflict(_))));
     assert!(matches!(store.activate(&certificate(1, 1)).await, Err(StoreError::Conflict(_))));
-    assert_eq!(store.is_promised(plan).await.unwrap(), (false, false));
+    assert_eq!(store.promise_state(plan).await.unwrap(), PromiseState::NotPromised);
     let delivery = store.delivery(ShareLookup::Order(OrderId([1; 32]))).await.unwrap().unwrap();
     assert_eq!((delivery.state, delivery.recipient), (DeliveryState::Delivered, Some([8; 32])));
     assert_eq!((delivery.sealed, delivery.certificate), (Some(vec![9; 100]), certificate(1, 1)));
@@ -464,11 +465,11 @@ pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(stor
     }
     let delivery = store.delivery(ShareLookup::Session(session)).await.unwrap().unwrap();
     assert_eq!((delivery.state, delivery.sealed), (DeliveryState::Confirmed, None));
-    assert_eq!(store.is_promised(plan).await.unwrap(), (true, false));
+    assert_eq!(store.promise_state(plan).await.unwrap(), PromiseState::Promised);
     assert_eq!(store.unreported().await.unwrap().len(), 1);
     store.expire_deliveries(now + ms(2_000)).await.unwrap();
     store.activate(&certificate(1, 1)).await.unwrap();
-    assert_eq!(store.is_promised(plan).await.unwrap(), (true, true));
+    assert_eq!(store.promise_state(plan).await.unwrap(), PromiseState::Active);
     assert_eq!(active(store).await, Some(1));
 }
 

@@ -34,7 +34,10 @@ use quorate_core::identity::{PublicKey, Signature};
 use quorate_core::{AccountId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
 
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use users::{Confirmation, DeliveryState, Handover, ShareDelivery, ShareLookup, WaitingPlan};
+pub use users::{
+    Confirmation, DeliveryState, Handover, PromiseState, SealedDelivery, ShareDelivery, ShareLookup,
+    WaitingPlan,
+};
 
 /// The tables of one party.
 pub const SCHEMA: Schema = Schema {
@@ -293,10 +296,11 @@ async fn unlock(tx: &mut Tx, plan: PlanHash) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn outcome_of(tx: &mut Tx, plan: PlanHash) -> Result<Option<Option<String>>, StoreError> {
+/// The outcome of a session; `None` while it runs, and if it is not there.
+async fn outcome_of(tx: &mut Tx, plan: PlanHash) -> Result<Option<String>, StoreError> {
     let row = sql("SELECT outcome FROM sessions WHERE plan = $1")
         .bind(plan.as_bytes())
         .fetch_optional(&mut *tx)
         .await?;
-    row.map(|row| row.get("outcome")).transpose()
+    row.map_or(Ok(None), |row| row.get("outcome"))
 }

@@ -1,7 +1,7 @@
 //! Sessions: claimed once, ended once, and what is left to be told of them.
 
 use quorate_backends::database::{StoreError, Tx, signed, sql};
-use quorate_core::{AccountId, OrderId, PlanHash, UnixMillis, UnixSeconds};
+use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
 use super::{
     ABANDONED_AFTER, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
@@ -49,6 +49,26 @@ impl PartyStore {
             latest_seen: UnixSeconds(row.get("latest_seen")?),
             counter: row.get("counter")?,
         })
+    }
+
+    /// Whether a session was claimed, here or by another replica.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn was_claimed(&self, session: SessionId) -> Result<bool, StoreError> {
+        let row = sql("SELECT 1 FROM sessions WHERE id = $1").bind(session.as_bytes());
+        Ok(row.fetch_optional(&self.database).await?.is_some())
+    }
+
+    /// Whether a session was claimed, has no outcome yet, and is before its deadline.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn is_running(&self, session: SessionId, now: UnixMillis) -> Result<bool, StoreError> {
+        let row = sql("SELECT 1 FROM sessions WHERE id = $1 AND outcome IS NULL AND deadline >= $2")
+            .bind(session.as_bytes())
+            .bind(signed(now.0)?);
+        Ok(row.fetch_optional(&self.database).await?.is_some())
     }
 
     /// Claims a session: counts it for its order, locks the account if it is exclusive, and notes the time.
@@ -117,7 +137,7 @@ impl PartyStore {
     pub async fn abort(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
         if !end(&mut tx, plan, "aborted").await? {
-            match outcome_of(&mut tx, plan).await?.flatten().as_deref() {
+            match outcome_of(&mut tx, plan).await?.as_deref() {
                 Some("aborted") => {}
                 _ => return Err(StoreError::Conflict("only a running session can be aborted")),
             }
@@ -133,7 +153,7 @@ impl PartyStore {
     pub async fn finish(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
         if !end(&mut tx, plan, "finished").await? {
-            return match outcome_of(&mut tx, plan).await?.flatten().as_deref() {
+            return match outcome_of(&mut tx, plan).await?.as_deref() {
                 Some("finished") => Ok(()),
                 _ => Err(StoreError::Conflict("only a running session can finish")),
             };

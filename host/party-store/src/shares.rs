@@ -147,7 +147,7 @@ impl PartyStore {
     /// [`StoreError::Conflict`] when it was not promised.
     pub async fn release(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
-        if outcome_of(&mut tx, plan).await?.flatten().as_deref() != Some("promised") {
+        if outcome_of(&mut tx, plan).await?.as_deref() != Some("promised") {
             return Err(StoreError::Conflict("only a promise can be released"));
         }
         unlock(&mut tx, plan).await?;

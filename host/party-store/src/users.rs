@@ -41,9 +41,10 @@ impl std::fmt::Debug for WaitingPlan {
 
 /// Selects a plan or a delivery, by session or by order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum ShareLookup {
+    /// The one of a session.
     Session(SessionId),
+    /// The one of an order.
     Order(OrderId),
 }
 
@@ -57,6 +58,26 @@ impl ShareLookup {
     }
 }
 
+/// A share that is sealed to its user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedDelivery {
+    /// The X25519 key of the recipient.
+    pub recipient: [u8; 32],
+    /// The sealed share.
+    pub bytes: Vec<u8>,
+}
+
+/// How far the promise of a session's share is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromiseState {
+    /// Nothing is promised: there is no share, or its user has not confirmed it.
+    NotPromised,
+    /// It is promised, and not all promises are here.
+    Promised,
+    /// The share is active, or was.
+    Active,
+}
+
 /// How a share is handed to its user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Handover {
@@ -64,8 +85,8 @@ pub struct Handover {
     pub session: SessionId,
     /// The certificate that activates the share when it is confirmed.
     pub certificate: Certificate,
-    /// Whom it is sealed to, and the sealed share; `None` if it is given out as it is, once.
-    pub sealed: Option<([u8; 32], Vec<u8>)>,
+    /// The share, sealed; `None` if it is given out as it is, once.
+    pub sealed: Option<SealedDelivery>,
     /// Until when it may be confirmed.
     pub expires_at: UnixMillis,
 }
@@ -162,26 +183,6 @@ impl PartyStore {
         Ok(())
     }
 
-    /// Whether a session was claimed, here or by another replica.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn was_claimed(&self, session: SessionId) -> Result<bool, StoreError> {
-        let row = sql("SELECT 1 FROM sessions WHERE id = $1").bind(session.as_bytes());
-        Ok(row.fetch_optional(&self.database).await?.is_some())
-    }
-
-    /// Whether a session was claimed, has no outcome yet, and is before its deadline.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn is_running(&self, session: SessionId, now: UnixMillis) -> Result<bool, StoreError> {
-        let row = sql("SELECT 1 FROM sessions WHERE id = $1 AND outcome IS NULL AND deadline >= $2")
-            .bind(session.as_bytes())
-            .bind(signed(now.0)?);
-        Ok(row.fetch_optional(&self.database).await?.is_some())
-    }
-
     /// Ends a session with a share that its user has still to confirm. It stores the sealed record, and `entries`, which are hashes of the
     /// share.
     ///
@@ -196,7 +197,7 @@ impl PartyStore {
     ) -> Result<(), StoreError> {
         let mut tx = self.store_share(ready, record, entries, Stored::Delivered).await?;
         let (recipient, sealed) = match &handover.sealed {
-            Some((recipient, sealed)) => (Some(recipient.as_slice()), Some(sealed.as_slice())),
+            Some(sealed) => (Some(sealed.recipient.as_slice()), Some(sealed.bytes.as_slice())),
             None => (None, None),
         };
         sql("INSERT INTO deliveries (session, plan, state, certificate, recipient, sealed, expires_at)
@@ -354,20 +355,20 @@ impl PartyStore {
         Ok(row.read::<OrderId>("order_id", "nonces")? == order)
     }
 
-    /// Whether a session has promised its share, and whether the share is active by now.
+    /// How far the promise of a session's share is.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn is_promised(&self, plan: PlanHash) -> Result<(bool, bool), StoreError> {
+    pub async fn promise_state(&self, plan: PlanHash) -> Result<PromiseState, StoreError> {
         let row = sql("SELECT state FROM shares WHERE plan = $1")
             .bind(plan.as_bytes())
             .fetch_optional(&self.database)
             .await?;
         let state: Option<String> = row.map(|row| row.get("state")).transpose()?;
         Ok(match state.as_deref() {
-            None | Some("delivered") => (false, false),
-            Some("pending") => (true, false),
-            Some(_) => (true, true),
+            None | Some("delivered") => PromiseState::NotPromised,
+            Some("pending") => PromiseState::Promised,
+            Some(_) => PromiseState::Active,
         })
     }
 }

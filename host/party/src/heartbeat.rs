@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use quorate_backends::queue::Queue;
-use quorate_net::topics::{HEARTBEAT_INTERVAL, PRESENCE};
+use quorate_net::topics::{PARTY_HEARTBEAT_INTERVAL, PRESENCE};
 use quorate_proto::v1::{Plugin, Presence};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -13,7 +13,7 @@ use crate::party::Party;
 
 /// Sends a heartbeat at every interval and whenever the components change, until it is dropped.
 pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
-    let mut tick = interval(HEARTBEAT_INTERVAL);
+    let mut tick = interval(PARTY_HEARTBEAT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::registry::Registry;
-use crate::session::running::RunningSessions;
+use crate::session::running_sessions::RunningSessions;
 
 /// The identity, stores and services of a party.
 pub struct Party {
@@ -36,7 +36,7 @@ pub struct Party {
     pub(crate) running: RunningSessions,
     /// Bans that are not in the store yet, because it failed.
     unsaved_bans: Mutex<HashSet<(AccountId, PublicKey)>>,
-    /// Cancelled when running sessions are to end.
+    /// Cancelled when running sessions are to end; the tokens of sessions are its children.
     pub(crate) closing: CancellationToken,
 }
 
@@ -67,6 +67,7 @@ impl Party {
         let PartySetup { seed, originators, pinned, store, replica, clock, router } = setup;
         let identity = SecretKey::from_seed(&seed).public();
         let registry = Registry::new(store.suspended().await?);
+        let closing = CancellationToken::new();
         Ok(Self {
             seed,
             identity,
@@ -77,9 +78,9 @@ impl Party {
             clock,
             router,
             registry,
-            running: RunningSessions::default(),
+            running: RunningSessions::new(closing.clone()),
             unsaved_bans: Mutex::default(),
-            closing: CancellationToken::new(),
+            closing,
         })
     }
 
@@ -95,8 +96,7 @@ impl Party {
 
     /// This party's index among the parties of an order, if it is one of them.
     pub(crate) fn index_in(&self, order: &Order) -> Option<PartyIndex> {
-        let indexed = order.spec.indexed_parties();
-        indexed.into_iter().find(|(_, key)| **key == self.identity).map(|(index, _)| index)
+        order.spec.index_of(&self.identity)
     }
 
     /// How far the clock is behind the latest time that the party has seen, if that is more than clocks may be apart: no session would start (rule 10).

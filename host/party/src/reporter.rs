@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_backends::database::StoreError;
 use quorate_core::codec::encode;
 use quorate_core::report::{Outcome, SignedReport};
-use quorate_net::grpc::MESSAGE_BYTES;
+use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_net::replicas::Replicas;
 use quorate_proto::v1::ReportRequest;
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
@@ -72,7 +72,7 @@ impl Reporter {
         let request = ReportRequest { report: encode(report).into() };
         let reporting = self.coordinators.call(REPORT_TIMEOUT, |channel| {
             let (client, request) = (CoordinatorClient::new(channel), request.clone());
-            async { client.max_encoding_message_size(MESSAGE_BYTES).report(request).await }
+            async { client.max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES).report(request).await }
         });
         reporting.await.map(drop)
     }

@@ -110,13 +110,13 @@ impl PartyWorker {
             }
         });
         // A party announces itself for as long as it takes plans on; it hears of cancelled sessions until its last one is over.
-        let background = CancellationToken::new();
+        let closing = self.party.closing.clone();
         let heartbeats = send_heartbeats(Arc::clone(&self.party), Arc::clone(&self.queue));
         tokio::spawn(stop.clone().run_until_cancelled_owned(heartbeats));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&self).maintain()));
-        tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&self).watch_cancellations()));
+        tokio::spawn(closing.clone().run_until_cancelled_owned(Arc::clone(&self).watch_cancellations()));
         if let Some(shares) = self.shares.clone() {
-            tokio::spawn(background.clone().run_until_cancelled_owned(shares.expire_unconfirmed()));
+            tokio::spawn(closing.clone().run_until_cancelled_owned(shares.expire_unconfirmed()));
         }
         Arc::clone(&self).consume(&tasks, &stop).await;
         tasks.close();
@@ -128,7 +128,6 @@ impl PartyWorker {
             }
         }
         self.party.close();
-        background.cancel();
     }
 
     async fn consume(self: Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {

@@ -12,3 +12,4 @@ pub mod cli;
 pub mod config;
 pub mod hardening;
 pub mod roles;
+mod secret_file;

@@ -35,7 +35,7 @@ const MAX_BUFFERS: usize = 4_096;
 pub(super) const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(600);
 
 /// How often buffers whose time is over are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+const BUFFER_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 type Key = (SessionId, PartyIndex);
 
@@ -152,13 +152,13 @@ impl Hub {
             buffer.state = BufferState::Attached(sender, number);
             receiver
         })?;
-        self.lock().tell_others(key, &RouterEvent::PeerReconnected(party));
+        self.lock().tell_others(&key, &RouterEvent::PeerReconnected(party));
         Some(Attached { hub: self.clone(), key, receiver, expires, number })
     }
 
     /// Tells the parties of a session that are attached here that one is back, at another router.
-    pub fn is_back(&self, session: SessionId, party: PartyIndex) {
-        self.lock().tell_others((session, party), &RouterEvent::PeerReconnected(party));
+    pub fn announce_return(&self, session: SessionId, party: PartyIndex) {
+        self.lock().tell_others(&(session, party), &RouterEvent::PeerReconnected(party));
     }
 
     /// A party needs nothing more of a session.
@@ -198,7 +198,7 @@ impl Hub {
     ) -> Option<T> {
         let mut buffers = self.buffers.lock();
         let now = Instant::now();
-        if now >= buffers.swept + SWEEP_INTERVAL {
+        if now >= buffers.swept + BUFFER_SWEEP_INTERVAL {
             buffers.sweep(now);
         }
         if !buffers.of.contains_key(&key) {
@@ -219,7 +219,8 @@ impl Hub {
 
 impl Buffers {
     /// Tells the parties of a session that are attached here of one of them. A party whose buffer is full misses it.
-    fn tell_others(&self, (session, party): Key, event: &RouterEvent) {
+    fn tell_others(&self, key: &Key, event: &RouterEvent) {
+        let &(session, party) = key;
         for other in PartyIndex::all(Threshold::MAX_PARTIES).filter(|&other| other != party) {
             if let Some(Buffer { state: BufferState::Attached(sender, _), bytes, .. }) =
                 self.of.get(&(session, other))
@@ -261,7 +262,7 @@ impl Drop for Attached {
         {
             let (sender, receiver) = channel(MAX_BUFFERED_FRAMES);
             buffer.state = BufferState::Waiting(sender, receiver);
-            buffers.tell_others(self.key, &RouterEvent::PeerDisconnected(self.key.1));
+            buffers.tell_others(&self.key, &RouterEvent::PeerDisconnected(self.key.1));
         }
     }
 }

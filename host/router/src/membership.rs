@@ -10,7 +10,7 @@ use quorate_net::join_token::{JoinGrant, JoinKey};
 use quorate_net::router_client::party_index;
 use quorate_proto::convert::session_id;
 use quorate_proto::v1::Join;
-use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::router_request::Request as RequestKind;
 use tonic::Status;
 
 use super::hub::{Attached, Hub, MAX_TIME_TO_LIVE, Sent};
@@ -56,8 +56,9 @@ pub(super) struct Joined {
 
 impl Router {
     /// Lets a party into a session, if its token does.
-    pub(super) fn join(&self, first: Option<Kind>) -> Result<(Joined, Attached), Status> {
-        let Some(Kind::Join(Join { session, party: me, time_to_live_ms, token, again })) = first else {
+    pub(super) fn join(&self, first: Option<RequestKind>) -> Result<(Joined, Attached), Status> {
+        let Some(RequestKind::Join(Join { session, party: me, time_to_live_ms, token, again })) = first
+        else {
             return Err(Status::invalid_argument("the first message names the session"));
         };
         let session =
@@ -70,7 +71,7 @@ impl Router {
         let attached = self.0.hub.attach(session, me, time_to_live);
         let attached = attached.ok_or_else(|| Status::resource_exhausted("no room for another session"))?;
         if let Some(peering) = self.0.peering.as_ref().filter(|_| again) {
-            peering.is_back(session, me);
+            peering.announce_return(session, me);
         }
         Ok((Joined { router: self.clone(), session, me, parties, time_to_live }, attached))
     }
@@ -89,10 +90,10 @@ pub(super) enum Handled {
 
 impl Joined {
     /// Carries out what a party says after it has joined.
-    pub(super) async fn handle(&self, request: Option<Kind>) -> Handled {
+    pub(super) async fn handle(&self, request: Option<RequestKind>) -> Handled {
         let Router(setup) = &self.router;
         match request {
-            Some(Kind::Outgoing(outgoing)) => {
+            Some(RequestKind::Outgoing(outgoing)) => {
                 let Some(to) = party_index(outgoing.to).filter(|to| to.number() <= self.parties) else {
                     return Handled::Unexpected;
                 };
@@ -109,11 +110,11 @@ impl Joined {
                 }
                 Handled::Continue
             }
-            Some(Kind::Leave(_)) => {
+            Some(RequestKind::Leave(_)) => {
                 setup.hub.leave(self.session, self.me);
                 Handled::Left
             }
-            Some(Kind::Join(_)) | None => Handled::Unexpected,
+            Some(RequestKind::Join(_)) | None => Handled::Unexpected,
         }
     }
 

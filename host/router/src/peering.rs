@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message;
 use quorate_backends::queue::Queue;
+use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::router_client::party_index;
 use quorate_net::topics::FRAMES;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::hub::{Hub, MAX_TIME_TO_LIVE};
 
 /// Frames that wait to be passed on. What finds no room is lost, and sent again by its session.
-const MAX_WAITING_FRAMES: usize = 1_024;
+const MAX_WAITING_PEER_FRAMES: usize = 1_024;
 
 /// The interval of a router's heartbeats.
 const ROUTER_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ impl Peering {
     /// The peering of a router over a queue; `me` is a random name.
     #[must_use]
     pub fn new(queue: Arc<dyn Queue>, me: [u8; 16]) -> (Arc<Self>, ForwardQueue) {
-        let (waiting, outbox) = mpsc::channel(MAX_WAITING_FRAMES);
+        let (waiting, outbox) = mpsc::channel(MAX_WAITING_PEER_FRAMES);
         let me = Bytes::copy_from_slice(&me);
         (Arc::new(Self { queue, me, waiting, others: Mutex::default() }), ForwardQueue(outbox))
     }
@@ -58,13 +59,13 @@ impl Peering {
             session: Bytes::copy_from_slice(session.as_bytes()),
             to: to.number().into(),
             frame,
-            time_to_live_ms: u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX),
+            time_to_live_ms: whole_millis(time_to_live),
             ..Forwarded::default()
         });
     }
 
     /// Tells the other routers that a party of a session is back.
-    pub(super) fn is_back(&self, session: SessionId, party: PartyIndex) {
+    pub(super) fn announce_return(&self, session: SessionId, party: PartyIndex) {
         let session = Bytes::copy_from_slice(session.as_bytes());
         self.enqueue(Forwarded { session, back: party.number().into(), ..Forwarded::default() });
     }
@@ -120,7 +121,7 @@ impl Peering {
         *self.others.lock() = Some(Instant::now());
         let Ok(session) = session_id(&forwarded.session) else { return };
         if let Some(back) = party_index(forwarded.back) {
-            hub.is_back(session, back);
+            hub.announce_return(session, back);
         }
         if let Some(to) = party_index(forwarded.to) {
             hub.send(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::routing::any;
-use quorate_net::grpc::{self, MESSAGE_BYTES};
+use quorate_net::grpc::{self, MAX_GRPC_MESSAGE_BYTES};
 use quorate_proto::v1::router_server::RouterServer;
 
 use super::membership::{Router, RouterSetup};
@@ -13,8 +13,8 @@ use super::websocket;
 pub fn service(setup: RouterSetup) -> axum::Router {
     let router = Router(Arc::new(setup));
     let server = RouterServer::new(router.clone())
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES);
+        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
     let sockets = axum::Router::new().route("/ws", any(websocket::upgrade)).with_state(router);
     grpc::described(tonic::service::Routes::new(server), grpc::RPC_TIMEOUT).merge(sockets)
 }

@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use prost::Message as _;
-use quorate_net::grpc::MESSAGE_BYTES;
+use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_net::listener::ConnectionPermit;
-use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::{Frame, RouterRequest};
 use tokio_tungstenite::tungstenite;
 
@@ -23,8 +23,8 @@ pub(super) async fn upgrade(
     permit: Option<Extension<ConnectionPermit>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let bounded = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
-    bounded.max_write_buffer_size(4 * MESSAGE_BYTES).on_upgrade(|socket| async move {
+    let bounded = upgrade.max_message_size(MAX_GRPC_MESSAGE_BYTES).max_frame_size(MAX_GRPC_MESSAGE_BYTES);
+    bounded.max_write_buffer_size(4 * MAX_GRPC_MESSAGE_BYTES).on_upgrade(|socket| async move {
         carry(router, socket).await;
         // It counts as a connection for as long as it lives.
         drop(permit);
@@ -64,7 +64,7 @@ async fn carry(router: Router, mut socket: WebSocket) {
 
 /// The next event on the connection of a party.
 enum SocketEvent {
-    Request(Option<Kind>),
+    Request(Option<RequestKind>),
     /// Something that is no message of ours, and why.
     Bad(&'static str),
     End,

@@ -23,7 +23,7 @@ use crate::unchecked::load_authenticated;
 const TAG_BYTES: usize = 32;
 
 /// Compiled code is a few times as large as the component.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+const MAX_COMPILED_FILE_BYTES: u64 = 256 << 20;
 
 /// A folder of compiled code.
 pub struct CompileCache {
@@ -57,7 +57,7 @@ impl CompileCache {
         let path = self.path(engine, digest);
         let file = File::open(&path).ok()?;
         let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
+        file.take(MAX_COMPILED_FILE_BYTES).read_to_end(&mut bytes).ok()?;
         let (code, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG_BYTES)?)?;
         if self.mac(engine, digest, code).verify_slice(tag).is_err() {
             tracing::warn!(%digest, "compiled plugin does not carry this host's code: compiling it anew");

@@ -23,15 +23,22 @@ pub struct Descriptor {
 
 /// A kind of session, or an ability of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum PluginOperation {
+    /// Makes a key.
     Keygen,
+    /// Signs.
     Sign,
+    /// Makes presignatures ahead of time.
     Presign,
+    /// Makes new shares of the same key.
     Refresh,
+    /// Gives a party its lost share back.
     Repair,
+    /// Makes material that a group of parties shares.
     Auxiliary,
+    /// Makes material of one party ahead of time.
     Prepare,
+    /// Signs with child keys (BIP-32).
     Derivation,
 }
 

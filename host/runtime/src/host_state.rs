@@ -1,6 +1,5 @@
 //! The host's state of one session while its component runs: the state of each capability, and the rest of its limits.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_core::PartyIndex;
@@ -13,8 +12,8 @@ use crate::capabilities::entropy::EntropyState;
 use crate::capabilities::log::LogState;
 use crate::capabilities::vault::VaultState;
 use crate::error::{Misbehaviour, Stop};
+use crate::host_calls::HostCalls;
 use crate::limits;
-use crate::secret::GuestSecret;
 use crate::task::TaskKind;
 
 /// The host's state of one session.
@@ -24,12 +23,7 @@ pub(crate) struct HostState {
     pub(crate) bus: BusState,
     pub(crate) entropy: EntropyState,
     pub(crate) log: LogState,
-    /// Secrets that the guest is being given: held until the step is over, so that the last handle is one that
-    /// wipes.
-    guest_secrets: Vec<GuestSecret>,
-    deadline: Instant,
-    host_calls: u32,
-    host_call_bytes: usize,
+    pub(crate) calls: HostCalls,
     memory_bytes: usize,
 }
 
@@ -48,52 +42,21 @@ impl HostState {
             bus: BusState::new(bus),
             entropy: EntropyState::new(entropy),
             log: LogState::new(log, plugin, party),
-            guest_secrets: Vec::new(),
-            deadline,
-            host_calls: 0,
-            host_call_bytes: 0,
+            calls: HostCalls::new(deadline),
             memory_bytes: 0,
         }
     }
 
-    /// Begins every capability call: counts it and what it carries, and ends the session at its deadline. No tick comes
-    /// during host calls, so a component that only makes them would see no other end.
-    pub(crate) fn charge(&mut self, bytes: usize) -> wasmtime::Result<()> {
-        self.host_calls = self.host_calls.saturating_add(1);
-        self.host_call_bytes = self.host_call_bytes.saturating_add(bytes);
-        if self.host_calls > limits::HOST_CALLS || self.host_call_bytes > limits::HOST_CALL_TOTAL_BYTES {
-            return Err(Misbehaviour::Quota("capability calls").into());
-        }
-        self.stop_at_deadline()
-    }
-
-    fn stop_at_deadline(&self) -> wasmtime::Result<()> {
-        if Instant::now() >= self.deadline { Err(Stop::Deadline.into()) } else { Ok(()) }
-    }
-
-    /// Gives a secret to the guest: the handle returned is for wasmtime to copy from and drop.
-    pub(crate) fn give(&mut self, secret: &[u8]) -> Arc<[u8]> {
-        let given = GuestSecret::new(secret);
-        let handle = given.handle();
-        self.guest_secrets.push(given);
-        handle
-    }
-
-    /// Wipes the secrets that the guest was given: it has its own copies by now.
-    pub(crate) fn wipe_given_secrets(&mut self) {
-        self.guest_secrets.clear();
-    }
-
     /// A store with every limit set, and `cpu` to spend.
     pub(crate) fn into_store(self, engine: &Engine, cpu: Duration) -> Store<Self> {
-        let mut ticks = cpu.as_nanos() / limits::TICK.as_nanos();
+        let mut ticks = cpu.as_nanos() / limits::TICK_INTERVAL.as_nanos();
         let mut store = Store::new(engine, self);
         store.limiter(|state| state);
-        store.set_hostcall_fuel(limits::HOSTCALL_BYTES);
-        store.set_max_component_handles(limits::COMPONENT_HANDLES);
+        store.set_hostcall_fuel(limits::MAX_HOST_CALL_BYTES);
+        store.set_max_component_handles(limits::MAX_COMPONENT_HANDLES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |store| {
-            store.data().stop_at_deadline()?;
+            store.data().calls.stop_at_deadline()?;
             ticks = ticks.checked_sub(1).ok_or(Misbehaviour::CpuTime(cpu))?;
             Ok(UpdateDeadline::Yield(1))
         });
@@ -101,11 +64,42 @@ impl HostState {
     }
 }
 
+/// What a host call sees of a session: the state of its own capability, and the count of all host calls.
+pub(crate) struct HostCall<'a, C> {
+    pub(crate) calls: &'a mut HostCalls,
+    pub(crate) capability: &'a mut C,
+}
+
+/// The state of a session in which a capability has its own part.
+pub(crate) trait Provides<C>: Send + 'static {
+    /// The part of the state that a call of this capability sees.
+    fn host_call(&mut self) -> HostCall<'_, C>;
+}
+
+/// Gives each capability its own field of [`HostState`] and no other.
+macro_rules! provides {
+    ($($field:ident: $state:ty),+ $(,)?) => {
+        $(impl Provides<$state> for HostState {
+            fn host_call(&mut self) -> HostCall<'_, $state> {
+                HostCall { calls: &mut self.calls, capability: &mut self.$field }
+            }
+        })+
+    };
+}
+
+provides! {
+    vault: VaultState,
+    cache: CacheState,
+    bus: BusState,
+    entropy: EntropyState,
+    log: LogState,
+}
+
 impl ResourceLimiter for HostState {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        if total > limits::MEMORY_BYTES {
-            let limit = limits::MEMORY_BYTES;
+        if total > limits::MAX_MEMORY_BYTES {
+            let limit = limits::MAX_MEMORY_BYTES;
             return Err(Misbehaviour::Memory { resource: "bytes of memory", limit }.into());
         }
         self.memory_bytes = total;
@@ -122,22 +116,22 @@ impl ResourceLimiter for HostState {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > limits::TABLE_ELEMENTS {
-            let limit = limits::TABLE_ELEMENTS;
+        if desired > limits::MAX_TABLE_ELEMENTS {
+            let limit = limits::MAX_TABLE_ELEMENTS;
             return Err(Misbehaviour::Memory { resource: "table elements", limit }.into());
         }
         Ok(true)
     }
 
     fn instances(&self) -> usize {
-        limits::CORE_INSTANCES
+        limits::MAX_CORE_INSTANCES
     }
 
     fn tables(&self) -> usize {
-        limits::TABLES
+        limits::MAX_TABLES
     }
 
     fn memories(&self) -> usize {
-        limits::MEMORIES
+        limits::MAX_MEMORIES
     }
 }

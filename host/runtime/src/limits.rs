@@ -4,18 +4,18 @@
 use std::time::Duration;
 
 /// Linear memory of one session. The largest known need is a DKLs23 keygen of 16 parties: about 30 MiB.
-pub const MEMORY_BYTES: usize = 128 << 20;
+pub const MAX_MEMORY_BYTES: usize = 128 << 20;
 
 /// Linear memories of one session. Components that we know have one.
-pub const MEMORIES: usize = 2;
+pub const MAX_MEMORIES: usize = 2;
 
 /// Core instances inside a component: the module itself and the shims that wit-component puts around it.
-pub const CORE_INSTANCES: usize = 16;
+pub const MAX_CORE_INSTANCES: usize = 16;
 
 /// Tables, and elements in each: function tables of our plugins have about a thousand entries.
-pub const TABLES: usize = 16;
-/// See [`TABLES`].
-pub const TABLE_ELEMENTS: usize = 100_000;
+pub const MAX_TABLES: usize = 16;
+/// See [`MAX_TABLES`].
+pub const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// WebAssembly call stack. Protocol libraries recurse hardly at all; 1 MiB is wasmtime's own default doubled.
 pub const WASM_STACK_BYTES: usize = 1 << 20;
@@ -24,81 +24,81 @@ pub const WASM_STACK_BYTES: usize = 1 << 20;
 pub const ASYNC_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
 
 /// Resource handles that a component may hold. One session handle is all that the contract needs.
-pub const COMPONENT_HANDLES: usize = 16;
+pub const MAX_COMPONENT_HANDLES: usize = 16;
 
 /// Bytes that a component may hand to the host in one call: a step's whole output at most.
-pub const HOSTCALL_BYTES: usize = 16 << 20;
+pub const MAX_HOST_CALL_BYTES: usize = 16 << 20;
 
 /// Calls of capabilities in one session. A search for safe primes draws randomness some ten thousand times.
-pub const HOST_CALLS: u32 = 1_000_000;
+pub const MAX_HOST_CALLS: u32 = 1_000_000;
 
 /// Bytes that all calls of capabilities in one session may carry, both ways together. Calls are not interrupted by
 /// ticks, so what they may copy is bounded by itself.
-pub const HOST_CALL_TOTAL_BYTES: usize = 1 << 30;
+pub const MAX_HOST_CALL_TOTAL_BYTES: usize = 1 << 30;
 
 /// How often running components are interrupted to yield and to be counted. Short enough that a signature waits
 /// little behind another, long enough that interruptions cost nothing measurable.
-pub const TICK: Duration = Duration::from_millis(5);
+pub const TICK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// CPU time of one interactive session (keygen, sign, refresh), counted in ticks while it runs. A keygen of 16
 /// parties takes 5 s on an idle core; a tick also passes while the operating system runs something else.
-pub const INTERACTIVE_CPU: Duration = Duration::from_secs(120);
+pub const MAX_INTERACTIVE_CPU_TIME: Duration = Duration::from_secs(120);
 
 /// CPU time of one background session (presign, auxiliary, prepare): safe primes take minutes in the sandbox.
-pub const BACKGROUND_CPU: Duration = Duration::from_secs(3600);
+pub const MAX_BACKGROUND_CPU_TIME: Duration = Duration::from_secs(3600);
 
 /// Time in which a component must describe itself: it only returns constants.
-pub const DESCRIBE_TIME: Duration = Duration::from_secs(5);
+pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long after its deadline a session that has not stopped by itself is given up on. It notices at its next tick or
 /// capability call.
-pub const DEADLINE_GRACE: Duration = Duration::from_secs(1);
+pub const DEADLINE_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
 /// One message. The largest that a known protocol sends is 143 kB.
-pub const MESSAGE_BYTES: usize = 2 << 20;
+pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
 
 /// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3.
-pub const SESSION_MESSAGE_BYTES: usize = 64 << 20;
+pub const MAX_SESSION_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Rounds of a session. The longest known protocol has 9.
-pub const ROUNDS: u16 = 64;
+pub const MAX_ROUNDS: u16 = 64;
 
 /// Steps in a row that end in `again` and that brought no message. A long computation that returns every 50 ms comes to
 /// this many in 10 minutes.
-pub const IDLE_STEPS: u32 = 12_000;
+pub const MAX_IDLE_STEPS: u32 = 12_000;
 
 /// One vault value. The largest known is a DKLs23 share of 16 parties: 785 kB.
-pub const VAULT_VALUE_BYTES: usize = 4 << 20;
+pub const MAX_VAULT_VALUE_BYTES: usize = 4 << 20;
 
 /// Everything that one session may stage.
-pub const VAULT_STAGED_BYTES: usize = 32 << 20;
+pub const MAX_VAULT_STAGED_BYTES: usize = 32 << 20;
 
 /// Entries that one session may stage: a presigning session stocks one per presignature.
-pub const VAULT_STAGED_ENTRIES: usize = 1_024;
+pub const MAX_VAULT_STAGED_ENTRIES: usize = 1_024;
 
 /// Bytes from `entropy` in one call, as the contract says.
-pub const ENTROPY_CALL_BYTES: usize = 65_536;
+pub const MAX_ENTROPY_CALL_BYTES: usize = 65_536;
 
 /// Bytes from `entropy` in one session. A keygen of 16 parties asks for less than 1 MiB.
-pub const ENTROPY_SESSION_BYTES: usize = 64 << 20;
+pub const MAX_ENTROPY_SESSION_BYTES: usize = 64 << 20;
 
 /// Log lines of one session; later ones are counted and dropped.
-pub const LOG_LINES: u32 = 200;
+pub const MAX_LOG_LINES: u32 = 200;
 /// Characters of a log line that are kept.
-pub const LOG_LINE_CHARS: usize = 500;
+pub const MAX_LOG_LINE_CHARS: usize = 500;
 
 /// Events that one session may publish; later ones are dropped.
-pub const EVENTS: u32 = 1_000;
+pub const MAX_EVENTS: u32 = 1_000;
 
 /// Cache values and entries that one session may set; later ones are dropped, as a cache may.
-pub const CACHE_VALUE_BYTES: usize = 64 << 10;
-/// See [`CACHE_VALUE_BYTES`].
-pub const CACHE_SETS: u32 = 256;
+pub const MAX_CACHE_VALUE_BYTES: usize = 64 << 10;
+/// See [`MAX_CACHE_VALUE_BYTES`].
+pub const MAX_CACHE_SETS: u32 = 256;
 /// The longest that a cached value is asked to be kept: a day.
-pub const CACHE_TTL: Duration = Duration::from_secs(86_400);
+pub const MAX_CACHE_TTL: Duration = Duration::from_secs(86_400);
 
 /// Characters of a failure text that are kept: it goes into errors and logs.
-pub const FAILURE_CHARS: usize = 300;
+pub const MAX_FAILURE_CHARS: usize = 300;
 
 /// A component's size. The largest of ours is under 1 MiB; one written in JavaScript carries its engine.
-pub const COMPONENT_BYTES: usize = 32 << 20;
+pub const MAX_COMPONENT_BYTES: usize = 32 << 20;

@@ -1,6 +1,6 @@
 //! Messages on their way out of a component and into one.
 
-use quorate_core::envelope::Kind;
+use quorate_core::envelope::PayloadKind;
 use quorate_core::session::{Message, To};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -8,7 +8,7 @@ use crate::bindings::exports::quorate::party::protocol as wit;
 
 /// A message to send. Its payload may carry a share of a secret and is wiped when dropped.
 #[derive(Clone)]
-pub struct Outgoing {
+pub struct OutgoingMessage {
     /// The sender's round, from 1.
     pub round: u16,
     /// Whom it is for.
@@ -17,7 +17,7 @@ pub struct Outgoing {
     pub payload: Zeroizing<Vec<u8>>,
 }
 
-impl std::fmt::Debug for Outgoing {
+impl std::fmt::Debug for OutgoingMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Outgoing(round {}, {:?}, {} bytes)", self.round, self.to, self.payload.len())
     }
@@ -32,9 +32,9 @@ impl Arriving {
             round: message.round,
             from: message.from.number(),
             kind: match message.kind {
-                Kind::PointToPoint => wit::Delivery::PointToPoint,
-                Kind::Broadcast => wit::Delivery::Broadcast,
-                Kind::ReliableBroadcast => wit::Delivery::ReliableBroadcast,
+                PayloadKind::PointToPoint => wit::Delivery::PointToPoint,
+                PayloadKind::Broadcast => wit::Delivery::Broadcast,
+                PayloadKind::ReliableBroadcast => wit::Delivery::ReliableBroadcast,
             },
             payload: std::mem::take(&mut *message.payload),
         });

@@ -15,13 +15,13 @@ use crate::capabilities::vault::{EntryName, Scope, Staged, VaultEntries};
 use crate::descriptor::Descriptor;
 use crate::error::{Fault, Misbehaviour, SessionErrorKind};
 use crate::limits;
-use crate::message::Outgoing;
+use crate::message::OutgoingMessage;
 use crate::task::{Roster, TaskKind};
 use crate::text::sanitize;
 
 /// The next need of a session.
 #[derive(Clone, Debug)]
-pub enum State {
+pub enum OutputState {
     /// Messages.
     Waiting,
     /// Another step.
@@ -32,13 +32,18 @@ pub enum State {
 
 /// How a session ended well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum ComponentOutcome {
+    /// A keygen has made a key.
     Key(MadeKey),
+    /// A signature.
     Signature(SchemeSignature),
+    /// So many presignatures are staged.
     Presignatures(u16),
+    /// All parties have new shares of the same key.
     Refreshed(MadeKey),
+    /// The lost party has its share again.
     Repaired(MadeKey),
+    /// The material that was asked for is staged.
     Prepared,
 }
 
@@ -84,19 +89,21 @@ impl OutputValidator {
     }
 
     /// Checks one step's output.
-    pub(crate) fn check(&mut self, progress: wit::Progress) -> Checked<(Vec<Outgoing>, State)> {
+    pub(crate) fn check(&mut self, progress: wit::Progress) -> Checked<(Vec<OutgoingMessage>, OutputState)> {
         // Moved into wiping buffers before a check can fail.
         let messages: Vec<_> =
             progress.outgoing.into_iter().map(|m| (m.round, m.to, Zeroizing::new(m.payload))).collect();
         let mut outgoing = Vec::with_capacity(messages.len());
         for (round, to, payload) in messages {
             let last = self.last_round;
-            if round == 0 || round > limits::ROUNDS || round < last {
+            if round == 0 || round > limits::MAX_ROUNDS || round < last {
                 return invalid(format!("a message of round {round} after one of round {last}"));
             }
             self.last_round = round;
             self.sent_bytes = self.sent_bytes.saturating_add(payload.len());
-            if payload.len() > limits::MESSAGE_BYTES || self.sent_bytes > limits::SESSION_MESSAGE_BYTES {
+            if payload.len() > limits::MAX_MESSAGE_BYTES
+                || self.sent_bytes > limits::MAX_SESSION_MESSAGE_BYTES
+            {
                 return invalid(format!("a message of {} bytes", payload.len()));
             }
             let to = recipient(to, &self.roster)?;
@@ -104,12 +111,12 @@ impl OutputValidator {
             if !self.sent.insert((round, to)) {
                 return invalid(format!("a second message of round {round} to {to:?}"));
             }
-            outgoing.push(Outgoing { round, to, payload });
+            outgoing.push(OutgoingMessage { round, to, payload });
         }
         let state = match progress.state {
-            wit::State::Waiting => State::Waiting,
-            wit::State::Again => State::Again,
-            wit::State::Done(outcome) => State::Done(self.check_outcome(outcome)?),
+            wit::State::Waiting => OutputState::Waiting,
+            wit::State::Again => OutputState::Again,
+            wit::State::Done(outcome) => OutputState::Done(self.check_outcome(outcome)?),
         };
         Ok((outgoing, state))
     }

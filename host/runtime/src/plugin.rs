@@ -100,8 +100,8 @@ impl Runtime {
         if let Some(component) = cache.and_then(|cache| cache.load(self.engine(), digest)) {
             return Ok(component);
         }
-        if bytes.len() > limits::COMPONENT_BYTES {
-            let reason = format!("larger than {} bytes", limits::COMPONENT_BYTES);
+        if bytes.len() > limits::MAX_COMPONENT_BYTES {
+            let reason = format!("larger than {} bytes", limits::MAX_COMPONENT_BYTES);
             return Err(LoadError::NotAComponent { digest, reason });
         }
         let component = Component::from_binary(self.engine(), bytes)
@@ -113,10 +113,10 @@ impl Runtime {
     }
 
     async fn describe(&self, ready: &PluginPre<HostState>) -> Result<wit::Descriptor, SessionErrorKind> {
-        let deadline = Instant::now() + limits::DESCRIBE_TIME;
-        let nothing = Capabilities::nothing();
-        let state = HostState::new("unknown", PartyIndex::FIRST, TaskKind::Refresh, nothing, deadline);
-        let mut store = state.into_store(self.engine(), limits::DESCRIBE_TIME);
+        let deadline = Instant::now() + limits::DESCRIBE_TIMEOUT;
+        let capabilities = Capabilities::for_describing();
+        let state = HostState::new("unknown", PartyIndex::FIRST, TaskKind::Refresh, capabilities, deadline);
+        let mut store = state.into_store(self.engine(), limits::DESCRIBE_TIMEOUT);
         let ready = ready.clone();
         self.executor(Priority::Interactive)
             .run(async move {

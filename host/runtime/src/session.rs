@@ -15,8 +15,8 @@ use crate::error::{Misbehaviour, SessionError, SessionErrorKind};
 use crate::executor::Priority;
 use crate::host_state::HostState;
 use crate::limits;
-use crate::message::{Arriving, Outgoing};
-use crate::output::{self, ComponentOutcome, OutputValidator, State};
+use crate::message::{Arriving, OutgoingMessage};
+use crate::output::{self, ComponentOutcome, OutputState, OutputValidator};
 use crate::plugin::{Plugin, PluginState};
 use crate::task::{Roster, Task};
 
@@ -54,7 +54,7 @@ struct Instance {
 #[derive(Debug)]
 pub struct Step {
     /// Messages to send now.
-    pub outgoing: Vec<Outgoing>,
+    pub outgoing: Vec<OutgoingMessage>,
     /// How the session continues.
     pub progress: Progress,
 }
@@ -94,8 +94,8 @@ impl Plugin {
         let plugin = Arc::clone(&self.inner);
         let (kind, priority) = (task.kind(), task.priority());
         let cpu = match priority {
-            Priority::Interactive => limits::INTERACTIVE_CPU,
-            Priority::Background => limits::BACKGROUND_CPU,
+            Priority::Interactive => limits::MAX_INTERACTIVE_CPU_TIME,
+            Priority::Background => limits::MAX_BACKGROUND_CPU_TIME,
         };
         let me = roster.me;
         let state = HostState::new(&plugin.descriptor.id, me, kind.clone(), capabilities, deadline);
@@ -112,7 +112,7 @@ impl Plugin {
                 .call_start(&mut store, &wit_roster, &wit_task)
                 .await
                 .map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
-            store.data_mut().wipe_given_secrets();
+            store.data_mut().calls.wipe_given_secrets();
             let session = answer.map_err(|failure| output::check_failure(failure, &validator.roster))?;
             Ok(Box::new(Instance { store, bindings, session, validator, idle_steps: 0 }))
         })
@@ -134,10 +134,10 @@ impl ComponentSession {
         let Self { plugin, me, priority, deadline, instance } = self;
         let stepped = on_executor(&plugin, priority, deadline, instance.step(incoming)).await;
         let (outgoing, next) = stepped.map_err(|kind| plugin.error(me, kind))?;
-        let again = matches!(next, Next::Again(_));
+        let again = matches!(next, NextStep::Again(_));
         let progress = match next {
-            Next::Done(outcome, staged) => Progress::Done { outcome, staged },
-            Next::Waiting(instance) | Next::Again(instance) => {
+            NextStep::Done(outcome, staged) => Progress::Done { outcome, staged },
+            NextStep::Waiting(instance) | NextStep::Again(instance) => {
                 let session = Self { plugin, me, priority, deadline, instance };
                 if again { Progress::Again(session) } else { Progress::Waiting(session) }
             }
@@ -147,7 +147,7 @@ impl ComponentSession {
 }
 
 /// The state after one step.
-enum Next {
+enum NextStep {
     Waiting(Box<Instance>),
     Again(Box<Instance>),
     Done(ComponentOutcome, Staged),
@@ -159,7 +159,7 @@ impl Instance {
     async fn step(
         mut self: Box<Self>,
         incoming: Vec<Message>,
-    ) -> Result<(Vec<Outgoing>, Next), SessionErrorKind> {
+    ) -> Result<(Vec<OutgoingMessage>, NextStep), SessionErrorKind> {
         let nothing_arrived = incoming.is_empty();
         let incoming = Arriving::new(incoming);
         let answer = self
@@ -170,26 +170,26 @@ impl Instance {
             .await
             .map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
         drop(incoming);
-        self.store.data_mut().wipe_given_secrets();
+        self.store.data_mut().calls.wipe_given_secrets();
         let progress = answer.map_err(|failure| output::check_failure(failure, &self.validator.roster))?;
         let (outgoing, state) = self.validator.check(progress)?;
         let next = match state {
-            State::Done(outcome) => {
+            OutputState::Done(outcome) => {
                 let staged = std::mem::take(&mut self.store.data_mut().vault.staged);
                 let staged = self.validator.check_staged(&outcome, staged)?;
-                Next::Done(outcome, staged)
+                NextStep::Done(outcome, staged)
             }
-            State::Waiting => {
+            OutputState::Waiting => {
                 self.idle_steps = 0;
-                Next::Waiting(self)
+                NextStep::Waiting(self)
             }
-            State::Again => {
+            OutputState::Again => {
                 self.idle_steps = if nothing_arrived { self.idle_steps + 1 } else { 0 };
-                if self.idle_steps > limits::IDLE_STEPS {
+                if self.idle_steps > limits::MAX_IDLE_STEPS {
                     let what = "it asks for step after step without end";
                     return Err(Misbehaviour::InvalidOutput(what.into()).into());
                 }
-                Next::Again(self)
+                NextStep::Again(self)
             }
         };
         Ok((outgoing, next))
@@ -207,7 +207,7 @@ async fn on_executor<T: Send + 'static>(
         tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(SessionErrorKind::Deadline))
     });
     // From outside too: a thread that is busy can't look at its own clock.
-    match tokio::time::timeout_at((deadline + limits::DEADLINE_GRACE).into(), within).await {
+    match tokio::time::timeout_at((deadline + limits::DEADLINE_GRACE_PERIOD).into(), within).await {
         Ok(Some(done)) => done,
         Ok(None) => Err(SessionErrorKind::Host("a sandbox thread was stopped".into())),
         Err(_) => Err(SessionErrorKind::Deadline),

@@ -23,15 +23,33 @@ pub struct Roster {
 
 /// The task of a session.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub enum Task {
-    Keygen { scheme: String },
+    /// Make a key of a scheme.
+    Keygen {
+        /// The signature scheme.
+        scheme: String,
+    },
+    /// Sign.
     Sign(SignTask),
-    Presign { count: u16 },
+    /// Make so many presignatures.
+    Presign {
+        /// How many.
+        count: u16,
+    },
+    /// Make new shares of the same key.
     Refresh,
-    Repair { lost: PartyIndex },
+    /// Give a party its lost share back.
+    Repair {
+        /// The party whose share is lost.
+        lost: PartyIndex,
+    },
+    /// Make the material that this group of parties shares.
     Auxiliary,
-    Prepare { items: u16 },
+    /// Make so many items of this party alone.
+    Prepare {
+        /// How many.
+        items: u16,
+    },
 }
 
 impl Task {

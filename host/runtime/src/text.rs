@@ -4,7 +4,7 @@ use crate::limits;
 
 /// A text of the component, fit for an error or a log.
 pub(crate) fn sanitize(text: &str) -> String {
-    sanitize_to(text, limits::FAILURE_CHARS)
+    sanitize_to(text, limits::MAX_FAILURE_CHARS)
 }
 
 /// The first `chars` characters of a text, with everything that could break or reorder a line made a space.

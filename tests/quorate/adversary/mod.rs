@@ -1,4 +1,4 @@
 //! A coordinator or a router that does not do its part.
 
-mod coordinator_and_router;
-mod lying_coordinator;
+mod against_account_service;
+mod against_parties;

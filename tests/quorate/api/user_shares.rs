@@ -13,7 +13,7 @@ use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_tests::embedded::{Caller, Reply, send};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
-use quorate_tests::process::program;
+use quorate_tests::single_process::program;
 use reqwest::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;

@@ -40,7 +40,7 @@ async fn replicas_of_one_party_share_its_queue_and_its_database() {
     // Another process of party 1, under a name of its own.
     let mut second = fleet.command(Member::Party(0));
     second.env("QUORATE_REPLICA", "another").env("QUORATE_DATA", fleet.folder().join("another"));
-    let listen = quorate_tests::process::free_address().to_string();
+    let listen = quorate_tests::single_process::free_address().to_string();
     let mut second =
         second.env("QUORATE_PARTY_LISTEN", &listen).stderr(std::process::Stdio::null()).spawn().unwrap();
     let health = Caller::new(listen.parse().unwrap());
@@ -151,7 +151,7 @@ async fn a_database_is_brought_up_to_date_by_a_command_too() {
     let fleet = Fleet::prepare(FleetSetup { parties: 2, ..FleetSetup::default() }).await;
     for (database, which, table) in [(0, "control", "accounts"), (1, "party", "shares")] {
         let migrate = || {
-            let mut command = std::process::Command::new(quorate_tests::process::program());
+            let mut command = std::process::Command::new(quorate_tests::single_process::program());
             command.env_clear().env("POSTGRES_URL", fleet.databases.url(database)).args(["migrate", which]);
             // Of a party's database only: one that another has sealed is left alone.
             command.env("QUORATE_IDENTITY_KEY", "ab".repeat(32)).env("CRYPTO_MASTER_KEY", "cd".repeat(32));

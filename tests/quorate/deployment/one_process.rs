@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorate_kit::random32;
 use quorate_tests::components;
 use quorate_tests::embedded::{Caller, Reply, send};
-use quorate_tests::process::{Server, command, free_address, program};
+use quorate_tests::single_process::{Server, command, free_address, program};
 use reqwest::Method;
 use serde_json::json;
 

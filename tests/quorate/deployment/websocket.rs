@@ -10,7 +10,7 @@ use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::join_token::JoinKey;
 use quorate_net::server::serve;
 use quorate_proto::v1::router_client::RouterClient;
-use quorate_proto::v1::router_request::Request as Kind;
+use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::router_server::{Router, RouterServer};
 use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
@@ -30,7 +30,7 @@ async fn open(address: std::net::SocketAddr) -> Socket {
     connect_async(format!("ws://{address}/ws")).await.unwrap().0
 }
 
-async fn send(socket: &mut Socket, request: Kind) {
+async fn send(socket: &mut Socket, request: RequestKind) {
     let bytes = prost::Message::encode_to_vec(&RouterRequest { request: Some(request) });
     socket.send(Message::Binary(bytes.into())).await.unwrap();
 }
@@ -56,8 +56,8 @@ fn join(key: &JoinKey, session: SessionId, party: u16, expires: UnixSeconds) -> 
     }
 }
 
-fn outgoing(to: u32, frame: &'static [u8]) -> Kind {
-    Kind::Outgoing(Outgoing { to, frame: frame.into() })
+fn outgoing(to: u32, frame: &'static [u8]) -> RequestKind {
+    RequestKind::Outgoing(Outgoing { to, frame: frame.into() })
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
         (other_party, "another party"),
     ] {
         let mut socket = open(routers[0]).await;
-        send(&mut socket, Kind::Join(join)).await;
+        send(&mut socket, RequestKind::Join(join)).await;
         let refused = next(&mut socket).await.unwrap_err();
         assert!(refused.contains(reason), "{refused}");
     }
@@ -89,9 +89,9 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     // Until the routers have heard of each other, only frames of one router arrive.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let mut one = open(routers[0]).await;
-    send(&mut one, Kind::Join(join(&key, session, 1, later))).await;
+    send(&mut one, RequestKind::Join(join(&key, session, 1, later))).await;
     let mut two = open(routers[1]).await;
-    send(&mut two, Kind::Join(join(&key, session, 2, later))).await;
+    send(&mut two, RequestKind::Join(join(&key, session, 2, later))).await;
     send(&mut one, outgoing(2, b"across")).await;
     assert_eq!(next(&mut two).await.unwrap().frame[..], *b"across");
     send(&mut two, outgoing(1, b"and back")).await;
@@ -100,7 +100,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     // A party that comes back, elsewhere, gets what came in between or is told to the others.
     drop(two);
     let mut two = open(routers[0]).await;
-    send(&mut two, Kind::Join(Join { again: true, ..join(&key, session, 2, later) })).await;
+    send(&mut two, RequestKind::Join(Join { again: true, ..join(&key, session, 2, later) })).await;
     assert_eq!(next(&mut one).await.unwrap().back, 2);
     send(&mut one, outgoing(2, b"again")).await;
     let mut got = next(&mut two).await.unwrap();
@@ -112,7 +112,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     // A party that its session does not have.
     send(&mut one, outgoing(9, b"to nobody")).await;
     assert!(next(&mut one).await.unwrap_err().contains("not addressed"));
-    send(&mut two, Kind::Leave(Leave {})).await;
+    send(&mut two, RequestKind::Leave(Leave {})).await;
     let mut last = next(&mut two).await;
     while last.is_ok() {
         // What was said of the others comes before.
@@ -121,9 +121,9 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     assert_eq!(last, Err(String::new()));
 
     let mut large = open(routers[0]).await;
-    send(&mut large, Kind::Join(join(&key, session, 3, later))).await;
+    send(&mut large, RequestKind::Join(join(&key, session, 3, later))).await;
     let frame = vec![0; 5 << 20].into();
-    let bytes = RouterRequest { request: Some(Kind::Outgoing(Outgoing { to: 1, frame })) };
+    let bytes = RouterRequest { request: Some(RequestKind::Outgoing(Outgoing { to: 1, frame })) };
     let _ = large.send(Message::Binary(prost::Message::encode_to_vec(&bytes).into())).await;
     assert!(next(&mut large).await.unwrap_err().contains("at most 4 MiB"));
     let mut malformed = open(routers[0]).await;
@@ -134,11 +134,11 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     let to_router = Endpoint::new(format!("http://{}", routers[0])).unwrap().connect_lazy();
     for (wrong, code) in [
         (outgoing(9, b"to nobody"), Code::InvalidArgument),
-        (Kind::Join(join(&key, session, 3, later)), Code::InvalidArgument),
-        (Kind::Outgoing(Outgoing { to: 1, frame: vec![0; 5 << 20].into() }), Code::OutOfRange),
+        (RequestKind::Join(join(&key, session, 3, later)), Code::InvalidArgument),
+        (RequestKind::Outgoing(Outgoing { to: 1, frame: vec![0; 5 << 20].into() }), Code::OutOfRange),
     ] {
-        let said =
-            [Kind::Join(join(&key, session, 3, later)), wrong].map(|r| RouterRequest { request: Some(r) });
+        let said = [RequestKind::Join(join(&key, session, 3, later)), wrong]
+            .map(|r| RouterRequest { request: Some(r) });
         let stream = futures::stream::iter(said).chain(futures::stream::pending());
         let mut frames = RouterClient::new(to_router.clone()).attach(stream).await.unwrap().into_inner();
         let ended = loop {

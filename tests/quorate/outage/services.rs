@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::json;
 
 /// How long after a service is back all must be well again.
-const WELL_AGAIN: Duration = Duration::from_secs(20);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn health(fleet: &Fleet, member: Member) -> Reply {
     let caller = quorate_tests::embedded::Caller::new(fleet.address(member));
@@ -39,7 +39,7 @@ async fn await_status(fleet: &Fleet, member: Member, status: &str) {
         if health.text("status") == status {
             return;
         }
-        assert!(began.elapsed() < WELL_AGAIN, "{status} was wanted: {health:?}");
+        assert!(began.elapsed() < RECOVERY_TIMEOUT, "{status} was wanted: {health:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
-use quorate_tests::process::program;
+use quorate_tests::single_process::program;
 use serde_json::json;
 
 fn admin(socket: &Path, act: &[&str]) -> Result<String, String> {
@@ -56,8 +56,8 @@ async fn an_operator_frees_accounts_readmits_peers_and_suspends_plugins() {
     assert_eq!((refused.status, refused.text("code")), (503, "plugin_unavailable"), "{refused:?}");
     for (act, why) in [
         (["unlock", "nonsense"], "UUID"),
-        (["readmit", "00"], "32 bytes"),
-        (["suspend", "zz"], "Invalid character"),
+        (["readmit", "00"], "a public key of 64 hexadecimal characters"),
+        (["suspend", "zz"], "64 hexadecimal characters"),
     ] {
         let refused = admin(&socket, &act).unwrap_err();
         assert!(refused.contains(why), "{refused}");
@@ -100,7 +100,7 @@ async fn the_socket_is_for_the_partys_own_user() {
     // A second process is not to take the socket away from the first.
     let second = fleet
         .command(Member::Party(0))
-        .env("QUORATE_PARTY_LISTEN", quorate_tests::process::free_address().to_string())
+        .env("QUORATE_PARTY_LISTEN", quorate_tests::single_process::free_address().to_string())
         .env("QUORATE_REPLICA", "another")
         .stderr(std::process::Stdio::piped())
         .output()

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use quorate_tests::hostile_router::{honest, hostile, join_key};
-use quorate_tests::sandboxed::load;
+use quorate_tests::sandbox_tasks::load;
 
 const ACCOUNT: AccountId = AccountId([42; 16]);
 const DEADLINE: Duration = Duration::from_secs(60);

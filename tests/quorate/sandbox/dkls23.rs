@@ -3,7 +3,7 @@
 use quorate_core::certificate::KeyOutputs;
 use quorate_kit::Parties;
 use quorate_runtime::{ComponentOutcome, Plugin, Task};
-use quorate_tests::sandboxed::{keygen, load, sign};
+use quorate_tests::sandbox_tasks::{keygen, load, sign};
 use quorate_tests::verification::assert_ecdsa;
 
 async fn new_key(plugin: &Plugin, required: u16, parties: u16) -> (Parties, KeyOutputs) {

@@ -3,7 +3,7 @@
 use quorate_runtime::{Capability, Grants, LoadError};
 use quorate_tests::components;
 
-use quorate_tests::sandboxed::runtime;
+use quorate_tests::sandbox_tasks::runtime;
 
 async fn refused(bytes: &[u8], grants: &Grants) -> LoadError {
     runtime().load(bytes, grants).await.unwrap_err()

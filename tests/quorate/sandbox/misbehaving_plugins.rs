@@ -10,7 +10,7 @@ use quorate_runtime::{
     SessionSpec, Task,
 };
 
-use quorate_tests::sandboxed::{keygen, load, sign};
+use quorate_tests::sandbox_tasks::{keygen, load, sign};
 
 fn mode(name: &str) -> Task {
     let Task::Sign(mut task) = sign([0; 32]) else { unreachable!() };
@@ -28,7 +28,7 @@ fn spec(task: Task, deadline: Duration) -> SessionSpec {
             execution_id: ExecutionId(random32()),
         },
         task,
-        capabilities: Capabilities::none(),
+        capabilities: Capabilities::without_backends(),
         deadline: Instant::now() + deadline,
     }
 }

@@ -4,7 +4,7 @@ use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
 use quorate_kit::{Parties, message};
 use quorate_runtime::{ComponentOutcome, SignTask, Task};
 
-use quorate_tests::sandboxed::{keygen, load, sign};
+use quorate_tests::sandbox_tasks::{keygen, load, sign};
 
 #[tokio::test]
 async fn frost_makes_a_key_and_signs_in_the_sandbox() {

@@ -11,7 +11,7 @@ use quorate_kit::Parties;
 use quorate_runtime::capabilities::vault::{EntryName, Scope};
 use quorate_runtime::{SecretBytes, Task};
 
-use quorate_tests::sandboxed::{keygen, load, sign};
+use quorate_tests::sandbox_tasks::{keygen, load, sign};
 
 const CHILD: &str = "QUORATE_TEST_WIPE";
 const MASK: u8 = 0xa5;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use quorate_tests::process::newer_source;
+use quorate_tests::single_process::newer_source;
 
 #[test]
 fn a_program_that_is_older_than_its_sources_is_found_out() {

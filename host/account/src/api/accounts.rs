@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::idempotency::{IdempotentOperation, RequestFingerprint, respond};
+use crate::request::read_threshold;
 use crate::{
     AccountView, Creation, Recovery, RefreshRequest, RequestIds, SignRequest, SignatureView, UserShareOptions,
 };
@@ -98,7 +99,8 @@ pub(super) async fn create(
 ) -> Result<Response<Answer>, Problem> {
     let NewAccount { user_id, scheme, protocol, threshold, user_share, recipient_key, user_share_mandatory } =
         body.value;
-    let creation = Creation::read(user_id, scheme, protocol, threshold.map(|t| (t.t, t.n)))?;
+    let threshold = threshold.map(|t| read_threshold(t.t, t.n)).transpose()?;
+    let creation = Creation::read(user_id, scheme, protocol, threshold)?;
     let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
     if !user_share && (recipient.is_some() || user_share_mandatory) {
         let detail = "user_share: recipient_key and user_share_mandatory go with \"user_share\": true";

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use quorate_backends::database::StoreError;
 use quorate_control_store::{Acquisition, IdempotencyKey, IdempotentRequest};
 use quorate_core::code::Code;
 use quorate_net::problem::Problem;
+use quorate_net::web::headers::{IDEMPOTENCY_KEY_HEADER, IDEMPOTENCY_REPLAYED_HEADER};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -23,12 +24,6 @@ use super::Api;
 use super::lease::Lease;
 use crate::request_ids::random;
 use crate::{Recovery, RequestIds};
-
-/// The header that carries the key.
-const KEY_HEADER: &str = "idempotency-key";
-
-/// The header of an answer that was given before.
-const REPLAYED_HEADER: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
@@ -51,7 +46,7 @@ pub(super) struct RequestFingerprint<'a> {
 
 impl RequestFingerprint<'_> {
     fn key(&self, api: &Api) -> Result<Option<IdempotencyKey>, Problem> {
-        let Some(value) = self.headers.get(KEY_HEADER) else { return Ok(None) };
+        let Some(value) = self.headers.get(IDEMPOTENCY_KEY_HEADER) else { return Ok(None) };
         let name = value.to_str().ok().filter(|name| (1..=MAX_KEY_BYTES).contains(&name.len()));
         let detail = "Idempotency-Key: give 1 to 255 printable ASCII characters";
         let name = name.ok_or_else(|| Problem::new(Code::InvalidIdempotencyKey, detail))?;
@@ -227,7 +222,7 @@ fn json(status: StatusCode, text: String, replayed: bool) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if replayed {
-        headers.insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+        headers.insert(IDEMPOTENCY_REPLAYED_HEADER, HeaderValue::from_static("true"));
     }
     response
 }

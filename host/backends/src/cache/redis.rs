@@ -13,7 +13,7 @@ use super::{Cache, CacheUnavailable, MAX_VALUE_BYTES};
 const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a new connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest wait between two tries to connect.
 const RECONNECT_DELAY: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl RedisCache {
     /// When the client rejects the address.
     pub fn new(address: RedisAddress, namespace: &str) -> Result<Self, CacheUnavailable> {
         let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_connection_timeout(Some(REDIS_CONNECT_TIMEOUT))
             .set_response_timeout(Some(REDIS_TIMEOUT))
             .set_max_delay(RECONNECT_DELAY)
             .set_number_of_retries(1);
@@ -93,7 +93,7 @@ impl RedisCache {
 }
 
 async fn in_time<T>(query: impl Future<Output = Result<T, RedisError>>) -> Result<T, CacheUnavailable> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, query).await {
+    match tokio::time::timeout(REDIS_CONNECT_TIMEOUT, query).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
             tracing::debug!(%error, "Redis does not answer");

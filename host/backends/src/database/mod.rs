@@ -16,17 +16,17 @@ use sqlx::{PgPool, SqlStr, SqlitePool, Transaction};
 
 pub use error::StoreError;
 pub use postgres::{PostgresAddress, PostgresAddressError};
-pub use statement::{Column, On, Row, Statement, Value, decoded, signed, sql};
+pub use statement::{Column, On, Row, SqlValue, Statement, decoded, signed, sql};
 
 /// How long a statement may take before the database counts as gone. It is far longer than any of ours takes.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A database. Clones share its connections.
 #[derive(Clone, Debug)]
-pub struct Database(Kind);
+pub struct Database(DatabaseKind);
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum DatabaseKind {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
@@ -75,8 +75,8 @@ impl Database {
     pub async fn begin(&self, subject: &[u8]) -> Result<Tx, StoreError> {
         let begun = async {
             Ok(Tx(match &self.0 {
-                Kind::Sqlite(pool) => TxKind::Sqlite(sqlite::begin(pool).await?),
-                Kind::Postgres(pool) => TxKind::Postgres(postgres::begin(pool, subject).await?),
+                DatabaseKind::Sqlite(pool) => TxKind::Sqlite(sqlite::begin(pool).await?),
+                DatabaseKind::Postgres(pool) => TxKind::Postgres(postgres::begin(pool, subject).await?),
             }))
         };
         in_time(begun).await
@@ -88,8 +88,8 @@ impl Database {
     /// [`StoreError::Newer`] when a later version has written the database, [`StoreError::Schema`] when a migration fails.
     pub async fn migrate(&self, schema: &Schema) -> Result<(), StoreError> {
         let migrated = match &self.0 {
-            Kind::Sqlite(pool) => migrator(schema.sqlite).run(pool).await,
-            Kind::Postgres(pool) => migrator(schema.postgres).run(pool).await,
+            DatabaseKind::Sqlite(pool) => migrator(schema.sqlite).run(pool).await,
+            DatabaseKind::Postgres(pool) => migrator(schema.postgres).run(pool).await,
         };
         migrated.map_err(|error| match error {
             MigrateError::VersionMissing(migration) => StoreError::Newer(migration),
@@ -108,8 +108,8 @@ impl Database {
     /// See [`StoreError`].
     pub async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
         let question = match &self.0 {
-            Kind::Sqlite(_) => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1",
-            Kind::Postgres(_) => "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
+            DatabaseKind::Sqlite(_) => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1",
+            DatabaseKind::Postgres(_) => "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
         };
         Ok(sql(question).bind(name).fetch_optional(self).await?.is_some())
     }
@@ -125,8 +125,8 @@ impl Database {
     /// Closes all connections.
     pub async fn close(&self) {
         match &self.0 {
-            Kind::Sqlite(pool) => pool.close().await,
-            Kind::Postgres(pool) => pool.close().await,
+            DatabaseKind::Sqlite(pool) => pool.close().await,
+            DatabaseKind::Postgres(pool) => pool.close().await,
         }
     }
 }

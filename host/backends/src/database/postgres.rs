@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool, Transaction};
 use tokio::time::timeout;
 
-use super::{Database, Kind, StoreError};
+use super::{Database, DatabaseKind, StoreError};
 
 /// Connections of one process. A transaction of ours takes a few milliseconds: this many carry far more than one process
 /// can sign.
@@ -86,7 +86,7 @@ impl Database {
             timeout(ACQUIRE_TIMEOUT, address.0.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         first.close().await?;
         let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-        Ok(Self(Kind::Postgres(pool.connect_with(address.0.clone()).await?)))
+        Ok(Self(DatabaseKind::Postgres(pool.connect_with(address.0.clone()).await?)))
     }
 }
 
@@ -100,8 +100,8 @@ impl Database {
     #[allow(clippy::panic)]
     pub fn postgres_pool(&self) -> &PgPool {
         match &self.0 {
-            Kind::Postgres(pool) => pool,
-            Kind::Sqlite(_) => panic!("this is not a PostgreSQL database"),
+            DatabaseKind::Postgres(pool) => pool,
+            DatabaseKind::Sqlite(_) => panic!("this is not a PostgreSQL database"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{SqlitePool, Transaction};
 
-use super::{Database, Kind, StoreError};
+use super::{Database, DatabaseKind, StoreError};
 
 /// How long a writer waits for another before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ impl Database {
             .busy_timeout(BUSY_TIMEOUT);
         // One connection: there is little to write, and a single writer never waits for itself.
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        Ok(Self(Kind::Sqlite(pool)))
+        Ok(Self(DatabaseKind::Sqlite(pool)))
     }
 
     /// The connections, for tests that look behind the store.
@@ -40,8 +40,8 @@ impl Database {
     #[allow(clippy::panic)]
     pub fn sqlite_pool(&self) -> &SqlitePool {
         match &self.0 {
-            Kind::Sqlite(pool) => pool,
-            Kind::Postgres(_) => panic!("this is not an SQLite database"),
+            DatabaseKind::Sqlite(pool) => pool,
+            DatabaseKind::Postgres(_) => panic!("this is not an SQLite database"),
         }
     }
 }

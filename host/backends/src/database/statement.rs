@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Postgres, Row as _, Sqlite};
 
-use super::{Database, Kind, StoreError, Tx, TxKind, in_time};
+use super::{Database, DatabaseKind, StoreError, Tx, TxKind, in_time};
 
 /// A statement with placeholders `$1`, `$2`, …
 #[must_use]
@@ -16,26 +16,29 @@ pub fn sql(text: &'static str) -> Statement {
 /// A statement and the values of its placeholders.
 pub struct Statement {
     text: &'static str,
-    values: Vec<Value>,
+    values: Vec<SqlValue>,
 }
 
 /// A value that can be stored.
-#[allow(missing_docs)]
-pub enum Value {
+pub enum SqlValue {
+    /// Bytes: `BYTEA`, `BLOB`.
     Bytes(Option<Vec<u8>>),
+    /// A number: `BIGINT`, `INTEGER`.
     Integer(Option<i64>),
+    /// Text: `TEXT`.
     Text(Option<String>),
+    /// Yes or no: `BOOLEAN`.
     Truth(bool),
 }
 
 macro_rules! values {
     ($($kind:ident: { $($from:ty => $into:expr,)+ })*) => {$($(
-        impl From<$from> for Value {
+        impl From<$from> for SqlValue {
             fn from(value: $from) -> Self {
                 Self::$kind(Some($into(value)))
             }
         }
-        impl From<Option<$from>> for Value {
+        impl From<Option<$from>> for SqlValue {
             fn from(value: Option<$from>) -> Self {
                 Self::$kind(value.map($into))
             }
@@ -49,16 +52,17 @@ values! {
     Text: { &str => str::to_owned, &String => String::clone, String => std::convert::identity, }
 }
 
-impl From<bool> for Value {
+impl From<bool> for SqlValue {
     fn from(value: bool) -> Self {
         Self::Truth(value)
     }
 }
 
 /// A row of either database.
-#[allow(missing_docs)]
 pub enum Row {
+    /// A row of SQLite.
     Sqlite(SqliteRow),
+    /// A row of PostgreSQL.
     Postgres(PgRow),
 }
 
@@ -113,7 +117,7 @@ macro_rules! narrow_columns {
 
 narrow_columns!(u16 u32 u64);
 
-impl<const N: usize> From<&[u8; N]> for Value {
+impl<const N: usize> From<&[u8; N]> for SqlValue {
     fn from(value: &[u8; N]) -> Self {
         Self::Bytes(Some(value.to_vec()))
     }
@@ -149,10 +153,10 @@ macro_rules! bound {
     ($statement:expr, $kind:ty) => {{
         let Statement { text, values } = $statement;
         values.into_iter().fold(sqlx::query::<$kind>(text), |query, value| match value {
-            Value::Bytes(value) => query.bind(value),
-            Value::Integer(value) => query.bind(value),
-            Value::Text(value) => query.bind(value),
-            Value::Truth(value) => query.bind(value),
+            SqlValue::Bytes(value) => query.bind(value),
+            SqlValue::Integer(value) => query.bind(value),
+            SqlValue::Text(value) => query.bind(value),
+            SqlValue::Truth(value) => query.bind(value),
         })
     }};
 }
@@ -160,17 +164,17 @@ macro_rules! bound {
 impl On for &Database {
     async fn execute(self, statement: Statement) -> Result<u64, sqlx::Error> {
         Ok(match &self.0 {
-            Kind::Sqlite(pool) => bound!(statement, Sqlite).execute(pool).await?.rows_affected(),
-            Kind::Postgres(pool) => bound!(statement, Postgres).execute(pool).await?.rows_affected(),
+            DatabaseKind::Sqlite(pool) => bound!(statement, Sqlite).execute(pool).await?.rows_affected(),
+            DatabaseKind::Postgres(pool) => bound!(statement, Postgres).execute(pool).await?.rows_affected(),
         })
     }
 
     async fn fetch_all(self, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
         Ok(match &self.0 {
-            Kind::Sqlite(pool) => {
+            DatabaseKind::Sqlite(pool) => {
                 bound!(statement, Sqlite).fetch_all(pool).await?.into_iter().map(Row::Sqlite).collect()
             }
-            Kind::Postgres(pool) => {
+            DatabaseKind::Postgres(pool) => {
                 bound!(statement, Postgres).fetch_all(pool).await?.into_iter().map(Row::Postgres).collect()
             }
         })
@@ -203,7 +207,7 @@ impl On for &mut Tx {
 impl Statement {
     /// With the next placeholder's value.
     #[must_use]
-    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+    pub fn bind(mut self, value: impl Into<SqlValue>) -> Self {
         self.values.push(value.into());
         self
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Consumer, Delivery, Listener, MAX_DELIVERIES, MAX_QUEUE_LENGTH, MAX_WAITING_ANNOUNCEMENTS, Queue,
-    QueueError,
+    Consumer, Delivery, MAX_DELIVERIES, MAX_QUEUE_LENGTH, MAX_WAITING_ANNOUNCEMENTS, Queue, QueueError,
+    TopicListener,
 };
 
 /// Longer than any test runs.
@@ -179,7 +179,7 @@ pub(crate) async fn queues_are_apart(queue: &dyn Queue) {
     assert_nothing(&mut other).await;
 }
 
-async fn heard(listener: &mut Box<dyn Listener>) -> Vec<u8> {
+async fn heard(listener: &mut Box<dyn TopicListener>) -> Vec<u8> {
     tokio::time::timeout(SOON, listener.next()).await.expect("nothing was heard").unwrap()
 }
 

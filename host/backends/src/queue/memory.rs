@@ -10,8 +10,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::Instant;
 
 use super::{
-    Consumer, Delivery, Listener, MAX_DEAD_LETTERS, MAX_DELIVERIES, MAX_QUEUE_LENGTH,
-    MAX_WAITING_ANNOUNCEMENTS, Queue, QueueError, Settle,
+    Consumer, Delivery, MAX_DEAD_LETTERS, MAX_DELIVERIES, MAX_QUEUE_LENGTH, MAX_WAITING_ANNOUNCEMENTS, Queue,
+    QueueError, Settle, TopicListener,
 };
 
 /// Queues in memory. Clones share them.
@@ -123,7 +123,7 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    async fn listen(&self, topic: &str) -> Result<Box<dyn Listener>, QueueError> {
+    async fn listen(&self, topic: &str) -> Result<Box<dyn TopicListener>, QueueError> {
         Ok(Box::new(self.topic(topic).subscribe()))
     }
 
@@ -136,7 +136,7 @@ impl Queue for MemoryQueue {
 }
 
 #[async_trait]
-impl Listener for broadcast::Receiver<Vec<u8>> {
+impl TopicListener for broadcast::Receiver<Vec<u8>> {
     async fn next(&mut self) -> Result<Vec<u8>, QueueError> {
         loop {
             match self.recv().await {

@@ -76,7 +76,7 @@ pub trait Queue: Send + Sync {
     ///
     /// # Errors
     /// See [`QueueError`].
-    async fn listen(&self, topic: &str) -> Result<Box<dyn Listener>, QueueError>;
+    async fn listen(&self, topic: &str) -> Result<Box<dyn TopicListener>, QueueError>;
 
     /// The payloads of dead letters, oldest first.
     ///
@@ -103,7 +103,7 @@ pub trait Consumer: Send {
 
 /// Hears the announcements of one topic.
 #[async_trait]
-pub trait Listener: Send {
+pub trait TopicListener: Send {
     /// Waits for the next announcement. May be cancelled without losing one.
     ///
     /// # Errors

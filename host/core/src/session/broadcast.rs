@@ -7,16 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::effect::Message;
+use super::streams::MAX_ROUNDS;
 use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::Abort;
 use crate::envelope::{Echo, Received, SignedEcho, broadcast_statement, payload_hash};
 use crate::identity::{SecretKey, Signature, Tag, key_of};
 use crate::ids::ExecutionId;
-
-/// Rounds of which echoes are kept before their broadcasts are here: an honest peer is at most one ahead, and the
-/// sandbox allows no component more than 64.
-const MAX_ROUNDS: u16 = 64;
 
 /// The reliable broadcasts of a session, by round.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::PartyIndex;
 use crate::abort::Abort;
-use crate::envelope::Kind;
+use crate::envelope::PayloadKind;
 use crate::ids::ExecutionId;
 
 /// A message for the component. Wiped when dropped.
@@ -17,7 +17,7 @@ pub struct Message {
     /// The sender, by its signature.
     pub from: PartyIndex,
     /// How it travelled.
-    pub kind: Kind,
+    pub kind: PayloadKind,
     /// The message.
     pub payload: Zeroizing<Vec<u8>>,
 }
@@ -31,10 +31,12 @@ impl core::fmt::Debug for Message {
 
 /// The receivers of a message of the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
 pub enum To {
+    /// One party; sealed for it.
     Party(PartyIndex),
+    /// All other parties, in the clear.
     Broadcast,
+    /// All other parties, who compare what they got before it is delivered.
     ReliableBroadcast,
 }
 

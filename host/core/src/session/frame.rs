@@ -12,15 +12,22 @@ use crate::session::handshake::SignedHelloEcho;
 /// One frame. Every kind but the last is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about what a session has made and are for
 /// the party's promise ([`promise`](crate::promise)), not for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Frame {
+    /// The first frame of a party.
     Hello(SignedHello),
+    /// The hash of all hellos that a party has.
     HelloEcho(SignedHelloEcho),
+    /// A message of the component.
     Envelope(Envelope),
+    /// The hash of a round's reliable broadcasts that a party has.
     Echo(SignedEcho),
+    /// A party has ended the session.
     Abort(SignedAbort),
+    /// A party promises its share.
     Ready(Ready),
+    /// The promises of all parties.
     Certificate(Certificate),
+    /// A party has activated its share.
     Acknowledgement(Acknowledgement),
     /// This party has its result and needs nothing more. It is not authenticated: a forged one only stops retransmissions, which a router
     /// could drop anyway.

@@ -12,7 +12,7 @@ use crate::codec::{encode, wire_struct};
 use crate::hello::{Hello, SignedHello, execution_id};
 use crate::identity::{PublicKey, SecretKey, Signature, Tag};
 use crate::ids::{ExecutionId, PlanHash};
-use crate::sealing::Ephemeral;
+use crate::payload_sealing::Ephemeral;
 
 /// A signer's word on which hellos it has: the execution id that follows from them.
 #[derive(Clone, Debug, PartialEq, Eq)]

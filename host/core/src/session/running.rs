@@ -3,12 +3,12 @@
 use super::broadcast::Broadcasts;
 use super::effect::{Message, To};
 use super::frame::Frame;
-use super::streams::Streams;
+use super::streams::{OutgoingPayload, Streams};
 use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::Abort;
 use crate::codec::encode;
-use crate::envelope::{Envelope, Kind, SignedEcho};
+use crate::envelope::{Envelope, PayloadKind, SignedEcho};
 use crate::identity::SecretKey;
 use crate::ids::ExecutionId;
 
@@ -38,15 +38,16 @@ impl RunningState {
         payload: &[u8],
     ) -> Result<Vec<(PartyIndex, Vec<u8>)>, Abort> {
         let (receivers, kind) = match to {
-            To::Party(party) => (vec![party], Kind::PointToPoint),
-            To::Broadcast => (terms.peers().collect(), Kind::Broadcast),
-            To::ReliableBroadcast => (terms.peers().collect(), Kind::ReliableBroadcast),
+            To::Party(party) => (vec![party], PayloadKind::PointToPoint),
+            To::Broadcast => (terms.peers().collect(), PayloadKind::Broadcast),
+            To::ReliableBroadcast => (terms.peers().collect(), PayloadKind::ReliableBroadcast),
         };
-        let statement = (kind == Kind::ReliableBroadcast)
+        let statement = (kind == PayloadKind::ReliableBroadcast)
             .then(|| self.broadcasts.own(terms, key, self.execution, round, payload));
+        let outgoing = OutgoingPayload { round, kind, bytes: payload, statement };
         let mut frames = Vec::with_capacity(receivers.len());
         for to in receivers {
-            let envelope: Envelope = self.streams.seal(terms, key, to, round, kind, payload, statement)?;
+            let envelope: Envelope = self.streams.seal(terms, key, to, &outgoing)?;
             frames.push((to, encode(&Frame::Envelope(envelope))));
         }
         Ok(frames)

@@ -10,17 +10,18 @@ use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::{Abort, AbortCode};
 use crate::codec::{Bytes, encode};
-use crate::envelope::{Envelope, Header, Kind};
+use crate::envelope::{ENVELOPE_VERSION, Envelope, Header, PayloadKind};
 use crate::identity::{SecretKey, Signature};
 use crate::ids::ExecutionId;
-use crate::sealing::{Ephemeral, Opener, Sealer};
+use crate::payload_sealing::{Ephemeral, Opener, Sealer};
 
 /// How far ahead of the next envelope of a sender one may be that waits. An honest sender is at most a round ahead: two
 /// frames.
 const REORDER_WINDOW: u32 = 8;
 
-/// Rounds that the sandbox lets a component have; each has one message per receiver and kind at most.
-const MAX_ROUNDS: u16 = 64;
+/// Rounds that the sandbox lets a component have; each has one message per receiver and kind at most. Echoes that come before their broadcast
+/// are kept for these rounds.
+pub(super) const MAX_ROUNDS: u16 = 64;
 
 /// The most bytes that one peer may send in a session, all envelopes together. The most that a known protocol sends to one peer is 150 kB.
 const MAX_PEER_BYTES: usize = 16 << 20;
@@ -58,6 +59,16 @@ pub(super) struct Opened {
     pub(super) reliable: Vec<(Message, Signature)>,
 }
 
+/// A payload that goes into an envelope.
+#[derive(Clone, Copy)]
+pub(super) struct OutgoingPayload<'a> {
+    pub(super) round: u16,
+    pub(super) kind: PayloadKind,
+    pub(super) bytes: &'a [u8],
+    /// The sender's signature over a reliable broadcast.
+    pub(super) statement: Option<Signature>,
+}
+
 impl Streams {
     pub(super) fn new(
         terms: &SessionTerms,
@@ -80,26 +91,32 @@ impl Streams {
         Ok(Self { execution, ephemeral, outgoing, incoming })
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Puts a payload into the next envelope to a peer, and signs it. A payload for one party is sealed.
     pub(super) fn seal(
         &mut self,
         terms: &SessionTerms,
         key: &SecretKey,
         to: PartyIndex,
-        round: u16,
-        kind: Kind,
-        payload: &[u8],
-        statement: Option<Signature>,
+        outgoing: &OutgoingPayload<'_>,
     ) -> Result<Envelope, Abort> {
+        let OutgoingPayload { round, kind, bytes, statement } = *outgoing;
         let stream = self.outgoing.get_mut(&to).ok_or_else(missing_peer)?;
-        let header = Header::new(self.execution, (terms.me, to), stream.next, round, kind);
+        let header = Header {
+            version: ENVELOPE_VERSION,
+            execution: self.execution,
+            from: terms.me,
+            to,
+            sequence: stream.next,
+            round,
+            kind,
+        };
         stream.next += 1;
         let payload = match kind {
-            Kind::PointToPoint => stream
+            PayloadKind::PointToPoint => stream
                 .sealer
-                .seal(payload, &encode(&header))
+                .seal(bytes, &encode(&header))
                 .map_err(|e| Abort::of(AbortCode::Internal, e.to_string()))?,
-            Kind::Broadcast | Kind::ReliableBroadcast => payload.to_vec(),
+            PayloadKind::Broadcast | PayloadKind::ReliableBroadcast => bytes.to_vec(),
         };
         Ok(Envelope::sign(header, payload, statement, key))
     }
@@ -144,15 +161,15 @@ impl Streams {
                 let Some(envelope) = stream.waiting.remove(&stream.next) else { break };
                 stream.next += 1;
                 let Envelope { header, payload: Bytes(payload), statement, .. } = envelope;
-                if statement.is_some() != (header.kind == Kind::ReliableBroadcast) {
+                if statement.is_some() != (header.kind == PayloadKind::ReliableBroadcast) {
                     return Err(Abort::fault(from, "a broadcast statement where none belongs, or none"));
                 }
                 let payload = match header.kind {
-                    Kind::PointToPoint => stream
+                    PayloadKind::PointToPoint => stream
                         .opener
                         .open(&self.ephemeral, &payload, &encode(&header))
                         .map_err(|_| Abort::fault(from, "a sealed payload that does not open"))?,
-                    Kind::Broadcast | Kind::ReliableBroadcast => Zeroizing::new(payload),
+                    PayloadKind::Broadcast | PayloadKind::ReliableBroadcast => Zeroizing::new(payload),
                 };
                 let message = Message { round: header.round, from, kind: header.kind, payload };
                 match statement {

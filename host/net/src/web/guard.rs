@@ -11,14 +11,9 @@ use quorate_core::code::Code;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::headers::{API_KEY_HEADER, FORWARDED_FOR_HEADER};
 use crate::listener::Peer;
 use crate::problem::Problem;
-
-/// The header that carries the key.
-pub const API_KEY: &str = "x-api-key";
-
-/// The header in which proxies say whom they call for, the nearest last.
-const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The API key, as its hash: it is compared in constant time and can't be shown.
 #[derive(Clone)]
@@ -106,7 +101,8 @@ impl Guard {
     fn caller(&self, peer: Peer, headers: &HeaderMap) -> Peer {
         let mut caller = peer;
         // A header line that is not text has a place in the chain too: the address behind it is unknown.
-        let named = headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().unwrap_or("unreadable"));
+        let named =
+            headers.get_all(FORWARDED_FOR_HEADER).iter().map(|value| value.to_str().unwrap_or("unreadable"));
         let mut chain: Vec<&str> = named.flat_map(|value| value.split(',')).map(str::trim).collect();
         while !self.proxies.0.is_empty() && self.proxies.allow(caller) {
             let Some(before) = chain.pop() else { break };
@@ -127,7 +123,7 @@ impl Guard {
             return Err(Problem::new(Code::AddressNotAllowed, detail));
         }
         let unauthorized = |detail| Err(Problem::new(Code::Unauthorized, detail));
-        match (&self.key, headers.get(API_KEY)) {
+        match (&self.key, headers.get(API_KEY_HEADER)) {
             (Some(key), Some(presented)) if key.is(presented.as_bytes()) => Ok(()),
             (Some(_), Some(_)) => unauthorized("the key in X-API-Key is wrong"),
             (Some(_), None) => unauthorized("send your API key in the header X-API-Key"),
@@ -182,7 +178,7 @@ mod tests {
             ("10.0.0.1", "\u{ff}, 198.51.100.1", None),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(FORWARDED_FOR, HeaderValue::from_bytes(forwarded.as_bytes()).unwrap());
+            headers.insert(FORWARDED_FOR_HEADER, HeaderValue::from_bytes(forwarded.as_bytes()).unwrap());
             let caller: Option<IpAddr> = caller.map(|address| address.parse().unwrap());
             assert_eq!(guard.caller(peer(from), &headers).0, caller, "{from}: {forwarded}");
         }

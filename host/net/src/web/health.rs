@@ -34,7 +34,7 @@ pub enum Status {
 
 /// Whether the service is up.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Report {
+pub struct HealthReport {
     /// `ok`, `degraded` (it works without its cache) or `unavailable`.
     status: Status,
     /// The role of this process.
@@ -42,12 +42,12 @@ pub struct Report {
     /// Its version.
     version: &'static str,
     /// The services that it needs.
-    services: Services,
+    services: ServiceHealth,
 }
 
 /// Whether each service is there. Those that the process does not use are left out.
 #[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
-struct Services {
+struct ServiceHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     postgres: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ pub struct Health {
     database: Option<Database>,
     queue: Option<Arc<dyn Queue>>,
     cache: Option<Arc<dyn Cache>>,
-    last: Arc<Mutex<Option<(Instant, Services)>>>,
+    last: Arc<Mutex<Option<(Instant, ServiceHealth)>>>,
 }
 
 impl Health {
@@ -91,7 +91,7 @@ impl Health {
         Self { cache: Some(cache), ..self }
     }
 
-    async fn services(&self) -> Services {
+    async fn services(&self) -> ServiceHealth {
         let last = *self.last.lock();
         if let Some((at, services)) = last
             && at.elapsed() < MAX_REPORT_AGE
@@ -120,25 +120,25 @@ impl Health {
             }
         };
         let (postgres, rabbitmq, redis) = tokio::join!(postgres, rabbitmq, redis);
-        let services = Services { postgres, rabbitmq, redis };
+        let services = ServiceHealth { postgres, rabbitmq, redis };
         *self.last.lock() = Some((Instant::now(), services));
         services
     }
 
-    async fn report(&self) -> (StatusCode, Json<Report>) {
+    async fn report(&self) -> (StatusCode, Json<HealthReport>) {
         let services = self.services().await;
         let status = match services {
-            Services { postgres: Some(false), .. } | Services { rabbitmq: Some(false), .. } => {
+            ServiceHealth { postgres: Some(false), .. } | ServiceHealth { rabbitmq: Some(false), .. } => {
                 Status::Unavailable
             }
-            Services { redis: Some(false), .. } => Status::Degraded,
+            ServiceHealth { redis: Some(false), .. } => Status::Degraded,
             _ => Status::Ok,
         };
         let code = match status {
             Status::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Status::Ok | Status::Degraded => StatusCode::OK,
         };
-        (code, Json(Report { status, role: self.role, version: env!("CARGO_PKG_VERSION"), services }))
+        (code, Json(HealthReport { status, role: self.role, version: env!("CARGO_PKG_VERSION"), services }))
     }
 }
 
@@ -153,8 +153,8 @@ pub fn routes(health: Health) -> Router {
 /// Needs no key.
 #[utoipa::path(
     get, path = "/health", tag = "health", security(()),
-    responses((status = 200, body = Report), (status = 503, body = Report)),
+    responses((status = 200, body = HealthReport), (status = 503, body = HealthReport)),
 )]
-pub async fn health(State(health): State<Health>) -> (StatusCode, Json<Report>) {
+pub async fn health(State(health): State<Health>) -> (StatusCode, Json<HealthReport>) {
     health.report().await
 }

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod guard;
+pub mod headers;
 pub mod health;
 pub mod params;
 pub mod problem_document;

@@ -11,9 +11,7 @@ use crate::problem::Problem;
 /// # Errors
 /// [`Code::InvalidId`] when it is not a UUID.
 pub fn account_id(text: &str) -> Result<AccountId, Problem> {
-    let id = uuid::Uuid::try_parse(text);
-    let id = id.map_err(|_| Problem::new(Code::InvalidId, "the account id is not a UUID"))?;
-    Ok(AccountId(id.into_bytes()))
+    text.parse().map_err(|_| Problem::new(Code::InvalidId, "the account id is not a UUID"))
 }
 
 /// Reads a session id.
@@ -21,10 +19,7 @@ pub fn account_id(text: &str) -> Result<AccountId, Problem> {
 /// # Errors
 /// [`Code::InvalidId`] when it is not 64 hexadecimal characters.
 pub fn session_id(text: &str) -> Result<SessionId, Problem> {
-    let mut id = [0; 32];
-    let read = hex::decode_to_slice(text, &mut id);
-    read.map_err(|_| Problem::new(Code::InvalidId, "a session id is 64 hex characters"))?;
-    Ok(SessionId(id))
+    text.parse().map_err(|_| Problem::new(Code::InvalidId, "a session id is 64 hex characters"))
 }
 
 /// Reads the X25519 key that a share is to be sealed to.

@@ -38,7 +38,7 @@ impl Admin for AdminGrpc {
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<ActResponse>, Status> {
         let account = AccountId(id(&request.into_inner().account)?);
         let done = self.0.unlock(account).await.map_err(store_failed)?;
-        tracing::warn!(account = %uuid::Uuid::from_bytes(account.0), done, "operator frees an account");
+        tracing::warn!(%account, done, "operator frees an account");
         Ok(Response::new(ActResponse { done }))
     }
 

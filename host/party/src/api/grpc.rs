@@ -7,7 +7,7 @@ use quorate_core::code::Code;
 use quorate_core::codec::decode;
 use quorate_core::order::{MAX_LIFETIME, SignedOrder};
 use quorate_core::share_grant::ShareGrant;
-use quorate_net::grpc::{self, MESSAGE_BYTES};
+use quorate_net::grpc::{self, MAX_GRPC_MESSAGE_BYTES};
 use quorate_net::problem::Problem;
 use quorate_party_store::ShareLookup;
 use quorate_proto::convert::{order_id, session_id};
@@ -25,8 +25,8 @@ const MAX_WAIT: Duration = MAX_LIFETIME;
 /// The service, to be served.
 pub fn service(api: PartyApi) -> axum::Router {
     let server = UserPartyServer::new(api)
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES);
+        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
     grpc::described(tonic::service::Routes::new(server), MAX_WAIT + grpc::RPC_TIMEOUT)
 }
 

@@ -11,15 +11,13 @@ use quorate_net::problem::Problem;
 use quorate_net::web::body::{Body, Fields};
 use quorate_net::web::guard;
 use quorate_net::web::guard::Guard;
+use quorate_net::web::headers::IDEMPOTENCY_KEY_HEADER;
 use quorate_net::web::params::{recipient_key, session_id};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::PartyApi;
 use crate::user::shares::DeliveredShare;
-
-/// The header that makes a confirmation one that can be repeated.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The routes, behind the guard.
 pub fn routes(api: PartyApi, guarded_by: Guard) -> Router {
@@ -81,7 +79,7 @@ async fn generate(State(api): State<PartyApi>, body: Body<GenerateRequest>) -> R
     let activation = &delivery.certificate.activation;
     let view = ShareView {
         session_id: id,
-        account_id: uuid::Uuid::from_bytes(activation.account.0).to_string(),
+        account_id: activation.account.to_string(),
         epoch: activation.epoch,
         party: delivery.started.me.number(),
         recipient_key: recipient.map(hex::encode),
@@ -115,12 +113,12 @@ async fn confirm(
     body: Body<NewConfirmation>,
 ) -> Result<Json<ConfirmationView>, Problem> {
     let id = body.value.session_id;
-    let by = headers.get(IDEMPOTENCY_KEY).map(|key| Sha256::digest(key.as_bytes()).into());
+    let by = headers.get(IDEMPOTENCY_KEY_HEADER).map(|key| Sha256::digest(key.as_bytes()).into());
     let delivery = api.0.shares.confirm(session_id(&id)?, by).await?;
     let activation = &delivery.certificate.activation;
     Ok(Json(ConfirmationView {
         session_id: id,
-        account_id: uuid::Uuid::from_bytes(activation.account.0).to_string(),
+        account_id: activation.account.to_string(),
         epoch: activation.epoch,
         state: "active",
     }))

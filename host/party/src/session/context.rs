@@ -15,7 +15,7 @@ use quorate_party_store::{AdmissionFacts, Started};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::running::RunningSession;
+use super::running_sessions::RunningSession;
 use crate::party::Party;
 use crate::registry::RegisteredPlugin;
 
@@ -32,6 +32,26 @@ pub(super) struct SessionContext {
     pub(super) facts: AdmissionFacts,
     running: RunningSession,
     permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+/// Why a phase has nothing for the next one.
+pub(super) enum PhaseError {
+    /// The session is aborted.
+    Aborted(Abort),
+    /// The party's store failed.
+    Store(StoreError),
+}
+
+impl From<Abort> for PhaseError {
+    fn from(abort: Abort) -> Self {
+        Self::Aborted(abort)
+    }
+}
+
+impl From<StoreError> for PhaseError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 impl SessionContext {
@@ -79,16 +99,16 @@ impl SessionContext {
         self.facts.record.as_ref().and_then(|record| record.key.chain_code.as_ref())
     }
 
-    /// Cancelled when the coordinator has cancelled the session.
+    /// Cancelled when the coordinator has cancelled the session, or the party is shutting down.
     pub(super) fn cancelled(&self) -> CancellationToken {
         self.running.token.clone()
     }
 
-    /// Waits until the coordinator has cancelled the session, or the party is shutting down.
-    pub(super) async fn cancelled_or_closing(&self) {
-        tokio::select! {
-            () = self.running.token.cancelled() => {}
-            () = self.party.closing.cancelled() => {}
+    /// Why the session's token is cancelled.
+    pub(super) fn cancellation_reason(&self) -> &'static str {
+        match self.party.closing.is_cancelled() {
+            true => "the party is shutting down",
+            false => "the coordinator has cancelled the session",
         }
     }
 

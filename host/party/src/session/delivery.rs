@@ -13,7 +13,7 @@ use quorate_core::session::Frame;
 use quorate_core::user_share::{ShareId, UserShare};
 use quorate_core::{PlanHash, identity::PublicKey};
 use quorate_net::router_client::RouterEvent;
-use quorate_party_store::Handover;
+use quorate_party_store::{Handover, PromiseState, SealedDelivery};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
@@ -82,12 +82,13 @@ async fn await_promises(
     promise: &mut Promise,
     until: Instant,
 ) -> Result<Certificate, Abort> {
+    let cancelled = context.cancelled();
     loop {
         let event = tokio::select! {
             () = tokio::time::sleep_until(until) => {
                 return Err(Abort::of(AbortCode::Timeout, "not all parties have promised their shares"));
             }
-            () = context.cancelled_or_closing() => {
+            () = cancelled.cancelled() => {
                 let reason = "the session was cancelled before its share was delivered";
                 return Err(Abort::of(AbortCode::Unavailable, reason));
             }
@@ -111,15 +112,13 @@ async fn await_promises(
     }
 }
 
-type Sealed = Option<([u8; 32], Vec<u8>)>;
-
 /// Seals the share to its recipient, if there is one.
-fn seal(share: &UserShare, user: &UserShareContext) -> Result<Sealed, Abort> {
+fn seal(share: &UserShare, user: &UserShareContext) -> Result<Option<SealedDelivery>, Abort> {
     let Some(recipient) = user.recipient else { return Ok(None) };
     let mut seed = Zeroizing::new([0; 32]);
     let filled = getrandom::fill(seed.as_mut_slice()).ok();
     match filled.and_then(|()| share.seal(&recipient, &seed).ok()) {
-        Some(sealed) => Ok(Some((recipient, sealed))),
+        Some(bytes) => Ok(Some(SealedDelivery { recipient, bytes })),
         None => Err(Abort::of(AbortCode::Misconfigured, "the share can't be sealed to its recipient")),
     }
 }
@@ -135,18 +134,19 @@ async fn await_confirmation(
 ) {
     let mut tick = interval(CONFIRMATION_POLL_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let cancelled = context.cancelled();
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(until) => return,
-            () = context.cancelled_or_closing() => return,
+            () = cancelled.cancelled() => return,
             RouterEvent::Frame(frame) = connection.router.receive() => {
                 connection.answer(&frame, context.now());
             }
-            _ = tick.tick() => match context.party.store.is_promised(plan).await {
-                Ok((_, true)) => {
+            _ = tick.tick() => match context.party.store.promise_state(plan).await {
+                Ok(PromiseState::Active) => {
                     return linger::broadcast_certificate(context, connection, certificate, parties);
                 }
-                Ok((_, false)) => {}
+                Ok(PromiseState::NotPromised | PromiseState::Promised) => {}
                 Err(error) => tracing::warn!(%error, "failed to read whether the user has confirmed"),
             },
         }

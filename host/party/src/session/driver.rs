@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument;
 
 use super::connection::Connection;
-use super::context::SessionContext;
+use super::context::{PhaseError, SessionContext};
 use super::sandbox;
 
 /// How often the session looks at the clock.
@@ -50,7 +50,7 @@ pub(super) async fn drive(
     share: Option<ShareEntries>,
     effects: Vec<Effect>,
 ) -> Result<Ended, StoreError> {
-    let component = Component::NotStarted { share };
+    let component = ComponentState::NotStarted { share };
     let mut driver = Driver {
         context,
         connection,
@@ -59,21 +59,19 @@ pub(super) async fn drive(
         round: 0,
         disconnected: BTreeMap::new(),
     };
-    let result = match driver.apply(effects).await? {
-        Some(abort) => Err(abort),
-        None => driver.run().await?,
-    };
+    let result = driver.run(effects).await;
     let connection = driver.connection;
-    Ok(match result {
-        Ok(result) => Ended::Done { connection, result },
-        Err(abort) => Ended::Aborted { connection, abort },
-    })
+    match result {
+        Ok(result) => Ok(Ended::Done { connection, result }),
+        Err(PhaseError::Aborted(abort)) => Ok(Ended::Aborted { connection, abort }),
+        Err(PhaseError::Store(error)) => Err(error),
+    }
 }
 
 struct Driver<'a> {
     context: &'a SessionContext,
     connection: Connection,
-    component: Component,
+    component: ComponentState,
     /// Messages that the component has not been given yet.
     inbox: VecDeque<Message>,
     /// The round of the message that came in last; for the log.
@@ -83,7 +81,7 @@ struct Driver<'a> {
 }
 
 /// Where the component is.
-enum Component {
+enum ComponentState {
     /// The hellos are not complete. It will be given this share.
     NotStarted { share: Option<ShareEntries> },
     /// It computes.
@@ -98,8 +96,10 @@ enum Component {
 type Stepping = Pin<Box<dyn Future<Output = Result<Step, SessionError>> + Send>>;
 
 impl Driver<'_> {
-    /// Waits for frames, ticks and steps until the component has a result or the session is over.
-    async fn run(&mut self) -> Result<Result<ProtocolResult, Abort>, StoreError> {
+    /// Carries out the effects of the session's start; then waits for frames, ticks and steps until the component has a
+    /// result or the session is over.
+    async fn run(&mut self, first: Vec<Effect>) -> Result<ProtocolResult, PhaseError> {
+        self.apply(first).await?;
         let mut tick = interval(TICK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let cancelled = self.context.cancelled();
@@ -107,8 +107,7 @@ impl Driver<'_> {
             let effects = tokio::select! {
                 event = self.connection.router.receive() => self.on_router_event(event),
                 _ = tick.tick() => self.on_tick(),
-                () = cancelled.cancelled() => self.fail(AbortCode::Unavailable, "the coordinator has cancelled the session"),
-                () = self.context.party.closing.cancelled() => self.fail(AbortCode::Unavailable, "the party is shutting down"),
+                () = cancelled.cancelled() => self.fail(AbortCode::Unavailable, self.context.cancellation_reason()),
                 (execution, step) = stepped(&mut self.component) => match step {
                     Ok(Step { outgoing, progress }) => {
                         let effects = self.send_messages(outgoing);
@@ -116,11 +115,11 @@ impl Driver<'_> {
                             Progress::Done { outcome, staged } => {
                                 // Its last messages leave.
                                 self.connection.session.mark_component_done(self.context.now());
-                                let abort = self.apply(effects).await?;
-                                return Ok(abort.map_or(Ok(ProtocolResult { execution, outcome, staged }), Err));
+                                self.apply(effects).await?;
+                                return Ok(ProtocolResult { execution, outcome, staged });
                             }
                             Progress::Waiting(session) => {
-                                self.component = Component::Waiting { execution, session: Box::new(session) };
+                                self.component = ComponentState::Waiting { execution, session: Box::new(session) };
                                 self.step_if_waiting();
                             }
                             Progress::Again(session) => self.step(execution, session),
@@ -133,9 +132,7 @@ impl Driver<'_> {
                     }
                 },
             };
-            if let Some(abort) = self.apply(effects).await? {
-                return Ok(Err(abort));
-            }
+            self.apply(effects).await?;
         }
     }
 
@@ -160,8 +157,8 @@ impl Driver<'_> {
         self.connection.session.fail(Abort::of(code, reason), self.context.now())
     }
 
-    /// Carries out effects in their order; gives the abort if the session is over.
-    async fn apply(&mut self, effects: Vec<Effect>) -> Result<Option<Abort>, StoreError> {
+    /// Carries out effects in their order. An effect that ends the session is an error.
+    async fn apply(&mut self, effects: Vec<Effect>) -> Result<(), PhaseError> {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
@@ -183,16 +180,16 @@ impl Driver<'_> {
                     self.context.party.store.abort(self.context.plan_hash).await?;
                     notices.into_iter().for_each(|(to, frame)| self.connection.send(to, frame));
                     tracing::warn!(code = ?abort.code, culprits = ?abort.culprits, reason = abort.reason, "session aborted");
-                    return Ok(Some(abort));
+                    return Err(abort.into());
                 }
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     fn start(&mut self, execution: ExecutionId) {
-        let component = std::mem::replace(&mut self.component, Component::Ended);
-        let Component::NotStarted { share } = component else { return };
+        let component = std::mem::replace(&mut self.component, ComponentState::Ended);
+        let ComponentState::NotStarted { share } = component else { return };
         let vault = share.map(|share| sandbox::snapshot(&share)).unwrap_or_default();
         let spec = sandbox::spec(
             &self.context.plan,
@@ -203,10 +200,10 @@ impl Driver<'_> {
         );
         let plugin = self.context.entry.plugin.clone();
         let step: Stepping = Box::pin(async move { plugin.start(spec).await?.step(vec![]).await });
-        self.component = Component::Stepping { execution, step };
+        self.component = ComponentState::Stepping { execution, step };
     }
 
-    fn send_messages(&mut self, outgoing: Vec<quorate_runtime::Outgoing>) -> Vec<Effect> {
+    fn send_messages(&mut self, outgoing: Vec<quorate_runtime::OutgoingMessage>) -> Vec<Effect> {
         let now = self.context.now();
         let session = &mut self.connection.session;
         outgoing
@@ -219,8 +216,8 @@ impl Driver<'_> {
         if self.inbox.is_empty() {
             return;
         }
-        match std::mem::replace(&mut self.component, Component::Ended) {
-            Component::Waiting { execution, session } => self.step(execution, *session),
+        match std::mem::replace(&mut self.component, ComponentState::Ended) {
+            ComponentState::Waiting { execution, session } => self.step(execution, *session),
             other => self.component = other,
         }
     }
@@ -229,15 +226,15 @@ impl Driver<'_> {
         let incoming = self.inbox.drain(..).collect();
         let span = tracing::debug_span!("step", round = self.round);
         let step: Stepping = Box::pin(session.step(incoming).instrument(span));
-        self.component = Component::Stepping { execution, step };
+        self.component = ComponentState::Stepping { execution, step };
     }
 }
 
 /// Waits for the step under way, for ever if there is none.
-async fn stepped(component: &mut Component) -> (ExecutionId, Result<Step, SessionError>) {
-    let Component::Stepping { execution, step } = component else { return std::future::pending().await };
+async fn stepped(component: &mut ComponentState) -> (ExecutionId, Result<Step, SessionError>) {
+    let ComponentState::Stepping { execution, step } = component else { return std::future::pending().await };
     let stepped = (*execution, step.as_mut().await);
-    *component = Component::Ended;
+    *component = ComponentState::Ended;
     stepped
 }
 

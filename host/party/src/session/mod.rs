@@ -22,7 +22,7 @@ mod delivery;
 mod driver;
 mod linger;
 mod outcome;
-pub(crate) mod running;
+pub(crate) mod running_sessions;
 mod sandbox;
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ use crate::recovery;
 use crate::registry::RegisteredPlugin;
 use crate::user::custody::{Custody, ShareMatch};
 use connection::Connection;
-use context::SessionContext;
+use context::{PhaseError, SessionContext};
 use driver::{Ended, ProtocolResult};
 
 /// A session that this party has taken on and claimed.
@@ -94,9 +94,10 @@ impl SessionTask {
 
     async fn run_phases(self) -> Result<Option<Outcome>, StoreError> {
         let Self { context, token, custody } = self;
-        let share = match load_share(&context, &custody).await? {
+        let share = match load_share(&context, &custody).await {
             Ok(share) => share,
-            Err(abort) => return context.record_abort(abort).await.map(Some),
+            Err(PhaseError::Store(error)) => return Err(error),
+            Err(PhaseError::Aborted(abort)) => return context.record_abort(abort).await.map(Some),
         };
         let (connection, effects) = match connection::connect(&context, &token).await {
             Ok(connected) => connected,
@@ -140,24 +141,21 @@ async fn settle(
     }
 }
 
-/// Loads the share that the session uses (`None` for a keygen), or the abort that explains why it is missing.
-async fn load_share(
-    context: &SessionContext,
-    custody: &Custody,
-) -> Result<Result<Option<ShareEntries>, Abort>, StoreError> {
+/// Loads the share that the session uses; a keygen has none.
+async fn load_share(context: &SessionContext, custody: &Custody) -> Result<Option<ShareEntries>, PhaseError> {
     let order = context.order();
     if order.operation == Operation::Keygen {
-        return Ok(Ok(None));
+        return Ok(None);
     }
     let party = &context.party;
     let user = match custody {
-        Custody::Own => return Ok(Ok(party.store.active_entries(order.spec.account, order.epoch).await?)),
+        Custody::Own => return Ok(party.store.active_entries(order.spec.account, order.epoch).await?),
         Custody::User(user) => user,
     };
     let wrong = || Abort::of(AbortCode::Share, "this is not the share that was handed to the user");
-    let Some(share) = &user.share else { return Ok(Err(wrong())) };
+    let share = user.share.as_ref().ok_or_else(wrong)?;
     if party.match_user_share(order.spec.account, order.epoch, share).await? != ShareMatch::Matches {
-        return Ok(Err(wrong()));
+        return Err(wrong().into());
     }
-    Ok(share.entries().map(Some).map_err(|_| wrong()))
+    Ok(Some(share.entries().map_err(|_| wrong())?))
 }

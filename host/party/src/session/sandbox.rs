@@ -62,7 +62,7 @@ pub(super) fn spec(
             execution_id,
         },
         task: task(plan, order),
-        capabilities: Capabilities { vault, ..Capabilities::none() },
+        capabilities: Capabilities { vault, ..Capabilities::without_backends() },
         deadline: Instant::now() + remaining,
     }
 }

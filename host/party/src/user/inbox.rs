@@ -12,10 +12,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::custody::UserShareContext;
 
 /// How often the store is asked for plans and deliveries that another replica may have taken.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const REQUEST_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Requests of users at a time.
-const MAX_REQUESTS: usize = 128;
+const MAX_USER_REQUESTS: usize = 128;
 
 /// Where plans wait for users.
 pub struct UserInbox {
@@ -29,7 +29,7 @@ impl UserInbox {
     /// An inbox whose users confirm a new share within this time.
     #[must_use]
     pub fn new(confirm_within: Duration) -> Self {
-        let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+        let requests = Arc::new(Semaphore::new(MAX_USER_REQUESTS));
         Self { confirm_within, arrived: Notify::new(), requests }
     }
 
@@ -57,6 +57,6 @@ impl UserInbox {
 
     /// Waits until a plan may have come, here or at another replica.
     pub(super) async fn wait(&self) {
-        let _ = tokio::time::timeout(POLL_INTERVAL, self.arrived.notified()).await;
+        let _ = tokio::time::timeout(REQUEST_POLL_INTERVAL, self.arrived.notified()).await;
     }
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::custody::Custody;
-use super::inbox::{POLL_INTERVAL, UserInbox};
+use super::inbox::{REQUEST_POLL_INTERVAL, UserInbox};
 use crate::party::Party;
 use crate::refusal::PlanRefusal;
 use crate::reporter::Reporter;
@@ -178,7 +178,7 @@ impl UserShares {
                     Ok(Err(refused)) => return Err(failed(session, &refused.to_string())),
                     Err(_) => return Err(failed(session, "the session's task has panicked")),
                 },
-                () = tokio::time::sleep(POLL_INTERVAL / 4) => {}
+                () = tokio::time::sleep(REQUEST_POLL_INTERVAL / 4) => {}
             }
         }
     }
@@ -192,7 +192,7 @@ impl UserShares {
             if delivery.is_some() || !running {
                 return Ok(delivery);
             }
-            tokio::time::sleep(POLL_INTERVAL / 4).await;
+            tokio::time::sleep(REQUEST_POLL_INTERVAL / 4).await;
         }
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use quorate_net::web::params::account_id;
+use quorate_core::identity::PublicKey;
+use quorate_core::{AccountId, Digest};
 use quorate_party::admin;
 use quorate_proto::v1::admin_client::AdminClient;
 use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SuspendRequest, UnlockRequest};
@@ -26,19 +27,19 @@ enum Act {
     /// Free an account of a keygen or refresh whose promises will never be completed
     Unlock {
         /// The account's id
-        account: String,
+        account: AccountId,
     },
     /// Let a peer that was set back to an earlier state take part again
     Readmit {
         /// The peer's public identity key
-        peer: String,
+        peer: PublicKey,
     },
     /// List the components of the party
     Registry,
     /// Let no new session run on a component, for good
     Suspend {
         /// SHA-256 of the component
-        digest: String,
+        digest: Digest,
     },
 }
 
@@ -51,15 +52,15 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
     let mut client = AdminClient::new(admin::connect(&path).await.map_err(failed)?);
     let done = match arguments.act {
         Act::Unlock { account } => {
-            let account = account_id(&account)?.as_bytes().to_vec().into();
+            let account = account.as_bytes().to_vec().into();
             client.unlock(UnlockRequest { account }).await?.into_inner().done
         }
         Act::Readmit { peer } => {
-            let peer = hex::decode(peer)?.into();
+            let peer = peer.0.to_vec().into();
             client.readmit(ReadmitRequest { peer }).await?.into_inner().done
         }
         Act::Suspend { digest } => {
-            let digest = hex::decode(digest)?.into();
+            let digest = digest.as_bytes().to_vec().into();
             client.suspend(SuspendRequest { digest }).await?.into_inner().done
         }
         Act::Registry => {

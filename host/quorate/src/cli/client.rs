@@ -20,7 +20,7 @@ pub(super) struct Client {
 }
 
 /// An answer, and how long it took.
-pub(super) struct Answer {
+pub(super) struct ApiAnswer {
     pub(super) body: Value,
     pub(super) took: Duration,
 }
@@ -47,7 +47,7 @@ impl Client {
         Ok(Self { http, base: format!("http://{address}/api/v1"), key: Zeroizing::new(key.into()) })
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, CallError> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<ApiAnswer, CallError> {
         let no_answer = |error| CallError::NoAnswer { path: path.into(), error };
         let request = self.http.request(Method::POST, format!("{}{path}", self.base));
         let began = Instant::now();
@@ -58,7 +58,7 @@ impl Client {
         let took = began.elapsed();
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         if status.is_success() {
-            return Ok(Answer { body, took });
+            return Ok(ApiAnswer { body, took });
         }
         let field = |name: &str| body[name].as_str().map(str::to_owned);
         // Another program answers, a proxy perhaps.

@@ -12,7 +12,7 @@ use quorate_net::tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::serve::Role;
+use super::serve::RoleArgument;
 use super::{Failure, print};
 use crate::config::Config;
 
@@ -20,24 +20,24 @@ use crate::config::Config;
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How much of the answer is read.
-const MAX_REPORT_BYTES: usize = 4_096;
+const MAX_HEALTH_REPORT_BYTES: usize = 4_096;
 
 /// The role whose health is asked for.
 #[derive(Args)]
 pub(super) struct HealthcheckArguments {
     /// The role; where it listens is read from the same settings
-    role: Role,
+    role: RoleArgument,
 }
 
 /// Prints what the role says of itself, and ends well if it can do its work, with or without its cache.
 pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments) -> Result<(), Failure> {
     let roles = &config.roles;
     let listens = match arguments.role {
-        Role::All | Role::Account => config.http.listen,
-        Role::Coordinator => roles.coordinator_listen,
-        Role::Router => roles.router_listen,
-        Role::Party => roles.party_listen,
-        Role::PartyApi => roles.party_api_listen,
+        RoleArgument::All | RoleArgument::Account => config.http.listen,
+        RoleArgument::Coordinator => roles.coordinator_listen,
+        RoleArgument::Router => roles.router_listen,
+        RoleArgument::Party => roles.party_listen,
+        RoleArgument::PartyApi => roles.party_api_listen,
     };
     let asked = async {
         let stream = TcpStream::connect(reachable(listens)).await?;
@@ -72,6 +72,6 @@ async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let request = hyper::Request::get("/health").header("host", "localhost");
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
-    let report = Limited::new(response.into_body(), MAX_REPORT_BYTES).collect().await?.to_bytes();
+    let report = Limited::new(response.into_body(), MAX_HEALTH_REPORT_BYTES).collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&report).into_owned()))
 }

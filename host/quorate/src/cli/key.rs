@@ -1,8 +1,5 @@
 //! Implements `quorate key`: makes signing keys, and shows their public sides.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,6 +7,7 @@ use quorate_core::identity::SecretKey;
 use zeroize::Zeroizing;
 
 use super::{Failure, print};
+use crate::secret_file::{OWNER_ONLY, random, write_new};
 
 /// An action with keys.
 #[derive(Args)]
@@ -42,12 +40,10 @@ pub(super) fn key(arguments: KeyArguments) -> Result<(), Failure> {
 }
 
 fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice())?;
+    let seed = random()?;
     let failed = |error| format!("{}: the key was not made: {error}", file.display());
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
     let text = Zeroizing::new(hex::encode(seed.as_slice()) + "\n");
-    out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
+    write_new(file, &text, OWNER_ONLY).map_err(failed)?;
     Ok(seed)
 }
 

@@ -19,7 +19,7 @@ use crate::roles::embedded::{Embedded, EmbeddedSetup, read_component};
 pub(super) struct ServeArguments {
     /// The roles
     #[arg(required = true)]
-    roles: Vec<Role>,
+    roles: Vec<RoleArgument>,
     /// On SQLite, with everything else in this process
     #[arg(long)]
     embedded: bool,
@@ -39,7 +39,7 @@ pub(super) struct ServeArguments {
 
 /// A role, as it is named on the command line.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Role {
+pub(super) enum RoleArgument {
     /// All of them, in one process (with --embedded)
     All,
     /// The API that backends call
@@ -86,7 +86,7 @@ pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(
         tracing::warn!(name, "this looks like a setting of Quorate and is not one: it changes nothing");
     }
     let signals = Signals::listen()?;
-    match (arguments.roles.contains(&Role::All), arguments.embedded) {
+    match (arguments.roles.contains(&RoleArgument::All), arguments.embedded) {
         (true, true) if config.environment == Environment::Production => Err(ConfigError::Embedded.into()),
         (true, true) if arguments.roles.len() == 1 => serve_embedded(config, arguments, signals).await,
         (false, false) => serve_roles(config, &arguments.roles, signals).await,
@@ -97,14 +97,14 @@ pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(
     }
 }
 
-async fn serve_roles(config: Config, named: &[Role], mut signals: Signals) -> Result<(), Failure> {
-    let role = |role: &Role| match role {
-        Role::All => None,
-        Role::Account => Some(roles::Role::Account),
-        Role::Coordinator => Some(roles::Role::Coordinator),
-        Role::Router => Some(roles::Role::Router),
-        Role::Party => Some(roles::Role::Party),
-        Role::PartyApi => Some(roles::Role::PartyApi),
+async fn serve_roles(config: Config, named: &[RoleArgument], mut signals: Signals) -> Result<(), Failure> {
+    let role = |role: &RoleArgument| match role {
+        RoleArgument::All => None,
+        RoleArgument::Account => Some(roles::Role::Account),
+        RoleArgument::Coordinator => Some(roles::Role::Coordinator),
+        RoleArgument::Router => Some(roles::Role::Router),
+        RoleArgument::Party => Some(roles::Role::Party),
+        RoleArgument::PartyApi => Some(roles::Role::PartyApi),
     };
     let mut roles: Vec<_> = named.iter().filter_map(role).collect();
     // Named twice it is there once, wherever it stands.

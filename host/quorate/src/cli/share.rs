@@ -1,26 +1,27 @@
 //! Implements `quorate share`: seals and opens users' shares.
 
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use quorate_account::SignRequest;
+use quorate_core::AccountId;
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
-use quorate_net::web::params::{account_id, recipient_key};
+use quorate_net::web::params::recipient_key;
 use zeroize::Zeroizing;
 
 use super::{Failure, print};
+use crate::secret_file::{OWNER_ONLY, random, write_new};
 
 /// How long a sealed share is good, if nothing is said, in seconds.
 const DEFAULT_LIFETIME_SECONDS: u64 = 300;
 
 /// The longest input, in bytes: a share of 2 MiB in hex.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+const MAX_SHARE_FILE_BYTES: u64 = 4 << 20;
 
 /// An action with shares.
 #[derive(Args)]
@@ -59,7 +60,7 @@ struct Seal {
     to: String,
     /// The account
     #[arg(long, value_name = "ID")]
-    account: String,
+    account: AccountId,
     /// To sign this message, as in the sign request
     #[arg(long, value_name = "HEX", required_unless_present = "refresh", conflicts_with = "refresh")]
     message: Option<String>,
@@ -94,7 +95,7 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), Failure> {
             let share = UserShare::open(&sealed()?, &key)?;
             write(&out, share.bytes())?;
             let share_id = share.id()?;
-            let account = uuid::Uuid::from_bytes(share_id.account.0);
+            let account = share_id.account;
             print(&format!("account {account}, epoch {}, party {}", share_id.epoch, share_id.party));
         }
         ShareCommand::Seal(seal) => print(&seal_for(seal)?),
@@ -105,7 +106,7 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), Failure> {
 fn seal_for(seal: Seal) -> Result<String, Failure> {
     let share = UserShare::read(read(&seal.share)?)?;
     let to = recipient_key(&seal.to)?;
-    let account = account_id(&seal.account)?;
+    let account = seal.account;
     let share_id = share.id()?;
     if share_id.account != account {
         return Err(format!("{}: this share is of another account", seal.share.display()).into());
@@ -123,16 +124,10 @@ fn seal_for(seal: Seal) -> Result<String, Failure> {
     Ok(hex::encode(ShareGrant { head, share }.seal(&to, &*random()?)?))
 }
 
-fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    getrandom::fill(bytes.as_mut_slice())?;
-    Ok(bytes)
-}
-
 /// A sealed share from standard input.
 fn sealed() -> Result<Vec<u8>, Failure> {
     let mut text = String::new();
-    std::io::stdin().take(2 * MAX_FILE_BYTES).read_to_string(&mut text)?;
+    std::io::stdin().take(2 * MAX_SHARE_FILE_BYTES).read_to_string(&mut text)?;
     Ok(hex::decode(text.trim()).map_err(|_| "give a sealed share in hex on standard input")?)
 }
 
@@ -140,7 +135,7 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |error| format!("{}: can't be read: {error}", file.display());
     let mut text = Zeroizing::new(String::new());
     let opened = std::fs::File::open(file).map_err(failed)?;
-    opened.take(2 * MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
+    opened.take(2 * MAX_SHARE_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
     let bytes = hex::decode(text.trim()).map_err(|_| format!("{}: this is not hex", file.display()))?;
     Ok(Zeroizing::new(bytes))
 }
@@ -148,9 +143,6 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 /// Writes a secret to a new file that only its owner can read.
 fn write(file: &Path, secret: &[u8]) -> Result<(), Failure> {
     let failed = |error| format!("{}: not written: {error}", file.display());
-    let mut options = std::fs::OpenOptions::new();
-    let mut out = options.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
     let text = Zeroizing::new(hex::encode(secret) + "\n");
-    out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
-    Ok(())
+    Ok(write_new(file, &text, OWNER_ONLY).map_err(failed)?)
 }

@@ -157,8 +157,7 @@ fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, C
 }
 
 fn public_key(text: &str) -> Option<PublicKey> {
-    let mut key = [0; 32];
-    hex::decode_to_slice(text, &mut key).ok().map(|()| PublicKey(key))
+    text.parse().ok()
 }
 
 /// The identity key of the users' party, which is none of the other parties.

@@ -9,8 +9,10 @@ use quorate_control_store::AccountStore;
 use quorate_net::web::guard::Guard;
 use quorate_net::web::health::Health;
 
+use super::context::{Context, needed, some};
+use super::error::StartError;
 use super::listen::Callers;
-use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, needed, some, time_limits};
+use super::{Role, SHUTDOWN_GRACE_PERIOD, time_limits};
 use crate::config::ConfigError;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {

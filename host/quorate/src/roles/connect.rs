@@ -8,7 +8,9 @@ use quorate_backends::cache::{Cache, RedisCache};
 use quorate_backends::database::{Database, StoreError};
 use quorate_backends::queue::{Queue, RabbitQueue};
 
-use super::{Context, Role, StartError, needed};
+use super::Role;
+use super::context::{Context, needed};
+use super::error::StartError;
 use crate::config::{ConfigError, Patience, ServicesConfig};
 
 /// The database of a role.

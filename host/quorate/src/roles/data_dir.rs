@@ -1,81 +1,17 @@
 //! The keys of an embedded deployment: made at the first start, kept in files that only their owner can read.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use quorate_backends::database::StoreError;
-use quorate_core::ThresholdError;
 use quorate_party_store::MasterKey;
-use quorate_runtime::{CompileCache, LoadError, Runtime, RuntimeConfig};
+use quorate_runtime::{CompileCache, Runtime, RuntimeConfig};
 use zeroize::Zeroizing;
 
-/// A key of 32 bytes.
-pub(super) type Seed = Zeroizing<[u8; 32]>;
-
-/// Why it does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum EmbeddedStartError {
-    /// The address is not free, or not ours.
-    #[error("can't listen on {address}: another process may be using the port")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file or folder can't be used.
-    #[error("{path}: can't be used")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A key file does not contain a key.
-    #[error("{0}: this is not a key of 64 hex characters; restore it from your backup")]
-    Key(PathBuf),
-    /// A key file is gone, and what it has sealed or signed is still there.
-    #[error("{0}: the key is missing, but its database is there: restore the file from your backup")]
-    Missing(PathBuf),
-    /// A database can't be used.
-    #[error("{path}: can't be used")]
-    Store {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
-    /// The sandbox does not start.
-    #[error("the sandbox does not start")]
-    Runtime(#[source] std::io::Error),
-    /// A number of parties that is not possible.
-    #[error("the number of parties is not possible")]
-    Parties(#[from] ThresholdError),
-    /// The file of a component can't be read.
-    #[error("{path}: can't be read; `make plugins` builds the components")]
-    MissingPlugin {
-        /// Which.
-        path: PathBuf,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A component can't be loaded.
-    #[error("{path}: the component can't be loaded")]
-    Plugin {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: LoadError,
-    },
-}
+use super::error::EmbeddedStartError;
+use crate::config::Seed;
+use crate::secret_file::{OWNER_ONLY, random_hex, write_new};
 
 /// A sandbox that keeps what it has compiled in a data folder.
 pub(crate) fn sandbox(data: &Path) -> Result<Runtime, EmbeddedStartError> {
@@ -162,12 +98,8 @@ fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, EmbeddedStartE
             Err(EmbeddedStartError::Missing(path.to_owned()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut bytes = Zeroizing::new([0_u8; 32]);
-            getrandom::fill(bytes.as_mut_slice()).map_err(|error| failed(std::io::Error::other(error)))?;
-            let text = Zeroizing::new(hex::encode(bytes.as_slice()));
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            let text = random_hex().map_err(failed)?;
+            write_new(path, &text, OWNER_ONLY).map_err(failed)?;
             // The file's name too must be there after a power cut, before anything is sealed with the key.
             let folder = path.parent().unwrap_or(Path::new("."));
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;

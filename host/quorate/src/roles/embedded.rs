@@ -32,15 +32,13 @@ use quorate_router::{Hub, RouterSetup};
 use quorate_runtime::{Grants, LoadError, Plugin, Runtime};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::data_dir::{self, EmbeddedStartError, Keys, PartyKeys, sandbox};
-use super::time_limits;
+use super::data_dir::{self, Keys, PartyKeys, sandbox};
+use super::error::EmbeddedStartError;
+use super::task_groups::{TaskGroup, TaskGroups};
+use super::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use crate::config::LimitsConfig;
-
-/// How long requests and sessions may still take when everything is told to stop.
-const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
 
 /// How long servers wait for their connections to close, after all requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -76,32 +74,7 @@ pub struct Embedded {
     coordinator: Arc<Coordinator>,
     api: Api,
     broken: CancellationToken,
-    // In the order in which they stop.
-    api_tasks: TaskGroup,
-    party_tasks: TaskGroup,
-    other_tasks: TaskGroup,
-}
-
-/// Tasks that stop together. Dropped, they are told to stop.
-#[derive(Default)]
-struct TaskGroup {
-    token: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl TaskGroup {
-    /// Tells the tasks to stop, and waits until they have.
-    async fn stop(&self) {
-        self.token.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
-impl Drop for TaskGroup {
-    fn drop(&mut self) {
-        self.token.cancel();
-    }
+    groups: TaskGroups,
 }
 
 /// The services that all roles of the process share.
@@ -147,15 +120,15 @@ impl Embedded {
         let shared = Shared::new(&keys)?;
         let (account_store, session_store) = open_control(&setup).await?;
         // If something below fails, what was started before stops: the groups are dropped.
-        let (other_tasks, party_tasks, api_tasks) =
-            (TaskGroup::default(), TaskGroup::default(), TaskGroup::default());
+        let groups = TaskGroups::new();
+        let others = &groups.coordinator_and_router;
         let broken = CancellationToken::new();
 
-        let to_router = start_router(&shared, &other_tasks);
+        let to_router = start_router(&shared, others);
         let (coordinator, to_coordinator) =
-            start_coordinator(&shared, session_store.clone(), &other_tasks, &broken);
+            start_coordinator(&shared, session_store.clone(), others, &broken);
         let parties = make_parties(&setup, &shared, keys.parties, &to_router).await?;
-        start_parties(&setup, &shared, &parties, &to_coordinator, &party_tasks).await?;
+        start_parties(&setup, &shared, &parties, &to_coordinator, &groups.parties).await?;
 
         // The parties have reported by now their sessions from before the restart.
         let interrupted = session_store.end_interrupted(shared.clock.millis()).await;
@@ -177,13 +150,13 @@ impl Embedded {
             limits: time_limits(setup.limits),
         });
         let guard = Guard { key: Some(setup.key), allowed: setup.allowed, proxies: setup.proxies };
-        let api = start_api(accounts, guard, listener, &api_tasks);
+        let api = start_api(accounts, guard, listener, &groups.api);
         tracing::warn!(
             parties = setup.parties,
             "all parties run in this one process, without threshold security: for evaluation only; in production each \
              party is a process of its own"
         );
-        Ok(Self { address, runtime, parties, coordinator, api, broken, api_tasks, party_tasks, other_tasks })
+        Ok(Self { address, runtime, parties, coordinator, api, broken, groups })
     }
 
     /// Where the API listens.
@@ -219,11 +192,11 @@ impl Embedded {
 
     /// Stops: nothing new is taken on, what runs is finished or, after a while, aborted.
     pub async fn stop(self) {
-        self.api_tasks.stop().await;
+        self.groups.api.stop().await;
         // Requests whose callers have hung up.
         let _ = tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, self.api.finish()).await;
-        self.party_tasks.stop().await;
-        self.other_tasks.stop().await;
+        self.groups.parties.stop().await;
+        self.groups.coordinator_and_router.stop().await;
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{Context, StartError};
+use super::context::Context;
+use super::error::StartError;
 
 /// A bound port.
 pub(super) enum Port {

@@ -4,134 +4,35 @@
 
 mod account;
 mod connect;
+mod context;
 mod coordinator;
 pub(crate) mod data_dir;
 pub mod embedded;
+mod error;
 mod listen;
 mod party;
 mod party_api;
+mod role;
 mod router;
+mod task_groups;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_account::TimeLimits;
-use quorate_backends::database::StoreError;
-use quorate_backends::queue::QueueError;
-use quorate_net::clock::{Clock, SystemClock};
-use quorate_net::tls::TlsError;
-use quorate_party::admin::SocketError;
+use quorate_net::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, ConfigError, LimitsConfig};
+use crate::config::{Config, LimitsConfig};
+use context::Context;
 
 pub use connect::connect_to_postgres;
+pub use error::{EmbeddedStartError, StartError};
+pub use role::Role;
 
 /// How long requests and sessions may still take when a process is told to stop.
 const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
-
-/// A role that can be a process of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum Role {
-    Account,
-    Coordinator,
-    Router,
-    Party,
-    PartyApi,
-}
-
-impl Role {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Account => "account",
-            Self::Coordinator => "coordinator",
-            Self::Router => "router",
-            Self::Party => "party",
-            Self::PartyApi => "party-api",
-        }
-    }
-}
-
-/// Why a process does not start: the operator must act.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Something is not configured.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The address is not free, or not ours.
-    #[error("can't listen on {address}: another process may be using the port")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The database can't be used.
-    #[error("PostgreSQL at {address} can't be used")]
-    Postgres {
-        /// Which.
-        address: String,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
-    /// The queue can't be used.
-    #[error("RabbitMQ at {address} can't be used")]
-    RabbitMq {
-        /// Which.
-        address: String,
-        /// Why.
-        #[source]
-        source: QueueError,
-    },
-    /// TLS can't be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Own files or the sandbox can't be used.
-    #[error(transparent)]
-    Local(#[from] data_dir::EmbeddedStartError),
-    /// The operator's socket can't be used.
-    #[error(transparent)]
-    Admin(#[from] SocketError),
-    /// A plugin can't be used.
-    #[error("{path}: this plugin can't be used")]
-    Plugin {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The clock stands behind a time that the party has already seen.
-    #[error(
-        "the clock of this machine is {0} seconds behind the latest time that this party has seen: set the clock; no \
-         session would start"
-    )]
-    ClockBehind(u64),
-    /// The party's own key is not among those that all parties pin.
-    #[error(
-        "QUORATE_IDENTITY_KEY: its public key {0} is not in QUORATE_PARTY_KEYS: no peer would work with this party"
-    )]
-    NotPinned(String),
-    /// Another key is the one that all pin as the user's party's.
-    #[error(
-        "QUORATE_IDENTITY_KEY: its public key {0} is not QUORATE_USER_PARTY_KEY: no peer would work with this party"
-    )]
-    NotUserParty(String),
-    /// Two roles of one process would be one party twice.
-    #[error("a process has one identity: run `party` and `party-api` as two processes")]
-    TwoParties,
-    /// The machine has no randomness.
-    #[error("the machine has no randomness")]
-    NoRandomness,
-}
 
 /// Roles that run in this process.
 pub struct RunningRoles {
@@ -139,15 +40,6 @@ pub struct RunningRoles {
     broken: CancellationToken,
     tasks: TaskTracker,
     party: Vec<party::RunningParty>,
-}
-
-/// The context of every role in a process.
-struct Context<'a> {
-    config: &'a mut Config,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-    broken: CancellationToken,
-    tasks: TaskTracker,
 }
 
 impl RunningRoles {
@@ -218,12 +110,4 @@ impl RunningRoles {
 /// The account service's time limits.
 fn time_limits(config: LimitsConfig) -> TimeLimits {
     TimeLimits { sign: config.sign, shares_per_party: config.shares_per_party }
-}
-
-fn needed<T>(value: Option<T>, name: &'static str, by: Role) -> Result<T, ConfigError> {
-    value.ok_or(ConfigError::Missing { name, by: by.name() })
-}
-
-fn some<T>(list: &[T], name: &'static str, by: Role) -> Result<(), ConfigError> {
-    if list.is_empty() { Err(ConfigError::Missing { name, by: by.name() }) } else { Ok(()) }
 }

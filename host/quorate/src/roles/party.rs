@@ -16,8 +16,10 @@ use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, PartyStore};
 use quorate_runtime::{Grants, Runtime};
 
+use super::context::{Context, needed, some};
+use super::error::StartError;
 use super::listen::Callers;
-use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, data_dir, needed, some};
+use super::{Role, SHUTDOWN_GRACE_PERIOD, data_dir};
 
 /// A party that runs, and its sandbox.
 pub(super) struct RunningParty {

@@ -6,8 +6,10 @@ use quorate_net::web::health;
 use quorate_net::web::health::Health;
 use quorate_router::{Hub, Peering, RouterSetup, service};
 
+use super::context::{Context, needed};
+use super::error::StartError;
 use super::listen::Callers;
-use super::{Context, Role, SHUTDOWN_GRACE_PERIOD, StartError, needed};
+use super::{Role, SHUTDOWN_GRACE_PERIOD};
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Router;

@@ -45,10 +45,10 @@ impl BusState {
         Self { bus, published: 0 }
     }
 
-    /// Passes an event on; those beyond [`limits::EVENTS`] are dropped.
+    /// Passes an event on; those beyond [`limits::MAX_EVENTS`] are dropped.
     pub(crate) fn publish(&mut self, event: Event) {
         self.published = self.published.saturating_add(1);
-        if self.published <= limits::EVENTS {
+        if self.published <= limits::MAX_EVENTS {
             self.bus.publish(event);
         }
     }

@@ -7,7 +7,7 @@ use crate::capabilities::vault::is_entry_name;
 use crate::limits;
 
 /// A cache of one plugin. Both calls must return at once: a cache that is slow misses.
-pub trait Cache: Send + Sync {
+pub trait ComponentCache: Send + Sync {
     /// A value, if it is still there.
     fn get(&self, name: &str) -> Option<Vec<u8>>;
     /// Keeps a value for a while.
@@ -18,7 +18,7 @@ pub trait Cache: Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub struct NoCache;
 
-impl Cache for NoCache {
+impl ComponentCache for NoCache {
     fn get(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
@@ -28,12 +28,12 @@ impl Cache for NoCache {
 
 /// The cache as one session has it.
 pub(crate) struct CacheState {
-    cache: Arc<dyn Cache>,
+    cache: Arc<dyn ComponentCache>,
     sets: u32,
 }
 
 impl CacheState {
-    pub(crate) fn new(cache: Arc<dyn Cache>) -> Self {
+    pub(crate) fn new(cache: Arc<dyn ComponentCache>) -> Self {
         Self { cache, sets: 0 }
     }
 
@@ -41,13 +41,13 @@ impl CacheState {
         is_entry_name(name).then(|| self.cache.get(name)).flatten()
     }
 
-    /// Keeps a value for at most [`limits::CACHE_TTL`]. What is too large, too often or named wrongly is dropped, as a cache
+    /// Keeps a value for at most [`limits::MAX_CACHE_TTL`]. What is too large, too often or named wrongly is dropped, as a cache
     /// may.
     pub(crate) fn set(&mut self, name: &str, value: Vec<u8>, ttl: Duration) {
         self.sets = self.sets.saturating_add(1);
-        let fits = self.sets <= limits::CACHE_SETS && value.len() <= limits::CACHE_VALUE_BYTES;
+        let fits = self.sets <= limits::MAX_CACHE_SETS && value.len() <= limits::MAX_CACHE_VALUE_BYTES;
         if fits && is_entry_name(name) {
-            self.cache.set(name, value, ttl.min(limits::CACHE_TTL));
+            self.cache.set(name, value, ttl.min(limits::MAX_CACHE_TTL));
         }
     }
 }

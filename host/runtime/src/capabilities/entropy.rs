@@ -53,7 +53,7 @@ impl EntropyState {
     /// [`Misbehaviour::Quota`] when it is more than a call or a session gets, [`Stop::Host`] when there is none.
     pub(crate) fn fill(&mut self, wanted: usize) -> wasmtime::Result<Zeroizing<Vec<u8>>> {
         self.bytes = self.bytes.saturating_add(wanted);
-        if wanted > limits::ENTROPY_CALL_BYTES || self.bytes > limits::ENTROPY_SESSION_BYTES {
+        if wanted > limits::MAX_ENTROPY_CALL_BYTES || self.bytes > limits::MAX_ENTROPY_SESSION_BYTES {
             return Err(Misbehaviour::Quota("entropy").into());
         }
         let mut bytes = Zeroizing::new(vec![0; wanted]);

@@ -37,14 +37,14 @@ impl LogState {
         Self { text, plugin: plugin.into(), party, lines: 0 }
     }
 
-    /// Records a line; those beyond [`limits::LOG_LINES`] are dropped.
+    /// Records a line; those beyond [`limits::MAX_LOG_LINES`] are dropped.
     pub(crate) fn emit(&mut self, level: LogLevel, code: u32, mut message: String) {
         self.lines = self.lines.saturating_add(1);
-        if self.lines > limits::LOG_LINES {
+        if self.lines > limits::MAX_LOG_LINES {
             return;
         }
         let text = match self.text {
-            LogText::Recorded => sanitize_to(&message, limits::LOG_LINE_CHARS),
+            LogText::Recorded => sanitize_to(&message, limits::MAX_LOG_LINE_CHARS),
             LogText::Discarded => String::new(),
         };
         message.zeroize();

@@ -11,12 +11,16 @@ use std::sync::Arc;
 
 /// A capability, by the name of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum Capability {
+    /// The party's sealed storage.
     Vault,
+    /// Values that may vanish.
     Cache,
+    /// Events that a component publishes.
     Bus,
+    /// Random bytes.
     Entropy,
+    /// Log lines with codes.
     Log,
 }
 
@@ -73,7 +77,7 @@ pub struct Capabilities {
     /// Single-use material.
     pub pool: Arc<dyn vault::Pool>,
     /// Values that may vanish.
-    pub cache: Arc<dyn cache::Cache>,
+    pub cache: Arc<dyn cache::ComponentCache>,
     /// Where events go.
     pub bus: Arc<dyn bus::Bus>,
     /// Where randomness comes from.
@@ -83,15 +87,15 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// As [`none`](Self::none), and without randomness: for a component that describes itself.
-    pub(crate) fn nothing() -> Self {
-        Self { entropy: Arc::new(entropy::NoEntropy), ..Self::none() }
+    /// Capabilities for a component that describes itself: without backends and without randomness.
+    pub(crate) fn for_describing() -> Self {
+        Self { entropy: Arc::new(entropy::NoEntropy), ..Self::without_backends() }
     }
 
     /// Capabilities without backends, except for the randomness of the operating system: an empty vault and pool, a cache that forgets,
     /// events that are dropped, log codes without texts.
     #[must_use]
-    pub fn none() -> Self {
+    pub fn without_backends() -> Self {
         Self {
             vault: vault::Snapshot::default(),
             pool: Arc::new(vault::NoPool),

@@ -51,6 +51,15 @@ pub(crate) fn is_entry_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
+/// How often an entry can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// As often as wanted: a share, auxiliary information.
+    Kept,
+    /// Once: a presignature. It goes into the pool.
+    SingleUse,
+}
+
 /// Entries with their values.
 pub type VaultEntries = BTreeMap<EntryName, SecretBytes>;
 
@@ -112,11 +121,12 @@ pub(crate) enum VaultError {
 
 /// Whether a session with this task may write there: a share only when it makes one, presignatures only when it
 /// presigns. A session that signs writes nothing, so it can't replace the share that it signs with.
-fn may_write(task: &TaskKind, scope: Scope, single_use: bool) -> bool {
+fn may_write(task: &TaskKind, scope: Scope, kind: EntryKind) -> bool {
+    let kept = kind == EntryKind::Kept;
     match task {
-        TaskKind::Keygen { .. } | TaskKind::Refresh | TaskKind::Repair => scope == Scope::Key && !single_use,
-        TaskKind::Presign { .. } => scope == Scope::Key && single_use,
-        TaskKind::Auxiliary => scope == Scope::Group && !single_use,
+        TaskKind::Keygen { .. } | TaskKind::Refresh | TaskKind::Repair => scope == Scope::Key && kept,
+        TaskKind::Presign { .. } => scope == Scope::Key && !kept,
+        TaskKind::Auxiliary => scope == Scope::Group && kept,
         TaskKind::Prepare => scope == Scope::Party,
         TaskKind::Sign { .. } => false,
     }
@@ -156,16 +166,16 @@ impl VaultState {
     /// Stages an entry, if the task allows it.
     pub(crate) fn stage(
         &mut self,
-        single_use: bool,
+        kind: EntryKind,
         scope: Scope,
         name: &str,
         value: SecretBytes,
     ) -> Result<(), VaultError> {
         let name = EntryName::new(scope, name).ok_or(VaultError::InvalidName)?;
-        if !may_write(&self.task, scope, single_use) {
+        if !may_write(&self.task, scope, kind) {
             return Err(VaultError::Denied);
         }
-        self.staged.stage(single_use, name, value)
+        self.staged.stage(kind, name, value)
     }
 
     /// Begins to take a single-use entry, if the task allows it; nothing where the pool has none of this name.
@@ -195,18 +205,21 @@ impl VaultState {
 }
 
 impl Staged {
-    fn stage(&mut self, single_use: bool, name: EntryName, value: SecretBytes) -> Result<(), VaultError> {
+    fn stage(&mut self, kind: EntryKind, name: EntryName, value: SecretBytes) -> Result<(), VaultError> {
         let entries = self.puts.len() + self.stocks.len();
         let length = value.expose().len();
         let bytes = self.bytes.saturating_add(length);
-        if length > limits::VAULT_VALUE_BYTES
-            || bytes > limits::VAULT_STAGED_BYTES
-            || entries >= limits::VAULT_STAGED_ENTRIES
+        if length > limits::MAX_VAULT_VALUE_BYTES
+            || bytes > limits::MAX_VAULT_STAGED_BYTES
+            || entries >= limits::MAX_VAULT_STAGED_ENTRIES
         {
             return Err(VaultError::Quota);
         }
         self.bytes = bytes;
-        let entries = if single_use { &mut self.stocks } else { &mut self.puts };
+        let entries = match kind {
+            EntryKind::Kept => &mut self.puts,
+            EntryKind::SingleUse => &mut self.stocks,
+        };
         entries.insert(name, value);
         Ok(())
     }

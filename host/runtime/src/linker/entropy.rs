@@ -3,14 +3,17 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
-use crate::host_state::HostState;
+use crate::capabilities::entropy::EntropyState;
+use crate::host_state::{HostCall, Provides};
 
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
-    interface.func_wrap("fill", |mut store: StoreContextMut<'_, HostState>, (len,): (u32,)| {
-        let state = store.data_mut();
+pub(super) fn add_to<T: Provides<EntropyState>>(
+    interface: &mut LinkerInstance<'_, T>,
+) -> wasmtime::Result<()> {
+    interface.func_wrap("fill", |mut store: StoreContextMut<'_, T>, (len,): (u32,)| {
+        let HostCall { calls, capability } = store.data_mut().host_call();
         let wanted = usize::try_from(len).unwrap_or(usize::MAX);
-        state.charge(wanted)?;
-        let bytes = state.entropy.fill(wanted)?;
-        Ok((state.give(&bytes),))
+        calls.charge(wanted)?;
+        let bytes = capability.fill(wanted)?;
+        Ok((calls.give(&bytes),))
     })
 }

@@ -4,22 +4,22 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 use crate::bindings::quorate::party::log::Level;
-use crate::capabilities::log::LogLevel;
-use crate::host_state::HostState;
+use crate::capabilities::log::{LogLevel, LogState};
+use crate::host_state::{HostCall, Provides};
 
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
+pub(super) fn add_to<T: Provides<LogState>>(interface: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     interface.func_wrap(
         "emit",
-        |mut store: StoreContextMut<'_, HostState>, (level, code, message): (Level, u32, String)| {
-            let state = store.data_mut();
-            state.charge(message.len())?;
+        |mut store: StoreContextMut<'_, T>, (level, code, message): (Level, u32, String)| {
+            let HostCall { calls, capability } = store.data_mut().host_call();
+            calls.charge(message.len())?;
             let level = match level {
                 Level::Debug => LogLevel::Debug,
                 Level::Info => LogLevel::Info,
                 Level::Warn => LogLevel::Warn,
                 Level::Error => LogLevel::Error,
             };
-            state.log.emit(level, code, message);
+            capability.emit(level, code, message);
             Ok(())
         },
     )

@@ -1,6 +1,8 @@
 //! Binds a component's imports to the capabilities, by hand: a secret on its way in or out is never copied into a buffer that
 //! is not wiped.
 //!
+//! Each binding sees the state of its own capability only (see [`Provides`](crate::host_state::Provides)).
+//!
 //! A capability that is not granted is not in the linker: a component that imports it does not load.
 
 mod bus;

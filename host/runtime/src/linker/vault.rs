@@ -4,52 +4,52 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 use crate::bindings::quorate::party::vault as wit;
-use crate::capabilities::vault::{Scope, VaultError};
-use crate::host_state::HostState;
+use crate::capabilities::vault::{EntryKind, Scope, VaultError, VaultState};
+use crate::host_state::{HostCall, Provides};
 use crate::secret::SecretBytes;
 
 type Answer<T> = Result<T, wit::VaultError>;
 
-pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()> {
+pub(super) fn add_to<T: Provides<VaultState>>(interface: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     interface.func_wrap(
         "get",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
-            let state = store.data_mut();
-            let found = state.vault.get(scope.into(), &name);
+        |mut store: StoreContextMut<'_, T>, (scope, name): (wit::Scope, String)| {
+            let HostCall { calls, capability } = store.data_mut().host_call();
+            let found = capability.get(scope.into(), &name);
             let bytes = found.as_ref().ok().and_then(|v| v.as_ref()).map_or(0, |v| v.expose().len());
-            state.charge(name.len().saturating_add(bytes))?;
-            let given = found.map(|value| value.map(|value| state.give(value.expose())));
+            calls.charge(name.len().saturating_add(bytes))?;
+            let given = found.map(|value| value.map(|value| calls.give(value.expose())));
             Ok((given.map_err(wit::VaultError::from),))
         },
     )?;
     interface.func_wrap(
         "put",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
-            Ok((stage(&mut store, false, scope, &name, value)?,))
+        |mut store: StoreContextMut<'_, T>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
+            Ok((stage(&mut store, EntryKind::Kept, scope, &name, value)?,))
         },
     )?;
     interface.func_wrap(
         "stock",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
-            Ok((stage(&mut store, true, scope, &name, value)?,))
+        |mut store: StoreContextMut<'_, T>, (scope, name, value): (wit::Scope, String, Vec<u8>)| {
+            Ok((stage(&mut store, EntryKind::SingleUse, scope, &name, value)?,))
         },
     )?;
     interface.func_wrap_async(
         "take",
-        |mut store: StoreContextMut<'_, HostState>, (scope, name): (wit::Scope, String)| {
+        |mut store: StoreContextMut<'_, T>, (scope, name): (wit::Scope, String)| {
             Box::new(async move {
-                let state = store.data_mut();
-                state.charge(name.len())?;
-                let taking = match state.vault.begin_take(scope.into(), &name) {
+                let HostCall { calls, capability } = store.data_mut().host_call();
+                calls.charge(name.len())?;
+                let taking = match capability.begin_take(scope.into(), &name) {
                     Ok(Some(taking)) => taking,
                     Ok(None) => return Ok((Answer::Ok(None),)),
                     Err(error) => return Ok((Err(error.into()),)),
                 };
                 Ok((match taking.await {
                     Ok(Some(value)) => {
-                        let state = store.data_mut();
-                        state.charge(value.expose().len())?;
-                        Ok(Some(state.give(value.expose())))
+                        let HostCall { calls, .. } = store.data_mut().host_call();
+                        calls.charge(value.expose().len())?;
+                        Ok(Some(calls.give(value.expose())))
                     }
                     Ok(None) => Ok(None),
                     Err(unavailable) => Err(VaultError::from(unavailable).into()),
@@ -59,25 +59,25 @@ pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostState>) -> wasmtime:
     )?;
     interface.func_wrap(
         "list",
-        |mut store: StoreContextMut<'_, HostState>, (scope, prefix, limit): (wit::Scope, String, u16)| {
-            let state = store.data_mut();
-            state.charge(prefix.len().saturating_add(usize::from(limit) * 64))?;
-            Ok((Answer::Ok(state.vault.list(scope.into(), &prefix, limit.into())),))
+        |mut store: StoreContextMut<'_, T>, (scope, prefix, limit): (wit::Scope, String, u16)| {
+            let HostCall { calls, capability } = store.data_mut().host_call();
+            calls.charge(prefix.len().saturating_add(usize::from(limit) * 64))?;
+            Ok((Answer::Ok(capability.list(scope.into(), &prefix, limit.into())),))
         },
     )
 }
 
-fn stage(
-    store: &mut StoreContextMut<'_, HostState>,
-    single_use: bool,
+fn stage<T: Provides<VaultState>>(
+    store: &mut StoreContextMut<'_, T>,
+    kind: EntryKind,
     scope: wit::Scope,
     name: &str,
     value: Vec<u8>,
 ) -> wasmtime::Result<Answer<()>> {
     let value = SecretBytes::new(value);
-    let state = store.data_mut();
-    state.charge(name.len().saturating_add(value.expose().len()))?;
-    Ok(state.vault.stage(single_use, scope.into(), name, value).map_err(wit::VaultError::from))
+    let HostCall { calls, capability } = store.data_mut().host_call();
+    calls.charge(name.len().saturating_add(value.expose().len()))?;
+    Ok(capability.stage(kind, scope.into(), name, value).map_err(wit::VaultError::from))
 }
 
 impl From<wit::Scope> for Scope {

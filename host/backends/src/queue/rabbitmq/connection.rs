@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::queue::{MAX_DEAD_LETTERS, MAX_DELIVERIES, MAX_QUEUE_LENGTH, QueueError};
 
 /// How long a new connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RABBITMQ_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often both sides say that they are there, in seconds: a broker that is gone without a word is noticed after two
 /// of these.
@@ -100,7 +100,7 @@ impl Connections {
         if let Some(connected) = self.alive() {
             return Ok(connected);
         }
-        let connected = match timeout(CONNECT_TIMEOUT, self.connect()).await {
+        let connected = match timeout(RABBITMQ_CONNECT_TIMEOUT, self.connect()).await {
             Ok(Ok(connected)) => Arc::new(connected),
             Ok(Err(error)) => {
                 tracing::warn!(address = %self.address, %error, "RabbitMQ can't be reached");

@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use super::connection::{Connected, number};
 use super::consumer::close;
-use crate::queue::{Listener, MAX_WAITING_ANNOUNCEMENTS, QueueError};
+use crate::queue::{MAX_WAITING_ANNOUNCEMENTS, QueueError, TopicListener};
 
 /// Announcements that are on their way to us at a time; the rest waits at the broker, which drops the oldest.
 const PREFETCH: u16 = 128;
@@ -39,7 +39,7 @@ impl RabbitListener {
 }
 
 #[async_trait]
-impl Listener for RabbitListener {
+impl TopicListener for RabbitListener {
     async fn next(&mut self) -> Result<Vec<u8>, QueueError> {
         let Some(Ok(message)) = self.consumer.next().await else { return Err(QueueError::Unavailable) };
         // Only a frame to be written: it does not wait for an answer.

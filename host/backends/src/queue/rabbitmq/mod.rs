@@ -19,7 +19,7 @@ use lapin::{BasicProperties, Confirmation};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::{Consumer, Listener, MAX_DEAD_LETTERS, MAX_QUEUE_LENGTH, Queue, QueueError};
+use super::{Consumer, MAX_DEAD_LETTERS, MAX_QUEUE_LENGTH, Queue, QueueError, TopicListener};
 
 pub use connection::{RabbitAddress, RabbitAddressError};
 
@@ -133,7 +133,7 @@ impl Queue for RabbitQueue {
         .await
     }
 
-    async fn listen(&self, topic: &str) -> Result<Box<dyn Listener>, QueueError> {
+    async fn listen(&self, topic: &str) -> Result<Box<dyn TopicListener>, QueueError> {
         let listener = self.on_connection(async |connected: &Connected| {
             listener::RabbitListener::begin(connected, topic).await
         });

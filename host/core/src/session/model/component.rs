@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::PartyIndex;
-use crate::envelope::Kind;
+use crate::envelope::PayloadKind;
 use crate::ids::{ExecutionId, hash};
 use crate::session::{Message, To};
 
@@ -37,7 +37,8 @@ impl Component {
     /// When a message comes twice, in a wrong round or of a wrong kind: the session must not let that happen.
     pub(super) fn step(&mut self, message: Message) -> (Out, Option<[u8; 32]>) {
         let Message { round, from, kind, payload } = message;
-        let expected = [Kind::PointToPoint, Kind::ReliableBroadcast, Kind::Broadcast][usize::from(round) - 1];
+        let expected = [PayloadKind::PointToPoint, PayloadKind::ReliableBroadcast, PayloadKind::Broadcast]
+            [usize::from(round) - 1];
         assert_eq!(kind, expected, "round {round}");
         assert!((self.round..=self.round + 1).contains(&round), "round {round} in round {}", self.round);
         let before = self.got.insert((round, from), payload.to_vec());

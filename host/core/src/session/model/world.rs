@@ -10,10 +10,11 @@ use super::component::{Component, Out};
 use crate::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use crate::certificate::{Activation, Certificate, Ready};
 use crate::codec::{decode, encode};
-use crate::envelope::Kind;
+use crate::envelope::PayloadKind;
 use crate::identity::{PublicKey, SecretKey};
 use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash};
 use crate::promise::{Promise, PromiseEvent};
+use crate::session::streams::OutgoingPayload;
 use crate::session::{Effect, Frame, Session, SessionState, SessionTerms, To};
 use crate::{PartyIndex, Threshold, UnixMillis};
 
@@ -233,13 +234,14 @@ impl World {
                 (false, _) => &[payload],
             };
             for (i, word) in words.iter().enumerate() {
-                let kind = if broadcast { Kind::ReliableBroadcast } else { Kind::Broadcast };
+                let kind = if broadcast { PayloadKind::ReliableBroadcast } else { PayloadKind::Broadcast };
                 let statement =
                     broadcast.then(|| running.broadcasts.own(terms, key, running.execution, round, word));
                 if i > 0 {
                     running.streams.reuse_last_counter(peer);
                 }
-                let sealed = running.streams.seal(terms, key, peer, round, kind, word, statement);
+                let outgoing = OutgoingPayload { round, kind, bytes: word, statement };
+                let sealed = running.streams.seal(terms, key, peer, &outgoing);
                 frames.push((peer, encode(&Frame::Envelope(sealed.unwrap_or_else(|a| panic!("{a:?}"))))));
             }
         }

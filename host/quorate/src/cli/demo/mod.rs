@@ -18,6 +18,7 @@ use super::Failure;
 use crate::cli::client::Client;
 use crate::config::{Config, LimitsConfig};
 use crate::roles::embedded::{Embedded, EmbeddedSetup, read_component};
+use crate::secret_file::random_hex;
 use report::{DemoOutput, DemoReport, SignedTransaction, UsedPlugin};
 
 #[derive(Args)]
@@ -203,18 +204,12 @@ fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_default().to_owned()
 }
 
-fn random_hex() -> Result<String, Failure> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-    Ok(hex::encode(bytes))
-}
-
 /// A folder that is removed at the end, with all keys in it.
 struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
     fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("quorate-demo-{}", random_hex()?));
+        let path = std::env::temp_dir().join(format!("quorate-demo-{}", random_hex()?.as_str()));
         std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path)?;
         Ok(Self(path))
     }

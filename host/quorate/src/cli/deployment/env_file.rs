@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::finding::Finding;
 
 /// The most bytes that are read of a file: settings are a few kilobytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_ENV_FILE_BYTES: u64 = 1 << 20;
 
 /// The settings of a `.env` file.
 pub(super) struct EnvFile {
@@ -71,8 +71,8 @@ impl EnvFile {
 pub(super) fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     use std::io::Read;
     let mut bytes = Zeroizing::new(vec![]);
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
+    std::fs::File::open(path)?.take(MAX_ENV_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_ENV_FILE_BYTES {
         return Err(std::io::Error::other("the file is too long"));
     }
     Ok(bytes)

@@ -8,12 +8,13 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::init::{give, make_folder, remove, write_secret};
+use super::init::{give, make_folder, remove};
 use super::layout::{Origin, SECRETS};
 use super::postgres;
 use super::rabbitmq;
 use super::settings::DeploymentSettings;
 use crate::cli::{Failure, print};
+use crate::secret_file::write_new;
 
 /// RabbitMQ's own settings. A publisher that fills it up is held back before the container is killed for its memory.
 const RABBITMQ_CONF: &str = "\
@@ -49,7 +50,7 @@ fn write_all(settings: &DeploymentSettings) -> Result<String, Failure> {
     remove(&new)?;
     make_folder(&new)?;
     for (name, text) in contents(settings)? {
-        write_secret(&new.join(name), &text, 0o444)?;
+        write_new(&new.join(name), &text, 0o444)?;
     }
     // Containers that run have the old files open: these stay if nothing has changed.
     if has_same_files(&new, &shared) {

@@ -3,9 +3,8 @@
 //! Both are written under other names and get their own at the end: an init that is interrupted leaves nothing that counts, and the
 //! next one completes or replaces it.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, lchown};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -16,6 +15,7 @@ use super::engine::Engine;
 use super::layout::{PARTIES, SECRETS};
 use super::settings::{password_settings, public_side};
 use crate::cli::{Failure, print};
+use crate::secret_file::{random_hex, write_new};
 
 /// The example of all settings, of which `.env` is made.
 const EXAMPLE: &str = include_str!("../../../../../.env.example");
@@ -81,7 +81,7 @@ fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, F
     if !arguments.image.is_empty() {
         settings.push(("QUORATE_IMAGE", Zeroizing::new(arguments.image.clone())));
     }
-    write_secret(&new_env, &filled_in(EXAMPLE, &settings), 0o600)?;
+    write_new(&new_env, &filled_in(EXAMPLE, &settings), 0o600)?;
     sync(&arguments.folder)?;
     fs::rename(&new_secrets, &secrets)?;
     fs::rename(&new_env, &env)?;
@@ -141,7 +141,7 @@ fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, Fail
     let mut keys = PublicKeys { originator: String::new(), parties: vec![], users_party: String::new() };
     for secret in SECRETS.iter().filter(|secret| !secret.file.starts_with("shared/")) {
         let text = random_hex()?;
-        write_secret(&folder.join(secret.file), &text, 0o400)?;
+        write_new(&folder.join(secret.file), &text, 0o400)?;
         let (owner, kind) = secret.file.split_once('/').unwrap_or_default();
         let users_party = PARTIES.iter().any(|party| party.name == owner && party.is_users_party);
         let public = || public_side(&text).map(|key| key.to_string()).ok_or("a seed is malformed");
@@ -188,23 +188,8 @@ pub(super) fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Writes a new file that reaches the disk.
-pub(super) fn write_secret(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
-}
-
 fn sync(folder: &Path) -> std::io::Result<()> {
     fs::File::open(folder)?.sync_all()
-}
-
-/// 32 random bytes in hex: a password, or the seed of a key.
-fn random_hex() -> Result<Zeroizing<String>, Failure> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    getrandom::fill(bytes.as_mut_slice())?;
-    Ok(Zeroizing::new(hex::encode(bytes.as_slice())))
 }
 
 /// The example with other values for some settings.
@@ -239,6 +224,8 @@ fn arguments(folder: &Path) -> InitArguments {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn made(folder: &Path) -> Result<&'static str, String> {

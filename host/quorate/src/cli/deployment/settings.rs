@@ -183,11 +183,10 @@ fn unreadable(file: &str, error: &std::io::Error) -> Finding {
     Finding::refused(what, remedy)
 }
 
-/// Reads a public key.
+/// Reads a public key in lower case.
 pub(super) fn public_key(text: &str) -> Option<PublicKey> {
-    let mut key = [0; 32];
     let is_lower_case = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-    (is_lower_case && hex::decode_to_slice(text, &mut key).is_ok()).then_some(PublicKey(key))
+    is_lower_case.then(|| text.parse().ok()).flatten()
 }
 
 /// The public key of a seed of 64 hex characters.

@@ -23,8 +23,8 @@ use super::settings::DeploymentSettings;
 use crate::cli::{Failure, print};
 use crate::config::{Config, ConfigError, Seed};
 
-/// The most bytes that are read of a file: settings are a few kilobytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The most bytes that are read of the settings: they are a few kilobytes.
+const MAX_SETTINGS_BYTES: u64 = 1 << 20;
 
 /// The subject of a check.
 #[derive(Args)]
@@ -125,8 +125,8 @@ fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
         false => Box::new(std::fs::File::open(file).map_err(failed)?),
     };
     let mut text = Zeroizing::new(String::new());
-    let bytes = source.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if bytes as u64 > MAX_FILE_BYTES {
+    let bytes = source.take(MAX_SETTINGS_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if bytes as u64 > MAX_SETTINGS_BYTES {
         return Err(format!("{}: too long for settings", file.display()).into());
     }
     Ok(text)

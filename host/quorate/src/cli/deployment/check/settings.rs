@@ -34,7 +34,7 @@ pub(super) const MIN_PASSWORD_CHARACTERS: usize = 16;
 pub(super) fn check_names(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in settings.names() {
-        let what = || format!("{name} in .env is read by nobody here");
+        let what = || format!("{name} in .env is not a setting of this deployment");
         if KEYS_IN_FILES.contains(&name) {
             let remedy = "keys lie in secrets/, one folder for each party (docs/deploy.md, Containers and files): remove it";
             findings.push(Finding::refused(what(), remedy));
@@ -230,9 +230,9 @@ mod tests {
             ),
             ("QUORATE_USER_PARTY_KEY", "abc", "QUORATE_USER_PARTY_KEY in .env is not what"),
             ("QUORATE_ORIGINATORS", "", "QUORATE_ORIGINATORS in .env is not what"),
-            ("ALLOWED_IP", "10.0.0.0/8", "ALLOWED_IP in .env is read by nobody here"),
-            ("replicas", "2", "replicas in .env is read by nobody here"),
-            ("CRYPTO_MASTER_KEY", "0000", "CRYPTO_MASTER_KEY in .env is read by nobody here"),
+            ("ALLOWED_IP", "10.0.0.0/8", "ALLOWED_IP in .env is not a setting of this deployment"),
+            ("replicas", "2", "replicas in .env is not a setting of this deployment"),
+            ("CRYPTO_MASTER_KEY", "0000", "CRYPTO_MASTER_KEY in .env is not a setting of this deployment"),
             ("ALLOWED_IPS", "10.0.0.0/33", "ALLOWED_IPS in .env can't be used"),
             ("QUORATE_LOG", "quorate=loud", "QUORATE_LOG in .env can't be used"),
             ("QUORATE_PLUGIN_FILES", "target/dkls23.wasm", "QUORATE_PLUGIN_FILES in .env can't be used"),

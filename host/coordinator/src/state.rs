@@ -1,4 +1,4 @@
-//! The parts of a coordinator.
+//! The state of a coordinator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,8 +32,8 @@ pub struct CoordinatorSetup {
     pub require_distinct_master_keys: bool,
 }
 
-/// The parts of a coordinator.
-pub(super) struct Parts {
+/// The state of a coordinator.
+pub(super) struct CoordinatorState {
     pub(super) services: Services,
     pub(super) presence: Presence,
     pub(super) bans: KnownBans,
@@ -43,7 +43,7 @@ pub(super) struct Parts {
     rotation: AtomicU64,
 }
 
-impl Parts {
+impl CoordinatorState {
     pub(super) fn new(setup: CoordinatorSetup) -> Self {
         let CoordinatorSetup { store, queue, originators, clock, key, require_distinct_master_keys } = setup;
         let services = Services { store, queue, originators: originators.into(), clock };

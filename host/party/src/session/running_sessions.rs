@@ -8,24 +8,33 @@ use quorate_core::SessionId;
 use tokio_util::sync::CancellationToken;
 
 /// The sessions that run. Clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct RunningSessions(Arc<Mutex<HashMap<SessionId, CancellationToken>>>);
+#[derive(Clone)]
+pub(crate) struct RunningSessions {
+    tokens: Arc<Mutex<HashMap<SessionId, CancellationToken>>>,
+    /// The token of the party, of which the tokens of its sessions are children.
+    closing: CancellationToken,
+}
 
 /// A session that runs, for as long as this lives.
 pub(crate) struct RunningSession {
     sessions: RunningSessions,
     id: SessionId,
-    /// Cancelled when the coordinator has given the session up.
+    /// Cancelled when the coordinator has given the session up, or the party is shutting down.
     pub(crate) token: CancellationToken,
 }
 
 impl RunningSessions {
+    /// No session runs yet. `closing` ends all of them.
+    pub(crate) fn new(closing: CancellationToken) -> Self {
+        Self { tokens: Arc::default(), closing }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, CancellationToken>> {
-        self.0.lock()
+        self.tokens.lock()
     }
 
     pub(crate) fn add(&self, id: SessionId) -> RunningSession {
-        let token = CancellationToken::new();
+        let token = self.closing.child_token();
         self.lock().insert(id, token.clone());
         RunningSession { sessions: self.clone(), id, token }
     }

@@ -294,12 +294,12 @@ async fn a_hostile_coordinator_makes_no_party_run_what_was_not_ordered() {
     let order = decode::<Plan>(&seen.plan).unwrap().order;
     let submission = Submission {
         order,
-        time_limit: 4_000,
+        time_limit_ms: 4_000,
         signers: vec![],
         certificate: None,
         chain_code: None,
         aborts: vec![],
-        again: false,
+        resubmitted: false,
     };
     let submission = encode(&submission.sign(&SecretKey::from_seed(&random32())));
     let channel = Endpoint::new(format!("http://{}", world.fleet.address(Member::Coordinator(0))))

@@ -1,0 +1,31 @@
+//! The context in which every role of a process starts.
+
+use std::sync::Arc;
+
+use quorate_net::clock::Clock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::role::Role;
+use crate::config::{Config, ConfigError};
+
+/// The context of every role in a process.
+pub(super) struct Context<'a> {
+    pub(super) config: &'a mut Config,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Cancelled when the process is told to stop.
+    pub(super) stop: CancellationToken,
+    /// Cancelled when a role has ended because it can't go on.
+    pub(super) broken: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+/// A setting that the role can't do without.
+pub(super) fn needed<T>(value: Option<T>, name: &'static str, by: Role) -> Result<T, ConfigError> {
+    value.ok_or(ConfigError::Missing { name, by: by.name() })
+}
+
+/// Checks that a list has an entry, since the role can't do without.
+pub(super) fn some<T>(list: &[T], name: &'static str, by: Role) -> Result<(), ConfigError> {
+    if list.is_empty() { Err(ConfigError::Missing { name, by: by.name() }) } else { Ok(()) }
+}

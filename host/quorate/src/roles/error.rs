@@ -1,0 +1,150 @@
+//! Why roles do not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use quorate_backends::database::StoreError;
+use quorate_backends::queue::QueueError;
+use quorate_core::ThresholdError;
+use quorate_net::tls::TlsError;
+use quorate_party::admin::SocketError;
+use quorate_runtime::LoadError;
+
+use crate::config::ConfigError;
+
+/// Why a process does not start: the operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something is not configured.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address is not free, or not ours.
+    #[error("can't listen on {address}: another process may be using the port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The error of the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database can't be used.
+    #[error("PostgreSQL at {address} can't be used")]
+    Postgres {
+        /// Which.
+        address: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The queue can't be used.
+    #[error("RabbitMQ at {address} can't be used")]
+    RabbitMq {
+        /// Which.
+        address: String,
+        /// Why.
+        #[source]
+        source: QueueError,
+    },
+    /// TLS can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Own files or the sandbox can't be used.
+    #[error(transparent)]
+    Local(#[from] EmbeddedStartError),
+    /// The operator's socket can't be used.
+    #[error(transparent)]
+    Admin(#[from] SocketError),
+    /// A plugin can't be used.
+    #[error("{path}: this plugin can't be used")]
+    Plugin {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The clock stands behind a time that the party has already seen.
+    #[error(
+        "the clock of this machine is {0} seconds behind the latest time that this party has seen: set the clock; no \
+         session would start"
+    )]
+    ClockBehind(u64),
+    /// The party's own key is not among those that all parties pin.
+    #[error(
+        "QUORATE_IDENTITY_KEY: its public key {0} is not in QUORATE_PARTY_KEYS: no peer would work with this party"
+    )]
+    NotPinned(String),
+    /// Another key is the one that all pin as the user's party's.
+    #[error(
+        "QUORATE_IDENTITY_KEY: its public key {0} is not QUORATE_USER_PARTY_KEY: no peer would work with this party"
+    )]
+    NotUserParty(String),
+    /// Two roles of one process would be one party twice.
+    #[error("a process has one identity: run `party` and `party-api` as two processes")]
+    TwoParties,
+    /// The machine has no randomness.
+    #[error("the machine has no randomness")]
+    NoRandomness,
+}
+
+/// Why all roles in one process do not start: the operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedStartError {
+    /// The address is not free, or not ours.
+    #[error("can't listen on {address}: another process may be using the port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The error of the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or folder can't be used.
+    #[error("{path}: can't be used")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key file does not contain a key.
+    #[error("{0}: this is not a key of 64 hex characters; restore it from your backup")]
+    Key(PathBuf),
+    /// A key file is gone, and what it has sealed or signed is still there.
+    #[error("{0}: the key is missing, but its database is there: restore the file from your backup")]
+    Missing(PathBuf),
+    /// A database can't be used.
+    #[error("{path}: can't be used")]
+    Store {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The sandbox does not start.
+    #[error("the sandbox does not start")]
+    Runtime(#[source] std::io::Error),
+    /// A number of parties that is not possible.
+    #[error("the number of parties is not possible")]
+    Parties(#[from] ThresholdError),
+    /// The file of a component can't be read.
+    #[error("{path}: can't be read; `make plugins` builds the components")]
+    MissingPlugin {
+        /// Which.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A component can't be loaded.
+    #[error("{path}: the component can't be loaded")]
+    Plugin {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+}
