@@ -11,7 +11,7 @@
 #                                       (FOLDER without party_3, where a party's database can't be had)
 #   clean                               remove containers and all data; asks first
 #
-# Whatever is not a call of the engine, `quorate deployment` does: the program of the image, or that of QUORATE_PROGRAM.
+# `quorate deployment` does all but calls of the engine: the program of the image, or that of QUORATE_PROGRAM.
 set -euo pipefail && shopt -s inherit_errexit
 export LC_ALL=C COMPOSE_PROJECT_NAME
 caller=$PWD called=$* && umask 077
@@ -91,7 +91,7 @@ ask() { # the same; what the program refuses, it explains itself
   [ "$code" = 0 ] || exit 1
 }
 
-# What the program is told of the engine: a fact a line, its kind first.
+# Facts about the engine for the program: one a line, its kind first.
 # shellcheck disable=SC2046 # ids of networks
 facts() {
   local names root && docker version --format 'engine {{.Server.Version}}'
@@ -200,7 +200,7 @@ start_all() {
   say "up and healthy: the API is at http://$(api_address)"
 }
 
-# What the engine says of every service, and every role of itself: it is asked as its container's health check asks it.
+# The state of every service by the engine, and by the role itself: it is asked as its container's health check asks it.
 health() {
   local service said id test ill=0 && need_compose
   for service in "${services[@]}" $(all_roles); do
@@ -262,7 +262,7 @@ backup() { # FOLDER; nothing, or: without, a database
   trap - EXIT
 }
 
-# Nothing half-done stays, and what ran runs again.
+# A half-done backup is removed, and the services that ran run again.
 end_backup() {
   trap '' INT TERM HUP
   [ -z "$unfinished" ] || { rm -rf "$unfinished"; say "no backup was made" >&2; }
@@ -310,7 +310,7 @@ for file in .env secrets .deploy.lock; do
   [ ! -e "$file" ] || [ -r "$file" ] || fail "$file can't be read: run this as the user who ran init, or as root"
 done
 COMPOSE_PROJECT_NAME=$(value COMPOSE_PROJECT_NAME quorate) image=$(value QUORATE_IMAGE quorate:local)
-[[ $COMPOSE_PROJECT_NAME =~ ^[a-z0-9][a-z0-9_-]*$ ]] || fail "COMPOSE_PROJECT_NAME=$COMPOSE_PROJECT_NAME is no name"
+[[ $COMPOSE_PROJECT_NAME =~ ^[a-z0-9][a-z0-9_-]*$ ]] || fail "COMPOSE_PROJECT_NAME=$COMPOSE_PROJECT_NAME is invalid"
 # .env is what compose is to read, and nothing else.
 unset COMPOSE_ENV_FILES COMPOSE_DISABLE_ENV_FILE COMPOSE_FILE COMPOSE_PROFILES
 # Two at once would get into each other's way.
@@ -320,7 +320,7 @@ case $1 in init | up | down | restart | infra | mpc | backup | restore | clean)
   flock -n 9 || fail "another deploy.sh is at work here: wait for its end"
   trap 'printf "deploy.sh: interrupted: run ./deploy.sh %s again\n" "$called" >&2; exit 130' INT ;;
 esac
-# What is not asked for must not be taken for everything: `restart server-party-2` would restart all.
+# An unknown argument must not be taken for all: `restart server-party-2` would restart everything.
 case "$*" in
   init) init ;;
   build | "build "*) build "${@:2}" ;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lays out what is in the image, besides licences: root.sh PROGRAM PLUGINS FOLDER makes FOLDER/root. The same input gives the same files.
 set -euo pipefail
-# Whoever builds it: a user without rights reads it.
+# A user without rights reads it, also where another user built it.
 umask 022
 
 program=$1 plugins=$2 folder=$3

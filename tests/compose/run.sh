@@ -348,7 +348,7 @@ bad_input() {
   sed -i '/^PUBLISH_ADDRESS=/d' .env
   refused_with_exported PUBLISH_ADDRESS 0.0.0.0
   cp "$work/env" .env
-  COMPOSE_PROJECT_NAME=Quorate complains "COMPOSE_PROJECT_NAME=Quorate is no name" clean
+  COMPOSE_PROJECT_NAME=Quorate complains "COMPOSE_PROJECT_NAME=Quorate is invalid" clean
   mv .env "$work/real" && ln -s "$work/real" .env
   refused "a symbolic link" ".env is a symbolic link"
   rm .env && mv "$work/real" .env

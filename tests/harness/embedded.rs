@@ -147,7 +147,7 @@ impl Deployment {
         }
     }
 
-    /// What runs.
+    /// The running deployment.
     #[must_use]
     pub fn embedded(&self) -> &Embedded {
         self.embedded.as_ref().unwrap()

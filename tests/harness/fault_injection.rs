@@ -32,7 +32,7 @@ const TYPED: [&str; 6] =
 
 const ACCOUNTS: &str = "/api/v1/accounts";
 
-/// What the deployment is doing when the fault happens.
+/// The operation during which the fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum FaultOperation {
@@ -45,7 +45,7 @@ pub enum FaultOperation {
 pub const OPERATIONS: [FaultOperation; 3] =
     [FaultOperation::Keygen, FaultOperation::Sign, FaultOperation::Refresh];
 
-/// What happens.
+/// The fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The process is killed, and started again by a supervisor.
@@ -60,13 +60,13 @@ pub const FAULTS: [Fault; 2] = [Fault::Kill, Fault::Cut];
 /// One fault. That of a party API happens in an operation with a user's share.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// What is going on.
+    /// The operation.
     pub operation: FaultOperation,
-    /// Whom it happens to.
+    /// The process that it happens to.
     pub member: Member,
     /// When it happens: how much of the operation is over, from 0 to 1.
     pub at: f64,
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -105,7 +105,7 @@ pub struct Faults {
     takes: BTreeMap<(FaultOperation, bool), Duration>,
 }
 
-/// What an operation needs to know of where it takes place.
+/// The place of an operation: its deployment and account.
 struct Scene<'a> {
     fleet: &'a Fleet,
     seal_to: &'a str,
@@ -186,7 +186,7 @@ impl Faults {
     }
 }
 
-/// What a caller may get: a result, or an error that says what to do. Says whether it is a result.
+/// Checks that a caller got a result, or an error that says what to do. Returns whether it is a result.
 pub fn assert_typed(reply: &Reply, case: &str) -> bool {
     let is_result = reply.status < 300;
     assert!(is_result || TYPED.contains(&reply.text("code")), "{case}: {reply:?}");

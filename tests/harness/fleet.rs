@@ -274,7 +274,7 @@ impl Fleet {
         &self.keys.jwt
     }
 
-    /// What the names of its queues and topics begin with.
+    /// The beginning of the names of its queues and topics.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -457,7 +457,7 @@ impl Fleet {
         self.running[&member].id()
     }
 
-    /// What a process has logged.
+    /// The log of a process.
     #[must_use]
     pub fn logged(&self, member: Member) -> String {
         std::fs::read_to_string(self.log(member)).unwrap_or_default()

@@ -26,7 +26,7 @@ impl Default for User {
 }
 
 impl User {
-    /// What to seal to, in hex.
+    /// The key to seal to, in hex.
     #[must_use]
     pub fn recipient(&self) -> String {
         hex::encode(self.key.public())

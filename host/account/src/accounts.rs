@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder};
 use quorate_core::code::Code;
-use quorate_core::order::MAX_LIFETIME;
+use quorate_core::order::MAX_ORDER_LIFETIME;
 use quorate_core::{AccountId, OrderId};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
@@ -69,7 +69,7 @@ impl Accounts {
 
     /// An order that is about to be submitted, as the account's record of open orders holds it.
     pub(crate) fn open_order(&self, id: OrderId) -> OpenOrder {
-        OpenOrder { id, expires: self.clock.millis() + MAX_LIFETIME + TOTAL_CLOCK_SKEW }
+        OpenOrder { id, expires: self.clock.millis() + MAX_ORDER_LIFETIME + TOTAL_CLOCK_SKEW }
     }
 
     /// Stores the results of open keygens and refreshes, whose responses may have been lost. If the state of an order can't be read now, the

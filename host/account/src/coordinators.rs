@@ -48,7 +48,7 @@ impl Coordinators {
     }
 
     /// Reads what the coordinators know of an order.
-    pub(crate) async fn order(&self, order: OrderId) -> Result<OrderState, Problem> {
+    pub(crate) async fn fetch_order(&self, order: OrderId) -> Result<OrderState, Problem> {
         let request = OrderRequest { order: Bytes::copy_from_slice(order.as_bytes()) };
         let asking = self.replicas.call(CALL_TIMEOUT, |channel| {
             let request = request.clone();
@@ -58,7 +58,7 @@ impl Coordinators {
     }
 
     /// Reads what the coordinators know of a session.
-    pub(crate) async fn session(&self, id: SessionId) -> Result<SessionState, Problem> {
+    pub(crate) async fn fetch_session(&self, id: SessionId) -> Result<SessionState, Problem> {
         let not_found =
             || Problem::new(Code::SessionNotFound, "no session has this id, or it is older than 30 days");
         let request = SessionRequest { session: Bytes::copy_from_slice(id.as_bytes()) };
@@ -77,7 +77,7 @@ impl Coordinators {
     }
 
     /// Lists the plugins of all parties that are online.
-    pub(crate) async fn plugins(&self) -> Result<Vec<Plugin>, Problem> {
+    pub(crate) async fn list_plugins(&self) -> Result<Vec<Plugin>, Problem> {
         let asking = self
             .replicas
             .call(CALL_TIMEOUT, |channel| async { client(channel).parties(PartiesRequest {}).await });
@@ -107,7 +107,7 @@ pub(crate) fn problem(status: &Status) -> Problem {
             Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
         }
         _ => {
-            tracing::error!(%status, "the coordinator refused");
+            tracing::error!(%status, "coordinator refused a call");
             Problem::new(Code::Internal, "the coordinator refused: the operator finds the reason in the log")
         }
     }

@@ -84,7 +84,7 @@ impl AccountDefaults {
 
     /// The protocol for a scheme, among those that the online parties have a plugin of.
     async fn protocol(&self, scheme: &str, requested: Option<String>) -> Result<String, Problem> {
-        let plugins = self.coordinators.plugins().await?;
+        let plugins = self.coordinators.list_plugins().await?;
         let serving = plugins.iter().filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
         let mut protocols: Vec<&str> = serving.map(|plugin| plugin.protocol.as_str()).collect();
         protocols.sort_unstable();

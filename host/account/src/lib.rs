@@ -7,7 +7,7 @@
 //! | `AccountDefaults` | decides what a request for a new account leaves open |
 //! | `Submitter` | signs an order, submits it and waits for a result |
 //! | `Orders` | reads what orders and sessions have led to, now or later |
-//! | `UserShares` | asks the users' party to take or hand out a user's share |
+//! | `UserShareRequests` | asks the users' party to take or hand out a user's share |
 //! | `Recoverer` | finds what an interrupted request has led to |
 //! | [`AccountService`] | the operations, made of these parts |
 

@@ -7,7 +7,7 @@ use quorate_control_store::{Account, AccountStore};
 use quorate_core::abort::SignedAbort;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
-use quorate_core::order::{MAX_LIFETIME, Operation, Order, OrderTerms, Version};
+use quorate_core::order::{MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, Version};
 use quorate_core::submission::MAX_ABORTS;
 use quorate_core::{AccountId, OrderId, SessionId};
 use quorate_net::clock::Clock;
@@ -135,7 +135,7 @@ impl AccountService {
     /// # Errors
     /// [`Code::SessionNotFound`], or a problem of the deployment.
     pub async fn session(&self, id: SessionId) -> Result<SessionView, Problem> {
-        session_view(&self.orders.session(id).await?)
+        session_view(&self.orders.read_and_reconcile(id).await?)
     }
 
     /// Fetches a new share, sealed to its user, for as long as the user has not confirmed it. In hex.
@@ -234,7 +234,7 @@ impl AccountService {
     pub async fn refresh(&self, ids: RequestIds, request: RefreshRequest) -> Result<AccountView, Problem> {
         let _permit = self.permit()?;
         let (account, current) = self.accounts.active(ids.account).await?;
-        let recipient = request.check(&account)?;
+        let recipient = request.recipient_for(&account)?;
         let mut order = self.order(ids.order, &account, Operation::Refresh, Some(&current));
         order.recipient = recipient;
         let limit = self.limits.shares(account.spec.threshold.parties());
@@ -280,7 +280,7 @@ impl AccountService {
             public_key: current.map(|current| current.outputs.public_key.0.clone()).unwrap_or_default(),
             recipient: None,
         };
-        Order::new(id, terms, self.clock.seconds(), MAX_LIFETIME)
+        Order::new(id, terms, self.clock.seconds(), MAX_ORDER_LIFETIME)
     }
 
     /// Notices of parties that aborted the account's open orders: a refresh that came to nothing may still hold promises at

@@ -51,7 +51,7 @@ struct OrderRecord {
     /// The verified part of each session's record.
     verified: Vec<VerifiedRecord>,
     in_flight: bool,
-    given_up: bool,
+    is_final: bool,
 }
 
 impl OrderRecord {
@@ -111,7 +111,7 @@ pub(crate) struct OrderStatus {
     /// Whether a coordinator still drives the order: another session may follow.
     pub(crate) in_flight: bool,
     /// Whether the coordinator that drove the order says that no session follows.
-    pub(crate) given_up: bool,
+    pub(crate) is_final: bool,
     /// Whether a party's statement excludes any result.
     pub(crate) has_failed: bool,
 }
@@ -132,7 +132,7 @@ impl Orders {
     /// Stores what an order has led to so far.
     pub(crate) async fn reconcile(&self, order: OrderId) -> Result<OrderStatus, Problem> {
         let record = self.record_of(order).await?;
-        let OrderRecord { in_flight, given_up, .. } = record;
+        let OrderRecord { in_flight, is_final, .. } = record;
         let (is_empty, has_failed) = (record.is_empty(), record.cannot_complete());
         let mut latest: Option<ReconciledSession> = None;
         for state in record.sessions {
@@ -151,7 +151,7 @@ impl Orders {
                 self.store.fail_account(account).await?;
             }
         }
-        Ok(OrderStatus { session: latest, in_flight, given_up, has_failed })
+        Ok(OrderStatus { session: latest, in_flight, is_final, has_failed })
     }
 
     /// The notices that parties signed when they ended the order's sessions without a promise.
@@ -165,13 +165,13 @@ impl Orders {
     }
 
     /// Stores what a session has led to.
-    pub(crate) async fn session(&self, id: SessionId) -> Result<ReconciledSession, Problem> {
-        let state = self.coordinators.session(id).await?;
+    pub(crate) async fn read_and_reconcile(&self, id: SessionId) -> Result<ReconciledSession, Problem> {
+        let state = self.coordinators.fetch_session(id).await?;
         self.reconcile_session(state).await
     }
 
     async fn record_of(&self, order: OrderId) -> Result<OrderRecord, Problem> {
-        let OrderState { mut sessions, in_hand, given_up } = self.coordinators.order(order).await?;
+        let OrderState { mut sessions, in_flight, is_final } = self.coordinators.fetch_order(order).await?;
         sessions.truncate(MAX_SESSIONS_READ);
         let of_this_order = |state| {
             let record = verified_record(state, self.originator.known());
@@ -180,7 +180,7 @@ impl Orders {
         let verified: Option<Vec<VerifiedRecord>> = sessions.iter().map(of_this_order).collect();
         let verified =
             verified.ok_or_else(|| Problem::internal("the coordinator answered with another order"))?;
-        Ok(OrderRecord { sessions, verified, in_flight: in_hand, given_up })
+        Ok(OrderRecord { sessions, verified, in_flight, is_final })
     }
 
     /// Stores what a session has led to, as far as reports prove it.

@@ -121,15 +121,15 @@ impl Recoverer {
         order: OrderId,
         within: Duration,
     ) -> Result<Option<ReconciledSession>, Problem> {
-        let until = self.give_up_at();
+        let until = self.wait_deadline();
         loop {
-            let OrderStatus { session, in_flight, given_up, .. } = self.orders.reconcile(order).await?;
+            let OrderStatus { session, in_flight, is_final, .. } = self.orders.reconcile(order).await?;
             let runs = match &session {
                 Some(session) if session.status == ReconciledStatus::Completed => false,
                 Some(session) => {
                     let now = self.clock.millis();
                     let may_run = session.status == ReconciledStatus::Running && session.deadline >= now;
-                    let may_follow = !given_up && session.created + within > now;
+                    let may_follow = !is_final && session.created + within > now;
                     in_flight || may_run || may_follow
                 }
                 None => in_flight,
@@ -152,7 +152,7 @@ impl Recoverer {
         ids: RequestIds,
         recipient: Option<[u8; 32]>,
     ) -> Result<Recovery<AccountView>, Problem> {
-        let until = self.give_up_at();
+        let until = self.wait_deadline();
         loop {
             let OrderStatus { session, in_flight, has_failed, .. } = self.orders.reconcile(ids.order).await?;
             let Some(session) = session else {
@@ -189,7 +189,7 @@ impl Recoverer {
     }
 
     /// When a wait ends at the latest: the coordinator says how long a session runs, and may be wrong.
-    fn give_up_at(&self) -> Instant {
+    fn wait_deadline(&self) -> Instant {
         Instant::now() + self.limits.max() + ANSWER_GRACE_PERIOD
     }
 }

@@ -13,7 +13,7 @@ use super::UserShareOptions;
 const MAX_USER_ID_BYTES: usize = 256;
 
 /// The longest message, in bytes: what fits a body of 64 KiB as hex.
-const MAX_MESSAGE_BYTES: usize = 32 << 10;
+const MAX_SIGNED_MESSAGE_BYTES: usize = 32 << 10;
 
 /// The deepest derivation path. BIP-44 uses five; each level costs every party two curve operations.
 const MAX_PATH_STEPS: usize = 16;
@@ -43,16 +43,11 @@ pub(crate) fn read_threshold(t: u16, n: u16) -> Result<Threshold, Problem> {
 }
 
 impl Creation {
-    /// Reads a request.
+    /// Reads a request for an account with the usual threshold, of which no user keeps a share.
     ///
     /// # Errors
     /// [`Code::InvalidUserId`].
-    pub fn read(
-        user_id: String,
-        scheme: Option<String>,
-        protocol: Option<String>,
-        threshold: Option<Threshold>,
-    ) -> Result<Self, Problem> {
+    pub fn read(user_id: String, scheme: Option<String>, protocol: Option<String>) -> Result<Self, Problem> {
         if user_id.trim().is_empty()
             || user_id.len() > MAX_USER_ID_BYTES
             || user_id.chars().any(char::is_control)
@@ -61,7 +56,7 @@ impl Creation {
                 format!("user_id: give 1 to {MAX_USER_ID_BYTES} bytes of text without control characters");
             return Err(Problem::new(Code::InvalidUserId, detail));
         }
-        Ok(Self { user_id, scheme, protocol, threshold, user: None })
+        Ok(Self { user_id, scheme, protocol, threshold: None, user: None })
     }
 }
 
@@ -80,7 +75,7 @@ impl SignRequest {
     /// Reads a request.
     ///
     /// # Errors
-    /// [`Code::InvalidMessage`], [`Code::InvalidHash`], [`Code::InvalidPath`] or [`Code::InvalidSigners`].
+    /// [`Code::InvalidMessage`], [`Code::UnknownHash`], [`Code::InvalidPath`] or [`Code::InvalidSigners`].
     pub fn read(
         message: &str,
         hash: Option<&str>,
@@ -104,13 +99,13 @@ impl SignRequest {
 pub struct RefreshRequest {
     /// The user's share, sealed with what it is for.
     pub user_share: Option<Vec<u8>>,
-    /// Whom the user's new share is sealed to.
+    /// The key that the user's new share is sealed to.
     pub recipient: Option<[u8; 32]>,
 }
 
 impl RefreshRequest {
-    /// Whom the user's new share is sealed to, if the account has a user's share.
-    pub(super) fn check(&self, account: &Account) -> Result<Option<[u8; 32]>, Problem> {
+    /// Returns the key that the user's new share is sealed to, if the account has a user's share.
+    pub(super) fn recipient_for(&self, account: &Account) -> Result<Option<[u8; 32]>, Problem> {
         let problem = |code, detail: &str| Err(Problem::new(code, detail));
         if account.user_party.is_none() {
             return match (&self.user_share, self.recipient) {
@@ -152,8 +147,8 @@ fn read_message(text: &str, hash: HashFunction) -> Result<Vec<u8>, Problem> {
             "message: without hash it is a digest of 32 bytes, this is {length}; hash it, or name the hash"
         ));
     }
-    if message.is_empty() || message.len() > MAX_MESSAGE_BYTES {
-        return problem(format!("message: give 1 to {MAX_MESSAGE_BYTES} bytes"));
+    if message.is_empty() || message.len() > MAX_SIGNED_MESSAGE_BYTES {
+        return problem(format!("message: give 1 to {MAX_SIGNED_MESSAGE_BYTES} bytes"));
     }
     Ok(message)
 }
@@ -222,11 +217,11 @@ mod tests {
 
     #[test]
     fn accounts_need_a_user_and_a_possible_threshold() {
-        let read = |user: &str, threshold| Creation::read(user.into(), None, None, threshold);
-        assert!(read("user123", None).is_ok());
-        assert!(read("user123", read_threshold(2, 16).ok()).is_ok());
+        let read = |user: &str| Creation::read(user.into(), None, None);
+        assert!(read("user123").is_ok());
+        assert!(read_threshold(2, 16).is_ok());
         for user in ["", "  ", "a\nb", &"x".repeat(257)] {
-            assert_eq!(code(read(user, None)), Some(Code::InvalidUserId));
+            assert_eq!(code(read(user)), Some(Code::InvalidUserId));
         }
         for (t, n) in [(1, 3), (4, 3), (2, 17), (0, 0)] {
             assert_eq!(code(read_threshold(t, n)), Some(Code::InvalidThreshold));

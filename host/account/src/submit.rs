@@ -72,7 +72,7 @@ impl Submitter {
         self.submit_and_announce(submission, None).await
     }
 
-    /// The same, and sends the first session's id to `announce` when the session has begun.
+    /// Submits an order as [`submit`](Self::submit) does, and sends the first session's id to `announce` when the session has begun.
     pub(crate) async fn submit_and_announce(
         &self,
         submission: OrderSubmission,

@@ -31,10 +31,10 @@ use super::submit::{ANSWER_GRACE_PERIOD, OrderSubmission, Submitter};
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long the party API may take to acknowledge a share for an order.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
+const SUBMIT_SHARE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The most keygens at a time that wait for such users: each takes room at the parties until its user comes.
-const MAX_UNCOLLECTED: usize = 32;
+const MAX_UNCOLLECTED_KEYGENS: usize = 32;
 
 /// The only threshold with a user's share: two parties of this deployment, and the user.
 const THRESHOLD: (u16, u16) = (2, 3);
@@ -111,7 +111,7 @@ pub(crate) struct UserShareRequests {
 
 impl UserShareRequests {
     pub(crate) fn new(party: Option<UserParty>, originator: Originator, limits: TimeLimits) -> Self {
-        let uncollected = Arc::new(Semaphore::new(MAX_UNCOLLECTED));
+        let uncollected = Arc::new(Semaphore::new(MAX_UNCOLLECTED_KEYGENS));
         Self { party: party.map(Arc::new), originator, limits, uncollected }
     }
 
@@ -160,7 +160,7 @@ impl UserShareRequests {
             request: Bytes::copy_from_slice(request),
             time_limit_ms: whole_millis(limit),
         };
-        let accepting = self.party()?.replicas.call(ACCEPT_TIMEOUT, |channel| {
+        let accepting = self.party()?.replicas.call(SUBMIT_SHARE_TIMEOUT, |channel| {
             let request = request.clone();
             async { client(channel).accept(request).await }
         });

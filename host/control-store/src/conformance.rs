@@ -356,8 +356,8 @@ pub(crate) async fn a_plan_is_unpublished_until_somebody_has_published_it(store:
     store.record_session(&session(2, NOW + ms(1)), b"two").await.unwrap();
     assert_eq!(unpublished(NOW).await, Vec::<Vec<u8>>::new(), "a plan that has just been recorded");
     assert_eq!(unpublished(NOW + ms(2)).await, [b"one", b"two"]);
-    store.published(SessionId([1; 32])).await.unwrap();
-    store.published(SessionId([1; 32])).await.unwrap();
+    store.mark_published(SessionId([1; 32])).await.unwrap();
+    store.mark_published(SessionId([1; 32])).await.unwrap();
     assert_eq!(unpublished(NOW + ms(2)).await, [b"two"]);
     store.end_session(SessionId([2; 32]), &SessionStatus::Completed { at: NOW + ms(2) }).await.unwrap();
     assert!(unpublished(NOW + ms(2)).await.is_empty(), "a session that is over");

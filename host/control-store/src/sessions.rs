@@ -137,11 +137,11 @@ impl SessionStore {
         Ok(RecordOutcome::Recorded)
     }
 
-    /// The plan of a session has been published, or is not to be published any more.
+    /// Removes the plan of a session from the outbox.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn published(&self, id: SessionId) -> Result<(), StoreError> {
+    pub async fn mark_published(&self, id: SessionId) -> Result<(), StoreError> {
         sql("DELETE FROM outbox WHERE session = $1")
             .bind(id.as_bytes())
             .execute(&self.database)

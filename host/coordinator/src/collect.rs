@@ -15,7 +15,7 @@ use super::verdict::{Verdict, suspects, verdict};
 use super::waiters::{RankedReport, Wait};
 
 /// How long the others may still report after one has told that it failed.
-const AFTER_FAILURE_DURATION: Duration = Duration::from_millis(500);
+const FAILURE_GRACE_PERIOD: Duration = Duration::from_millis(500);
 
 /// How often the store is asked for reports that another coordinator has taken.
 const REPORT_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -83,7 +83,7 @@ impl<'a> Collector<'a> {
         let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
         self.state.bans.record(self.request.order.spec.account, by, &outcome);
         if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
-            self.end_at(self.state.services.now() + AFTER_FAILURE_DURATION);
+            self.end_at(self.state.services.now() + FAILURE_GRACE_PERIOD);
         }
         self.outcomes.insert(by, outcome);
     }

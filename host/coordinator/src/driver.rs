@@ -23,7 +23,7 @@ use super::in_flight::{End, OrderRole};
 use super::outbox::OutgoingPlan;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
-use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, sessions_of, unknown};
+use super::session_records::{LATE_REPORTS_DURATION, forward_session, latest_session, sessions_of, unknown};
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
@@ -55,7 +55,7 @@ pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder,
             End::Failed(verdict)
         }
     };
-    lead.ended(end);
+    lead.announce_end(end);
 }
 
 /// How an attempt ended without a result.
@@ -124,7 +124,7 @@ impl OrderDriver<'_> {
     async fn mark_final(&self) {
         for &session in &self.begun {
             if let Err(error) = self.state.services.store.mark_final(session).await {
-                tracing::warn!(%error, "failed to mark a session as the last of its order");
+                tracing::warn!(error = %chain(&error), "failed to mark a session as the last of its order");
             }
         }
     }
@@ -148,7 +148,7 @@ impl OrderDriver<'_> {
         failure.verdict
     }
 
-    /// One session. The last one takes all the time that is left; every other leaves time for another.
+    /// Runs one session of the order. The last one takes all the time that is left; every other leaves time for another.
     async fn attempt(&mut self, is_last: bool) -> Result<(), AttemptFailed> {
         let (state, request) = (self.state, self.request);
         let quorum = self.quorum().await.map_err(AttemptFailed::Permanent)?;
@@ -172,7 +172,7 @@ impl OrderDriver<'_> {
         let published = match state.outbox.publish(&outgoing).await {
             // A session that no other can replace waits in the outbox: the queue may be back in time.
             Err(error) if session.exclusive => {
-                tracing::warn!(%error, session = %session.id, "plan not published; it waits in the outbox");
+                tracing::warn!(error = %chain(&error), session = %session.id, "plan not published; it waits in the outbox");
                 Ok(())
             }
             other => other,

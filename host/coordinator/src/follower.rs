@@ -6,7 +6,7 @@ use quorate_core::SessionId;
 use quorate_core::code::Code;
 
 use super::in_flight::{End, Follow, Lead, OrderRole, TooMany};
-use super::recorded::{LATE_REPORTS_DURATION, forward_session, latest_session, unknown};
+use super::session_records::{LATE_REPORTS_DURATION, forward_session, latest_session, unknown};
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;

@@ -40,7 +40,7 @@ pub fn service(coordinator: Arc<Coordinator>) -> axum::Router {
     let server = CoordinatorServer::new(CoordinatorGrpc(coordinator))
         .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
-    grpc::described(tonic::service::Routes::new(server), grpc::RPC_TIMEOUT)
+    grpc::with_health_and_reflection(tonic::service::Routes::new(server), grpc::RPC_TIMEOUT)
 }
 
 fn store_failed(error: StoreError) -> Status {
@@ -112,11 +112,11 @@ impl Service for CoordinatorGrpc {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderState>, Status> {
         let order = order_id(&request.into_inner().order).map_err(|_| malformed_id())?;
         // Read before the order's sessions: a session that is created in between is announced by the call that drives it.
-        let in_hand = self.0.state.in_flight.has(order);
+        let in_flight = self.0.state.in_flight.has(order);
         let sessions = self.0.state.services.store.sessions_of(order).await.map_err(store_failed)?;
-        let given_up = sessions.iter().all(|record| record.is_final);
+        let is_final = sessions.iter().all(|record| record.is_final);
         let sessions = sessions.into_iter().map(state).collect();
-        Ok(Response::new(OrderState { sessions, in_hand, given_up }))
+        Ok(Response::new(OrderState { sessions, in_flight, is_final }))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {

@@ -86,7 +86,7 @@ impl InFlight {
 
 impl Lead {
     /// Tells the followers how the order ended.
-    pub(super) fn ended(self, end: End) {
+    pub(super) fn announce_end(self, end: End) {
         let _ = self.says.send(Some(end));
     }
 }
@@ -146,7 +146,7 @@ mod tests {
         let leading = lead(&orders);
         let (mut first, mut second) = (follow(&orders), follow(&orders));
         let end = End::Failed(Verdict::of(Code::Overloaded, "why"));
-        leading.ended(end.clone());
+        leading.announce_end(end.clone());
         assert_eq!(first.leader_ended().await, Some(end.clone()));
         assert!(!orders.has(ORDER), "a follower keeps an order in flight");
         let leading = lead(&orders);

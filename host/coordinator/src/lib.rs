@@ -3,7 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`driver`], [`follower`], [`recorded`], [`collect`] | carry an order out: sessions, until one has a result |
+//! | [`driver`], [`follower`], [`session_records`], [`collect`] | carry an order out: sessions, until one has a result |
 //! | [`quorum`], [`plan`], [`presence`], [`bans`] | who takes part |
 //! | [`outbox`] | plans on their way to the parties |
 //! | [`reports`], [`waiters`], [`verdict`] | what parties report, and what it adds up to |
@@ -20,9 +20,9 @@ mod outbox;
 mod plan;
 mod presence;
 mod quorum;
-mod recorded;
 mod reports;
 mod services;
+mod session_records;
 mod state;
 mod submission;
 mod verdict;
@@ -37,7 +37,7 @@ use quorate_core::admission::PluginFacts;
 use quorate_core::identity::PublicKey;
 use quorate_net::telemetry::chain;
 use quorate_net::topics::{PRESENCE, REPORTS};
-use recorded::LATE_REPORTS_DURATION;
+use session_records::LATE_REPORTS_DURATION;
 use state::CoordinatorState;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
@@ -135,7 +135,7 @@ impl Coordinator {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(%error, topic = name, "failed to subscribe"),
+                Err(error) => tracing::warn!(error = %chain(&error), topic = name, "failed to subscribe"),
             }
             tokio::time::sleep(LISTEN_RETRY_DELAY).await;
         }

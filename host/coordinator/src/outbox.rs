@@ -15,6 +15,7 @@ use quorate_core::codec::decode;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
 use quorate_net::join_token::JoinKey;
+use quorate_net::telemetry::chain;
 use quorate_net::topics::queue_of;
 use quorate_proto::v1::Delivery;
 
@@ -22,7 +23,7 @@ use super::services::Services;
 use super::verdict::Verdict;
 
 /// How long a plan may lie in the outbox before another coordinator publishes it.
-const STALE_AFTER: Duration = Duration::from_millis(1_500);
+const STALE_PLAN_AGE: Duration = Duration::from_millis(1_500);
 
 /// How long after its session's deadline a join token is still good: parties exchange promises for a little
 /// longer.
@@ -74,9 +75,9 @@ impl Outbox {
             Some(async move { self.services.queue.publish(&queue, payload, time_to_live).await })
         });
         try_join_all(publishing).await?;
-        if let Err(error) = self.services.store.published(session).await {
+        if let Err(error) = self.services.store.mark_published(session).await {
             // It is published again, and claimed once.
-            tracing::warn!(%error, "failed to take a published plan out of the outbox");
+            tracing::warn!(error = %chain(&error), "failed to take a published plan out of the outbox");
         }
         Ok(())
     }
@@ -84,12 +85,12 @@ impl Outbox {
     /// Publishes what coordinators that are gone have recorded and not published.
     pub(super) async fn republish_stale(&self) -> Result<(), StoreError> {
         let now = self.services.now();
-        for bytes in self.services.store.unpublished(now - STALE_AFTER, now).await? {
+        for bytes in self.services.store.unpublished(now - STALE_PLAN_AGE, now).await? {
             let Ok(plan) = decode::<Plan>(&bytes) else { continue };
             let Ok(order) = decode::<Order>(plan.order.bytes()) else { continue };
             tracing::info!(session = %plan.session_id(), "publishing a plan that another coordinator has left in the outbox");
             if let Err(error) = self.publish(&OutgoingPlan { order: &order, plan: &plan, bytes }).await {
-                tracing::warn!(%error, "failed to publish a plan of the outbox");
+                tracing::warn!(error = %chain(&error), "failed to publish a plan of the outbox");
             }
         }
         Ok(())

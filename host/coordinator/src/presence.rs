@@ -60,7 +60,7 @@ impl Presence {
             let shares =
                 |(other, party): (&PublicKey, &Seen)| *other != identity && party.key_name == key_name;
             if self.require_distinct_master_keys && !seen.contains_key(&identity) && seen.iter().any(shares) {
-                tracing::error!(%identity, "this party has the same CRYPTO_MASTER_KEY as another: neither is used");
+                tracing::error!(%identity, "duplicate CRYPTO_MASTER_KEY: this party and the other one with it are excluded");
             }
             seen.insert(identity, Seen { at: now, plugins, key_name });
         }

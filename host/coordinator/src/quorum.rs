@@ -151,7 +151,7 @@ fn subsets(all: &[PartyIndex], size: usize) -> impl Iterator<Item = Vec<PartyInd
 #[cfg(test)]
 mod tests {
     use quorate_core::codec::Bytes;
-    use quorate_core::order::{HashFunction, MAX_LIFETIME, OrderTerms, Signing, Version};
+    use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, OrderTerms, Signing, Version};
     use quorate_core::{AccountId, KeySpec, OrderId, Threshold, UnixSeconds};
 
     use super::*;
@@ -181,7 +181,7 @@ mod tests {
             public_key: if keygen { vec![] } else { vec![2; 33] },
             recipient: None,
         };
-        Order::new(OrderId([0; 32]), terms, UnixSeconds(0), MAX_LIFETIME)
+        Order::new(OrderId([0; 32]), terms, UnixSeconds(0), MAX_ORDER_LIFETIME)
     }
 
     fn sign() -> Operation {

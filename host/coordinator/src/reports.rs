@@ -7,6 +7,7 @@ use quorate_core::SessionId;
 use quorate_core::codec::decode;
 use quorate_core::order::{Order, SignedOrder};
 use quorate_core::report::{Outcome, SignedReport};
+use quorate_net::telemetry::chain;
 use quorate_net::topics::REPORTS;
 
 use super::services::Services;
@@ -81,7 +82,7 @@ impl Reports {
         if self.waiters.find(signed.report.session).is_some()
             && let Err(error) = self.ingest_once(bytes, Source::Coordinator).await
         {
-            tracing::debug!(%error, "report of another coordinator not accepted");
+            tracing::debug!(error = %chain(&error), "report of another coordinator not accepted");
         }
     }
 
@@ -94,7 +95,7 @@ impl Reports {
                 }
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "failed to read the reports of a session"),
+            Err(error) => tracing::warn!(error = %chain(&error), "failed to read the reports of a session"),
         }
     }
 

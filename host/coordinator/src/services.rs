@@ -1,4 +1,4 @@
-//! The services that the state of a coordinator share.
+//! The services that the parts of a coordinator share.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use quorate_core::UnixMillis;
 use quorate_core::identity::PublicKey;
 use quorate_net::clock::Clock;
 
-/// The services that the state of a coordinator share. Clones are handles to the same services.
+/// The services that the parts of a coordinator share. Clones are handles to the same services.
 #[derive(Clone)]
 pub(crate) struct Services {
     /// Where sessions are kept.

@@ -1,5 +1,6 @@
 //! Sessions that are recorded already: the earlier sessions of an order, and what they lead to.
 
+use quorate_net::telemetry::chain;
 use std::time::Duration;
 
 use quorate_control_store::{SessionRecord, SessionStatus};
@@ -31,7 +32,7 @@ pub(super) async fn sessions_of(
     request: &SubmittedOrder,
 ) -> Result<Vec<SessionRecord>, Verdict> {
     state.services.store.sessions_of(request.order.id).await.map_err(|error| {
-        tracing::warn!(%error, "failed to read the sessions of an order");
+        tracing::warn!(error = %chain(&error), "failed to read the sessions of an order");
         unknown("the control database does not answer")
     })
 }

@@ -34,7 +34,7 @@ impl SubmittedOrder {
         self.submission.chain_code.as_ref()
     }
 
-    /// There is room for all events of an order: a caller that reads none of them misses them.
+    /// Sends an event to the caller. There is room for all events of an order: a caller that reads none of them misses them.
     pub(super) fn tell(&self, event: Event) {
         let _ = self.events.try_send(event);
     }

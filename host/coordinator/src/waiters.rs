@@ -171,7 +171,7 @@ mod tests {
     use quorate_core::abort::{AbortCode, AbortNotice};
     use quorate_core::codec::Bytes;
     use quorate_core::identity::SecretKey;
-    use quorate_core::order::{HashFunction, MAX_LIFETIME, Operation, OrderTerms, Signing, Version};
+    use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, OrderTerms, Signing, Version};
     use quorate_core::report::Report;
     use quorate_core::{AccountId, Digest, KeySpec, OrderId, PlanHash, Threshold, UnixSeconds};
 
@@ -204,7 +204,7 @@ mod tests {
             public_key: vec![2; 33],
             recipient: None,
         };
-        let order = Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_LIFETIME);
+        let order = Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_ORDER_LIFETIME);
         let signers = PartyIndex::all(2).collect();
         WatchedSession::new(order, signers, None)
     }

@@ -230,7 +230,7 @@ mod tests {
     use crate::ids::{AccountId, OrderId};
     use crate::key_spec::KeySpec;
     use crate::order::tests::{NOW, identities, originator, signing, terms};
-    use crate::order::{MAX_LIFETIME, OrderTerms, Signing};
+    use crate::order::{MAX_ORDER_LIFETIME, OrderTerms, Signing};
     use crate::{Threshold, UnixMillis};
 
     fn party(index: u16) -> PartyIndex {
@@ -252,7 +252,7 @@ mod tests {
 
     fn plan_of(terms: OrderTerms, signers: &[u16]) -> Plan {
         Plan {
-            order: Order::new(OrderId([3; 32]), terms, NOW, MAX_LIFETIME).sign(&originator()),
+            order: Order::new(OrderId([3; 32]), terms, NOW, MAX_ORDER_LIFETIME).sign(&originator()),
             signers: signers.iter().map(|&s| party(s)).collect(),
             digest: Digest([5; 32]),
             presignature: None,
@@ -433,8 +433,10 @@ mod tests {
         assert!(Known { latest_seen: NOW + MAX_CLOCK_SKEW, ..known() }.admit(&good()).is_ok());
         let back = Known { latest_seen: NOW + MAX_CLOCK_SKEW + Duration::from_secs(1), ..known() };
         assert_eq!(back.admit(&good()), Err(Refused::ClockWentBack));
-        let late =
-            Plan { deadline: UnixMillis::from(NOW + MAX_LIFETIME) + Duration::from_millis(1), ..good() };
+        let late = Plan {
+            deadline: UnixMillis::from(NOW + MAX_ORDER_LIFETIME) + Duration::from_millis(1),
+            ..good()
+        };
         assert_eq!(known().admit(&late), Err(Refused::Deadline));
         let over = Plan { deadline: NOW.into(), ..good() };
         assert_eq!(known().admit(&over), Err(Refused::Deadline));

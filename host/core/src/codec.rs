@@ -7,7 +7,7 @@
 use crate::{PartyIndex, Threshold};
 
 /// No list and no byte string in anything that we sign is longer. The longest is a sealed message of 2 MiB.
-const MAX_LENGTH: usize = 4 << 20;
+const MAX_SEQUENCE_LENGTH: usize = 4 << 20;
 
 /// Bytes that are no encoding of the type that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
     fn length(&mut self) -> Result<usize, Malformed> {
         let length = usize::try_from(u32::take(self)?).map_err(|_| Malformed)?;
         // No item takes less than a byte: a length beyond what is there is a lie that would only cost memory.
-        if length > MAX_LENGTH || length > self.0.len() { Err(Malformed) } else { Ok(length) }
+        if length > MAX_SEQUENCE_LENGTH || length > self.0.len() { Err(Malformed) } else { Ok(length) }
     }
 }
 
@@ -163,7 +163,7 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
-/// Lengths beyond 32 bits do not occur: nothing here is larger than [`MAX_LENGTH`]. One that did would not decode.
+/// Lengths beyond 32 bits do not occur: nothing here is larger than [`MAX_SEQUENCE_LENGTH`]. One that did would not decode.
 fn put_length(length: usize, out: &mut Vec<u8>) {
     u32::try_from(length).unwrap_or(u32::MAX).put(out);
 }

@@ -12,7 +12,7 @@ use crate::time::UnixSeconds;
 const ORDER_VERSION: u8 = 1;
 
 /// How long an order may live.
-pub const MAX_LIFETIME: Duration = Duration::from_secs(600);
+pub const MAX_ORDER_LIFETIME: Duration = Duration::from_secs(600);
 
 /// How far an order may lie in the future by a party's clock: clocks differ.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub struct Order {
     pub recipient: Option<[u8; 32]>,
     /// When it was signed.
     pub issued_at: UnixSeconds,
-    /// When it ends: at most [`MAX_LIFETIME`] later.
+    /// When it ends: at most [`MAX_ORDER_LIFETIME`] later.
     pub expires_at: UnixSeconds,
 }
 
@@ -192,7 +192,7 @@ pub enum OrderRefused {
     #[error("the order contradicts itself: {0}")]
     Inconsistent(&'static str),
     /// It lives too long, or ends before it begins.
-    #[error("the order's lifetime is longer than {} seconds or less than nothing", MAX_LIFETIME.as_secs())]
+    #[error("the order's lifetime is longer than {} seconds or less than nothing", MAX_ORDER_LIFETIME.as_secs())]
     Lifetime,
     /// By this party's clock it has not been issued yet.
     #[error("the order was issued in the future: compare the clocks of account service and party")]
@@ -203,7 +203,7 @@ pub enum OrderRefused {
 }
 
 impl Order {
-    /// An order that is issued now, with this lifetime (at most [`MAX_LIFETIME`]).
+    /// An order that is issued now, with this lifetime (at most [`MAX_ORDER_LIFETIME`]).
     #[must_use]
     pub fn new(id: OrderId, terms: OrderTerms, now: UnixSeconds, lifetime: Duration) -> Self {
         let OrderTerms { operation, spec, minimum_plugin, epoch, public_key, recipient } = terms;
@@ -217,7 +217,7 @@ impl Order {
             public_key: Bytes(public_key),
             recipient,
             issued_at: now,
-            expires_at: now + lifetime.min(MAX_LIFETIME),
+            expires_at: now + lifetime.min(MAX_ORDER_LIFETIME),
         }
     }
 
@@ -306,7 +306,8 @@ impl SignedOrder {
     /// See [`OrderRefused`].
     pub fn open(&self, originators: &[PublicKey], now: UnixSeconds) -> Result<Order, OrderRefused> {
         let order = self.read(originators)?;
-        if order.expires_at < order.issued_at || order.expires_at.since(order.issued_at) > MAX_LIFETIME {
+        if order.expires_at < order.issued_at || order.expires_at.since(order.issued_at) > MAX_ORDER_LIFETIME
+        {
             return Err(OrderRefused::Lifetime);
         }
         if order.issued_at > now + MAX_CLOCK_SKEW {
@@ -366,7 +367,7 @@ pub(crate) mod tests {
     }
 
     fn order(operation: Operation) -> Order {
-        Order::new(OrderId([3; 32]), terms(operation), NOW, MAX_LIFETIME)
+        Order::new(OrderId([3; 32]), terms(operation), NOW, MAX_ORDER_LIFETIME)
     }
 
     #[test]
@@ -411,9 +412,9 @@ pub(crate) mod tests {
         let at = |now| signed.open(&[originator().public()], now).err();
         assert_eq!(at(NOW - MAX_CLOCK_SKEW - SECOND), Some(OrderRefused::NotYet));
         assert_eq!(at(NOW - MAX_CLOCK_SKEW), None);
-        assert_eq!(at(NOW + MAX_LIFETIME), None);
-        assert_eq!(at(NOW + MAX_LIFETIME + SECOND), Some(OrderRefused::Expired));
-        for (issued_at, expires_at) in [(NOW, NOW + MAX_LIFETIME + SECOND), (NOW, NOW - SECOND)] {
+        assert_eq!(at(NOW + MAX_ORDER_LIFETIME), None);
+        assert_eq!(at(NOW + MAX_ORDER_LIFETIME + SECOND), Some(OrderRefused::Expired));
+        for (issued_at, expires_at) in [(NOW, NOW + MAX_ORDER_LIFETIME + SECOND), (NOW, NOW - SECOND)] {
             let long = Order { issued_at, expires_at, ..order(Operation::Keygen) };
             let refused = long.sign(&originator()).open(&[originator().public()], NOW);
             assert_eq!(refused, Err(OrderRefused::Lifetime));

@@ -57,7 +57,7 @@ impl Promise {
     /// Takes in another party's promise. One that does not verify or does not match ours is ignored: it may
     /// be forged, and a party that really promised something else has made this activation impossible anyway.
     #[must_use]
-    pub fn ready(&mut self, ready: Ready) -> Option<PromiseEvent> {
+    pub fn on_ready(&mut self, ready: Ready) -> Option<PromiseEvent> {
         let key = self.key(ready.by)?;
         if ready.activation != self.own.activation || ready.verify(&key).is_err() {
             return None;
@@ -69,14 +69,14 @@ impl Promise {
 
     /// Takes in a certificate, from whomever.
     #[must_use]
-    pub fn certificate(&self, certificate: Certificate) -> Option<PromiseEvent> {
+    pub fn on_certificate(&self, certificate: Certificate) -> Option<PromiseEvent> {
         let ours = certificate.activation == self.own.activation;
         (ours && certificate.verify(&self.parties).is_ok()).then_some(PromiseEvent::Activate(certificate))
     }
 
     /// Takes in another party's notice that it has ended the session without a promise.
     #[must_use]
-    pub fn abort(&self, abort: &SignedAbort) -> Option<PromiseEvent> {
+    pub fn on_abort(&self, abort: &SignedAbort) -> Option<PromiseEvent> {
         let by = abort.notice.by;
         let key = self.key(by)?;
         // A promise can't be withdrawn: a peer that received it may already have activated.
@@ -135,12 +135,12 @@ mod tests {
     #[test]
     fn only_n_matching_promises_activate() {
         let mut promise = promise();
-        assert_eq!(promise.ready(ready(2, 0)), None);
-        assert_eq!(promise.ready(ready(2, 0)), None, "one promise counted twice");
-        assert_eq!(promise.ready(ready(3, 9)), None, "a promise of other outputs counted");
+        assert_eq!(promise.on_ready(ready(2, 0)), None);
+        assert_eq!(promise.on_ready(ready(2, 0)), None, "one promise counted twice");
+        assert_eq!(promise.on_ready(ready(3, 9)), None, "a promise of other outputs counted");
         let forged = Ready::sign(activation(0), party(3), &identities(3)[1]);
-        assert_eq!(promise.ready(forged), None, "another party's signature counted");
-        let Some(PromiseEvent::Activate(certificate)) = promise.ready(ready(3, 0)) else { panic!() };
+        assert_eq!(promise.on_ready(forged), None, "another party's signature counted");
+        let Some(PromiseEvent::Activate(certificate)) = promise.on_ready(ready(3, 0)) else { panic!() };
         assert_eq!(certificate.verify(&keys()), Ok(()));
     }
 
@@ -161,25 +161,25 @@ mod tests {
                 crate::codec::decode::<Certificate>(&flipped).is_ok_and(|c| c.verify(&keys()).is_ok());
             assert!(!accepted, "bit {bit}");
         }
-        assert_eq!(promise().certificate(good.clone()), Some(PromiseEvent::Activate(good)));
+        assert_eq!(promise().on_certificate(good.clone()), Some(PromiseEvent::Activate(good)));
     }
 
     #[test]
     fn a_certificate_of_another_activation_is_ignored() {
         let all = [ready(1, 9), ready(2, 9), ready(3, 9)];
-        assert_eq!(promise().certificate(Certificate::of(&all, &keys()).unwrap()), None);
+        assert_eq!(promise().on_certificate(Certificate::of(&all, &keys()).unwrap()), None);
     }
 
     #[test]
     fn only_the_signed_word_of_a_party_that_has_not_promised_releases() {
         let mut promise = promise();
-        assert_eq!(promise.abort(&abort(2, 9)), None, "a notice about another plan");
+        assert_eq!(promise.on_abort(&abort(2, 9)), None, "a notice about another plan");
         let forged = abort(2, 1).notice.sign(&identities(3)[2]);
-        assert_eq!(promise.abort(&forged), None, "another party's signature");
-        assert_eq!(promise.ready(ready(2, 0)), None);
-        assert_eq!(promise.abort(&abort(2, 1)), None, "a promise taken back");
-        assert_eq!(promise.abort(&abort(3, 1)), Some(PromiseEvent::Release { by: party(3) }));
+        assert_eq!(promise.on_abort(&forged), None, "another party's signature");
+        assert_eq!(promise.on_ready(ready(2, 0)), None);
+        assert_eq!(promise.on_abort(&abort(2, 1)), None, "a promise taken back");
+        assert_eq!(promise.on_abort(&abort(3, 1)), Some(PromiseEvent::Release { by: party(3) }));
         // It lied: the certificate still counts.
-        assert!(matches!(promise.ready(ready(3, 0)), Some(PromiseEvent::Activate(_))));
+        assert!(matches!(promise.on_ready(ready(3, 0)), Some(PromiseEvent::Activate(_))));
     }
 }

@@ -9,7 +9,7 @@ use crate::sealed_box::{OpenError, RecipientKey, open, seal};
 use crate::time::UnixSeconds;
 use crate::user_share::{UserShare, part};
 
-const SEALED_REQUEST: &[u8; 4] = b"qur1";
+const SEALED_REQUEST_MAGIC: &[u8; 4] = b"qur1";
 const REQUEST_INFO: &[u8] = b"quorate 1 user share request";
 
 /// The purpose and the time for which a user gives a share. The grant is valid for exactly this.
@@ -81,7 +81,7 @@ impl ShareGrant {
         plain.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_be_bytes());
         plain.extend_from_slice(&head);
         plain.extend_from_slice(self.share.bytes());
-        seal(recipient, REQUEST_INFO, SEALED_REQUEST.to_vec(), &plain, seed)
+        seal(recipient, REQUEST_INFO, SEALED_REQUEST_MAGIC.to_vec(), &plain, seed)
     }
 
     /// Opens what was sealed for the holder of this key.
@@ -89,8 +89,8 @@ impl ShareGrant {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(sealed: &[u8], key: &RecipientKey) -> Result<Self, OpenError> {
-        let rest = sealed.strip_prefix(SEALED_REQUEST).ok_or(OpenError::Malformed)?;
-        let plain = open(key, REQUEST_INFO, SEALED_REQUEST, rest)?;
+        let rest = sealed.strip_prefix(SEALED_REQUEST_MAGIC).ok_or(OpenError::Malformed)?;
+        let plain = open(key, REQUEST_INFO, SEALED_REQUEST_MAGIC, rest)?;
         let (head, share) = part(&plain)?;
         let head = decode(head)?;
         Ok(Self { head, share: UserShare::read(Zeroizing::new(share.to_vec()))? })

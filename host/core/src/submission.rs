@@ -95,7 +95,7 @@ impl SignedSubmission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::{MAX_LIFETIME, Operation, Order, OrderTerms, Version};
+    use crate::order::{MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, Version};
     use crate::{AccountId, KeySpec, OrderId, Threshold, UnixSeconds};
 
     fn submission(originator: &SecretKey) -> Submission {
@@ -115,7 +115,7 @@ mod tests {
             public_key: vec![],
             recipient: None,
         };
-        let order = Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_LIFETIME).sign(originator);
+        let order = Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_ORDER_LIFETIME).sign(originator);
         let signers = PartyIndex::all(2).collect();
         Submission {
             order,

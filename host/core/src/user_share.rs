@@ -19,8 +19,8 @@ use crate::codec::{decode, encode, wire_struct};
 use crate::ids::AccountId;
 use crate::sealed_box::{OpenError, RecipientKey, open, seal};
 
-const SHARE: &[u8; 4] = b"qup1";
-const SEALED_SHARE: &[u8; 4] = b"qus1";
+const SHARE_MAGIC: &[u8; 4] = b"qup1";
+const SEALED_SHARE_MAGIC: &[u8; 4] = b"qus1";
 const SHARE_INFO: &[u8] = b"quorate 1 user share";
 
 /// The length of the header of a share: its kind, and which share it is.
@@ -59,7 +59,7 @@ impl UserShare {
         let size: usize = entries.iter().map(|(name, value)| 8 + name.len() + value.len()).sum();
         // A buffer that grows would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER_BYTES + size));
-        bytes.extend_from_slice(SHARE);
+        bytes.extend_from_slice(SHARE_MAGIC);
         bytes.extend_from_slice(&encode(id));
         for (name, value) in entries {
             for part in [name.as_bytes(), value] {
@@ -77,7 +77,7 @@ impl UserShare {
     /// When the bytes are malformed.
     pub fn read(bytes: Zeroizing<Vec<u8>>) -> Result<Self, OpenError> {
         let share = Self(bytes);
-        header(SHARE, &share.0)?;
+        header(SHARE_MAGIC, &share.0)?;
         share.entries()?;
         Ok(share)
     }
@@ -93,7 +93,7 @@ impl UserShare {
     /// # Errors
     /// When it does not say.
     pub fn id(&self) -> Result<ShareId, OpenError> {
-        header(SHARE, &self.0).map(|(_, id, _)| id)
+        header(SHARE_MAGIC, &self.0).map(|(_, id, _)| id)
     }
 
     /// Its vault entries.
@@ -119,7 +119,7 @@ impl UserShare {
     /// When the recipient is no key.
     pub fn seal(&self, recipient: &[u8; 32], seed: &[u8; 32]) -> Result<Vec<u8>, OpenError> {
         let mut header = self.0[..HEADER_BYTES].to_vec();
-        header[..4].copy_from_slice(SEALED_SHARE);
+        header[..4].copy_from_slice(SEALED_SHARE_MAGIC);
         seal(recipient, SHARE_INFO, header, &self.0, seed)
     }
 
@@ -128,7 +128,7 @@ impl UserShare {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(sealed: &[u8], key: &RecipientKey) -> Result<Self, OpenError> {
-        let (header_bytes, id, rest) = header(SEALED_SHARE, sealed)?;
+        let (header_bytes, id, rest) = header(SEALED_SHARE_MAGIC, sealed)?;
         let share = Self::read(open(key, SHARE_INFO, header_bytes, rest)?)?;
         if share.id()? == id { Ok(share) } else { Err(OpenError::Malformed) }
     }

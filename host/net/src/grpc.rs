@@ -45,7 +45,7 @@ pub const RPC_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A role's gRPC services, with the health service and reflection beside them. A call that has no answer `within` a time
 /// ends: its caller may be sending its message for ever.
-pub fn described(routes: Routes, within: Duration) -> axum::Router {
+pub fn with_health_and_reflection(routes: Routes, within: Duration) -> axum::Router {
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(quorate_proto::DESCRIPTORS)
@@ -84,7 +84,8 @@ mod tests {
         let request =
             Request::post("/grpc.health.v1.Health/Check").header("content-type", "application/grpc");
         let began = tokio::time::Instant::now();
-        let calling = described(Routes::default(), RPC_TIMEOUT).oneshot(request.body(never).unwrap());
+        let calling =
+            with_health_and_reflection(Routes::default(), RPC_TIMEOUT).oneshot(request.body(never).unwrap());
         let answer = calling.await.unwrap();
         assert_eq!(answer.headers()["grpc-status"], (Code::DeadlineExceeded as i32).to_string());
         assert_eq!(began.elapsed().as_secs(), RPC_TIMEOUT.as_secs());

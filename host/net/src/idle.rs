@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use parking_lot::{Mutex, MutexGuard};
-use quorate_core::order::MAX_LIFETIME;
+use quorate_core::order::MAX_ORDER_LIFETIME;
 use tokio::time::Instant;
 
 /// How long a client may take to send its headers.
@@ -19,7 +19,7 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long a request may be under way: nothing takes longer than an order lives, and what comes after. A client that has not
 /// read its answer by then never will.
-pub(crate) const MAX_REQUEST_DURATION: Duration = MAX_LIFETIME.saturating_add(Duration::from_secs(300));
+pub(crate) const MAX_REQUEST_DURATION: Duration = MAX_ORDER_LIFETIME.saturating_add(Duration::from_secs(300));
 
 /// The requests on a connection.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl Activity {
 
     /// Waits until the connection is to be closed: no first request within [`HEADER_TIMEOUT`], no request for [`IDLE_TIMEOUT`], or one that
     /// takes longer than [`MAX_REQUEST_DURATION`].
-    pub(crate) async fn ends(&self) {
+    pub(crate) async fn wait_until_closable(&self) {
         tokio::time::sleep(HEADER_TIMEOUT).await;
         loop {
             let before = self.idle_after();

@@ -65,7 +65,8 @@ impl Service<Uri> for MemoryConnector {
         let sender = self.0.clone();
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-            let closed = |_| io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens any more");
+            let closed =
+                |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the in-memory listener is closed");
             sender.send(theirs).await.map_err(closed)?;
             Ok(TokioIo::new(ours))
         })

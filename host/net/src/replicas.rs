@@ -19,7 +19,7 @@ pub struct Replicas(Arc<ReplicasState>);
 
 struct ReplicasState {
     replicas: Vec<Replica>,
-    turn: AtomicUsize,
+    rotation: AtomicUsize,
 }
 
 struct Replica {
@@ -54,7 +54,7 @@ impl Replicas {
     pub fn new(channels: Vec<Channel>) -> Self {
         let replica = |channel| Replica { channel, missed: Mutex::default() };
         let replicas = channels.into_iter().map(replica).collect();
-        Self(Arc::new(ReplicasState { replicas, turn: AtomicUsize::new(0) }))
+        Self(Arc::new(ReplicasState { replicas, rotation: AtomicUsize::new(0) }))
     }
 
     /// How many there are.
@@ -72,7 +72,7 @@ impl Replicas {
     where
         F: Future<Output = Result<T, Status>>,
     {
-        self.call_from(self.0.turn.fetch_add(1, Ordering::Relaxed), within, what).await
+        self.call_from(self.0.rotation.fetch_add(1, Ordering::Relaxed), within, what).await
     }
 
     /// The same, beginning with the replica that a number selects: callers with the same number call the same replica.

@@ -139,7 +139,7 @@ impl RouterClient {
     }
 }
 
-/// One try at every router, beginning with the one where the session's parties meet.
+/// Tries every router once, beginning with the one where the session's parties meet.
 async fn attach(routers: &Replicas, join: &Join) -> Result<Stream, Status> {
     let meeting =
         join.session.iter().fold(0_usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));

@@ -23,7 +23,7 @@ use crate::idle::{Activity, HEADER_TIMEOUT};
 use crate::listener::{ConnectionPermit, Listener, Peer};
 
 /// Connections at a time. Each may carry many requests; one more waits until another closes.
-const MAX_CONNECTIONS: usize = 1_024;
+const MAX_OPEN_CONNECTIONS: usize = 1_024;
 
 /// How often an HTTP/2 peer is asked whether it is still there.
 const SERVER_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, and then for at most `grace`.
 pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: CancellationToken, grace: Duration) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_OPEN_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -126,7 +126,7 @@ async fn connection<Io>(
                 served.as_mut().graceful_shutdown();
             }
             // Roles keep their connections in memory for as long as they live.
-            () = activity.ends(), if peer.0.is_some() => return,
+            () = activity.wait_until_closable(), if peer.0.is_some() => return,
         }
     }
 }
@@ -217,7 +217,7 @@ mod tests {
             kept.lock().unwrap().push(room);
             async { "held" }
         };
-        let mut connections = connect_to(Router::new().route("/", get(hold)), MAX_CONNECTIONS + 1);
+        let mut connections = connect_to(Router::new().route("/", get(hold)), MAX_OPEN_CONNECTIONS + 1);
         // The last is accepted first.
         let mut first = connections.remove(0);
         let ask = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The protocols that we speak over TLS, best first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const ALPN_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A certificate with its key.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub fn server(identity: &Identity, clients: Option<&Path>) -> Result<Arc<ServerC
     };
     let (certificates, key) = read(identity)?;
     let mut config = builder.with_single_cert(certificates, key).map_err(TlsError::Rejected)?;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = ALPN_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
 
@@ -87,7 +87,7 @@ pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<A
         }
     };
     // Roles speak gRPC with each other.
-    config.alpn_protocols = vec![PROTOCOLS[0].to_vec()];
+    config.alpn_protocols = vec![ALPN_PROTOCOLS[0].to_vec()];
     Ok(Arc::new(config))
 }
 
@@ -96,10 +96,16 @@ pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<A
 ///
 /// # Errors
 /// When the identity can't be read, or the other end shows another certificate.
-pub async fn to_ourselves(identity: &Identity, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+pub async fn connect_to_self(
+    identity: &Identity,
+    stream: TcpStream,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let (chain, key) = read(identity).map_err(std::io::Error::other)?;
     let provider = Arc::new(ring::default_provider());
-    let ours = Ourselves { leaf: chain[0].clone(), algorithms: provider.signature_verification_algorithms };
+    let ours = OwnCertificateVerifier {
+        leaf: chain[0].clone(),
+        algorithms: provider.signature_verification_algorithms,
+    };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(std::io::Error::other)?.dangerous();
     let config = builder.with_custom_certificate_verifier(Arc::new(ours)).with_client_auth_cert(chain, key);
@@ -110,12 +116,12 @@ pub async fn to_ourselves(identity: &Identity, stream: TcpStream) -> std::io::Re
 
 /// Takes one certificate only.
 #[derive(Debug)]
-struct Ourselves {
+struct OwnCertificateVerifier {
     leaf: CertificateDer<'static>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Ourselves {
+impl ServerCertVerifier for OwnCertificateVerifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,

@@ -14,7 +14,7 @@ use quorate_core::{
 use zeroize::Zeroizing;
 
 use crate::{
-    COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, Handover,
+    COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
     ORDER_RETENTION_SECONDS, PartyStore, PromiseState, SealedDelivery, SessionResult, ShareLookup, Started,
     Unreported, WaitingPlan,
 };
@@ -321,13 +321,13 @@ pub(crate) async fn a_restart_finds_what_runs_and_what_nobody_knows(store: &Part
     assert_eq!(store.unreported().await.unwrap(), [unreported(3, promised)]);
     assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(record(1)));
     assert_eq!(store.promised(PlanHash([1; 32])).await.unwrap(), None);
-    store.reported(PlanHash([3; 32])).await.unwrap();
+    store.mark_reported(PlanHash([3; 32])).await.unwrap();
     assert_eq!(store.unreported().await.unwrap(), []);
     store.abort(PlanHash([1; 32])).await.unwrap();
     store.activate(&certificate(3, 1)).await.unwrap();
     let made = || unreported(3, SessionResult::Share(certificate(3, 1), key()));
     assert_eq!(store.unreported().await.unwrap(), [made()], "an activation is news");
-    store.reported(PlanHash([3; 32])).await.unwrap();
+    store.mark_reported(PlanHash([3; 32])).await.unwrap();
     assert_eq!(store.unreported().await.unwrap(), []);
     store.report_again(ACCOUNT).await.unwrap();
     assert_eq!(store.unreported().await.unwrap(), [made()]);
@@ -378,9 +378,13 @@ pub(crate) async fn a_peer_that_went_back_is_noticed(store: &PartyStore) {
         (late + 3 * COUNTER_SETTLING_PERIOD, 7, false),
         (late + 3 * COUNTER_SETTLING_PERIOD, 8, true),
     ] {
-        assert_eq!(store.peer_counter(keys()[1], counter, now).await.unwrap(), good, "{counter} at {now:?}");
+        assert_eq!(
+            store.check_peer_counter(keys()[1], counter, now).await.unwrap(),
+            good,
+            "{counter} at {now:?}"
+        );
     }
-    assert!(store.peer_counter(keys()[0], 0, NOW).await.unwrap());
+    assert!(store.check_peer_counter(keys()[0], 0, NOW).await.unwrap());
 }
 
 pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore) {
@@ -427,11 +431,11 @@ pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &Par
     assert!(store.unlock(ACCOUNT).await.unwrap() && !store.unlock(ACCOUNT).await.unwrap());
     store.activate(&certificate(1, 1)).await.unwrap();
     let peer = keys()[1];
-    assert!(store.peer_counter(peer, 9, NOW).await.unwrap());
+    assert!(store.check_peer_counter(peer, 9, NOW).await.unwrap());
     let later = NOW + 3 * COUNTER_SETTLING_PERIOD;
-    assert!(!store.peer_counter(peer, 3, later).await.unwrap());
+    assert!(!store.check_peer_counter(peer, 3, later).await.unwrap());
     assert!(store.readmit(peer).await.unwrap() && !store.readmit(peer).await.unwrap());
-    assert!(store.peer_counter(peer, 3, later).await.unwrap());
+    assert!(store.check_peer_counter(peer, 3, later).await.unwrap());
 }
 
 /// Claims a keygen and delivers its share to a user, until a second after `NOW`.
@@ -439,9 +443,13 @@ async fn deliver(store: &PartyStore, session: u8) {
     assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), ClaimOutcome::Claimed);
     let sealed = Some(SealedDelivery { recipient: [8; 32], bytes: vec![9; 100] });
     let (session_id, certificate) = (SessionId([session; 32]), certificate(session, 1));
-    let handover =
-        Handover { session: session_id, certificate, sealed, expires_at: UnixMillis::from(NOW) + ms(1_000) };
-    store.deliver(&readies(session, 1)[0], &record(1), &entries(session), &handover).await.unwrap();
+    let new_delivery = NewDelivery {
+        session: session_id,
+        certificate,
+        sealed,
+        expires_at: UnixMillis::from(NOW) + ms(1_000),
+    };
+    store.deliver(&readies(session, 1)[0], &record(1), &entries(session), &new_delivery).await.unwrap();
 }
 
 pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(store: &PartyStore) {

@@ -90,12 +90,12 @@ impl Crypter {
         (key.public(), key.sign(Tag::KeyName, &self.party.0))
     }
 
-    pub(super) fn seal(&self, place: &RowContext<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn seal(&self, context: &RowContext<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| StoreError::Conflict("no randomness"))?;
-        let payload = Payload { msg: value, aad: &self.associated(place) };
+        let payload = Payload { msg: value, aad: &self.associated(context) };
         let sealed = self
-            .cipher(place.account)
+            .cipher(context.account)
             .encrypt(Nonce::from_slice(&nonce), payload)
             .map_err(|_| StoreError::Conflict("a value too long to seal"))?;
         Ok([nonce.as_slice(), &sealed].concat())
@@ -103,13 +103,13 @@ impl Crypter {
 
     pub(super) fn open(
         &self,
-        place: &RowContext<'_>,
+        context: &RowContext<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let wrong = || StoreError::Sealed(place.table);
+        let wrong = || StoreError::Sealed(context.table);
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(wrong)?;
-        let payload = Payload { msg: sealed, aad: &self.associated(place) };
-        let opened = self.cipher(place.account).decrypt(Nonce::from_slice(nonce), payload);
+        let payload = Payload { msg: sealed, aad: &self.associated(context) };
+        let opened = self.cipher(context.account).decrypt(Nonce::from_slice(nonce), payload);
         opened.map(Zeroizing::new).map_err(|_| wrong())
     }
 
@@ -120,13 +120,13 @@ impl Crypter {
         Aes256Gcm::new(derive(&self.master, &info).as_ref().into())
     }
 
-    fn associated(&self, place: &RowContext<'_>) -> Vec<u8> {
-        let mut bytes = encode(&Bytes(place.table.as_bytes().to_vec()));
+    fn associated(&self, context: &RowContext<'_>) -> Vec<u8> {
+        let mut bytes = encode(&Bytes(context.table.as_bytes().to_vec()));
         bytes.extend(encode(&self.party));
-        bytes.extend(encode(&place.account));
-        bytes.extend(encode(&place.epoch));
-        bytes.extend(encode(&place.plan));
-        bytes.extend(encode(&place.name.to_owned()));
+        bytes.extend(encode(&context.account));
+        bytes.extend(encode(&context.epoch));
+        bytes.extend(encode(&context.plan));
+        bytes.extend(encode(&context.name.to_owned()));
         bytes.extend(encode(&self.key_id));
         bytes
     }
@@ -148,20 +148,20 @@ mod tests {
         Crypter::new(MasterKey(Zeroizing::new([key; 32])), PublicKey([party; 32]))
     }
 
-    fn place<'a>(table: &'static str, account: u8, epoch: u32, name: &'a str) -> RowContext<'a> {
+    fn context<'a>(table: &'static str, account: u8, epoch: u32, name: &'a str) -> RowContext<'a> {
         RowContext { table, account: AccountId([account; 16]), epoch, plan: PlanHash([0; 32]), name }
     }
 
     #[test]
     fn a_row_opens_only_where_it_was_sealed() {
-        let here = || place("entries", 1, 1, "share");
+        let here = || context("entries", 1, 1, "share");
         let sealed = crypter(1, 1).seal(&here(), b"secret").unwrap();
         assert_eq!(*crypter(1, 1).open(&here(), &sealed).unwrap(), b"secret");
         for elsewhere in [
-            place("other", 1, 1, "share"),
-            place("entries", 2, 1, "share"),
-            place("entries", 1, 2, "share"),
-            place("entries", 1, 1, "other"),
+            context("other", 1, 1, "share"),
+            context("entries", 2, 1, "share"),
+            context("entries", 1, 2, "share"),
+            context("entries", 1, 1, "other"),
             RowContext { plan: PlanHash([1; 32]), ..here() },
         ] {
             assert!(crypter(1, 1).open(&elsewhere, &sealed).is_err());
@@ -181,12 +181,12 @@ mod tests {
     #[test]
     fn sealed_rows_keep_their_form() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let place = RowContext { plan: PlanHash([4; 32]), ..place("entries", 7, 3, "share") };
+        let context = RowContext { plan: PlanHash([4; 32]), ..context("entries", 7, 3, "share") };
         let crypter = crypter(1, 2);
-        assert_eq!(hex(&crypter.associated(&place)), GOLDEN_ASSOCIATED_DATA);
+        assert_eq!(hex(&crypter.associated(&context)), GOLDEN_ASSOCIATED_DATA);
         let digits = |at: usize| u8::from_str_radix(&GOLDEN_ROW[at..at + 2], 16).unwrap();
         let row: Vec<u8> = (0..GOLDEN_ROW.len()).step_by(2).map(digits).collect();
-        assert_eq!(*crypter.open(&place, &row).unwrap(), b"secret");
+        assert_eq!(*crypter.open(&context, &row).unwrap(), b"secret");
         let (name, proof) = crypter.proved_name();
         assert_eq!((crypter.key_id(), hex(&name.0).as_str()), (GOLDEN_KEY_ID, GOLDEN_KEY_NAME));
         assert_eq!(hex(&proof.0), GOLDEN_KEY_PROOF);

@@ -35,7 +35,7 @@ use quorate_core::{AccountId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, 
 
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use users::{
-    Confirmation, DeliveryState, Handover, PromiseState, SealedDelivery, ShareDelivery, ShareLookup,
+    Confirmation, DeliveryState, NewDelivery, PromiseState, SealedDelivery, ShareDelivery, ShareLookup,
     WaitingPlan,
 };
 
@@ -161,7 +161,7 @@ pub(crate) const ORDER_RETENTION_SECONDS: u32 = 86_400;
 
 /// How long after its deadline a session without an outcome counts as abandoned: the replica that runs it has
 /// ended it within a few seconds.
-pub(crate) const ABANDONED_AFTER: Duration = Duration::from_millis(30_000);
+pub(crate) const ABANDONMENT_AGE: Duration = Duration::from_millis(30_000);
 
 /// The text that is sealed in `key_check`.
 const KNOWN_TEXT: &[u8] = b"quorate key check";

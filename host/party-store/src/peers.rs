@@ -51,7 +51,7 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn peer_counter(
+    pub async fn check_peer_counter(
         &self,
         peer: PublicKey,
         counter: u64,
@@ -107,8 +107,7 @@ impl PartyStore {
         Ok(good)
     }
 
-    /// An operator has re-admitted a peer that was set back: what its counter was before is forgotten. Says whether there
-    /// was anything to forget.
+    /// Deletes the state counter of a peer that was restored from an older backup. Returns whether there was one.
     ///
     /// # Errors
     /// See [`StoreError`].

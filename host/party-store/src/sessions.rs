@@ -4,7 +4,7 @@ use quorate_backends::database::{StoreError, Tx, signed, sql};
 use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
 use super::{
-    ABANDONED_AFTER, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
+    ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
     SessionResult, Started, Unreported, end, outcome_of, started, unlock,
 };
 
@@ -179,7 +179,7 @@ impl PartyStore {
         let rows = sql("SELECT plan, id, order_id, me, digest FROM sessions
              WHERE outcome IS NULL AND (replica = $1 OR deadline < $2)")
         .bind(replica)
-        .bind(signed((now - ABANDONED_AFTER).0)?)
+        .bind(signed((now - ABANDONMENT_AGE).0)?)
         .fetch_all(&self.database)
         .await?;
         rows.iter().map(started).collect()
@@ -216,7 +216,7 @@ impl PartyStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn reported(&self, plan: PlanHash) -> Result<(), StoreError> {
+    pub async fn mark_reported(&self, plan: PlanHash) -> Result<(), StoreError> {
         sql("UPDATE sessions SET reported = TRUE WHERE plan = $1")
             .bind(plan.as_bytes())
             .execute(&self.database)
@@ -248,7 +248,7 @@ impl PartyStore {
 
     /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:
     /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten, and neither are sessions
-    /// of which somebody has still to be told.
+    /// that have still to be reported.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -265,7 +265,7 @@ impl PartyStore {
         Ok(())
     }
 
-    /// An operator frees an account whose promises nobody will complete. The promised shares stay, for a certificate that
+    /// Frees an account whose promises will not be completed. The promised shares stay, for a certificate that
     /// may still turn up; a session that runs keeps its lock. Says whether there was a lock.
     ///
     /// # Errors

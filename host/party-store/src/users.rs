@@ -80,7 +80,7 @@ pub enum PromiseState {
 
 /// How a share is handed to its user.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Handover {
+pub struct NewDelivery {
     /// The session that made it.
     pub session: SessionId,
     /// The certificate that activates the share when it is confirmed.
@@ -98,7 +98,7 @@ pub struct ShareDelivery {
     pub started: Started,
     /// How far it is.
     pub state: DeliveryState,
-    /// Whom it was sealed to; `None` if it was given out as it is.
+    /// The key that it was sealed to; `None` if it was given out as it is.
     pub recipient: Option<[u8; 32]>,
     /// The sealed share, until it is confirmed or expires.
     pub sealed: Option<Vec<u8>>,
@@ -193,21 +193,21 @@ impl PartyStore {
         ready: &Ready,
         record: &KeyRecord,
         entries: &ShareEntries,
-        handover: &Handover,
+        new_delivery: &NewDelivery,
     ) -> Result<(), StoreError> {
         let mut tx = self.store_share(ready, record, entries, Stored::Delivered).await?;
-        let (recipient, sealed) = match &handover.sealed {
+        let (recipient, sealed) = match &new_delivery.sealed {
             Some(sealed) => (Some(sealed.recipient.as_slice()), Some(sealed.bytes.as_slice())),
             None => (None, None),
         };
         sql("INSERT INTO deliveries (session, plan, state, certificate, recipient, sealed, expires_at)
              VALUES ($1, $2, 'delivered', $3, $4, $5, $6)")
-        .bind(handover.session.as_bytes())
+        .bind(new_delivery.session.as_bytes())
         .bind(ready.activation.plan.as_bytes())
-        .bind(encode(&handover.certificate))
+        .bind(encode(&new_delivery.certificate))
         .bind(recipient)
         .bind(sealed)
-        .bind(signed(handover.expires_at.0)?)
+        .bind(signed(new_delivery.expires_at.0)?)
         .execute(&mut tx)
         .await?;
         tx.commit().await
@@ -241,7 +241,7 @@ impl PartyStore {
         }))
     }
 
-    /// The user has the share in good hands: what was stored with it becomes a promise, and the sealed share is forgotten.
+    /// Confirms a delivery: the stored record becomes a promise, and the sealed share is deleted.
     /// `by` is a hash of the request's idempotency key.
     ///
     /// # Errors
@@ -289,7 +289,7 @@ impl PartyStore {
         Ok(Confirmation::Confirmed)
     }
 
-    /// Ends the deliveries that nobody has confirmed in time, forgets their shares, and says which sessions they were: this
+    /// Ends the deliveries that were not confirmed in time, forgets their shares, and returns their sessions: this
     /// party never promised anything for them. Forgets what is long over.
     ///
     /// # Errors

@@ -160,7 +160,7 @@ async fn apply_aborts(party: &Party, order: &Order, aborts: &[SignedAbort]) -> R
         if said && promised.spec.account == order.spec.account {
             match party.store.release(abort.notice.plan).await {
                 Ok(()) => tracing::warn!(
-                    by = %abort.notice.by, "a peer will never promise: the account is free for another try"
+                    by = %abort.notice.by, "peer aborted without a promise; account unlocked"
                 ),
                 Err(StoreError::Conflict(reason)) => tracing::warn!(reason, "abort not applied"),
                 Err(other) => return Err(other),

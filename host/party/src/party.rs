@@ -142,12 +142,17 @@ impl Party {
         self.bans().iter().filter(|(of, _)| *of == account).map(|(_, counterparty)| *counterparty).collect()
     }
 
-    /// Stores bans that could not be stored before, and takes in what other replicas have suspended.
-    pub(crate) async fn load_bans_and_suspensions(&self) -> Result<(), StoreError> {
+    /// Stores bans that could not be stored before.
+    pub(crate) async fn save_bans(&self) -> Result<(), StoreError> {
         let unsaved: Vec<_> = self.bans().iter().copied().collect();
         for (account, counterparty) in unsaved {
             self.ban(account, counterparty).await?;
         }
+        Ok(())
+    }
+
+    /// Takes in what other replicas have suspended.
+    pub(crate) async fn load_suspensions(&self) -> Result<(), StoreError> {
         for digest in self.store.suspended().await? {
             if self.registry.active(digest).is_some() {
                 self.registry.suspend(digest);
@@ -190,13 +195,13 @@ impl Party {
     }
 
     /// Signs what became of a session.
-    pub(crate) fn report(&self, started: &Started, outcome: Outcome) -> SignedReport {
+    pub(crate) fn sign_report(&self, started: &Started, outcome: Outcome) -> SignedReport {
         let Started { session, order, me, digest, .. } = *started;
         Report { session, order, by: me, digest, outcome: outcome.sanitized() }.sign(&self.key())
     }
 
     /// The outcome that is reported for an abort that has been recorded.
-    pub(crate) fn aborted(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
+    pub(crate) fn aborted_outcome(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
         let Abort { code, culprits, reason } = abort;
         let notice = Some(AbortNotice { plan, by: me, code }.sign(&self.key()));
         Outcome::Aborted { code, culprits, reason, notice }

@@ -37,7 +37,7 @@ pub(crate) async fn end_abandoned(
         }
         let reason = "the party was restarted in the middle of the session";
         let abort = Abort::of(AbortCode::Unavailable, reason);
-        reports.push(party.report(&started, party.aborted(started.plan, started.me, abort)));
+        reports.push(party.sign_report(&started, party.aborted_outcome(started.plan, started.me, abort)));
     }
     Ok(reports)
 }
@@ -51,10 +51,10 @@ pub(crate) async fn unreported(party: &Party) -> Result<Vec<(PlanHash, SignedRep
             SessionResult::Promise(ready, key) => Outcome::Promised { ready, key },
             SessionResult::Nothing => {
                 let abort = Abort::of(AbortCode::Unavailable, "the session ended here without a share");
-                party.aborted(started.plan, started.me, abort)
+                party.aborted_outcome(started.plan, started.me, abort)
             }
         };
-        (started.plan, party.report(&started, outcome))
+        (started.plan, party.sign_report(&started, outcome))
     };
     Ok(unreported.into_iter().map(report).collect())
 }
@@ -64,7 +64,7 @@ pub(crate) async fn record_store_failure(party: &Party, started: &Started, error
     tracing::error!(error = %chain(error), "the party's store failed");
     let abort = Abort::of(AbortCode::Internal, error.to_string());
     match party.store.abort(started.plan).await {
-        Ok(()) => party.aborted(started.plan, started.me, abort),
+        Ok(()) => party.aborted_outcome(started.plan, started.me, abort),
         // It may have promised: it does not say that it has not.
         Err(_) => Outcome::Aborted { code: abort.code, culprits: vec![], reason: abort.reason, notice: None },
     }

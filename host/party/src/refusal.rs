@@ -31,7 +31,7 @@ pub enum PlanRefusal {
 
 impl PlanRefusal {
     /// The outcome to report; `None` for a plan that is claimed already.
-    pub(super) fn report(&self) -> Option<Outcome> {
+    pub(super) fn outcome(&self) -> Option<Outcome> {
         let (code, culprits) = match self {
             Self::ClaimedBefore | Self::NotKnown(_) => return None,
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),

@@ -1,5 +1,6 @@
 //! Tells coordinators what became of plans, until one has taken it.
 
+use quorate_net::telemetry::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,10 +42,10 @@ impl Reporter {
                 return self.mark_reported(&report).await;
             };
             if error.code() == tonic::Code::InvalidArgument {
-                tracing::error!(%session, %error, "report refused");
+                tracing::error!(%session, error = %chain(&error), "report refused");
                 return;
             }
-            tracing::warn!(%session, attempt, of = REPORT_TRIES, %error, "report not accepted");
+            tracing::warn!(%session, attempt, of = REPORT_TRIES, error = %chain(&error), "report not accepted");
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
@@ -57,12 +58,14 @@ impl Reporter {
     pub(crate) async fn flush_reports(&self) -> Result<(), StoreError> {
         for (plan, report) in recovery::unreported(&self.party).await? {
             match self.report_once(&report).await {
-                Ok(()) => self.party.store.reported(plan).await?,
+                Ok(()) => self.party.store.mark_reported(plan).await?,
                 // The coordinator does not know the session: it never will.
                 Err(error) if error.code() == tonic::Code::InvalidArgument => {
-                    self.party.store.reported(plan).await?;
+                    self.party.store.mark_reported(plan).await?;
                 }
-                Err(error) => tracing::warn!(%error, "report not accepted; it is sent again later"),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "report not accepted; it is sent again later")
+                }
             }
         }
         Ok(())
@@ -85,8 +88,8 @@ impl Reporter {
             Outcome::Aborted { notice: Some(notice), .. } => notice.notice.plan,
             _ => return,
         };
-        if let Err(error) = self.party.store.reported(plan).await {
-            tracing::warn!(%error, "failed to mark a report as accepted");
+        if let Err(error) = self.party.store.mark_reported(plan).await {
+            tracing::warn!(error = %chain(&error), "failed to mark a report as accepted");
         }
     }
 }

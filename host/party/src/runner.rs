@@ -63,7 +63,7 @@ impl PlanRunner {
                 let started = task.started();
                 let outcome = task.with_permit(permit).run().await;
                 if let Some(outcome) = outcome.clone() {
-                    self.reporter.report(self.party.report(&started, outcome)).await;
+                    self.reporter.report(self.party.sign_report(&started, outcome)).await;
                 }
                 Ok(outcome)
             }
@@ -84,7 +84,7 @@ impl PlanRunner {
         tracing::info!(%session, reason = %refusal, "plan refused");
         // Only an order that is genuine says who this party is.
         let Ok(order) = order.read(&self.party.originators) else { return };
-        let (Some(outcome), Some(by)) = (refusal.report(), self.party.index_in(&order)) else { return };
+        let (Some(outcome), Some(by)) = (refusal.outcome(), self.party.index_in(&order)) else { return };
         let report = Report { session, order: order.id, by, digest, outcome: outcome.sanitized() };
         self.reporter.report(report.sign(&self.party.key())).await;
     }

@@ -113,7 +113,7 @@ impl PartyWorker {
         let closing = self.party.closing.clone();
         let heartbeats = send_heartbeats(Arc::clone(&self.party), Arc::clone(&self.queue));
         tokio::spawn(stop.clone().run_until_cancelled_owned(heartbeats));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&self).maintain()));
+        tasks.spawn(Arc::clone(&self).maintain(stop.clone()));
         tokio::spawn(closing.clone().run_until_cancelled_owned(Arc::clone(&self).watch_cancellations()));
         if let Some(shares) = self.shares.clone() {
             tokio::spawn(closing.clone().run_until_cancelled_owned(shares.expire_unconfirmed()));
@@ -128,6 +128,10 @@ impl PartyWorker {
             }
         }
         self.party.close();
+        // A ban that the store has refused so far would be lost with the process.
+        if let Err(error) = self.party.save_bans().await {
+            tracing::error!(error = %chain(&error), "bans not stored");
+        }
     }
 
     async fn consume(self: Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
@@ -174,25 +178,31 @@ impl PartyWorker {
     /// session anyway, by not starting it.
     async fn watch_cancellations(self: Arc<Self>) {
         loop {
-            if let Ok(mut listener) = self.queue.listen(CANCELLED).await {
-                while let Ok(payload) = listener.next().await {
-                    if let Ok(session) = payload.try_into() {
-                        self.party.running.cancel(SessionId(session));
+            match self.queue.listen(CANCELLED).await {
+                Ok(mut listener) => {
+                    while let Ok(payload) = listener.next().await {
+                        if let Ok(session) = payload.try_into() {
+                            self.party.running.cancel(SessionId(session));
+                        }
                     }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), topic = CANCELLED, "failed to subscribe")
                 }
             }
             tokio::time::sleep(QUEUE_RETRY_DELAY).await;
         }
     }
 
-    /// Reports again what no coordinator has taken, and forgets what is over, again and again.
-    async fn maintain(self: Arc<Self>) {
+    /// Reports again what no coordinator has taken, and forgets what is over, again and again. A turn that has begun is
+    /// finished: what it stores must not be lost at the end of the process.
+    async fn maintain(self: Arc<Self>, stop: CancellationToken) {
         let mut tick = interval(MAINTENANCE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let maintained = async {
-                self.party.load_bans_and_suspensions().await?;
+                self.party.save_bans().await?;
+                self.party.load_suspensions().await?;
                 for report in recovery::end_abandoned(&self.party, None).await? {
                     self.reporter.report(report).await;
                 }

@@ -8,17 +8,24 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// The mode of a file that only its owner can read.
-pub(crate) const OWNER_ONLY: u32 = 0o600;
+pub(crate) const OWNER_ONLY_MODE: u32 = 0o600;
 
 /// Writes a secret to a new file. It has this mode once it is complete, and is its owner's alone before.
 ///
 /// # Errors
 /// Those of the system; also when the file is there already.
 pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY_MODE).open(path)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| match mode {
+        OWNER_ONLY_MODE => file.sync_all(),
+        // Some file systems know no modes: they are only asked where another one is wanted.
+        mode => file.set_permissions(Permissions::from_mode(mode)).and_then(|()| file.sync_all()),
+    });
+    if written.is_err() {
+        // Half a secret must not stand in the way of the next try.
+        let _ = std::fs::remove_file(path);
+    }
+    written
 }
 
 /// 32 random bytes.

@@ -35,7 +35,7 @@ impl Service for Router {
                         Handled::Unexpected => break Status::invalid_argument(UNEXPECTED_FRAME),
                     },
                     Ok(None) => return,
-                    // Too long, or no message at all; or the connection is gone and nobody hears of it.
+                    // Too long, or no message at all; or the connection is gone.
                     Err(status) => break status,
                 }
             };

@@ -37,7 +37,7 @@ pub(super) const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(600);
 /// How often buffers whose time is over are looked for.
 const BUFFER_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-type Key = (SessionId, PartyIndex);
+type BufferKey = (SessionId, PartyIndex);
 
 /// All buffers of a router. Clones share them.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub struct Hub {
 }
 
 struct Buffers {
-    of: HashMap<Key, Buffer>,
+    of: HashMap<BufferKey, Buffer>,
     swept: Instant,
     /// Attachments so far.
     attachments: u64,
@@ -106,7 +106,7 @@ enum BufferState {
 /// A party's hold on its buffer. After it was dropped, what comes waits until the party comes back.
 pub struct Attached {
     hub: Hub,
-    key: Key,
+    key: BufferKey,
     receiver: Receiver<Waiting>,
     expires: Instant,
     number: u64,
@@ -161,7 +161,7 @@ impl Hub {
         self.lock().tell_others(&(session, party), &RouterEvent::PeerReconnected(party));
     }
 
-    /// A party needs nothing more of a session.
+    /// Marks a party as one that needs nothing more of a session.
     pub fn leave(&self, session: SessionId, party: PartyIndex) {
         if let Some(buffer) = self.lock().of.get_mut(&(session, party)) {
             buffer.state = BufferState::Left;
@@ -192,7 +192,7 @@ impl Hub {
 
     fn with_buffer<T>(
         &self,
-        key: Key,
+        key: BufferKey,
         time_to_live: Duration,
         act: impl FnOnce(&mut Buffer, &Arc<AtomicUsize>) -> T,
     ) -> Option<T> {
@@ -219,7 +219,7 @@ impl Hub {
 
 impl Buffers {
     /// Tells the parties of a session that are attached here of one of them. A party whose buffer is full misses it.
-    fn tell_others(&self, key: &Key, event: &RouterEvent) {
+    fn tell_others(&self, key: &BufferKey, event: &RouterEvent) {
         let &(session, party) = key;
         for other in PartyIndex::all(Threshold::MAX_PARTIES).filter(|&other| other != party) {
             if let Some(Buffer { state: BufferState::Attached(sender, _), bytes, .. }) =
@@ -232,7 +232,7 @@ impl Buffers {
         }
     }
 
-    /// An attached party keeps its buffer past its time: it lets go of it by itself.
+    /// Removes expired buffers. An attached party keeps its buffer past its time: it leaves by itself.
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
         self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, BufferState::Attached(..)));

@@ -2,6 +2,7 @@
 //!
 //! A router forwards nothing until it has heard of another router.
 
+use quorate_net::telemetry::chain;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,16 +92,21 @@ impl Peering {
                     _ = tick.tick() => Forwarded { router: self.me.clone(), ..Forwarded::default() },
                 };
                 if let Err(error) = self.queue.announce(FRAMES, forwarded.encode_to_vec()).await {
-                    tracing::warn!(%error, "the other routers can't be reached");
+                    tracing::warn!(error = %chain(&error), "failed to publish frames to other routers");
                     tokio::time::sleep(LISTEN_RETRY_DELAY).await;
                 }
             }
         };
         let hearing = async {
             loop {
-                if let Ok(mut listener) = self.queue.listen(FRAMES).await {
-                    while let Ok(payload) = listener.next().await {
-                        self.heard(&hub, &payload);
+                match self.queue.listen(FRAMES).await {
+                    Ok(mut listener) => {
+                        while let Ok(payload) = listener.next().await {
+                            self.heard(&hub, &payload);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = %chain(&error), topic = FRAMES, "failed to subscribe")
                     }
                 }
                 tokio::time::sleep(LISTEN_RETRY_DELAY).await;

@@ -16,5 +16,5 @@ pub fn service(setup: RouterSetup) -> axum::Router {
         .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
     let sockets = axum::Router::new().route("/ws", any(websocket::upgrade)).with_state(router);
-    grpc::described(tonic::service::Routes::new(server), grpc::RPC_TIMEOUT).merge(sockets)
+    grpc::with_health_and_reflection(tonic::service::Routes::new(server), grpc::RPC_TIMEOUT).merge(sockets)
 }

@@ -34,7 +34,7 @@ pub(crate) struct Executor {
 }
 
 /// Lowest priority that the operating system knows.
-const NICE: i32 = 19;
+const BACKGROUND_NICENESS: i32 = 19;
 
 impl Executor {
     pub(crate) fn new(
@@ -49,7 +49,7 @@ impl Executor {
             builder.on_thread_start(|| {
                 // Without it background work is merely less polite; it is not worth failing for.
                 let thread = rustix::thread::gettid();
-                if let Err(error) = rustix::process::setpriority_process(Some(thread), NICE) {
+                if let Err(error) = rustix::process::setpriority_process(Some(thread), BACKGROUND_NICENESS) {
                     tracing::warn!(%error, "background threads run at normal priority");
                 }
             });

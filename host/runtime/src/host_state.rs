@@ -49,7 +49,7 @@ impl HostState {
 
     /// A store with every limit set, and `cpu` to spend.
     pub(crate) fn into_store(self, engine: &Engine, cpu: Duration) -> Store<Self> {
-        let mut ticks = cpu.as_nanos() / limits::TICK_INTERVAL.as_nanos();
+        let mut ticks = cpu.as_nanos() / limits::EPOCH_TICK_INTERVAL.as_nanos();
         let mut store = Store::new(engine, self);
         store.limiter(|state| state);
         store.set_hostcall_fuel(limits::MAX_HOST_CALL_BYTES);
@@ -64,7 +64,7 @@ impl HostState {
     }
 }
 
-/// What a host call sees of a session: the state of its own capability, and the count of all host calls.
+/// The part of a session that a host call sees: the state of its own capability, and the count of all host calls.
 pub(crate) struct HostCall<'a, C> {
     pub(crate) calls: &'a mut HostCalls,
     pub(crate) capability: &'a mut C,

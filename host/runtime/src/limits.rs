@@ -38,7 +38,7 @@ pub const MAX_HOST_CALL_TOTAL_BYTES: usize = 1 << 30;
 
 /// How often running components are interrupted to yield and to be counted. Short enough that a signature waits
 /// little behind another, long enough that interruptions cost nothing measurable.
-pub const TICK_INTERVAL: Duration = Duration::from_millis(5);
+pub const EPOCH_TICK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// CPU time of one interactive session (keygen, sign, refresh), counted in ticks while it runs. A keygen of 16
 /// parties takes 5 s on an idle core; a tick also passes while the operating system runs something else.

@@ -11,7 +11,7 @@ use crate::bindings::exports::quorate::party::protocol as wit;
 pub struct OutgoingMessage {
     /// The sender's round, from 1.
     pub round: u16,
-    /// Whom it is for.
+    /// The receivers.
     pub to: To,
     /// The message.
     pub payload: Zeroizing<Vec<u8>>,
@@ -19,7 +19,7 @@ pub struct OutgoingMessage {
 
 impl std::fmt::Debug for OutgoingMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Outgoing(round {}, {:?}, {} bytes)", self.round, self.to, self.payload.len())
+        write!(f, "OutgoingMessage(round {}, {:?}, {} bytes)", self.round, self.to, self.payload.len())
     }
 }
 

@@ -7,7 +7,7 @@ use wasmtime::Engine;
 
 use crate::limits;
 
-/// Advances the engine's epoch at every [`limits::TICK_INTERVAL`]. A thread of its own: pools that are busy must not
+/// Advances the engine's epoch at every [`limits::EPOCH_TICK_INTERVAL`]. A thread of its own: pools that are busy must not
 /// delay the very interruption that frees them.
 pub(crate) struct Ticker {
     /// Dropping it ends the thread.
@@ -19,7 +19,7 @@ impl Ticker {
     pub(crate) fn start(engine: Engine) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().name("sandbox-tick".into()).spawn(move || {
-            while stopped.recv_timeout(limits::TICK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(limits::EPOCH_TICK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 engine.increment_epoch();
             }
         })?;

@@ -86,7 +86,7 @@ mod tests {
     use quorate_core::certificate::Activation;
     use quorate_core::codec::Bytes;
     use quorate_core::identity::SecretKey;
-    use quorate_core::order::{MAX_LIFETIME, OrderTerms, Version};
+    use quorate_core::order::{MAX_ORDER_LIFETIME, OrderTerms, Version};
     use quorate_core::{
         AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, Threshold, UnixSeconds,
     };
@@ -115,7 +115,7 @@ mod tests {
             public_key: vec![2; 33],
             recipient: None,
         };
-        Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_LIFETIME)
+        Order::new(OrderId([2; 32]), terms, UnixSeconds(0), MAX_ORDER_LIFETIME)
     }
 
     fn outputs() -> KeyOutputs {

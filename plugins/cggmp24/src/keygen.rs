@@ -9,7 +9,7 @@ use quorate_plugin_sdk::{
 };
 use round_based::state_machine::wrap_protocol;
 
-use crate::{FORMAT, MESSAGE_BYTES, SCHEME, Toy, from_json, to_json};
+use crate::library::{FORMAT, MESSAGE_BYTES, SCHEME, Toy, from_json, to_json};
 
 const KEYGEN: Layout = &[
     (0, Slot::new(1, Delivery::ReliableBroadcast, MESSAGE_BYTES)),

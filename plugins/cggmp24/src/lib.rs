@@ -5,6 +5,7 @@
 //! with today's big-integer arithmetic. Its id says so.
 
 mod keygen;
+mod library;
 mod sign;
 
 use quorate_plugin_sdk::{
@@ -12,26 +13,7 @@ use quorate_plugin_sdk::{
     Task,
 };
 
-const SCHEME: &str = "ecdsa-secp256k1";
-const FORMAT: u32 = 1;
-
-/// The proof of a Blum modulus makes the largest message, about 150 kB with real parameters.
-const MESSAGE_BYTES: usize = 1 << 20;
-
-/// Parameters that are large enough for the protocol to be correct (its proof of no small factor wants moduli of
-/// 4 · 256 bits) and far too small for it to be secure.
-#[derive(Clone, Copy, Debug)]
-pub struct Toy;
-
-cggmp24::define_security_level!(Toy {
-    kappa_bits: 256,
-    rsa_prime_bitlen: 516,
-    rsa_pubkey_bitlen: 1030,
-    epsilon: 320,
-    ell: 256,
-    ell_prime: 600,
-    m: 128,
-});
+use crate::library::{FORMAT, SCHEME, Toy, to_json};
 
 /// The plugin.
 pub struct Cggmp24;
@@ -85,15 +67,6 @@ impl Session for Prepare {
         };
         Ok(Progress { outgoing: vec![], state })
     }
-}
-
-/// The library's types are written with `flatten`, which needs a format that describes itself.
-fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(value).map_err(|e| Failure::Internal(e.to_string()))
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|_| Failure::InvalidShare("it does not decode".into()))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -11,7 +11,7 @@ use quorate_plugin_sdk::{
 use round_based::state_machine::wrap_protocol;
 
 use crate::keygen::blame;
-use crate::{MESSAGE_BYTES, Toy, from_json};
+use crate::library::{MESSAGE_BYTES, Toy, from_json};
 
 const SIGN: Layout = &[
     (0, Slot::new(1, Delivery::ReliableBroadcast, MESSAGE_BYTES)),

@@ -15,8 +15,8 @@ use k256::{AffinePoint, Scalar};
 use quorate_plugin_sdk::{Delivery, Failure, Inbox, Message, Outbox, PartyIndex, Roster};
 use serde::{Deserialize, Serialize};
 
-use crate::Curve;
 use crate::failure::library_index;
+use crate::scheme::Curve;
 
 /// Round 1: the sender's polynomial at the receiver's index.
 #[derive(Serialize, Deserialize)]

@@ -25,12 +25,12 @@ use quorate_plugin_sdk::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::Curve;
 use crate::failure::{failure, library_index};
 use crate::init::{
     Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, require_distinct,
     require_proper_shares, send_each, send_fragments, send_pair_inits, split_pair_inits,
 };
+use crate::scheme::Curve;
 use crate::share::Share;
 
 /// Round 2, to all.

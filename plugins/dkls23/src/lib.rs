@@ -14,15 +14,13 @@ mod failure;
 mod init;
 mod keygen;
 mod refresh;
+mod scheme;
 mod share;
 mod sign;
 
 use quorate_plugin_sdk::{Descriptor, Failure, Host, Operation, Protocol, Roster, Run, Session, Task};
 
-/// The curve of all keys here.
-type Curve = k256::Secp256k1;
-
-const SCHEME: &str = "ecdsa-secp256k1";
+use crate::scheme::SCHEME;
 
 /// Every pair of parties exchanges about 143 kB in a keygen: with 16 parties that is 2 MB for each to send, and
 /// about 4 s of work.

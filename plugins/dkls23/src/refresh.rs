@@ -18,12 +18,12 @@ use quorate_plugin_sdk::{Delivery, Failure, Host, Inbox, Message, Outbox, Outcom
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::Curve;
 use crate::failure::failure;
 use crate::init::{
     Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, require_distinct,
     require_proper_shares, send_each, send_fragments, send_pair_inits, split_pair_inits,
 };
+use crate::scheme::Curve;
 use crate::share::Share;
 
 /// Round 2, to all: the commitment to the proof.

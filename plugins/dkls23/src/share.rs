@@ -6,7 +6,7 @@ use k256::elliptic_curve::sec1::ToSec1Point;
 use quorate_plugin_sdk::{Failure, Host, PublicKeyInfo, Roster, Scope, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Curve, SCHEME};
+use crate::scheme::{Curve, SCHEME};
 
 /// The format that this version writes. A later version gets a new number and goes on reading this one.
 pub(crate) const FORMAT: u32 = 1;

@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sha3::Keccak256;
 
-use crate::Curve;
 use crate::failure::{failure, library_index};
 use crate::init::{between, send_each};
+use crate::scheme::Curve;
 use crate::share::Share;
 
 #[derive(Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use quorate_plugin_sdk::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{FORMAT, SCHEME, failure, identifier};
+use crate::library::{FORMAT, SCHEME, failure, identifier};
 
 /// Bound bytes of the library's round-1 package.
 #[derive(Serialize, Deserialize)]

@@ -5,15 +5,12 @@
 //! ([`quorate_plugin_sdk::Binding`]).
 
 mod keygen;
+mod library;
 mod sign;
 
-use frost_ed25519::Identifier;
-use quorate_plugin_sdk::{
-    Descriptor, Failure, Host, Operation, PartyIndex, Protocol, Roster, Run, Session, Task,
-};
+use quorate_plugin_sdk::{Descriptor, Failure, Host, Operation, Protocol, Roster, Run, Session, Task};
 
-const SCHEME: &str = "ed25519";
-const FORMAT: u32 = 1;
+use crate::library::{FORMAT, SCHEME};
 
 /// The plugin.
 pub struct Frost;
@@ -43,17 +40,6 @@ impl Protocol for Frost {
             _ => return Err(Failure::InvalidTask("frost does not offer this".into())),
         })
     }
-}
-
-fn identifier(party: PartyIndex) -> Result<Identifier, Failure> {
-    Identifier::try_from(party.number()).map_err(|e| Failure::InvalidTask(e.to_string()))
-}
-
-/// The library's error, and the parties that it proves at fault.
-fn failure(roster: &Roster, error: &frost_ed25519::Error) -> Failure {
-    let culprits = error.culprits();
-    let named = roster.peers().filter(|&p| identifier(p).is_ok_and(|id| culprits.contains(&id)));
-    Failure::Fault { culprits: named.collect(), ban: false, reason: error.to_string() }
 }
 
 quorate_plugin_sdk::export!(Frost);

@@ -12,7 +12,7 @@ use quorate_plugin_sdk::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{FORMAT, failure, identifier};
+use crate::library::{FORMAT, failure, identifier};
 
 #[derive(Serialize, Deserialize)]
 struct Commitments(SigningCommitments);

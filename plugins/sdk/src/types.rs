@@ -247,13 +247,13 @@ pub struct Incoming {
 pub struct Outgoing {
     /// This party's round, from 1.
     pub round: u16,
-    /// Whom it is for.
+    /// The receivers.
     pub to: Recipient,
     /// The message's bytes.
     pub payload: Zeroizing<Vec<u8>>,
 }
 
-/// Whom a message is for.
+/// The receivers of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Recipient {

@@ -35,7 +35,7 @@ use quorate_tests::hostile_router::served;
 const ACCOUNT: AccountId = AccountId([1; 16]);
 const SESSION: SessionId = SessionId([2; 32]);
 
-/// What it says.
+/// Its answers.
 #[derive(Clone, Default)]
 struct Liar {
     session: Arc<Mutex<Option<SessionState>>>,
@@ -212,10 +212,10 @@ async fn an_order_of_which_no_session_was_made_is_closed_when_it_is_over() {
     for order in [over, runs] {
         world.store.open_order(ACCOUNT, order).await.unwrap();
     }
-    world.liar.order.lock().unwrap().in_hand = true;
+    world.liar.order.lock().unwrap().in_flight = true;
     world.service.account(ACCOUNT).await.unwrap();
     assert_eq!(open().await, [over, runs], "an order that is in hand was closed");
-    world.liar.order.lock().unwrap().in_hand = false;
+    world.liar.order.lock().unwrap().in_flight = false;
     world.service.account(ACCOUNT).await.unwrap();
     assert_eq!(open().await, [runs]);
     // An account that has a key keeps it; one whose keygen was never begun has failed.

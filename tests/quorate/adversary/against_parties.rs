@@ -34,10 +34,10 @@ use tonic::transport::Endpoint;
 use quorate_tests::hostile_router::{NetworkFault, before};
 use quorate_tests::verification::assert_signed_by;
 
-/// What becomes of a plan on its way to a party.
+/// The fate of a plan on its way to a party.
 type PlanFault = dyn Fn(PartyIndex, &Plan, Delivery) -> Vec<Delivery> + Send + Sync;
 
-/// What was delivered, and to whom.
+/// The plans that were delivered, with their receivers.
 type Delivered = Arc<Mutex<Vec<(PartyIndex, Delivery)>>>;
 
 const PARTIES: usize = 3;
@@ -120,7 +120,7 @@ impl World {
         Self { fleet, account, plan_fault, network_fault, delivered, parties }
     }
 
-    /// What becomes of plans from now on.
+    /// The fate of plans from now on.
     fn plans(
         &self,
         plan_fault: impl Fn(PartyIndex, &Plan, Delivery) -> Vec<Delivery> + Send + Sync + 'static,
@@ -128,7 +128,7 @@ impl World {
         *self.plan_fault.lock().unwrap() = Arc::new(plan_fault);
     }
 
-    /// What becomes of frames from now on.
+    /// The fate of frames from now on.
     fn frames(
         &self,
         network_fault: impl Fn(u32, u32, &Frame, Outgoing) -> Vec<(Duration, Outgoing)> + Send + Sync + 'static,

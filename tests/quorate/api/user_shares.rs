@@ -202,7 +202,7 @@ async fn a_user_makes_an_account_signs_and_refreshes() {
     assert!(longest < 100, "{longest} bytes are more than a hash");
 }
 
-/// What the command line would not make: requests that are over, of other accounts, or with a share that was changed.
+/// Requests that the command line would not make: they are over, of other accounts, or with a share that was changed.
 async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &str, id: &str) {
     let share = user.share("share");
     let share_id = share.id().unwrap();

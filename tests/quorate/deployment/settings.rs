@@ -25,7 +25,7 @@ fn example() -> BTreeMap<String, Option<String>> {
     text.lines().filter_map(setting).collect()
 }
 
-/// What the compose file takes from the environment, with its defaults.
+/// The variables that the compose file takes from the environment, with their defaults.
 fn compose() -> BTreeMap<String, BTreeSet<Option<String>>> {
     let mut all: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
     for part in read("docker-compose.yml").split("${").skip(1) {
@@ -82,7 +82,7 @@ fn the_example_has_all_settings_and_their_defaults() {
     }
 }
 
-/// What a setting is where nothing is set. Comments stand behind several spaces.
+/// The value of a setting that is not set. Comments stand behind several spaces.
 fn default_of(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.strip_prefix("# ").unwrap_or(line).split_once('=')?;
     let value = value.split("  ").next().unwrap_or_default();

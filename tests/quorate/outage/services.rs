@@ -25,7 +25,7 @@ async fn signs_again(fleet: &Fleet, account: &Account, what: &str) {
     assert_parties_agree(fleet, account, &case).await;
 }
 
-/// What can't be served now says so, and when to try again.
+/// A request that can't be served now is told so, and when to try again.
 fn assert_try_again(reply: &Reply, what: &str) {
     assert_eq!(reply.status, 503, "without {what}: {reply:?}");
     assert!(reply.headers.contains_key("retry-after"), "{reply:?}");

@@ -1,4 +1,4 @@
-//! What an operator does at a party, through the socket on its machine.
+//! The acts of an operator at a party, through the socket on its machine.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What is not a plugin is not loaded, and the error says why.
+//! A file that is not a plugin is not loaded, and the error says why.
 
 use quorate_runtime::{Capability, Grants, LoadError};
 use quorate_tests::components;

@@ -1,4 +1,4 @@
-//! Whatever a component does, the failure is typed and names plugin and party, the host lives on, and the next session
+//! A component that misbehaves: the failure is typed and names plugin and party, the host lives on, and the next session
 //! of a good plugin works.
 
 use std::time::{Duration, Instant};

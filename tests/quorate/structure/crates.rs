@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{metadata, text};
 
-/// What tests of every crate may use: features of shared dependencies, and nothing else.
+/// The dependency of every crate's tests: features of shared dependencies, and nothing else.
 const DEV: &str = "quorate-dev-features";
 
-/// What the account service and the coordinator may use.
+/// The crates that the account service and the coordinator may use.
 const CONTROL: [&str; 6] = [
     "quorate-backends",
     "quorate-control-store",

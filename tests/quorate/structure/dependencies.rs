@@ -1,4 +1,4 @@
-//! What we depend on: licences, and banned, doubled or yanked crates. The lists are those of `deny.toml`.
+//! Dependencies: licences, and banned, doubled or yanked crates. The lists are those of `deny.toml`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

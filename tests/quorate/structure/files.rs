@@ -57,7 +57,8 @@ fn sources(root: &Path) -> Vec<Source> {
     let tests: BTreeSet<Vec<String>> = all.iter().flat_map(test_modules).collect();
     all.retain(|source| !(1..=source.module.len()).any(|length| tests.contains(&source.module[..length])));
     for source in &mut all {
-        let end = source.text.find("#[cfg(test)]\n").filter(|&at| source.text[at..].contains("mod tests {"));
+        let tests = source.text.find("mod tests {").unwrap_or(source.text.len());
+        let end = source.text[..tests].rfind("#[cfg(test)]\n").filter(|_| tests < source.text.len());
         source.text.truncate(end.unwrap_or(source.text.len()));
     }
     all
@@ -177,7 +178,7 @@ fn expand(path: &str, before: &[String], each: &mut impl FnMut(Vec<String>)) {
 /// A crate's files by module, and the files that each of them takes names from.
 struct Imports<'a> {
     files: BTreeMap<&'a [String], &'a Source>,
-    /// What a module passes on under its own name.
+    /// The names that a module passes on as its own.
     exports: BTreeMap<(Vec<String>, String), Vec<String>>,
 }
 
@@ -216,7 +217,21 @@ impl<'a> Imports<'a> {
 }
 
 fn imports_of(source: &Source) -> Vec<(Vec<String>, bool)> {
-    imports(&source.text)
+    let mut found = imports(&source.text);
+    found.extend(paths(&source.text).into_iter().map(|path| (path, false)));
+    found
+}
+
+/// The paths that a file writes out where it uses them: `crate::module::function()`, `super::Type`. A file that calls its own
+/// child modules does not depend on them as it does on files that it imports: it is their entrance.
+fn paths(text: &str) -> Vec<Vec<String>> {
+    let code =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '$');
+    let words =
+        code.split(|c: char| !is_part(c)).filter(|word| word.contains("::") && !word.starts_with(':'));
+    let parts = |word: &str| word.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    words.map(parts).filter(|path: &Vec<String>| ["crate", "super"].contains(&path[0].as_str())).collect()
 }
 
 /// A path from the crate's root; `None` for a path into another crate.
@@ -277,11 +292,17 @@ fn a_circle_would_be_seen() {
     assert_eq!(circle(&circular), ["a", "b", "c"].map(PathBuf::from));
     let straight = [root(), a(), source("b", "use crate::c::C;\n"), source("c", "use std::fmt;\n")];
     assert_eq!(circle(&straight), Vec::<PathBuf>::new());
+    let inline = [
+        source("", "mod a;\nmod b;\n"),
+        source("a", "pub const Y: u8 = super::b::X;\n"),
+        source("b", "pub const X: u8 = 1;\npub const Z: u8 = crate::a::Y;\n// crate::c::Z\n"),
+    ];
+    assert_eq!(circle(&inline), ["a", "b"].map(PathBuf::from));
     let functions = functions("fn one() {\n    two();\n}\n\npub async fn two() {}\n");
     assert_eq!(functions, [("one() {".to_owned(), 3), ("two() {}".to_owned(), 1)]);
 }
 
-/// What a deployment consists of is known to `quorate deployment`: the script calls the engine.
+/// `quorate deployment` knows the parts of a deployment: the script calls the engine.
 #[test]
 fn the_deployment_script_is_a_thin_skin() {
     let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy.sh")).unwrap();

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What cargo knows of the workspace in this folder of the repository.
+/// Cargo's metadata of the workspace in this folder of the repository.
 fn metadata(folder: &str) -> Value {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("Cargo.toml");
     // What this platform needs has been fetched to build this test; what others need may not be there.

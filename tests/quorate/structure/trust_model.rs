@@ -43,14 +43,26 @@ fn tests() -> BTreeSet<String> {
             if path.is_dir() && !path.ends_with("target") {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(path).unwrap();
-                // Suites that several adapters pass are functions with an argument.
-                let functions = text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
-                names.extend(functions.map(str::to_owned));
+                let is_suite = path.ends_with("conformance.rs");
+                names.extend(tests_in(&std::fs::read_to_string(path).unwrap(), is_suite));
             }
         }
     }
     names
+}
+
+/// The tests in a file: functions with the attribute, and those of a suite that several adapters pass.
+fn tests_in(text: &str, is_suite: bool) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let name = |(at, line): (usize, &&str)| {
+        let (before, after) = line.split_once("fn ")?;
+        let attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
+        let is_test = { attributes }.any(|line| line.contains("test]") || line.contains("test("));
+        let is_function = before.split(' ').all(|word| !word.contains(['"', '/', '=']));
+        (is_function && (is_test || is_suite))
+            .then(|| after.split(['(', '<']).next().unwrap_or_default().to_owned())
+    };
+    lines.iter().enumerate().filter_map(name).collect()
 }
 
 #[test]

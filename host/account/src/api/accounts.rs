@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::idempotency::{IdempotentOperation, RequestFingerprint, respond};
+use super::state::Api;
 use crate::request::read_threshold;
 use crate::{
     AccountView, Creation, Recovery, RefreshRequest, RequestIds, SignRequest, SignatureView, UserShareOptions,
@@ -99,15 +99,15 @@ pub(super) async fn create(
 ) -> Result<Response<Answer>, Problem> {
     let NewAccount { user_id, scheme, protocol, threshold, user_share, recipient_key, user_share_mandatory } =
         body.value;
+    let creation = Creation::read(user_id, scheme, protocol)?;
     let threshold = threshold.map(|t| read_threshold(t.t, t.n)).transpose()?;
-    let creation = Creation::read(user_id, scheme, protocol, threshold)?;
     let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
     if !user_share && (recipient.is_some() || user_share_mandatory) {
         let detail = "user_share: recipient_key and user_share_mandatory go with \"user_share\": true";
         return Err(Problem::new(Code::InvalidBody, detail));
     }
     let user = user_share.then_some(UserShareOptions { recipient, mandatory: user_share_mandatory });
-    let creation = Creation { user, ..creation };
+    let creation = Creation { threshold, user, ..creation };
     let fingerprint = RequestFingerprint { headers: &headers, operation: ["create", ""], body: &body.bytes };
     respond(&api, fingerprint, Create(creation)).await
 }

@@ -5,7 +5,6 @@
 //! again. Only successes are stored: a failed request may be made again under its key, and runs again after a look at what
 //! the run before it has led to.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,21 +19,18 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::Api;
 use super::lease::Lease;
+use super::state::Api;
 use crate::request_ids::random;
 use crate::{Recovery, RequestIds};
 
 /// The longest key, in bytes.
-const MAX_KEY_BYTES: usize = 255;
+const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 
 /// How long a request waits before it asks for the first time whether another run with its key has ended. Every further wait is
 /// twice as long, up to the maximum.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The most requests with a key at a time, those that wait for another's run among them.
-pub(super) const MAX_KEYED_REQUESTS: usize = 512;
 
 /// Identifies a request's content. Two requests with one idempotency key must have the same fingerprint.
 pub(super) struct RequestFingerprint<'a> {
@@ -47,7 +43,7 @@ pub(super) struct RequestFingerprint<'a> {
 impl RequestFingerprint<'_> {
     fn key(&self, api: &Api) -> Result<Option<IdempotencyKey>, Problem> {
         let Some(value) = self.headers.get(IDEMPOTENCY_KEY_HEADER) else { return Ok(None) };
-        let name = value.to_str().ok().filter(|name| (1..=MAX_KEY_BYTES).contains(&name.len()));
+        let name = value.to_str().ok().filter(|name| (1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&name.len()));
         let detail = "Idempotency-Key: give 1 to 255 printable ASCII characters";
         let name = name.ok_or_else(|| Problem::new(Code::InvalidIdempotencyKey, detail))?;
         Ok(Some(IdempotencyKey { caller: api.guard.caller_name(), name: name.into() }))
@@ -96,12 +92,11 @@ pub(super) async fn respond<O: IdempotentOperation>(
     operation: O,
 ) -> Result<Response<Body>, Problem> {
     let (key, request) = (fingerprint.key(api)?, fingerprint.hash());
-    let spawned = Arc::clone(&api.0);
+    let spawned = api.clone();
     let running = api.requests.spawn(async move {
-        let api = Api(spawned);
         match key {
-            None => run(&api, operation).await,
-            Some(key) => run_once(&api, key, request, operation).await,
+            None => run(&spawned, operation).await,
+            Some(key) => run_once(&spawned, key, request, operation).await,
         }
     });
     let panicked = |error| {

@@ -6,9 +6,10 @@ use quorate_backends::database::StoreError;
 use quorate_control_store::{AccountStore, IdempotentRequest, LEASE_DURATION};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
+use quorate_net::telemetry::chain;
 use tokio::task::JoinHandle;
 
-use super::Api;
+use super::state::Api;
 use crate::RequestIds;
 
 /// A lease on an idempotency key. A task renews it until it is completed or released; dropped, it is released.
@@ -69,13 +70,13 @@ async fn renew(store: AccountStore, clock: Arc<dyn Clock>, request: IdempotentRe
     loop {
         tokio::time::sleep(LEASE_DURATION / 4).await;
         if let Err(error) = store.renew(&request, clock.millis()).await {
-            tracing::warn!(%error, "failed to renew the lease on an idempotency key");
+            tracing::warn!(error = %chain(&error), "failed to renew the lease on an idempotency key");
         }
     }
 }
 
 async fn release(store: &AccountStore, request: &IdempotentRequest) {
     if let Err(error) = store.release(request).await {
-        tracing::error!(%error, "failed to release an idempotency key: it is free when its lease ends");
+        tracing::error!(error = %chain(&error), "failed to release an idempotency key: it is free when its lease ends");
     }
 }

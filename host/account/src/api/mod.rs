@@ -7,102 +7,25 @@ mod idempotency;
 mod lease;
 mod response_cache;
 mod sessions;
+mod state;
 
-use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use quorate_backends::cache::Cache;
 use quorate_core::code::Code;
 use quorate_net::problem::Problem;
-use quorate_net::web::guard::{self, Guard};
-use quorate_net::web::health::{self, Health};
-use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::task::TaskTracker;
+use quorate_net::web::{guard, health};
 use utoipa::openapi::security::{ApiKey as ApiKeyPlace, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::AccountService;
-use response_cache::ResponseCache;
+pub use state::{Api, ApiSetup, ApiState};
 
 /// The licences of this program (SPDX).
 const LICENSE: &str = env!("CARGO_PKG_LICENSE");
-
-/// How often expired idempotency keys are deleted. An expired key is ignored before that too.
-const KEY_CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
-
-/// The parts that the API is served from.
-pub struct ApiSetup {
-    /// The account service.
-    pub accounts: AccountService,
-    /// Decides who may call.
-    pub guard: Guard,
-    /// Checks the services that the process needs.
-    pub health: Health,
-    /// The fast path of idempotency keys.
-    pub cache: Arc<dyn Cache>,
-}
-
-/// The API. Clones share it.
-#[derive(Clone)]
-pub struct Api(Arc<ApiState>);
-
-/// The state that clones of an API share.
-pub struct ApiState {
-    accounts: AccountService,
-    guard: Guard,
-    health: Health,
-    responses: ResponseCache,
-    /// Permits of requests with an idempotency key.
-    keyed_requests: Semaphore,
-    /// Requests under way, which go on when their callers hang up.
-    requests: TaskTracker,
-}
-
-impl Deref for Api {
-    type Target = ApiState;
-
-    fn deref(&self) -> &ApiState {
-        &self.0
-    }
-}
-
-impl Api {
-    /// An API.
-    #[must_use]
-    pub fn new(setup: ApiSetup) -> Self {
-        let ApiSetup { accounts, guard, health, cache } = setup;
-        let responses = ResponseCache::new(cache, accounts.originator_seed());
-        let keyed_requests = Semaphore::new(idempotency::MAX_KEYED_REQUESTS);
-        let requests = TaskTracker::new();
-        Self(Arc::new(ApiState { accounts, guard, health, responses, keyed_requests, requests }))
-    }
-
-    /// Deletes expired idempotency keys at intervals, until it is dropped.
-    pub async fn maintain(&self) {
-        let mut tick = interval(KEY_CLEANUP_INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            let now = self.accounts.clock().millis();
-            if let Err(error) = self.accounts.store().forget_old_keys(now).await {
-                tracing::warn!(%error, "failed to delete expired idempotency keys");
-            }
-        }
-    }
-
-    /// Waits for the requests under way, once no new ones come.
-    pub async fn finish(&self) {
-        self.requests.close();
-        self.requests.wait().await;
-    }
-}
 
 /// All routes.
 pub fn router(api: Api) -> Router {

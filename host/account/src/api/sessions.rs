@@ -6,7 +6,7 @@ use quorate_net::problem::Problem;
 use quorate_net::web::params;
 use quorate_net::web::problem_document::ProblemDocument;
 
-use super::Api;
+use super::state::Api;
 use crate::SessionView;
 
 /// Read a session

@@ -5,39 +5,21 @@
 //! read by their names.
 
 mod error;
+mod handle;
 mod postgres;
 mod sqlite;
 mod statement;
 
-use std::time::Duration;
-
+use sqlx::SqlStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{PgPool, SqlStr, SqlitePool, Transaction};
 
 pub use error::StoreError;
+pub use handle::{Database, Tx};
 pub use postgres::{PostgresAddress, PostgresAddressError};
 pub use statement::{Column, On, Row, SqlValue, Statement, decoded, signed, sql};
 
-/// How long a statement may take before the database counts as gone. It is far longer than any of ours takes.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A database. Clones share its connections.
-#[derive(Clone, Debug)]
-pub struct Database(DatabaseKind);
-
-#[derive(Clone, Debug)]
-enum DatabaseKind {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
-}
-
-/// A transaction. Dropped without a commit, nothing of it has happened.
-pub struct Tx(TxKind);
-
-enum TxKind {
-    Sqlite(Transaction<'static, sqlx::Sqlite>),
-    Postgres(Transaction<'static, sqlx::Postgres>),
-}
+use error::is_unavailable;
+use handle::{DatabaseKind, TxKind, in_time};
 
 /// The tables of a store, as migrations of either database: name and SQL, in the order in which they are applied.
 #[derive(Clone, Copy, Debug)]
@@ -145,33 +127,5 @@ impl Tx {
             Ok(())
         };
         in_time(committed).await
-    }
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(STATEMENT_TIMEOUT, work)
-        .await
-        .unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Database(error) }
-    }
-}
-
-/// Whether the error says that the database can't be used now, and nothing about the statement.
-fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // Connection exceptions, no room (disk, memory, connections), and a server that is being stopped or started.
-        sqlx::Error::Database(refused) => {
-            refused.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
     }
 }

@@ -8,11 +8,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool, Transaction};
 use tokio::time::timeout;
 
-use super::{Database, DatabaseKind, StoreError};
+use super::error::StoreError;
+use super::handle::{Database, DatabaseKind};
 
 /// Connections of one process. A transaction of ours takes a few milliseconds: this many carry far more than one process
 /// can sign.
-const MAX_CONNECTIONS: u32 = 12;
+const MAX_POOL_CONNECTIONS: u32 = 12;
 
 /// How long to wait for a free connection, or for a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -85,7 +86,8 @@ impl Database {
         let first =
             timeout(ACQUIRE_TIMEOUT, address.0.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         first.close().await?;
-        let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool =
+            PgPoolOptions::new().max_connections(MAX_POOL_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
         Ok(Self(DatabaseKind::Postgres(pool.connect_with(address.0.clone()).await?)))
     }
 }
@@ -106,7 +108,7 @@ impl Database {
     }
 }
 
-/// Under read committed, whatever the server's default is, with a lock on the subject: what is read about it stays true until the commit.
+/// Begins a transaction under read committed, with a lock on its subject: what is read about it stays true until the commit.
 pub(super) async fn begin(
     pool: &PgPool,
     subject: &[u8],

@@ -5,7 +5,8 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Postgres, Row as _, Sqlite};
 
-use super::{Database, DatabaseKind, StoreError, Tx, TxKind, in_time};
+use super::error::StoreError;
+use super::handle::{Database, DatabaseKind, Tx, TxKind, in_time};
 
 /// A statement with placeholders `$1`, `$2`, …
 #[must_use]

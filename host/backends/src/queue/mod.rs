@@ -142,7 +142,7 @@ impl Delivery {
         self.attempt
     }
 
-    /// The message has been dealt with.
+    /// Acknowledges the message: the queue forgets it.
     ///
     /// # Errors
     /// When the queue is gone; the message may then be delivered again.

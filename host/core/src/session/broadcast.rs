@@ -27,12 +27,12 @@ struct Round {
     messages: Vec<Message>,
     echoes: BTreeMap<PartyIndex, Echo>,
     echoed: bool,
-    settled: bool,
+    delivered: bool,
 }
 
 impl Broadcasts {
     /// Notes our own broadcast and signs the statement that goes with it.
-    pub(super) fn own(
+    pub(super) fn sign_own(
         &mut self,
         terms: &SessionTerms,
         key: &SecretKey,
@@ -48,7 +48,7 @@ impl Broadcasts {
     }
 
     /// Notes a peer's broadcast.
-    pub(super) fn received(
+    pub(super) fn on_broadcast(
         &mut self,
         terms: &SessionTerms,
         execution: ExecutionId,
@@ -70,7 +70,7 @@ impl Broadcasts {
     }
 
     /// Takes in a peer's echo. It is compared once our own view of the round is complete.
-    pub(super) fn echo(
+    pub(super) fn on_echo(
         &mut self,
         terms: &SessionTerms,
         execution: ExecutionId,
@@ -113,22 +113,22 @@ impl Broadcasts {
         .collect()
     }
 
-    /// The messages of rounds that all signers agree on, once.
-    pub(super) fn settled(&mut self, terms: &SessionTerms) -> Result<Vec<Message>, Abort> {
-        let mut settled = Vec::new();
+    /// Takes the messages of the rounds on which all signers agree.
+    pub(super) fn take_agreed(&mut self, terms: &SessionTerms) -> Result<Vec<Message>, Abort> {
+        let mut agreed = Vec::new();
         for (&number, round) in &mut self.rounds {
-            if round.settled || !round.echoed {
+            if round.delivered || !round.echoed {
                 continue;
             }
             for echo in round.echoes.values() {
                 compare(terms, number, &round.received, echo)?;
             }
             if round.echoes.len() + 1 == terms.signers.len() {
-                round.settled = true;
-                settled.append(&mut round.messages);
+                round.delivered = true;
+                agreed.append(&mut round.messages);
             }
         }
-        Ok(settled)
+        Ok(agreed)
     }
 }
 

@@ -84,7 +84,7 @@ impl Handshake {
     /// Takes in a hello. One that is not a signer's, or is for another plan, is dropped; a second, different one of the
     /// same signer ends the session.
     /// Says whether it was new.
-    pub(super) fn hello(&mut self, terms: &SessionTerms, signed: SignedHello) -> Result<bool, Abort> {
+    pub(super) fn on_hello(&mut self, terms: &SessionTerms, signed: SignedHello) -> Result<bool, Abort> {
         let party = signed.hello.index;
         let Some(key) = terms.key_of_peer(party) else { return Ok(false) };
         if signed.hello.plan != terms.plan || signed.verify(key).is_err() {
@@ -103,7 +103,7 @@ impl Handshake {
     }
 
     /// Takes in a hello echo. Says whether it was new.
-    pub(super) fn echo(&mut self, terms: &SessionTerms, signed: &SignedHelloEcho) -> Result<bool, Abort> {
+    pub(super) fn on_echo(&mut self, terms: &SessionTerms, signed: &SignedHelloEcho) -> Result<bool, Abort> {
         let by = signed.echo.by;
         let Some(key) = terms.key_of_peer(by) else { return Ok(false) };
         if signed.echo.plan != terms.plan || !signed.is_by(key) {
@@ -127,7 +127,7 @@ impl Handshake {
         all.then(|| execution_id(terms.plan, self.hellos.values()))
     }
 
-    /// Our echo, the first time that it can be given.
+    /// Returns our echo, the first time that it can be given.
     pub(super) fn own_echo(&mut self, terms: &SessionTerms, key: &SecretKey) -> Option<SignedHelloEcho> {
         let execution = self.execution(terms).filter(|_| !self.echoed && Self::needs_echo(terms))?;
         self.echoed = true;
@@ -202,9 +202,9 @@ mod tests {
     fn a_second_different_hello_ends_the_session_and_names_its_sender() {
         let mut handshake = greet(1, 1);
         let hello = greet(2, 2).own_hello();
-        assert_eq!(handshake.hello(&terms(1), hello.clone()), Ok(true));
-        assert_eq!(handshake.hello(&terms(1), hello), Ok(false), "the same hello again is no fault");
-        let abort = handshake.hello(&terms(1), greet(2, 3).own_hello()).unwrap_err();
+        assert_eq!(handshake.on_hello(&terms(1), hello.clone()), Ok(true));
+        assert_eq!(handshake.on_hello(&terms(1), hello), Ok(false), "the same hello again is no fault");
+        let abort = handshake.on_hello(&terms(1), greet(2, 3).own_hello()).unwrap_err();
         assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let forged = greet(2, 2).own_hello().hello.sign(&identities(3)[2]);
         let own = greet(1, 9).own_hello();
         for dropped in [other_plan.sign(&identities(3)[1]), forged, own] {
-            assert_eq!(handshake.hello(&terms(1), dropped), Ok(false));
+            assert_eq!(handshake.on_hello(&terms(1), dropped), Ok(false));
         }
         assert_eq!(handshake.hellos.len(), 1);
     }

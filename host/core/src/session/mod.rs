@@ -79,9 +79,9 @@ enum SessionState {
         early: Vec<Frame>,
     },
     Running(RunningState),
-    /// The component is done. The peers may still need what we have sent; until the result is settled it can still fail.
+    /// The component is done. The peers may still need what we have sent; until the result is durable it can still fail.
     Done {
-        settled: bool,
+        is_durable: bool,
         answers: ReplyThrottle,
     },
     Over {
@@ -135,13 +135,13 @@ impl Session {
         if matches!(self.state, SessionState::Done { .. } | SessionState::Over { .. }) {
             return self.answer(&frame, now);
         }
-        match self.take_in(frame, now) {
+        match self.on_frame(frame, now) {
             Ok(effects) => effects,
             Err(abort) => self.abort(abort, now),
         }
     }
 
-    /// After the end: a peer that sends something still waits.
+    /// Sends again what a peer that goes on sending still lacks.
     fn answer(&mut self, frame: &Frame, now: UnixMillis) -> Vec<Effect> {
         let Some(from) = frame.sender() else { return vec![] };
         let waits = !matches!(frame, Frame::Abort(_) | Frame::Acknowledgement(_));
@@ -179,20 +179,20 @@ impl Session {
         }
     }
 
-    /// The component is done. Frames of the session are still sent again to peers that show that they lack them, and no
-    /// timeout and no peer ends it any more; until the result is [durable](Self::mark_result_durable), the caller still can.
+    /// Records that the component is done. Frames of the session are still sent again to peers that lack them, and no timeout
+    /// and no peer ends it any more; until the result is [durable](Self::mark_result_durable), the caller still can.
     pub fn mark_component_done(&mut self, now: UnixMillis) {
         if matches!(self.state, SessionState::Running(_)) {
             self.state =
-                SessionState::Done { settled: false, answers: ReplyThrottle::from(&self.terms, now) };
+                SessionState::Done { is_durable: false, answers: ReplyThrottle::from(&self.terms, now) };
         }
     }
 
-    /// The result is durable: a verified signature, or a promised share. From now on this party never says that it has
-    /// aborted.
+    /// Records that the result is durable: a verified signature, or a promised share. From now on this party never says that it
+    /// has aborted.
     pub fn mark_result_durable(&mut self) {
-        if let SessionState::Done { settled, .. } = &mut self.state {
-            *settled = true;
+        if let SessionState::Done { is_durable, .. } = &mut self.state {
+            *is_durable = true;
         }
     }
 
@@ -245,7 +245,7 @@ impl Session {
         }
     }
 
-    fn take_in(&mut self, frame: Frame, now: UnixMillis) -> Result<Effects, Abort> {
+    fn on_frame(&mut self, frame: Frame, now: UnixMillis) -> Result<Effects, Abort> {
         if let Frame::Abort(notice) = &frame {
             return self.peer_aborted(notice);
         }
@@ -255,12 +255,12 @@ impl Session {
         match &mut self.state {
             SessionState::Greeting { handshake, early } => match frame {
                 Frame::Hello(hello) => {
-                    if !handshake.hello(&self.terms, hello)? {
+                    if !handshake.on_hello(&self.terms, hello)? {
                         return Ok(vec![]);
                     }
                 }
                 Frame::HelloEcho(echo) => {
-                    if !handshake.echo(&self.terms, &echo)? {
+                    if !handshake.on_echo(&self.terms, &echo)? {
                         return Ok(vec![]);
                     }
                 }
@@ -283,7 +283,7 @@ impl Session {
                     return self.deliver(now);
                 }
                 Frame::Echo(echo) => {
-                    running.broadcasts.echo(&self.terms, running.execution, &echo)?;
+                    running.broadcasts.on_echo(&self.terms, running.execution, &echo)?;
                     return self.deliver(now);
                 }
                 _ => return Ok(vec![]),
@@ -291,11 +291,11 @@ impl Session {
             SessionState::Done { .. } | SessionState::Over { .. } => return Ok(vec![]),
         }
         self.quiet_since = now;
-        self.greet(now)
+        self.advance_handshake(now)
     }
 
     /// Goes on with the handshake as far as it allows.
-    fn greet(&mut self, now: UnixMillis) -> Result<Effects, Abort> {
+    fn advance_handshake(&mut self, now: UnixMillis) -> Result<Effects, Abort> {
         let mut effects = Effects::new();
         if let SessionState::Greeting { handshake, .. } = &mut self.state
             && let Some(echo) = handshake.own_echo(&self.terms, &self.key)
@@ -320,7 +320,7 @@ impl Session {
         self.state =
             SessionState::Running(RunningState { execution, streams, broadcasts: Broadcasts::default() });
         for frame in early {
-            effects.extend(self.take_in(frame, now)?);
+            effects.extend(self.on_frame(frame, now)?);
         }
         Ok(effects)
     }
@@ -329,7 +329,7 @@ impl Session {
         let SessionState::Running(running) = &mut self.state else { return Ok(vec![]) };
         let frames = running.seal(&self.terms, &self.key, round, to, payload)?;
         let mut effects: Effects =
-            frames.into_iter().map(|(to, frame)| self.keep_and_send(to, frame)).collect();
+            frames.into_iter().map(|(to, frame)| self.record_and_send(to, frame)).collect();
         // Our own broadcast may be the last that an echo was waiting for.
         effects.extend(self.deliver(self.quiet_since)?);
         Ok(effects)
@@ -363,8 +363,8 @@ impl Session {
     }
 
     fn abort(&mut self, abort: Abort, now: UnixMillis) -> Effects {
-        // With a settled result nothing is taken back.
-        if matches!(self.state, SessionState::Over { .. } | SessionState::Done { settled: true, .. }) {
+        // With a durable result nothing is taken back.
+        if matches!(self.state, SessionState::Over { .. } | SessionState::Done { is_durable: true, .. }) {
             return vec![];
         }
         let notice = AbortNotice { plan: self.terms.plan, by: self.terms.me, code: abort.code };
@@ -378,10 +378,10 @@ impl Session {
     fn send_all(&mut self, frame: &Frame) -> Effects {
         let bytes = encode(frame);
         let peers: Vec<_> = self.terms.peers().collect();
-        peers.into_iter().map(|peer| self.keep_and_send(peer, bytes.clone())).collect()
+        peers.into_iter().map(|peer| self.record_and_send(peer, bytes.clone())).collect()
     }
 
-    fn keep_and_send(&mut self, to: PartyIndex, frame: Vec<u8>) -> Effect {
+    fn record_and_send(&mut self, to: PartyIndex, frame: Vec<u8>) -> Effect {
         self.sent.push((to, frame.clone()));
         Effect::Send { to, frame }
     }

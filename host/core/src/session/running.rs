@@ -43,7 +43,7 @@ impl RunningState {
             To::ReliableBroadcast => (terms.peers().collect(), PayloadKind::ReliableBroadcast),
         };
         let statement = (kind == PayloadKind::ReliableBroadcast)
-            .then(|| self.broadcasts.own(terms, key, self.execution, round, payload));
+            .then(|| self.broadcasts.sign_own(terms, key, self.execution, round, payload));
         let outgoing = OutgoingPayload { round, kind, bytes: payload, statement };
         let mut frames = Vec::with_capacity(receivers.len());
         for to in receivers {
@@ -60,19 +60,19 @@ impl RunningState {
         key: &SecretKey,
     ) -> Result<Deliverable, Abort> {
         let (mut messages, mut echoes) = (Vec::new(), Vec::new());
-        // Each turn opens what is in order; a reliable broadcast stops its sender's stream until its round is settled.
+        // Each turn opens what is in order; a reliable broadcast stops its sender's stream until all agree on its round.
         loop {
             let opened = self.streams.open_next(terms)?;
             messages.extend(opened.messages);
             for (message, statement) in opened.reliable {
-                self.broadcasts.received(terms, self.execution, message, statement)?;
+                self.broadcasts.on_broadcast(terms, self.execution, message, statement)?;
             }
             echoes.extend(self.broadcasts.due_echoes(terms, key, self.execution));
-            let settled = self.broadcasts.settled(terms)?;
-            if settled.is_empty() {
+            let agreed = self.broadcasts.take_agreed(terms)?;
+            if agreed.is_empty() {
                 return Ok(Deliverable { messages, echoes });
             }
-            for message in settled {
+            for message in agreed {
                 self.streams.resume(message.from);
                 messages.push(message);
             }

@@ -48,7 +48,7 @@ struct Incoming {
     waiting: BTreeMap<u32, Envelope>,
     /// Bytes taken in so far.
     bytes: usize,
-    /// A reliable broadcast of this sender is not settled: nothing later is handed over.
+    /// The signers do not agree yet on a reliable broadcast of this sender: nothing later is delivered.
     held: bool,
 }
 
@@ -193,7 +193,7 @@ impl Streams {
         }
     }
 
-    /// A sender's reliable broadcast is settled: what came after it may be handed over.
+    /// Delivers again what a sender has sent: all signers agree on its reliable broadcast.
     pub(super) fn resume(&mut self, sender: PartyIndex) {
         if let Some(stream) = self.incoming.get_mut(&sender) {
             stream.held = false;

@@ -34,6 +34,7 @@ pub enum Status {
 
 /// Whether the service is up.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Report)]
 pub struct HealthReport {
     /// `ok`, `degraded` (it works without its cache) or `unavailable`.
     status: Status,
@@ -47,6 +48,7 @@ pub struct HealthReport {
 
 /// Whether each service is there. Those that the process does not use are left out.
 #[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+#[schema(as = Services)]
 struct ServiceHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     postgres: Option<bool>,
@@ -98,24 +100,24 @@ impl Health {
         {
             return services;
         }
-        async fn there<E>(asked: impl Future<Output = Result<(), E>>) -> bool {
+        async fn is_available<E>(asked: impl Future<Output = Result<(), E>>) -> bool {
             matches!(tokio::time::timeout(HEALTH_TIMEOUT, asked).await, Ok(Ok(())))
         }
         let postgres = async {
             match &self.database {
-                Some(database) => Some(there(database.ping()).await),
+                Some(database) => Some(is_available(database.ping()).await),
                 None => None,
             }
         };
         let rabbitmq = async {
             match &self.queue {
-                Some(queue) => Some(there(queue.ping()).await),
+                Some(queue) => Some(is_available(queue.ping()).await),
                 None => None,
             }
         };
         let redis = async {
             match &self.cache {
-                Some(cache) => Some(there(cache.ping()).await),
+                Some(cache) => Some(is_available(cache.ping()).await),
                 None => None,
             }
         };

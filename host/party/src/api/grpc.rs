@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_core::code::Code;
 use quorate_core::codec::decode;
-use quorate_core::order::{MAX_LIFETIME, SignedOrder};
+use quorate_core::order::{MAX_ORDER_LIFETIME, SignedOrder};
 use quorate_core::share_grant::ShareGrant;
 use quorate_net::grpc::{self, MAX_GRPC_MESSAGE_BYTES};
 use quorate_net::problem::Problem;
 use quorate_party_store::ShareLookup;
 use quorate_proto::convert::{order_id, session_id};
-use quorate_proto::v1::share_request::Which as Asked;
+use quorate_proto::v1::share_request::Which as Requested;
 use quorate_proto::v1::user_party_server::{UserParty, UserPartyServer};
 use quorate_proto::v1::{AcceptRequest, AcceptResponse, Failure, ShareRequest, ShareResponse};
 use tonic::{Request, Response, Status};
@@ -20,14 +20,17 @@ use super::PartyApi;
 use crate::user::shares::DeliveredShare;
 
 /// The longest that a call waits, and that a share is held.
-const MAX_WAIT: Duration = MAX_LIFETIME;
+const MAX_WAIT_DURATION: Duration = MAX_ORDER_LIFETIME;
 
 /// The service, to be served.
 pub fn service(api: PartyApi) -> axum::Router {
     let server = UserPartyServer::new(api)
         .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
-    grpc::described(tonic::service::Routes::new(server), MAX_WAIT + grpc::RPC_TIMEOUT)
+    grpc::with_health_and_reflection(
+        tonic::service::Routes::new(server),
+        MAX_WAIT_DURATION + grpc::RPC_TIMEOUT,
+    )
 }
 
 #[tonic::async_trait]
@@ -36,7 +39,7 @@ impl UserParty for PartyApi {
         let AcceptRequest { order, request, time_limit_ms } = request.into_inner();
         let order: SignedOrder =
             decode(&order).map_err(|_| Status::invalid_argument("this is not an order"))?;
-        let limit = Duration::from_millis(time_limit_ms).min(MAX_WAIT);
+        let limit = Duration::from_millis(time_limit_ms).min(MAX_WAIT_DURATION);
         let accepted = match ShareGrant::open(&request, &self.0.key) {
             Ok(request) => self.0.shares.submit_user_share(order, request, limit).await,
             Err(unreadable) => {
@@ -52,10 +55,10 @@ impl UserParty for PartyApi {
         let ShareRequest { which, wait_ms } = request.into_inner();
         let malformed = |_| Status::invalid_argument("an id is 32 bytes long");
         let which = match which.ok_or_else(|| Status::invalid_argument("which share?"))? {
-            Asked::Session(bytes) => ShareLookup::Session(session_id(&bytes).map_err(malformed)?),
-            Asked::Order(bytes) => ShareLookup::Order(order_id(&bytes).map_err(malformed)?),
+            Requested::Session(bytes) => ShareLookup::Session(session_id(&bytes).map_err(malformed)?),
+            Requested::Order(bytes) => ShareLookup::Order(order_id(&bytes).map_err(malformed)?),
         };
-        let patience = Duration::from_millis(wait_ms).min(MAX_WAIT);
+        let patience = Duration::from_millis(wait_ms).min(MAX_WAIT_DURATION);
         Ok(Response::new(match self.0.shares.await_share(which, patience).await {
             Ok(DeliveredShare::Sealed(delivery, _, sealed)) => ShareResponse {
                 session: Bytes::copy_from_slice(delivery.started.session.as_bytes()),

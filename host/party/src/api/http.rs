@@ -56,7 +56,7 @@ struct ShareView {
     epoch: u32,
     /// The user's index among the parties.
     party: u16,
-    /// Whom `user_share` is sealed to; without it the share is not sealed.
+    /// The key that `user_share` is sealed to; without it the share is not sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     recipient_key: Option<String>,
     user_share: String,

@@ -63,12 +63,12 @@ async fn await_certificate(
     let mut released = false;
     let until = Instant::now() + context.remaining() + LATE_FRAMES_DURATION;
     loop {
-        if Instant::now() >= until || context.party.closing.is_cancelled() {
+        if Instant::now() >= until || cancelled.is_cancelled() {
             return Ok(None);
         }
         let event = tokio::select! {
             () = cancelled.cancelled() => {
-                tracing::info!("session cancelled: its promise is reported");
+                tracing::info!(reason = context.cancellation_reason(), "session ended early: its promise is reported");
                 return Ok(None);
             }
             RouterEvent::Frame(frame) = connection.router.receive() => on_frame(context, connection, promise, &frame),
@@ -83,7 +83,7 @@ async fn await_certificate(
             Some(PromiseEvent::Release { by }) if !released => {
                 released = true;
                 context.party.store.release(promise.own().activation.plan).await?;
-                tracing::warn!(%by, "a peer will never promise: the account is free for another try");
+                tracing::warn!(%by, "peer aborted without a promise; account unlocked");
             }
             Some(PromiseEvent::Release { .. }) | None => {}
         }
@@ -97,9 +97,9 @@ fn on_frame(
     frame: &[u8],
 ) -> Option<PromiseEvent> {
     match decode::<Frame>(frame).ok()? {
-        Frame::Ready(ready) => promise.ready(ready),
-        Frame::Certificate(certificate) => promise.certificate(certificate),
-        Frame::Abort(abort) => promise.abort(&abort),
+        Frame::Ready(ready) => promise.on_ready(ready),
+        Frame::Certificate(certificate) => promise.on_certificate(certificate),
+        Frame::Abort(abort) => promise.on_abort(&abort),
         // A peer that still runs the session may lack a frame of it.
         _ => {
             connection.answer(frame, context.now());

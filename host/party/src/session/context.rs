@@ -125,11 +125,11 @@ impl SessionContext {
     /// Records that this party has ended the session and never promises anything for it. Only then may peers hear of it.
     pub(super) async fn record_abort(&self, abort: Abort) -> Result<Outcome, StoreError> {
         self.party.store.abort(self.plan_hash).await?;
-        Ok(self.aborted(abort))
+        Ok(self.aborted_outcome(abort))
     }
 
     /// The report of an abort that has been recorded.
-    pub(super) fn aborted(&self, abort: Abort) -> Outcome {
-        self.party.aborted(self.plan_hash, self.me(), abort)
+    pub(super) fn aborted_outcome(&self, abort: Abort) -> Outcome {
+        self.party.aborted_outcome(self.plan_hash, self.me(), abort)
     }
 }

@@ -1,6 +1,7 @@
 //! The fourth phase of a keygen or refresh whose share a user keeps. This party promises nothing before the user has confirmed
 //! the share; and it hands nothing over before all others have promised, so that what is confirmed is active.
 
+use quorate_net::telemetry::chain;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
@@ -13,7 +14,7 @@ use quorate_core::session::Frame;
 use quorate_core::user_share::{ShareId, UserShare};
 use quorate_core::{PlanHash, identity::PublicKey};
 use quorate_net::router_client::RouterEvent;
-use quorate_party_store::{Handover, PromiseState, SealedDelivery};
+use quorate_party_store::{NewDelivery, PromiseState, SealedDelivery};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
@@ -54,8 +55,9 @@ pub(super) async fn deliver(
         Err(abort) => return outcome::abort(context, connection, abort).await.map(Some),
     };
     let expires_at = context.now() + user.confirm_within;
-    let handover = Handover { session: context.id, certificate: certificate.clone(), sealed, expires_at };
-    context.party.store.deliver(promise.own(), &record, &hash_of(&user_share), &handover).await?;
+    let new_delivery =
+        NewDelivery { session: context.id, certificate: certificate.clone(), sealed, expires_at };
+    context.party.store.deliver(promise.own(), &record, &hash_of(&user_share), &new_delivery).await?;
     connection.session.mark_result_durable();
     tracing::info!(
         epoch = certificate.activation.epoch,
@@ -93,8 +95,8 @@ async fn await_promises(
                 return Err(Abort::of(AbortCode::Unavailable, reason));
             }
             RouterEvent::Frame(frame) = connection.router.receive() => match decode::<Frame>(&frame) {
-                Ok(Frame::Ready(ready)) => promise.ready(ready),
-                Ok(Frame::Abort(abort)) => promise.abort(&abort),
+                Ok(Frame::Ready(ready)) => promise.on_ready(ready),
+                Ok(Frame::Abort(abort)) => promise.on_abort(&abort),
                 Ok(_) => {
                     connection.answer(&frame, context.now());
                     None
@@ -147,7 +149,7 @@ async fn await_confirmation(
                     return linger::broadcast_certificate(context, connection, certificate, parties);
                 }
                 Ok(PromiseState::NotPromised | PromiseState::Promised) => {}
-                Err(error) => tracing::warn!(%error, "failed to read whether the user has confirmed"),
+                Err(error) => tracing::warn!(error = %chain(&error), "failed to read whether the user has confirmed"),
             },
         }
     }

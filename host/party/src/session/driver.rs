@@ -20,7 +20,7 @@ use super::context::{PhaseError, SessionContext};
 use super::sandbox;
 
 /// How often the session looks at the clock.
-const TICK_INTERVAL: Duration = Duration::from_millis(200);
+const SESSION_TICK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a peer whose connection has broken may take to come back.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ impl Driver<'_> {
     /// result or the session is over.
     async fn run(&mut self, first: Vec<Effect>) -> Result<ProtocolResult, PhaseError> {
         self.apply(first).await?;
-        let mut tick = interval(TICK_INTERVAL);
+        let mut tick = interval(SESSION_TICK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let cancelled = self.context.cancelled();
         loop {
@@ -238,7 +238,7 @@ async fn stepped(component: &mut ComponentState) -> (ExecutionId, Result<Step, S
     stepped
 }
 
-/// Rule 10: a peer whose counter went back was restored from an old backup.
+/// Checks that no peer's state counter went back (rule 10): such a peer was restored from an old backup.
 async fn check_counters(
     context: &SessionContext,
     counters: &BTreeMap<PartyIndex, u64>,
@@ -246,7 +246,7 @@ async fn check_counters(
     let party = &context.party;
     for (&peer, &counter) in counters {
         let Some(key) = context.order().spec.party(peer) else { continue };
-        if !party.store.peer_counter(*key, counter, party.clock.seconds()).await? {
+        if !party.store.check_peer_counter(*key, counter, party.clock.seconds()).await? {
             let reason =
                 format!("party {peer} was set back to an earlier state: an operator must re-admit it");
             return Ok(Some(Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason }));

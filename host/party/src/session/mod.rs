@@ -106,15 +106,15 @@ impl SessionTask {
         match driver::drive(&context, connection, share, effects).await? {
             Ended::Aborted { connection, abort } => {
                 linger::linger(&context, connection);
-                Ok(Some(context.aborted(abort)))
+                Ok(Some(context.aborted_outcome(abort)))
             }
-            Ended::Done { connection, result } => settle(&context, connection, result, &custody).await,
+            Ended::Done { connection, result } => conclude(&context, connection, result, &custody).await,
         }
     }
 }
 
 /// Holds what the protocol has made against the order, and sees it through.
-async fn settle(
+async fn conclude(
     context: &SessionContext,
     connection: Connection,
     result: ProtocolResult,

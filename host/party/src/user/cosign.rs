@@ -111,7 +111,7 @@ impl UserShares {
                     Ok(None | Some(Outcome::Signed { .. })) => return,
                     Ok(_) => {}
                     Err(reason) => {
-                        tracing::info!(session = %waiting.session, %reason, "not run with a user's share");
+                        tracing::info!(session = %waiting.session, %reason, "plan refused with a user's share");
                         // A refusal is for good: it is not asked again for the same plan.
                         let _ = self.party.store.drop_plan(waiting.session).await;
                     }

@@ -28,7 +28,7 @@ pub(crate) enum Custody {
 pub(crate) struct UserShareContext {
     /// The share that the user has sent; none in a keygen.
     pub(crate) share: Option<UserShare>,
-    /// Whom a new share is sealed to. Without one it is handed out as it is, once.
+    /// The key that a new share is sealed to. Without one it is given out as it is, once.
     pub(crate) recipient: Option<[u8; 32]>,
     /// How long the user may take to confirm a new share.
     pub(crate) confirm_within: Duration,

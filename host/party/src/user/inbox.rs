@@ -17,12 +17,17 @@ pub(super) const REQUEST_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Requests of users at a time.
 const MAX_USER_REQUESTS: usize = 128;
 
+/// Requests at a time that wait for what another request runs.
+const MAX_FOLLOWING_REQUESTS: usize = 128;
+
 /// Where plans wait for users.
 pub struct UserInbox {
     confirm_within: Duration,
     arrived: Notify,
     /// Permits for users' requests.
     requests: Arc<Semaphore>,
+    /// Permits for requests that wait for what another request runs.
+    followers: Arc<Semaphore>,
 }
 
 impl UserInbox {
@@ -30,7 +35,8 @@ impl UserInbox {
     #[must_use]
     pub fn new(confirm_within: Duration) -> Self {
         let requests = Arc::new(Semaphore::new(MAX_USER_REQUESTS));
-        Self { confirm_within, arrived: Notify::new(), requests }
+        let followers = Arc::new(Semaphore::new(MAX_FOLLOWING_REQUESTS));
+        Self { confirm_within, arrived: Notify::new(), requests, followers }
     }
 
     pub(super) fn context(&self, share: Option<UserShare>, recipient: Option<[u8; 32]>) -> UserShareContext {
@@ -44,13 +50,16 @@ impl UserInbox {
 
     /// A permit for a user's request.
     pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let overloaded = |_| {
-            Problem::new(Code::Overloaded, "too many users' requests are being worked on: try again later")
-        };
-        Arc::clone(&self.requests).try_acquire_owned().map_err(overloaded)
+        acquire(&self.requests)
     }
 
-    /// A plan has been put into the store.
+    /// A permit to wait for what another request runs. Such requests cost nothing but their place, and take none from those
+    /// that begin something.
+    pub(super) fn follow(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        acquire(&self.followers)
+    }
+
+    /// Wakes the requests that wait for a plan.
     pub(super) fn notify(&self) {
         self.arrived.notify_waiters();
     }
@@ -59,4 +68,10 @@ impl UserInbox {
     pub(super) async fn wait(&self) {
         let _ = tokio::time::timeout(REQUEST_POLL_INTERVAL, self.arrived.notified()).await;
     }
+}
+
+fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let overloaded =
+        |_| Problem::new(Code::Overloaded, "too many users' requests are being worked on: try again later");
+    Arc::clone(permits).try_acquire_owned().map_err(overloaded)
 }

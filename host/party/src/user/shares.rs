@@ -1,5 +1,6 @@
 //! Shares that users keep: generated, delivered, and confirmed.
 
+use quorate_net::telemetry::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ impl UserShares {
             }
             // It comes again, a few times: the database should be back by then.
             Err(error) => {
-                tracing::warn!(%error, "failed to store a plan for its user");
+                tracing::warn!(error = %chain(&error), "failed to store a plan for its user");
                 tokio::time::sleep(QUEUE_RETRY_DELAY).await;
             }
         }
@@ -104,7 +105,7 @@ impl UserShares {
                 Ok::<_, StoreError>(())
             };
             if let Err(error) = expired.await {
-                tracing::warn!(%error, "failed to expire unconfirmed shares");
+                tracing::warn!(error = %chain(&error), "failed to expire unconfirmed shares");
             }
         }
     }
@@ -123,6 +124,7 @@ impl UserShares {
         }
         let permit = self.inbox.permit()?;
         let Some((waiting, plan)) = self.waiting_plan(session).await? else {
+            drop(permit);
             let delivery = self.await_running_elsewhere(session).await?.ok_or_else(not_waiting)?;
             return delivered(delivery, recipient);
         };
@@ -185,6 +187,7 @@ impl UserShares {
 
     /// Waits for the share of a session that another request runs, here or at another replica, for as long as it runs.
     async fn await_running_elsewhere(&self, session: SessionId) -> Result<Option<ShareDelivery>, Problem> {
+        let _permit = self.inbox.follow()?;
         loop {
             // `is_running` is read first: an ended session has delivered already or never will.
             let running = self.party.store.is_running(session, self.party.clock.millis()).await?;
@@ -266,7 +269,7 @@ impl UserShares {
         }
         // If no coordinator takes the report now, it is sent later.
         if let Err(error) = self.reporter.flush_reports().await {
-            tracing::warn!(%error, "a confirmed share is reported later");
+            tracing::warn!(error = %chain(&error), "a confirmed share is reported later");
         }
         Ok(delivery)
     }

@@ -9,7 +9,7 @@ use quorate_party::admin;
 use quorate_proto::v1::admin_client::AdminClient;
 use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SuspendRequest, UnlockRequest};
 
-use super::{Failure, print};
+use super::output::{CliError, print};
 use crate::config::Config;
 
 /// An action at a party, on its machine and as its user.
@@ -43,9 +43,9 @@ enum Act {
     },
 }
 
-pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(), Failure> {
+pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(), CliError> {
     let path = arguments.socket.unwrap_or_else(|| config.admin_socket());
-    let failed = |error: tonic::transport::Error| -> Failure {
+    let failed = |error: tonic::transport::Error| -> CliError {
         let name = path.display();
         format!("{name}: no party listens here, or not to this user ({error})").into()
     };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failure;
+use super::output::CliError;
 use crate::config::Config;
 use crate::roles::data_dir;
 
@@ -18,7 +18,7 @@ pub(super) struct CompileArguments {
     files: Vec<PathBuf>,
 }
 
-pub(super) fn compile(config: &Config, arguments: CompileArguments) -> Result<(), Failure> {
+pub(super) fn compile(config: &Config, arguments: CompileArguments) -> Result<(), CliError> {
     let runtime = data_dir::sandbox(&config.embedded.data)?;
     for file in arguments.files {
         let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;

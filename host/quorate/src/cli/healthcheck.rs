@@ -12,8 +12,8 @@ use quorate_net::tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::output::{CliError, print};
 use super::serve::RoleArgument;
-use super::{Failure, print};
 use crate::config::Config;
 
 /// How long the answer may take.
@@ -30,7 +30,7 @@ pub(super) struct HealthcheckArguments {
 }
 
 /// Prints what the role says of itself, and ends well if it can do its work, with or without its cache.
-pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments) -> Result<(), Failure> {
+pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments) -> Result<(), CliError> {
     let roles = &config.roles;
     let listens = match arguments.role {
         RoleArgument::All | RoleArgument::Account => config.http.listen,
@@ -43,11 +43,11 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
         let stream = TcpStream::connect(reachable(listens)).await?;
         match &config.tls.identity {
             None => ask(stream).await,
-            Some(identity) => ask(tls::to_ourselves(identity, stream).await?).await,
+            Some(identity) => ask(tls::connect_to_self(identity, stream).await?).await,
         }
     };
     let late = |_| {
-        Failure::from(format!("{listens} did not answer within {} seconds", HEALTHCHECK_TIMEOUT.as_secs()))
+        CliError::from(format!("{listens} did not answer within {} seconds", HEALTHCHECK_TIMEOUT.as_secs()))
     };
     let (status, report) = tokio::time::timeout(HEALTHCHECK_TIMEOUT, asked).await.map_err(late)??;
     print(&report);
@@ -66,7 +66,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-) -> Result<(hyper::StatusCode, String), Failure> {
+) -> Result<(hyper::StatusCode, String), CliError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = hyper::Request::get("/health").header("host", "localhost");

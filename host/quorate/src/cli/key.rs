@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use quorate_core::identity::SecretKey;
 use zeroize::Zeroizing;
 
-use super::{Failure, print};
-use crate::secret_file::{OWNER_ONLY, random, write_new};
+use super::output::{CliError, print};
+use crate::secret_file::{OWNER_ONLY_MODE, random, write_new};
 
 /// An action with keys.
 #[derive(Args)]
@@ -30,7 +30,7 @@ enum KeyCommand {
     },
 }
 
-pub(super) fn key(arguments: KeyArguments) -> Result<(), Failure> {
+pub(super) fn key(arguments: KeyArguments) -> Result<(), CliError> {
     let seed = match &arguments.command {
         KeyCommand::New { file } => make(file)?,
         KeyCommand::Public { file } => read(file)?,
@@ -39,15 +39,15 @@ pub(super) fn key(arguments: KeyArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
     let seed = random()?;
     let failed = |error| format!("{}: the key was not made: {error}", file.display());
     let text = Zeroizing::new(hex::encode(seed.as_slice()) + "\n");
-    write_new(file, &text, OWNER_ONLY).map_err(failed)?;
+    write_new(file, &text, OWNER_ONLY_MODE).map_err(failed)?;
     Ok(seed)
 }
 
-fn read(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+fn read(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
     let failed = |error| format!("{}: the key can't be read: {error}", file.display());
     let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
     let mut seed = Zeroizing::new([0; 32]);

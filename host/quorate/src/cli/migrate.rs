@@ -6,7 +6,7 @@ use quorate_core::identity::SecretKey;
 use quorate_net::telemetry;
 use quorate_party_store::{Crypter, PartyStore};
 
-use super::Failure;
+use super::output::CliError;
 use crate::config::{Config, ConfigError};
 use crate::roles::{Role, connect_to_postgres};
 
@@ -25,7 +25,7 @@ enum SchemaKind {
     Party,
 }
 
-pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Result<(), Failure> {
+pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Result<(), CliError> {
     telemetry::start(&config.log.filter, config.log.format)?;
     match arguments.database {
         SchemaKind::Control => {

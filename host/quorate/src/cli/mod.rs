@@ -8,15 +8,16 @@ mod deployment;
 mod healthcheck;
 mod key;
 mod migrate;
+mod output;
 mod serve;
 mod share;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use output::{CliError, complain};
 
 /// Threshold signatures with sandboxed, swappable protocols.
 #[derive(Parser)]
@@ -50,14 +51,11 @@ enum Command {
     Demo(demo::DemoArguments),
 }
 
-/// A failure, for people: each cause on a line of its own.
-type Failure = Box<dyn Error + Send + Sync>;
-
 /// Runs the program with the arguments and the environment of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Before the first secret is read.
-    let hardened = crate::hardening::harden().map_err(Failure::from);
+    let hardened = crate::hardening::harden().map_err(CliError::from);
     quorate_net::tls::install();
     let result = hardened.and_then(|()| {
         // Not every command needs it, and one may be about other settings.
@@ -91,20 +89,4 @@ pub fn main() -> ExitCode {
 /// Threads for everything but the sandbox, which has its own: as many as processors would only be in its way.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
-}
-
-#[allow(clippy::print_stderr)]
-fn complain(failure: &(dyn Error + Send + Sync)) {
-    eprintln!("quorate: {failure}");
-    let mut cause = failure.source();
-    while let Some(error) = cause {
-        eprintln!("  because: {error}");
-        cause = error.source();
-    }
-}
-
-/// Prints a line that was asked for.
-#[allow(clippy::print_stdout)]
-fn print(line: &str) {
-    println!("{}", line.trim_end());
 }

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use quorate_net::telemetry;
+use quorate_net::telemetry::{self, chain};
 use quorate_net::web::guard::ApiKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Failure;
+use super::output::CliError;
 use crate::config::{Config, ConfigError, Environment};
 use crate::roles;
 use crate::roles::data_dir::api_key;
@@ -80,10 +80,10 @@ impl Signals {
     }
 }
 
-pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), Failure> {
+pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(), CliError> {
     telemetry::start(&config.log.filter, config.log.format)?;
     for name in &config.unrecognised {
-        tracing::warn!(name, "this looks like a setting of Quorate and is not one: it changes nothing");
+        tracing::warn!(name, "unrecognised setting ignored");
     }
     let signals = Signals::listen()?;
     match (arguments.roles.contains(&RoleArgument::All), arguments.embedded) {
@@ -97,7 +97,7 @@ pub(super) async fn serve(config: Config, arguments: ServeArguments) -> Result<(
     }
 }
 
-async fn serve_roles(config: Config, named: &[RoleArgument], mut signals: Signals) -> Result<(), Failure> {
+async fn serve_roles(config: Config, named: &[RoleArgument], mut signals: Signals) -> Result<(), CliError> {
     let role = |role: &RoleArgument| match role {
         RoleArgument::All => None,
         RoleArgument::Account => Some(roles::Role::Account),
@@ -126,7 +126,7 @@ async fn serve_roles(config: Config, named: &[RoleArgument], mut signals: Signal
             _ = signals.hangup.recv() => {
                 // A component that is not there or not good changes nothing: the others go on.
                 if let Err(error) = running.reload().await {
-                    tracing::error!(%error, "failed to reload the plugins");
+                    tracing::error!(error = %chain(&error), "failed to reload the plugins");
                 }
             }
         }
@@ -140,7 +140,7 @@ async fn serve_embedded(
     config: Config,
     arguments: ServeArguments,
     mut signals: Signals,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let data = arguments.data.unwrap_or(config.embedded.data);
     let plugins = if arguments.plugins.is_empty() { config.embedded.plugins } else { arguments.plugins };
     let key = match config.http.key {
@@ -170,7 +170,7 @@ async fn serve_embedded(
             _ = signals.hangup.recv() => {
                 // A component that is not there or not good changes nothing: the others go on.
                 if let Err(failure) = reload(&embedded, &plugins).await {
-                    tracing::error!(error = %failure, "failed to reload the plugins");
+                    tracing::error!(error = %chain(failure.as_ref()), "failed to reload the plugins");
                 }
             }
         }
@@ -181,7 +181,7 @@ async fn serve_embedded(
 }
 
 /// Reads the components again: new ones are installed beside those that are there.
-async fn reload(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), Failure> {
+async fn reload(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), CliError> {
     for path in plugins {
         embedded.install(&read_component(path)?).await?;
     }
@@ -189,7 +189,7 @@ async fn reload(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), Failure>
 }
 
 /// The API key of a deployment that was given none: made once, and kept where only its owner can read it.
-fn kept_key(data: &Path) -> Result<ApiKey, Failure> {
+fn kept_key(data: &Path) -> Result<ApiKey, CliError> {
     let (path, key) = api_key(data)?;
     tracing::warn!(file = %path.display(), "MPC_API_KEY is not set: callers find the key in this file");
     let unusable =

@@ -14,8 +14,8 @@ use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::web::params::recipient_key;
 use zeroize::Zeroizing;
 
-use super::{Failure, print};
-use crate::secret_file::{OWNER_ONLY, random, write_new};
+use super::output::{CliError, print};
+use crate::secret_file::{OWNER_ONLY_MODE, random, write_new};
 
 /// How long a sealed share is good, if nothing is said, in seconds.
 const DEFAULT_LIFETIME_SECONDS: u64 = 300;
@@ -78,7 +78,7 @@ struct Seal {
     good_for: u64,
 }
 
-pub(super) fn share(arguments: ShareArguments) -> Result<(), Failure> {
+pub(super) fn share(arguments: ShareArguments) -> Result<(), CliError> {
     match arguments.command {
         ShareCommand::NewRecipient { file } => {
             let key = RecipientKey::derive(&*random()?);
@@ -103,7 +103,7 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn seal_for(seal: Seal) -> Result<String, Failure> {
+fn seal_for(seal: Seal) -> Result<String, CliError> {
     let share = UserShare::read(read(&seal.share)?)?;
     let to = recipient_key(&seal.to)?;
     let account = seal.account;
@@ -125,13 +125,13 @@ fn seal_for(seal: Seal) -> Result<String, Failure> {
 }
 
 /// A sealed share from standard input.
-fn sealed() -> Result<Vec<u8>, Failure> {
+fn sealed() -> Result<Vec<u8>, CliError> {
     let mut text = String::new();
     std::io::stdin().take(2 * MAX_SHARE_FILE_BYTES).read_to_string(&mut text)?;
     Ok(hex::decode(text.trim()).map_err(|_| "give a sealed share in hex on standard input")?)
 }
 
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let failed = |error| format!("{}: can't be read: {error}", file.display());
     let mut text = Zeroizing::new(String::new());
     let opened = std::fs::File::open(file).map_err(failed)?;
@@ -141,8 +141,8 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 /// Writes a secret to a new file that only its owner can read.
-fn write(file: &Path, secret: &[u8]) -> Result<(), Failure> {
+fn write(file: &Path, secret: &[u8]) -> Result<(), CliError> {
     let failed = |error| format!("{}: not written: {error}", file.display());
     let text = Zeroizing::new(hex::encode(secret) + "\n");
-    Ok(write_new(file, &text, OWNER_ONLY).map_err(failed)?)
+    Ok(write_new(file, &text, OWNER_ONLY_MODE).map_err(failed)?)
 }

@@ -26,7 +26,7 @@ pub use roles::{RolesConfig, Seed};
 pub use services::{Namespace, Patience, ServicesConfig};
 pub use tls::TlsConfig;
 
-/// All of it.
+/// All settings.
 #[derive(Debug)]
 pub struct Config {
     /// The purpose of the deployment.

@@ -9,10 +9,10 @@ use quorate_control_store::AccountStore;
 use quorate_net::web::guard::Guard;
 use quorate_net::web::health::Health;
 
-use super::context::{Context, needed, some};
+use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some, time_limits};
 use super::error::StartError;
 use super::listen::Callers;
-use super::{Role, SHUTDOWN_GRACE_PERIOD, time_limits};
+use super::role::Role;
 use crate::config::ConfigError;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {

@@ -8,12 +8,12 @@ use quorate_backends::cache::{Cache, RedisCache};
 use quorate_backends::database::{Database, StoreError};
 use quorate_backends::queue::{Queue, RabbitQueue};
 
-use super::Role;
 use super::context::{Context, needed};
 use super::error::StartError;
+use super::role::Role;
 use crate::config::{ConfigError, Patience, ServicesConfig};
 
-/// The database of a role.
+/// Connects to the database of a role.
 ///
 /// # Errors
 /// When it can't be reached after all tries.

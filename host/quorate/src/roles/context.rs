@@ -1,13 +1,18 @@
 //! The context in which every role of a process starts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use quorate_account::TimeLimits;
 use quorate_net::clock::Clock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::role::Role;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LimitsConfig};
+
+/// How long requests and sessions may still take when a process is told to stop.
+pub(super) const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
 
 /// The context of every role in a process.
 pub(super) struct Context<'a> {
@@ -28,4 +33,9 @@ pub(super) fn needed<T>(value: Option<T>, name: &'static str, by: Role) -> Resul
 /// Checks that a list has an entry, since the role can't do without.
 pub(super) fn some<T>(list: &[T], name: &'static str, by: Role) -> Result<(), ConfigError> {
     if list.is_empty() { Err(ConfigError::Missing { name, by: by.name() }) } else { Ok(()) }
+}
+
+/// The account service's time limits.
+pub(super) fn time_limits(config: LimitsConfig) -> TimeLimits {
+    TimeLimits { sign: config.sign, shares_per_party: config.shares_per_party }
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::error::EmbeddedStartError;
 use crate::config::Seed;
-use crate::secret_file::{OWNER_ONLY, random_hex, write_new};
+use crate::secret_file::{OWNER_ONLY_MODE, random_hex, write_new};
 
 /// A sandbox that keeps what it has compiled in a data folder.
 pub(crate) fn sandbox(data: &Path) -> Result<Runtime, EmbeddedStartError> {
@@ -25,7 +25,7 @@ pub(crate) fn sandbox(data: &Path) -> Result<Runtime, EmbeddedStartError> {
 }
 
 /// All keys.
-pub(super) struct Keys {
+pub(super) struct EmbeddedKeys {
     pub(super) originator: Seed,
     pub(super) parties: Vec<PartyKeys>,
 }
@@ -38,7 +38,7 @@ pub(super) struct PartyKeys {
 
 /// Reads the keys; makes them if these are the first ones that this folder sees. A key that is missing beside a database
 /// that it has sealed is never replaced by another.
-pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<Keys, EmbeddedStartError> {
+pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<EmbeddedKeys, EmbeddedStartError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;
     let may_make = |database: &str| !data.join(database).exists();
@@ -52,7 +52,7 @@ pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<Keys, EmbeddedSt
         Ok(PartyKeys { identity: seed(&folder.join("identity"), is_new)?, master })
     });
     let parties = parties.collect::<Result<_, EmbeddedStartError>>()?;
-    Ok(Keys { originator: seed(&folder.join("originator"), may_make("control.db"))?, parties })
+    Ok(EmbeddedKeys { originator: seed(&folder.join("originator"), may_make("control.db"))?, parties })
 }
 
 /// The key that compiled code is authenticated with.
@@ -99,7 +99,7 @@ fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, EmbeddedStartE
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let text = random_hex().map_err(failed)?;
-            write_new(path, &text, OWNER_ONLY).map_err(failed)?;
+            write_new(path, &text, OWNER_ONLY_MODE).map_err(failed)?;
             // The file's name too must be there after a power cut, before anything is sealed with the key.
             let folder = path.parent().unwrap_or(Path::new("."));
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;

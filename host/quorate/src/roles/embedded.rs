@@ -30,18 +30,21 @@ use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, MasterKey, PartyStore};
 use quorate_router::{Hub, RouterSetup};
 use quorate_runtime::{Grants, LoadError, Plugin, Runtime};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::data_dir::{self, Keys, PartyKeys, sandbox};
+use super::context::{SHUTDOWN_GRACE_PERIOD, time_limits};
+use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
 use super::error::EmbeddedStartError;
 use super::task_groups::{TaskGroup, TaskGroups};
-use super::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use crate::config::LimitsConfig;
 
 /// How long servers wait for their connections to close, after all requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connections at a time that wait to be accepted.
+const MAX_PENDING_CONNECTIONS: u32 = 1_024;
 
 /// How long the coordinator may take to hear of a new plugin.
 const PLUGIN_ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,7 +93,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(keys: &Keys) -> Result<Self, EmbeddedStartError> {
+    fn new(keys: &EmbeddedKeys) -> Result<Self, EmbeddedStartError> {
         let public = |party: &PartyKeys| SecretKey::from_seed(&party.identity).public();
         Ok(Self {
             clock: Arc::new(SystemClock),
@@ -113,7 +116,8 @@ impl Embedded {
         Threshold::new(2, setup.parties)?;
         let components =
             setup.plugins.iter().map(|path| read_component(path)).collect::<Result<Vec<_>, _>>()?;
-        let (listener, address) = listen(setup.listen).await?;
+        let port = reserve(setup.listen)?;
+        let address = port.address;
         data_dir::make_folder(&setup.data)?;
         let runtime = sandbox(&setup.data)?;
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
@@ -150,7 +154,7 @@ impl Embedded {
             limits: time_limits(setup.limits),
         });
         let guard = Guard { key: Some(setup.key), allowed: setup.allowed, proxies: setup.proxies };
-        let api = start_api(accounts, guard, listener, &groups.api);
+        let api = start_api(accounts, guard, port.listen()?, &groups.api);
         tracing::warn!(
             parties = setup.parties,
             "all parties run in this one process, without threshold security: for evaluation only; in production each \
@@ -225,11 +229,29 @@ async fn install(
     Ok(plugin)
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), EmbeddedStartError> {
+/// Reserves a port. Callers can't connect to it yet: a request would wait there, and be carried out although its caller
+/// has given up.
+fn reserve(address: SocketAddr) -> Result<ReservedPort, EmbeddedStartError> {
     let failed = |source| EmbeddedStartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(failed)?;
+    socket.set_reuseaddr(true).and_then(|()| socket.bind(address)).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok(ReservedPort { socket, address })
+}
+
+struct ReservedPort {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl ReservedPort {
+    /// Lets callers connect.
+    fn listen(self) -> Result<TcpListener, EmbeddedStartError> {
+        let address = self.address;
+        let listener = self.socket.listen(MAX_PENDING_CONNECTIONS);
+        listener.map_err(|source| EmbeddedStartError::Listen { address, source })
+    }
 }
 
 /// Starts the router, and returns the way to it.

@@ -17,22 +17,17 @@ mod router;
 mod task_groups;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use quorate_account::TimeLimits;
 use quorate_net::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, LimitsConfig};
-use context::Context;
+use crate::config::Config;
+use context::{Context, SHUTDOWN_GRACE_PERIOD};
 
 pub use connect::connect_to_postgres;
 pub use error::{EmbeddedStartError, StartError};
 pub use role::Role;
-
-/// How long requests and sessions may still take when a process is told to stop.
-const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
 
 /// Roles that run in this process.
 pub struct RunningRoles {
@@ -105,9 +100,4 @@ impl RunningRoles {
             tracing::error!(left = self.tasks.len(), "some tasks did not end in time");
         }
     }
-}
-
-/// The account service's time limits.
-fn time_limits(config: LimitsConfig) -> TimeLimits {
-    TimeLimits { sign: config.sign, shares_per_party: config.shares_per_party }
 }

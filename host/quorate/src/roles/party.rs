@@ -16,10 +16,11 @@ use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, PartyStore};
 use quorate_runtime::{Grants, Runtime};
 
-use super::context::{Context, needed, some};
+use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some};
+use super::data_dir;
 use super::error::StartError;
 use super::listen::Callers;
-use super::{Role, SHUTDOWN_GRACE_PERIOD, data_dir};
+use super::role::Role;
 
 /// A party that runs, and its sandbox.
 pub(super) struct RunningParty {
@@ -41,7 +42,7 @@ async fn compile_apart(data: &Path, component: &Path) {
     compiling.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     match tokio::time::timeout(COMPILE_TIMEOUT, compiling.status()).await {
         Ok(Ok(status)) if status.success() => {}
-        other => tracing::warn!(component = %component.display(), ?other, "was not compiled ahead"),
+        other => tracing::warn!(component = %component.display(), ?other, "component not compiled ahead"),
     }
 }
 

@@ -8,11 +8,11 @@ use quorate_party::api::{self, PartyApi};
 use quorate_party::user::inbox::UserInbox;
 use quorate_party::worker::PartyWorker;
 
-use super::context::{Context, needed};
+use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed};
 use super::error::StartError;
 use super::listen::Callers;
 use super::party::{Prepared, RunningParty, identity, prepare};
-use super::{Role, SHUTDOWN_GRACE_PERIOD};
+use super::role::Role;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, StartError> {
     let by = Role::PartyApi;

@@ -6,10 +6,10 @@ use quorate_net::web::health;
 use quorate_net::web::health::Health;
 use quorate_router::{Hub, Peering, RouterSetup, service};
 
-use super::context::{Context, needed};
+use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed};
 use super::error::StartError;
 use super::listen::Callers;
-use super::{Role, SHUTDOWN_GRACE_PERIOD};
+use super::role::Role;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Router;

@@ -116,7 +116,7 @@ impl Connections {
     }
 
     /// Gives a connection up: the next call makes another.
-    pub(super) fn give_up(&self, connected: &Arc<Connected>) {
+    pub(super) fn discard(&self, connected: &Arc<Connected>) {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connected)) {
             *current = None;
@@ -162,7 +162,7 @@ impl Connected {
         self.declared.lock()
     }
 
-    /// A queue is not there any more.
+    /// Forgets that a queue is declared.
     pub(super) fn forget(&self, queue: &str) {
         self.declared().remove(queue);
     }

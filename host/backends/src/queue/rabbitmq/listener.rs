@@ -13,7 +13,7 @@ use super::consumer::close;
 use crate::queue::{MAX_WAITING_ANNOUNCEMENTS, QueueError, TopicListener};
 
 /// Announcements that are on their way to us at a time; the rest waits at the broker, which drops the oldest.
-const PREFETCH: u16 = 128;
+const MAX_UNACKED_ANNOUNCEMENTS: u16 = 128;
 
 pub(super) struct RabbitListener {
     channel: Channel,
@@ -25,13 +25,16 @@ impl RabbitListener {
         let exchange = connected.declare_topic(topic).await?;
         let channel = connected.connection.create_channel().await?;
         let mut arguments = FieldTable::default();
-        arguments.insert("x-max-length".into(), number(MAX_WAITING_ANNOUNCEMENTS - usize::from(PREFETCH)));
+        arguments.insert(
+            "x-max-length".into(),
+            number(MAX_WAITING_ANNOUNCEMENTS - usize::from(MAX_UNACKED_ANNOUNCEMENTS)),
+        );
         arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
         let queue = channel.queue_declare("".into(), QueueDeclareOptions::exclusive(), arguments).await?;
         let name = queue.name().clone();
         let binding = QueueBindOptions::default();
         channel.queue_bind(name.clone(), exchange.into(), "".into(), binding, FieldTable::default()).await?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        channel.basic_qos(MAX_UNACKED_ANNOUNCEMENTS, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
         let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
         Ok(Self { channel, consumer })

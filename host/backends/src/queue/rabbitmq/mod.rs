@@ -62,12 +62,12 @@ impl RabbitQueue {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "RabbitMQ refused");
-                self.connections.give_up(&connected);
+                self.connections.discard(&connected);
                 Err(QueueError::Unavailable)
             }
             Err(_) => {
                 tracing::warn!("RabbitMQ does not answer");
-                self.connections.give_up(&connected);
+                self.connections.discard(&connected);
                 Err(QueueError::Unavailable)
             }
         }

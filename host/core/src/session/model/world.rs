@@ -235,8 +235,8 @@ impl World {
             };
             for (i, word) in words.iter().enumerate() {
                 let kind = if broadcast { PayloadKind::ReliableBroadcast } else { PayloadKind::Broadcast };
-                let statement =
-                    broadcast.then(|| running.broadcasts.own(terms, key, running.execution, round, word));
+                let statement = broadcast
+                    .then(|| running.broadcasts.sign_own(terms, key, running.execution, round, word));
                 if i > 0 {
                     running.streams.reuse_last_counter(peer);
                 }
@@ -328,7 +328,7 @@ impl World {
         match packet {
             Packet::Frame(frame) => {
                 if let (Some(promise), Ok(Frame::Abort(abort))) = (&run.volatile.promise, decode(&frame)) {
-                    let kept = promise.abort(&abort);
+                    let kept = promise.on_abort(&abort);
                     return self.keep(party, plan, kept);
                 }
                 let Some(session) = &mut run.volatile.session else { return };
@@ -337,14 +337,14 @@ impl World {
             }
             Packet::Ready(bytes) => {
                 let (Some(promise), Ok(ready)) = (&mut run.volatile.promise, decode(&bytes)) else { return };
-                let kept = promise.ready(ready);
+                let kept = promise.on_ready(ready);
                 self.keep(party, plan, kept);
             }
             Packet::Certificate(bytes) => {
                 let (Some(promise), Ok(certificate)) = (&run.volatile.promise, decode(&bytes)) else {
                     return;
                 };
-                let kept = promise.certificate(certificate);
+                let kept = promise.on_certificate(certificate);
                 self.keep(party, plan, kept);
             }
         }

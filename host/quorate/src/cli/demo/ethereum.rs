@@ -8,7 +8,7 @@ use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, address};
 /// The chain that the demo's transactions are for: Sepolia, where nothing is worth anything.
 pub(super) const CHAIN_ID: u64 = 11_155_111;
 
-/// Whom the demo pays.
+/// The account that the demo pays.
 const PAYEE: Address = address!("d8dA6BF26964aF9D7eEd9e03E53415D37aA96045");
 
 /// Pays a thousandth of an ether.

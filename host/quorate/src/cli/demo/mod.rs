@@ -14,7 +14,7 @@ use quorate_net::web::guard::{AllowedAddresses, ApiKey};
 use quorate_runtime::Plugin;
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::output::CliError;
 use crate::cli::client::Client;
 use crate::config::{Config, LimitsConfig};
 use crate::roles::embedded::{Embedded, EmbeddedSetup, read_component};
@@ -34,7 +34,7 @@ pub(super) struct DemoArguments {
     replacement: Option<PathBuf>,
 }
 
-pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(), Failure> {
+pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(), CliError> {
     // Only errors are logged: other lines would disturb the output of the demo.
     telemetry::start(
         if config.log.filter == "info" { "error" } else { &config.log.filter },
@@ -77,7 +77,7 @@ struct Demo {
 }
 
 impl Demo {
-    async fn run(&mut self, plugin: &Path, replacement: &Path, began: Instant) -> Result<(), Failure> {
+    async fn run(&mut self, plugin: &Path, replacement: &Path, began: Instant) -> Result<(), CliError> {
         self.progress
             .say("Quorate demo: three parties in one process, each with a database and keys of its own.");
         self.progress
@@ -129,7 +129,7 @@ impl Demo {
         Ok(())
     }
 
-    async fn install(&mut self, path: &Path) -> Result<Plugin, Failure> {
+    async fn install(&mut self, path: &Path) -> Result<Plugin, CliError> {
         let plugin = self.embedded.install(&read_component(path)?).await?;
         let descriptor = plugin.descriptor();
         let digest = plugin.digest().to_string();
@@ -145,7 +145,7 @@ impl Demo {
     }
 
     /// Signs a payment and verifies it as a node would: the sender must be the account's address.
-    async fn pay(&mut self, nonce: u64, signers: Option<[u16; 2]>, step: &str) -> Result<(), Failure> {
+    async fn pay(&mut self, nonce: u64, signers: Option<[u16; 2]>, step: &str) -> Result<(), CliError> {
         let transaction = ethereum::payment(nonce);
         let message = hex::encode(ethereum::unsigned(&transaction));
         let mut request = json!({ "message": message, "hash": "keccak256" });
@@ -190,7 +190,7 @@ impl Demo {
         Ok(())
     }
 
-    fn same_account(&self, after: &Value) -> Result<(), Failure> {
+    fn same_account(&self, after: &Value) -> Result<(), CliError> {
         let same = |field: &str| self.account[field] == after[field];
         if ["id", "public_key", "ethereum_address"].into_iter().all(same) {
             Ok(())
@@ -208,7 +208,7 @@ fn text(value: &Value, field: &str) -> String {
 struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, CliError> {
         let path = std::env::temp_dir().join(format!("quorate-demo-{}", random_hex()?.as_str()));
         std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path)?;
         Ok(Self(path))

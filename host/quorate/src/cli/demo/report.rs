@@ -39,7 +39,7 @@ pub(super) struct Timing {
     pub(super) milliseconds: f64,
 }
 
-/// All of it.
+/// The whole report.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct DemoReport {
     /// The account after its creation, and after its refresh.

@@ -1,4 +1,4 @@
-//! What `deploy.sh` tells of the container engine: one fact a line, its kind first.
+//! Facts about the container engine, as `deploy.sh` sends them: one a line, its kind first.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::Ipv4Net;
 use zeroize::Zeroizing;
 
-use crate::cli::Failure;
+use crate::cli::output::CliError;
 
 /// The most bytes of facts that are read.
 const MAX_FACTS_BYTES: u64 = 1 << 20;
@@ -19,7 +19,7 @@ pub(super) struct Engine {
     pub(super) version: Option<String>,
     /// The version of `docker-compose`, where `docker compose` is missing.
     pub(super) standalone_compose: Option<String>,
-    /// What the engine says of its isolation.
+    /// The engine's own description of its isolation.
     pub(super) security: String,
     /// Networks of the engine, with their addresses.
     pub(super) networks: Vec<(String, Vec<Ipv4Net>)>,
@@ -59,7 +59,7 @@ impl Engine {
     ///
     /// # Errors
     /// When they can't be read.
-    pub(super) fn from_stdin() -> Result<Self, Failure> {
+    pub(super) fn from_stdin() -> Result<Self, CliError> {
         // Values of the shell may be secrets.
         let mut text = Zeroizing::new(String::new());
         std::io::stdin().take(MAX_FACTS_BYTES).read_to_string(&mut text)?;

@@ -13,7 +13,7 @@ use super::layout::{Origin, SECRETS};
 use super::postgres;
 use super::rabbitmq;
 use super::settings::DeploymentSettings;
-use crate::cli::{Failure, print};
+use crate::cli::output::{CliError, print};
 use crate::secret_file::write_new;
 
 /// RabbitMQ's own settings. A publisher that fills it up is held back before the container is killed for its memory.
@@ -35,7 +35,7 @@ pub(super) struct FilesArguments {
 
 /// Writes the files, and prints what compose needs besides `.env`, as lines NAME=value: a hash of all secrets, with which containers are
 /// made anew when one changes, and the addresses of all replicas.
-pub(super) fn files(arguments: &FilesArguments) -> Result<(), Failure> {
+pub(super) fn files(arguments: &FilesArguments) -> Result<(), CliError> {
     let settings = DeploymentSettings::read(&arguments.folder).map_err(|finding| finding.to_string())?;
     print(&format!("SECRETS_HASH={}", write_all(&settings)?));
     for (name, addresses) in settings.replica_addresses() {
@@ -44,7 +44,7 @@ pub(super) fn files(arguments: &FilesArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn write_all(settings: &DeploymentSettings) -> Result<String, Failure> {
+fn write_all(settings: &DeploymentSettings) -> Result<String, CliError> {
     let secrets = settings.secrets();
     let (shared, new) = (secrets.join("shared"), secrets.join("shared.new"));
     remove(&new)?;
@@ -67,7 +67,7 @@ fn write_all(settings: &DeploymentSettings) -> Result<String, Failure> {
 const ROLES_SCRIPT: &str = "postgres-roles.sh";
 
 /// The files in `secrets/shared/`, by name.
-fn contents(settings: &DeploymentSettings) -> Result<Vec<(String, Zeroizing<String>)>, Failure> {
+fn contents(settings: &DeploymentSettings) -> Result<Vec<(String, Zeroizing<String>)>, CliError> {
     let mut files = vec![
         ("rabbitmq.conf".to_owned(), Zeroizing::new(RABBITMQ_CONF.to_owned())),
         ("rabbitmq-definitions.json".to_owned(), Zeroizing::new(rabbitmq::definitions_of(settings)? + "\n")),
@@ -103,7 +103,7 @@ fn has_same_files(new: &Path, old: &Path) -> bool {
 
 /// Users inside containers have other numbers from image to image: what the services read, all can read, and on this machine the
 /// folders keep everybody else away.
-fn set_permissions(settings: &DeploymentSettings) -> Result<(), Failure> {
+fn set_permissions(settings: &DeploymentSettings) -> Result<(), CliError> {
     let secrets = settings.secrets();
     for secret in SECRETS.iter().filter(|secret| secret.origin == Origin::Generated) {
         let path = secrets.join(secret.file);
@@ -131,7 +131,7 @@ fn set_permissions(settings: &DeploymentSettings) -> Result<(), Failure> {
 }
 
 /// Sets the mode of a file. A symbolic link is refused: it could lead anywhere.
-fn set_mode(path: &Path, mode: u32) -> Result<(), Failure> {
+fn set_mode(path: &Path, mode: u32) -> Result<(), CliError> {
     if !fs::symlink_metadata(path)?.is_file() {
         return Err(format!("{} is not a file: restore it from a backup", path.display()).into());
     }
@@ -139,7 +139,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Failure> {
 }
 
 /// Changes when one of the files changes. It goes into labels of containers, and tells nothing of a secret of 128 bits and more.
-fn hash_of(settings: &DeploymentSettings) -> Result<String, Failure> {
+fn hash_of(settings: &DeploymentSettings) -> Result<String, CliError> {
     let mut files: Vec<String> = SECRETS
         .iter()
         .filter(|secret| secret.origin == Origin::Generated)

@@ -1,24 +1,25 @@
-//! What a check finds: what is wrong, who can mend it, and how.
+//! The findings of a check: the fault, the actor who can mend it, and the remedy.
 
+use crate::cli::output::CliError;
 use std::fmt;
 
 /// Whether a finding stops the deployment from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
-    /// Nothing is started until it is mended.
+    /// It keeps the deployment from starting until it is mended.
     Refused,
     /// The deployment can start.
     Note,
 }
 
-/// Who can mend a finding.
+/// The person who can mend a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Actor {
-    /// Who has `.env` and `secrets/`.
+    /// The operator, who has `.env` and `secrets/`.
     Operator,
-    /// Who may install programs on the machine and configure its engine.
+    /// The administrator of the machine, who may install programs and configure the engine.
     MachineAdministrator,
-    /// Who runs the party that owns a database.
+    /// The operator of the party that owns a database.
     PartyOperator(&'static str),
 }
 
@@ -36,11 +37,11 @@ impl fmt::Display for Actor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,
-    /// What is wrong. It names settings and files, and shows no secret.
+    /// The fault. It names settings and files, and shows no secret.
     pub(crate) what: String,
-    /// Who can mend it.
+    /// The person who can mend it.
     pub(crate) who: Actor,
-    /// What to do, as an imperative.
+    /// The remedy, as an imperative.
     pub(crate) remedy: String,
 }
 
@@ -76,7 +77,7 @@ impl fmt::Display for Finding {
 /// # Errors
 /// When one of them stops the deployment.
 #[allow(clippy::print_stderr)]
-pub(crate) fn report(findings: &[Finding]) -> Result<(), crate::cli::Failure> {
+pub(crate) fn report(findings: &[Finding]) -> Result<(), CliError> {
     for finding in findings {
         eprintln!("{finding}");
     }
@@ -88,7 +89,7 @@ pub(crate) fn report(findings: &[Finding]) -> Result<(), crate::cli::Failure> {
     }
 }
 
-/// What is wrong, without what to do.
+/// Returns the faults without their remedies.
 #[cfg(test)]
 pub(crate) fn what(findings: &[Finding]) -> String {
     let what: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();

@@ -11,25 +11,25 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::check::wrong_project_name;
-use super::engine::Engine;
+use super::engine_facts::Engine;
 use super::layout::{PARTIES, SECRETS};
 use super::settings::{password_settings, public_side};
-use crate::cli::{Failure, print};
+use crate::cli::output::{CliError, print};
 use crate::secret_file::{random_hex, write_new};
 
 /// The example of all settings, of which `.env` is made.
 const EXAMPLE: &str = include_str!("../../../../../.env.example");
 
 /// As whom containers run if root makes the deployment: a user without rights.
-const CONTAINER_USER: u32 = 10_001;
+const CONTAINER_UID: u32 = 10_001;
 
-/// What to make.
+/// The arguments of `init`.
 #[derive(Args)]
 pub(super) struct InitArguments {
     /// The folder of the deployment
     #[arg(long, default_value = ".")]
     folder: PathBuf,
-    /// What the names of containers, networks and volumes begin with
+    /// The beginning of the names of containers, networks and volumes
     #[arg(long, default_value = "quorate")]
     project: String,
     /// The image that the deployment runs; if empty, that of the example
@@ -41,13 +41,13 @@ pub(super) struct InitArguments {
 }
 
 /// Writes a deployment into its folder, and overwrites nothing.
-pub(super) fn init(arguments: &InitArguments) -> Result<(), Failure> {
+pub(super) fn init(arguments: &InitArguments) -> Result<(), CliError> {
     let engine = if arguments.engine { Engine::from_stdin()? } else { Engine::default() };
     print(make(arguments, &engine.volumes)?);
     Ok(())
 }
 
-fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, Failure> {
+fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, CliError> {
     let in_folder = |name: &str| arguments.folder.join(name);
     let (env, secrets) = (in_folder(".env"), in_folder("secrets"));
     let (new_env, new_secrets) = (in_folder(".env.new"), in_folder("secrets.new"));
@@ -61,7 +61,7 @@ fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, F
     }
     remove(&new_secrets).and_then(|()| remove(&new_env)).map_err(not_writable)?;
     let (user, group) = match rustix::process::getuid().as_raw() {
-        0 => (CONTAINER_USER, CONTAINER_USER),
+        0 => (CONTAINER_UID, CONTAINER_UID),
         user => (user, rustix::process::getgid().as_raw()),
     };
     make_folder(&new_secrets).map_err(not_writable)?;
@@ -92,7 +92,7 @@ fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, F
 }
 
 /// An engine that gives users other numbers is a likely reason.
-fn not_writable(error: std::io::Error) -> Failure {
+fn not_writable(error: std::io::Error) -> CliError {
     if error.kind() != std::io::ErrorKind::PermissionDenied {
         return error.into();
     }
@@ -100,7 +100,7 @@ fn not_writable(error: std::io::Error) -> Failure {
     format!("{why}: {error}").into()
 }
 
-fn refuse_existing(env: &Path, secrets: &Path, volumes: &[String], project: &str) -> Result<(), Failure> {
+fn refuse_existing(env: &Path, secrets: &Path, volumes: &[String], project: &str) -> Result<(), CliError> {
     let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
     let existing = match (is_there(env), is_there(secrets)) {
         (false, false) => None,
@@ -134,7 +134,7 @@ struct PublicKeys {
 }
 
 /// Makes the folder with all secrets that are files.
-fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, Failure> {
+fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, CliError> {
     for name in PARTIES.iter().map(|party| party.name).chain(["account", "control", "shared"]) {
         make_folder(&folder.join(name))?;
     }

@@ -228,7 +228,7 @@ pub(super) const SECRETS: [SecretLayout; 23] = {
 };
 
 /// The table for people: each container, and the files in `secrets/` that it is given.
-pub(super) fn described() -> String {
+pub(super) fn describe() -> String {
     let mut text = String::new();
     for service in SERVICES {
         let kind = match service.kind {
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn the_table_for_people_lists_every_container_with_its_files() {
-        let text = described();
+        let text = describe();
         assert!(text.contains(
             "redis (infrastructure)\n  secrets/shared/redis_password\nrabbitmq (infrastructure)\n"
         ));

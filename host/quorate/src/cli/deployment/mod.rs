@@ -2,7 +2,7 @@
 //! not a call of the container engine.
 
 pub(super) mod check;
-mod engine;
+mod engine_facts;
 mod env_file;
 mod files;
 mod finding;
@@ -22,7 +22,7 @@ use clap::{Args, Subcommand};
 use layout::DATABASES;
 use settings::DeploymentSettings;
 
-use super::{Failure, print};
+use super::output::{CliError, print};
 use crate::config::{Config, ConfigError};
 
 /// An action for a deployment.
@@ -67,7 +67,7 @@ struct Folder {
 }
 
 impl Folder {
-    fn settings(&self) -> Result<DeploymentSettings, Failure> {
+    fn settings(&self) -> Result<DeploymentSettings, CliError> {
         DeploymentSettings::read(&self.folder).map_err(|finding| finding.to_string().into())
     }
 }
@@ -83,7 +83,7 @@ struct DatabasesArguments {
 pub(super) async fn deployment(
     environment: Result<Config, ConfigError>,
     arguments: &DeploymentArguments,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     tokio::spawn(exit_when_interrupted());
     match &arguments.command {
         DeploymentCommand::Init(arguments) => init::init(arguments)?,
@@ -95,7 +95,7 @@ pub(super) async fn deployment(
         DeploymentCommand::PostgresRoles => print(&postgres::roles_script()),
         DeploymentCommand::PostgresData => print(postgres::DATA_SCRIPT),
         DeploymentCommand::PostgresSchemas => print(&postgres::schemas_script()),
-        DeploymentCommand::Layout => print(&layout::described()),
+        DeploymentCommand::Layout => print(&layout::describe()),
         DeploymentCommand::Databases(arguments) => {
             print(&databases(arguments.without.as_deref())?.join("\n"))
         }
@@ -123,7 +123,7 @@ const INTERRUPTED_EXIT_CODE: i32 = 130;
 
 /// The databases to back up and restore. That of a party can be left out, so that a party that was taken over can't keep the others
 /// from a backup.
-fn databases(without: Option<&str>) -> Result<Vec<&'static str>, Failure> {
+fn databases(without: Option<&str>) -> Result<Vec<&'static str>, CliError> {
     let names = DATABASES.iter().map(|database| database.name);
     let Some(without) = without else { return Ok(names.collect()) };
     let of_parties: Vec<&str> = { names.clone() }.filter(|name| *name != "control").collect();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::layout::{DATABASES, DatabaseLayout};
 
-const HEAD: &str = r#"#!/bin/sh
+const ROLES_SCRIPT_HEAD: &str = r#"#!/bin/sh
 # A database and a role for each party, which sees no other. This runs when the server has no data yet and at every start: it completes
 # what an interrupted start has left out, and sets the passwords that the containers were given. Passwords are in statements, which the
 # server must not log where one fails.
@@ -25,7 +25,7 @@ SQL
 }
 "#;
 
-const TAIL: &str = r#"psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<'SQL'
+const ROLES_SCRIPT_TAIL: &str = r#"psql -q -X -v ON_ERROR_STOP=1 --username postgres --dbname postgres <<'SQL'
 SET log_min_error_statement = panic;
 \set password `cat /run/secrets/postgres_password`
 ALTER ROLE postgres PASSWORD :'password';
@@ -42,12 +42,12 @@ esac
 
 /// The script, for the databases of the layout.
 pub(super) fn roles_script() -> String {
-    let mut script = HEAD.to_owned();
+    let mut script = ROLES_SCRIPT_HEAD.to_owned();
     for database in DATABASES {
         // Writing to a string does not fail.
         let _ = writeln!(script, "make {} {}", database.name, database.max_connections);
     }
-    script + TAIL
+    script + ROLES_SCRIPT_TAIL
 }
 
 /// A script that prints whether an image of PostgreSQL fits the data in `/data`: `postgres`, the owner of the data, the user as whom the

@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 
 use super::layout::{PARTIES, TRUSTED_QUEUE_USER};
 use super::settings::DeploymentSettings;
-use crate::cli::Failure;
+use crate::cli::output::CliError;
 use crate::config::Namespace;
 
 /// The definitions of a deployment, as JSON.
 ///
 /// # Errors
 /// When a setting or a secret is missing or malformed.
-pub(super) fn definitions_of(settings: &DeploymentSettings) -> Result<String, Failure> {
+pub(super) fn definitions_of(settings: &DeploymentSettings) -> Result<String, CliError> {
     let namespace = settings.text("QUORATE_NAMESPACE");
     let wanted = "QUORATE_NAMESPACE: give up to 64 letters, digits, dots, dashes and underscores";
     namespace.parse::<Namespace>().map_err(|()| wanted)?;

@@ -111,7 +111,7 @@ impl DeploymentSettings {
     pub(super) fn secret(&self, secret: &SecretLayout) -> Result<Zeroizing<String>, Finding> {
         match secret.origin {
             Origin::Setting(name) => {
-                let missing = || Finding::refused(format!("{name} in .env is not set"), NEW_PASSWORD);
+                let missing = || Finding::refused(format!("{name} in .env is not set"), PASSWORD_REMEDY);
                 Ok(Zeroizing::new(self.get(name).ok_or_else(missing)?.to_owned()))
             }
             Origin::Generated => {
@@ -154,7 +154,7 @@ impl DeploymentSettings {
 }
 
 /// How a password is made.
-pub(super) const NEW_PASSWORD: &str = "give it a value of its own; `openssl rand -hex 32` makes one";
+pub(super) const PASSWORD_REMEDY: &str = "give it a value of its own; `openssl rand -hex 32` makes one";
 
 /// A setting that only `init` writes was changed or lost.
 pub(super) fn not_as_written(setting: &str) -> Finding {

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::cli::client::{CallError, Client};
-use crate::cli::{Failure, print};
+use crate::cli::output::{CliError, print};
 
 /// The most bytes of a key.
-const MAX_KEY_BYTES: u64 = 1_024;
+const MAX_API_KEY_BYTES: u64 = 1_024;
 
 /// The API to try; its key comes from standard input.
 #[derive(Args)]
@@ -23,14 +23,14 @@ pub(super) struct TestApiArguments {
 }
 
 /// Fails if the API does not do what it is for.
-pub(super) async fn test_api(arguments: &TestApiArguments) -> Result<(), Failure> {
+pub(super) async fn test_api(arguments: &TestApiArguments) -> Result<(), CliError> {
     let mut key = Zeroizing::new(String::new());
-    std::io::stdin().take(MAX_KEY_BYTES).read_to_string(&mut key)?;
+    std::io::stdin().take(MAX_API_KEY_BYTES).read_to_string(&mut key)?;
     let client = Client::new(arguments.address, key.trim())?;
     calls(&client).await.map_err(explained)
 }
 
-async fn calls(client: &Client) -> Result<(), Failure> {
+async fn calls(client: &Client) -> Result<(), CliError> {
     let account = client.post("/accounts", &json!({ "user_id": "deploy.sh test-api" })).await?.body;
     let id = text(&account, "id")?;
     print(&format!("account {id}: {}", text(&account, "ethereum_address")?));
@@ -42,12 +42,12 @@ async fn calls(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn text<'a>(answer: &'a Value, field: &str) -> Result<&'a str, Failure> {
+fn text<'a>(answer: &'a Value, field: &str) -> Result<&'a str, CliError> {
     answer[field].as_str().ok_or_else(|| format!("the answer has no {field}").into())
 }
 
 /// The failure, with the first thing for an operator to look at.
-fn explained(failure: Failure) -> Failure {
+fn explained(failure: CliError) -> CliError {
     match failure.downcast_ref::<CallError>() {
         Some(CallError::Refused { code, .. }) if code == Code::AddressNotAllowed.text() => format!(
             "{failure}. Calls from this machine come from the first address of EDGE_SUBNET: is it in ALLOWED_IPS?"

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::cli::{Failure, print};
+use crate::cli::output::{CliError, print};
 
 /// The most lines that wait to be read.
 const MAX_WAITING_LINES: usize = 256;
 
 /// The shortest wait: the engine needs time for one answer.
-const MIN_WAIT: Duration = Duration::from_secs(5);
+const MIN_WAIT_DURATION: Duration = Duration::from_secs(5);
 
-/// What to wait for.
+/// The arguments of `wait`.
 #[derive(Args)]
 pub(super) struct WaitArguments {
     /// How long, in seconds
@@ -57,8 +57,8 @@ impl ContainerHealth {
 }
 
 /// Waits. Prints the services that are not healthy at the end, a line each, and fails if there is one.
-pub(super) fn wait(arguments: &WaitArguments) -> Result<(), Failure> {
-    let deadline = Instant::now() + Duration::from_secs(arguments.seconds).max(MIN_WAIT);
+pub(super) fn wait(arguments: &WaitArguments) -> Result<(), CliError> {
+    let deadline = Instant::now() + Duration::from_secs(arguments.seconds).max(MIN_WAIT_DURATION);
     let missing = wait_until(deadline, arguments, &lines_of_stdin());
     if missing.is_empty() || arguments.recovery {
         return Ok(());

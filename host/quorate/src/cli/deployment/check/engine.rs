@@ -1,6 +1,6 @@
 //! Whether the engine, its volumes and the data in them fit this deployment.
 
-use super::super::engine::{Engine, PostgresData, is_at_least};
+use super::super::engine_facts::{Engine, PostgresData, is_at_least};
 use super::super::finding::{Actor, Finding};
 use super::super::layout::DATABASES;
 use super::super::settings::DeploymentSettings;
@@ -8,7 +8,7 @@ use super::super::settings::DeploymentSettings;
 /// The least free space for databases.
 const MIN_FREE_MIB: u64 = 512;
 
-/// What can be said of an engine before any file is read.
+/// Checks the engine before any file is read.
 pub(super) fn check_engine(engine: &Engine) -> Vec<Finding> {
     let mut findings = Vec::new();
     let administrator =

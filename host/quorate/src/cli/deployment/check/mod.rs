@@ -17,10 +17,10 @@ use zeroize::Zeroizing;
 use program::{check_config, program_settings};
 pub(super) use settings::wrong_project_name;
 
-use super::engine::Engine;
+use super::engine_facts::Engine;
 use super::finding::{Finding, report};
 use super::settings::DeploymentSettings;
-use crate::cli::{Failure, print};
+use crate::cli::output::{CliError, print};
 use crate::config::{Config, ConfigError, Seed};
 
 /// The most bytes that are read of the settings: they are a few kilobytes.
@@ -53,7 +53,7 @@ pub(in crate::cli) struct CheckArguments {
 pub(in crate::cli) fn check(
     environment: Result<Config, ConfigError>,
     arguments: &CheckArguments,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     if let Some(folder) = &arguments.folder {
         return report(&check_deployment(folder, arguments)?);
     }
@@ -75,7 +75,7 @@ pub(in crate::cli) fn check(
     Ok(())
 }
 
-fn check_deployment(folder: &Path, arguments: &CheckArguments) -> Result<Vec<Finding>, Failure> {
+fn check_deployment(folder: &Path, arguments: &CheckArguments) -> Result<Vec<Finding>, CliError> {
     let engine = if arguments.engine { Engine::from_stdin()? } else { Engine::default() };
     let mut findings = engine::check_engine(&engine);
     // Files are read by other users than they seem to belong to: what is found in them would mislead.
@@ -118,7 +118,7 @@ fn show(name: &str, seed: Option<&Seed>) {
 }
 
 /// Reads a file, or standard input for `-`.
-fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
+fn text_of(file: &Path) -> Result<Zeroizing<String>, CliError> {
     let failed = |error| format!("{}: the settings can't be read: {error}", file.display());
     let source: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),
@@ -133,7 +133,7 @@ fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 /// Reads lines NAME=value. Malformed lines are reported by number only: their content may be a secret.
-fn lines_of(text: &str) -> Result<Vec<(String, String)>, Failure> {
+fn lines_of(text: &str) -> Result<Vec<(String, String)>, CliError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let setting = |(index, line): (usize, &str)| {
         let (name, value) =

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::super::engine::Engine;
+use super::super::engine_facts::Engine;
 use super::super::finding::Finding;
 use super::super::layout::PORTS;
 use super::super::settings::DeploymentSettings;

@@ -3,18 +3,18 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::cli::Failure;
+use crate::cli::output::CliError;
 use crate::config::Config;
 
 /// The first bytes of every binary of the component model: WebAssembly's magic, version 13, layer 1.
 const COMPONENT_PREFIX: &[u8] = b"\0asm\x0d\x00\x01\x00";
 
 /// Reads settings as a process would.
-pub(super) fn program_settings(settings: Vec<(String, String)>, plugins: bool) -> Result<Config, Failure> {
+pub(super) fn program_settings(settings: Vec<(String, String)>, plugins: bool) -> Result<Config, CliError> {
     check_config(Config::read(settings)?, plugins)
 }
 
-pub(super) fn check_config(config: Config, plugins: bool) -> Result<Config, Failure> {
+pub(super) fn check_config(config: Config, plugins: bool) -> Result<Config, CliError> {
     config.check_for_production(&[
         ("QUORATE_LISTEN", config.http.listen),
         ("QUORATE_PARTY_API_LISTEN", config.roles.party_api_listen),
@@ -26,7 +26,7 @@ pub(super) fn check_config(config: Config, plugins: bool) -> Result<Config, Fail
 }
 
 /// Whether a file looks like a component. Whether it compiles is found out at the start of a party, because that takes a while.
-fn is_component(file: &Path) -> Result<(), Failure> {
+fn is_component(file: &Path) -> Result<(), CliError> {
     let refused = |why: &str| format!("QUORATE_PLUGIN_FILES: {}: {why}", file.display());
     let mut prefix = [0; COMPONENT_PREFIX.len()];
     let opened = std::fs::File::open(file).and_then(|mut opened| {

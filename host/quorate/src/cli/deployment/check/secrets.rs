@@ -139,7 +139,7 @@ mod tests {
         what(&check_secrets(&deployment.settings()))
     }
 
-    /// What is found once a file has another text.
+    /// The findings once a file has another text.
     fn found_with(file: &str, text: &str) -> String {
         let deployment = TestDeployment::new();
         deployment.write_secret(file, text);

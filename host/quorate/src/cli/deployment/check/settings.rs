@@ -7,11 +7,11 @@ use std::path::Path;
 use quorate_net::join_token::JoinKey;
 use quorate_net::web::guard::ApiKey;
 
-use super::super::engine::Engine;
+use super::super::engine_facts::Engine;
 use super::super::finding::Finding;
 use super::super::layout::{PARTIES, PORTS};
 use super::super::settings::{
-    DeploymentSettings, NEW_PASSWORD, not_as_written, password_settings, public_key,
+    DeploymentSettings, PASSWORD_REMEDY, not_as_written, password_settings, public_key,
 };
 use super::program::program_settings;
 use crate::config::{ConfigError, is_example};
@@ -20,7 +20,7 @@ use crate::config::{ConfigError, is_example};
 const KEYS_IN_FILES: [&str; 3] = ["CRYPTO_MASTER_KEY", "QUORATE_IDENTITY_KEY", "QUORATE_ORIGINATOR_KEY"];
 
 /// Numbers besides ports, and their ranges.
-const NUMBERS: [(&str, RangeInclusive<u32>); 3] = [
+const NUMBER_RANGES: [(&str, RangeInclusive<u32>); 3] = [
     // Compose needs the time to stop containers that it makes anew.
     ("UP_SECONDS", 20..=3_600),
     ("QUORATE_UID", 1..=2_147_483_647),
@@ -79,7 +79,7 @@ pub(super) fn check_passwords(settings: &DeploymentSettings) -> Vec<Finding> {
     findings
 }
 
-/// What is wrong with a password. `described` says where it stands.
+/// Returns the finding about a password, if there is one. `described` says where it stands.
 pub(super) fn wrong_password(
     described: &str,
     password: &str,
@@ -89,7 +89,7 @@ pub(super) fn wrong_password(
     let refused = |what: &str, remedy: &str| Some(Finding::refused(format!("{described} {what}"), remedy));
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'~' | b'-');
     if password.is_empty() {
-        return refused("is not set", NEW_PASSWORD);
+        return refused("is not set", PASSWORD_REMEDY);
     }
     if password.len() < shortest {
         return refused("is too short", &format!("give it {shortest} characters or more"));
@@ -99,7 +99,7 @@ pub(super) fn wrong_password(
         return refused(what, "take them out: no quotes, no spaces");
     }
     if is_production && is_example(password) {
-        return refused("is the example's", NEW_PASSWORD);
+        return refused("is the example's", PASSWORD_REMEDY);
     }
     None
 }
@@ -125,7 +125,7 @@ pub(super) fn check_public_keys(settings: &DeploymentSettings) -> Vec<Finding> {
 /// Sizes, ports and names.
 pub(super) fn check_numbers(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (name, range) in PORTS.map(|port| (port, 1..=65_535)).into_iter().chain(NUMBERS) {
+    for (name, range) in PORTS.map(|port| (port, 1..=65_535)).into_iter().chain(NUMBER_RANGES) {
         let text = settings.text(name);
         let is_plain = text == "0" || !text.starts_with(['0', '+']);
         let number = text.parse::<u32>().ok().filter(|_| is_plain);
@@ -142,7 +142,7 @@ pub(super) fn check_numbers(settings: &DeploymentSettings) -> Vec<Finding> {
     findings
 }
 
-/// What is wrong with a name that compose is to give to containers, networks and volumes.
+/// Returns the finding about a name that compose is to give to containers, networks and volumes, if there is one.
 pub(in super::super) fn wrong_project_name(name: &str) -> Option<Finding> {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let starts_well = name.bytes().next().is_some_and(is_plain);

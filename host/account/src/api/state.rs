@@ -1,0 +1,89 @@
+//! The API as its handlers see it: the service, the guard, and the requests under way.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_backends::cache::Cache;
+use quorate_net::telemetry::chain;
+use quorate_net::web::guard::Guard;
+use quorate_net::web::health::Health;
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::TaskTracker;
+
+use super::response_cache::ResponseCache;
+use crate::AccountService;
+
+/// The most requests with a key at a time, those that wait for another's run among them.
+const MAX_KEYED_REQUESTS: usize = 512;
+
+/// How often expired idempotency keys are deleted. An expired key is ignored before that too.
+const KEY_CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// The parts that the API is served from.
+pub struct ApiSetup {
+    /// The account service.
+    pub accounts: AccountService,
+    /// Decides who may call.
+    pub guard: Guard,
+    /// Checks the services that the process needs.
+    pub health: Health,
+    /// The fast path of idempotency keys.
+    pub cache: Arc<dyn Cache>,
+}
+
+/// The API. Clones share it.
+#[derive(Clone)]
+pub struct Api(Arc<ApiState>);
+
+/// The state that clones of an API share.
+pub struct ApiState {
+    pub(super) accounts: AccountService,
+    pub(super) guard: Guard,
+    pub(super) health: Health,
+    pub(super) responses: ResponseCache,
+    /// Permits of requests with an idempotency key.
+    pub(super) keyed_requests: Semaphore,
+    /// Requests under way, which go on when their callers hang up.
+    pub(super) requests: TaskTracker,
+}
+
+impl Deref for Api {
+    type Target = ApiState;
+
+    fn deref(&self) -> &ApiState {
+        &self.0
+    }
+}
+
+impl Api {
+    /// An API.
+    #[must_use]
+    pub fn new(setup: ApiSetup) -> Self {
+        let ApiSetup { accounts, guard, health, cache } = setup;
+        let responses = ResponseCache::new(cache, accounts.originator_seed());
+        let keyed_requests = Semaphore::new(MAX_KEYED_REQUESTS);
+        let requests = TaskTracker::new();
+        Self(Arc::new(ApiState { accounts, guard, health, responses, keyed_requests, requests }))
+    }
+
+    /// Deletes expired idempotency keys at intervals, until it is dropped.
+    pub async fn maintain(&self) {
+        let mut tick = interval(KEY_CLEANUP_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let now = self.accounts.clock().millis();
+            if let Err(error) = self.accounts.store().forget_old_keys(now).await {
+                tracing::warn!(error = %chain(&error), "failed to delete expired idempotency keys");
+            }
+        }
+    }
+
+    /// Waits for the requests under way, once no new ones come.
+    pub async fn finish(&self) {
+        self.requests.close();
+        self.requests.wait().await;
+    }
+}
