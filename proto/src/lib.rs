@@ -1,7 +1,7 @@
 //! The gRPC services by which the roles talk to each other, generated from `quorate/v1/*.proto`.
 //!
-//! Signed statements (orders, reports) travel in these messages as the bytes that were signed: no part on the way decodes and encodes them
-//! again.
+//! Signed statements (orders, reports) travel in these messages as the bytes that were signed: no part on the way
+//! decodes and encodes them again.
 
 pub mod convert;
 

@@ -1,5 +1,5 @@
-//! All roles as separate processes on PostgreSQL, RabbitMQ and Redis, all on this machine: what that costs, and how long
-//! signing stands still when a party is killed.
+//! All roles as separate processes on PostgreSQL, RabbitMQ and Redis, all on this machine: what that costs, and how
+//! long signing stands still when a party is killed.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Faults in the middle of operations of a deployment: a process is killed, or its connections are cut, and then all must be
-//! well. Tests run a few of them, `make soak` all.
+//! Faults in the middle of operations of a deployment: a process is killed, or its connections are cut, and then all
+//! must be well. Tests run a few of them, `make soak` all.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -206,8 +206,8 @@ impl<'a> Scene<'a> {
         *self.answered.lock().unwrap()
     }
 
-    /// Makes a request until it works, at one account service after the other, under one key; `None` if it failed with a
-    /// typed error that is not for now, or went on failing.
+    /// Makes a request until it works, at one account service after the other, under one key; `None` if it failed
+    /// with a typed error that is not for now, or went on failing.
     async fn request(&self, path: &str, body: &Value) -> Option<Reply> {
         let (key, began, case) = (hex::encode(random32()), Instant::now(), self.case);
         for turn in 0.. {
@@ -403,7 +403,8 @@ pub async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) 
     }
 }
 
-/// Waits until no session runs past its deadline, at the coordinators and at all parties, and no plan waits to be published.
+/// Waits until no session runs past its deadline, at the coordinators and at all parties, and no plan waits to be
+/// published.
 pub async fn assert_nothing_is_stuck(fleet: &Fleet) {
     const CONTROL: &str = "SELECT (SELECT COUNT(*) FROM outbox)
         + (SELECT COUNT(*) FROM sessions WHERE status = 'running' AND deadline < $1)";

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-/// The frames that the router forwards, and their delays, for a frame of party `from` to party `to`: the same frame, others, or none.
+/// The frames that the router forwards, and their delays, for a frame of party `from` to party `to`: the same frame,
+/// others, or none.
 pub type NetworkFault = dyn Fn(u32, u32, &Frame, Outgoing) -> Vec<(Duration, Outgoing)> + Send + Sync;
 
 struct Hostile {

@@ -165,8 +165,8 @@ fn ticks(stat: &str) -> f64 {
     (field(11) + field(12)) / 100.0
 }
 
-/// An address on which no process listens, that the system gives to no outgoing connection and that no other test gets: a
-/// process may be killed and start again on it. The port after it is as free.
+/// An address on which no process listens, that the system gives to no outgoing connection and that no other test
+/// gets: a process may be killed and start again on it. The port after it is as free.
 #[must_use]
 pub fn free_address() -> SocketAddr {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());

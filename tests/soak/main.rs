@@ -1,6 +1,7 @@
-//! `quorate-soak`: lets every fault happen in every phase of every operation to every role, then signs, makes accounts and
-//! refreshes them for `SOAK_SECONDS` (600 by default) while processes are killed at random, and ends with one line of counts.
-//! `SOAK_SEED` repeats the moments of another run; `SOAK_PHASES` is into how many phases operations are cut (4; 0 for none).
+//! `quorate-soak`: lets every fault happen in every phase of every operation to every role, then signs, makes
+//! accounts and refreshes them for `SOAK_SECONDS` (600 by default) while processes are killed at random, and ends
+//! with one line of counts. `SOAK_SEED` repeats the moments of another run; `SOAK_PHASES` is into how many phases
+//! operations are cut (4; 0 for none).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
@@ -115,8 +116,8 @@ async fn soak() -> ExitCode {
     if read(&counts.wrong) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Every fault in every phase of every operation, for every role. Says how many there were, how many came in the middle of
-/// their operation, and how many operations had a result; panics when not all is well.
+/// Every fault in every phase of every operation, for every role. Says how many there were, how many came in the
+/// middle of their operation, and how many operations had a result; panics when not all is well.
 async fn all_faults(phases: u64, seed: u64) -> [usize; 3] {
     let phases = u32::try_from(phases).unwrap_or(u32::MAX);
     let (mut random, mut count, mut in_time, mut results) = (Random(seed), 0, 0, 0);

@@ -72,8 +72,8 @@ impl Accounts {
         OpenOrder { id, expires: self.clock.millis() + MAX_ORDER_LIFETIME + TOTAL_CLOCK_SKEW }
     }
 
-    /// Stores the results of open keygens and refreshes, whose responses may have been lost. If the state of an order can't be read now, the
-    /// next call reads it; until then the account stays as it is stored.
+    /// Stores the results of open keygens and refreshes, whose responses may have been lost. If the state of an order
+    /// can't be read now, the next call reads it; until then the account stays as it is stored.
     async fn reconcile_open_orders(&self, account: Account) -> Result<Account, Problem> {
         if account.open.is_empty() {
             return Ok(account);

@@ -1,5 +1,5 @@
-//! The account service: knows accounts, states in signed orders what callers ask for, and accepts only results that prove
-//! themselves.
+//! The account service: knows accounts, states in signed orders what callers ask for, and accepts only results that
+//! prove themselves.
 //!
 //! | part | does |
 //! |---|---|

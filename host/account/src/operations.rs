@@ -34,8 +34,8 @@ use super::{AccountSetup, RequestIds};
 /// The most requests at a time that run a session. More would wait for the same processors until their deadline.
 const MAX_CONCURRENT_REQUESTS: usize = 256;
 
-/// Attempts at a signing after a party has answered that it holds newer shares than the order names, and the delay between
-/// them. A refresh ends at one party before it ends at another, and before the account service hears of it.
+/// Attempts at a signing after a party has answered that it holds newer shares than the order names, and the delay
+/// between them. A refresh ends at one party before it ends at another, and before the account service hears of it.
 const STALE_RETRIES: usize = 5;
 const STALE_RETRY_DELAY: Duration = Duration::from_millis(300);
 
@@ -195,8 +195,8 @@ impl AccountService {
         let _permit = self.permit()?;
         let mut last = self.sign_once(ids, &request).await;
         for _ in 0..STALE_RETRIES {
-            // A refresh may have ended in between: the same order, with the current epoch. A user's share is sealed for one
-            // epoch and is not tried again.
+            // A refresh may have ended in between: the same order, with the current epoch. A user's share is sealed
+            // for one epoch and is not tried again.
             if request.user_share.is_some() || !matches!(&last, Err(problem) if problem.code == Code::Busy) {
                 break;
             }
@@ -283,8 +283,8 @@ impl AccountService {
         Order::new(id, terms, self.clock.seconds(), MAX_ORDER_LIFETIME)
     }
 
-    /// Notices of parties that aborted the account's open orders: a refresh that came to nothing may still hold promises at
-    /// some parties, and the notices of the others release them.
+    /// Notices of parties that aborted the account's open orders: a refresh that came to nothing may still hold
+    /// promises at some parties, and the notices of the others release them.
     async fn aborts_of_open_orders(&self, account: &Account) -> Result<Vec<SignedAbort>, Problem> {
         let mut aborts = Vec::new();
         // The order that holds the account is most likely the latest.

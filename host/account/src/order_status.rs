@@ -55,8 +55,8 @@ struct OrderRecord {
 }
 
 impl OrderRecord {
-    /// Whether all parties have said of every session that they have promised nothing: nothing can come of the order any
-    /// more, and no share is held for it.
+    /// Whether all parties have said of every session that they have promised nothing: nothing can come of the order
+    /// any more, and no share is held for it.
     fn is_empty(&self) -> bool {
         let all_denied = |record: &VerifiedRecord| {
             record.outcomes.len() == record.order.spec.parties.len() && record.outcomes.iter().all(is_denial)
@@ -64,8 +64,8 @@ impl OrderRecord {
         self.is_over() && self.verified.iter().all(all_denied)
     }
 
-    /// Whether a party has said of every session that it will never promise: then there are never n promises, whatever the
-    /// others say.
+    /// Whether a party has said of every session that it will never promise: then there are never n promises,
+    /// whatever the others say.
     fn cannot_complete(&self) -> bool {
         self.is_over() && self.verified.iter().all(|record| record.outcomes.iter().any(is_denial))
     }

@@ -13,7 +13,8 @@ pub(crate) struct Originator {
 }
 
 impl Originator {
-    /// An originator of this seed. `others` are the keys of other account services on the same database, and earlier keys.
+    /// An originator of this seed. `others` are the keys of other account services on the same database, and earlier
+    /// keys.
     pub(crate) fn new(seed: Zeroizing<[u8; 32]>, others: Vec<PublicKey>) -> Self {
         let mut known = others;
         known.push(SecretKey::from_seed(&seed).public());

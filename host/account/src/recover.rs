@@ -114,8 +114,8 @@ impl Recoverer {
         Ok(Recovery::of(session.as_ref(), signature))
     }
 
-    /// Waits until the sessions of an order have ended, and those that may follow a failed one `within` a time; stores what
-    /// they have led to.
+    /// Waits until the sessions of an order have ended, and those that may follow a failed one `within` a time;
+    /// stores what they have led to.
     async fn finished_session(
         &self,
         order: OrderId,
@@ -144,8 +144,8 @@ impl Recoverer {
         }
     }
 
-    /// Finds what has become of the order of an interrupted keygen or refresh with a user's share. A share that is sealed to
-    /// a recipient whom the order names is waited for.
+    /// Finds what has become of the order of an interrupted keygen or refresh with a user's share. A share that is
+    /// sealed to a recipient whom the order names is waited for.
     async fn recover_with_user(
         &self,
         account: &Account,

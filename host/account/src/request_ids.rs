@@ -5,8 +5,8 @@ use quorate_core::codec::{decode, encode};
 use quorate_core::{AccountId, OrderId};
 use quorate_net::problem::Problem;
 
-/// Ids for what a request is about to make. They are chosen and stored before it begins, so that an interrupted request can be
-/// recovered.
+/// Ids for what a request is about to make. They are chosen and stored before it begins, so that an interrupted
+/// request can be recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestIds {
     /// The account.

@@ -1,5 +1,5 @@
-//! Submits an order and waits for its result. The coordinator's word proves nothing: a report that proves itself ends the
-//! wait.
+//! Submits an order and waits for its result. The coordinator's word proves nothing: a report that proves itself ends
+//! the wait.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -72,7 +72,8 @@ impl Submitter {
         self.submit_and_announce(submission, None).await
     }
 
-    /// Submits an order as [`submit`](Self::submit) does, and sends the first session's id to `announce` when the session has begun.
+    /// Submits an order as [`submit`](Self::submit) does, and sends the first session's id to `announce` when the
+    /// session has begun.
     pub(crate) async fn submit_and_announce(
         &self,
         submission: OrderSubmission,
@@ -207,8 +208,8 @@ impl<'a> PendingOrder<'a> {
     /// Adds to a problem what is known of the session.
     fn explain(&self, problem: Problem) -> Problem {
         match &self.session {
-            // After more than one call the last coordinator's refusal proves nothing: an earlier one may have created the
-            // session.
+            // After more than one call the last coordinator's refusal proves nothing: an earlier one may have created
+            // the session.
             None if self.calls > 1 && rejected_before_start(&problem) => Problem::new(
                 Code::Unavailable,
                 "a coordinator was lost, and it is not known what it has begun: try again later",

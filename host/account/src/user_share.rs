@@ -1,4 +1,5 @@
-//! Accounts of which a user keeps a share. The users' party takes the user's share for one order, and hands out new ones.
+//! Accounts of which a user keeps a share. The users' party takes the user's share for one order, and hands out new
+//! ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,8 @@ pub(crate) fn user_index(account: &Account) -> Result<PartyIndex, Problem> {
     account.user_party.ok_or_else(none)
 }
 
-/// The parties that should sign: those that the caller requested, and the user if and only if the user's share is there.
+/// The parties that should sign: those that the caller requested, and the user if and only if the user's share is
+/// there.
 pub(crate) fn signers(
     account: &Account,
     requested: Vec<PartyIndex>,

@@ -1,4 +1,5 @@
-//! The contract of both stores, as tests. An adapter's tests are `accounts_suite!(async { … a fresh store … })` and `sessions_suite!(…)`.
+//! The contract of both stores, as tests. An adapter's tests are `accounts_suite!(async { … a fresh store … })` and
+//! `sessions_suite!(…)`.
 
 use quorate_backends::database::StoreError;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};

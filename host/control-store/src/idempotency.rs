@@ -1,4 +1,5 @@
-//! Requests that carry an idempotency key: each is carried out by one process at a time, which holds a lease on the key.
+//! Requests that carry an idempotency key: each is carried out by one process at a time, which holds a lease on the
+//! key.
 
 use std::time::Duration;
 

@@ -5,8 +5,8 @@
 //! | [`AccountStore`] | account service | accounts, open orders, idempotency keys |
 //! | [`SessionStore`] | coordinator | sessions, the outbox of plans, reports |
 //!
-//! All replicas of a role share its database. Nothing in here is secret, and no party trusts any of it: orders, certificates and
-//! reports are signed.
+//! All replicas of a role share its database. Nothing in here is secret, and no party trusts any of it: orders,
+//! certificates and reports are signed.
 //!
 //! Architecture invariant: a method that changes something is one whole transaction with a name from the domain.
 

@@ -164,8 +164,8 @@ impl SessionStore {
         rows.iter().map(|row| row.get("plan")).collect()
     }
 
-    /// Keeps what a party reported of a session; what it reported before is replaced if it was worth no more. With `completed`, the session ends
-    /// with it, at that time.
+    /// Keeps what a party reported of a session; what it reported before is replaced if it was worth no more. With
+    /// `completed`, the session ends with it, at that time.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when there is no such session.
@@ -253,7 +253,8 @@ impl SessionStore {
         }
     }
 
-    /// The sessions of an order, of which there are a few at most: those that have completed first, then the latest first.
+    /// The sessions of an order, of which there are a few at most: those that have completed first, then the latest
+    /// first.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -288,8 +289,8 @@ impl SessionStore {
         Ok(ended)
     }
 
-    /// Ends as failed, with the code `unavailable`, all sessions that are running: for the start of the only process that
-    /// there is, whose parties have said what they know.
+    /// Ends as failed, with the code `unavailable`, all sessions that are running: for the start of the only process
+    /// that there is, whose parties have said what they know.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -1,5 +1,5 @@
-//! Bans as far as they are known here: which party never works with which other on which account. A hint that saves sessions: each
-//! party holds to its own bans, whatever a coordinator knows.
+//! Bans as far as they are known here: which party never works with which other on which account. A hint that saves
+//! sessions: each party holds to its own bans, whatever a coordinator knows.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -100,8 +100,8 @@ impl<'a> Collector<'a> {
         self.until = self.until.min(at);
     }
 
-    /// Whether a signing waits for a party that is not there any more: all signers are needed. Parties that make shares come
-    /// back with their promises.
+    /// Whether a signing waits for a party that is not there any more: all signers are needed. Parties that make
+    /// shares come back with their promises.
     fn has_lost_a_signer(&self) -> bool {
         let lost = |signer: &PartyIndex| {
             !self.outcomes.contains_key(signer)

@@ -1,7 +1,7 @@
 //! Drives an order: a session, and for a signing that fails another one, with another quorum if there is one.
 //!
-//! Of several calls with one order one leads and makes sessions, the others follow it ([`follower`](super::follower)). A keygen
-//! or refresh has one session, whichever coordinator records it.
+//! Of several calls with one order one leads and makes sessions, the others follow it
+//! ([`follower`](super::follower)). A keygen or refresh has one session, whichever coordinator records it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,8 +119,8 @@ impl OrderDriver<'_> {
         Err(last)
     }
 
-    /// Marks the sessions of this call as the last of the order. Otherwise an account service that recovers the order waits until the order
-    /// expires.
+    /// Marks the sessions of this call as the last of the order. Otherwise an account service that recovers the order
+    /// waits until the order expires.
     async fn mark_final(&self) {
         for &session in &self.begun {
             if let Err(error) = self.state.services.store.mark_final(session).await {
@@ -148,7 +148,8 @@ impl OrderDriver<'_> {
         failure.verdict
     }
 
-    /// Runs one session of the order. The last one takes all the time that is left; every other leaves time for another.
+    /// Runs one session of the order. The last one takes all the time that is left; every other leaves time for
+    /// another.
     async fn attempt(&mut self, is_last: bool) -> Result<(), AttemptFailed> {
         let (state, request) = (self.state, self.request);
         let quorum = self.quorum().await.map_err(AttemptFailed::Permanent)?;

@@ -111,7 +111,8 @@ impl Service for CoordinatorGrpc {
 
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderState>, Status> {
         let order = order_id(&request.into_inner().order).map_err(|_| malformed_id())?;
-        // Read before the order's sessions: a session that is created in between is announced by the call that drives it.
+        // Read before the order's sessions: a session that is created in between is announced by the call that drives
+        // it.
         let in_flight = self.0.state.in_flight.has(order);
         let sessions = self.0.state.services.store.sessions_of(order).await.map_err(store_failed)?;
         let is_final = sessions.iter().all(|record| record.is_final);

@@ -1,4 +1,5 @@
-//! The coordinator's view of sessions and parties over HTTP. Operators read it; no party and no account service relies on it.
+//! The coordinator's view of sessions and parties over HTTP. Operators read it; no party and no account service
+//! relies on it.
 
 use std::sync::Arc;
 

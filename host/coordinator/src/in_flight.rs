@@ -1,5 +1,5 @@
-//! Orders that are being carried out here. Of the calls that submit one order, one leads and makes its sessions; the others
-//! follow it, and are told how it ended. When a leader is gone without a word, a follower takes the lead.
+//! Orders that are being carried out here. Of the calls that submit one order, one leads and makes its sessions; the
+//! others follow it, and are told how it ended. When a leader is gone without a word, a follower takes the lead.
 
 use std::collections::HashMap;
 use std::sync::Arc;

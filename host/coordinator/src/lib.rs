@@ -1,5 +1,5 @@
-//! The coordinator: makes sessions out of orders, and forwards what parties report. No part trusts it: every party checks what
-//! it chooses, and others have signed what it passes on.
+//! The coordinator: makes sessions out of orders, and forwards what parties report. No part trusts it: every party
+//! checks what it chooses, and others have signed what it passes on.
 //!
 //! | module | what |
 //! |---|---|
@@ -83,7 +83,8 @@ impl Coordinator {
         Arc::new(Self { state, permits: Arc::new(Semaphore::new(MAX_ORDERS)), orders: TaskTracker::new() })
     }
 
-    /// Listens for parties and maintains the store until `stop`; then waits for the orders under way, for at most `grace`.
+    /// Listens for parties and maintains the store until `stop`; then waits for the orders under way, for at most
+    /// `grace`.
     ///
     /// # Errors
     /// When the store fails at the start.

@@ -1,4 +1,5 @@
-//! Tracks which parties are online and which components they run, by unsigned heartbeats. A forged heartbeat costs time only.
+//! Tracks which parties are online and which components they run, by unsigned heartbeats. A forged heartbeat costs
+//! time only.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -63,10 +63,11 @@ impl Reports {
         Self { services, waiters: Waiters::default() }
     }
 
-    /// Keeps a report that a party gives, and passes it on to the calls that wait for it, here or at another coordinator.
+    /// Keeps a report that a party gives, and passes it on to the calls that wait for it, here or at another
+    /// coordinator.
     pub(super) async fn ingest(self: &Arc<Self>, bytes: &[u8]) -> Result<(), ReportError> {
-        // A task of its own: if the caller's connection drops half-way, the report must not stay in memory without being in the
-        // store, or its retransmission would be ignored as a duplicate.
+        // A task of its own: if the caller's connection drops half-way, the report must not stay in memory without
+        // being in the store, or its retransmission would be ignored as a duplicate.
         let (reports, report) = (Arc::clone(self), bytes.to_vec());
         let ingested = tokio::spawn(async move { reports.ingest_once(&report, Source::Party).await });
         if ingested.await.map_err(|_| ReportError::TaskPanicked)?? == Waiter::Remote {

@@ -24,8 +24,8 @@ pub(super) struct SubmittedOrder {
 }
 
 impl SubmittedOrder {
-    /// Whether the order may have several sessions, one after the other. A share that was promised in a first session would stand
-    /// in the way of a second.
+    /// Whether the order may have several sessions, one after the other. A share that was promised in a first session
+    /// would stand in the way of a second.
     pub(super) fn is_signing(&self) -> bool {
         matches!(self.order.operation, Operation::Sign(_))
     }
@@ -34,7 +34,8 @@ impl SubmittedOrder {
         self.submission.chain_code.as_ref()
     }
 
-    /// Sends an event to the caller. There is room for all events of an order: a caller that reads none of them misses them.
+    /// Sends an event to the caller. There is room for all events of an order: a caller that reads none of them
+    /// misses them.
     pub(super) fn tell(&self, event: Event) {
         let _ = self.events.try_send(event);
     }

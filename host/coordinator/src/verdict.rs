@@ -32,8 +32,8 @@ impl Verdict {
     }
 }
 
-/// Suspects: parties that were silent, failed, accused a peer or were accused. Another session avoids them if possible. An accuser counts
-/// as much as the accused: one of them is lying.
+/// Suspects: parties that were silent, failed, accused a peer or were accused. Another session avoids them if
+/// possible. An accuser counts as much as the accused: one of them is lying.
 pub(super) fn suspects(
     signers: &[PartyIndex],
     outcomes: &BTreeMap<PartyIndex, Outcome>,

@@ -39,8 +39,8 @@ impl RankedReport {
         self.evidence == Evidence::Result
     }
 
-    /// The rank of a report among those of one party, by evidence: an abort with a signed notice that its party will never
-    /// promise outranks one without.
+    /// The rank of a report among those of one party, by evidence: an abort with a signed notice that its party will
+    /// never promise outranks one without.
     pub(super) fn rank(&self) -> u16 {
         let has_notice = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
         2 * self.evidence as u16 + u16::from(has_notice)
@@ -136,7 +136,8 @@ impl WatchedSession {
         self.reports().remove(&by);
     }
 
-    /// Records a report, unless the party's earlier one ranks at least as high: a party can't take back a proof or a promise.
+    /// Records a report, unless the party's earlier one ranks at least as high: a party can't take back a proof or a
+    /// promise.
     pub(super) fn ingest(&self, report: &RankedReport) -> Ingested {
         let mut reports = self.reports();
         let by = report.signed.report.by;

@@ -198,7 +198,8 @@ impl Plan {
 
 fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
     let record = match (&order.operation, facts.record) {
-        // A certificate for the promised share may still turn up; with a second key under way it would split the parties.
+        // A certificate for the promised share may still turn up; with a second key under way it would split the
+        // parties.
         (Operation::Keygen, None) if facts.promised => {
             return Err(Refused::Share("this account has an unfinished key: use a new account"));
         }

@@ -1,5 +1,5 @@
-//! Activation (rule 9): a key becomes usable only when all n parties have promised, by signature, that their shares of it
-//! are durable.
+//! Activation (rule 9): a key becomes usable only when all n parties have promised, by signature, that their shares
+//! of it are durable.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! How everything that is signed becomes bytes: one way only.
 //!
-//! Integers are big-endian, byte strings and lists carry their length first (32 bits). A value has exactly one encoding,
-//! and [`decode`] proves it: it encodes what it has read and refuses bytes that differ, so that nothing unknown, left
-//! over or written in another way is ever signed for.
+//! Integers are big-endian, byte strings and lists carry their length first (32 bits). A value has exactly one
+//! encoding, and [`decode`] proves it: it encodes what it has read and refuses bytes that differ, so that nothing
+//! unknown, left over or written in another way is ever signed for.
 
 use crate::{PartyIndex, Threshold};
 
@@ -163,7 +163,8 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
-/// Lengths beyond 32 bits do not occur: nothing here is larger than [`MAX_SEQUENCE_LENGTH`]. One that did would not decode.
+/// Lengths beyond 32 bits do not occur: nothing here is larger than [`MAX_SEQUENCE_LENGTH`]. One that did would not
+/// decode.
 fn put_length(length: usize, out: &mut Vec<u8>) {
     u32::try_from(length).unwrap_or(u32::MAX).put(out);
 }

@@ -89,14 +89,15 @@ impl Envelope {
     }
 }
 
-/// The payload by its hash: Ed25519 reads what it signs twice, with SHA-512, which no processor of ours has instructions
-/// for.
+/// The payload by its hash: Ed25519 reads what it signs twice, with SHA-512, which no processor of ours has
+/// instructions for.
 fn signed_bytes(header: &Header, payload: &Bytes, statement: Option<Signature>) -> Vec<u8> {
     let payload = hash("quorate 1 envelope payload", &[&payload.0]);
     [encode(header), payload.to_vec(), encode(&statement)].concat()
 }
 
-/// The statement that the sender of a reliable broadcast signs: the session, itself, the round, and the hash of the payload.
+/// The statement that the sender of a reliable broadcast signs: the session, itself, the round, and the hash of the
+/// payload.
 pub(crate) fn broadcast_statement(
     execution: ExecutionId,
     from: PartyIndex,

@@ -1,7 +1,7 @@
 //! Identities: Ed25519 keys of parties and originators, and a tag for every kind of statement.
 //!
-//! Invariant: every signature is over `tag ‖ statement`, with the tags of [`Tag`], so that a signature of one kind never
-//! counts as one of another.
+//! Invariant: every signature is over `tag ‖ statement`, with the tags of [`Tag`], so that a signature of one kind
+//! never counts as one of another.
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 

@@ -41,7 +41,8 @@ macro_rules! identifiers {
 #[error("this is not {0}")]
 pub struct InvalidId(pub(crate) &'static str);
 
-/// The text of hashes and random numbers: lowercase hexadecimal characters, two for each byte. Uppercase ones are read too.
+/// The text of hashes and random numbers: lowercase hexadecimal characters, two for each byte. Uppercase ones are
+/// read too.
 macro_rules! hexadecimal_text {
     ($($name:ident),*) => {$(
         impl core::fmt::Display for $name {

@@ -5,8 +5,8 @@ use crate::identity::{PublicKey, key_of};
 use crate::ids::AccountId;
 use crate::{PartyIndex, Threshold};
 
-/// The properties of an account's key that are fixed when the key is made. Orders name them, parties seal them with their shares, and the
-/// two must be equal.
+/// The properties of an account's key that are fixed when the key is made. Orders name them, parties seal them with
+/// their shares, and the two must be equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySpec {
     /// The account.

@@ -3,8 +3,8 @@
 //! Architecture invariant: no I/O, no clock, no operating-system randomness, no async runtime. Time and randomness
 //! are passed in; effects are values that the caller carries out.
 //!
-//! A party [takes on](admission) a [`plan`] for an [`order`], runs a [`session`] over an untrusted network and, where the
-//! session makes shares, keeps a [`promise`] until there is a [`certificate`].
+//! A party [takes on](admission) a [`plan`] for an [`order`], runs a [`session`] over an untrusted network and, where
+//! the session makes shares, keeps a [`promise`] until there is a [`certificate`].
 
 pub mod abort;
 pub mod admission;

@@ -1,4 +1,5 @@
-//! Orders: what the account service asks for, signed with its originator key. A party does nothing without one (rule 1).
+//! Orders: what the account service asks for, signed with its originator key. A party does nothing without one (rule
+//! 1).
 
 use core::time::Duration;
 
@@ -33,8 +34,8 @@ pub struct Order {
     pub epoch: u32,
     /// The account's public key; empty in a keygen.
     pub public_key: Bytes,
-    /// The key that a user's new share is sealed to (X25519). It is signed, so that no part on the way can replace it. Only in a
-    /// keygen or refresh.
+    /// The key that a user's new share is sealed to (X25519). It is signed, so that no part on the way can replace
+    /// it. Only in a keygen or refresh.
     pub recipient: Option<[u8; 32]>,
     /// When it was signed.
     pub issued_at: UnixSeconds,

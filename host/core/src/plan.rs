@@ -19,8 +19,8 @@ pub struct Plan {
     pub digest: Digest,
     /// The presignature to use, by its name.
     pub presignature: Option<String>,
-    /// The certificate that made the account's current shares active. A party that has promised its share and has not heard more rolls
-    /// forward with it (rule 9).
+    /// The certificate that made the account's current shares active. A party that has promised its share and has not
+    /// heard more rolls forward with it (rule 9).
     pub certificate: Option<Certificate>,
     /// Parties' word that they have ended earlier sessions of the account without a promise: it frees parties
     /// whose promise can't be completed (rule 9).

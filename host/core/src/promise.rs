@@ -1,7 +1,7 @@
 //! A promised share: durable, not yet usable, and not to be deleted by any timeout (rule 9).
 //!
-//! A [`Promise`] begins when a party has stored its pending share together with the promise. It ends with the certificate
-//! (activate), or with a peer's signed word that it never promised and never will (release).
+//! A [`Promise`] begins when a party has stored its pending share together with the promise. It ends with the
+//! certificate (activate), or with a peer's signed word that it never promised and never will (release).
 //!
 //! A release gives up the waiting, not the share: a peer that promised to some and denied it to others would otherwise
 //! make the latter delete what the former have activated. A certificate that turns up later still activates.

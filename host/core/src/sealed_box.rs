@@ -81,8 +81,8 @@ impl core::fmt::Debug for RecipientKey {
     }
 }
 
-/// Seals to a recipient. Returns the header, the encapsulated key and the ciphertext; the header is authenticated. `seed` is fresh
-/// randomness.
+/// Seals to a recipient. Returns the header, the encapsulated key and the ciphertext; the header is authenticated.
+/// `seed` is fresh randomness.
 ///
 /// # Errors
 /// [`OpenError::Key`] when the recipient is not a key.
@@ -107,7 +107,8 @@ pub(crate) fn seal(
 /// Opens an encapsulated key and a ciphertext.
 ///
 /// # Errors
-/// [`OpenError::Malformed`] when they are too short, [`OpenError::Sealed`] when they are for another key or were changed.
+/// [`OpenError::Malformed`] when they are too short, [`OpenError::Sealed`] when they are for another key or were
+/// changed.
 pub(crate) fn open(
     key: &RecipientKey,
     info: &[u8],

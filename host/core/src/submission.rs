@@ -1,5 +1,5 @@
-//! Submissions: an account service hands a coordinator an order, with what it takes to carry it out. It is signed, so that
-//! only account services keep coordinators busy: every party sees orders, and could submit them again.
+//! Submissions: an account service hands a coordinator an order, with what it takes to carry it out. It is signed, so
+//! that only account services keep coordinators busy: every party sees orders, and could submit them again.
 
 use crate::PartyIndex;
 use crate::abort::SignedAbort;
@@ -24,7 +24,8 @@ pub struct Submission {
     pub certificate: Option<Certificate>,
     /// The chain code of the account's key, where it has one: with it a coordinator tells a signature from a lie.
     pub chain_code: Option<[u8; 32]>,
-    /// Parties' signed word that they have ended earlier sessions of the account without a promise; at most [`MAX_ABORTS`].
+    /// Parties' signed word that they have ended earlier sessions of the account without a promise; at most
+    /// [`MAX_ABORTS`].
     pub aborts: Vec<SignedAbort>,
     /// The order was submitted before, perhaps to another coordinator that is gone: a session that runs for it goes on.
     pub resubmitted: bool,

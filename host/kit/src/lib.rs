@@ -1,5 +1,5 @@
-//! All parties of a key as sandboxed sessions in one process, with an honest network between them: what tests and benchmarks
-//! run a component with.
+//! All parties of a key as sandboxed sessions in one process, with an honest network between them: what tests and
+//! benchmarks run a component with.
 //!
 //! A test tool: it panics where a test should fail.
 //!

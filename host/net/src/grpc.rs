@@ -1,7 +1,7 @@
 //! How roles reach each other: gRPC over HTTP/2, over a connection in memory when they share a process.
 //!
-//! A role's services are an [`axum::Router`] and its clients take a [`Channel`](tonic::transport::Channel): which kind of connection lies between
-//! the two is decided where they are wired together and nowhere else.
+//! A role's services are an [`axum::Router`] and its clients take a [`Channel`](tonic::transport::Channel): which
+//! kind of connection lies between the two is decided where they are wired together and nowhere else.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ const CLIENT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the other end may take to answer that.
 const CLIENT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Whether a status says that the other side is not there, or went away in the middle, and not what it thinks of the call.
+/// Whether a status says that the other side is not there, or went away in the middle, and not what it thinks of the
+/// call.
 #[must_use]
 pub fn is_unavailable(status: &Status) -> bool {
     // A status that the other side has sent has no source here.
@@ -43,8 +44,8 @@ pub fn is_unavailable(status: &Status) -> bool {
 /// How long a call may take until its answer begins, where nothing is waited for: most of it is what the caller sends.
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A role's gRPC services, with the health service and reflection beside them. A call that has no answer `within` a time
-/// ends: its caller may be sending its message for ever.
+/// A role's gRPC services, with the health service and reflection beside them. A call that has no answer `within` a
+/// time ends: its caller may be sending its message for ever.
 pub fn with_health_and_reflection(routes: Routes, within: Duration) -> axum::Router {
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()

@@ -17,8 +17,8 @@ pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection from outside may be without a request.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long a request may be under way: nothing takes longer than an order lives, and what comes after. A client that has not
-/// read its answer by then never will.
+/// How long a request may be under way: nothing takes longer than an order lives, and what comes after. A client that
+/// has not read its answer by then never will.
 pub(crate) const MAX_REQUEST_DURATION: Duration = MAX_ORDER_LIFETIME.saturating_add(Duration::from_secs(300));
 
 /// The requests on a connection.
@@ -86,8 +86,8 @@ impl Activity {
         self.requests().under_way.values().next().is_some_and(|began| began.elapsed() > MAX_REQUEST_DURATION)
     }
 
-    /// Waits until the connection is to be closed: no first request within [`HEADER_TIMEOUT`], no request for [`IDLE_TIMEOUT`], or one that
-    /// takes longer than [`MAX_REQUEST_DURATION`].
+    /// Waits until the connection is to be closed: no first request within [`HEADER_TIMEOUT`], no request for
+    /// [`IDLE_TIMEOUT`], or one that takes longer than [`MAX_REQUEST_DURATION`].
     pub(crate) async fn wait_until_closable(&self) {
         tokio::time::sleep(HEADER_TIMEOUT).await;
         loop {

@@ -1,8 +1,8 @@
 //! Join tokens: each admits one party to one session at a router, for minutes. The coordinator issues them with the
 //! plans, the router checks them; both know the secret. They are JWTs (RFC 7519) with HS256 (RFC 7518).
 //!
-//! They keep strangers out of the router and limit what a party can do there. They do not authenticate parties: a session relies on the
-//! signatures of its parties.
+//! They keep strangers out of the router and limit what a party can do there. They do not authenticate parties: a
+//! session relies on the signatures of its parties.
 
 use std::sync::Once;
 use std::time::Duration;

@@ -9,8 +9,8 @@
 //! | names and errors that roles have in common | [`topics`], [`problem`] |
 //! | a process | [`clock`], [`telemetry`] |
 //!
-//! Architecture invariant: this crate knows no role. It depends on `quorate-core`, on the generated gRPC types and on the
-//! ports of `quorate-backends`, and never on a role, a store or the sandbox.
+//! Architecture invariant: this crate knows no role. It depends on `quorate-core`, on the generated gRPC types and on
+//! the ports of `quorate-backends`, and never on a role, a store or the sandbox.
 
 pub mod clock;
 pub mod grpc;

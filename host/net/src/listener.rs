@@ -13,7 +13,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long what was sent may stay unacknowledged, and how long a connection may be silent before the other end is asked.
+/// How long what was sent may stay unacknowledged, and how long a connection may be silent before the other end is
+/// asked.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The peer's address; none if the peer is this process.

@@ -1,5 +1,5 @@
-//! Connections in memory: a connector that opens a new pair of pipes for every connect, so that reconnecting works as it
-//! does over a network.
+//! Connections in memory: a connector that opens a new pair of pipes for every connect, so that reconnecting works as
+//! it does over a network.
 
 use std::io;
 use std::pin::Pin;

@@ -63,8 +63,8 @@ impl Replicas {
         self.0.replicas.len()
     }
 
-    /// Calls a replica, each in its turn, and the next ones if it is not there, or has not answered `within` a time. Each
-    /// is called once at most.
+    /// Calls a replica, each in its turn, and the next ones if it is not there, or has not answered `within` a time.
+    /// Each is called once at most.
     ///
     /// # Errors
     /// The error of the last replica that was called.

@@ -74,8 +74,8 @@ pub struct RouterClient {
     routers: Replicas,
 }
 
-/// A party's hold on one session. Dropping it lets go. When the connection breaks, it is made again, at the same router or
-/// at another, until the session's time is over.
+/// A party's hold on one session. Dropping it lets go. When the connection breaks, it is made again, at the same
+/// router or at another, until the session's time is over.
 pub struct RouterSession {
     routers: Replicas,
     join: Join,
@@ -107,8 +107,8 @@ impl RouterClient {
         Self { routers: routers.into() }
     }
 
-    /// Attaches a party to a session, with the token that came with the plan. Frames of it are kept for `time_to_live` at
-    /// most.
+    /// Attaches a party to a session, with the token that came with the plan. Frames of it are kept for
+    /// `time_to_live` at most.
     ///
     /// # Errors
     /// The reason of the router: it has no room, does not accept the token, or does not answer.

@@ -1,7 +1,8 @@
 //! The accept loop that serves all roles: HTTP/1 and HTTP/2, JSON and gRPC, over TCP or in memory.
 //!
-//! The loop limits the number of open connections, the time to the first request, the time to read headers, the idle time, and the time of
-//! one request. When told to stop, it accepts no new connection, lets running requests finish, and closes the rest after a grace period.
+//! The loop limits the number of open connections, the time to the first request, the time to read headers, the idle
+//! time, and the time of one request. When told to stop, it accepts no new connection, lets running requests finish,
+//! and closes the rest after a grace period.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -66,8 +66,8 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// A channel to an address; the connection is made when it is needed, and made again when it breaks. `tls` is who we are
-/// and whom we trust, for addresses with TLS.
+/// A channel to an address; the connection is made when it is needed, and made again when it breaks. `tls` is who we
+/// are and whom we trust, for addresses with TLS.
 #[must_use]
 pub fn tcp_channel(address: &Address, tls: &Arc<ClientConfig>) -> Channel {
     let connector = TcpConnector { address: address.clone(), tls: Arc::clone(tls) };

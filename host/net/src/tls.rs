@@ -91,8 +91,8 @@ pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<A
     Ok(Arc::new(config))
 }
 
-/// A connection to a role on this machine that shows the certificate of this identity. No other certificate is accepted,
-/// whatever its name and issuer.
+/// A connection to a role on this machine that shows the certificate of this identity. No other certificate is
+/// accepted, whatever its name and issuer.
 ///
 /// # Errors
 /// When the identity can't be read, or the other end shows another certificate.

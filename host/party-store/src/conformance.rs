@@ -1,4 +1,5 @@
-//! The contract of every party store, as tests. An adapter's tests are `crate::conformance::suite!(async { … a fresh store … })`.
+//! The contract of every party store, as tests. An adapter's tests are `crate::conformance::suite!(async { … a fresh
+//! store … })`.
 
 use std::time::Duration;
 

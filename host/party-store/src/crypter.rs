@@ -82,8 +82,8 @@ impl Crypter {
         &self.key_id
     }
 
-    /// A public name of the master key, which only a holder of the key can issue to this party: a key that signs the party's
-    /// identity. Two parties with the same name have the same master key.
+    /// A public name of the master key, which only a holder of the key can issue to this party: a key that signs the
+    /// party's identity. Two parties with the same name have the same master key.
     #[must_use]
     pub fn proved_name(&self) -> (PublicKey, Signature) {
         let key = SecretKey::from_seed(&derive(&self.master, b"quorate 1 key name"));
@@ -113,8 +113,8 @@ impl Crypter {
         opened.map(Zeroizing::new).map_err(|_| wrong())
     }
 
-    /// The cipher with an account's data key. Its key schedule is wiped when it is dropped: the features that Cargo.toml
-    /// asks of `aes` and `polyval` see to that. What HKDF keeps on its stack is not.
+    /// The cipher with an account's data key. Its key schedule is wiped when it is dropped: the features that
+    /// Cargo.toml asks of `aes` and `polyval` see to that. What HKDF keeps on its stack is not.
     fn cipher(&self, account: AccountId) -> Aes256Gcm {
         let info = [b"quorate 1 data key".as_slice(), account.as_bytes()].concat();
         Aes256Gcm::new(derive(&self.master, &info).as_ref().into())
@@ -177,7 +177,8 @@ mod tests {
         assert_ne!(crypter(1, 1).seal(&here(), b"secret").unwrap(), sealed, "a nonce was used twice");
     }
 
-    /// Golden bytes: rows that were sealed before must open for ever, and a party's name for its key must stay the same.
+    /// Golden bytes: rows that were sealed before must open for ever, and a party's name for its key must stay the
+    /// same.
     #[test]
     fn sealed_rows_keep_their_form() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -1,10 +1,11 @@
 //! The durable state of one party, in a database of its own.
 //!
-//! All replicas of a party share its database. What has to happen at most once is decided here, so that it holds for all of
-//! them: a session is claimed by one, a share is promised only by the replica that still runs its session.
+//! All replicas of a party share its database. What has to happen at most once is decided here, so that it holds for
+//! all of them: a session is claimed by one, a share is promised only by the replica that still runs its session.
 //!
-//! Architecture invariant: this is the only crate in which a key share rests. Secrets are sealed by [`crypter`] before they
-//! reach the database. A method that changes something is one whole transaction with a name from the domain.
+//! Architecture invariant: this is the only crate in which a key share rests. Secrets are sealed by [`crypter`]
+//! before they reach the database. A method that changes something is one whole transaction with a name from the
+//! domain.
 
 // Only for the features that they turn on: see the workspace manifest.
 use std::time::Duration;
@@ -174,8 +175,8 @@ pub struct PartyStore {
 }
 
 impl PartyStore {
-    /// Brings the schema of a database up to date and checks that the master key is the one that sealed it. With another
-    /// key nothing is changed.
+    /// Brings the schema of a database up to date and checks that the master key is the one that sealed it. With
+    /// another key nothing is changed.
     ///
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.

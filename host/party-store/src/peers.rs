@@ -45,9 +45,9 @@ impl PartyStore {
         rows.iter().map(|row| row.read("digest", "suspended")).collect()
     }
 
-    /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago: false if it is
-    /// lower, which means that the peer was set back to an earlier state. Hellos of sessions that run at the same time
-    /// may come in another order than they were sent.
+    /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago:
+    /// false if it is lower, which means that the peer was set back to an earlier state. Hellos of sessions that run
+    /// at the same time may come in another order than they were sent.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -165,9 +165,9 @@ impl PartyStore {
         tx.commit().await
     }
 
-    /// Sessions without an outcome whose process is gone: those that a process of this replica's name has claimed, for the
-    /// start of the next one, or those of all whose time has long been over. They are to be aborted: this party never
-    /// promised anything for them.
+    /// Sessions without an outcome whose process is gone: those that a process of this replica's name has claimed,
+    /// for the start of the next one, or those of all whose time has long been over. They are to be aborted: this
+    /// party never promised anything for them.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -246,9 +246,9 @@ impl PartyStore {
         row.get("latest_seen").map(UnixSeconds)
     }
 
-    /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a claim:
-    /// a clock that jumps ahead and back makes no order new again. Promises are never forgotten, and neither are sessions
-    /// that have still to be reported.
+    /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a
+    /// claim: a clock that jumps ahead and back makes no order new again. Promises are never forgotten, and neither
+    /// are sessions that have still to be reported.
     ///
     /// # Errors
     /// See [`StoreError`].

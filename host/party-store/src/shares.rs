@@ -50,8 +50,8 @@ impl PartyStore {
         Ok(Some(entries))
     }
 
-    /// Stores a pending share together with its promise and with what is to be known of it. Only then may the promise be
-    /// sent.
+    /// Stores a pending share together with its promise and with what is to be known of it. Only then may the promise
+    /// be sent.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the session was aborted, never claimed, or claimed for something else, or when the
@@ -140,8 +140,8 @@ impl PartyStore {
         Ok(Some(self.open_facts(account, &row)?.record))
     }
 
-    /// Frees the account of a promised share that can't be completed any more. The share stays, for a certificate that may
-    /// still turn up.
+    /// Frees the account of a promised share that can't be completed any more. The share stays, for a certificate
+    /// that may still turn up.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it was not promised.
@@ -154,8 +154,9 @@ impl PartyStore {
         tx.commit().await
     }
 
-    /// Makes a promised share the active one, by a certificate that the caller has verified; the one before is retired,
-    /// and so is every other promise that can't become active any more. Raises the state counter. A second time it changes nothing.
+    /// Makes a promised share the active one, by a certificate that the caller has verified; the one before is
+    /// retired, and so is every other promise that can't become active any more. Raises the state counter. A second
+    /// time it changes nothing.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when this was not promised, or the account has a share of this epoch or a later one.
@@ -213,8 +214,8 @@ impl PartyStore {
         tx.commit().await
     }
 
-    /// Erases the retired shares of an account from before `epoch`, which all n parties have acknowledged. Says how many
-    /// there were.
+    /// Erases the retired shares of an account from before `epoch`, which all n parties have acknowledged. Says how
+    /// many there were.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -1,5 +1,5 @@
-//! The user's party: plans that wait for a user, shares that were made for one, and what a user has asked for. The shares
-//! themselves are never here, unless sealed to their user.
+//! The user's party: plans that wait for a user, shares that were made for one, and what a user has asked for. The
+//! shares themselves are never here, unless sealed to their user.
 
 use std::time::Duration;
 
@@ -183,8 +183,8 @@ impl PartyStore {
         Ok(())
     }
 
-    /// Ends a session with a share that its user has still to confirm. It stores the sealed record, and `entries`, which are hashes of the
-    /// share.
+    /// Ends a session with a share that its user has still to confirm. It stores the sealed record, and `entries`,
+    /// which are hashes of the share.
     ///
     /// # Errors
     /// See [`PartyStore::promise`].

@@ -1,5 +1,5 @@
-//! Intake: whether this party takes a plan on. What the plan carries is followed first, then it is admitted, then its session is
-//! claimed.
+//! Intake: whether this party takes a plan on. What the plan carries is followed first, then it is admitted, then its
+//! session is claimed.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::registry::RegisteredPlugin;
 use crate::session::SessionTask;
 use crate::user::custody::Custody;
 
-/// Takes on a plan for a share that this party keeps itself, or says why not. The token came with the plan: routers let this party
-/// into the session with it.
+/// Takes on a plan for a share that this party keeps itself, or says why not. The token came with the plan: routers
+/// let this party into the session with it.
 ///
 /// # Errors
 /// See [`PlanRefusal`]: nothing was started or sent.

@@ -1,10 +1,10 @@
 //! The party: holds one share of each key, and runs sessions with it.
 //!
 //! A plan comes through the queue ([`worker`]), is run (`runner`) if this party takes it on ([`intake`]: admission by
-//! [`quorate_core::admission`], and a claim in the [store](quorate_party_store)), and what became of it is reported (`reporter`).
-//! The session itself is `session`: the state machine is [core's](quorate_core::session), the protocol is the
-//! [sandbox's](quorate_runtime). The party carries out what they say, in the order in which they say it: what is to be durable is
-//! durable before anything is sent.
+//! [`quorate_core::admission`], and a claim in the [store](quorate_party_store)), and what became of it is reported
+//! (`reporter`). The session itself is `session`: the state machine is [core's](quorate_core::session), the protocol
+//! is the [sandbox's](quorate_runtime). The party carries out what they say, in the order in which they say it: what
+//! is to be durable is durable before anything is sent.
 //!
 //! | module | what |
 //! |---|---|

@@ -99,7 +99,8 @@ impl Party {
         order.spec.index_of(&self.identity)
     }
 
-    /// How far the clock is behind the latest time that the party has seen, if that is more than clocks may be apart: no session would start (rule 10).
+    /// How far the clock is behind the latest time that the party has seen, if that is more than clocks may be apart:
+    /// no session would start (rule 10).
     ///
     /// # Errors
     /// When the store fails.
@@ -125,7 +126,8 @@ impl Party {
         self.closing.cancel();
     }
 
-    /// Bars a counterparty from an account (rule 8). If the store fails, this process remembers it until the store has it.
+    /// Bars a counterparty from an account (rule 8). If the store fails, this process remembers it until the store
+    /// has it.
     pub(crate) async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
         self.bans().insert((account, counterparty));
         self.store.ban(account, counterparty).await?;

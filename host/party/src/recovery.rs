@@ -9,8 +9,8 @@ use quorate_party_store::{SessionResult, Started, Unreported};
 
 use crate::party::Party;
 
-/// After a restart: ends the sessions that were running, for which nothing was promised. Gives the reports that are due for them and
-/// for promises that still wait for their certificate.
+/// After a restart: ends the sessions that were running, for which nothing was promised. Gives the reports that are
+/// due for them and for promises that still wait for their certificate.
 ///
 /// # Errors
 /// When the store fails.

@@ -38,7 +38,8 @@ impl Registry {
         Self { inner: RwLock::new(inner), changed: Notify::new() }
     }
 
-    /// Lets new sessions run on a component. `false` if its version can't be compared with others, or if it is suspended.
+    /// Lets new sessions run on a component. `false` if its version can't be compared with others, or if it is
+    /// suspended.
     pub(crate) fn install(&self, plugin: &Plugin) -> bool {
         let descriptor = plugin.descriptor();
         let Ok(version) = descriptor.version.parse() else { return false };

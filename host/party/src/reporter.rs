@@ -33,7 +33,8 @@ impl Reporter {
         Self { party, coordinators }
     }
 
-    /// Reports until a coordinator has taken the report, a few times. What is not taken by then is reported again later.
+    /// Reports until a coordinator has taken the report, a few times. What is not taken by then is reported again
+    /// later.
     pub(crate) async fn report(&self, report: SignedReport) {
         let mut wait = REPORT_RETRY_DELAY;
         let session = report.report.session;

@@ -1,4 +1,5 @@
-//! Runs plans: takes each on or refuses it, acknowledges it to the queue, runs its session, and reports what became of it.
+//! Runs plans: takes each on or refuses it, acknowledges it to the queue, runs its session, and reports what became
+//! of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +38,8 @@ impl PlanRunner {
         Self { party, reporter }
     }
 
-    /// Runs a plan and reports what became of it. It is acknowledged when its session is claimed or refused: from then on the
-    /// queue has no part in it.
+    /// Runs a plan and reports what became of it. It is acknowledged when its session is claimed or refused: from
+    /// then on the queue has no part in it.
     ///
     /// # Errors
     /// When it was not taken on; that is reported too.

@@ -1,4 +1,5 @@
-//! The party at work: takes plans from its queue, announces itself, watches for cancelled sessions, and keeps its store in order.
+//! The party at work: takes plans from its queue, announces itself, watches for cancelled sessions, and keeps its
+//! store in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,8 @@ impl PartyWorker {
         Ok(())
     }
 
-    /// The same, for a coordinator that may not be there yet: the reports that are due are given to [`PartyWorker::serve`].
+    /// The same, for a coordinator that may not be there yet: the reports that are due are given to
+    /// [`PartyWorker::serve`].
     ///
     /// # Errors
     /// When the store fails.
@@ -109,7 +111,8 @@ impl PartyWorker {
                 reporter.report(report).await;
             }
         });
-        // A party announces itself for as long as it takes plans on; it hears of cancelled sessions until its last one is over.
+        // A party announces itself for as long as it takes plans on; it hears of cancelled sessions until its last
+        // one is over.
         let closing = self.party.closing.clone();
         let heartbeats = send_heartbeats(Arc::clone(&self.party), Arc::clone(&self.queue));
         tokio::spawn(stop.clone().run_until_cancelled_owned(heartbeats));
@@ -174,8 +177,8 @@ impl PartyWorker {
         }
     }
 
-    /// Ends sessions that a coordinator has cancelled before their deadline. No proof is required: a coordinator could stop a
-    /// session anyway, by not starting it.
+    /// Ends sessions that a coordinator has cancelled before their deadline. No proof is required: a coordinator
+    /// could stop a session anyway, by not starting it.
     async fn watch_cancellations(self: Arc<Self>) {
         loop {
             match self.queue.listen(CANCELLED).await {

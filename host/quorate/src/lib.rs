@@ -6,7 +6,8 @@
 //! | [`config`] | settings as plain values, from the environment and a file |
 //! | [`roles`] | one file per role: it connects to its services and serves; [`roles::embedded`] runs all roles in one process |
 //!
-//! The work of a role is in the crate of its name: `quorate-account`, `quorate-coordinator`, `quorate-router`, `quorate-party`.
+//! The work of a role is in the crate of its name: `quorate-account`, `quorate-coordinator`, `quorate-router`,
+//! `quorate-party`.
 
 pub mod cli;
 pub mod config;

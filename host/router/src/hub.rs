@@ -1,8 +1,8 @@
 //! Buffers of frames, one per session and party.
 //!
-//! A frame for a party that is not attached waits: the party may be about to come, or to come back. A buffer that is full
-//! takes nothing more: the parties send again what was lost. A party that has left gets nothing more; the buffer itself is gone
-//! when the session's time is over.
+//! A frame for a party that is not attached waits: the party may be about to come, or to come back. A buffer that is
+//! full takes nothing more: the parties send again what was lost. A party that has left gets nothing more; the buffer
+//! itself is gone when the session's time is over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio::time::Instant;
 /// every two seconds while nothing moves.
 const MAX_BUFFERED_FRAMES: usize = 512;
 
-/// Bytes that wait for one party of one session. A round of a keygen of 16 parties is 15 times 143 kB, and frames that are
-/// sent again come on top.
+/// Bytes that wait for one party of one session. A round of a keygen of 16 parties is 15 times 143 kB, and frames
+/// that are sent again come on top.
 const MAX_BUFFER_BYTES: usize = 16 << 20;
 
 /// Bytes that wait in all buffers. What comes beyond that is lost, and sent again.
@@ -132,8 +132,8 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// Attaches a party to a session, for `time_to_live` at most; an attachment from before ends. `None` if there are too
-    /// many sessions.
+    /// Attaches a party to a session, for `time_to_live` at most; an attachment from before ends. `None` if there are
+    /// too many sessions.
     #[must_use]
     pub fn attach(&self, session: SessionId, party: PartyIndex, time_to_live: Duration) -> Option<Attached> {
         let key = (session, party);
@@ -246,8 +246,8 @@ impl Attached {
         self.expires
     }
 
-    /// Returns the next event; `None` when the session's time is over, or the party has left or has come back elsewhere. Cancellation loses
-    /// nothing.
+    /// Returns the next event; `None` when the session's time is over, or the party has left or has come back
+    /// elsewhere. Cancellation loses nothing.
     pub async fn receive(&mut self) -> Option<RouterEvent> {
         let waiting = tokio::time::timeout_at(self.expires, self.receiver.recv()).await.ok()??;
         Some(waiting.event.clone())

@@ -1,4 +1,5 @@
-//! Membership: which party is in which session at this router, and what it may do there. gRPC and WebSocket streams share it.
+//! Membership: which party is in which session at this router, and what it may do there. gRPC and WebSocket streams
+//! share it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,8 @@ pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The close reason for a party that sends a frame that is not addressed to a peer of its session.
 pub(super) const UNEXPECTED_FRAME: &str = "the message is not addressed to another party of the session";
 
-/// Retries for a frame whose receiver's buffer is full. After them the frame is dropped, and the session of its sender retransmits it.
+/// Retries for a frame whose receiver's buffer is full. After them the frame is dropped, and the session of its
+/// sender retransmits it.
 const MAX_BUFFER_RETRIES: u32 = 20;
 
 /// The delay between two of these retries.

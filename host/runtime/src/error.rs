@@ -175,7 +175,8 @@ impl SessionErrorKind {
         Self::Misbehaviour(match error.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::StackOverflow) => Misbehaviour::StackOverflow,
             Some(trap) => Misbehaviour::Trap(trap.to_string()),
-            // wasmtime gives these two no type of their own; the sandbox's tests of misbehaving plugins hold the texts in place.
+            // wasmtime gives these two no type of their own; the sandbox's tests of misbehaving plugins hold the
+            // texts in place.
             None if text.contains("fuel allocated for hostcalls") => Misbehaviour::HostcallBytes,
             None if text.contains("handle limit exceeded") => Misbehaviour::Handles,
             None => Misbehaviour::Trap(sanitize(&text)),

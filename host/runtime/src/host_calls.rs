@@ -1,4 +1,5 @@
-//! The calls that a component makes to the host in one session: what they may cost, and the secrets that they give back.
+//! The calls that a component makes to the host in one session: what they may cost, and the secrets that they give
+//! back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,8 +22,8 @@ impl HostCalls {
         Self { guest_secrets: Vec::new(), deadline, count: 0, bytes: 0 }
     }
 
-    /// Begins every host call: counts it and what it carries, and ends the session at its deadline. No tick comes during
-    /// host calls, so a component that only makes them would see no other end.
+    /// Begins every host call: counts it and what it carries, and ends the session at its deadline. No tick comes
+    /// during host calls, so a component that only makes them would see no other end.
     pub(crate) fn charge(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);

@@ -1,8 +1,8 @@
 //! Loads a protocol as a sandboxed WebAssembly component and steps its sessions.
 //!
-//! A [`Runtime`] compiles components into [`Plugin`]s; a plugin [starts](Plugin::start) [`ComponentSession`]s; a session is
-//! [stepped](ComponentSession::step) with incoming messages until it is done. What a component may reach is passed in as
-//! [`Capabilities`]; what it may use up is in [`limits`].
+//! A [`Runtime`] compiles components into [`Plugin`]s; a plugin [starts](Plugin::start) [`ComponentSession`]s; a
+//! session is [stepped](ComponentSession::step) with incoming messages until it is done. What a component may reach
+//! is passed in as [`Capabilities`]; what it may use up is in [`limits`].
 //!
 //! Architecture invariants:
 //! - no other crate names wasmtime, and this one names no broker, database or network;

@@ -1,5 +1,5 @@
-//! The limits of a component. Each stands beside its reason; a breach ends the session with a [`Misbehaviour`](crate::Misbehaviour) that
-//! names the limit.
+//! The limits of a component. Each stands beside its reason; a breach ends the session with a
+//! [`Misbehaviour`](crate::Misbehaviour) that names the limit.
 
 use std::time::Duration;
 

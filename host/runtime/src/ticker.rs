@@ -7,8 +7,8 @@ use wasmtime::Engine;
 
 use crate::limits;
 
-/// Advances the engine's epoch at every [`limits::EPOCH_TICK_INTERVAL`]. A thread of its own: pools that are busy must not
-/// delay the very interruption that frees them.
+/// Advances the engine's epoch at every [`limits::EPOCH_TICK_INTERVAL`]. A thread of its own: pools that are busy
+/// must not delay the very interruption that frees them.
 pub(crate) struct Ticker {
     /// Dropping it ends the thread.
     stop: Option<Sender<()>>,

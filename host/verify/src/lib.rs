@@ -1,7 +1,7 @@
 //! Verification by the host of everything that it relies on (rule 7).
 //!
-//! [`signature`] verifies signatures with libraries that have no part in any plugin, [`proof`] says what a party's report
-//! proves by itself, and [`addresses`] derives the addresses of a key.
+//! [`signature`] verifies signatures with libraries that have no part in any plugin, [`proof`] says what a party's
+//! report proves by itself, and [`addresses`] derives the addresses of a key.
 //!
 //! Architecture invariant: this crate depends on `quorate-core` alone. What verifies can't be reached by what signs.
 

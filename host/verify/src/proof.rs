@@ -1,5 +1,5 @@
-//! The proof that a report contains, independent of its way: a signature that verifies, or a certificate that all n parties have signed.
-//! Everything else in a report is the claim of one party.
+//! The proof that a report contains, independent of its way: a signature that verifies, or a certificate that all n
+//! parties have signed. Everything else in a report is the claim of one party.
 
 use quorate_core::SchemeSignature;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};

@@ -1,7 +1,7 @@
 //! Verification by the host (rule 7): which key must have signed what, and whether it has.
 //!
-//! Child keys and ECDSA are computed by rust-bitcoin and libsecp256k1, Ed25519 by ed25519-dalek: none of them is part of
-//! a plugin.
+//! Child keys and ECDSA are computed by rust-bitcoin and libsecp256k1, Ed25519 by ed25519-dalek: none of them is part
+//! of a plugin.
 
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpub};

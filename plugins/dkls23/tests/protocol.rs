@@ -179,7 +179,8 @@ fn a_cheat_in_the_oblivious_transfers_is_banned_by_its_victim_and_nobody_else_is
     }
 }
 
-/// Replaces the broadcast of party 2 in `round` by that of party 1: party 2 knows no share and copies. Party 1 and party 3 are honest.
+/// Replaces the broadcast of party 2 in `round` by that of party 1: party 2 knows no share and copies. Party 1 and
+/// party 3 are honest.
 fn copy_of_party_1(
     cluster: &mut Cluster,
     task: &Task,

@@ -1,5 +1,6 @@
 //! A plugin that misbehaves, in one way per mode, to prove what the sandbox does about it. The mode is the message of
-//! the sign task, or the scheme of the keygen task. Before it misbehaves it reads the key share, so that there is something to wipe.
+//! the sign task, or the scheme of the keygen task. Before it misbehaves it reads the key share, so that there is
+//! something to wipe.
 // There is nothing to run natively: it only makes sense in the sandbox.
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 

@@ -267,7 +267,8 @@ async fn a_plugin_that_signs_wrongly_is_suspended_at_every_party_that_saw_it() {
     // The first session ends in a bad signature; the next ones run on the good plugin.
     assert_eq!(reply.status, 200, "{}", reply.body);
     assert_ne!(reply.text("plugin_digest"), digest.to_string());
-    // The second may be slower than the session on the good plugin, or hear from the first before it has seen anything itself.
+    // The second may be slower than the session on the good plugin, or hear from the first before it has seen
+    // anything itself.
     let without = |party: &Party| party.plugins().iter().all(|plugin| plugin.digest() != digest);
     let suspended: Vec<bool> = deployment.embedded().parties().iter().map(|party| without(party)).collect();
     assert!(suspended.contains(&true), "not suspended");

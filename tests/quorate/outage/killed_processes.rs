@@ -1,5 +1,5 @@
-//! Processes that are killed and connections that are cut in the middle of an operation: what was promised holds, what failed
-//! says why, and the next operation works. `FAULT_SEED` chooses other moments.
+//! Processes that are killed and connections that are cut in the middle of an operation: what was promised holds,
+//! what failed says why, and the next operation works. `FAULT_SEED` chooses other moments.
 
 use quorate_tests::fault_injection::{Case, FAULTS, Faults, OPERATIONS, moment};
 use quorate_tests::fleet::Member;
@@ -27,8 +27,8 @@ async fn faults(member: Member) {
         // The next operation begins with the other fault.
         turn += 1;
     }
-    // The early faults of keygen and refresh always come in time; a signature may be faster than its fault. A refresh may be
-    // turned away because what the fault has left behind of it holds its account for a while.
+    // The early faults of keygen and refresh always come in time; a signature may be faster than its fault. A refresh
+    // may be turned away because what the fault has left behind of it holds its account for a while.
     assert!(
         in_time >= 2 && results >= 4,
         "of 6 faults {in_time} came in time, and {results} operations had a result"

@@ -1,5 +1,5 @@
-//! A component that misbehaves: the failure is typed and names plugin and party, the host lives on, and the next session
-//! of a good plugin works.
+//! A component that misbehaves: the failure is typed and names plugin and party, the host lives on, and the next
+//! session of a good plugin works.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
-//! How long files and functions are, and that no files import each other in a circle. Measured is what ships: a file up to its
-//! tests. Formatting is checked elsewhere, so a function ends at the brace that is indented as its first line.
+//! How long files and functions are, and that no files import each other in a circle. Measured is what ships: a file
+//! up to its tests. Formatting is checked elsewhere, so a function ends at the brace that is indented as its first
+//! line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -222,8 +223,8 @@ fn imports_of(source: &Source) -> Vec<(Vec<String>, bool)> {
     found
 }
 
-/// The paths that a file writes out where it uses them: `crate::module::function()`, `super::Type`. A file that calls its own
-/// child modules does not depend on them as it does on files that it imports: it is their entrance.
+/// The paths that a file writes out where it uses them: `crate::module::function()`, `super::Type`. A file that calls
+/// its own child modules does not depend on them as it does on files that it imports: it is their entrance.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let code =
         text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");

@@ -236,8 +236,8 @@ impl IdempotentOperation for Refresh {
 
 /// Refresh an account's shares
 ///
-/// All parties get new shares of the same key; the old ones are erased when all parties have
-/// said that they have the new ones, within seconds if all are there: what was stolen of them is of no use from then on.
+/// All parties get new shares of the same key; the old ones are erased when all parties have said that they have the
+/// new ones, within seconds if all are there: what was stolen of them is of no use from then on.
 #[utoipa::path(
     post, path = "/api/v1/accounts/{id}/refresh", tag = "accounts",
     params(

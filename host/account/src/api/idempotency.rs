@@ -1,9 +1,9 @@
 //! `Idempotency-Key`: the same key and request give the same answer, even if this process dies in between.
 //!
-//! The first request with a key takes a lease on it and runs; another request with the same key waits for its answer. A run that
-//! was interrupted is taken over: its ids were stored before it began, so that a key that it made is found and not made
-//! again. Only successes are stored: a failed request may be made again under its key, and runs again after a look at what
-//! the run before it has led to.
+//! The first request with a key takes a lease on it and runs; another request with the same key waits for its answer.
+//! A run that was interrupted is taken over: its ids were stored before it began, so that a key that it made is found
+//! and not made again. Only successes are stored: a failed request may be made again under its key, and runs again
+//! after a look at what the run before it has led to.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ use crate::{Recovery, RequestIds};
 /// The longest key, in bytes.
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 
-/// How long a request waits before it asks for the first time whether another run with its key has ended. Every further wait is
-/// twice as long, up to the maximum.
+/// How long a request waits before it asks for the first time whether another run with its key has ended. Every
+/// further wait is twice as long, up to the maximum.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -198,7 +198,8 @@ async fn recover_or_run<O: IdempotentOperation>(
     let Some(earlier) = earlier else { return operation.run(api, ids).await };
     match operation.recover(api, earlier).await? {
         Recovery::Completed(answer) => Ok(answer),
-        // The interrupted run may still be at work. It has the same ids, so that it can't make a second account or signature.
+        // The interrupted run may still be at work. It has the same ids, so that it can't make a second account or
+        // signature.
         Recovery::NotStarted => operation.run(api, earlier).await,
         Recovery::Failed => {
             let ids = operation.new_ids()?;

@@ -1,8 +1,8 @@
 //! Cached answers of completed requests: the fast path of idempotency keys.
 //!
-//! A process that can write to the cache could otherwise answer in the account service's place, with an account of its own. Every
-//! answer therefore carries a tag (HMAC-SHA256, RFC 2104) under a key that only account services have. An answer with a wrong
-//! tag counts as absent: the store is asked.
+//! A process that can write to the cache could otherwise answer in the account service's place, with an account of
+//! its own. Every answer therefore carries a tag (HMAC-SHA256, RFC 2104) under a key that only account services have.
+//! An answer with a wrong tag counts as absent: the store is asked.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -31,8 +31,8 @@ pub trait Cache: Send + Sync {
     /// When the cache can't be reached; the same holds for all calls.
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, CacheUnavailable>;
 
-    /// Keeps a value, and replaces what had its name. A value longer than [`MAX_VALUE_BYTES`] is not kept, and what had its
-    /// name is gone.
+    /// Keeps a value, and replaces what had its name. A value longer than [`MAX_VALUE_BYTES`] is not kept, and what
+    /// had its name is gone.
     #[allow(clippy::missing_errors_doc)]
     async fn set(&self, name: &str, value: Vec<u8>, time_to_live: Duration) -> Result<(), CacheUnavailable>;
 

@@ -1,5 +1,5 @@
-//! The cache on Redis. Its connection is made again in the background when it breaks; until then every call says that there
-//! is no cache.
+//! The cache on Redis. Its connection is made again in the background when it breaks; until then every call says that
+//! there is no cache.
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::error::StoreError;
 use super::handle::{Database, DatabaseKind};
 
-/// Connections of one process. A transaction of ours takes a few milliseconds: this many carry far more than one process
-/// can sign.
+/// Connections of one process. A transaction of ours takes a few milliseconds: this many carry far more than one
+/// process can sign.
 const MAX_POOL_CONNECTIONS: u32 = 12;
 
 /// How long to wait for a free connection, or for a new one.
@@ -108,7 +108,8 @@ impl Database {
     }
 }
 
-/// Begins a transaction under read committed, with a lock on its subject: what is read about it stays true until the commit.
+/// Begins a transaction under read committed, with a lock on its subject: what is read about it stays true until the
+/// commit.
 pub(super) async fn begin(
     pool: &PgPool,
     subject: &[u8],

@@ -1,8 +1,8 @@
 //! The queue: plans on their way to parties, and announcements to all listeners.
 //!
 //! A message is delivered to one consumer, and again to another when that one does not acknowledge it; after
-//! [`MAX_DELIVERIES`] deliveries, or when its time is over, it becomes a dead letter. Delivery is at least once: consumers
-//! claim what must happen once in their store.
+//! [`MAX_DELIVERIES`] deliveries, or when its time is over, it becomes a dead letter. Delivery is at least once:
+//! consumers claim what must happen once in their store.
 //!
 //! An announcement goes to every listener of its topic at the time, once or not at all: a listener that comes later or
 //! falls behind misses it.
@@ -30,8 +30,8 @@ pub const MAX_QUEUE_LENGTH: usize = 1_000;
 /// Dead letters that are kept of one queue; older ones go first.
 pub const MAX_DEAD_LETTERS: usize = 1_000;
 
-/// Announcements that wait for one listener; older ones are dropped first. With two heartbeats a second from each of 16 parties this
-/// is half a minute.
+/// Announcements that wait for one listener; older ones are dropped first. With two heartbeats a second from each of
+/// 16 parties this is half a minute.
 pub const MAX_WAITING_ANNOUNCEMENTS: usize = 1_024;
 
 /// Why the queue did not take a message.

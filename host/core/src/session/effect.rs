@@ -40,7 +40,8 @@ pub enum To {
     ReliableBroadcast,
 }
 
-/// The caller applies effects one after the other, in the order given. Effects that arise while one is applied go to the end.
+/// The caller applies effects one after the other, in the order given. Effects that arise while one is applied go to
+/// the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send a frame to a peer.

@@ -9,8 +9,8 @@ use crate::envelope::{Envelope, SignedEcho};
 use crate::hello::SignedHello;
 use crate::session::handshake::SignedHelloEcho;
 
-/// One frame. Every kind but the last is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about what a session has made and are for
-/// the party's promise ([`promise`](crate::promise)), not for the session.
+/// One frame. Every kind but the last is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about
+/// what a session has made and are for the party's promise ([`promise`](crate::promise)), not for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The first frame of a party.
@@ -29,8 +29,8 @@ pub enum Frame {
     Certificate(Certificate),
     /// A party has activated its share.
     Acknowledgement(Acknowledgement),
-    /// This party has its result and needs nothing more. It is not authenticated: a forged one only stops retransmissions, which a router
-    /// could drop anyway.
+    /// This party has its result and needs nothing more. It is not authenticated: a forged one only stops
+    /// retransmissions, which a router could drop anyway.
     Finished(PartyIndex),
 }
 

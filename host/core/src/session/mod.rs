@@ -79,7 +79,8 @@ enum SessionState {
         early: Vec<Frame>,
     },
     Running(RunningState),
-    /// The component is done. The peers may still need what we have sent; until the result is durable it can still fail.
+    /// The component is done. The peers may still need what we have sent; until the result is durable it can still
+    /// fail.
     Done {
         is_durable: bool,
         answers: ReplyThrottle,
@@ -179,8 +180,9 @@ impl Session {
         }
     }
 
-    /// Records that the component is done. Frames of the session are still sent again to peers that lack them, and no timeout
-    /// and no peer ends it any more; until the result is [durable](Self::mark_result_durable), the caller still can.
+    /// Records that the component is done. Frames of the session are still sent again to peers that lack them, and no
+    /// timeout and no peer ends it any more; until the result is [durable](Self::mark_result_durable), the caller
+    /// still can.
     pub fn mark_component_done(&mut self, now: UnixMillis) {
         if matches!(self.state, SessionState::Running(_)) {
             self.state =
@@ -188,8 +190,8 @@ impl Session {
         }
     }
 
-    /// Records that the result is durable: a verified signature, or a promised share. From now on this party never says that it
-    /// has aborted.
+    /// Records that the result is durable: a verified signature, or a promised share. From now on this party never
+    /// says that it has aborted.
     pub fn mark_result_durable(&mut self) {
         if let SessionState::Done { is_durable, .. } = &mut self.state {
             *is_durable = true;
@@ -214,7 +216,8 @@ impl Session {
         self.abort(abort, now)
     }
 
-    /// Looks at the clock: ends the session at its deadline, and sends everything again when it has been quiet for long.
+    /// Looks at the clock: ends the session at its deadline, and sends everything again when it has been quiet for
+    /// long.
     pub fn tick(&mut self, now: UnixMillis) -> Vec<Effect> {
         if matches!(self.state, SessionState::Done { .. } | SessionState::Over { .. }) {
             return vec![];

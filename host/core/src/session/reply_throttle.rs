@@ -9,8 +9,8 @@ use crate::{PartyIndex, UnixMillis};
 /// How often a peer that still waits is answered after the end of a session.
 const MIN_REPLY_INTERVAL: Duration = Duration::from_millis(1_000);
 
-/// When peers were answered last after the end of a session. Their frames are not verified: an attacker who invents frames gets
-/// a bounded number of answers, which it could have recorded the first time.
+/// When peers were answered last after the end of a session. Their frames are not verified: an attacker who invents
+/// frames gets a bounded number of answers, which it could have recorded the first time.
 pub(super) struct ReplyThrottle(BTreeMap<PartyIndex, UnixMillis>);
 
 impl ReplyThrottle {

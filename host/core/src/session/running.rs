@@ -60,7 +60,8 @@ impl RunningState {
         key: &SecretKey,
     ) -> Result<Deliverable, Abort> {
         let (mut messages, mut echoes) = (Vec::new(), Vec::new());
-        // Each turn opens what is in order; a reliable broadcast stops its sender's stream until all agree on its round.
+        // Each turn opens what is in order; a reliable broadcast stops its sender's stream until all agree on its
+        // round.
         loop {
             let opened = self.streams.open_next(terms)?;
             messages.extend(opened.messages);

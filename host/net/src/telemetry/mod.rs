@@ -16,8 +16,8 @@ pub enum Format {
     Json,
 }
 
-/// Whether a text says what is to be logged: `info`, or `quorate=debug,warn`. A lone word must be a level: the library takes a
-/// misspelt one for the name of a module, and nothing else would be logged.
+/// Whether a text says what is to be logged: `info`, or `quorate=debug,warn`. A lone word must be a level: the
+/// library takes a misspelt one for the name of a module, and nothing else would be logged.
 #[must_use]
 pub fn is_filter(text: &str) -> bool {
     let is_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();

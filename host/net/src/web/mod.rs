@@ -1,4 +1,5 @@
-//! The parts that all HTTP interfaces of Quorate share: the check of callers, bodies and parameters, problem documents, and `/health`.
+//! The parts that all HTTP interfaces of Quorate share: the check of callers, bodies and parameters, problem
+//! documents, and `/health`.
 
 pub mod body;
 pub mod guard;

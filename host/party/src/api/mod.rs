@@ -1,7 +1,8 @@
-//! The party API: makes users' shares and hands them over, and signs with shares that users bring. It keeps none of them.
+//! The party API: makes users' shares and hands them over, and signs with shares that users bring. It keeps none of
+//! them.
 //!
-//! Users' backends call it over HTTP (`routes`) to get a share and to confirm it; the account service calls it over gRPC
-//! (`service`) with what users seal for it. What it does with a plan is in `user`.
+//! Users' backends call it over HTTP (`routes`) to get a share and to confirm it; the account service calls it over
+//! gRPC (`service`) with what users seal for it. What it does with a plan is in `user`.
 
 mod grpc;
 mod http;

@@ -1,8 +1,8 @@
-//! The fourth phase of a keygen or refresh (rule 9). The order of events is: store the share with its promise, send the promise,
-//! wait for the certificate, activate, broadcast the certificate, erase the shares from before.
+//! The fourth phase of a keygen or refresh (rule 9). The order of events is: store the share with its promise, send
+//! the promise, wait for the certificate, activate, broadcast the certificate, erase the shares from before.
 //!
-//! The promise outlives the session: if there is no certificate in time it is reported, and the certificate of all n comes with
-//! a later plan.
+//! The promise outlives the session: if there is no certificate in time it is reported, and the certificate of all n
+//! comes with a later plan.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use super::context::SessionContext;
 use super::linger::{self, REPEAT_INTERVAL};
 use super::outcome::NewShare;
 
-/// How long after the deadline promises and aborts are still listened to: a party that has not finished says so at the deadline.
+/// How long after the deadline promises and aborts are still listened to: a party that has not finished says so at
+/// the deadline.
 pub(super) const LATE_FRAMES_DURATION: Duration = Duration::from_secs(2);
 
 /// Stores the share with its promise, waits for the certificate, and activates the share with it.
@@ -50,7 +51,8 @@ pub(super) async fn promise_and_activate(
     Ok(Outcome::Activated { certificate, key: record.key })
 }
 
-/// Sends this party's promise and collects those of the others, until there is a certificate or the session's time is over.
+/// Sends this party's promise and collects those of the others, until there is a certificate or the session's time is
+/// over.
 async fn await_certificate(
     context: &SessionContext,
     connection: &mut Connection,

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::context::SessionContext;
 
-/// How long a party stays after the last sign that a peer still waits: one notices after two seconds that nothing comes.
+/// How long a party stays after the last sign that a peer still waits: one notices after two seconds that nothing
+/// comes.
 pub(super) const LINGER_DURATION: Duration = Duration::from_secs(5);
 
 /// A session that has begun: its state machine, and the frames' way to the peers and back.

@@ -122,7 +122,8 @@ impl SessionContext {
         self.party.clock.millis()
     }
 
-    /// Records that this party has ended the session and never promises anything for it. Only then may peers hear of it.
+    /// Records that this party has ended the session and never promises anything for it. Only then may peers hear of
+    /// it.
     pub(super) async fn record_abort(&self, abort: Abort) -> Result<Outcome, StoreError> {
         self.party.store.abort(self.plan_hash).await?;
         Ok(self.aborted_outcome(abort))

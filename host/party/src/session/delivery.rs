@@ -1,5 +1,6 @@
-//! The fourth phase of a keygen or refresh whose share a user keeps. This party promises nothing before the user has confirmed
-//! the share; and it hands nothing over before all others have promised, so that what is confirmed is active.
+//! The fourth phase of a keygen or refresh whose share a user keeps. This party promises nothing before the user has
+//! confirmed the share; and it hands nothing over before all others have promised, so that what is confirmed is
+//! active.
 
 use quorate_net::telemetry::chain;
 use std::time::Duration;
@@ -28,8 +29,8 @@ use crate::user::custody::{UserShareContext, hash_of};
 /// How often the store is asked whether the user has confirmed.
 const CONFIRMATION_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits for the others' promises, delivers the share, and goes on answering the others until the user has confirmed or the
-/// session's time is over. What the user confirms later counts all the same, and is reported then.
+/// Waits for the others' promises, delivers the share, and goes on answering the others until the user has confirmed
+/// or the session's time is over. What the user confirms later counts all the same, and is reported then.
 ///
 /// # Errors
 /// When the store fails.

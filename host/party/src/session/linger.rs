@@ -38,8 +38,8 @@ pub(super) fn linger(context: &SessionContext, mut connection: Connection) {
     spawn_for(context, at_most, lingering);
 }
 
-/// Sends the certificate to peers that may lack it and acknowledges it, in a task of its own; and erases the shares from before
-/// when all parties have acknowledged these.
+/// Sends the certificate to peers that may lack it and acknowledges it, in a task of its own; and erases the shares
+/// from before when all parties have acknowledged these.
 pub(super) fn broadcast_certificate(
     context: &SessionContext,
     connection: Connection,

@@ -78,7 +78,8 @@ impl SessionTask {
         Self { context: self.context.with_permit(permit), ..self }
     }
 
-    /// Runs the session to its end. `None` is for a share that its user has not confirmed yet: there is nothing to report.
+    /// Runs the session to its end. `None` is for a share that its user has not confirmed yet: there is nothing to
+    /// report.
     pub async fn run(self) -> Option<Outcome> {
         let span = tracing::info_span!("session", id = %self.context.id, party = %self.context.me());
         async move {

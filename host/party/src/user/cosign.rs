@@ -1,4 +1,5 @@
-//! Co-signs with a share that a user sealed for one request. The share is used for that request only and is never stored.
+//! Co-signs with a share that a user sealed for one request. The share is used for that request only and is never
+//! stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,8 @@ impl UserShares {
     /// Takes a user's share for the sessions of an order, until there is a result or the time is up.
     ///
     /// # Errors
-    /// [`Code::Refused`] when the order is not acceptable, and one of the `UserShare…` codes when the share is not for it: nothing
-    /// is held, and nothing runs.
+    /// [`Code::Refused`] when the order is not acceptable, and one of the `UserShare…` codes when the share is not
+    /// for it: nothing is held, and nothing runs.
     pub(crate) async fn submit_user_share(
         self: &Arc<Self>,
         signed: SignedOrder,

@@ -1,5 +1,6 @@
-//! The inbox of the user's party. Plans that need a user wait in the store until the user sends a share (signing, refresh) or asks
-//! for one (keygen); the inbox says how many users' requests there may be, and when something has come.
+//! The inbox of the user's party. Plans that need a user wait in the store until the user sends a share (signing,
+//! refresh) or asks for one (keygen); the inbox says how many users' requests there may be, and when something has
+//! come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,8 +54,8 @@ impl UserInbox {
         acquire(&self.requests)
     }
 
-    /// A permit to wait for what another request runs. Such requests cost nothing but their place, and take none from those
-    /// that begin something.
+    /// A permit to wait for what another request runs. Such requests cost nothing but their place, and take none from
+    /// those that begin something.
     pub(super) fn follow(&self) -> Result<OwnedSemaphorePermit, Problem> {
         acquire(&self.followers)
     }

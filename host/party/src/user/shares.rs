@@ -113,7 +113,8 @@ impl UserShares {
     /// Generates the share of a keygen that waits for its user, and delivers it.
     ///
     /// # Errors
-    /// [`Code::SessionNotFound`] when no keygen waits, [`Code::Refused`] when it has failed, and what [`delivered`] says.
+    /// [`Code::SessionNotFound`] when no keygen waits, [`Code::Refused`] when it has failed, and what [`delivered`]
+    /// says.
     pub(crate) async fn generate_share(
         &self,
         session: SessionId,

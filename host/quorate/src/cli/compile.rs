@@ -1,6 +1,6 @@
-//! `quorate compile`: compiles components into the cache of a data folder, and ends. A party has it done by a process of its
-//! own: compiling takes a hundred megabytes that would not be given back, and a component that makes the compiler fail makes
-//! nobody else fail.
+//! `quorate compile`: compiles components into the cache of a data folder, and ends. A party has it done by a process
+//! of its own: compiling takes a hundred megabytes that would not be given back, and a component that makes the
+//! compiler fail makes nobody else fail.
 
 use std::path::PathBuf;
 

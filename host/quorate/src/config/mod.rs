@@ -1,6 +1,6 @@
-//! Configuration: from the environment and from a file of the same names, one struct per concern. Names of ours that are
-//! not listed here are refused: a misspelt setting must not be silently ignored. What one role does not need may be set for
-//! the others.
+//! Configuration: from the environment and from a file of the same names, one struct per concern. Names of ours that
+//! are not listed here are refused: a misspelt setting must not be silently ignored. What one role does not need may
+//! be set for the others.
 
 mod environment;
 mod production;
@@ -72,7 +72,8 @@ pub struct HttpConfig {
 pub struct EmbeddedConfig {
     /// `QUORATE_DATA`: where databases, keys and compiled plugins are kept.
     pub data: PathBuf,
-    /// `QUORATE_ADMIN_SOCKET`: where a party listens to its operator; `admin.sock` in the data folder if you say nothing.
+    /// `QUORATE_ADMIN_SOCKET`: where a party listens to its operator; `admin.sock` in the data folder if you say
+    /// nothing.
     pub admin_socket: Option<PathBuf>,
     /// `QUORATE_PARTIES`: how many parties; 2 to 16.
     pub parties: u16,

@@ -7,7 +7,8 @@ use super::environment::Environment;
 use super::read::ConfigError;
 
 impl Config {
-    /// In production, what callers reach over plain HTTP must lie behind a proxy, and no secret may be that of an example.
+    /// In production, what callers reach over plain HTTP must lie behind a proxy, and no secret may be that of an
+    /// example.
     ///
     /// # Errors
     /// See [`ConfigError`]. In development, never.

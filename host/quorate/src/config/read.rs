@@ -172,7 +172,8 @@ impl Variables {
         Ok(secret)
     }
 
-    /// Refuses variables that were not read. Returns the secrets that are those of an example, and the names of all settings.
+    /// Refuses variables that were not read. Returns the secrets that are those of an example, and the names of all
+    /// settings.
     pub(super) fn finish(self) -> Result<(Vec<&'static str>, BTreeSet<String>), ConfigError> {
         match self.set.into_keys().next() {
             Some(name) => Err(ConfigError::Unknown(name)),

@@ -38,9 +38,11 @@ pub struct RolesConfig {
     pub confirm_within: Duration,
     /// `QUORATE_COORDINATORS`: the addresses of all coordinators, separated by commas.
     pub coordinators: Vec<Address>,
-    /// `QUORATE_ROUTERS`: the addresses of all routers, separated by commas; the same list in the same order everywhere.
+    /// `QUORATE_ROUTERS`: the addresses of all routers, separated by commas; the same list in the same order
+    /// everywhere.
     pub routers: Vec<Address>,
-    /// `JWT_SECRET_KEY`: what join tokens are signed with: 32 characters or more, the same for coordinators and routers.
+    /// `JWT_SECRET_KEY`: what join tokens are signed with: 32 characters or more, the same for coordinators and
+    /// routers.
     pub join_key: Option<JoinKey>,
     /// `QUORATE_ORIGINATOR_KEY`: the key with which the account service signs orders.
     pub originator: Option<Seed>,
@@ -52,7 +54,8 @@ pub struct RolesConfig {
     pub identity: Option<Seed>,
     /// `CRYPTO_MASTER_KEY`: what a party's database is sealed with: 64 hex characters.
     pub master: Option<MasterKey>,
-    /// `QUORATE_REPLICA`: the name of this process among the replicas of its party; the machine's name if you give none.
+    /// `QUORATE_REPLICA`: the name of this process among the replicas of its party; the machine's name if you give
+    /// none.
     pub replica: String,
 }
 

@@ -10,10 +10,11 @@ use super::read::Variables;
 /// TLS. Without a certificate all is plain.
 #[derive(Debug, Default)]
 pub struct TlsConfig {
-    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: the certificate of this process and its key, in PEM. With them it serves TLS only,
-    /// and shows them to other roles.
+    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: the certificate of this process and its key, in PEM. With them it serves
+    /// TLS only, and shows them to other roles.
     pub identity: Option<Identity>,
-    /// `TLS_CLIENT_CA_FILE`: coordinators, routers and the gRPC port of party APIs accept only clients that this authority has certified.
+    /// `TLS_CLIENT_CA_FILE`: coordinators, routers and the gRPC port of party APIs accept only clients that this
+    /// authority has certified.
     pub clients: Option<PathBuf>,
     /// `TLS_CA_FILE`: the authority whose certificates of other roles are accepted.
     pub authority: Option<PathBuf>,

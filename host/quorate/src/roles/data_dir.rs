@@ -36,8 +36,8 @@ pub(super) struct PartyKeys {
     pub(super) master: MasterKey,
 }
 
-/// Reads the keys; makes them if these are the first ones that this folder sees. A key that is missing beside a database
-/// that it has sealed is never replaced by another.
+/// Reads the keys; makes them if these are the first ones that this folder sees. A key that is missing beside a
+/// database that it has sealed is never replaced by another.
 pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<EmbeddedKeys, EmbeddedStartError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;

@@ -33,8 +33,8 @@ pub(super) struct RunningParty {
 /// How long compiling a component may take, on a slow machine with much else to do.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Has a component compiled by another process, which gives its memory back: see [`crate::cli`]. What goes wrong there shows
-/// again when the component is loaded.
+/// Has a component compiled by another process, which gives its memory back: see [`crate::cli`]. What goes wrong
+/// there shows again when the component is loaded.
 async fn compile_apart(data: &Path, component: &Path) {
     let Ok(program) = std::env::current_exe() else { return };
     let mut compiling = tokio::process::Command::new(program);

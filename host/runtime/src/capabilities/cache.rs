@@ -41,8 +41,8 @@ impl CacheState {
         is_entry_name(name).then(|| self.cache.get(name)).flatten()
     }
 
-    /// Keeps a value for at most [`limits::MAX_CACHE_TTL`]. What is too large, too often or named wrongly is dropped, as a cache
-    /// may.
+    /// Keeps a value for at most [`limits::MAX_CACHE_TTL`]. What is too large, too often or named wrongly is dropped,
+    /// as a cache may.
     pub(crate) fn set(&mut self, name: &str, value: Vec<u8>, ttl: Duration) {
         self.sets = self.sets.saturating_add(1);
         let fits = self.sets <= limits::MAX_CACHE_SETS && value.len() <= limits::MAX_CACHE_VALUE_BYTES;

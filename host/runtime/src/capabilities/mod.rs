@@ -1,5 +1,5 @@
-//! The capabilities of a component, a module for each: its backend, and its state in one session. The modules of the same names under
-//! `linker` bind them to the imports of the component.
+//! The capabilities of a component, a module for each: its backend, and its state in one session. The modules of the
+//! same names under `linker` bind them to the imports of the component.
 
 pub mod bus;
 pub mod cache;
@@ -92,8 +92,8 @@ impl Capabilities {
         Self { entropy: Arc::new(entropy::NoEntropy), ..Self::without_backends() }
     }
 
-    /// Capabilities without backends, except for the randomness of the operating system: an empty vault and pool, a cache that forgets,
-    /// events that are dropped, log codes without texts.
+    /// Capabilities without backends, except for the randomness of the operating system: an empty vault and pool, a
+    /// cache that forgets, events that are dropped, log codes without texts.
     #[must_use]
     pub fn without_backends() -> Self {
         Self {

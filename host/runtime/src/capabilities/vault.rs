@@ -180,8 +180,8 @@ impl VaultState {
 
     /// Begins to take a single-use entry, if the task allows it; nothing where the pool has none of this name.
     ///
-    /// A name can be taken once, and only if the snapshot names it. So a session takes no more than there is, and asks the store no more
-    /// often.
+    /// A name can be taken once, and only if the snapshot names it. So a session takes no more than there is, and
+    /// asks the store no more often.
     pub(crate) fn begin_take(&mut self, scope: Scope, name: &str) -> Result<Option<Taking>, VaultError> {
         let name = EntryName::new(scope, name).ok_or(VaultError::InvalidName)?;
         if !may_take(&self.task, &name) {

@@ -1,5 +1,5 @@
-//! Binds a component's imports to the capabilities, by hand: a secret on its way in or out is never copied into a buffer that
-//! is not wiped.
+//! Binds a component's imports to the capabilities, by hand: a secret on its way in or out is never copied into a
+//! buffer that is not wiped.
 //!
 //! Each binding sees the state of its own capability only (see [`Provides`](crate::host_state::Provides)).
 //!

@@ -2,7 +2,8 @@
 //!
 //! A freed memory is wiped and then kept for the next session of the same size: faulting in fresh pages costs more
 //! than wiping warm ones. So the wipe is what keeps one session's share from the next, and is tested as such
-//! (tests/quorate/sandbox/wipe.rs). Kept are at most [`MAX_POOLED_MEMORIES`] memories with at most [`MAX_POOLED_BYTES`] each.
+//! (tests/quorate/sandbox/wipe.rs). Kept are at most [`MAX_POOLED_MEMORIES`] memories with at most
+//! [`MAX_POOLED_BYTES`] each.
 //!
 //! A memory never moves: its whole reservation is made at once and growth only makes more of it accessible.
 

@@ -205,8 +205,8 @@ impl Connected {
         Ok(there.message_count())
     }
 
-    /// Makes sure that a topic is there; gives the name of its exchange. One that is there is only looked at: that takes no
-    /// right to make or delete it, which a broker need not give to every process.
+    /// Makes sure that a topic is there; gives the name of its exchange. One that is there is only looked at: that
+    /// takes no right to make or delete it, which a broker need not give to every process.
     pub(super) async fn declare_topic(&self, topic: &str) -> Result<String, lapin::Error> {
         let exchange = format!("{}.topic.{topic}", self.namespace);
         if self.declared().contains(&exchange) {

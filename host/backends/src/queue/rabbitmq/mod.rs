@@ -1,8 +1,8 @@
 //! The queue on RabbitMQ: quorum queues, publisher confirms, manual acknowledgements.
 //!
 //! One connection per process, made again when it breaks: what is called meanwhile fails with
-//! [`QueueError::Unavailable`]. A connection that does not answer in time is given up. Messages of queues survive the broker's
-//! restart; announcements do not.
+//! [`QueueError::Unavailable`]. A connection that does not answer in time is given up. Messages of queues survive the
+//! broker's restart; announcements do not.
 
 mod connection;
 mod consumer;
@@ -37,7 +37,8 @@ pub struct RabbitQueue {
 }
 
 impl RabbitQueue {
-    /// Connects. All names of queues and topics begin with the namespace: deployments with different ones share a broker.
+    /// Connects. All names of queues and topics begin with the namespace: deployments with different ones share a
+    /// broker.
     ///
     /// # Errors
     /// When the broker can't be reached, or does not let us in: the log says which.

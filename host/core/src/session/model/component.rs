@@ -1,4 +1,5 @@
-//! A component for the model: three rounds that use every kind of delivery, and an outcome that depends on every message.
+//! A component for the model: three rounds that use every kind of delivery, and an outcome that depends on every
+//! message.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,8 @@ impl Component {
 
     fn outcome(&self) -> [u8; 32] {
         for &peer in &self.peers {
-            // The component does not compare what the others received: reliable broadcast alone must make the outcomes equal.
+            // The component does not compare what the others received: reliable broadcast alone must make the
+            // outcomes equal.
             assert!(!self.got[&(3, peer)].is_empty());
         }
         hash("outcome", &[self.execution.as_bytes(), &self.words()])

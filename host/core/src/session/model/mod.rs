@@ -1,6 +1,6 @@
-//! Whole sessions over a network that drops, duplicates, reorders, replays, injects, flips bits and delivers to the wrong
-//! session, with parties that restart and one that lies. Each run follows from a seed: `MODEL_SEED=n cargo test -p
-//! quorate-core model` runs one again.
+//! Whole sessions over a network that drops, duplicates, reorders, replays, injects, flips bits and delivers to the
+//! wrong session, with parties that restart and one that lies. Each run follows from a seed: `MODEL_SEED=n cargo test
+//! -p quorate-core model` runs one again.
 //!
 //! The properties that hold in every run:
 //! - no two honest parties finish one plan with different results;

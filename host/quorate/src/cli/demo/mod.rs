@@ -1,5 +1,5 @@
-//! `quorate demo`: an embedded deployment with throw-away keys creates an account, signs Ethereum transactions with every
-//! quorum, refreshes the key, and goes on under another build of the protocol, while it runs.
+//! `quorate demo`: an embedded deployment with throw-away keys creates an account, signs Ethereum transactions with
+//! every quorum, refreshes the key, and goes on under another build of the protocol, while it runs.
 
 mod ethereum;
 mod report;

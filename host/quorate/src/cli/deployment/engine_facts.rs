@@ -122,8 +122,9 @@ fn ports_of(list: &str) -> impl Iterator<Item = u16> {
     published.filter_map(|(outside, _)| outside.rsplit(':').next()?.parse().ok())
 }
 
-/// The address of a socket that listens, in a line of Linux's `/proc/net/tcp` or `tcp6`: a number, the local address in hex (each group of
-/// four bytes in the byte order of the machine, which is little-endian), the remote address, and the state, of which 0A is listening.
+/// The address of a socket that listens, in a line of Linux's `/proc/net/tcp` or `tcp6`: a number, the local address
+/// in hex (each group of four bytes in the byte order of the machine, which is little-endian), the remote address,
+/// and the state, of which 0A is listening.
 fn listening(line: &str) -> Option<SocketAddr> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, _, state) = (words.next()?, words.next()?, words.next()?);

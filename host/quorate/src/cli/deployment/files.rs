@@ -33,8 +33,8 @@ pub(super) struct FilesArguments {
     folder: PathBuf,
 }
 
-/// Writes the files, and prints what compose needs besides `.env`, as lines NAME=value: a hash of all secrets, with which containers are
-/// made anew when one changes, and the addresses of all replicas.
+/// Writes the files, and prints what compose needs besides `.env`, as lines NAME=value: a hash of all secrets, with
+/// which containers are made anew when one changes, and the addresses of all replicas.
 pub(super) fn files(arguments: &FilesArguments) -> Result<(), CliError> {
     let settings = DeploymentSettings::read(&arguments.folder).map_err(|finding| finding.to_string())?;
     print(&format!("SECRETS_HASH={}", write_all(&settings)?));
@@ -101,8 +101,8 @@ fn has_same_files(new: &Path, old: &Path) -> bool {
     compared().unwrap_or(false)
 }
 
-/// Users inside containers have other numbers from image to image: what the services read, all can read, and on this machine the
-/// folders keep everybody else away.
+/// Users inside containers have other numbers from image to image: what the services read, all can read, and on this
+/// machine the folders keep everybody else away.
 fn set_permissions(settings: &DeploymentSettings) -> Result<(), CliError> {
     let secrets = settings.secrets();
     for secret in SECRETS.iter().filter(|secret| secret.origin == Origin::Generated) {
@@ -138,7 +138,8 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), CliError> {
     Ok(fs::set_permissions(path, Permissions::from_mode(mode))?)
 }
 
-/// Changes when one of the files changes. It goes into labels of containers, and tells nothing of a secret of 128 bits and more.
+/// Changes when one of the files changes. It goes into labels of containers, and tells nothing of a secret of 128
+/// bits and more.
 fn hash_of(settings: &DeploymentSettings) -> Result<String, CliError> {
     let mut files: Vec<String> = SECRETS
         .iter()

@@ -1,7 +1,7 @@
 //! `quorate deployment init`: `.env` with fresh secrets, and `secrets/` with the keys of every party.
 //!
-//! Both are written under other names and get their own at the end: an init that is interrupted leaves nothing that counts, and the
-//! next one completes or replaces it.
+//! Both are written under other names and get their own at the end: an init that is interrupted leaves nothing that
+//! counts, and the next one completes or replaces it.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, lchown};

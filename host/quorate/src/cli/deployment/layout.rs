@@ -1,5 +1,6 @@
-//! The parts of a deployment with compose, in one table: parties, databases, users at RabbitMQ, containers, and secrets with their readers.
-//! All files of a deployment are made from this table; tests hold `docker-compose.yml` against it.
+//! The parts of a deployment with compose, in one table: parties, databases, users at RabbitMQ, containers, and
+//! secrets with their readers. All files of a deployment are made from this table; tests hold `docker-compose.yml`
+//! against it.
 
 /// Where a secret comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

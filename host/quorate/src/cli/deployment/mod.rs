@@ -1,5 +1,5 @@
-//! `quorate deployment`: makes and checks the files that a deployment with compose consists of, and does for `deploy.sh` all that is
-//! not a call of the container engine.
+//! `quorate deployment`: makes and checks the files that a deployment with compose consists of, and does for
+//! `deploy.sh` all that is not a call of the container engine.
 
 pub(super) mod check;
 mod engine_facts;
@@ -105,7 +105,8 @@ pub(super) async fn deployment(
     Ok(())
 }
 
-/// Ends the process at an interrupt. The first process of a container, which this may be, is not ended by a signal that it does not handle.
+/// Ends the process at an interrupt. The first process of a container, which this may be, is not ended by a signal
+/// that it does not handle.
 async fn exit_when_interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
@@ -121,8 +122,8 @@ async fn exit_when_interrupted() {
 /// As a shell reports a program that an interrupt has ended.
 const INTERRUPTED_EXIT_CODE: i32 = 130;
 
-/// The databases to back up and restore. That of a party can be left out, so that a party that was taken over can't keep the others
-/// from a backup.
+/// The databases to back up and restore. That of a party can be left out, so that a party that was taken over can't
+/// keep the others from a backup.
 fn databases(without: Option<&str>) -> Result<Vec<&'static str>, CliError> {
     let names = DATABASES.iter().map(|database| database.name);
     let Some(without) = without else { return Ok(names.collect()) };

@@ -1,5 +1,5 @@
-//! The script that makes databases and their roles. The PostgreSQL image runs it when there is no data yet, and every start runs it
-//! again.
+//! The script that makes databases and their roles. The PostgreSQL image runs it when there is no data yet, and every
+//! start runs it again.
 
 use std::fmt::Write;
 
@@ -50,14 +50,15 @@ pub(super) fn roles_script() -> String {
     script + ROLES_SCRIPT_TAIL
 }
 
-/// A script that prints whether an image of PostgreSQL fits the data in `/data`: `postgres`, the owner of the data, the user as whom the
-/// image runs PostgreSQL, the version of the data, and the image's own words on its version.
+/// A script that prints whether an image of PostgreSQL fits the data in `/data`: `postgres`, the owner of the data,
+/// the user as whom the image runs PostgreSQL, the version of the data, and the image's own words on its version.
 pub(super) const DATA_SCRIPT: &str = r#"cd /data && test -e PG_VERSION || exit 0
 echo "postgres $(stat -c %u PG_VERSION) $(id -u postgres) $(cat PG_VERSION) $(postgres --version)"
 "#;
 
-/// A script that prints the newest migration of each database, a line `schema NAME VERSION` each. It runs in the container of
-/// PostgreSQL. A database that was never used has no such table; and a party can make its own wait or answer anything.
+/// A script that prints the newest migration of each database, a line `schema NAME VERSION` each. It runs in the
+/// container of PostgreSQL. A database that was never used has no such table; and a party can make its own wait or
+/// answer anything.
 pub(super) fn schemas_script() -> String {
     let mut script = "export PGOPTIONS='-c statement_timeout=5s -c lock_timeout=3s'\n".to_owned();
     for DatabaseLayout { name, .. } in DATABASES {

@@ -1,7 +1,7 @@
 //! RabbitMQ's definitions: which user may do what. The server reads them at every start.
 //!
-//! A party has its own queue of plans and its dead letters, announces its presence, and hears which sessions were cancelled. It can
-//! neither read nor fill nor delete the queue of another party.
+//! A party has its own queue of plans and its dead letters, announces its presence, and hears which sessions were
+//! cancelled. It can neither read nor fill nor delete the queue of another party.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -112,8 +112,8 @@ fn definitions(namespace: &str, password: &str, parties: &[QueueUser<'_>]) -> De
     Definitions { vhosts: vec![VirtualHost { name: "/" }], users, permissions, exchanges }
 }
 
-/// A user as RabbitMQ stores it: four bytes of salt, and SHA-256 of salt and password. The salt follows from name and password, so that the
-/// file changes only when a password does.
+/// A user as RabbitMQ stores it: four bytes of salt, and SHA-256 of salt and password. The salt follows from name and
+/// password, so that the file changes only when a password does.
 fn user(name: &str, password: &str) -> User {
     let seed = Sha256::digest(format!("{name}:{password}"));
     let salt = &seed[..4];

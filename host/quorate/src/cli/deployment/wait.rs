@@ -1,7 +1,7 @@
 //! `quorate deployment wait`: reads states of containers from standard input until all that are wanted are healthy.
 //!
-//! `deploy.sh` sends a snapshot every half second: a line `SERVICE STATUS` for each container, as `docker ps` words the status, and an
-//! empty line at the end.
+//! `deploy.sh` sends a snapshot every half second: a line `SERVICE STATUS` for each container, as `docker ps` words
+//! the status, and an empty line at the end.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;

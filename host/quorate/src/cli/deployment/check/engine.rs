@@ -88,8 +88,8 @@ fn newest_schema(database: &str) -> i64 {
     }
 }
 
-/// A program does not start on databases that a newer one has brought up to date. What a party's own database says counts for that
-/// party only: the others can sign without it.
+/// A program does not start on databases that a newer one has brought up to date. What a party's own database says
+/// counts for that party only: the others can sign without it.
 fn newer_schemas(
     settings: &DeploymentSettings,
     engine: &Engine,

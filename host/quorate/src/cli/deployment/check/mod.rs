@@ -1,5 +1,6 @@
-//! `quorate check`, which is `quorate deployment check`: reads settings as a process that starts would, and says what is wrong with
-//! them before anything that runs is stopped for them. With a folder it checks the whole deployment in it. It reaches no service.
+//! `quorate check`, which is `quorate deployment check`: reads settings as a process that starts would, and says what
+//! is wrong with them before anything that runs is stopped for them. With a folder it checks the whole deployment in
+//! it. It reaches no service.
 
 mod engine;
 mod network;
@@ -48,8 +49,8 @@ pub(in crate::cli) struct CheckArguments {
     infrastructure: bool,
 }
 
-/// Fails if a process would refuse the settings, or if the deployment can't start. A setting that a role needs and that is not set, and
-/// what only the services can tell, the role finds out.
+/// Fails if a process would refuse the settings, or if the deployment can't start. A setting that a role needs and
+/// that is not set, and what only the services can tell, the role finds out.
 pub(in crate::cli) fn check(
     environment: Result<Config, ConfigError>,
     arguments: &CheckArguments,

@@ -25,7 +25,8 @@ pub(super) fn check_config(config: Config, plugins: bool) -> Result<Config, CliE
     Ok(config)
 }
 
-/// Whether a file looks like a component. Whether it compiles is found out at the start of a party, because that takes a while.
+/// Whether a file looks like a component. Whether it compiles is found out at the start of a party, because that
+/// takes a while.
 fn is_component(file: &Path) -> Result<(), CliError> {
     let refused = |why: &str| format!("QUORATE_PLUGIN_FILES: {}: {why}", file.display());
     let mut prefix = [0; COMPONENT_PREFIX.len()];

@@ -49,7 +49,8 @@ pub(super) fn check_names(settings: &DeploymentSettings) -> Vec<Finding> {
 /// Settings that `deploy.sh` takes from the shell although no line of `.env` names them.
 const SHELL_SETTINGS: [&str; 3] = ["REPLICAS", "UP_SECONDS", "COMPOSE_PROJECT_NAME"];
 
-/// Variables of the shell go before those of `.env`, even empty ones: an exported `ALLOWED_IPS` would let every caller in.
+/// Variables of the shell go before those of `.env`, even empty ones: an exported `ALLOWED_IPS` would let every
+/// caller in.
 pub(super) fn check_shell(settings: &DeploymentSettings, engine: &Engine) -> Vec<Finding> {
     let mut findings = Vec::new();
     let names = settings.names().chain(settings.compose_names()).chain(SHELL_SETTINGS);
