@@ -23,6 +23,7 @@ mod handshake;
 mod model;
 mod reply_throttle;
 mod running;
+mod state;
 mod streams;
 mod terms;
 
@@ -44,6 +45,7 @@ pub use frame::Frame;
 use handshake::{Handshake, HandshakeResult};
 use reply_throttle::ReplyThrottle;
 use running::{Deliverable, RunningState};
+use state::SessionState;
 use streams::Streams;
 pub use terms::SessionTerms;
 
@@ -71,25 +73,6 @@ pub struct Session {
     claimed_finished: BTreeSet<PartyIndex>,
     /// When something new last came in or went out, or everything was sent again.
     quiet_since: UnixMillis,
-}
-
-enum SessionState {
-    Greeting {
-        handshake: Handshake,
-        early: Vec<Frame>,
-    },
-    Running(RunningState),
-    /// The component is done. The peers may still need what we have sent; until the result is durable it can still
-    /// fail.
-    Done {
-        is_durable: bool,
-        answers: ReplyThrottle,
-    },
-    Over {
-        /// The notice that tells a peer that there is no result.
-        notice: Vec<u8>,
-        answers: ReplyThrottle,
-    },
 }
 
 type Effects = Vec<Effect>;
