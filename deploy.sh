@@ -273,10 +273,10 @@ end_backup() {
 restore() { # FOLDER; nothing, or: without, a database
   local folder databases name && need_whole_data
   read_words "$@"
-  (cd "$folder" && sha256sum --quiet -c SHA256SUMS) || fail "$folder is no whole backup: it says why above"
+  (cd "$folder" && sha256sum --quiet -c SHA256SUMS) || fail "$folder is not a complete backup: it says why above"
   for name in $databases; do
     grep -q " $name.dump$" "$folder/SHA256SUMS" ||
-      fail "$folder is no whole backup; if it was made without $name: ./deploy.sh restore $1 without $name"
+      fail "$folder is not a complete backup; if it was made without $name: ./deploy.sh restore $1 without $name"
   done
   # Before services are made anew with the settings of the backup.
   [ -z "$(volumes)" ] || fail "a restore overwrites nothing, and there is data of $COMPOSE_PROJECT_NAME"

@@ -457,7 +457,7 @@ nothing_is_stopped() { # an account
   refused_with QUORATE_SIGN_TIMEOUT_MS=0 "QUORATE_SIGN_TIMEOUT_MS in .env can't be used"
   refused_with QUORATE_LOG=quorate=loud "QUORATE_LOG in .env can't be used"
   refused_with "EDGE_SUBNET=$(docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' bridge)" "EDGE_SUBNET in .env has addresses of the network"
-  refused_with QUORATE_PLUGIN_FILES=/plugins/other.wasm "what .env says can't be used: QUORATE_PLUGIN_FILES: /plugins/other.wasm"
+  refused_with QUORATE_PLUGIN_FILES=/plugins/other.wasm "a setting in .env is invalid: QUORATE_PLUGIN_FILES: /plugins/other.wasm"
   refused_with QUORATE_PLUGIN_FILES=/etc/passwd "this is not a WebAssembly component"
   refused_with QUORATE_IMAGE="$(sed -n 's/^REDIS_IMAGE=//p' .env)" "does not run here, or is of another version"
   IFS=, read -r one two three <<< "$(sed -n 's/^QUORATE_PARTY_KEYS=//p' .env)"
@@ -693,7 +693,7 @@ back_up_and_restore() { # an account
   echo 'delete everything' | ./deploy.sh clean >/dev/null
   cp backup/* "$work"
   head -c 2000 "$work/party_2.dump" > backup/party_2.dump
-  complains "is no whole backup" restore backup
+  complains "is not a complete backup" restore backup
   (cd backup && sha256sum -- *.dump > SHA256SUMS)
   complains "party_2 was not restored" restore backup
   refused "a restore that did not come to its end" "./deploy.sh clean, then restore again"
@@ -708,7 +708,7 @@ back_up_and_restore() { # an account
   ok "a party's database runs no command where it is restored"
   echo 'delete everything' | ./deploy.sh clean >/dev/null
   complains "./deploy.sh restore backup-2 without party_3" restore backup-2
-  complains "backup-4 is no whole backup" restore backup-4
+  complains "backup-4 is not a complete backup" restore backup-4
   ./deploy.sh restore backup-2 without party_3
   ./deploy.sh up
   signs "$1"

@@ -18,7 +18,7 @@ use quorate_net::replicas::Replicas;
 use quorate_proto::convert::session_id;
 use quorate_proto::v1::share_request::Which;
 use quorate_proto::v1::user_party_client::UserPartyClient;
-use quorate_proto::v1::{AcceptRequest, Failure, ShareRequest};
+use quorate_proto::v1::{Failure, ShareRequest, SubmitUserShareRequest};
 use tokio::sync::{Semaphore, oneshot};
 use tonic::Status;
 use tonic::transport::Channel;
@@ -157,14 +157,14 @@ impl UserShareRequests {
         request: &[u8],
         limit: Duration,
     ) -> Result<(), Problem> {
-        let request = AcceptRequest {
+        let request = SubmitUserShareRequest {
             order: encode(&order.sign(&self.originator.key())).into(),
             request: Bytes::copy_from_slice(request),
             time_limit_ms: whole_millis(limit),
         };
         let accepting = self.party()?.replicas.call(SUBMIT_SHARE_TIMEOUT, |channel| {
             let request = request.clone();
-            async { client(channel).accept(request).await }
+            async { client(channel).submit_user_share(request).await }
         });
         let accepted = accepting.await.map_err(|status| unavailable(&status))?.into_inner();
         accepted.refused.map_or(Ok(()), |failure| Err(refused(failure)))

@@ -66,9 +66,7 @@ impl AccountStore {
         database.migrate(&SCHEMA).await?;
         Ok(Self { database })
     }
-}
 
-impl AccountStore {
     /// Records a new account, with its open orders. What is there already stays as it is.
     ///
     /// # Errors

@@ -96,9 +96,7 @@ impl SessionStore {
         database.migrate(&SCHEMA).await?;
         Ok(Self { database })
     }
-}
 
-impl SessionStore {
     /// Records a session together with its plan, as it is to be published: see [`SessionStore::unpublished`].
     ///
     /// # Errors

@@ -39,3 +39,48 @@ impl KnownBans {
         bans.entry(account).or_default().extend(culprits.iter().map(|&culprit| (by, culprit)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_partys_own_ban_is_recorded_and_for_its_account_alone() {
+        let bans = KnownBans::default();
+        let [one, two, three] = [1, 2, 3].map(|number| PartyIndex::try_from(number).unwrap());
+        let account = AccountId([1; 16]);
+        let aborted = |code, culprit| Outcome::Aborted {
+            code,
+            culprits: vec![culprit],
+            reason: String::new(),
+            notice: None,
+        };
+        bans.record(account, one, &aborted(AbortCode::Timeout, two));
+        bans.record(account, one, &aborted(AbortCode::PeerFault, two));
+        assert!(bans.of(account).is_empty(), "a fault is no ban");
+        bans.record(account, one, &aborted(AbortCode::Ban, two));
+        let (code, reason) = (RefusedCode::Banned, String::new());
+        bans.record(account, three, &Outcome::Refused { code, culprits: vec![one], reason });
+        assert_eq!(bans.of(account), BTreeSet::from([(one, two), (three, one)]));
+        assert!(bans.of(AccountId([2; 16])).is_empty());
+    }
+
+    #[test]
+    fn no_more_accounts_are_remembered_than_there_is_room_for() {
+        let bans = KnownBans::default();
+        let ban = Outcome::Aborted {
+            code: AbortCode::Ban,
+            culprits: vec![PartyIndex::FIRST],
+            reason: String::new(),
+            notice: None,
+        };
+        for number in 0..=MAX_ACCOUNTS as u128 {
+            bans.record(AccountId(number.to_be_bytes()), PartyIndex::FIRST, &ban);
+        }
+        assert!(bans.0.lock().len() <= MAX_ACCOUNTS);
+        assert!(
+            !bans.of(AccountId((MAX_ACCOUNTS as u128).to_be_bytes())).is_empty(),
+            "the latest is forgotten"
+        );
+    }
+}

@@ -19,7 +19,7 @@ use quorate_net::topics::CANCELLED;
 
 use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
-use super::in_flight::{End, OrderRole};
+use super::in_flight::{OrderEnd, OrderRole};
 use super::outbox::OutgoingPlan;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
@@ -49,10 +49,10 @@ pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder,
     };
     let driver = OrderDriver { state: &state, request: &request, failures: FailureCounts::new(), begun };
     let end = match driver.lead(resubmitted).await {
-        Ok(()) => End::Result,
+        Ok(()) => OrderEnd::Result,
         Err(verdict) => {
             request.tell_failed(verdict.clone());
-            End::Failed(verdict)
+            OrderEnd::Failed(verdict)
         }
     };
     lead.announce_end(end);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_core::SessionId;
 use quorate_core::code::Code;
 
-use super::in_flight::{End, Follow, Lead, OrderRole, TooMany};
+use super::in_flight::{FollowerGuard, LeaderGuard, OrderEnd, OrderRole, TooManyFollowers};
 use super::session_records::{LATE_REPORTS_DURATION, forward_session, latest_session, unknown};
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
@@ -16,7 +16,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The lead of an order that this call has followed before.
 pub(super) struct TakenOver {
-    pub(super) lead: Lead,
+    pub(super) lead: LeaderGuard,
     /// The sessions of the order that this call has told of.
     pub(super) followed: Vec<SessionId>,
 }
@@ -25,7 +25,7 @@ pub(super) struct TakenOver {
 pub(super) async fn follow(
     state: &CoordinatorState,
     request: &SubmittedOrder,
-    mut follow: Follow,
+    mut follow: FollowerGuard,
 ) -> Option<TakenOver> {
     let mut followed = Vec::new();
     let patience = request.until + 2 * LATE_REPORTS_DURATION;
@@ -40,16 +40,16 @@ pub(super) async fn follow(
             }
         }
         let failure = match end {
-            Ok(Some(End::Failed(verdict))) => verdict,
+            Ok(Some(OrderEnd::Failed(verdict))) => verdict,
             // A caller that asks again finds the result.
-            Ok(Some(End::Result)) => unknown("the order has a result that can't be read now"),
+            Ok(Some(OrderEnd::Result)) => unknown("the order has a result that can't be read now"),
             Ok(None) => match state.in_flight.join(request.order.id) {
                 Ok(OrderRole::Leader(lead)) => return Some(TakenOver { lead, followed }),
                 Ok(OrderRole::Follower(another)) => {
                     follow = another;
                     continue;
                 }
-                Err(TooMany) => Verdict::of(Code::Overloaded, "the order was submitted too often"),
+                Err(TooManyFollowers) => Verdict::of(Code::Overloaded, "the order was submitted too often"),
             },
             Err(_) if state.services.now() >= patience => {
                 unknown("the call that carries the order out does not come to an end")

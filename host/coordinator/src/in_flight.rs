@@ -15,61 +15,65 @@ const MAX_FOLLOWERS: usize = 8;
 
 /// How an order ended for its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum OrderEnd {
     /// With a result, which the reports prove.
     Result,
     Failed(Verdict),
 }
 
 /// The leader's result; `None` as long as it is at work.
-type Said = watch::Receiver<Option<End>>;
+type LeaderOutcome = watch::Receiver<Option<OrderEnd>>;
 
 /// All orders in flight. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct InFlight(Arc<Mutex<HashMap<OrderId, InFlightOrder>>>);
 
 struct InFlightOrder {
-    said: Said,
+    outcome: LeaderOutcome,
     followers: usize,
 }
 
 /// The role of a call in its order.
 pub(super) enum OrderRole {
-    Leader(Lead),
-    Follower(Follow),
+    Leader(LeaderGuard),
+    Follower(FollowerGuard),
 }
 
 /// The lead of an order. Dropped, it ends.
-pub(super) struct Lead {
+pub(super) struct LeaderGuard {
     orders: InFlight,
     order: OrderId,
-    says: watch::Sender<Option<End>>,
+    sender: watch::Sender<Option<OrderEnd>>,
 }
 
 /// The place of a follower.
-pub(super) struct Follow {
+pub(super) struct FollowerGuard {
     orders: InFlight,
     order: OrderId,
-    said: Said,
+    outcome: LeaderOutcome,
 }
 
 /// So many calls follow the order already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooMany;
+pub(super) struct TooManyFollowers;
 
 impl InFlight {
-    pub(super) fn join(&self, order: OrderId) -> Result<OrderRole, TooMany> {
+    pub(super) fn join(&self, order: OrderId) -> Result<OrderRole, TooManyFollowers> {
         let mut orders = self.lock();
         match orders.get_mut(&order) {
-            Some(entry) if entry.followers >= MAX_FOLLOWERS => Err(TooMany),
+            Some(entry) if entry.followers >= MAX_FOLLOWERS => Err(TooManyFollowers),
             Some(entry) => {
                 entry.followers += 1;
-                Ok(OrderRole::Follower(Follow { orders: self.clone(), order, said: entry.said.clone() }))
+                Ok(OrderRole::Follower(FollowerGuard {
+                    orders: self.clone(),
+                    order,
+                    outcome: entry.outcome.clone(),
+                }))
             }
             None => {
-                let (says, said) = watch::channel(None);
-                orders.insert(order, InFlightOrder { said, followers: 0 });
-                Ok(OrderRole::Leader(Lead { orders: self.clone(), order, says }))
+                let (sender, outcome) = watch::channel(None);
+                orders.insert(order, InFlightOrder { outcome, followers: 0 });
+                Ok(OrderRole::Leader(LeaderGuard { orders: self.clone(), order, sender }))
             }
         }
     }
@@ -84,34 +88,34 @@ impl InFlight {
     }
 }
 
-impl Lead {
+impl LeaderGuard {
     /// Tells the followers how the order ended.
-    pub(super) fn announce_end(self, end: End) {
-        let _ = self.says.send(Some(end));
+    pub(super) fn announce_end(self, end: OrderEnd) {
+        let _ = self.sender.send(Some(end));
     }
 }
 
-impl Drop for Lead {
+impl Drop for LeaderGuard {
     fn drop(&mut self) {
         self.orders.lock().remove(&self.order);
     }
 }
 
-impl Follow {
+impl FollowerGuard {
     /// Waits until the leader has ended; `None` if it is gone without a word. May be cancelled.
-    pub(super) async fn leader_ended(&mut self) -> Option<End> {
-        match self.said.wait_for(Option::is_some).await {
+    pub(super) async fn leader_ended(&mut self) -> Option<OrderEnd> {
+        match self.outcome.wait_for(Option::is_some).await {
             Ok(end) => end.clone(),
             Err(_) => None,
         }
     }
 }
 
-impl Drop for Follow {
+impl Drop for FollowerGuard {
     fn drop(&mut self) {
         if let Some(entry) = self.orders.lock().get_mut(&self.order)
             // Not one of a leader that came later.
-            && entry.said.same_channel(&self.said)
+            && entry.outcome.same_channel(&self.outcome)
         {
             entry.followers -= 1;
         }
@@ -126,14 +130,14 @@ mod tests {
 
     const ORDER: OrderId = OrderId([1; 32]);
 
-    fn lead(orders: &InFlight) -> Lead {
+    fn lead(orders: &InFlight) -> LeaderGuard {
         match orders.join(ORDER) {
             Ok(OrderRole::Leader(lead)) => lead,
             _ => panic!("somebody else leads"),
         }
     }
 
-    fn follow(orders: &InFlight) -> Follow {
+    fn follow(orders: &InFlight) -> FollowerGuard {
         match orders.join(ORDER) {
             Ok(OrderRole::Follower(follow)) => follow,
             _ => panic!("nobody leads, or too many follow"),
@@ -145,7 +149,7 @@ mod tests {
         let orders = InFlight::default();
         let leading = lead(&orders);
         let (mut first, mut second) = (follow(&orders), follow(&orders));
-        let end = End::Failed(Verdict::of(Code::Overloaded, "why"));
+        let end = OrderEnd::Failed(Verdict::of(Code::Overloaded, "why"));
         leading.announce_end(end.clone());
         assert_eq!(first.leader_ended().await, Some(end.clone()));
         assert!(!orders.has(ORDER), "a follower keeps an order in flight");
@@ -155,15 +159,15 @@ mod tests {
         let mut third = follow(&orders);
         drop((first, second));
         drop(leading);
-        assert_eq!(third.leader_ended().await, None, "a leader that is gone has said something");
+        assert_eq!(third.leader_ended().await, None, "a leader that is gone has outcome something");
     }
 
     #[test]
     fn few_follow_one_order() {
         let orders = InFlight::default();
         let leading = lead(&orders);
-        let mut following: Vec<Follow> = (0..MAX_FOLLOWERS).map(|_| follow(&orders)).collect();
-        assert!(matches!(orders.join(ORDER), Err(TooMany)));
+        let mut following: Vec<FollowerGuard> = (0..MAX_FOLLOWERS).map(|_| follow(&orders)).collect();
+        assert!(matches!(orders.join(ORDER), Err(TooManyFollowers)));
         following.pop();
         following.push(follow(&orders));
         drop(leading);

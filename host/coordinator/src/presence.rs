@@ -26,13 +26,13 @@ const MAX_PLUGINS: usize = 64;
 /// The parties that are there.
 #[derive(Default)]
 pub(super) struct Presence {
-    seen: Mutex<HashMap<PublicKey, Seen>>,
+    seen: Mutex<HashMap<PublicKey, SeenParty>>,
     changed: Notify,
     /// Parties that seal with the same master key do not count as online: one's shares open with the other's key.
     require_distinct_master_keys: bool,
 }
 
-struct Seen {
+struct SeenParty {
     at: Instant,
     plugins: Vec<PluginFacts>,
     /// A public name of its master key; only a holder of the master key can issue it to the party.
@@ -59,11 +59,11 @@ impl Presence {
                 return;
             }
             let shares =
-                |(other, party): (&PublicKey, &Seen)| *other != identity && party.key_name == key_name;
+                |(other, party): (&PublicKey, &SeenParty)| *other != identity && party.key_name == key_name;
             if self.require_distinct_master_keys && !seen.contains_key(&identity) && seen.iter().any(shares) {
                 tracing::error!(%identity, "duplicate CRYPTO_MASTER_KEY: this party and the other one with it are excluded");
             }
-            seen.insert(identity, Seen { at: now, plugins, key_name });
+            seen.insert(identity, SeenParty { at: now, plugins, key_name });
         }
         self.changed.notify_waiters();
     }

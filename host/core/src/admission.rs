@@ -9,7 +9,7 @@ use crate::PartyIndex;
 use crate::identity::PublicKey;
 use crate::ids::Digest;
 use crate::key_record::KeyRecord;
-use crate::key_spec::Field;
+use crate::key_spec::KeyField;
 use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, Version};
 use crate::plan::Plan;
 use crate::time::UnixSeconds;
@@ -106,7 +106,7 @@ pub enum Refused {
     Share(&'static str),
     /// The order contradicts what was sealed with the share.
     #[error("the order contradicts what this party has stored with its share: {0}")]
-    Contradicts(Field),
+    Contradicts(KeyField),
     /// The plan names a presignature that the order does not allow.
     #[error("the order does not allow presignatures")]
     Presignature,
@@ -212,10 +212,10 @@ fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
         return Err(Refused::Contradicts(field));
     }
     if record.epoch != order.epoch {
-        return Err(Refused::Contradicts(Field::Epoch));
+        return Err(Refused::Contradicts(KeyField::Epoch));
     }
     if record.key.public_key != order.public_key {
-        return Err(Refused::Contradicts(Field::PublicKey));
+        return Err(Refused::Contradicts(KeyField::PublicKey));
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ wire_struct!(KeySpec { account, scheme, protocol, threshold, parties, mandatory 
 
 /// A field in which an order and a party's record of the key can differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum KeyField {
     /// The id of the account.
     Account,
     /// The signature scheme.
@@ -46,7 +46,7 @@ pub enum Field {
     PublicKey,
 }
 
-impl core::fmt::Display for Field {
+impl core::fmt::Display for KeyField {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Account => "account",
@@ -81,14 +81,14 @@ impl KeySpec {
 
     /// The first field in which two specifications differ.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Option<Field> {
+    pub fn difference(&self, other: &Self) -> Option<KeyField> {
         let fields = [
-            (self.account == other.account, Field::Account),
-            (self.scheme == other.scheme, Field::Scheme),
-            (self.protocol == other.protocol, Field::Protocol),
-            (self.threshold == other.threshold, Field::Threshold),
-            (self.parties == other.parties, Field::Parties),
-            (self.mandatory == other.mandatory, Field::Mandatory),
+            (self.account == other.account, KeyField::Account),
+            (self.scheme == other.scheme, KeyField::Scheme),
+            (self.protocol == other.protocol, KeyField::Protocol),
+            (self.threshold == other.threshold, KeyField::Threshold),
+            (self.parties == other.parties, KeyField::Parties),
+            (self.mandatory == other.mandatory, KeyField::Mandatory),
         ];
         fields.into_iter().find(|(equal, _)| !equal).map(|(_, field)| field)
     }

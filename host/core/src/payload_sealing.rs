@@ -5,21 +5,17 @@
 //! order in which they were sealed; the session's streams see to that.
 
 use chacha20::ChaCha20Rng;
-use hpke::aead::{AeadCtxR, AeadCtxS, ChaCha20Poly1305};
-use hpke::kdf::HkdfSha256;
-use hpke::kem::{Kem, X25519HkdfSha256};
+use hpke::aead::{AeadCtxR, AeadCtxS};
 use hpke::{Deserializable, OpModeR, OpModeS, Serializable, setup_receiver, setup_sender_with_rng};
 use zeroize::Zeroizing;
 
 use crate::PartyIndex;
 use crate::codec::encode;
+use crate::hpke_suite::{
+    ChaCha20Poly1305, ENCAPSULATED_KEY_BYTES, EncapsulatedKey, HkdfSha256, Kem, PrivateKey,
+    RecipientPublicKey, X25519HkdfSha256,
+};
 use crate::ids::ExecutionId;
-
-type Secret = <X25519HkdfSha256 as Kem>::PrivateKey;
-type Public = <X25519HkdfSha256 as Kem>::PublicKey;
-type Encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey;
-
-const ENCAPSULATED_BYTES: usize = 32;
 
 /// A payload that does not open, or a malformed key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +24,7 @@ pub struct Unopenable;
 
 /// A party's ephemeral key of one session. The library wipes it when it is dropped.
 pub struct Ephemeral {
-    secret: Secret,
+    secret: PrivateKey,
     public: [u8; 32],
 }
 
@@ -65,7 +61,7 @@ impl Sealer {
         recipient: &[u8; 32],
         random: &mut ChaCha20Rng,
     ) -> Result<Self, Unopenable> {
-        let recipient = Public::from_bytes(recipient).map_err(|_| Unopenable)?;
+        let recipient = RecipientPublicKey::from_bytes(recipient).map_err(|_| Unopenable)?;
         let info = info(execution, from, to);
         let (encapsulated, context) =
             setup_sender_with_rng(&OpModeS::Base, &recipient, &info, random).map_err(|_| Unopenable)?;
@@ -102,9 +98,9 @@ impl Opener {
         let context = match &mut self.context {
             Some(context) => context,
             none => {
-                let (first, others) = sealed.split_at_checked(ENCAPSULATED_BYTES).ok_or(Unopenable)?;
+                let (first, others) = sealed.split_at_checked(ENCAPSULATED_KEY_BYTES).ok_or(Unopenable)?;
                 rest = others;
-                let encapsulated = Encapsulated::from_bytes(first).map_err(|_| Unopenable)?;
+                let encapsulated = EncapsulatedKey::from_bytes(first).map_err(|_| Unopenable)?;
                 let context = setup_receiver(&OpModeR::Base, &ephemeral.secret, &encapsulated, &self.info)
                     .map_err(|_| Unopenable)?;
                 none.insert(context)

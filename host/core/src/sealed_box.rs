@@ -3,20 +3,14 @@
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
-use hpke::aead::ChaCha20Poly1305;
-use hpke::kdf::HkdfSha256;
-use hpke::kem::{Kem, X25519HkdfSha256};
 use hpke::{Deserializable, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal_with_rng};
 use zeroize::Zeroizing;
 
 use crate::codec::Malformed;
-
-/// The length of an encapsulated key, in bytes.
-const ENCAPSULATED_KEY_BYTES: usize = 32;
-
-type Secret = <X25519HkdfSha256 as Kem>::PrivateKey;
-type Public = <X25519HkdfSha256 as Kem>::PublicKey;
-type Encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey;
+use crate::hpke_suite::{
+    ChaCha20Poly1305, ENCAPSULATED_KEY_BYTES, EncapsulatedKey, HkdfSha256, Kem, PrivateKey,
+    RecipientPublicKey, X25519HkdfSha256,
+};
 
 /// Why sealed bytes do not open, or nothing can be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +33,7 @@ impl From<Malformed> for OpenError {
 }
 
 /// A key that shares or requests are sealed to. The library wipes it when it is dropped.
-pub struct RecipientKey(Secret);
+pub struct RecipientKey(PrivateKey);
 
 impl RecipientKey {
     /// The key that comes from 32 bytes of good randomness or key material (RFC 9180, `DeriveKeyPair`).
@@ -53,7 +47,7 @@ impl RecipientKey {
     /// # Errors
     /// When they are no key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, OpenError> {
-        Secret::from_bytes(bytes).map(Self).map_err(|_| OpenError::Key)
+        PrivateKey::from_bytes(bytes).map(Self).map_err(|_| OpenError::Key)
     }
 
     /// The key's bytes.
@@ -93,7 +87,7 @@ pub(crate) fn seal(
     plain: &[u8],
     seed: &[u8; 32],
 ) -> Result<Vec<u8>, OpenError> {
-    let recipient = Public::from_bytes(recipient).map_err(|_| OpenError::Key)?;
+    let recipient = RecipientPublicKey::from_bytes(recipient).map_err(|_| OpenError::Key)?;
     let mut random = ChaCha20Rng::from_seed(*seed);
     let (encapsulated, ciphertext) = single_shot_seal_with_rng::<
         ChaCha20Poly1305,
@@ -117,7 +111,7 @@ pub(crate) fn open(
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let (encapsulated, ciphertext) =
         sealed.split_at_checked(ENCAPSULATED_KEY_BYTES).ok_or(OpenError::Malformed)?;
-    let encapsulated = Encapsulated::from_bytes(encapsulated).map_err(|_| OpenError::Malformed)?;
+    let encapsulated = EncapsulatedKey::from_bytes(encapsulated).map_err(|_| OpenError::Malformed)?;
     let opened = single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
         &OpModeR::Base,
         &key.0,

@@ -54,7 +54,7 @@ impl From<RouterEvent> for Frame {
 
 impl From<Frame> for RouterEvent {
     fn from(frame: Frame) -> Self {
-        match (party_index(frame.gone), party_index(frame.back)) {
+        match (session_party_index(frame.gone), session_party_index(frame.back)) {
             (Some(gone), _) => Self::PeerDisconnected(gone),
             (None, Some(back)) => Self::PeerReconnected(back),
             (None, None) => Self::Frame(frame.frame),
@@ -64,7 +64,7 @@ impl From<Frame> for RouterEvent {
 
 /// The party index in a message of the router's service, where 0 stands for none.
 #[must_use]
-pub fn party_index(index: u32) -> Option<PartyIndex> {
+pub fn session_party_index(index: u32) -> Option<PartyIndex> {
     convert::party_index(index).ok().filter(|index| index.number() <= Threshold::MAX_PARTIES)
 }
 

@@ -20,7 +20,7 @@ const ALPN_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A certificate with its key.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct TlsIdentity {
     /// The certificates, ours first, in PEM.
     pub certificate: PathBuf,
     /// The private key, in PEM.
@@ -51,7 +51,7 @@ pub fn install() {
 ///
 /// # Errors
 /// See [`TlsError`].
-pub fn server(identity: &Identity, clients: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server(identity: &TlsIdentity, clients: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
     let builder = match clients {
@@ -75,7 +75,10 @@ pub fn server(identity: &Identity, clients: Option<&Path>) -> Result<Arc<ServerC
 ///
 /// # Errors
 /// See [`TlsError`].
-pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client(
+    authority: Option<&Path>,
+    identity: Option<&TlsIdentity>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
     let builder = builder.with_root_certificates(authority.map_or(Ok(RootCertStore::empty()), roots)?);
@@ -97,7 +100,7 @@ pub fn client(authority: Option<&Path>, identity: Option<&Identity>) -> Result<A
 /// # Errors
 /// When the identity can't be read, or the other end shows another certificate.
 pub async fn connect_to_self(
-    identity: &Identity,
+    identity: &TlsIdentity,
     stream: TcpStream,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let (chain, key) = read(identity).map_err(std::io::Error::other)?;
@@ -177,7 +180,7 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 
 type Chain = Vec<CertificateDer<'static>>;
 
-fn read(identity: &Identity) -> Result<(Chain, PrivateKeyDer<'static>), TlsError> {
+fn read(identity: &TlsIdentity) -> Result<(Chain, PrivateKeyDer<'static>), TlsError> {
     let key = PrivateKeyDer::from_pem_file(&identity.key);
     let key = key.map_err(|_| TlsError::File(identity.key.clone(), "private key"))?;
     Ok((certificates(&identity.certificate)?, key))

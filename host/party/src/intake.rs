@@ -10,7 +10,7 @@ use quorate_core::certificate::Certificate;
 use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::submission::MAX_ABORTS;
-use quorate_core::{Field, UnixSeconds};
+use quorate_core::{KeyField, UnixSeconds};
 use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome};
 
 use crate::party::Party;
@@ -90,7 +90,7 @@ async fn admit(
     {
         // The account service did not know this party's newest epoch when it signed the order: it is reported again.
         party.store.report_again(order.spec.account).await?;
-        if *field == Field::Epoch {
+        if *field == KeyField::Epoch {
             return Err(PlanRefusal::Stale);
         }
     }

@@ -61,3 +61,29 @@ fn culprit(refused: &Refused) -> Option<PartyIndex> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_may_be_running_is_not_reported_and_others_say_whose_fault_it_is() {
+        let unknown = StoreError::Conflict("no answer");
+        assert_eq!(PlanRefusal::ClaimedBefore.outcome(), None);
+        assert_eq!(PlanRefusal::NotKnown(unknown).outcome(), None);
+        let party = PartyIndex::FIRST;
+        for (refusal, code, culprits) in [
+            (PlanRefusal::Locked, RefusedCode::Busy, vec![]),
+            (PlanRefusal::Stale, RefusedCode::Busy, vec![]),
+            (StoreError::Conflict("full").into(), RefusedCode::Store, vec![]),
+            (Refused::Banned(party).into(), RefusedCode::Banned, vec![party]),
+            (Refused::NotPinned(party).into(), RefusedCode::NotAcceptable, vec![party]),
+            (Refused::ClockWentBack.into(), RefusedCode::Clock, vec![]),
+            (Refused::Order(OrderRefused::Expired).into(), RefusedCode::Clock, vec![]),
+            (Refused::PluginNotActive.into(), RefusedCode::Plugin, vec![]),
+        ] {
+            let reason = refusal.to_string();
+            assert_eq!(refusal.outcome(), Some(Outcome::Refused { culprits, code, reason }), "{refusal:?}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::clock::Clock;
 use quorate_net::join_token::{JoinGrant, JoinKey};
-use quorate_net::router_client::party_index;
+use quorate_net::router_client::session_party_index;
 use quorate_proto::convert::session_id;
 use quorate_proto::v1::Join;
 use quorate_proto::v1::router_request::Request as RequestKind;
@@ -65,7 +65,8 @@ impl Router {
         };
         let session =
             session_id(&session).map_err(|_| Status::invalid_argument("a session id is 32 bytes long"))?;
-        let me = party_index(me).ok_or_else(|| Status::invalid_argument("this is not a party index"))?;
+        let me =
+            session_party_index(me).ok_or_else(|| Status::invalid_argument("this is not a party index"))?;
         let checked = self.0.key.check(&token, session, me, self.0.clock.seconds());
         let JoinGrant { parties, left } =
             checked.map_err(|error| Status::permission_denied(error.to_string()))?;
@@ -96,7 +97,8 @@ impl Joined {
         let Router(setup) = &self.router;
         match request {
             Some(RequestKind::Outgoing(outgoing)) => {
-                let Some(to) = party_index(outgoing.to).filter(|to| to.number() <= self.parties) else {
+                let Some(to) = session_party_index(outgoing.to).filter(|to| to.number() <= self.parties)
+                else {
                     return Handled::Unexpected;
                 };
                 match self.send(to, &outgoing.frame).await {

@@ -12,7 +12,7 @@ use prost::Message;
 use quorate_backends::queue::Queue;
 use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SessionId};
-use quorate_net::router_client::party_index;
+use quorate_net::router_client::session_party_index;
 use quorate_net::topics::FRAMES;
 use quorate_proto::convert::session_id;
 use quorate_proto::v1::Forwarded;
@@ -126,10 +126,10 @@ impl Peering {
         }
         *self.others.lock() = Some(Instant::now());
         let Ok(session) = session_id(&forwarded.session) else { return };
-        if let Some(back) = party_index(forwarded.back) {
+        if let Some(back) = session_party_index(forwarded.back) {
             hub.announce_return(session, back);
         }
-        if let Some(to) = party_index(forwarded.to) {
+        if let Some(to) = session_party_index(forwarded.to) {
             hub.send(
                 session,
                 to,

@@ -42,7 +42,7 @@ pub use engine::{Runtime, RuntimeConfig};
 pub use error::{Fault, LoadError, Misbehaviour, SessionError, SessionErrorKind};
 pub use executor::Priority;
 pub use message::OutgoingMessage;
-pub use output::{ComponentOutcome, MadeKey, OutputState};
+pub use output::{ComponentOutcome, GeneratedKey, OutputState};
 pub use plugin::Plugin;
 pub use secret::SecretBytes;
 pub use session::{ComponentSession, Progress, SessionSpec, Step};

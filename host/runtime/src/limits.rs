@@ -60,8 +60,8 @@ pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
 /// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3.
 pub const MAX_SESSION_MESSAGE_BYTES: usize = 64 << 20;
 
-/// Rounds of a session. The longest known protocol has 9.
-pub const MAX_ROUNDS: u16 = 64;
+/// Rounds of a session: a peer's session takes no message of a later one.
+pub const MAX_ROUNDS: u16 = quorate_core::session::MAX_ROUNDS;
 
 /// Steps in a row that end in `again` and that brought no message. A long computation that returns every 50 ms comes to
 /// this many in 10 minutes.

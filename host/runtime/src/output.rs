@@ -34,22 +34,22 @@ pub enum OutputState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ComponentOutcome {
     /// A keygen has made a key.
-    Key(MadeKey),
+    Key(GeneratedKey),
     /// A signature.
     Signature(SchemeSignature),
     /// So many presignatures are staged.
     Presignatures(u16),
     /// All parties have new shares of the same key.
-    Refreshed(MadeKey),
+    Refreshed(GeneratedKey),
     /// The lost party has its share again.
-    Repaired(MadeKey),
+    Repaired(GeneratedKey),
     /// The material that was asked for is staged.
     Prepared,
 }
 
 /// The result of a keygen, refresh or repair, the same at every honest party.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MadeKey {
+pub struct GeneratedKey {
     /// The public outputs: 33 bytes of compressed SEC 1 for a key of `ecdsa-secp256k1`, 32 bytes for other schemes.
     pub outputs: KeyOutputs,
     /// The format in which this party's share was staged.
@@ -152,7 +152,7 @@ impl OutputValidator {
         })
     }
 
-    fn check_key(&self, info: wit::PublicKeyInfo) -> Checked<MadeKey> {
+    fn check_key(&self, info: wit::PublicKeyInfo) -> Checked<GeneratedKey> {
         if !self.schemes.contains(&info.scheme) {
             return invalid("a key of a scheme that it does not say it serves");
         }
@@ -182,7 +182,7 @@ impl OutputValidator {
             chain_code,
             verifying_shares: info.verifying_shares.into_iter().map(Bytes).collect(),
         };
-        Ok(MadeKey { outputs, share_format: info.share_format })
+        Ok(GeneratedKey { outputs, share_format: info.share_format })
     }
 
     /// Checks that what a session staged belongs to its outcome, and gives presignatures their names.

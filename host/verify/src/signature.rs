@@ -14,7 +14,7 @@ use sha3::{Digest as _, Keccak256};
 
 /// Why a signature is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
+pub enum SignatureError {
     /// It does not verify under the expected key: the plugin is not to be trusted.
     #[error("the signature does not verify")]
     BadSignature,
@@ -26,13 +26,13 @@ pub enum Rejected {
 /// The digest that an ECDSA order is about.
 ///
 /// # Errors
-/// [`Rejected::NotCheckable`] when the message has no hash function and is not 32 bytes long.
-pub fn digest(signing: &Signing) -> Result<[u8; 32], Rejected> {
+/// [`SignatureError::NotCheckable`] when the message has no hash function and is not 32 bytes long.
+pub fn digest(signing: &Signing) -> Result<[u8; 32], SignatureError> {
     let message = &signing.message.0;
     Ok(match signing.hash {
         HashFunction::None => {
             let digest = message.as_slice().try_into();
-            digest.map_err(|_| Rejected::NotCheckable("a digest is 32 bytes long"))?
+            digest.map_err(|_| SignatureError::NotCheckable("a digest is 32 bytes long"))?
         }
         HashFunction::Keccak256 => Keccak256::digest(message).into(),
         HashFunction::Sha256 => sha256::Hash::hash(message).to_byte_array(),
@@ -43,15 +43,19 @@ pub fn digest(signing: &Signing) -> Result<[u8; 32], Rejected> {
 /// The compressed public key of the child at `path` (BIP-32, non-hardened).
 ///
 /// # Errors
-/// [`Rejected::NotCheckable`] when there is no chain code, or no such child.
-pub fn child_key(key: &[u8], chain_code: Option<&[u8; 32]>, path: &[u32]) -> Result<PublicKey, Rejected> {
+/// [`SignatureError::NotCheckable`] when there is no chain code, or no such child.
+pub fn child_key(
+    key: &[u8],
+    chain_code: Option<&[u8; 32]>,
+    path: &[u32],
+) -> Result<PublicKey, SignatureError> {
     let key = PublicKey::from_slice(key)
-        .map_err(|_| Rejected::NotCheckable("the stored public key is not a valid curve point"))?;
+        .map_err(|_| SignatureError::NotCheckable("the stored public key is not a valid curve point"))?;
     if path.is_empty() {
         return Ok(key);
     }
-    let no_child = |_| Rejected::NotCheckable("there is no such child key");
-    let chain_code = chain_code.ok_or(Rejected::NotCheckable("the key has no chain code"))?;
+    let no_child = |_| SignatureError::NotCheckable("there is no such child key");
+    let chain_code = chain_code.ok_or(SignatureError::NotCheckable("the key has no chain code"))?;
     let path = path
         .iter()
         .map(|&n| ChildNumber::from_normal_idx(n))
@@ -72,16 +76,16 @@ pub fn child_key(key: &[u8], chain_code: Option<&[u8; 32]>, path: &[u32]) -> Res
 /// that key.
 ///
 /// # Errors
-/// See [`Rejected`].
+/// See [`SignatureError`].
 pub fn verify(
     scheme: &str,
     key: &[u8],
     chain_code: Option<&[u8; 32]>,
     signing: &Signing,
     signature: &SchemeSignature,
-) -> Result<(), Rejected> {
+) -> Result<(), SignatureError> {
     if signing.tweak.is_some() {
-        return Err(Rejected::NotCheckable("this host knows no scheme with a tweak"));
+        return Err(SignatureError::NotCheckable("this host knows no scheme with a tweak"));
     }
     match scheme {
         "ecdsa-secp256k1" => {
@@ -89,38 +93,42 @@ pub fn verify(
             verify_ecdsa(&key, digest(signing)?, signature)
         }
         "ed25519" if signing.hash != HashFunction::None || !signing.path.is_empty() => {
-            Err(Rejected::NotCheckable("ed25519 signs the message itself, with the account's own key"))
+            Err(SignatureError::NotCheckable("ed25519 signs the message itself, with the account's own key"))
         }
         "ed25519" => verify_ed25519(key, &signing.message.0, signature),
-        _ => Err(Rejected::NotCheckable("this host does not know the scheme")),
+        _ => Err(SignatureError::NotCheckable("this host does not know the scheme")),
     }
 }
 
-fn verify_ecdsa(key: &PublicKey, digest: [u8; 32], signature: &SchemeSignature) -> Result<(), Rejected> {
-    let bad = |_| Rejected::BadSignature;
+fn verify_ecdsa(
+    key: &PublicKey,
+    digest: [u8; 32],
+    signature: &SchemeSignature,
+) -> Result<(), SignatureError> {
+    let bad = |_| SignatureError::BadSignature;
     let secp = Secp256k1::verification_only();
     let message = Message::from_digest(digest);
     let plain = Ecdsa::from_compact(&signature.bytes).map_err(bad)?;
     // libsecp256k1 accepts no high s.
     secp.verify_ecdsa(&message, &plain, key).map_err(bad)?;
     // Callers rely on it: Ethereum recovers the sender with it. 2 and 3 do not occur in practice.
-    let id = signature.recovery_id.filter(|&id| id <= 1).ok_or(Rejected::BadSignature)?;
+    let id = signature.recovery_id.filter(|&id| id <= 1).ok_or(SignatureError::BadSignature)?;
     let id = RecoveryId::from_i32(id.into()).map_err(bad)?;
     let recoverable = RecoverableSignature::from_compact(&signature.bytes, id).map_err(bad)?;
     if secp.recover_ecdsa(&message, &recoverable).map_err(bad)? != *key {
-        return Err(Rejected::BadSignature);
+        return Err(SignatureError::BadSignature);
     }
     Ok(())
 }
 
-fn verify_ed25519(key: &[u8], message: &[u8], signature: &SchemeSignature) -> Result<(), Rejected> {
+fn verify_ed25519(key: &[u8], message: &[u8], signature: &SchemeSignature) -> Result<(), SignatureError> {
     let key = key
         .try_into()
-        .map_err(|_| Rejected::NotCheckable("the stored public key is not a valid curve point"))?;
+        .map_err(|_| SignatureError::NotCheckable("the stored public key is not a valid curve point"))?;
     let key = ed25519_dalek::VerifyingKey::from_bytes(key)
-        .map_err(|_| Rejected::NotCheckable("the stored public key is not a valid curve point"))?;
+        .map_err(|_| SignatureError::NotCheckable("the stored public key is not a valid curve point"))?;
     let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes);
-    key.verify_strict(message, &signature).map_err(|_| Rejected::BadSignature)
+    key.verify_strict(message, &signature).map_err(|_| SignatureError::BadSignature)
 }
 
 /// An ECDSA signature in DER; empty if it is not one.
@@ -158,19 +166,19 @@ mod tests {
             verify("ecdsa-secp256k1", key, None, &signing(message), signature)
         };
         assert_eq!(check(&key, 7, &good), Ok(()));
-        assert_eq!(check(&key, 8, &good), Err(Rejected::BadSignature));
+        assert_eq!(check(&key, 8, &good), Err(SignatureError::BadSignature));
         let mut other_key = key.clone();
         other_key[0] ^= 1;
-        assert_eq!(check(&other_key, 7, &good), Err(Rejected::BadSignature));
+        assert_eq!(check(&other_key, 7, &good), Err(SignatureError::BadSignature));
         let other_parity = SchemeSignature { recovery_id: good.recovery_id.map(|id| id ^ 1), ..good.clone() };
-        assert_eq!(check(&key, 7, &other_parity), Err(Rejected::BadSignature));
+        assert_eq!(check(&key, 7, &other_parity), Err(SignatureError::BadSignature));
         for recovery_id in [None, Some(2)] {
             let vague = SchemeSignature { recovery_id, ..good.clone() };
-            assert_eq!(check(&key, 7, &vague), Err(Rejected::BadSignature));
+            assert_eq!(check(&key, 7, &vague), Err(SignatureError::BadSignature));
         }
         let mut flipped = good;
         flipped.bytes[40] ^= 1;
-        assert_eq!(check(&key, 7, &flipped), Err(Rejected::BadSignature));
+        assert_eq!(check(&key, 7, &flipped), Err(SignatureError::BadSignature));
     }
 
     #[test]
@@ -194,9 +202,9 @@ mod tests {
         let signature = SchemeSignature { bytes: secret.sign(&[7; 32]).to_bytes(), recovery_id: None };
         let check = |signing: &Signing| verify("ed25519", &key, None, signing, &signature);
         assert_eq!(check(&signing(7)), Ok(()));
-        assert_eq!(check(&signing(8)), Err(Rejected::BadSignature));
+        assert_eq!(check(&signing(8)), Err(SignatureError::BadSignature));
         let hashed = Signing { hash: HashFunction::Sha256, ..signing(7) };
-        assert!(matches!(check(&hashed), Err(Rejected::NotCheckable(_))));
+        assert!(matches!(check(&hashed), Err(SignatureError::NotCheckable(_))));
     }
 
     #[test]
@@ -212,7 +220,7 @@ mod tests {
             ("bip340", signing(7)),
         ] {
             let refused = verify(scheme, &key, None, &signing, &good);
-            assert!(matches!(refused, Err(Rejected::NotCheckable(_))), "{refused:?}");
+            assert!(matches!(refused, Err(SignatureError::NotCheckable(_))), "{refused:?}");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The routes under `/api/v1/accounts`: creates, shows, signs with and refreshes accounts.
 
 use axum::Json;
-use axum::body::Body as Answer;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response, StatusCode};
 use quorate_core::AccountId;
@@ -96,7 +95,7 @@ pub(super) async fn create(
     State(api): State<Api>,
     headers: HeaderMap,
     body: Body<NewAccount>,
-) -> Result<Response<Answer>, Problem> {
+) -> Result<Response<axum::body::Body>, Problem> {
     let NewAccount { user_id, scheme, protocol, threshold, user_share, recipient_key, user_share_mandatory } =
         body.value;
     let creation = Creation::read(user_id, scheme, protocol)?;
@@ -187,7 +186,7 @@ pub(super) async fn sign(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body<NewSignature>,
-) -> Result<Response<Answer>, Problem> {
+) -> Result<Response<axum::body::Body>, Problem> {
     let account = params::account_id(&id)?;
     let NewSignature { message, hash, path, signers, user_share } = body.value;
     let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
@@ -255,7 +254,7 @@ pub(super) async fn refresh(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body<NewRefresh>,
-) -> Result<Response<Answer>, Problem> {
+) -> Result<Response<axum::body::Body>, Problem> {
     let NewRefresh { user_share, recipient_key } = body.value;
     let user_share = user_share.as_deref().map(params::sealed).transpose()?;
     let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;

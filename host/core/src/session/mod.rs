@@ -46,6 +46,7 @@ use handshake::{Handshake, HandshakeResult};
 use reply_throttle::ReplyThrottle;
 use running::{Deliverable, RunningState};
 use state::SessionState;
+pub use streams::MAX_ROUNDS;
 use streams::Streams;
 pub use terms::SessionTerms;
 

@@ -19,9 +19,9 @@ use crate::payload_sealing::{Ephemeral, Opener, Sealer};
 /// frames.
 const REORDER_WINDOW: u32 = 8;
 
-/// Rounds that the sandbox lets a component have; each has one message per receiver and kind at most. Echoes that
+/// Rounds of a session; the longest known protocol has 9. Each has one message per receiver and kind at most. Echoes that
 /// come before their broadcast are kept for these rounds.
-pub(super) const MAX_ROUNDS: u16 = 64;
+pub const MAX_ROUNDS: u16 = 64;
 
 /// The most bytes that one peer may send in a session, all envelopes together. The most that a known protocol sends
 /// to one peer is 150 kB.

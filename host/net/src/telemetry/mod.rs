@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 /// How the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// For people.
     #[default]
     Text,
@@ -35,7 +35,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> impl std::fmt::Displa
 ///
 /// # Errors
 /// When the filter can't be read.
-pub fn start(filter: &str, format: Format) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub fn start(filter: &str, format: LogFormat) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::builder().parse(filter)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -44,8 +44,8 @@ pub fn start(filter: &str, format: Format) -> Result<(), tracing_subscriber::fil
         .with_writer(std::io::stderr);
     // It fails when there is a log already.
     let _ = match format {
-        Format::Text => log.compact().try_init(),
-        Format::Json => log.json().try_init(),
+        LogFormat::Text => log.compact().try_init(),
+        LogFormat::Json => log.json().try_init(),
     };
     Ok(())
 }

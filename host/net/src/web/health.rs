@@ -23,7 +23,8 @@ const MAX_REPORT_AGE: Duration = Duration::from_secs(1);
 /// How the process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+#[schema(as = Status)]
+pub enum HealthStatus {
     /// All is well.
     Ok,
     /// It works, without its cache.
@@ -37,7 +38,7 @@ pub enum Status {
 #[schema(as = Report)]
 pub struct HealthReport {
     /// `ok`, `degraded` (it works without its cache) or `unavailable`.
-    status: Status,
+    status: HealthStatus,
     /// The role of this process.
     role: &'static str,
     /// Its version.
@@ -131,14 +132,14 @@ impl Health {
         let services = self.services().await;
         let status = match services {
             ServiceHealth { postgres: Some(false), .. } | ServiceHealth { rabbitmq: Some(false), .. } => {
-                Status::Unavailable
+                HealthStatus::Unavailable
             }
-            ServiceHealth { redis: Some(false), .. } => Status::Degraded,
-            _ => Status::Ok,
+            ServiceHealth { redis: Some(false), .. } => HealthStatus::Degraded,
+            _ => HealthStatus::Ok,
         };
         let code = match status {
-            Status::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Status::Ok | Status::Degraded => StatusCode::OK,
+            HealthStatus::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            HealthStatus::Ok | HealthStatus::Degraded => StatusCode::OK,
         };
         (code, Json(HealthReport { status, role: self.role, version: env!("CARGO_PKG_VERSION"), services }))
     }

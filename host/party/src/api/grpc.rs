@@ -13,7 +13,9 @@ use quorate_party_store::ShareLookup;
 use quorate_proto::convert::{order_id, session_id};
 use quorate_proto::v1::share_request::Which as Requested;
 use quorate_proto::v1::user_party_server::{UserParty, UserPartyServer};
-use quorate_proto::v1::{AcceptRequest, AcceptResponse, Failure, ShareRequest, ShareResponse};
+use quorate_proto::v1::{
+    Failure, ShareRequest, ShareResponse, SubmitUserShareRequest, SubmitUserShareResponse,
+};
 use tonic::{Request, Response, Status};
 
 use super::PartyApi;
@@ -35,8 +37,11 @@ pub fn service(api: PartyApi) -> axum::Router {
 
 #[tonic::async_trait]
 impl UserParty for PartyApi {
-    async fn accept(&self, request: Request<AcceptRequest>) -> Result<Response<AcceptResponse>, Status> {
-        let AcceptRequest { order, request, time_limit_ms } = request.into_inner();
+    async fn submit_user_share(
+        &self,
+        request: Request<SubmitUserShareRequest>,
+    ) -> Result<Response<SubmitUserShareResponse>, Status> {
+        let SubmitUserShareRequest { order, request, time_limit_ms } = request.into_inner();
         let order: SignedOrder =
             decode(&order).map_err(|_| Status::invalid_argument("this is not an order"))?;
         let limit = Duration::from_millis(time_limit_ms).min(MAX_WAIT_DURATION);
@@ -48,7 +53,7 @@ impl UserParty for PartyApi {
                 Err(Problem::new(Code::UserShareUnreadable, detail))
             }
         };
-        Ok(Response::new(AcceptResponse { refused: accepted.err().map(failure) }))
+        Ok(Response::new(SubmitUserShareResponse { refused: accepted.err().map(failure) }))
     }
 
     async fn share(&self, request: Request<ShareRequest>) -> Result<Response<ShareResponse>, Status> {

@@ -150,7 +150,11 @@ async fn load_share(context: &SessionContext, custody: &Custody) -> Result<Optio
     }
     let party = &context.party;
     let user = match custody {
-        Custody::Own => return Ok(party.store.active_entries(order.spec.account, order.epoch).await?),
+        Custody::Own => {
+            let share = party.store.active_entries(order.spec.account, order.epoch).await?;
+            let missing = || Abort::of(AbortCode::Share, "this party has no active share of the account");
+            return Ok(Some(share.ok_or_else(missing)?));
+        }
         Custody::User(user) => user,
     };
     let wrong = || Abort::of(AbortCode::Share, "this is not the share that was handed to the user");

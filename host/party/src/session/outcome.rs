@@ -9,9 +9,9 @@ use quorate_core::report::Outcome;
 use quorate_core::session::Effect;
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, KeyRecord, SchemeSignature};
-use quorate_runtime::MadeKey;
+use quorate_runtime::GeneratedKey;
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_verify::signature::{self, Rejected};
+use quorate_verify::signature::{self, SignatureError};
 
 use super::connection::Connection;
 use super::context::SessionContext;
@@ -48,9 +48,9 @@ pub(super) async fn finish_signing(
         }
         Err(rejected) => {
             let code = match rejected {
-                Rejected::BadSignature => AbortCode::BadSignature,
+                SignatureError::BadSignature => AbortCode::BadSignature,
                 // The plugin may well be right: it is the order that this host can't judge.
-                Rejected::NotCheckable(_) => AbortCode::Misconfigured,
+                SignatureError::NotCheckable(_) => AbortCode::Misconfigured,
             };
             if code == AbortCode::BadSignature {
                 context.party.suspend(context.plan.digest).await?;
@@ -64,7 +64,7 @@ pub(super) async fn finish_signing(
 pub(super) fn check_new_share(
     context: &SessionContext,
     execution: ExecutionId,
-    key: MadeKey,
+    key: GeneratedKey,
     staged: Staged,
 ) -> Result<NewShare, Abort> {
     let order = context.order();

@@ -52,3 +52,26 @@ impl Drop for RunningSession {
         self.sessions.lock().remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_session_ends_alone_and_a_party_that_closes_ends_all() {
+        let closing = CancellationToken::new();
+        let sessions = RunningSessions::new(closing.clone());
+        let [first, second] = [1, 2].map(|number| sessions.add(SessionId([number; 32])));
+        sessions.cancel(SessionId([1; 32]));
+        sessions.cancel(SessionId([3; 32]));
+        assert!(first.token.is_cancelled() && !second.token.is_cancelled() && !closing.is_cancelled());
+        closing.cancel();
+        assert!(second.token.is_cancelled());
+        assert!(
+            sessions.add(SessionId([4; 32])).token.is_cancelled(),
+            "a session began while the party closes"
+        );
+        drop((first, second));
+        assert!(sessions.lock().is_empty(), "an ended session is still counted as running");
+    }
+}

@@ -76,3 +76,19 @@ fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
         |_| Problem::new(Code::Overloaded, "too many users' requests are being worked on: try again later");
     Arc::clone(permits).try_acquire_owned().map_err(overloaded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_wait_for_another_take_no_place_from_those_that_begin_something() {
+        let inbox = UserInbox::new(Duration::from_secs(1));
+        let following: Vec<_> = std::iter::from_fn(|| inbox.follow().ok()).collect();
+        assert_eq!(following.len(), MAX_FOLLOWING_REQUESTS);
+        let working: Vec<_> = std::iter::from_fn(|| inbox.permit().ok()).collect();
+        assert_eq!(working.len(), MAX_USER_REQUESTS);
+        drop(working);
+        assert!(inbox.permit().is_ok(), "a place is free again once its request is over");
+    }
+}

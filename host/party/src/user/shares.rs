@@ -282,7 +282,7 @@ fn delivered(delivery: ShareDelivery, recipient: Option<[u8; 32]>) -> Result<Del
         (DeliveryState::Expired, ..) => Err(expired()),
         (DeliveryState::Confirmed, ..) | (_, None, _) => Err(Problem::new(
             Code::ShareAlreadyDelivered,
-            "this share was handed over before, and nothing of it was kept",
+            "this share was delivered before, and is not stored any more",
         )),
         (_, Some(to), _) if Some(to) != recipient => {
             Err(Problem::new(Code::RecipientDiffers, "recipient_key: this share was sealed to another key"))

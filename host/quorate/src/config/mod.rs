@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_net::telemetry::{self, Format};
+use quorate_net::telemetry::{self, LogFormat};
 use quorate_net::web::guard::{AllowedAddresses, ApiKey};
 use read::Variables;
 
@@ -102,7 +102,7 @@ pub struct LogConfig {
     /// `QUORATE_LOG`: what is logged: `info`, `quorate=debug,warn`.
     pub filter: String,
     /// `QUORATE_LOG_FORMAT`: `text` or `json`.
-    pub format: Format,
+    pub format: LogFormat,
 }
 
 impl Config {
@@ -229,8 +229,8 @@ impl LogConfig {
                 }
             },
             format: match variables.take("QUORATE_LOG_FORMAT").as_deref() {
-                None | Some("text") => Format::Text,
-                Some("json") => Format::Json,
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
                 Some(_) => {
                     return Err(ConfigError::Invalid { name: "QUORATE_LOG_FORMAT", wanted: "text or json" });
                 }

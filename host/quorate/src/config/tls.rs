@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use quorate_net::tls::Identity;
+use quorate_net::tls::TlsIdentity;
 
 use super::ConfigError;
 use super::read::Variables;
@@ -12,7 +12,7 @@ use super::read::Variables;
 pub struct TlsConfig {
     /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: the certificate of this process and its key, in PEM. With them it serves
     /// TLS only, and shows them to other roles.
-    pub identity: Option<Identity>,
+    pub identity: Option<TlsIdentity>,
     /// `TLS_CLIENT_CA_FILE`: coordinators, routers and the gRPC port of party APIs accept only clients that this
     /// authority has certified.
     pub clients: Option<PathBuf>,
@@ -25,7 +25,7 @@ impl TlsConfig {
         let path = |variables: &mut Variables, name| variables.take(name).map(PathBuf::from);
         let (certificate, key) = (path(variables, "TLS_CERT_FILE"), path(variables, "TLS_KEY_FILE"));
         let identity = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+            (Some(certificate), Some(key)) => Some(TlsIdentity { certificate, key }),
             (None, None) => None,
             (Some(_), None) => {
                 return Err(ConfigError::Missing { name: "TLS_KEY_FILE", by: "TLS_CERT_FILE" });

@@ -48,7 +48,7 @@ struct QueueUser<'a> {
 #[derive(Serialize)]
 struct Definitions {
     vhosts: Vec<VirtualHost>,
-    users: Vec<User>,
+    users: Vec<BrokerUser>,
     permissions: Vec<Permission>,
     exchanges: Vec<Exchange>,
 }
@@ -59,7 +59,7 @@ struct VirtualHost {
 }
 
 #[derive(Serialize)]
-struct User {
+struct BrokerUser {
     name: String,
     password_hash: String,
     hashing_algorithm: &'static str,
@@ -114,11 +114,11 @@ fn definitions(namespace: &str, password: &str, parties: &[QueueUser<'_>]) -> De
 
 /// A user as RabbitMQ stores it: four bytes of salt, and SHA-256 of salt and password. The salt follows from name and
 /// password, so that the file changes only when a password does.
-fn user(name: &str, password: &str) -> User {
+fn user(name: &str, password: &str) -> BrokerUser {
     let seed = Sha256::digest(format!("{name}:{password}"));
     let salt = &seed[..4];
     let hash = Sha256::new().chain_update(salt).chain_update(password).finalize();
-    User {
+    BrokerUser {
         name: name.into(),
         password_hash: STANDARD.encode([salt, &hash].concat()),
         hashing_algorithm: "rabbit_password_hashing_sha256",

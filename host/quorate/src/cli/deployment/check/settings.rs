@@ -172,7 +172,7 @@ pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool) -> Vec
             Some(ConfigError::Invalid { name, wanted }) => {
                 Finding::refused(format!("{name} in .env can't be used"), format!("give {wanted}"))
             }
-            _ => Finding::refused(format!("what .env says can't be used: {error}"), "change what is named"),
+            _ => Finding::refused(format!("a setting in .env is invalid: {error}"), "change what is named"),
         });
     }
     findings
