@@ -32,7 +32,7 @@ pub(crate) fn measure() -> Value {
             let row = json!({ "first_answer_ms": round(median(&answers)), "first_signature_ms": round(median(&signatures)) });
             starts.insert(name.into(), row);
         }
-        json!({ "what": "medians; the first signature is with an account that was there before", "runs": STARTS, "starts": starts })
+        json!({ "what": "medians; the API answers once its components are compiled; the first signature is with an account that was there before", "runs": STARTS, "starts": starts })
     })
 }
 
