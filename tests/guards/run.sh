@@ -13,7 +13,12 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$top/target}"
 export QUORATE_PLUGINS="${QUORATE_PLUGINS:-$top/target/plugins}"
 export CARGO_TERM_COLOR=never
 copy="$(mktemp -d)"
-trap 'rm -rf "$copy" "$copy.log"' EXIT
+# The builds of this script are newer than the checkout, so that cargo would take them for the checkout's own. One of them lacks
+# a check: none may stay.
+clean_up() {
+  rm -rf "$copy" "$copy.log" "$CARGO_TARGET_DIR"/debug/.fingerprint/quorate* "$CARGO_TARGET_DIR"/debug/quorate
+}
+trap clean_up EXIT
 # What git knows, and what is new but not ignored.
 (cd "$top" && git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- --create) |
   tar --directory="$copy" --extract
