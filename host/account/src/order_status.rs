@@ -9,14 +9,14 @@ use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::report::Outcome;
 use quorate_core::{Digest, OrderId, PartyIndex, SessionId, UnixMillis};
 use quorate_net::problem::Problem;
-use quorate_proto::convert::{digest, party_index, session_id};
+use quorate_proto::convert::{digest, session_id};
 use quorate_proto::v1::session_state::Status;
 use quorate_proto::v1::{Failure, OrderState, SessionState};
 use quorate_verify::proof::{Proved, proved, proved_by_promises};
 
 use super::coordinators::Coordinators;
 use super::originator::Originator;
-use super::submit::{OrderResult, verify_report};
+use super::submit::{OrderResult, known_parties, verify_report};
 
 /// The most sessions of one order that are read: coordinators start three at most.
 const MAX_SESSIONS_READ: usize = 16;
@@ -230,9 +230,4 @@ impl Orders {
             failure: state.failure.filter(|_| !is_proved),
         })
     }
-}
-
-/// The well-formed indices among those that a coordinator names.
-pub(crate) fn known_parties(numbers: &[u32]) -> Vec<PartyIndex> {
-    numbers.iter().filter_map(|&number| party_index(number).ok()).collect()
 }

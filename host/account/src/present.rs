@@ -12,8 +12,8 @@ use quorate_verify::addresses::Secp256k1Forms;
 use quorate_verify::proof::Proved;
 use quorate_verify::signature;
 
-use super::order_status::{ReconciledSession, ReconciledStatus, known_parties};
-use super::submit::OrderResult;
+use super::order_status::{ReconciledSession, ReconciledStatus};
+use super::submit::{OrderResult, known_parties};
 use super::views::{
     AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,
     ThresholdView,

@@ -240,6 +240,11 @@ fn started_session(started: &Started) -> Option<StartedSession> {
 
 fn failed(failure: Failure) -> Problem {
     let code = Code::of(&failure.code).unwrap_or(Code::Internal);
-    let culprits = failure.culprits.iter().filter_map(|&culprit| party_index(culprit).ok()).collect();
+    let culprits = known_parties(&failure.culprits);
     Problem { culprits, ..Problem::new(code, failure.reason) }
+}
+
+/// The well-formed indices among those that a coordinator names.
+pub(crate) fn known_parties(numbers: &[u32]) -> Vec<PartyIndex> {
+    numbers.iter().filter_map(|&number| party_index(number).ok()).collect()
 }

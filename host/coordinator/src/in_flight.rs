@@ -159,7 +159,7 @@ mod tests {
         let mut third = follow(&orders);
         drop((first, second));
         drop(leading);
-        assert_eq!(third.leader_ended().await, None, "a leader that is gone has outcome something");
+        assert_eq!(third.leader_ended().await, None, "a leader that is gone has announced something");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Sessions that are recorded already: the earlier sessions of an order, and what they lead to.
 
-use quorate_net::telemetry::chain;
 use std::time::Duration;
 
 use quorate_control_store::{SessionRecord, SessionStatus};
 use quorate_core::UnixMillis;
 use quorate_core::code::Code;
+use quorate_net::telemetry::chain;
 
 use super::collect::{Collector, SessionFailure};
 use super::state::CoordinatorState;

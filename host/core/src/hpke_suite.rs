@@ -1,5 +1,5 @@
-//! The suite of HPKE (RFC 9180) for all that is sealed to a party or a user: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
-//! ChaCha20-Poly1305.
+//! The suite of HPKE (RFC 9180) for all that is sealed to a party or a user: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256
+//! and ChaCha20-Poly1305.
 
 pub(crate) use hpke::aead::ChaCha20Poly1305;
 pub(crate) use hpke::kdf::HkdfSha256;

@@ -1,6 +1,5 @@
 //! Tells coordinators what became of plans, until one has taken it.
 
-use quorate_net::telemetry::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use quorate_core::codec::encode;
 use quorate_core::report::{Outcome, SignedReport};
 use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_net::replicas::Replicas;
+use quorate_net::telemetry::chain;
 use quorate_proto::v1::ReportRequest;
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
 

@@ -2,7 +2,6 @@
 //!
 //! A router forwards nothing until it has heard of another router.
 
-use quorate_net::telemetry::chain;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use quorate_backends::queue::Queue;
 use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::router_client::session_party_index;
+use quorate_net::telemetry::chain;
 use quorate_net::topics::FRAMES;
 use quorate_proto::convert::session_id;
 use quorate_proto::v1::Forwarded;

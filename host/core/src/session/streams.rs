@@ -19,8 +19,8 @@ use crate::payload_sealing::{Ephemeral, Opener, Sealer};
 /// frames.
 const REORDER_WINDOW: u32 = 8;
 
-/// Rounds of a session; the longest known protocol has 9. Each has one message per receiver and kind at most. Echoes that
-/// come before their broadcast are kept for these rounds.
+/// Rounds of a session; the longest known protocol has 9. Each has one message per receiver and kind at most. Echoes
+/// that come before their broadcast are kept for these rounds.
 pub const MAX_ROUNDS: u16 = 64;
 
 /// The most bytes that one peer may send in a session, all envelopes together. The most that a known protocol sends
@@ -194,7 +194,7 @@ impl Streams {
         }
     }
 
-    /// Delivers again what a sender has sent: all signers agree on its reliable broadcast.
+    /// Goes on delivering what a sender has sent: all signers agree on its reliable broadcast.
     pub(super) fn resume(&mut self, sender: PartyIndex) {
         if let Some(stream) = self.incoming.get_mut(&sender) {
             stream.held = false;

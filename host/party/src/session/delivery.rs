@@ -2,7 +2,6 @@
 //! confirmed the share; and it hands nothing over before all others have promised, so that what is confirmed is
 //! active.
 
-use quorate_net::telemetry::chain;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
@@ -15,6 +14,7 @@ use quorate_core::session::Frame;
 use quorate_core::user_share::{ShareId, UserShare};
 use quorate_core::{PlanHash, identity::PublicKey};
 use quorate_net::router_client::RouterEvent;
+use quorate_net::telemetry::chain;
 use quorate_party_store::{NewDelivery, PromiseState, SealedDelivery};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use zeroize::Zeroizing;

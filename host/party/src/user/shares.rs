@@ -1,6 +1,5 @@
 //! Shares that users keep: generated, delivered, and confirmed.
 
-use quorate_net::telemetry::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use quorate_core::report::Outcome;
 use quorate_core::user_share::UserShare;
 use quorate_core::{SessionId, UnixMillis};
 use quorate_net::problem::Problem;
+use quorate_net::telemetry::chain;
 use quorate_party_store::{Confirmation, DeliveryState, ShareDelivery, ShareLookup, WaitingPlan};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;

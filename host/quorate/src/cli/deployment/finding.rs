@@ -1,7 +1,8 @@
 //! The findings of a check: the fault, the actor who can mend it, and the remedy.
 
-use crate::cli::output::CliError;
 use std::fmt;
+
+use crate::cli::output::CliError;
 
 /// Whether a finding stops the deployment from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
