@@ -14,7 +14,7 @@ pub type Ended = Result<Outcome, Failure>;
 
 /// A message on its way to one party. A test may change it, or drop it by returning `None`.
 pub struct Hop {
-    /// The receivers.
+    /// The receiver.
     pub to: PartyIndex,
     /// The message that arrives.
     pub message: Incoming,
