@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use quorate_core::code::Code;
 use quorate_core::codec::encode;
-use quorate_core::report::Outcome;
+use quorate_core::report::{Outcome, RefusedCode};
 use quorate_core::{PartyIndex, SessionId, UnixMillis};
 use quorate_proto::v1::submit_event::Event;
 use quorate_verify::proof::proved_by_promises;
@@ -25,6 +26,16 @@ pub(super) struct SessionFailure {
     pub(super) verdict: Verdict,
     /// Suspects: parties that were silent, failed, accused a peer or were accused.
     pub(super) suspects: BTreeSet<PartyIndex>,
+    /// A party says that it runs no session of the order any more. An earlier session may have a result, whose report
+    /// is on its way.
+    pub(super) order_spent: bool,
+}
+
+impl SessionFailure {
+    /// A session whose plan did not reach all its parties.
+    pub(super) fn unpublished(code: Code, reason: &str) -> Self {
+        Self { verdict: Verdict::of(code, reason), suspects: BTreeSet::new(), order_spent: false }
+    }
 }
 
 /// Collects the reports of one session.
@@ -74,7 +85,10 @@ impl<'a> Collector<'a> {
             // It may be any of them.
             suspects.extend(self.signers);
         }
-        Err(SessionFailure { verdict: verdict(self.signers, &self.outcomes), suspects })
+        let is_spent =
+            |outcome: &Outcome| matches!(outcome, Outcome::Refused { code: RefusedCode::OrderSpent, .. });
+        let order_spent = self.outcomes.values().any(is_spent);
+        Err(SessionFailure { verdict: verdict(self.signers, &self.outcomes), suspects, order_spent })
     }
 
     fn take(&mut self, report: RankedReport) {

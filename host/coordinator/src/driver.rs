@@ -23,7 +23,9 @@ use super::in_flight::{OrderEnd, OrderRole};
 use super::outbox::OutgoingPlan;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
-use super::session_records::{LATE_REPORTS_DURATION, forward_session, latest_session, sessions_of, unknown};
+use super::session_records::{
+    LATE_REPORTS_DURATION, forward_late_result, forward_session, latest_session, sessions_of, unknown,
+};
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
@@ -80,6 +82,9 @@ impl OrderDriver<'_> {
     async fn lead(mut self, resubmitted: bool) -> Result<(), Verdict> {
         let led = self.try_sessions(resubmitted).await;
         if led.is_err() {
+            if forward_late_result(self.state, self.request, Duration::ZERO).await {
+                return Ok(());
+            }
             self.mark_final().await;
         }
         led
@@ -136,16 +141,21 @@ impl OrderDriver<'_> {
             Ok(()) => Ok(()),
             Err(failure) => {
                 self.cancel_session(record.session.id, &failure.verdict).await;
-                Err(self.count(failure))
+                self.after_failure(failure).await
             }
         }
     }
 
-    fn count(&mut self, failure: SessionFailure) -> Verdict {
+    /// Counts who may have caused the failure of a session, and looks for a result of an earlier one.
+    async fn after_failure(&mut self, failure: SessionFailure) -> Result<(), Verdict> {
         for party in failure.suspects {
             *self.failures.entry(party).or_default() += 1;
         }
-        failure.verdict
+        let patience = if failure.order_spent { LATE_REPORTS_DURATION } else { Duration::ZERO };
+        if forward_late_result(self.state, self.request, patience).await {
+            return Ok(());
+        }
+        Err(failure.verdict)
     }
 
     /// Runs one session of the order. The last one takes all the time that is left; every other leaves time for
@@ -179,17 +189,22 @@ impl OrderDriver<'_> {
             other => other,
         };
         request.tell_started(&session);
-        let verdict = match published {
+        let failure = match published {
             Ok(()) => {
                 let until = deadline + LATE_REPORTS_DURATION;
                 let collector = Collector::new(state, request, session.id, &session.signers, until);
                 let Err(failure) = collector.collect(&mut wait).await else { return Ok(()) };
-                self.count(failure)
+                failure
             }
-            Err(QueueError::Full) => Verdict::of(Code::Overloaded, "a party's queue is full"),
-            Err(QueueError::Unavailable) => Verdict::of(Code::Unavailable, "the queue does not answer"),
+            Err(QueueError::Full) => {
+                SessionFailure::unpublished(Code::Overloaded, "a party's queue is full")
+            }
+            Err(QueueError::Unavailable) => {
+                SessionFailure::unpublished(Code::Unavailable, "the queue does not answer")
+            }
         };
-        self.cancel_session(session.id, &verdict).await;
+        self.cancel_session(session.id, &failure.verdict).await;
+        let Err(verdict) = self.after_failure(failure).await else { return Ok(()) };
         // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
         match verdict.code {
             Code::Overloaded => Err(AttemptFailed::Permanent(verdict)),

@@ -30,8 +30,9 @@ use super::driver::drive;
 use super::reports::ReportError;
 use super::submission::SubmittedOrder;
 
-/// The most events that wait for the caller of an order: those of three sessions with 16 parties each.
-const MAX_WAITING_EVENTS: usize = 64;
+/// The most events that wait for the caller of an order: those of three sessions with 16 parties each, of which one was
+/// there before the call, and one is told of again because its result came late.
+const MAX_WAITING_EVENTS: usize = 96;
 
 struct CoordinatorGrpc(Arc<Coordinator>);
 

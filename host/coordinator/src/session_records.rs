@@ -15,7 +15,10 @@ use super::verdict::Verdict;
 /// How long after a session's deadline its parties may still report.
 pub(super) const LATE_REPORTS_DURATION: Duration = Duration::from_millis(1_000);
 
-/// The latest session of an order. A coordinator that cannot read it begins no other.
+/// How often the store is asked for a result whose report is on its way.
+const LATE_RESULT_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The latest session of an order, or the one that has completed. A coordinator that cannot read it begins no other.
 pub(super) async fn latest_session(
     state: &CoordinatorState,
     request: &SubmittedOrder,
@@ -53,6 +56,28 @@ pub(super) async fn forward_session(
         SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => UnixMillis(0),
     };
     Collector::new(state, request, session.id, &session.signers, until).collect(&mut wait).await
+}
+
+/// Forwards the result of an earlier session of a signing order to the caller, if there is one or one comes within the
+/// `patience`; false if not. A report may come after its session was given up.
+pub(super) async fn forward_late_result(
+    state: &CoordinatorState,
+    request: &SubmittedOrder,
+    patience: Duration,
+) -> bool {
+    let until = state.services.now() + patience;
+    while request.is_signing() {
+        // Those that have completed come first.
+        let Ok(Some(first)) = latest_session(state, request).await else { return false };
+        if matches!(first.status, SessionStatus::Completed { .. }) {
+            return forward_session(state, request, &first).await.is_ok();
+        }
+        if state.services.now() >= until {
+            return false;
+        }
+        tokio::time::sleep(LATE_RESULT_POLL_INTERVAL).await;
+    }
+    false
 }
 
 /// The verdict when the state of an order can't be read.

@@ -122,6 +122,8 @@ fn refused_rank(code: RefusedCode) -> u8 {
         RefusedCode::NotAcceptable => 9,
         RefusedCode::Busy => 10,
         RefusedCode::NoRoom => 11,
+        RefusedCode::OrderSpent => 12,
+        RefusedCode::Late => 13,
     }
 }
 
@@ -151,6 +153,22 @@ mod tests {
         assert_eq!(suspects(&signers, &outcomes), signers.iter().copied().collect());
         let slow = [(party(1), aborted(AbortCode::Timeout)), (party(2), aborted(AbortCode::Timeout))].into();
         assert_eq!(suspects(&signers, &slow), [party(3)].into());
+    }
+
+    #[test]
+    fn refusals_that_nobody_need_mend_are_for_trying_again() {
+        let refused = |code| Outcome::Refused { culprits: vec![], code, reason: "why".into() };
+        let signers = [party(1), party(2)];
+        for (code, wanted) in [
+            (RefusedCode::OrderSpent, Code::Unavailable),
+            (RefusedCode::Late, Code::DeadlinePassed),
+            (RefusedCode::NotAcceptable, Code::Refused),
+        ] {
+            let followed = [(party(1), aborted(AbortCode::PeerAborted)), (party(2), refused(code))].into();
+            assert_eq!(verdict(&signers, &followed), Verdict::of(wanted, "party 2: why"), "{code:?}");
+            let outweighed = [(party(1), refused(RefusedCode::NotAcceptable)), (party(2), refused(code))].into();
+            assert_eq!(verdict(&signers, &outweighed).code, Code::Refused, "{code:?}");
+        }
     }
 
     #[test]

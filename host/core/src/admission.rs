@@ -81,7 +81,7 @@ pub enum Refused {
     #[error("this order has had its {MAX_SESSIONS_PER_ORDER} sessions")]
     TooManySessions,
     /// The order has succeeded.
-    #[error("this order has succeeded already")]
+    #[error("this order has succeeded already, in an earlier session")]
     Succeeded,
     /// This party does not take part by the order.
     #[error("the order does not name this party")]
@@ -110,8 +110,11 @@ pub enum Refused {
     /// The plan names a presignature that the order does not allow.
     #[error("the order does not allow presignatures")]
     Presignature,
-    /// The plan's deadline has passed, or lies after the order's end.
-    #[error("the plan's deadline has passed or lies after the order's end")]
+    /// The plan's deadline has passed, by this party's clock.
+    #[error("the plan's deadline has passed by this party's clock")]
+    Late,
+    /// The plan's deadline lies after the order's end.
+    #[error("the plan's deadline lies after the order's end")]
     Deadline,
 }
 
@@ -125,7 +128,10 @@ impl Plan {
             return Err(Refused::ClockWentBack);
         }
         let order = self.order.open(facts.originators, facts.now)?;
-        if self.deadline <= facts.now.into() || self.deadline > order.expires_at.into() {
+        if self.deadline <= facts.now.into() {
+            return Err(Refused::Late);
+        }
+        if self.deadline > order.expires_at.into() {
             return Err(Refused::Deadline);
         }
         if facts.order_succeeded {
@@ -434,13 +440,13 @@ mod tests {
         assert!(Known { latest_seen: NOW + MAX_CLOCK_SKEW, ..known() }.admit(&good()).is_ok());
         let back = Known { latest_seen: NOW + MAX_CLOCK_SKEW + Duration::from_secs(1), ..known() };
         assert_eq!(back.admit(&good()), Err(Refused::ClockWentBack));
-        let late = Plan {
+        let too_long = Plan {
             deadline: UnixMillis::from(NOW + MAX_ORDER_LIFETIME) + Duration::from_millis(1),
             ..good()
         };
-        assert_eq!(known().admit(&late), Err(Refused::Deadline));
-        let over = Plan { deadline: NOW.into(), ..good() };
-        assert_eq!(known().admit(&over), Err(Refused::Deadline));
+        assert_eq!(known().admit(&too_long), Err(Refused::Deadline));
+        let late = Plan { deadline: NOW.into(), ..good() };
+        assert_eq!(known().admit(&late), Err(Refused::Late));
     }
 
     #[test]

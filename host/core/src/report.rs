@@ -93,6 +93,11 @@ pub enum RefusedCode {
     NoRoom,
     /// This party's database fails: its operator must act.
     Store,
+    /// This party runs no session of the order any more: it saw the order succeed, or has run it as often as it may.
+    /// The result, if there is one, is in a report of an earlier session.
+    OrderSpent,
+    /// The plan's deadline had passed when this party read it.
+    Late,
 }
 
 impl Wire for RefusedCode {
@@ -110,6 +115,8 @@ impl Wire for RefusedCode {
             5 => Self::Clock,
             6 => Self::NoRoom,
             7 => Self::Store,
+            8 => Self::OrderSpent,
+            9 => Self::Late,
             _ => return Err(Malformed),
         })
     }

@@ -253,6 +253,7 @@ fn reports_keep_their_encoding() {
         RefusedCode::Store,
     ];
     golden.value("report.refused-codes", &codes);
+    golden.value("report.refused-codes-2", &vec![RefusedCode::OrderSpent, RefusedCode::Late]);
     golden.check("report.");
 }
 

@@ -51,6 +51,8 @@ fn code(refused: &Refused) -> RefusedCode {
         Refused::Banned(_) => RefusedCode::Banned,
         Refused::PluginNotActive | Refused::Plugin(_) => RefusedCode::Plugin,
         Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,
+        Refused::Succeeded | Refused::TooManySessions => RefusedCode::OrderSpent,
+        Refused::Late => RefusedCode::Late,
         _ => RefusedCode::NotAcceptable,
     }
 }
@@ -81,6 +83,10 @@ mod tests {
             (Refused::ClockWentBack.into(), RefusedCode::Clock, vec![]),
             (Refused::Order(OrderRefused::Expired).into(), RefusedCode::Clock, vec![]),
             (Refused::PluginNotActive.into(), RefusedCode::Plugin, vec![]),
+            (Refused::Succeeded.into(), RefusedCode::OrderSpent, vec![]),
+            (Refused::TooManySessions.into(), RefusedCode::OrderSpent, vec![]),
+            (Refused::Late.into(), RefusedCode::Late, vec![]),
+            (Refused::Deadline.into(), RefusedCode::NotAcceptable, vec![]),
         ] {
             let reason = refusal.to_string();
             assert_eq!(refusal.outcome(), Some(Outcome::Refused { culprits, code, reason }), "{refusal:?}");

@@ -1,0 +1,239 @@
+//! Reports that come after a coordinator has given their session up. The coordinator is a real one; the test plays the
+//! parties, so that it decides what they report and when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use quorate_backends::database::Database;
+use quorate_backends::queue::{Consumer, MemoryQueue, Queue};
+use quorate_control_store::SessionStore;
+use quorate_coordinator::{Coordinator, CoordinatorSetup};
+use quorate_core::abort::AbortCode;
+use quorate_core::admission::PluginFacts;
+use quorate_core::codec::{Bytes, decode, encode};
+use quorate_core::identity::{SecretKey, Tag};
+use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, Signing, Version};
+use quorate_core::plan::Plan;
+use quorate_core::report::{Outcome, RefusedCode, Report, SignedReport};
+use quorate_core::submission::Submission;
+use quorate_core::{AccountId, Digest, KeySpec, OrderId, PartyIndex, SessionId, Threshold};
+use quorate_kit::random32;
+use quorate_net::clock::{Clock, SystemClock};
+use quorate_net::topics::{PRESENCE, queue_of};
+use quorate_proto::v1::coordinator_client::CoordinatorClient;
+use quorate_proto::v1::submit_event::Event;
+use quorate_proto::v1::{Delivery, Plugin, Presence, ReportRequest, SubmitEvent, SubmitRequest};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use quorate_tests::hostile_router::{join_key, served};
+
+const DIGEST: Digest = Digest([5; 32]);
+const MESSAGE: [u8; 32] = [7; 32];
+
+/// How long anything may take that the test waits for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A coordinator, and two parties that do what the test says.
+struct World {
+    client: CoordinatorClient<Channel>,
+    originator: SecretKey,
+    parties: Vec<SecretKey>,
+    /// The plans of the second party.
+    plans: Box<dyn Consumer>,
+    key: secp256k1::SecretKey,
+    stop: CancellationToken,
+    _folder: TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The heartbeat of a party that has the plugin.
+fn heartbeat(party: &SecretKey) -> Vec<u8> {
+    let facts = PluginFacts {
+        digest: DIGEST,
+        protocol: "dkls23".into(),
+        version: Version::default(),
+        schemes: vec!["ecdsa-secp256k1".into()],
+        max_parties: 16,
+    };
+    let (identity, own) = (party.public().0, SecretKey::from_seed(&random32()));
+    Presence {
+        identity: identity.to_vec().into(),
+        plugins: vec![Plugin::from(&facts)],
+        key_name: own.public().0.to_vec().into(),
+        key_proof: own.sign(Tag::KeyName, &identity).0.to_vec().into(),
+    }
+    .encode_to_vec()
+}
+
+impl World {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::sqlite(&folder.path().join("control.db")).await.unwrap();
+        let (queue, stop) = (Arc::new(MemoryQueue::default()), CancellationToken::new());
+        let originator = SecretKey::from_seed(&random32());
+        let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();
+        let coordinator = Coordinator::new(CoordinatorSetup {
+            store: SessionStore::open(database).await.unwrap(),
+            queue: Arc::clone(&queue) as Arc<dyn Queue>,
+            originators: vec![originator.public()],
+            clock: Arc::new(SystemClock),
+            key: join_key(),
+            require_distinct_master_keys: false,
+        });
+        tokio::spawn(Arc::clone(&coordinator).work(stop.clone(), Duration::ZERO));
+        let client =
+            CoordinatorClient::new(served(quorate_coordinator::service(Arc::clone(&coordinator)))).clone();
+        let plans = queue.consume(&queue_of(&parties[1].public()), 8).await.unwrap();
+        let heartbeats: Vec<Vec<u8>> = parties.iter().map(heartbeat).collect();
+        let stopped = stop.clone();
+        tokio::spawn(stopped.run_until_cancelled_owned(async move {
+            loop {
+                for heartbeat in &heartbeats {
+                    queue.announce(PRESENCE, heartbeat.clone()).await.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }));
+        let identities: Vec<_> = parties.iter().map(SecretKey::public).collect();
+        assert!(coordinator.wait_for_plugin(DIGEST, &identities, PATIENCE).await);
+        let key = secp256k1::SecretKey::from_byte_array(random32()).unwrap();
+        Self { client, originator, parties, plans, key, stop, _folder: folder }
+    }
+
+    /// Submits an order to sign [`MESSAGE`].
+    async fn submit(&mut self) -> Streaming<SubmitEvent> {
+        let signing = Signing {
+            message: Bytes(MESSAGE.to_vec()),
+            hash: HashFunction::None,
+            path: vec![],
+            tweak: None,
+            presignatures: false,
+        };
+        let spec = KeySpec {
+            account: AccountId([1; 16]),
+            scheme: "ecdsa-secp256k1".into(),
+            protocol: "dkls23".into(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: self.parties.iter().map(SecretKey::public).collect(),
+            mandatory: vec![],
+        };
+        let terms = OrderTerms {
+            operation: Operation::Sign(signing),
+            spec,
+            minimum_plugin: Version::default(),
+            epoch: 1,
+            public_key: self.key.public_key(&secp256k1::Secp256k1::new()).serialize().to_vec(),
+            recipient: None,
+        };
+        let order = Order::new(OrderId(random32()), terms, SystemClock.seconds(), MAX_ORDER_LIFETIME);
+        let submission = Submission {
+            order: order.sign(&self.originator),
+            time_limit_ms: 20_000,
+            signers: vec![],
+            certificate: None,
+            aborts: vec![],
+            chain_code: None,
+            resubmitted: false,
+        };
+        let request = SubmitRequest { submission: encode(&submission.sign(&self.originator)).into() };
+        self.client.submit(request).await.unwrap().into_inner()
+    }
+
+    /// The next plan that the second party is given.
+    async fn plan(&mut self) -> Plan {
+        let delivery = tokio::time::timeout(PATIENCE, self.plans.next()).await.unwrap().unwrap();
+        let plan = Delivery::decode(delivery.payload()).unwrap().plan;
+        delivery.ack().await.unwrap();
+        decode(&plan).unwrap()
+    }
+
+    /// Has a party report of a session.
+    async fn report(&mut self, by: u16, plan: &Plan, outcome: Outcome) {
+        let order: Order = decode(plan.order.bytes()).unwrap();
+        let by = PartyIndex::try_from(by).unwrap();
+        let report = Report { session: plan.session_id(), order: order.id, by, digest: DIGEST, outcome };
+        let signed = report.sign(&self.parties[usize::from(by.number()) - 1]);
+        self.client.report(ReportRequest { report: encode(&signed).into() }).await.unwrap();
+    }
+
+    /// The signature that the order asks for.
+    fn signed(&self) -> Outcome {
+        let message = secp256k1::Message::from_digest(MESSAGE);
+        let signature = secp256k1::Secp256k1::new().sign_ecdsa_recoverable(message, &self.key);
+        let (recovery_id, bytes) = signature.serialize_compact();
+        let recovery_id = u8::try_from(i32::from(recovery_id)).unwrap();
+        Outcome::Signed { signature: Bytes(bytes.to_vec()), recovery_id: Some(recovery_id) }
+    }
+}
+
+fn aborted() -> Outcome {
+    Outcome::Aborted {
+        code: AbortCode::PeerAborted,
+        culprits: vec![],
+        reason: "party 2 has left".into(),
+        notice: None,
+    }
+}
+
+fn spent() -> Outcome {
+    Outcome::Refused { culprits: vec![], code: RefusedCode::OrderSpent, reason: "it has succeeded".into() }
+}
+
+/// What a caller was told until the end: the session of which it heard last, the last report, and the code of the
+/// failure.
+async fn told(mut events: Streaming<SubmitEvent>) -> (SessionId, Option<SignedReport>, Option<String>) {
+    let (mut session, mut last, mut failure) = (None, None, None);
+    let reading = async {
+        while let Some(event) = events.message().await.unwrap() {
+            match event.event.unwrap() {
+                Event::Started(started) => session = Some(started.session),
+                Event::Report(report) => last = Some(decode::<SignedReport>(&report).unwrap()),
+                Event::Ended(ended) => failure = Some(ended.code),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("the order does not end");
+    let session = session.expect("no session was begun");
+    (SessionId(session.as_ref().try_into().unwrap()), last, failure)
+}
+
+#[tokio::test]
+async fn a_signature_that_is_reported_after_its_session_was_given_up_is_answered() {
+    for delay in [Duration::ZERO, Duration::from_millis(700)] {
+        let mut world = World::start().await;
+        let events = world.submit().await;
+        let first = world.plan().await;
+        // The second party has signed, and its report is still on its way.
+        world.report(1, &first, aborted()).await;
+        let second = world.plan().await;
+        world.report(2, &second, spent()).await;
+        tokio::time::sleep(delay).await;
+        let signed = world.signed();
+        world.report(2, &first, signed.clone()).await;
+        let (session, last, failure) = told(events).await;
+        assert_eq!((session, failure), (first.session_id(), None), "{delay:?}");
+        assert_eq!(last.unwrap().report.outcome, signed, "{delay:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_its_parties_run_no_more_is_answered_with_a_code_that_says_try_again() {
+    let mut world = World::start().await;
+    let events = world.submit().await;
+    for _ in 0..3 {
+        let plan = world.plan().await;
+        world.report(1, &plan, aborted()).await;
+        world.report(2, &plan, spent()).await;
+    }
+    let (_, _, failure) = told(events).await;
+    assert_eq!(failure.as_deref(), Some("unavailable"));
+}
