@@ -379,7 +379,7 @@ pub async fn assert_signs_again(fleet: &Fleet, account: &Account, seal_to: &str,
 pub async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) {
     let began = Instant::now();
     let id = hex::decode(account.id.replace('-', "")).unwrap();
-    // The user's party has the last database, the others one each.
+    // The users' party has the last database, the others one each.
     let databases = if account.user.is_some() { [1, 2, 4] } else { [1, 2, 3] };
     let active = "SELECT epoch, plan FROM shares WHERE account = $1 AND state = 'active'";
     loop {

@@ -41,7 +41,7 @@ pub struct FleetSetup {
     pub routers: usize,
     /// Parties.
     pub parties: usize,
-    /// Replicas of the user's party.
+    /// Replicas of the users' party.
     pub party_apis: usize,
     /// The components that parties run.
     pub plugins: Vec<PathBuf>,

@@ -8,19 +8,17 @@ use futures::Stream;
 use quorate_core::codec::decode;
 use quorate_core::session::Frame;
 use quorate_net::clock::SystemClock;
-use quorate_net::join_token::JoinKey;
-use quorate_net::memory::{channel, in_memory};
 use quorate_net::router_client::RouterClient;
-use quorate_net::server::serve;
 use quorate_proto::v1::router_client::RouterClient as Client;
 use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::router_server::{Router, RouterServer};
 use quorate_proto::v1::{Frame as Sent, Outgoing, RouterRequest};
 use quorate_router::{Hub, RouterSetup};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::in_memory::{join_key, served};
 
 /// The frames that the router forwards, and their delays, for a frame of party `from` to party `to`: the same frame,
 /// others, or none.
@@ -68,21 +66,6 @@ impl Router for Hostile {
         let requests = ReceiverStream::new(requests);
         Ok(Response::new(Box::pin(self.honest.clone().attach(requests).await?.into_inner())))
     }
-}
-
-/// Serves a router in memory.
-pub fn served(service: axum::Router) -> Channel {
-    let (listener, connector) = in_memory();
-    tokio::spawn(serve(listener, service, CancellationToken::new(), Duration::ZERO));
-    channel(connector)
-}
-
-/// The key of these routers' tokens.
-///
-/// # Panics
-/// Never: the key is long enough.
-pub fn join_key() -> JoinKey {
-    JoinKey::new(&"k".repeat(JoinKey::MIN_SECRET_BYTES)).unwrap()
 }
 
 fn service() -> axum::Router {

@@ -6,6 +6,7 @@
 //! | [`single_process`] | `quorate serve all --embedded` as a process of its own |
 //! | [`fleet`], [`fleet_calls`] | every role as processes of their own, several of each, on real services |
 //! | [`sandbox_tasks`] | components in the sandbox |
+//! | [`in_memory`] | the gRPC service of one role, without a network |
 //! | [`hostile_router`] | a router that changes, delays and drops frames |
 //! | [`services`] | PostgreSQL, RabbitMQ and Redis |
 //! | [`fault_injection`], [`cut_connection`] | processes that are killed, connections that are cut |
@@ -21,6 +22,7 @@ pub mod fault_injection;
 pub mod fleet;
 pub mod fleet_calls;
 pub mod hostile_router;
+pub mod in_memory;
 pub mod random;
 pub mod sandbox_tasks;
 pub mod services;

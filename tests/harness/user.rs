@@ -62,7 +62,7 @@ impl User {
         let share = self.share.clone().unwrap();
         let share_id = share.id().unwrap();
         let now = SystemClock.seconds();
-        let head = GrantHeader {
+        let header = GrantHeader {
             nonce: random32()[..].try_into().unwrap(),
             expires_at: now + REQUEST_LIFETIME,
             account: share_id.account,
@@ -70,6 +70,6 @@ impl User {
             purpose,
         };
         let to: [u8; 32] = hex::decode(to).unwrap().try_into().unwrap();
-        hex::encode(ShareGrant { head, share }.seal(&to, &random32()).unwrap())
+        hex::encode(ShareGrant { header, share }.seal(&to, &random32()).unwrap())
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_core::code::Code;
+use quorate_backends::queue::QueueError;
+use quorate_control_store::SessionStatus;
 use quorate_core::codec::encode;
 use quorate_core::report::{Outcome, RefusedCode};
 use quorate_core::{PartyIndex, SessionId, UnixMillis};
@@ -26,15 +27,15 @@ pub(super) struct SessionFailure {
     pub(super) verdict: Verdict,
     /// Suspects: parties that were silent, failed, accused a peer or were accused.
     pub(super) suspects: BTreeSet<PartyIndex>,
-    /// A party says that it runs no session of the order any more. An earlier session may have a result, whose report
-    /// is on its way.
-    pub(super) order_spent: bool,
+    /// Whether a party says that it starts no further session of the order: the report of an earlier session's result
+    /// may be on its way.
+    pub(super) order_exhausted: bool,
 }
 
 impl SessionFailure {
     /// A session whose plan did not reach all its parties.
-    pub(super) fn unpublished(code: Code, reason: &str) -> Self {
-        Self { verdict: Verdict::of(code, reason), suspects: BTreeSet::new(), order_spent: false }
+    pub(super) fn unpublished(error: QueueError) -> Self {
+        Self { verdict: error.into(), suspects: BTreeSet::new(), order_exhausted: false }
     }
 }
 
@@ -85,10 +86,10 @@ impl<'a> Collector<'a> {
             // It may be any of them.
             suspects.extend(self.signers);
         }
-        let is_spent =
-            |outcome: &Outcome| matches!(outcome, Outcome::Refused { code: RefusedCode::OrderSpent, .. });
-        let order_spent = self.outcomes.values().any(is_spent);
-        Err(SessionFailure { verdict: verdict(self.signers, &self.outcomes), suspects, order_spent })
+        let is_exhausted =
+            |outcome: &Outcome| matches!(outcome, Outcome::Refused { code: RefusedCode::OrderExhausted, .. });
+        let order_exhausted = self.outcomes.values().any(is_exhausted);
+        Err(SessionFailure { verdict: verdict(self.signers, &self.outcomes), suspects, order_exhausted })
     }
 
     fn take(&mut self, report: RankedReport) {
@@ -105,9 +106,19 @@ impl<'a> Collector<'a> {
     /// The announcement of another coordinator may have been lost.
     async fn poll(&mut self) {
         self.state.reports.load(self.session).await;
-        if self.has_lost_a_signer() {
+        if self.has_lost_a_signer() || self.has_other_result().await {
             self.end_at(self.state.services.now());
         }
+    }
+
+    /// Whether another session of a signing order has completed: the parties that know of it take no part in this one.
+    async fn has_other_result(&self) -> bool {
+        if !self.request.is_signing() {
+            return false;
+        }
+        let sessions = self.state.services.store.sessions_of(self.request.order.id).await.unwrap_or_default();
+        let is_completed = |status| matches!(status, SessionStatus::Completed { .. });
+        sessions.into_iter().any(|record| record.session.id != self.session && is_completed(record.status))
     }
 
     fn end_at(&mut self, at: UnixMillis) {

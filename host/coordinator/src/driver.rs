@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
-use quorate_backends::queue::QueueError;
 use quorate_control_store::{RecordOutcome, SessionRecord};
 use quorate_core::admission::MAX_SESSIONS_PER_ORDER;
 use quorate_core::code::Code;
@@ -24,7 +23,8 @@ use super::outbox::OutgoingPlan;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
 use super::session_records::{
-    LATE_REPORTS_DURATION, forward_late_result, forward_session, latest_session, sessions_of, unknown,
+    EarlierResult, LATE_REPORTS_DURATION, await_result, deciding_session, forward_result, forward_session,
+    sessions_of, store_unavailable, unknown,
 };
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
@@ -82,7 +82,9 @@ impl OrderDriver<'_> {
     async fn lead(mut self, resubmitted: bool) -> Result<(), Verdict> {
         let led = self.try_sessions(resubmitted).await;
         if led.is_err() {
-            if forward_late_result(self.state, self.request, Duration::ZERO).await {
+            if !self.begun.is_empty()
+                && forward_result(self.state, self.request).await == EarlierResult::Forwarded
+            {
                 return Ok(());
             }
             self.mark_final().await;
@@ -141,21 +143,30 @@ impl OrderDriver<'_> {
             Ok(()) => Ok(()),
             Err(failure) => {
                 self.cancel_session(record.session.id, &failure.verdict).await;
-                self.after_failure(failure).await
+                self.count_suspects(&failure);
+                self.earlier_result_or(failure).await
             }
         }
     }
 
-    /// Counts who may have caused the failure of a session, and looks for a result of an earlier one.
-    async fn after_failure(&mut self, failure: SessionFailure) -> Result<(), Verdict> {
-        for party in failure.suspects {
+    /// Counts the suspects of a failed session: the next quorum avoids them.
+    fn count_suspects(&mut self, failure: &SessionFailure) {
+        for &party in &failure.suspects {
             *self.failures.entry(party).or_default() += 1;
         }
-        let patience = if failure.order_spent { LATE_REPORTS_DURATION } else { Duration::ZERO };
-        if forward_late_result(self.state, self.request, patience).await {
-            return Ok(());
+    }
+
+    /// Returns the failure of a session, unless an earlier session of the order has a result.
+    async fn earlier_result_or(&self, failure: SessionFailure) -> Result<(), Verdict> {
+        let earlier = if failure.order_exhausted {
+            await_result(self.state, self.request).await
+        } else {
+            forward_result(self.state, self.request).await
+        };
+        match earlier {
+            EarlierResult::Forwarded => Ok(()),
+            EarlierResult::None => Err(failure.verdict),
         }
-        Err(failure.verdict)
     }
 
     /// Runs one session of the order. The last one takes all the time that is left; every other leaves time for
@@ -174,7 +185,7 @@ impl OrderDriver<'_> {
             RecordOutcome::Recorded => self.begun.push(session.id),
             // Another coordinator has begun it meanwhile.
             RecordOutcome::OrderHasSession => {
-                let theirs = latest_session(state, request).await.map_err(AttemptFailed::Permanent)?;
+                let theirs = deciding_session(state, request).await.map_err(AttemptFailed::Permanent)?;
                 let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
                 return self.resume(theirs).await.map_err(AttemptFailed::Permanent);
             }
@@ -196,15 +207,11 @@ impl OrderDriver<'_> {
                 let Err(failure) = collector.collect(&mut wait).await else { return Ok(()) };
                 failure
             }
-            Err(QueueError::Full) => {
-                SessionFailure::unpublished(Code::Overloaded, "a party's queue is full")
-            }
-            Err(QueueError::Unavailable) => {
-                SessionFailure::unpublished(Code::Unavailable, "the queue does not answer")
-            }
+            Err(error) => SessionFailure::unpublished(error),
         };
         self.cancel_session(session.id, &failure.verdict).await;
-        let Err(verdict) = self.after_failure(failure).await else { return Ok(()) };
+        self.count_suspects(&failure);
+        let Err(verdict) = self.earlier_result_or(failure).await else { return Ok(()) };
         // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
         match verdict.code {
             Code::Overloaded => Err(AttemptFailed::Permanent(verdict)),
@@ -247,7 +254,7 @@ fn not_recorded(error: StoreError) -> Verdict {
     tracing::error!(error = %chain(&error), "failed to record a session");
     match error {
         // The insert may have succeeded; a resubmission finds the session.
-        StoreError::Unavailable(_) => unknown("the control database does not answer"),
+        StoreError::Unavailable(_) => store_unavailable(),
         _ => Verdict::of(Code::Internal, "the control database failed"),
     }
 }

@@ -6,7 +6,7 @@ use quorate_core::SessionId;
 use quorate_core::code::Code;
 
 use super::in_flight::{FollowerGuard, LeaderGuard, OrderEnd, OrderRole, TooManyFollowers};
-use super::session_records::{LATE_REPORTS_DURATION, forward_session, latest_session, unknown};
+use super::session_records::{LATE_REPORTS_DURATION, deciding_session, forward_session, unknown};
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
@@ -32,7 +32,7 @@ pub(super) async fn follow(
     loop {
         let end = tokio::time::timeout(FOLLOW_INTERVAL, follow.leader_ended()).await;
         // Its leader decides what becomes of a session.
-        let latest = latest_session(state, request).await.ok().flatten();
+        let latest = deciding_session(state, request).await.ok().flatten();
         if let Some(latest) = latest.filter(|latest| followed.last() != Some(&latest.session.id)) {
             followed.push(latest.session.id);
             if forward_session(state, request, &latest).await.is_ok() {

@@ -30,8 +30,9 @@ use super::driver::drive;
 use super::reports::ReportError;
 use super::submission::SubmittedOrder;
 
-/// The most events that wait for the caller of an order: those of three sessions with 16 parties each, of which one was
-/// there before the call, and one is told of again because its result came late.
+/// The most events that wait for the caller of an order. A session has up to 17: its start, and the reports of 16
+/// parties. A call tells of three sessions, of one again when it takes the lead over, of one again when its result came
+/// late, and of the failure: 86.
 const MAX_WAITING_EVENTS: usize = 96;
 
 struct CoordinatorGrpc(Arc<Coordinator>);

@@ -3,10 +3,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`driver`], [`follower`], [`session_records`], [`collect`] | carry an order out: sessions, until one has a result |
+//! | [`driver`], [`follower`], [`in_flight`], [`session_records`], [`collect`] | carry an order out: one call leads, others follow |
 //! | [`quorum`], [`plan`], [`presence`], [`bans`] | who takes part |
 //! | [`outbox`] | plans on their way to the parties |
 //! | [`reports`], [`waiters`], [`verdict`] | what parties report, and what it adds up to |
+//! | [`submission`], [`state`], [`services`] | an order as it was submitted; what all parts share |
 //! | [`grpc`], [`http`] | what account services and parties, and operators, ask |
 
 mod bans;

@@ -10,7 +10,6 @@ use futures::future::try_join_all;
 use prost::Message;
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
-use quorate_core::code::Code;
 use quorate_core::codec::decode;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
@@ -54,8 +53,8 @@ impl Outbox {
         for key in keys {
             match self.services.queue.has_room(&queue_of(key)).await {
                 Ok(true) => {}
-                Ok(false) => return Err(Verdict::of(Code::Overloaded, "a party's queue is full")),
-                Err(_) => return Err(Verdict::of(Code::Unavailable, "the queue does not answer")),
+                Ok(false) => return Err(QueueError::Full.into()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(quorums, [vec![1, 2], vec![1, 3], vec![2, 3]].into());
         let chosen = world(&[1, 2, 3]).choose(&order, &[1, 3], 7).unwrap();
         assert_eq!(chosen.signers, [party(1), party(3)]);
-        // A request that names fewer than t signers is part of every quorum: a user's party and any other.
+        // A request that names fewer than t signers is part of every quorum: a users' party and any other.
         let with_3: BTreeSet<_> = (0..20)
             .map(|rotation| world(&[1, 2, 3]).choose(&order, &[3], rotation).unwrap().signers)
             .collect();

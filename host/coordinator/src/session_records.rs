@@ -12,21 +12,22 @@ use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
-/// How long after a session's deadline its parties may still report.
+/// How long a report may be on its way: after the deadline of its session, or after a party has refused a later one.
 pub(super) const LATE_REPORTS_DURATION: Duration = Duration::from_millis(1_000);
 
 /// How often the store is asked for a result whose report is on its way.
-const LATE_RESULT_POLL_INTERVAL: Duration = Duration::from_millis(100);
+const RESULT_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The latest session of an order, or the one that has completed. A coordinator that cannot read it begins no other.
-pub(super) async fn latest_session(
+/// The session that decides an order: one that has completed, or else the latest. A coordinator that can't read it
+/// begins no other.
+pub(super) async fn deciding_session(
     state: &CoordinatorState,
     request: &SubmittedOrder,
 ) -> Result<Option<SessionRecord>, Verdict> {
     Ok(sessions_of(state, request).await?.into_iter().next())
 }
 
-/// The sessions of an order, the latest first.
+/// The sessions of an order: those that have completed first, then the latest first.
 ///
 /// # Errors
 /// A verdict when the control database does not answer.
@@ -36,7 +37,7 @@ pub(super) async fn sessions_of(
 ) -> Result<Vec<SessionRecord>, Verdict> {
     state.services.store.sessions_of(request.order.id).await.map_err(|error| {
         tracing::warn!(error = %chain(&error), "failed to read the sessions of an order");
-        unknown("the control database does not answer")
+        store_unavailable()
     })
 }
 
@@ -58,26 +59,71 @@ pub(super) async fn forward_session(
     Collector::new(state, request, session.id, &session.signers, until).collect(&mut wait).await
 }
 
-/// Forwards the result of an earlier session of a signing order to the caller, if there is one or one comes within the
-/// `patience`; false if not. A report may come after its session was given up.
-pub(super) async fn forward_late_result(
-    state: &CoordinatorState,
-    request: &SubmittedOrder,
-    patience: Duration,
-) -> bool {
-    let until = state.services.now() + patience;
-    while request.is_signing() {
-        // Those that have completed come first.
-        let Ok(Some(first)) = latest_session(state, request).await else { return false };
-        if matches!(first.status, SessionStatus::Completed { .. }) {
-            return forward_session(state, request, &first).await.is_ok();
+/// Whether an earlier session of an order has a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EarlierResult {
+    /// It has, and the caller was told.
+    Forwarded,
+    None,
+}
+
+/// Forwards the result of an earlier session of a signing order to the caller, if there is one by now: a report may
+/// arrive after its session was cancelled.
+pub(super) async fn forward_result(state: &CoordinatorState, request: &SubmittedOrder) -> EarlierResult {
+    match read_sessions(state, request).await {
+        Some(sessions) => forward_completed(state, request, &sessions).await,
+        None => EarlierResult::None,
+    }
+}
+
+/// Waits for the result of an earlier session of a signing order, whose report may be on its way, or which another
+/// coordinator still runs; then the same as [`forward_result`]. Ends before callers and followers stop to listen.
+pub(super) async fn await_result(state: &CoordinatorState, request: &SubmittedOrder) -> EarlierResult {
+    let latest = request.until + LATE_REPORTS_DURATION;
+    let mut until = (state.services.now() + LATE_REPORTS_DURATION).min(latest);
+    loop {
+        if let Some(sessions) = read_sessions(state, request).await {
+            // The session that was refused is the only one.
+            if sessions.len() < 2 {
+                return EarlierResult::None;
+            }
+            if forward_completed(state, request, &sessions).await == EarlierResult::Forwarded {
+                return EarlierResult::Forwarded;
+            }
+            let running = sessions.iter().filter(|record| record.status == SessionStatus::Running);
+            let ends = running.map(|record| record.session.deadline + LATE_REPORTS_DURATION).max();
+            until = ends.map_or(until, |ends| until.max(ends)).min(latest);
         }
         if state.services.now() >= until {
-            return false;
+            return EarlierResult::None;
         }
-        tokio::time::sleep(LATE_RESULT_POLL_INTERVAL).await;
+        tokio::time::sleep(RESULT_POLL_INTERVAL).await;
     }
-    false
+}
+
+/// The sessions of a signing order; `None` if the store does not answer soon.
+async fn read_sessions(state: &CoordinatorState, request: &SubmittedOrder) -> Option<Vec<SessionRecord>> {
+    if !request.is_signing() {
+        return Some(vec![]);
+    }
+    tokio::time::timeout(LATE_REPORTS_DURATION, sessions_of(state, request)).await.ok()?.ok()
+}
+
+async fn forward_completed(
+    state: &CoordinatorState,
+    request: &SubmittedOrder,
+    sessions: &[SessionRecord],
+) -> EarlierResult {
+    let completed = sessions.iter().find(|record| matches!(record.status, SessionStatus::Completed { .. }));
+    match completed {
+        Some(record) if forward_session(state, request, record).await.is_ok() => EarlierResult::Forwarded,
+        _ => EarlierResult::None,
+    }
+}
+
+/// The verdict when the control database does not answer.
+pub(super) fn store_unavailable() -> Verdict {
+    unknown("the control database does not answer")
 }
 
 /// The verdict when the state of an order can't be read.

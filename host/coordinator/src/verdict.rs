@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_backends::queue::QueueError;
 use quorate_control_store::SessionStatus;
 use quorate_core::abort::AbortCode;
 use quorate_core::code::Code;
@@ -28,6 +29,15 @@ impl Verdict {
             code: self.code.text().into(),
             reason: self.reason,
             culprits: self.culprits,
+        }
+    }
+}
+
+impl From<QueueError> for Verdict {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Full => Self::of(Code::Overloaded, "a party's queue is full"),
+            QueueError::Unavailable => Self::of(Code::Unavailable, "the queue does not answer"),
         }
     }
 }
@@ -66,7 +76,9 @@ pub(super) fn verdict(signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Ou
         signers.iter().filter(|s| !outcomes.contains_key(s)).map(ToString::to_string).collect();
     let only_followed =
         worst.as_ref().is_none_or(|verdict| matches!(verdict.code, Code::DeadlinePassed | Code::Unavailable));
-    if !silent.is_empty() && only_followed {
+    // A party that refuses the session explains why the others are silent: they wait for it.
+    let is_refused = outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { .. }));
+    if !silent.is_empty() && only_followed && !is_refused {
         let reason = format!("parties {} did not report in time", silent.join(", "));
         return Verdict::of(Code::DeadlinePassed, reason);
     }
@@ -122,8 +134,8 @@ fn refused_rank(code: RefusedCode) -> u8 {
         RefusedCode::NotAcceptable => 9,
         RefusedCode::Busy => 10,
         RefusedCode::NoRoom => 11,
-        RefusedCode::OrderSpent => 12,
-        RefusedCode::Late => 13,
+        RefusedCode::OrderExhausted => 12,
+        RefusedCode::DeadlinePassed => 13,
     }
 }
 
@@ -156,17 +168,22 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_nobody_need_mend_are_for_trying_again() {
+    fn refusals_of_what_is_over_are_transient() {
         let refused = |code| Outcome::Refused { culprits: vec![], code, reason: "why".into() };
         let signers = [party(1), party(2)];
         for (code, wanted) in [
-            (RefusedCode::OrderSpent, Code::Unavailable),
-            (RefusedCode::Late, Code::DeadlinePassed),
+            (RefusedCode::OrderExhausted, Code::Unavailable),
+            (RefusedCode::DeadlinePassed, Code::DeadlinePassed),
             (RefusedCode::NotAcceptable, Code::Refused),
         ] {
+            let refusal = Verdict::of(wanted, "party 2: why");
             let followed = [(party(1), aborted(AbortCode::PeerAborted)), (party(2), refused(code))].into();
-            assert_eq!(verdict(&signers, &followed), Verdict::of(wanted, "party 2: why"), "{code:?}");
-            let outweighed = [(party(1), refused(RefusedCode::NotAcceptable)), (party(2), refused(code))].into();
+            assert_eq!(verdict(&signers, &followed), refusal, "{code:?}");
+            // The other party waits for the one that has refused.
+            let silent = [(party(2), refused(code))].into();
+            assert_eq!(verdict(&signers, &silent), refusal, "{code:?}");
+            let outweighed =
+                [(party(1), refused(RefusedCode::NotAcceptable)), (party(2), refused(code))].into();
             assert_eq!(verdict(&signers, &outweighed).code, Code::Refused, "{code:?}");
         }
     }

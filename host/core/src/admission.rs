@@ -111,11 +111,14 @@ pub enum Refused {
     #[error("the order does not allow presignatures")]
     Presignature,
     /// The plan's deadline has passed, by this party's clock.
-    #[error("the plan's deadline has passed by this party's clock")]
-    Late,
+    #[error(
+        "the plan's deadline has passed by this party's clock: try again; if it happens often, its operator compares \
+         the clocks (NTP)"
+    )]
+    DeadlinePassed,
     /// The plan's deadline lies after the order's end.
     #[error("the plan's deadline lies after the order's end")]
-    Deadline,
+    DeadlineAfterOrder,
 }
 
 impl Plan {
@@ -129,10 +132,10 @@ impl Plan {
         }
         let order = self.order.open(facts.originators, facts.now)?;
         if self.deadline <= facts.now.into() {
-            return Err(Refused::Late);
+            return Err(Refused::DeadlinePassed);
         }
         if self.deadline > order.expires_at.into() {
-            return Err(Refused::Deadline);
+            return Err(Refused::DeadlineAfterOrder);
         }
         if facts.order_succeeded {
             return Err(Refused::Succeeded);
@@ -204,7 +207,7 @@ impl Plan {
 
 fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
     let record = match (&order.operation, facts.record) {
-        // A certificate for the promised share may still turn up; with a second key under way it would split the
+        // A certificate for the promised share may still arrive; with a second key under way it would split the
         // parties.
         (Operation::Keygen, None) if facts.promised => {
             return Err(Refused::Share("this account has an unfinished key: use a new account"));
@@ -444,9 +447,9 @@ mod tests {
             deadline: UnixMillis::from(NOW + MAX_ORDER_LIFETIME) + Duration::from_millis(1),
             ..good()
         };
-        assert_eq!(known().admit(&too_long), Err(Refused::Deadline));
+        assert_eq!(known().admit(&too_long), Err(Refused::DeadlineAfterOrder));
         let late = Plan { deadline: NOW.into(), ..good() };
-        assert_eq!(known().admit(&late), Err(Refused::Late));
+        assert_eq!(known().admit(&late), Err(Refused::DeadlinePassed));
     }
 
     #[test]

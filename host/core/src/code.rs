@@ -199,9 +199,9 @@ impl From<RefusedCode> for Code {
             RefusedCode::Clock => Self::ClockSkew,
             RefusedCode::NoRoom => Self::Overloaded,
             RefusedCode::Store => Self::Internal,
-            // The same request finds the result, or has a new order signed.
-            RefusedCode::OrderSpent => Self::Unavailable,
-            RefusedCode::Late => Self::DeadlinePassed,
+            // The same request finds the result; if its report is lost, a new order is signed.
+            RefusedCode::OrderExhausted => Self::Unavailable,
+            RefusedCode::DeadlinePassed => Self::DeadlinePassed,
         }
     }
 }

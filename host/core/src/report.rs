@@ -93,11 +93,11 @@ pub enum RefusedCode {
     NoRoom,
     /// This party's database fails: its operator must act.
     Store,
-    /// This party runs no session of the order any more: it saw the order succeed, or has run it as often as it may.
-    /// The result, if there is one, is in a report of an earlier session.
-    OrderSpent,
+    /// This party starts no further session of the order: it saw the order succeed, or has started as many as it may.
+    /// The report of an earlier session may hold the result.
+    OrderExhausted,
     /// The plan's deadline had passed when this party read it.
-    Late,
+    DeadlinePassed,
 }
 
 impl Wire for RefusedCode {
@@ -115,8 +115,8 @@ impl Wire for RefusedCode {
             5 => Self::Clock,
             6 => Self::NoRoom,
             7 => Self::Store,
-            8 => Self::OrderSpent,
-            9 => Self::Late,
+            8 => Self::OrderExhausted,
+            9 => Self::DeadlinePassed,
             _ => return Err(Malformed),
         })
     }

@@ -253,7 +253,7 @@ fn reports_keep_their_encoding() {
         RefusedCode::Store,
     ];
     golden.value("report.refused-codes", &codes);
-    golden.value("report.refused-codes-2", &vec![RefusedCode::OrderSpent, RefusedCode::Late]);
+    golden.value("report.refused-codes-2", &vec![RefusedCode::OrderExhausted, RefusedCode::DeadlinePassed]);
     golden.check("report.");
 }
 
@@ -272,10 +272,10 @@ fn user_shares_keep_their_encoding() {
         ("user.grant-sign", "user.request-sign", Purpose::Sign(signing())),
         ("user.grant-refresh", "user.request-refresh", Purpose::Refresh([12; 32])),
     ] {
-        let head =
+        let header =
             GrantHeader { nonce: [5; 32], expires_at: NOW, account: AccountId([7; 16]), epoch: 3, purpose };
-        golden.value(grant, &head);
-        let sealed = ShareGrant { head, share: share.clone() }.seal(&key.public(), &[4; 32]).unwrap();
+        golden.value(grant, &header);
+        let sealed = ShareGrant { header, share: share.clone() }.seal(&key.public(), &[4; 32]).unwrap();
         golden.add(request, sealed);
     }
     golden.check("user.");

@@ -44,15 +44,15 @@ impl PlanRefusal {
 
 fn code(refused: &Refused) -> RefusedCode {
     match refused {
-        // A plan is over before its order is: by one clock it can't be late.
+        // A plan ends before its order. An expired order in a plan that is still delivered means that clocks differ.
         Refused::ClockWentBack | Refused::Order(OrderRefused::NotYet | OrderRefused::Expired) => {
             RefusedCode::Clock
         }
         Refused::Banned(_) => RefusedCode::Banned,
         Refused::PluginNotActive | Refused::Plugin(_) => RefusedCode::Plugin,
         Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,
-        Refused::Succeeded | Refused::TooManySessions => RefusedCode::OrderSpent,
-        Refused::Late => RefusedCode::Late,
+        Refused::Succeeded | Refused::TooManySessions => RefusedCode::OrderExhausted,
+        Refused::DeadlinePassed => RefusedCode::DeadlinePassed,
         _ => RefusedCode::NotAcceptable,
     }
 }
@@ -83,10 +83,10 @@ mod tests {
             (Refused::ClockWentBack.into(), RefusedCode::Clock, vec![]),
             (Refused::Order(OrderRefused::Expired).into(), RefusedCode::Clock, vec![]),
             (Refused::PluginNotActive.into(), RefusedCode::Plugin, vec![]),
-            (Refused::Succeeded.into(), RefusedCode::OrderSpent, vec![]),
-            (Refused::TooManySessions.into(), RefusedCode::OrderSpent, vec![]),
-            (Refused::Late.into(), RefusedCode::Late, vec![]),
-            (Refused::Deadline.into(), RefusedCode::NotAcceptable, vec![]),
+            (Refused::Succeeded.into(), RefusedCode::OrderExhausted, vec![]),
+            (Refused::TooManySessions.into(), RefusedCode::OrderExhausted, vec![]),
+            (Refused::DeadlinePassed.into(), RefusedCode::DeadlinePassed, vec![]),
+            (Refused::DeadlineAfterOrder.into(), RefusedCode::NotAcceptable, vec![]),
         ] {
             let reason = refusal.to_string();
             assert_eq!(refusal.outcome(), Some(Outcome::Refused { culprits, code, reason }), "{refusal:?}");

@@ -30,7 +30,7 @@ use tempfile::TempDir;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use quorate_tests::hostile_router::served;
+use quorate_tests::in_memory::served;
 
 const ACCOUNT: AccountId = AccountId([1; 16]);
 const SESSION: SessionId = SessionId([2; 32]);

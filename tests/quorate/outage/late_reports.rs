@@ -1,4 +1,4 @@
-//! Reports that come after a coordinator has given their session up. The coordinator is a real one; the test plays the
+//! Reports that arrive after a coordinator has cancelled their session. The coordinator is a real one; the test plays the
 //! parties, so that it decides what they report and when.
 
 use std::sync::Arc;
@@ -29,16 +29,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use quorate_tests::hostile_router::{join_key, served};
+use quorate_tests::in_memory::{join_key, served};
 
 const DIGEST: Digest = Digest([5; 32]);
 const MESSAGE: [u8; 32] = [7; 32];
 
-/// How long anything may take that the test waits for.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long any event may take.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A coordinator, and two parties that do what the test says.
-struct World {
+struct ScriptedParties {
     client: CoordinatorClient<Channel>,
     originator: SecretKey,
     parties: Vec<SecretKey>,
@@ -49,7 +49,7 @@ struct World {
     _folder: TempDir,
 }
 
-impl Drop for World {
+impl Drop for ScriptedParties {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -74,7 +74,7 @@ fn heartbeat(party: &SecretKey) -> Vec<u8> {
     .encode_to_vec()
 }
 
-impl World {
+impl ScriptedParties {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::sqlite(&folder.path().join("control.db")).await.unwrap();
@@ -90,8 +90,7 @@ impl World {
             require_distinct_master_keys: false,
         });
         tokio::spawn(Arc::clone(&coordinator).work(stop.clone(), Duration::ZERO));
-        let client =
-            CoordinatorClient::new(served(quorate_coordinator::service(Arc::clone(&coordinator)))).clone();
+        let client = CoordinatorClient::new(served(quorate_coordinator::service(Arc::clone(&coordinator))));
         let plans = queue.consume(&queue_of(&parties[1].public()), 8).await.unwrap();
         let heartbeats: Vec<Vec<u8>> = parties.iter().map(heartbeat).collect();
         let stopped = stop.clone();
@@ -104,7 +103,7 @@ impl World {
             }
         }));
         let identities: Vec<_> = parties.iter().map(SecretKey::public).collect();
-        assert!(coordinator.wait_for_plugin(DIGEST, &identities, PATIENCE).await);
+        assert!(coordinator.wait_for_plugin(DIGEST, &identities, EVENT_TIMEOUT).await);
         let key = secp256k1::SecretKey::from_byte_array(random32()).unwrap();
         Self { client, originator, parties, plans, key, stop, _folder: folder }
     }
@@ -150,7 +149,7 @@ impl World {
 
     /// The next plan that the second party is given.
     async fn plan(&mut self) -> Plan {
-        let delivery = tokio::time::timeout(PATIENCE, self.plans.next()).await.unwrap().unwrap();
+        let delivery = tokio::time::timeout(EVENT_TIMEOUT, self.plans.next()).await.unwrap().unwrap();
         let plan = Delivery::decode(delivery.payload()).unwrap().plan;
         delivery.ack().await.unwrap();
         decode(&plan).unwrap()
@@ -184,56 +183,84 @@ fn aborted() -> Outcome {
     }
 }
 
-fn spent() -> Outcome {
-    Outcome::Refused { culprits: vec![], code: RefusedCode::OrderSpent, reason: "it has succeeded".into() }
+fn exhausted() -> Outcome {
+    Outcome::Refused {
+        culprits: vec![],
+        code: RefusedCode::OrderExhausted,
+        reason: "it has succeeded".into(),
+    }
 }
 
-/// What a caller was told until the end: the session of which it heard last, the last report, and the code of the
-/// failure.
-async fn told(mut events: Streaming<SubmitEvent>) -> (SessionId, Option<SignedReport>, Option<String>) {
-    let (mut session, mut last, mut failure) = (None, None, None);
+/// What a caller was told until the end.
+struct Answer {
+    /// The session that it heard of last.
+    session: SessionId,
+    last_report: Option<SignedReport>,
+    failure_code: Option<String>,
+}
+
+async fn answer(mut events: Streaming<SubmitEvent>) -> Answer {
+    let (mut session, mut last_report, mut failure_code) = (None, None, None);
     let reading = async {
         while let Some(event) = events.message().await.unwrap() {
             match event.event.unwrap() {
                 Event::Started(started) => session = Some(started.session),
-                Event::Report(report) => last = Some(decode::<SignedReport>(&report).unwrap()),
-                Event::Ended(ended) => failure = Some(ended.code),
+                Event::Report(report) => last_report = Some(decode::<SignedReport>(&report).unwrap()),
+                Event::Ended(ended) => failure_code = Some(ended.code),
             }
         }
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("the order does not end");
+    tokio::time::timeout(EVENT_TIMEOUT, reading).await.expect("the order does not end");
     let session = session.expect("no session was begun");
-    (SessionId(session.as_ref().try_into().unwrap()), last, failure)
+    Answer { session: SessionId(session.as_ref().try_into().unwrap()), last_report, failure_code }
 }
 
 #[tokio::test]
-async fn a_signature_that_is_reported_after_its_session_was_given_up_is_answered() {
+async fn a_signature_that_is_reported_after_its_session_was_cancelled_is_answered() {
+    // At once, and while the coordinator waits for a late report (LATE_REPORTS_DURATION, 1 s).
     for delay in [Duration::ZERO, Duration::from_millis(700)] {
-        let mut world = World::start().await;
-        let events = world.submit().await;
-        let first = world.plan().await;
+        let mut scripted = ScriptedParties::start().await;
+        let events = scripted.submit().await;
+        let first = scripted.plan().await;
         // The second party has signed, and its report is still on its way.
-        world.report(1, &first, aborted()).await;
-        let second = world.plan().await;
-        world.report(2, &second, spent()).await;
+        scripted.report(1, &first, aborted()).await;
+        let second = scripted.plan().await;
+        scripted.report(2, &second, exhausted()).await;
         tokio::time::sleep(delay).await;
-        let signed = world.signed();
-        world.report(2, &first, signed.clone()).await;
-        let (session, last, failure) = told(events).await;
-        assert_eq!((session, failure), (first.session_id(), None), "{delay:?}");
-        assert_eq!(last.unwrap().report.outcome, signed, "{delay:?}");
+        let signed = scripted.signed();
+        scripted.report(2, &first, signed.clone()).await;
+        let told = answer(events).await;
+        assert_eq!((told.session, told.failure_code), (first.session_id(), None), "{delay:?}");
+        assert_eq!(told.last_report.unwrap().report.outcome, signed, "{delay:?}");
     }
+}
+
+#[tokio::test]
+async fn a_signature_ends_the_session_that_was_begun_because_its_report_was_late() {
+    let mut scripted = ScriptedParties::start().await;
+    let events = scripted.submit().await;
+    let first = scripted.plan().await;
+    scripted.report(1, &first, aborted()).await;
+    // The parties of the second session say nothing.
+    let second = scripted.plan().await;
+    let signed = scripted.signed();
+    scripted.report(2, &first, signed.clone()).await;
+    let told = answer(events).await;
+    assert_eq!((told.session, told.failure_code), (first.session_id(), None));
+    assert_eq!(told.last_report.unwrap().report.outcome, signed);
+    assert!(SystemClock.millis() < second.deadline, "the second session was waited for");
 }
 
 #[tokio::test]
 async fn an_order_that_its_parties_run_no_more_is_answered_with_a_code_that_says_try_again() {
-    let mut world = World::start().await;
-    let events = world.submit().await;
+    let mut scripted = ScriptedParties::start().await;
+    let events = scripted.submit().await;
     for _ in 0..3 {
-        let plan = world.plan().await;
-        world.report(1, &plan, aborted()).await;
-        world.report(2, &plan, spent()).await;
+        // The other party waits for the one that refuses, and says nothing.
+        let plan = scripted.plan().await;
+        scripted.report(2, &plan, exhausted()).await;
     }
-    let (_, _, failure) = told(events).await;
-    assert_eq!(failure.as_deref(), Some("unavailable"));
+    let told = answer(events).await;
+    assert_eq!(told.failure_code.as_deref(), Some("unavailable"));
+    assert!(told.last_report.is_some());
 }

@@ -28,7 +28,8 @@ use quorate_verify::proof::{Proved, proved_by_promises};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use quorate_tests::hostile_router::{honest, hostile, join_key};
+use quorate_tests::hostile_router::{honest, hostile};
+use quorate_tests::in_memory::join_key;
 use quorate_tests::sandbox_tasks::load;
 
 const ACCOUNT: AccountId = AccountId([42; 16]);
@@ -126,7 +127,7 @@ impl Cluster {
         .unwrap();
         let party = Arc::new(party);
         for plugin in &self.plugins {
-            assert!(party.install(plugin));
+            party.install(plugin).unwrap();
         }
         party
     }
@@ -345,7 +346,7 @@ async fn a_component_of_another_protocol_never_gets_near_a_share() {
     let mut cluster = Cluster::new(vec![good]).await;
     cluster.keygen().await;
     for party in &cluster.parties {
-        assert!(party.install(&bad));
+        party.install(&bad).unwrap();
     }
     let plan = cluster.plan_on(signing([1; 32]), &[1, 2], bad.digest());
     for ended in cluster.run(&plan).await {

@@ -70,6 +70,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "quorate-account",
             "quorate-backends",
             "quorate-control-store",
+            "quorate-coordinator",
             "quorate-core",
             "quorate-net",
             "quorate-party",
