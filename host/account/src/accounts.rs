@@ -1,4 +1,4 @@
-//! Reads accounts, after a look at what has become of their open orders.
+//! Reads accounts; reconciles their open orders first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Accounts {
         account.ok_or_else(|| Problem::new(Code::AccountNotFound, "no account has this id"))
     }
 
-    /// The account, once what has come of its open orders is stored.
+    /// Reads the account after its open orders are reconciled.
     pub(crate) async fn read(&self, id: AccountId) -> Result<Account, Problem> {
         let account = self.find(id).await?;
         self.reconcile_open_orders(account).await

@@ -3,7 +3,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | `Accounts` | reads accounts, after a look at what has become of their open orders |
+//! | `Accounts` | reads accounts, and reconciles their open orders first |
 //! | `AccountDefaults` | decides what a request for a new account leaves open |
 //! | `Submitter` | signs an order, submits it and waits for a result |
 //! | `Orders` | reads what orders and sessions have led to, now or later |

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState};
+use quorate_core::PartyIndex;
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::order::{Operation, Order};
 use quorate_core::time::whole_millis;
-use quorate_core::{PartyIndex, UnixMillis};
 use quorate_net::problem::Problem;
 use quorate_verify::addresses::Secp256k1Forms;
 use quorate_verify::proof::Proved;
@@ -119,16 +119,16 @@ pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, P
         created_at_ms: session.created.0,
         deadline_at_ms: session.deadline.0,
         ended_at_ms: session.ended.map(|ended| ended.0),
-        signature: session_signature(session).transpose()?,
+        signature: session_signature(session)?,
         error,
     })
 }
 
 /// The signature of a session as callers see it; `None` if it has made none.
-pub(crate) fn session_signature(session: &ReconciledSession) -> Option<Result<SignatureView, Problem>> {
-    let (key, result) = session.signature.as_ref()?;
-    let took = session.ended.unwrap_or(UnixMillis(0)).since(session.created);
-    Some(signature_view(&session.order, key, result, took))
+pub(crate) fn session_signature(session: &ReconciledSession) -> Result<Option<SignatureView>, Problem> {
+    let Some((key, result)) = &session.signature else { return Ok(None) };
+    let took = session.ended.map_or(Duration::ZERO, |ended| ended.since(session.created));
+    signature_view(&session.order, key, result, took).map(Some)
 }
 
 /// Whether the account waits for its user to confirm the first share.

@@ -110,7 +110,7 @@ impl Recoverer {
     pub async fn recover_signature(&self, ids: RequestIds) -> Result<Recovery<SignatureView>, Problem> {
         // A coordinator that was lost may still make sessions of the same order, until its time is over.
         let session = self.finished_session(ids.order, self.limits.sign).await?;
-        let signature = session.as_ref().and_then(session_signature).transpose()?;
+        let signature = session.as_ref().map(session_signature).transpose()?.flatten();
         Ok(Recovery::of(session.as_ref(), signature))
     }
 

@@ -86,8 +86,8 @@ pub(crate) fn signers(
         (true, _, false) => {
             Ok(PartyIndex::all(account.spec.threshold.parties()).filter(|party| *party != user).collect())
         }
-        (_, true, false) => wrong("the user's party signs only with user_share"),
-        (_, false, true) => wrong("with user_share the user's party is one of them"),
+        (_, true, false) => wrong("the users' party signs only with user_share"),
+        (_, false, true) => wrong("with user_share the users' party is one of them"),
         _ => Ok(requested),
     }
 }

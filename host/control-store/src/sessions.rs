@@ -162,8 +162,8 @@ impl SessionStore {
         rows.iter().map(|row| row.get("plan")).collect()
     }
 
-    /// Keeps what a party reported of a session; what it reported before is replaced if it was worth no more. With
-    /// `completed`, the session ends with it, at that time.
+    /// Stores a party's report, unless the stored one has a higher rank. With `completed`, the session ends at that
+    /// time.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when there is no such session.

@@ -65,7 +65,7 @@ impl Wire for Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareGrant {
     /// The purpose and time of the grant.
-    pub head: GrantHeader,
+    pub header: GrantHeader,
     /// The share.
     pub share: UserShare,
 }
@@ -76,10 +76,10 @@ impl ShareGrant {
     /// # Errors
     /// When the recipient is no key.
     pub fn seal(&self, recipient: &[u8; 32], seed: &[u8; 32]) -> Result<Vec<u8>, OpenError> {
-        let head = encode(&self.head);
-        let mut plain = Zeroizing::new(Vec::with_capacity(4 + head.len() + self.share.bytes().len()));
-        plain.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_be_bytes());
-        plain.extend_from_slice(&head);
+        let header = encode(&self.header);
+        let mut plain = Zeroizing::new(Vec::with_capacity(4 + header.len() + self.share.bytes().len()));
+        plain.extend_from_slice(&u32::try_from(header.len()).unwrap_or(u32::MAX).to_be_bytes());
+        plain.extend_from_slice(&header);
         plain.extend_from_slice(self.share.bytes());
         seal(recipient, REQUEST_INFO, SEALED_REQUEST_MAGIC.to_vec(), &plain, seed)
     }
@@ -91,8 +91,8 @@ impl ShareGrant {
     pub fn open(sealed: &[u8], key: &RecipientKey) -> Result<Self, OpenError> {
         let rest = sealed.strip_prefix(SEALED_REQUEST_MAGIC).ok_or(OpenError::Malformed)?;
         let plain = open(key, REQUEST_INFO, SEALED_REQUEST_MAGIC, rest)?;
-        let (head, share) = part(&plain)?;
-        let head = decode(head)?;
-        Ok(Self { head, share: UserShare::read(Zeroizing::new(share.to_vec()))? })
+        let (header, share) = part(&plain)?;
+        let header = decode(header)?;
+        Ok(Self { header, share: UserShare::read(Zeroizing::new(share.to_vec()))? })
     }
 }

@@ -175,14 +175,14 @@ mod tests {
             tweak: None,
             presignatures: false,
         };
-        let head = GrantHeader {
+        let header = GrantHeader {
             nonce: [5; 32],
             expires_at: UnixSeconds(1_800_000_000),
             account: AccountId([7; 16]),
             epoch: 3,
             purpose: Purpose::Sign(signing),
         };
-        ShareGrant { head, share: share() }
+        ShareGrant { header, share: share() }
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         let sealed = share().seal(&user.public(), &[3; 32]).unwrap();
         let request = request();
         let asked = request.seal(&party.public(), &[4; 32]).unwrap();
-        let refresh = GrantHeader { purpose: Purpose::Refresh(user.public()), ..request.head.clone() };
+        let refresh = GrantHeader { purpose: Purpose::Refresh(user.public()), ..request.header.clone() };
         for (name, value) in [
             ("recipient secret", user.to_bytes().to_vec()),
             ("recipient_key", user.public().to_vec()),
@@ -253,8 +253,8 @@ mod tests {
             ("sealed share", sealed),
             ("party API secret", party.to_bytes().to_vec()),
             ("party API key", party.public().to_vec()),
-            ("head to sign", encode(&request.head)),
-            ("head to refresh", encode(&refresh)),
+            ("header to sign", encode(&request.header)),
+            ("header to refresh", encode(&refresh)),
             ("sealed request", asked),
         ] {
             let line = format!("{name} = {}", hex(&value));

@@ -124,7 +124,7 @@ impl RouterClient {
             party: party.number().into(),
             time_to_live_ms: whole_millis(time_to_live),
             token: token.to_owned(),
-            again: false,
+            rejoined: false,
         };
         let until = Instant::now() + time_to_live;
         let Stream { requests, frames } = attach(&self.routers, &join).await?;
@@ -160,7 +160,7 @@ async fn attach(routers: &Replicas, join: &Join) -> Result<Stream, Status> {
 
 /// Tries until the session's time is over, or until a router says that there is no use in it.
 async fn attach_again(routers: Replicas, mut join: Join, until: Instant) -> Option<Stream> {
-    join.again = true;
+    join.rejoined = true;
     let [mut wait, longest] = RECONNECT_DELAYS;
     while Instant::now() < until {
         tokio::time::sleep(wait).await;

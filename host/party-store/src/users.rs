@@ -1,4 +1,4 @@
-//! The user's party: plans that wait for a user, shares that were made for one, and what a user has asked for. The
+//! The users' party: plans that wait for a user, shares that were made for one, and what a user has asked for. The
 //! shares themselves are never here, unless sealed to their user.
 
 use std::time::Duration;

@@ -31,4 +31,5 @@ mod session;
 
 pub use party::{Party, PartySetup};
 pub use refusal::PlanRefusal;
+pub use registry::NotInstalled;
 pub use session::SessionTask;

@@ -18,7 +18,7 @@ use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::registry::Registry;
+use crate::registry::{NotInstalled, Registry};
 use crate::session::running_sessions::RunningSessions;
 
 /// The identity, stores and services of a party.
@@ -109,9 +109,11 @@ impl Party {
         Ok(Some(lag).filter(|&lag| lag > MAX_CLOCK_SKEW))
     }
 
-    /// Lets new sessions run on a component, beside those that are there. `false` if its version can't be compared with
-    /// others, or if it is suspended.
-    pub fn install(&self, plugin: &Plugin) -> bool {
+    /// Lets new sessions run on a component, beside those that are there.
+    ///
+    /// # Errors
+    /// See [`NotInstalled`].
+    pub fn install(&self, plugin: &Plugin) -> Result<(), NotInstalled> {
         self.registry.install(plugin)
     }
 

@@ -32,17 +32,30 @@ struct RegistryState {
     suspended: HashSet<Digest>,
 }
 
+/// Why a party runs no sessions on a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotInstalled {
+    /// It made a bad signature here, or an operator suspended it.
+    #[error("the plugin is suspended at this party: `quorate admin registry` lists it")]
+    Suspended,
+    /// Its version can't be compared with those of others: its author must act.
+    #[error("the plugin's version is not of the form 1.2.3")]
+    VersionNotComparable,
+}
+
 impl Registry {
     pub(crate) fn new(suspended: impl IntoIterator<Item = Digest>) -> Self {
         let inner = RegistryState { active: HashMap::new(), suspended: suspended.into_iter().collect() };
         Self { inner: RwLock::new(inner), changed: Notify::new() }
     }
 
-    /// Lets new sessions run on a component. `false` if its version can't be compared with others, or if it is
-    /// suspended.
-    pub(crate) fn install(&self, plugin: &Plugin) -> bool {
+    /// Lets new sessions run on a component.
+    ///
+    /// # Errors
+    /// See [`NotInstalled`].
+    pub(crate) fn install(&self, plugin: &Plugin) -> Result<(), NotInstalled> {
         let descriptor = plugin.descriptor();
-        let Ok(version) = descriptor.version.parse() else { return false };
+        let version = descriptor.version.parse().map_err(|_| NotInstalled::VersionNotComparable)?;
         let facts = PluginFacts {
             digest: plugin.digest(),
             protocol: descriptor.id.clone(),
@@ -52,12 +65,11 @@ impl Registry {
         };
         let mut inner = self.inner.write();
         if inner.suspended.contains(&plugin.digest()) {
-            tracing::error!(digest = %plugin.digest(), "this plugin made a bad signature here: it stays suspended");
-            return false;
+            return Err(NotInstalled::Suspended);
         }
         inner.active.insert(plugin.digest(), RegisteredPlugin { plugin: plugin.clone(), facts });
         self.changed.notify_one();
-        true
+        Ok(())
     }
 
     /// Lets no new session run on a component.

@@ -87,8 +87,8 @@ impl PartyWorker {
         Ok(())
     }
 
-    /// The same, for a coordinator that may not be there yet: the reports that are due are given to
-    /// [`PartyWorker::serve`].
+    /// Ends the sessions that were running before a restart, and returns the reports that are due, for
+    /// [`PartyWorker::serve`]: no coordinator may be reachable yet.
     ///
     /// # Errors
     /// When the store fails.
@@ -123,6 +123,8 @@ impl PartyWorker {
         }
         Arc::clone(&self).consume(&tasks, &stop).await;
         tasks.close();
+        // Sessions may take all the time that the process is given.
+        self.save_bans().await;
         if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "sessions are aborted: the party is shutting down");
             self.party.close();
@@ -131,7 +133,11 @@ impl PartyWorker {
             }
         }
         self.party.close();
-        // A ban that the store has refused so far would be lost with the process.
+        self.save_bans().await;
+    }
+
+    /// Stores the bans that the store has refused so far: they would be lost with the process.
+    async fn save_bans(&self) {
         if let Err(error) = self.party.save_bans().await {
             tracing::error!(error = %chain(&error), "bans not stored");
         }
@@ -197,8 +203,16 @@ impl PartyWorker {
         }
     }
 
-    /// Reports again what no coordinator has taken, and forgets what is over, again and again. A turn that has begun is
-    /// finished: what it stores must not be lost at the end of the process.
+    /// Reports sessions that have ended without a report, and everything that no coordinator has taken yet.
+    async fn report_again(&self, ended: Vec<SignedReport>) -> Result<(), StoreError> {
+        for report in ended {
+            self.reporter.report(report).await;
+        }
+        self.reporter.flush_reports().await
+    }
+
+    /// Reports again what no coordinator has taken, and forgets what is over, again and again. What a turn has begun to
+    /// store is stored: it must not be lost at the end of the process.
     async fn maintain(self: Arc<Self>, stop: CancellationToken) {
         let mut tick = interval(MAINTENANCE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -206,10 +220,11 @@ impl PartyWorker {
             let maintained = async {
                 self.party.save_bans().await?;
                 self.party.load_suspensions().await?;
-                for report in recovery::end_abandoned(&self.party, None).await? {
-                    self.reporter.report(report).await;
+                let ended = recovery::end_abandoned(&self.party, None).await?;
+                // What is not reported now is reported after the restart.
+                if let Some(flushed) = stop.run_until_cancelled(self.report_again(ended)).await {
+                    flushed?;
                 }
-                self.reporter.flush_reports().await?;
                 self.party.store.forget_expired().await
             };
             if let Err(error) = maintained.await {

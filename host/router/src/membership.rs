@@ -23,12 +23,12 @@ pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The close reason for a party that sends a frame that is not addressed to a peer of its session.
 pub(super) const UNEXPECTED_FRAME: &str = "the message is not addressed to another party of the session";
 
-/// Retries for a frame whose receiver's buffer is full. After them the frame is dropped, and the session of its
+/// Attempts to buffer a frame while its receiver's buffer is full. Then the frame is dropped, and the session of its
 /// sender retransmits it.
-const MAX_BUFFER_RETRIES: u32 = 20;
+const MAX_BUFFER_ATTEMPTS: u32 = 20;
 
-/// The delay between two of these retries.
-const BUFFER_RETRY_DELAY: Duration = Duration::from_millis(20);
+/// The delay between two of these attempts.
+const BUFFER_ATTEMPT_DELAY: Duration = Duration::from_millis(20);
 
 /// The settings of a router.
 pub struct RouterSetup {
@@ -59,7 +59,7 @@ pub(super) struct Joined {
 impl Router {
     /// Lets a party into a session, if its token does.
     pub(super) fn join(&self, first: Option<RequestKind>) -> Result<(Joined, Attached), Status> {
-        let Some(RequestKind::Join(Join { session, party: me, time_to_live_ms, token, again })) = first
+        let Some(RequestKind::Join(Join { session, party: me, time_to_live_ms, token, rejoined })) = first
         else {
             return Err(Status::invalid_argument("the first message names the session"));
         };
@@ -73,7 +73,7 @@ impl Router {
         let time_to_live = Duration::from_millis(time_to_live_ms).min(MAX_TIME_TO_LIVE).min(left);
         let attached = self.0.hub.attach(session, me, time_to_live);
         let attached = attached.ok_or_else(|| Status::resource_exhausted("no room for another session"))?;
-        if let Some(peering) = self.0.peering.as_ref().filter(|_| again) {
+        if let Some(peering) = self.0.peering.as_ref().filter(|_| rejoined) {
             peering.announce_return(session, me);
         }
         Ok((Joined { router: self.clone(), session, me, parties, time_to_live }, attached))
@@ -124,14 +124,14 @@ impl Joined {
 
     /// A sender whose receiver's buffer is full is slowed down: nothing more is read from it for a while.
     async fn send(&self, to: PartyIndex, frame: &Bytes) -> Sent {
-        let mut tries = MAX_BUFFER_RETRIES;
+        let mut left = MAX_BUFFER_ATTEMPTS;
         loop {
             let sent = self.router.0.hub.send(self.session, to, frame.clone(), self.time_to_live);
-            tries -= 1;
-            if sent != Sent::Dropped || tries == 0 {
+            left -= 1;
+            if sent != Sent::Dropped || left == 0 {
                 return sent;
             }
-            tokio::time::sleep(BUFFER_RETRY_DELAY).await;
+            tokio::time::sleep(BUFFER_ATTEMPT_DELAY).await;
         }
     }
 }

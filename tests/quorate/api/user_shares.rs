@@ -190,7 +190,7 @@ async fn a_user_makes_an_account_signs_and_refreshes() {
     let signed = sign(&fleet, id, [42; 32], Some(&new)).await;
     assert_signed_by(&signed, [42; 32], &key);
 
-    // The user's party keeps no share: neither as it is nor sealed.
+    // The users' party keeps no share: neither as it is nor sealed.
     let mut database = fleet.databases.connect(4).await;
     let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM deliveries WHERE sealed IS NOT NULL")
         .fetch_one(&mut database)
@@ -214,7 +214,7 @@ async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &str, id: &
         tweak: None,
         presignatures: false,
     };
-    let head = |nonce: u8| GrantHeader {
+    let header = |nonce: u8| GrantHeader {
         nonce: [nonce; 32],
         expires_at: now + Duration::from_secs(60),
         account: share_id.account,
@@ -227,14 +227,14 @@ async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &str, id: &
     let changed = UserShare::new(&share_id, &entries);
     let (account, codes) = (AccountId([1; 16]), ["expired", "of_another_account", "of_another_epoch"]);
     let to: [u8; 32] = hex::decode(to).unwrap().try_into().unwrap();
-    for (head, share, code) in [
-        (GrantHeader { expires_at: now - Duration::from_secs(1), ..head(1) }, &share, codes[0]),
-        (GrantHeader { expires_at: now + Duration::from_secs(100_000), ..head(2) }, &share, codes[0]),
-        (GrantHeader { account, ..head(3) }, &share, codes[1]),
-        (head(4), &changed, codes[1]),
-        (GrantHeader { epoch: 2, ..head(5) }, &share, codes[2]),
+    for (header, share, code) in [
+        (GrantHeader { expires_at: now - Duration::from_secs(1), ..header(1) }, &share, codes[0]),
+        (GrantHeader { expires_at: now + Duration::from_secs(100_000), ..header(2) }, &share, codes[0]),
+        (GrantHeader { account, ..header(3) }, &share, codes[1]),
+        (header(4), &changed, codes[1]),
+        (GrantHeader { epoch: 2, ..header(5) }, &share, codes[2]),
     ] {
-        let sealed = ShareGrant { head, share: share.clone() }.seal(&to, &[9; 32]).unwrap();
+        let sealed = ShareGrant { header, share: share.clone() }.seal(&to, &[9; 32]).unwrap();
         let reply = sign(fleet, id, [50; 32], Some(&hex::encode(sealed))).await;
         assert_eq!(reply.text("code"), format!("user_share_{code}"), "{reply:?}");
     }

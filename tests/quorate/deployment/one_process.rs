@@ -100,6 +100,20 @@ async fn a_process_that_is_told_to_end_finishes_what_runs() {
 }
 
 #[tokio::test]
+async fn a_second_process_leaves_the_folder_of_the_first_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), 3);
+    up(&server).await;
+    let mut second = command(folder.path(), 3, free_address());
+    let output = tokio::task::spawn_blocking(move || second.stderr(Stdio::piped()).output().unwrap());
+    let output = tokio::time::timeout(Duration::from_secs(20), output).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("another process uses this folder"), "{said}");
+    let id = server.caller.create().await;
+    let _ = server.caller.sign(&id, random32()).await.good();
+}
+
+#[tokio::test]
 async fn it_answers_once_its_components_are_installed() {
     let folder = tempfile::tempdir().unwrap();
     let plugin = folder.path().join("plugin.wasm");

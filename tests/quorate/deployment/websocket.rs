@@ -52,7 +52,7 @@ fn join(key: &JoinKey, session: SessionId, party: u16, expires: UnixSeconds) -> 
         party: party.into(),
         time_to_live_ms: 60_000,
         token: key.token(session, index, 3, expires),
-        again: false,
+        rejoined: false,
     }
 }
 
@@ -100,7 +100,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     // A party that comes back, elsewhere, gets what came in between or is told to the others.
     drop(two);
     let mut two = open(routers[0]).await;
-    send(&mut two, RequestKind::Join(Join { again: true, ..join(&key, session, 2, later) })).await;
+    send(&mut two, RequestKind::Join(Join { rejoined: true, ..join(&key, session, 2, later) })).await;
     assert_eq!(next(&mut one).await.unwrap().back, 2);
     send(&mut one, outgoing(2, b"again")).await;
     let mut got = next(&mut two).await.unwrap();

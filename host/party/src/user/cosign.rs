@@ -40,8 +40,8 @@ impl UserShares {
         let order = order.map_err(|refused| Problem::new(Code::Refused, refused.to_string()))?;
         self.check_grant(&order, &request, now).await?;
         let permit = self.inbox.permit()?;
-        let ShareGrant { head, share } = request;
-        if !self.party.store.use_nonce(head.nonce, order.id, head.expires_at).await? {
+        let ShareGrant { header, share } = request;
+        if !self.party.store.use_nonce(header.nonce, order.id, header.expires_at).await? {
             let detail = "user_share: this was used for another request: seal the share anew for each one";
             return Err(Problem::new(Code::UserShareReplayed, detail));
         }
@@ -61,23 +61,23 @@ impl UserShares {
         request: &ShareGrant,
         now: UnixSeconds,
     ) -> Result<(), Problem> {
-        let ShareGrant { head, share } = request;
+        let ShareGrant { header, share } = request;
         let wrong = |code, detail: &str| Err(Problem::new(code, format!("user_share: {detail}")));
-        if head.expires_at < now || head.expires_at > now + MAX_REQUEST_LIFETIME {
+        if header.expires_at < now || header.expires_at > now + MAX_REQUEST_LIFETIME {
             return wrong(Code::UserShareExpired, "its time is over, or more than a day ahead: seal it anew");
         }
         let malformed = |_| Problem::new(Code::UserShareUnreadable, "user_share: the share in it is damaged");
         let share_id = share.id().map_err(malformed)?;
-        if head.account != order.spec.account || share_id.account != order.spec.account {
+        if header.account != order.spec.account || share_id.account != order.spec.account {
             return wrong(Code::UserShareOfAnotherAccount, "it is of another account");
         }
-        if head.epoch != order.epoch || share_id.epoch != order.epoch {
+        if header.epoch != order.epoch || share_id.epoch != order.epoch {
             return wrong(
                 Code::UserShareOfAnotherEpoch,
                 "it is of another epoch: the account was refreshed since",
             );
         }
-        let same = match (&head.purpose, &order.operation) {
+        let same = match (&header.purpose, &order.operation) {
             (Purpose::Sign(allowed), Operation::Sign(ordered)) => allowed == ordered,
             (Purpose::Refresh(recipient), Operation::Refresh) => Some(*recipient) == order.recipient,
             _ => false,

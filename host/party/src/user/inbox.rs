@@ -1,4 +1,4 @@
-//! The inbox of the user's party. Plans that need a user wait in the store until the user sends a share (signing,
+//! The inbox of the users' party. Plans that need a user wait in the store until the user sends a share (signing,
 //! refresh) or asks for one (keygen); the inbox says how many users' requests there may be, and when something has
 //! come.
 

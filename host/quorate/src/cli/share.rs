@@ -120,8 +120,8 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
         (None, None) => return Err("say what the share is for: --message or --refresh".into()),
     };
     let expires_at = SystemClock.seconds() + Duration::from_secs(seal.good_for);
-    let head = GrantHeader { nonce: *random()?, expires_at, account, epoch: share_id.epoch, purpose };
-    Ok(hex::encode(ShareGrant { head, share }.seal(&to, &*random()?)?))
+    let header = GrantHeader { nonce: *random()?, expires_at, account, epoch: share_id.epoch, purpose };
+    Ok(hex::encode(ShareGrant { header, share }.seal(&to, &*random()?)?))
 }
 
 /// A sealed share from standard input.

@@ -1,8 +1,8 @@
 //! The keys of an embedded deployment: made at the first start, kept in files that only their owner can read.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use quorate_party_store::MasterKey;
@@ -75,6 +75,24 @@ pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), Embed
 pub(super) fn make_folder(path: &Path) -> Result<(), EmbeddedStartError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| EmbeddedStartError::File { path: path.to_owned(), source })
+}
+
+/// Keeps a data folder for this process, until the returned file is closed. A second process would end the sessions of the
+/// first one.
+///
+/// # Errors
+/// [`EmbeddedStartError::FolderInUse`], or [`EmbeddedStartError::File`].
+pub(super) fn lock(data: &Path) -> Result<File, EmbeddedStartError> {
+    let path = data.join("lock");
+    let failed = |source| EmbeddedStartError::File { path: path.clone(), source };
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(OWNER_ONLY_MODE).open(&path);
+    let file = file.map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(EmbeddedStartError::FolderInUse(data.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 fn seed(path: &Path, may_make: bool) -> Result<Seed, EmbeddedStartError> {

@@ -3,6 +3,7 @@
 //! This is for evaluation and for tests, not for keys that matter: an attacker who takes over the process has all
 //! shares. The roles talk through the same services as they do when each is a process.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use quorate_backends::database::{Database, StoreError};
 use quorate_backends::queue::{MemoryQueue, Queue};
 use quorate_control_store::{AccountStore, SessionStore};
 use quorate_coordinator::{self, Coordinator, CoordinatorSetup};
-use quorate_core::Threshold;
 use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::{PartyIndex, Threshold};
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::join_token::JoinKey;
 use quorate_net::memory::{MemoryConnector, channel, in_memory};
@@ -78,6 +79,8 @@ pub struct Embedded {
     api: Api,
     broken: CancellationToken,
     groups: TaskGroups,
+    /// Keeps other processes off the data folder.
+    _lock: File,
 }
 
 /// The services that all roles of the process share.
@@ -119,6 +122,7 @@ impl Embedded {
         let port = reserve(setup.listen)?;
         let address = port.address;
         data_dir::make_folder(&setup.data)?;
+        let lock = data_dir::lock(&setup.data)?;
         let runtime = sandbox(&setup.data)?;
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
         let shared = Shared::new(&keys)?;
@@ -160,7 +164,7 @@ impl Embedded {
             "all parties run in this one process, without threshold security: for evaluation only; in production each \
              party is a process of its own"
         );
-        Ok(Self { address, runtime, parties, coordinator, api, broken, groups })
+        Ok(Self { address, runtime, parties, coordinator, api, broken, groups, _lock: lock })
     }
 
     /// Where the API listens.
@@ -220,8 +224,13 @@ async fn install(
     component: &[u8],
 ) -> Result<Plugin, LoadError> {
     let plugin = runtime.load(component, &Grants::default()).await?;
-    let installed: Vec<PublicKey> =
-        parties.iter().filter(|party| party.install(&plugin)).map(|party| party.identity()).collect();
+    let mut installed = Vec::new();
+    for (index, party) in PartyIndex::all(Threshold::MAX_PARTIES).zip(parties) {
+        match party.install(&plugin) {
+            Ok(()) => installed.push(party.identity()),
+            Err(reason) => tracing::error!(party = %index, ?plugin, %reason, "component not installed"),
+        }
+    }
     if !coordinator.wait_for_plugin(plugin.digest(), &installed, PLUGIN_ANNOUNCEMENT_TIMEOUT).await {
         tracing::warn!(?plugin, "the coordinator has not heard of the plugin from all parties yet");
     }

@@ -74,7 +74,7 @@ pub enum StartError {
         "QUORATE_IDENTITY_KEY: its public key {0} is not in QUORATE_PARTY_KEYS: no peer would work with this party"
     )]
     NotPinned(String),
-    /// Another key is the one that all pin as the user's party's.
+    /// The key is not the one that all parties pin as the users' party's.
     #[error(
         "QUORATE_IDENTITY_KEY: its public key {0} is not QUORATE_USER_PARTY_KEY: no peer would work with this party"
     )]
@@ -108,6 +108,9 @@ pub enum EmbeddedStartError {
         #[source]
         source: std::io::Error,
     },
+    /// Another process uses the data folder.
+    #[error("{0}: another process uses this folder: stop it, or name another folder (QUORATE_DATA)")]
+    FolderInUse(PathBuf),
     /// A key file does not contain a key.
     #[error("{0}: this is not a key of 64 hex characters; restore it from your backup")]
     Key(PathBuf),
@@ -127,7 +130,7 @@ pub enum EmbeddedStartError {
     #[error("the sandbox does not start")]
     Runtime(#[source] std::io::Error),
     /// A number of parties that is not possible.
-    #[error("the number of parties is not possible")]
+    #[error("the number of parties is not possible: give 2 to 16")]
     Parties(#[from] ThresholdError),
     /// The file of a component can't be read.
     #[error("{path}: can't be read; `make plugins` builds the components")]

@@ -55,8 +55,9 @@ impl RunningParty {
             compile_apart(&self.data, path).await;
             let plugin = self.runtime.load(&bytes, &Grants::default()).await;
             let plugin = plugin.map_err(|error| failed(error.into()))?;
-            if self.party.install(&plugin) {
-                tracing::info!(?plugin, "component installed");
+            match self.party.install(&plugin) {
+                Ok(()) => tracing::info!(?plugin, "component installed"),
+                Err(reason) => tracing::error!(?plugin, %reason, "component not installed"),
             }
         }
         Ok(())

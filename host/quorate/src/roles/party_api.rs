@@ -1,4 +1,4 @@
-//! The user's party as a process.
+//! The users' party as a process.
 
 use std::sync::Arc;
 

@@ -26,7 +26,7 @@ pub use connection::{RabbitAddress, RabbitAddressError};
 /// How long the broker may take to answer.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it is believed that a queue has room.
+/// How long the answer that a queue has room is cached.
 const CAPACITY_CACHE_DURATION: Duration = Duration::from_millis(200);
 
 /// Queues on a RabbitMQ broker. Clones share the connection.

@@ -84,7 +84,7 @@ fn note_proxies(settings: &DeploymentSettings, edge: Ipv4Net) -> Vec<Finding> {
         let what = format!(
             "TRUSTED_PROXIES does not name {machine}, the first address of EDGE_SUBNET, which a proxy on this machine has"
         );
-        let remedy = "add it if there is such a proxy: what it says of its callers is not believed otherwise";
+        let remedy = "add it if there is such a proxy: otherwise its X-Forwarded-For is ignored";
         findings.push(Finding::note(what, remedy));
     }
     findings
