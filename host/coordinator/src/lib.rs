@@ -37,7 +37,7 @@ use quorate_core::Digest;
 use quorate_core::admission::PluginFacts;
 use quorate_core::identity::PublicKey;
 use quorate_net::telemetry::chain;
-use quorate_net::topics::{PRESENCE, REPORTS};
+use quorate_net::topics::{PRESENCE, REPORTS, listen_to};
 use session_records::LATE_REPORTS_DURATION;
 use state::CoordinatorState;
 use tokio::sync::Semaphore;
@@ -58,22 +58,12 @@ const SESSION_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// How often plans are looked for that another coordinator has left in the outbox.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long to wait before a topic is listened to again.
-const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
-
 /// A coordinator.
 pub struct Coordinator {
     state: Arc<CoordinatorState>,
     /// Permits for orders.
     permits: Arc<Semaphore>,
     orders: TaskTracker,
-}
-
-/// The topics on which parties publish for coordinators.
-#[derive(Clone, Copy)]
-enum Topic {
-    Heartbeats,
-    Reports,
 }
 
 impl Coordinator {
@@ -93,8 +83,8 @@ impl Coordinator {
         self.sweep().await?;
         let background = async {
             tokio::join!(
-                self.listen(Topic::Heartbeats),
-                self.listen(Topic::Reports),
+                self.listen_to_heartbeats(),
+                self.listen_to_reports(),
                 self.republish_periodically(),
                 self.sweep_periodically(),
             )
@@ -121,26 +111,14 @@ impl Coordinator {
         tokio::time::timeout(patience, heard).await.is_ok()
     }
 
-    /// Takes in all that parties publish on a topic, for as long as it is polled.
-    async fn listen(&self, topic: Topic) {
-        let name = match topic {
-            Topic::Heartbeats => PRESENCE,
-            Topic::Reports => REPORTS,
-        };
-        loop {
-            match self.state.services.queue.listen(name).await {
-                Ok(mut listener) => {
-                    while let Ok(payload) = listener.next().await {
-                        match topic {
-                            Topic::Heartbeats => self.state.presence.on_heartbeat(&payload),
-                            Topic::Reports => self.state.reports.on_announced(&payload).await,
-                        }
-                    }
-                }
-                Err(error) => tracing::warn!(error = %chain(&error), topic = name, "failed to subscribe"),
-            }
-            tokio::time::sleep(LISTEN_RETRY_DELAY).await;
-        }
+    async fn listen_to_heartbeats(&self) {
+        let take = |payload: Vec<u8>| async move { self.state.presence.on_heartbeat(&payload) };
+        listen_to(&*self.state.services.queue, PRESENCE, take).await;
+    }
+
+    async fn listen_to_reports(&self) {
+        let take = |payload: Vec<u8>| async move { self.state.reports.on_announced(&payload).await };
+        listen_to(&*self.state.services.queue, REPORTS, take).await;
     }
 
     async fn republish_periodically(&self) {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use quorate_backends::queue::Queue;
 use quorate_core::identity::PublicKey;
+
+use crate::telemetry::chain;
 
 /// The topic of heartbeats: every party announces itself on it, every coordinator reads it.
 pub const PRESENCE: &str = "presence";
@@ -18,6 +21,28 @@ pub const FRAMES: &str = "frames";
 
 /// How often a party sends a heartbeat.
 pub const PARTY_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long to wait before a topic is listened to again.
+const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Passes every announcement of a topic to `handle`, for as long as it is polled. Listens again when the broker is back.
+pub async fn listen_to<Handled: Future<Output = ()>>(
+    queue: &dyn Queue,
+    topic: &str,
+    mut handle: impl FnMut(Vec<u8>) -> Handled,
+) {
+    loop {
+        match queue.listen(topic).await {
+            Ok(mut listener) => {
+                while let Ok(payload) = listener.next().await {
+                    handle(payload).await;
+                }
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), topic, "failed to subscribe"),
+        }
+        tokio::time::sleep(LISTEN_RETRY_DELAY).await;
+    }
+}
 
 /// The queue of a party's plans.
 #[must_use]

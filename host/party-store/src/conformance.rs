@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
-    ORDER_RETENTION_SECONDS, PartyStore, PromiseState, SealedDelivery, SessionResult, ShareLookup, Started,
-    Unreported, WaitingPlan,
+    ORDER_RETENTION_SECONDS, PartyStore, PeerCounter, PromiseState, SealedDelivery, SessionResult,
+    ShareLookup, Started, Unreported, WaitingPlan,
 };
 
 macro_rules! suite {
@@ -367,25 +367,26 @@ pub(crate) async fn a_suspended_component_is_remembered(store: &PartyStore) {
 
 pub(crate) async fn a_peer_that_went_back_is_noticed(store: &PartyStore) {
     let late = NOW + COUNTER_SETTLING_PERIOD;
-    for (now, counter, good) in [
-        (NOW, 5, true),
-        (NOW, 7, true),
-        (NOW, 6, true),
-        (late, 7, true),
-        (late, 6, true),
-        (late + COUNTER_SETTLING_PERIOD, 6, false),
-        (late + COUNTER_SETTLING_PERIOD, 8, true),
-        (late + COUNTER_SETTLING_PERIOD, 7, true),
-        (late + 3 * COUNTER_SETTLING_PERIOD, 7, false),
-        (late + 3 * COUNTER_SETTLING_PERIOD, 8, true),
+    use PeerCounter::{Current, WentBack};
+    for (now, counter, expected) in [
+        (NOW, 5, Current),
+        (NOW, 7, Current),
+        (NOW, 6, Current),
+        (late, 7, Current),
+        (late, 6, Current),
+        (late + COUNTER_SETTLING_PERIOD, 6, WentBack),
+        (late + COUNTER_SETTLING_PERIOD, 8, Current),
+        (late + COUNTER_SETTLING_PERIOD, 7, Current),
+        (late + 3 * COUNTER_SETTLING_PERIOD, 7, WentBack),
+        (late + 3 * COUNTER_SETTLING_PERIOD, 8, Current),
     ] {
         assert_eq!(
             store.check_peer_counter(keys()[1], counter, now).await.unwrap(),
-            good,
+            expected,
             "{counter} at {now:?}"
         );
     }
-    assert!(store.check_peer_counter(keys()[0], 0, NOW).await.unwrap());
+    assert_eq!(store.check_peer_counter(keys()[0], 0, NOW).await.unwrap(), Current);
 }
 
 pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore) {
@@ -432,11 +433,11 @@ pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &Par
     assert!(store.unlock(ACCOUNT).await.unwrap() && !store.unlock(ACCOUNT).await.unwrap());
     store.activate(&certificate(1, 1)).await.unwrap();
     let peer = keys()[1];
-    assert!(store.check_peer_counter(peer, 9, NOW).await.unwrap());
+    assert_eq!(store.check_peer_counter(peer, 9, NOW).await.unwrap(), PeerCounter::Current);
     let later = NOW + 3 * COUNTER_SETTLING_PERIOD;
-    assert!(!store.check_peer_counter(peer, 3, later).await.unwrap());
+    assert_eq!(store.check_peer_counter(peer, 3, later).await.unwrap(), PeerCounter::WentBack);
     assert!(store.readmit(peer).await.unwrap() && !store.readmit(peer).await.unwrap());
-    assert!(store.check_peer_counter(peer, 3, later).await.unwrap());
+    assert_eq!(store.check_peer_counter(peer, 3, later).await.unwrap(), PeerCounter::Current);
 }
 
 /// Claims a keygen and delivers its share to a user, until a second after `NOW`.

@@ -35,6 +35,7 @@ use quorate_core::identity::{PublicKey, Signature};
 use quorate_core::{AccountId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
 
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
+pub use peers::PeerCounter;
 pub use users::{
     Confirmation, DeliveryState, NewDelivery, PromiseState, SealedDelivery, ShareDelivery, ShareLookup,
     WaitingPlan,

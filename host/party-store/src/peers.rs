@@ -6,6 +6,21 @@ use quorate_core::{AccountId, Digest, UnixSeconds};
 
 use super::{COUNTER_SETTLING_PERIOD, PartyStore, raise_counter};
 
+/// A peer's state counter, compared with what was seen of it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerCounter {
+    /// It is as high as it was, or higher.
+    Current,
+    /// It is lower: the peer was set back to an earlier state.
+    WentBack,
+}
+
+impl PeerCounter {
+    fn of(counter: i64, settled: i64) -> Self {
+        if counter >= settled { Self::Current } else { Self::WentBack }
+    }
+}
+
 impl PartyStore {
     /// Bars a counterparty from an account for ever, and raises the state counter.
     ///
@@ -45,9 +60,8 @@ impl PartyStore {
         rows.iter().map(|row| row.read("digest", "suspended")).collect()
     }
 
-    /// Holds a peer's state counter against the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago:
-    /// false if it is lower, which means that the peer was set back to an earlier state. Hellos of sessions that run
-    /// at the same time may come in another order than they were sent.
+    /// Compares a peer's state counter with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos of
+    /// sessions that run at the same time may come in another order than they were sent.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -56,9 +70,9 @@ impl PartyStore {
         peer: PublicKey,
         counter: u64,
         now: UnixSeconds,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<PeerCounter, StoreError> {
         // No party has raised its counter that often: the peer says what it likes.
-        let Ok(counter) = signed(counter) else { return Ok(false) };
+        let Ok(counter) = signed(counter) else { return Ok(PeerCounter::WentBack) };
         // Most often there is nothing new.
         let known =
             sql("SELECT settled FROM peers WHERE identity = $1 AND highest >= $2 AND turned > $3 - $4")
@@ -69,7 +83,7 @@ impl PartyStore {
                 .fetch_optional(&self.database)
                 .await?;
         if let Some(row) = known {
-            return Ok(counter >= row.get::<i64>("settled")?);
+            return Ok(PeerCounter::of(counter, row.get("settled")?));
         }
         let mut tx = self.database.begin(&peer.0).await?;
         let row = sql("SELECT highest, marked, settled, turned FROM peers WHERE identity = $1")
@@ -91,7 +105,6 @@ impl PartyStore {
             settled = if since_turn >= 2 * COUNTER_SETTLING_PERIOD { highest } else { marked };
             (marked, turned) = (highest, now);
         }
-        let good = counter >= settled;
         highest = highest.max(counter);
         sql("INSERT INTO peers (identity, highest, marked, settled, turned) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (identity) DO UPDATE SET highest = excluded.highest, marked = excluded.marked,
@@ -104,7 +117,7 @@ impl PartyStore {
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(good)
+        Ok(PeerCounter::of(counter, settled))
     }
 
     /// Deletes the state counter of a peer that was restored from an older backup. Returns whether there was one.

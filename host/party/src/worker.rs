@@ -13,7 +13,7 @@ use quorate_core::plan::Plan;
 use quorate_core::report::SignedReport;
 use quorate_net::replicas::Replicas;
 use quorate_net::telemetry::chain;
-use quorate_net::topics::{CANCELLED, queue_of};
+use quorate_net::topics::{CANCELLED, listen_to, queue_of};
 use quorate_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval};
@@ -186,21 +186,13 @@ impl PartyWorker {
     /// Ends sessions that a coordinator has cancelled before their deadline. No proof is required: a coordinator
     /// could stop a session anyway, by not starting it.
     async fn watch_cancellations(self: Arc<Self>) {
-        loop {
-            match self.queue.listen(CANCELLED).await {
-                Ok(mut listener) => {
-                    while let Ok(payload) = listener.next().await {
-                        if let Ok(session) = payload.try_into() {
-                            self.party.running.cancel(SessionId(session));
-                        }
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(error = %chain(&error), topic = CANCELLED, "failed to subscribe")
-                }
+        let cancel = |payload: Vec<u8>| {
+            if let Ok(session) = payload.try_into() {
+                self.party.running.cancel(SessionId(session));
             }
-            tokio::time::sleep(QUEUE_RETRY_DELAY).await;
-        }
+            std::future::ready(())
+        };
+        listen_to(&*self.queue, CANCELLED, cancel).await;
     }
 
     /// Reports sessions that have ended without a report, and everything that no coordinator has taken yet.

@@ -13,7 +13,7 @@ use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::router_client::session_party_index;
 use quorate_net::telemetry::chain;
-use quorate_net::topics::FRAMES;
+use quorate_net::topics::{FRAMES, listen_to};
 use quorate_proto::convert::session_id;
 use quorate_proto::v1::Forwarded;
 use tokio::sync::mpsc;
@@ -31,8 +31,8 @@ const ROUTER_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long another router counts as online after a heartbeat.
 const PEER_TIMEOUT: Duration = Duration::from_millis(3_500);
 
-/// How long to wait before the topic is listened to again.
-const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long to wait before frames are published again.
+const PUBLISH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The way to the other routers.
 pub struct Peering {
@@ -93,25 +93,14 @@ impl Peering {
                 };
                 if let Err(error) = self.queue.announce(FRAMES, forwarded.encode_to_vec()).await {
                     tracing::warn!(error = %chain(&error), "failed to publish frames to other routers");
-                    tokio::time::sleep(LISTEN_RETRY_DELAY).await;
+                    tokio::time::sleep(PUBLISH_RETRY_DELAY).await;
                 }
             }
         };
-        let hearing = async {
-            loop {
-                match self.queue.listen(FRAMES).await {
-                    Ok(mut listener) => {
-                        while let Ok(payload) = listener.next().await {
-                            self.heard(&hub, &payload);
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(error = %chain(&error), topic = FRAMES, "failed to subscribe")
-                    }
-                }
-                tokio::time::sleep(LISTEN_RETRY_DELAY).await;
-            }
-        };
+        let hearing = listen_to(&*self.queue, FRAMES, |payload| {
+            self.heard(&hub, &payload);
+            std::future::ready(())
+        });
         tokio::select! {
             () = stop.cancelled() => {}
             () = sending => {}

@@ -10,6 +10,7 @@ use quorate_core::session::{Effect, Message};
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
+use quorate_party_store::PeerCounter;
 use quorate_runtime::capabilities::vault::Staged;
 use quorate_runtime::{ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -246,7 +247,8 @@ async fn check_counters(
     let party = &context.party;
     for (&peer, &counter) in counters {
         let Some(key) = context.order().spec.party(peer) else { continue };
-        if !party.store.check_peer_counter(*key, counter, party.clock.seconds()).await? {
+        let checked = party.store.check_peer_counter(*key, counter, party.clock.seconds()).await?;
+        if checked == PeerCounter::WentBack {
             let reason =
                 format!("party {peer} was set back to an earlier state: an operator must re-admit it");
             return Ok(Some(Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason }));
