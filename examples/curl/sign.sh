@@ -10,11 +10,11 @@ trap 'rm -rf "$folder"' EXIT
 # The key goes in by standard input: arguments can be seen by other users of the machine.
 call() { # path, body, idempotency key
   printf 'header = "X-API-Key: %s"\n' "$QUORATE_API_KEY" |
-    curl --silent --show-error --fail-with-body --max-time 90 --config - \
+    curl --silent --show-error --fail-with-body --max-time 90 --retry 2 --retry-delay 2 --config - \
       --header 'Content-Type: application/json' --header "Idempotency-Key: $3" --data "$2" "$url/api/v1$1"
 }
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
-# A request that is made again with the same key has the same answer: nothing is created or signed twice.
+# curl repeats a request that is answered with 503 or 504, or not in time, with the same key: nothing is created or signed twice.
 request_id() { openssl rand -hex 16; }
 
 account=$(call /accounts '{"user_id":"example"}' "$(request_id)")

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+import time
 import uuid
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from coincurve import PublicKey
@@ -15,20 +16,31 @@ URL = os.environ.get("QUORATE_URL", "http://127.0.0.1:4000")
 API_KEY = os.environ["QUORATE_API_KEY"]
 
 
+ATTEMPTS = 3
+TIMEOUT_SECONDS = 90  # longer than the server's limits: 20 s for each party of a new account, 10 s to sign
+
+
 def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Posts a request. Made again with the same idempotency key, it has the same answer."""
+    """Posts a request, and repeats it under the same idempotency key: nothing is made or signed twice."""
     headers = {
         "X-API-Key": API_KEY,
         "Content-Type": "application/json",
         "Idempotency-Key": str(uuid.uuid4()),
     }
     request = Request(f"{URL}/api/v1{path}", json.dumps(body).encode(), headers)
-    try:
-        with urlopen(request, timeout=90) as response:
-            return json.load(response)
-    except HTTPError as error:
-        problem = json.load(error)
-        raise SystemExit(f"{problem['code']}: {problem['detail']}") from error
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+                return json.load(response)
+        except HTTPError as error:
+            if error.code not in (503, 504) or attempt == ATTEMPTS:
+                problem = json.load(error)
+                raise SystemExit(f"{problem['code']}: {problem['detail']}") from error
+        except (URLError, TimeoutError) as error:
+            if attempt == ATTEMPTS:
+                raise SystemExit(f"{URL} does not answer: {error}") from error
+        time.sleep(2)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def main() -> None:

@@ -22,17 +22,28 @@ interface Signature {
   signers: number[];
 }
 
-// Made again with the same idempotency key, a request has the same answer.
+const attempts = 3;
+// Longer than the server's limits: 20 s for each party of a new account, 10 s to sign.
+const timeoutMs = 90_000;
+
+// Posts a request, and repeats it under the same idempotency key: nothing is made or signed twice.
 async function call<T>(path: string, body: object): Promise<T> {
-  const response = await fetch(`${url}/api/v1${path}`, {
-    method: "POST",
-    headers: { "X-API-Key": apiKey!, "Content-Type": "application/json", "Idempotency-Key": randomUUID() },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(90_000),
-  });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(`${answer.code}: ${answer.detail}`);
-  return answer as T;
+  const headers = { "X-API-Key": apiKey!, "Content-Type": "application/json", "Idempotency-Key": randomUUID() };
+  const request = { method: "POST", headers, body: JSON.stringify(body) };
+  for (let attempt = 1; ; attempt++) {
+    const isLast = attempt === attempts;
+    try {
+      const response = await fetch(`${url}/api/v1${path}`, { ...request, signal: AbortSignal.timeout(timeoutMs) });
+      const answer = await response.json();
+      if (response.ok) return answer as T;
+      if (isLast || ![503, 504].includes(response.status)) throw new Error(`${answer.code}: ${answer.detail}`);
+    } catch (error) {
+      // fetch throws a TypeError when there is no answer.
+      const isUnanswered = error instanceof TypeError || (error as Error).name === "TimeoutError";
+      if (isLast || !isUnanswered) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+  }
 }
 
 const account = await call<Account>("/accounts", { user_id: "example" });

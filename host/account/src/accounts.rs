@@ -61,9 +61,9 @@ impl Accounts {
                 not_active("the account waits for its user to confirm the share")
             }
             AccountState::Creating => not_active("the account's key is still being made: ask for it later"),
-            AccountState::Failed => {
-                not_active("the account's key generation has failed: create another account")
-            }
+            AccountState::Failed => not_active(
+                "the account has no key: repeat its creation under the same Idempotency-Key, or create another account",
+            ),
         }
     }
 

@@ -117,6 +117,6 @@ pub(crate) fn problem(status: &Status) -> Problem {
 pub(crate) fn deadline_passed() -> Problem {
     Problem::new(
         Code::DeadlinePassed,
-        "there was no result in time; if a session is named, its result can still be read",
+        "there was no result in time: repeat the request with the same Idempotency-Key, or read the session that is named",
     )
 }

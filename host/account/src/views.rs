@@ -24,7 +24,7 @@ pub enum AccountStateView {
     Pending,
     /// It has a key.
     Active,
-    /// Its key generation failed.
+    /// Its key generation has no result, as far as is known. A late one still activates the account.
     Failed,
 }
 

@@ -60,6 +60,15 @@ pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder,
     lead.announce_end(end);
 }
 
+/// How much of the order's time a session takes.
+#[derive(Clone, Copy)]
+enum SessionTime {
+    /// It is the last one.
+    AllThatIsLeft,
+    /// There is time for another one.
+    HalfOfWhatIsLeft,
+}
+
 /// How an attempt ended without a result.
 enum AttemptFailed {
     /// Another session would fail in the same way, or must not be made.
@@ -110,7 +119,9 @@ impl OrderDriver<'_> {
             if self.state.services.now() + MIN_SESSION_DURATION > self.request.until {
                 break;
             }
-            let Err(failed) = self.attempt(attempt == attempts).await else { return Ok(()) };
+            let time =
+                if attempt == attempts { SessionTime::AllThatIsLeft } else { SessionTime::HalfOfWhatIsLeft };
+            let Err(failed) = self.attempt(time).await else { return Ok(()) };
             let (verdict, is_permanent) = match failed {
                 AttemptFailed::Permanent(verdict) => (verdict, true),
                 AttemptFailed::Retry(verdict) => (verdict, false),
@@ -169,13 +180,15 @@ impl OrderDriver<'_> {
         }
     }
 
-    /// Runs one session of the order. The last one takes all the time that is left; every other leaves time for
-    /// another.
-    async fn attempt(&mut self, is_last: bool) -> Result<(), AttemptFailed> {
+    /// Runs one session of the order.
+    async fn attempt(&mut self, time: SessionTime) -> Result<(), AttemptFailed> {
         let (state, request) = (self.state, self.request);
         let quorum = self.quorum().await.map_err(AttemptFailed::Permanent)?;
         let now = state.services.now();
-        let deadline = if is_last { request.until } else { now + request.until.since(now) / 2 };
+        let deadline = match time {
+            SessionTime::AllThatIsLeft => request.until,
+            SessionTime::HalfOfWhatIsLeft => now + request.until.since(now) / 2,
+        };
         let (session, plan) =
             new_session(request, quorum, now, deadline).map_err(AttemptFailed::Permanent)?;
         let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };

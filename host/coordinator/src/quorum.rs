@@ -34,16 +34,24 @@ impl From<NoQuorum> for Verdict {
     fn from(why: NoQuorum) -> Self {
         match why {
             NoQuorum::Missing(parties) => {
-                let list: Vec<String> = parties.iter().map(ToString::to_string).collect();
-                Self::of(Code::PartiesUnavailable, format!("parties {} are offline", list.join(", ")))
+                let list: Vec<String> = parties.iter().map(|party| format!("party {party}")).collect();
+                Self::of(
+                    Code::PartiesUnavailable,
+                    format!(
+                        "offline: {}; try again later, or have their operators start them",
+                        list.join(", ")
+                    ),
+                )
             }
             NoQuorum::NoPlugin => Self::of(
                 Code::PluginUnavailable,
-                "the parties that are online have no active plugin in common that the order allows",
+                "the parties that are online have no active plugin in common that the order allows: their operators compare \
+                 `quorate admin registry`",
             ),
             NoQuorum::Banned => Self::of(
                 Code::BlockedByBan,
-                "every possible quorum has two parties of which one banned the other",
+                "every possible quorum has two parties of which one banned the other: this account can't sign any more; the \
+                 operators find out which party was banned",
             ),
             NoQuorum::Requested => Self::of(
                 Code::InvalidSigners,
@@ -236,7 +244,7 @@ mod tests {
         assert_eq!(quorums, [vec![1, 2], vec![1, 3], vec![2, 3]].into());
         let chosen = world(&[1, 2, 3]).choose(&order, &[1, 3], 7).unwrap();
         assert_eq!(chosen.signers, [party(1), party(3)]);
-        // A request that names fewer than t signers is part of every quorum: a users' party and any other.
+        // A request that names fewer than t signers is part of every quorum: the users' party and any other.
         let with_3: BTreeSet<_> = (0..20)
             .map(|rotation| world(&[1, 2, 3]).choose(&order, &[3], rotation).unwrap().signers)
             .collect();

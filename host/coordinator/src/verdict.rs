@@ -73,13 +73,13 @@ pub(super) fn verdict(signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Ou
     let failures = outcomes.iter().filter_map(|(by, outcome)| failure(*by, outcome));
     let worst = failures.min_by_key(|(rank, _)| *rank).map(|(_, verdict)| verdict);
     let silent: Vec<String> =
-        signers.iter().filter(|s| !outcomes.contains_key(s)).map(ToString::to_string).collect();
+        signers.iter().filter(|s| !outcomes.contains_key(s)).map(|s| format!("party {s}")).collect();
     let only_followed =
         worst.as_ref().is_none_or(|verdict| matches!(verdict.code, Code::DeadlinePassed | Code::Unavailable));
     // A party that refuses the session explains why the others are silent: they wait for it.
     let is_refused = outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { .. }));
     if !silent.is_empty() && only_followed && !is_refused {
-        let reason = format!("parties {} did not report in time", silent.join(", "));
+        let reason = format!("{} did not report in time", silent.join(", "));
         return Verdict::of(Code::DeadlinePassed, reason);
     }
     worst.unwrap_or_else(|| {
@@ -195,7 +195,7 @@ mod tests {
         let verdict_of =
             |outcomes: &[(PartyIndex, Outcome)]| verdict(&signers, &outcomes.iter().cloned().collect());
         assert_eq!(verdict_of(&both), Verdict::of(Code::PluginFault, "party 2: why"));
-        assert_eq!(verdict_of(&both[..1]).reason, "parties 2 did not report in time");
+        assert_eq!(verdict_of(&both[..1]).reason, "party 2 did not report in time");
         assert_eq!(verdict_of(&both[1..]).code, Code::PluginFault, "a cause was hidden by silence");
         assert_eq!(verdict_of(&[]).code, Code::DeadlinePassed);
     }

@@ -87,7 +87,10 @@ pub enum Refused {
     #[error("the order does not name this party")]
     NotAParty,
     /// The order names a party that this one does not pin.
-    #[error("the order names party {0}, whose identity key this party does not pin")]
+    #[error(
+        "the order names party {0}, whose identity key this party does not pin: the operators compare QUORATE_PARTY_KEYS \
+         of the account service and of this party"
+    )]
     NotPinned(PartyIndex),
     /// The signers do not fit the order.
     #[error("the plan's signers do not fit the order: {0}")]

@@ -184,7 +184,10 @@ pub struct OrderTerms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefused {
     /// Not signed by an originator that this party pins, or changed after it was signed.
-    #[error("the order is not signed by an originator that this party pins")]
+    #[error(
+        "the order is not signed by an originator that this party pins: the operators compare QUORATE_ORIGINATORS with the \
+         account service's key"
+    )]
     NotSigned,
     /// Not exactly the encoding of an order of a version that we know.
     #[error("the order is malformed or of an unknown version")]

@@ -32,9 +32,11 @@ impl Problem {
         Self::new(Code::Overloaded, "too many requests are being worked on: try again later")
     }
 
-    /// A fault of the deployment itself. `detail` is for its operator.
+    /// A fault of the deployment itself. The operator finds `detail` in the log too.
     #[must_use]
     pub fn internal(detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        tracing::error!(detail, "internal fault");
         Self::new(Code::Internal, detail)
     }
 

@@ -16,7 +16,10 @@ pub enum PlanRefusal {
     #[error("this plan was claimed before")]
     ClaimedBefore,
     /// Another keygen or refresh of the account runs or waits for its certificate.
-    #[error("another keygen or refresh of this account is under way")]
+    #[error(
+        "another keygen or refresh of this account is under way: wait for it; if it will never end, the operator runs \
+         `quorate admin unlock`"
+    )]
     Locked,
     /// The facts of the plan's admission have changed meanwhile.
     #[error("the account's epoch or bans have changed: ask again")]

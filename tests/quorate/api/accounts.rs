@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate::config::LimitsConfig;
+use quorate_core::code::Code;
 use quorate_party::Party;
 use quorate_tests::components;
 use quorate_tests::embedded::{Deployment, KEY, Reply, send};
@@ -299,4 +300,25 @@ async fn the_description_of_the_api_lists_every_route() {
         ]
     );
     assert_eq!(api["components"]["securitySchemes"]["api_key"]["name"], "X-API-Key");
+    for (path, methods) in api["paths"].as_object().unwrap().iter().filter(|(path, _)| *path != "/health") {
+        for (method, operation) in methods.as_object().unwrap() {
+            let described = &operation["responses"];
+            assert!(described["4XX"].is_object() && described["5XX"].is_object(), "{method} {path}");
+            assert_eq!(operation["requestBody"].is_object(), method == "post", "{method} {path}");
+        }
+    }
+    let codes = api["components"]["schemas"]["ProblemDocument"]["properties"]["code"]["enum"].as_array();
+    assert_eq!(codes.unwrap().len(), Code::ALL.len());
+}
+
+/// The page that explains the codes has a line for each, with its status and title.
+#[test]
+fn every_code_is_explained() {
+    let page = include_str!("../../../docs/errors.md");
+    let lines: Vec<&str> = page.lines().filter(|line| line.contains("| `")).collect();
+    assert_eq!(lines.len(), Code::ALL.len());
+    for code in Code::ALL {
+        let begin = format!("| {} | `{code}` | {} | ", code.status(), code.title());
+        assert!(lines.iter().any(|line| line.starts_with(&begin)), "docs/errors.md: {begin}");
+    }
 }

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
-    /// The user, in your words.
+    /// The user, in your words: 1 to 256 bytes.
     #[schema(example = "user123")]
     user_id: String,
     /// The signature scheme; `ecdsa-secp256k1` if you name none.
@@ -36,7 +36,7 @@ pub(super) struct NewAccount {
     /// Whether a user keeps one of the shares: 2 of 3, of two parties of this deployment and the user.
     #[serde(default)]
     user_share: bool,
-    /// The X25519 key that the user's share is sealed to. Without it the share is to be asked for at the party API.
+    /// The X25519 key that the user's share is sealed to: 64 hex characters. Without it the share is to be asked for at the party API.
     recipient_key: Option<String>,
     /// Whether nothing is signed without the user's share.
     #[serde(default)]
@@ -83,7 +83,7 @@ impl IdempotentOperation for Create {
 /// Makes a key that no process ever holds. Answers when all parties have promised to keep their shares.
 #[utoipa::path(
     post, path = "/api/v1/accounts", tag = "accounts",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours.")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key.")),
     request_body = NewAccount,
     responses(
         (status = 201, description = "The account, with its key and addresses; where a user keeps a share it is `pending`, with the sealed share in `user_share` if a recipient_key was given", body = AccountView),
@@ -118,6 +118,7 @@ pub(super) async fn create(
     responses(
         (status = 200, description = "The account", body = AccountView),
         (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn read(
@@ -172,7 +173,7 @@ impl IdempotentOperation for Sign {
     post, path = "/api/v1/accounts/{id}/sign", tag = "accounts",
     params(
         ("id" = String, Path, description = "The account's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key."),
     ),
     request_body = NewSignature,
     responses(
@@ -202,7 +203,7 @@ pub(super) async fn sign(
 pub(super) struct NewRefresh {
     /// The user's share, sealed together with `recipient_key`, in hex.
     user_share: Option<String>,
-    /// The X25519 key that the user's new share is sealed to.
+    /// The X25519 key that the user's new share is sealed to: 64 hex characters.
     recipient_key: Option<String>,
 }
 
@@ -241,8 +242,9 @@ impl IdempotentOperation for Refresh {
     post, path = "/api/v1/accounts/{id}/refresh", tag = "accounts",
     params(
         ("id" = String, Path, description = "The account's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key."),
     ),
+    request_body = Option<NewRefresh>,
     responses(
         (status = 200, description = "The account, one epoch later; where a user keeps a share, with the new one in `user_share`: the next epoch begins when it is confirmed", body = AccountView),
         (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),

@@ -18,6 +18,7 @@ use crate::SessionView;
     responses(
         (status = 200, description = "The session", body = SessionView),
         (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn read(

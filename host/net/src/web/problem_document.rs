@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use quorate_core::code::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::problem::Problem;
 
@@ -24,8 +25,8 @@ pub struct ProblemDocument {
     status: u16,
     /// For people: what is wrong and what to do about it.
     detail: String,
-    /// Stable: programs may depend on it.
-    #[schema(example = "invalid_message")]
+    /// Stable: programs may depend on it. docs/errors.md explains each.
+    #[schema(schema_with = code_schema)]
     code: &'static str,
     /// The session, if one was begun: its result can still be read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,12 @@ pub struct ProblemDocument {
     /// Parties that another party accuses. No proof.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     culprits: Vec<u16>,
+}
+
+/// The closed list of codes.
+fn code_schema() -> Object {
+    let texts = Code::ALL.iter().map(|code| code.text());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(texts)).build()
 }
 
 /// A problem as JSON.

@@ -74,7 +74,7 @@ impl UserShares {
         if header.epoch != order.epoch || share_id.epoch != order.epoch {
             return wrong(
                 Code::UserShareOfAnotherEpoch,
-                "it is of another epoch: the account was refreshed since",
+                "it is of another epoch: seal the share that was confirmed last",
             );
         }
         let same = match (&header.purpose, &order.operation) {

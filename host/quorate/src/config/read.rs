@@ -41,7 +41,10 @@ pub enum ConfigError {
     )]
     Unprotected(&'static str),
     /// All parties in one process.
-    #[error("ENVIRONMENT is production: all parties in one process (--embedded) gives no threshold security")]
+    #[error(
+        "ENVIRONMENT is production, and all parties in one process (--embedded) give no threshold security: run a process \
+         for each role, or unset ENVIRONMENT to try it out"
+    )]
     Embedded,
     /// The file of a secret can't be read.
     #[error("{0}_FILE: the file can't be read")]

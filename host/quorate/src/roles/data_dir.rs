@@ -9,19 +9,27 @@ use quorate_party_store::MasterKey;
 use quorate_runtime::{CompileCache, Runtime, RuntimeConfig};
 use zeroize::Zeroizing;
 
-use super::error::EmbeddedStartError;
+use super::error::LocalError;
 use crate::config::Seed;
 use crate::secret_file::{OWNER_ONLY_MODE, random_hex, write_new};
 
 /// A sandbox that keeps what it has compiled in a data folder.
-pub(crate) fn sandbox(data: &Path) -> Result<Runtime, EmbeddedStartError> {
+pub(crate) fn sandbox(data: &Path) -> Result<Runtime, LocalError> {
     make_folder(data)?;
     let key = compile_cache_key(data)?;
     let folder = data.join("compiled");
     let cache = CompileCache::open(&folder, key);
-    let compile_cache = Some(cache.map_err(|source| EmbeddedStartError::File { path: folder, source })?);
-    Runtime::new(RuntimeConfig { compile_cache, ..RuntimeConfig::default() })
-        .map_err(EmbeddedStartError::Runtime)
+    let compile_cache = Some(cache.map_err(|source| LocalError::File { path: folder, source })?);
+    Runtime::new(RuntimeConfig { compile_cache, ..RuntimeConfig::default() }).map_err(LocalError::Runtime)
+}
+
+/// What happens when the file of a key is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfMissing {
+    /// A new key is made.
+    Make,
+    /// Its database is there: another key would not open it.
+    Refuse,
 }
 
 /// All keys.
@@ -38,73 +46,74 @@ pub(super) struct PartyKeys {
 
 /// Reads the keys; makes them if these are the first ones that this folder sees. A key that is missing beside a
 /// database that it has sealed is never replaced by another.
-pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<EmbeddedKeys, EmbeddedStartError> {
+pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<EmbeddedKeys, LocalError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;
-    let may_make = |database: &str| !data.join(database).exists();
+    let beside =
+        |database: &str| if data.join(database).exists() { IfMissing::Refuse } else { IfMissing::Make };
     let parties = (1..=parties).map(|party| {
         let folder = folder.join(format!("party-{party}"));
         make_folder(&folder)?;
-        let is_new = may_make(&format!("party-{party}.db"));
+        let if_missing = beside(&format!("party-{party}.db"));
         let path = folder.join("master_key");
-        let master = text(&path, is_new)?;
-        let master = MasterKey::from_hex(&master).map_err(|_| EmbeddedStartError::Key(path))?;
-        Ok(PartyKeys { identity: seed(&folder.join("identity"), is_new)?, master })
+        let master = text(&path, if_missing)?;
+        let master = MasterKey::from_hex(&master).map_err(|_| LocalError::Key(path))?;
+        Ok(PartyKeys { identity: seed(&folder.join("identity"), if_missing)?, master })
     });
-    let parties = parties.collect::<Result<_, EmbeddedStartError>>()?;
-    Ok(EmbeddedKeys { originator: seed(&folder.join("originator"), may_make("control.db"))?, parties })
+    let parties = parties.collect::<Result<_, LocalError>>()?;
+    Ok(EmbeddedKeys { originator: seed(&folder.join("originator"), beside("control.db"))?, parties })
 }
 
 /// The key that compiled code is authenticated with.
-pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, EmbeddedStartError> {
+pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, LocalError> {
     let folder = data.join("secrets");
     make_folder(&folder)?;
     // With another key everything is compiled anew.
-    seed(&folder.join("compile_cache"), true)
+    seed(&folder.join("compile_cache"), IfMissing::Make)
 }
 
 /// The API key of a deployment that was given none: made once.
-pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), EmbeddedStartError> {
+pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), LocalError> {
     make_folder(data)?;
     let path = data.join("api-key");
-    let key = text(&path, true)?;
+    let key = text(&path, IfMissing::Make)?;
     Ok((path, key))
 }
 
 /// Makes a folder that only we can look into.
-pub(super) fn make_folder(path: &Path) -> Result<(), EmbeddedStartError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), LocalError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| EmbeddedStartError::File { path: path.to_owned(), source })
+    made.map_err(|source| LocalError::File { path: path.to_owned(), source })
 }
 
 /// Keeps a data folder for this process, until the returned file is closed. A second process would end the sessions of the
 /// first one.
 ///
 /// # Errors
-/// [`EmbeddedStartError::FolderInUse`], or [`EmbeddedStartError::File`].
-pub(super) fn lock(data: &Path) -> Result<File, EmbeddedStartError> {
+/// [`LocalError::FolderInUse`], or [`LocalError::File`].
+pub(super) fn lock(data: &Path) -> Result<File, LocalError> {
     let path = data.join("lock");
-    let failed = |source| EmbeddedStartError::File { path: path.clone(), source };
+    let failed = |source| LocalError::File { path: path.clone(), source };
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(OWNER_ONLY_MODE).open(&path);
     let file = file.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(EmbeddedStartError::FolderInUse(data.to_owned())),
+        Err(TryLockError::WouldBlock) => Err(LocalError::FolderInUse(data.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 
-fn seed(path: &Path, may_make: bool) -> Result<Seed, EmbeddedStartError> {
+fn seed(path: &Path, if_missing: IfMissing) -> Result<Seed, LocalError> {
     let mut seed = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text(path, may_make)?.as_bytes(), seed.as_mut_slice())
-        .map_err(|_| EmbeddedStartError::Key(path.to_owned()))?;
+    hex::decode_to_slice(text(path, if_missing)?.as_bytes(), seed.as_mut_slice())
+        .map_err(|_| LocalError::Key(path.to_owned()))?;
     Ok(seed)
 }
 
-/// The 64 hex characters in a file; new ones, if there is no file and there may be none yet.
-fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, EmbeddedStartError> {
-    let failed = |source| EmbeddedStartError::File { path: path.to_owned(), source };
+/// The 64 hex characters in a file.
+fn text(path: &Path, if_missing: IfMissing) -> Result<Zeroizing<String>, LocalError> {
+    let failed = |source| LocalError::File { path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::with_capacity(128));
     match OpenOptions::new().read(true).open(path) {
         Ok(file) => {
@@ -112,10 +121,10 @@ fn text(path: &Path, may_make: bool) -> Result<Zeroizing<String>, EmbeddedStartE
             file.take(128).read_to_string(&mut text).map_err(failed)?;
             Ok(Zeroizing::new(text.trim().to_owned()))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound && !may_make => {
-            Err(EmbeddedStartError::Missing(path.to_owned()))
-        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
+            if if_missing == IfMissing::Refuse {
+                return Err(LocalError::Missing(path.to_owned()));
+            }
             let text = random_hex().map_err(failed)?;
             write_new(path, &text, OWNER_ONLY_MODE).map_err(failed)?;
             // The file's name too must be there after a power cut, before anything is sealed with the key.

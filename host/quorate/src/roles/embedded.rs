@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 
 use super::context::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
-use super::error::EmbeddedStartError;
+use super::error::{EmbeddedStartError, ListenError, LocalError};
 use super::task_groups::{TaskGroup, TaskGroups};
 use crate::config::LimitsConfig;
 
@@ -240,8 +240,8 @@ async fn install(
 
 /// Reserves a port. Callers can't connect to it yet: a request would wait there, and be carried out although its caller
 /// has given up.
-fn reserve(address: SocketAddr) -> Result<ReservedPort, EmbeddedStartError> {
-    let failed = |source| EmbeddedStartError::Listen { address, source };
+fn reserve(address: SocketAddr) -> Result<ReservedPort, ListenError> {
+    let failed = |source| ListenError { address, source };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(failed)?;
     socket.set_reuseaddr(true).and_then(|()| socket.bind(address)).map_err(failed)?;
@@ -256,10 +256,10 @@ struct ReservedPort {
 
 impl ReservedPort {
     /// Lets callers connect.
-    fn listen(self) -> Result<TcpListener, EmbeddedStartError> {
+    fn listen(self) -> Result<TcpListener, ListenError> {
         let address = self.address;
         let listener = self.socket.listen(MAX_PENDING_CONNECTIONS);
-        listener.map_err(|source| EmbeddedStartError::Listen { address, source })
+        listener.map_err(|source| ListenError { address, source })
     }
 }
 
@@ -391,10 +391,9 @@ async fn open_party(
 }
 
 /// A secret that only this process knows.
-fn join_key() -> Result<JoinKey, EmbeddedStartError> {
+fn join_key() -> Result<JoinKey, LocalError> {
     let mut secret = Zeroizing::new([0; 32]);
-    getrandom::fill(secret.as_mut_slice())
-        .map_err(|e| EmbeddedStartError::Runtime(std::io::Error::other(e)))?;
+    getrandom::fill(secret.as_mut_slice()).map_err(|e| LocalError::Runtime(std::io::Error::other(e)))?;
     JoinKey::new(&Zeroizing::new(hex::encode(secret.as_slice())))
-        .map_err(|e| EmbeddedStartError::Runtime(std::io::Error::other(e)))
+        .map_err(|e| LocalError::Runtime(std::io::Error::other(e)))
 }

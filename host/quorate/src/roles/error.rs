@@ -19,14 +19,8 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The address is not free, or not ours.
-    #[error("can't listen on {address}: another process may be using the port")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The database can't be used.
     #[error("PostgreSQL at {address} can't be used")]
     Postgres {
@@ -50,7 +44,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// Own files or the sandbox can't be used.
     #[error(transparent)]
-    Local(#[from] EmbeddedStartError),
+    Local(#[from] LocalError),
     /// The operator's socket can't be used.
     #[error(transparent)]
     Admin(#[from] SocketError),
@@ -87,22 +81,26 @@ pub enum StartError {
     NoRandomness,
 }
 
-/// Why all roles in one process do not start: the operator must act.
+/// Why a process can't listen.
 #[derive(Debug, thiserror::Error)]
-pub enum EmbeddedStartError {
-    /// The address is not free, or not ours.
-    #[error("can't listen on {address}: another process may be using the port")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
+#[error(
+    "can't listen on {address}: another process may be using the port, or the address is not of this machine"
+)]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// The error of the system.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Why a process can't use its own files or its sandbox: the operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
     /// A file or folder can't be used.
-    #[error("{path}: can't be used")]
+    #[error("{path}: can't be used: look at its owner and its mode")]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// The error of the system.
         #[source]
@@ -117,25 +115,38 @@ pub enum EmbeddedStartError {
     /// A key file is gone, and what it has sealed or signed is still there.
     #[error("{0}: the key is missing, but its database is there: restore the file from your backup")]
     Missing(PathBuf),
+    /// The sandbox does not start.
+    #[error("the sandbox does not start: give the process more memory and address space")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// Why all roles in one process do not start: the operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedStartError {
+    /// The address is not free, or not ours.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Own files or the sandbox can't be used.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// A database can't be used.
     #[error("{path}: can't be used")]
     Store {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Why.
         #[source]
         source: StoreError,
     },
-    /// The sandbox does not start.
-    #[error("the sandbox does not start")]
-    Runtime(#[source] std::io::Error),
     /// A number of parties that is not possible.
     #[error("the number of parties is not possible: give 2 to 16")]
     Parties(#[from] ThresholdError),
     /// The file of a component can't be read.
-    #[error("{path}: can't be read; `make plugins` builds the components")]
+    #[error(
+        "{path}: can't be read: correct QUORATE_PLUGIN_FILES, or build the components with `make plugins`"
+    )]
     MissingPlugin {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// The error of the system.
         #[source]

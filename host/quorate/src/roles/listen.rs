@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::context::Context;
-use super::error::StartError;
+use super::error::{ListenError, StartError};
 
 /// A bound port.
 pub(super) enum Port {
@@ -35,7 +35,7 @@ pub(super) enum Callers {
 
 impl Context<'_> {
     pub(super) async fn listen(&self, address: SocketAddr, callers: Callers) -> Result<Port, StartError> {
-        let failed = |source| StartError::Listen { address, source };
+        let failed = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let config = &self.config.tls;
         let clients = config.clients.as_deref().filter(|_| callers == Callers::Roles);

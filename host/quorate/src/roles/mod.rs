@@ -26,7 +26,7 @@ use crate::config::Config;
 use context::{Context, SHUTDOWN_GRACE_PERIOD};
 
 pub use connect::connect_to_postgres;
-pub use error::{EmbeddedStartError, StartError};
+pub use error::{EmbeddedStartError, ListenError, LocalError, StartError};
 pub use role::Role;
 
 /// Roles that run in this process.

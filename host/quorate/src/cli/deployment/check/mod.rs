@@ -15,7 +15,7 @@ use clap::Args;
 use quorate_core::identity::SecretKey;
 use zeroize::Zeroizing;
 
-use program::{check_config, program_settings};
+use program::{ComponentFiles, check_config, program_settings};
 pub(super) use settings::wrong_project_name;
 
 use super::engine_facts::Engine;
@@ -58,9 +58,10 @@ pub(in crate::cli) fn check(
     if let Some(folder) = &arguments.folder {
         return report(&check_deployment(folder, arguments)?);
     }
+    let components = if arguments.plugins { ComponentFiles::Here } else { ComponentFiles::Elsewhere };
     let config = match &arguments.file {
-        None => check_config(environment?, arguments.plugins)?,
-        Some(file) => program_settings(lines_of(&text_of(file)?)?, arguments.plugins)?,
+        None => check_config(environment?, components)?,
+        Some(file) => program_settings(lines_of(&text_of(file)?)?, components)?,
     };
     for name in &config.unrecognised {
         print(&format!("{name}: this looks like a setting of Quorate and is not one: it changes nothing"));
@@ -95,12 +96,13 @@ fn check_settings(
     engine: &Engine,
     arguments: &CheckArguments,
 ) -> Vec<Finding> {
+    let components = if arguments.no_plugins { ComponentFiles::Elsewhere } else { ComponentFiles::Here };
     let mut findings = settings::check_names(deployment);
     findings.extend(settings::check_passwords(deployment));
     findings.extend(settings::check_public_keys(deployment));
     findings.extend(settings::check_numbers(deployment));
     findings.extend(settings::check_shell(deployment, engine));
-    findings.extend(settings::check_program(deployment, !arguments.no_plugins));
+    findings.extend(settings::check_program(deployment, components));
     findings.extend(network::check_publishing(deployment));
     findings.extend(network::check_subnet(deployment, engine));
     findings.extend(secrets::check_secrets(deployment));

@@ -9,17 +9,29 @@ use crate::config::Config;
 /// The first bytes of every binary of the component model: WebAssembly's magic, version 13, layer 1.
 const COMPONENT_PREFIX: &[u8] = b"\0asm\x0d\x00\x01\x00";
 
-/// Reads settings as a process would.
-pub(super) fn program_settings(settings: Vec<(String, String)>, plugins: bool) -> Result<Config, CliError> {
-    check_config(Config::read(settings)?, plugins)
+/// Where the components are that the settings name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ComponentFiles {
+    /// On this machine: they are looked at.
+    Here,
+    /// On another machine or in another image.
+    Elsewhere,
 }
 
-pub(super) fn check_config(config: Config, plugins: bool) -> Result<Config, CliError> {
+/// Reads settings as a process would.
+pub(super) fn program_settings(
+    settings: Vec<(String, String)>,
+    files: ComponentFiles,
+) -> Result<Config, CliError> {
+    check_config(Config::read(settings)?, files)
+}
+
+pub(super) fn check_config(config: Config, files: ComponentFiles) -> Result<Config, CliError> {
     config.check_for_production(&[
         ("QUORATE_LISTEN", config.http.listen),
         ("QUORATE_PARTY_API_LISTEN", config.roles.party_api_listen),
     ])?;
-    if plugins {
+    if files == ComponentFiles::Here {
         config.embedded.plugins.iter().try_for_each(|file| is_component(file))?;
     }
     Ok(config)

@@ -13,7 +13,7 @@ use super::super::layout::{PARTIES, PORTS};
 use super::super::settings::{
     DeploymentSettings, PASSWORD_REMEDY, not_as_written, password_settings, public_key,
 };
-use super::program::program_settings;
+use super::program::{ComponentFiles, program_settings};
 use crate::config::{ConfigError, is_example};
 
 /// Keys that have a place of their own: a deployment has several of each.
@@ -155,7 +155,7 @@ pub(in super::super) fn wrong_project_name(name: &str) -> Option<Finding> {
 }
 
 /// Whether processes would start with these settings.
-pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool) -> Vec<Finding> {
+pub(super) fn check_program(settings: &DeploymentSettings, components: ComponentFiles) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut files = settings.text("QUORATE_PLUGIN_FILES").split(',').map(|file| Path::new(file.trim()));
     // The check sees the folder of the deployment, and a party does not.
@@ -167,7 +167,7 @@ pub(super) fn check_program(settings: &DeploymentSettings, plugins: bool) -> Vec
         ));
         return findings;
     }
-    if let Err(error) = program_settings(settings.for_processes(), plugins) {
+    if let Err(error) = program_settings(settings.for_processes(), components) {
         findings.push(match error.downcast_ref::<ConfigError>() {
             Some(ConfigError::Invalid { name, wanted }) => {
                 Finding::refused(format!("{name} in .env can't be used"), format!("give {wanted}"))
@@ -197,7 +197,7 @@ mod tests {
             check_passwords(&settings),
             check_public_keys(&settings),
             check_numbers(&settings),
-            check_program(&settings, false),
+            check_program(&settings, ComponentFiles::Elsewhere),
         ];
         findings.into_iter().flatten().map(|finding| finding.what).collect()
     }
