@@ -1,7 +1,8 @@
 //! The views of accounts, signatures and sessions that callers see. Bytes are lower-case hex without `0x`.
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// t of n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -85,7 +86,17 @@ pub struct AccountView {
     pub created_at_ms: u64,
     /// Its key.
     #[serde(flatten)]
+    #[schema(schema_with = key_of_active_account)]
     pub key: Option<KeyView>,
+}
+
+/// The schema of [`KeyView`] without required fields: an account that is not active has none of them.
+fn key_of_active_account() -> RefOr<Schema> {
+    let mut schema = KeyView::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
+        object.required.clear();
+    }
+    schema
 }
 
 /// A key and its addresses.

@@ -225,3 +225,58 @@ impl PartyWorker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_backends::database::{Database, sql};
+    use quorate_backends::queue::MemoryQueue;
+    use quorate_core::identity::{PublicKey, SecretKey};
+    use quorate_core::{AccountId, OrderId, PlanHash};
+    use quorate_net::clock::SystemClock;
+    use quorate_net::memory::{channel, in_memory};
+    use quorate_net::router_client::RouterClient;
+    use quorate_party_store::{Crypter, MasterKey, PartyStore};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::PartySetup;
+
+    const SEED: [u8; 32] = [1; 32];
+
+    async fn open(database: &Database) -> PartyStore {
+        let master = MasterKey::from_hex(&"01".repeat(32)).unwrap();
+        let crypter = Crypter::new(master, SecretKey::from_seed(&SEED).public());
+        PartyStore::open(database.clone(), crypter).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_ban_that_the_store_has_refused_is_stored_before_the_process_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::sqlite(&folder.path().join("party.db")).await.unwrap();
+        let (_nobody, connector) = in_memory();
+        let party = Party::new(PartySetup {
+            seed: Zeroizing::new(SEED),
+            originators: vec![],
+            pinned: vec![],
+            store: open(&database).await,
+            replica: "test".into(),
+            clock: Arc::new(SystemClock),
+            router: RouterClient::new(channel(connector.clone())),
+        });
+        let party = Arc::new(party.await.unwrap());
+        let (account, cheat) = (AccountId([2; 16]), PublicKey([3; 32]));
+        sql("CREATE TRIGGER refuse BEFORE INSERT ON bans BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+            .execute(&database)
+            .await
+            .unwrap();
+        party.ban(account, cheat).await.unwrap_err();
+        sql("DROP TRIGGER refuse").execute(&database).await.unwrap();
+        let queue = Arc::new(MemoryQueue::default());
+        let worker = PartyWorker::new(WorkerSetup { party, queue, coordinators: channel(connector).into() });
+        let stop = CancellationToken::new();
+        stop.cancel();
+        Arc::new(worker).serve(vec![], stop, Duration::from_secs(1)).await;
+        let facts = open(&database).await.admission_facts(OrderId([4; 32]), account, PlanHash([5; 32])).await;
+        assert_eq!(facts.unwrap().banned, [cheat]);
+    }
+}

@@ -307,6 +307,11 @@ async fn the_description_of_the_api_lists_every_route() {
             assert_eq!(operation["requestBody"].is_object(), method == "post", "{method} {path}");
         }
     }
+    let parts = api["components"]["schemas"]["AccountView"]["allOf"].as_array().unwrap();
+    let required = parts.iter().filter_map(|part| part["required"].as_array()).flatten();
+    let required: Vec<&str> = required.filter_map(Value::as_str).collect();
+    // An account that is not active has no key.
+    assert!(required.contains(&"state") && !required.contains(&"public_key"), "{required:?}");
     let codes = api["components"]["schemas"]["ProblemDocument"]["properties"]["code"]["enum"].as_array();
     assert_eq!(codes.unwrap().len(), Code::ALL.len());
 }

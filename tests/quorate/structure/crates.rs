@@ -43,6 +43,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "quorate-proto",
             "quorate-runtime",
             "quorate-verify",
+            DEV,
         ],
     ),
     (

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -105,14 +106,28 @@ fn clauses_are_numbered_without_a_gap() {
     assert_eq!(rule, 14);
 }
 
+/// The patches of `make guards`.
+fn guards() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(top().join("tests/guards")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path().canonicalize().unwrap());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "patch")).collect()
+}
+
 #[test]
 fn every_guard_is_named() {
     let named: BTreeSet<String> = clauses().into_iter().flat_map(|clause| clause.proofs).collect();
-    for entry in std::fs::read_dir(top().join("tests/guards")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "patch") {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            assert!(named.contains(&name), "docs/trust-model.md does not name the guard {name}");
-        }
+    for path in guards() {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(named.contains(&name), "docs/trust-model.md does not name the guard {name}");
+    }
+}
+
+/// `make guards` builds each of them. Here it shows sooner that the code which a guard changes has changed.
+#[test]
+fn every_guard_applies() {
+    for path in guards() {
+        let checked = Command::new("git").args(["apply", "--check"]).arg(&path).current_dir(top()).output();
+        let checked = checked.expect("git is not installed");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
 }
