@@ -8,23 +8,34 @@ use serde_json::Value;
 
 use super::{metadata, text};
 
-/// The names and licences of all crates that are built, tests and build scripts included. `cargo metadata` also lists
-/// what a feature might turn on.
-fn built(folder: &str) -> Vec<(String, String)> {
+/// What `cargo tree` prints for the workspace in this folder of the repository.
+fn tree(folder: &str, arguments: &[&str]) -> String {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--offline", "--workspace", "--all-features", "--prefix=none"])
-        .args(["--format={p}|{l}", "--manifest-path"])
+        .args(["tree", "--locked", "--offline", "--prefix=none", "--manifest-path"])
         .arg(manifest)
+        .args(arguments)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The names and licences of all crates that are built, tests and build scripts included. `cargo metadata` also lists
+/// what a feature might turn on.
+fn built(folder: &str) -> Vec<(String, String)> {
+    let lines = tree(folder, &["--workspace", "--all-features", "--format={p}|{l}"]);
     let crates = lines.lines().filter_map(|line| line.split_once('|'));
     let crates = crates.map(|(name, licence)| {
         (name.split(' ').next().unwrap().to_owned(), licence.trim_end_matches(" (*)").to_owned())
     });
     crates.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The crates of a build, each with the features that it is compiled with.
+fn features(arguments: &[&str]) -> BTreeSet<String> {
+    let lines = tree("", &[arguments, &["--format={p} [{f}]"]].concat());
+    lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
 }
 
 /// The lists of `deny.toml`, which `make audit` checks with cargo-deny.
@@ -129,4 +140,15 @@ fn no_dependency_is_yanked_as_far_as_the_copy_of_the_index_knows() {
         }
     }
     assert!(known > 100, "cargo's copy of the index knows only {known} of our dependencies");
+}
+
+/// `make demo` builds the program with `quorate-dev-features`, and `make test` builds the workspace. A feature that only
+/// the tests turn on would have the dependency, and all that depends on it, compiled twice.
+#[test]
+fn the_demo_and_the_tests_compile_dependencies_with_the_same_features() {
+    let demo = features(&["-p=quorate", "-p=quorate-dev-features", "--edges=normal"]);
+    let tests = features(&["--workspace", "--edges=normal,dev"]);
+    assert!(demo.len() > 200, "only {} crates were read", demo.len());
+    let differing: Vec<&String> = demo.difference(&tests).collect();
+    assert!(differing.is_empty(), "name their features in tests/features/Cargo.toml: {differing:#?}");
 }
