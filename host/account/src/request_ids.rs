@@ -1,6 +1,5 @@
 //! Ids for what a request is about to make.
 
-use quorate_core::code::Code;
 use quorate_core::codec::{decode, encode};
 use quorate_core::{AccountId, OrderId};
 use quorate_net::problem::Problem;
@@ -51,7 +50,7 @@ impl RequestIds {
 /// Random bytes.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
     let mut bytes = [0; N];
-    let unavailable = |_| Problem::new(Code::Internal, "the machine has no randomness");
+    let unavailable = |_| Problem::internal("the machine has no randomness");
     getrandom::fill(&mut bytes).map_err(unavailable)?;
     Ok(bytes)
 }

@@ -3,7 +3,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`driver`], [`follower`], [`in_flight`], [`session_records`], [`collect`] | carry an order out: one call leads, others follow |
+//! | [`driver`], [`follower`], [`in_flight`] | carry an order out: one call leads, others follow |
+//! | [`session_records`], [`collect`] | sessions that are recorded, and what comes of one |
 //! | [`quorum`], [`plan`], [`presence`], [`bans`] | who takes part |
 //! | [`outbox`] | plans on their way to the parties |
 //! | [`reports`], [`waiters`], [`verdict`] | what parties report, and what it adds up to |

@@ -50,8 +50,8 @@ impl From<NoQuorum> for Verdict {
             ),
             NoQuorum::Banned => Self::of(
                 Code::BlockedByBan,
-                "every possible quorum has two parties of which one banned the other: this account can't sign any more; the \
-                 operators find out which party was banned",
+                "every quorum of the parties that are online has two parties of which one banned the other: the operators start \
+                 the other parties, and find out which party was banned",
             ),
             NoQuorum::Requested => Self::of(
                 Code::InvalidSigners,

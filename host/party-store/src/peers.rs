@@ -60,8 +60,8 @@ impl PartyStore {
         rows.iter().map(|row| row.read("digest", "suspended")).collect()
     }
 
-    /// Compares a peer's state counter with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos of
-    /// sessions that run at the same time may come in another order than they were sent.
+    /// Compares a peer's state counter with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos
+    /// of sessions that run at the same time may come in another order than they were sent.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -36,7 +36,8 @@ pub(super) struct NewAccount {
     /// Whether a user keeps one of the shares: 2 of 3, of two parties of this deployment and the user.
     #[serde(default)]
     user_share: bool,
-    /// The X25519 key that the user's share is sealed to: 64 hex characters. Without it the share is to be asked for at the party API.
+    /// The X25519 key that the user's share is sealed to: 64 hex characters. Without it the share is to be asked for at
+    /// the party API.
     recipient_key: Option<String>,
     /// Whether nothing is signed without the user's share.
     #[serde(default)]
@@ -269,7 +270,7 @@ pub(super) async fn refresh(
 
 /// Adds the user's new share to an answer, for as long as it waits to be confirmed. It is never kept with the answer.
 async fn with_share(api: &Api, answer: String) -> Result<String, Problem> {
-    let unreadable = |_| Problem::new(Code::Internal, "a stored answer is not JSON");
+    let unreadable = |_| Problem::internal("a stored answer is not JSON");
     let mut fields: serde_json::Map<String, Value> = serde_json::from_str(&answer).map_err(unreadable)?;
     let Some(session) = fields.get("session_id").and_then(Value::as_str) else { return Ok(answer) };
     let Some(share) = api.accounts.sealed_share(params::session_id(session)?).await? else {

@@ -1,4 +1,5 @@
-//! The keys of an embedded deployment: made at the first start, kept in files that only their owner can read.
+//! The data folder of an embedded deployment: its lock, and its keys, which are made at the first start and kept in files
+//! that only their owner can read.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
@@ -86,8 +87,8 @@ pub(super) fn make_folder(path: &Path) -> Result<(), LocalError> {
     made.map_err(|source| LocalError::File { path: path.to_owned(), source })
 }
 
-/// Keeps a data folder for this process, until the returned file is closed. A second process would end the sessions of the
-/// first one.
+/// Keeps a data folder for this process, until the returned file is closed. A second process would end the sessions of
+/// the first one.
 ///
 /// # Errors
 /// [`LocalError::FolderInUse`], or [`LocalError::File`].
@@ -111,7 +112,7 @@ fn seed(path: &Path, if_missing: IfMissing) -> Result<Seed, LocalError> {
     Ok(seed)
 }
 
-/// The 64 hex characters in a file.
+/// The 64 hex characters in a file, or new ones if it is missing and may be made.
 fn text(path: &Path, if_missing: IfMissing) -> Result<Zeroizing<String>, LocalError> {
     let failed = |source| LocalError::File { path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::with_capacity(128));
