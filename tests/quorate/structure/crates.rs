@@ -20,7 +20,8 @@ const CONTROL: [&str; 6] = [
 ];
 
 /// Which crates of ours each of our crates may use, tests included.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
+    ("p12-keystore", &[]),
     ("quorate-core", &[]),
     ("quorate-proto", &["quorate-core"]),
     ("quorate-backends", &["quorate-core", DEV]),

@@ -1,11 +1,12 @@
-//! Compiles the .proto files without a protoc on the machine, and keeps the descriptions for gRPC reflection.
+//! Generates the code of the .proto files, without a protoc on the machine: structure/generated.rs compares it with what is
+//! in the repository.
 
 use std::path::PathBuf;
 
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=quorate");
+    println!("cargo:rerun-if-changed=../proto/quorate");
     let descriptors = protox::compile(
         [
             "quorate/v1/admin.proto",
@@ -13,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "quorate/v1/router.proto",
             "quorate/v1/user_party.proto",
         ],
-        ["."],
+        ["../proto"],
     )?;
     let path = PathBuf::from(std::env::var("OUT_DIR")?).join("quorate.v1.bin");
     std::fs::write(path, descriptors.encode_to_vec())?;

@@ -1,0 +1,3 @@
+//! Generates nothing: without a build script, cargo would not read the build dependencies.
+
+fn main() {}
