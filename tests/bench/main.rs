@@ -1,5 +1,8 @@
 //! `quorate-bench [PART]`: measures, prints, and writes BENCHMARKS.json and BENCHMARKS.md at the top of the checkout.
 //! Parts that are not run keep the figures of their last run.
+
+// Futures of whole deployments are nested deeply.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::cast_precision_loss)]
 
