@@ -50,11 +50,15 @@ $(PLUGINS:%=plugin-%): plugin-%: pack
 	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) --config '$(GUEST_FLAGS)' \
 	  -p quorate-$(or $(CRATE_$*),$*) --features "$(FEATURES_$*)"
 	@mkdir -p $(QUORATE_PLUGINS)
-	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(or $(CRATE_$*),$*).wasm $(QUORATE_PLUGINS)/$*.wasm
+	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(or $(CRATE_$*),$*).wasm $(QUORATE_PLUGINS)/$*.wasm >&2
 
 .PHONY: pack
 pack: setup
 	@$(IN_PLUGINS) cargo build --locked --quiet -p quorate-pack
+
+.PHONY: proto
+proto: ## generate proto/src/generated/ anew from the .proto files
+	UPDATE_GENERATED=1 cargo test --locked --quiet -p quorate-generated
 
 .PHONY: build
 build: plugins ## build the host
@@ -65,12 +69,13 @@ PROGRAM := -p quorate -p quorate-dev-features --bin quorate
 
 .PHONY: program
 program: setup
-	cargo build --locked $(PROGRAM)
+	@cargo build --locked $(PROGRAM)
 
 # A rough figure: the machine did other work while it was taken.
 .PHONY: build-time
 build-time:
-	@test -e $(CARGO_TARGET_DIR)/debug/quorate || echo "The first build compiles about 370 crates: some eight minutes on two cores, less on more."
+	@test -e $(CARGO_TARGET_DIR)/debug/quorate || \
+	  echo "The first build compiles about 360 crates, besides the component: some seven minutes on two cores, less on more." >&2
 
 .PHONY: demo
 demo: build-time plugin-dkls23 plugin-dkls23-next program ## create an account and sign real transactions with it (DEMO=--json for one JSON object)

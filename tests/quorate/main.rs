@@ -1,8 +1,6 @@
 //! All integration tests, in one binary: a folder for each subject, and each test named after the promise that it
 //! keeps.
 
-// Futures of whole deployments are nested deeply.
-#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod adversary;

@@ -3,8 +3,6 @@
 //! with one line of counts. `SOAK_SEED` repeats the moments of another run; `SOAK_PHASES` is into how many phases
 //! operations are cut (4; 0 for none).
 
-// Futures of whole deployments are nested deeply.
-#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

@@ -152,3 +152,13 @@ fn the_demo_and_the_tests_compile_dependencies_with_the_same_features() {
     let differing: Vec<&String> = demo.difference(&tests).collect();
     assert!(differing.is_empty(), "name their features in tests/features/Cargo.toml: {differing:#?}");
 }
+
+/// A later version of RabbitMQ's client may ask for one that our patch does not fit: cargo would only warn.
+#[test]
+fn the_stand_in_for_a_reader_of_pkcs12_files_is_the_only_one() {
+    let metadata = metadata("");
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let sources: Vec<&Value> =
+        packages.filter(|package| text(package, "name") == "p12-keystore").map(|p| &p["source"]).collect();
+    assert_eq!(sources, [&Value::Null], "patches/p12-keystore is not used");
+}

@@ -47,7 +47,7 @@ fn sources(root: &Path) -> Vec<Source> {
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.ends_with("generated") {
+            if path.ends_with("proto/src/generated") {
                 // Nobody wrote it.
             } else if path.is_dir() {
                 open.push(path);

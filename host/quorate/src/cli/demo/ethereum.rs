@@ -16,7 +16,7 @@ const PAYEE: Address = address!("d8dA6BF26964aF9D7eEd9e03E53415D37aA96045");
 const TRANSACTION_TYPE: u8 = 2;
 
 /// The fields of a payment, in the order in which they are hashed. Fees and value are in wei.
-#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+#[derive(Debug, RlpEncodable)]
 pub(super) struct Payment {
     chain_id: u64,
     nonce: u64,
@@ -26,6 +26,7 @@ pub(super) struct Payment {
     to: Address,
     value: u64,
     input: Bytes,
+    /// Always empty here; its entries would be lists.
     access_list: Vec<Bytes>,
 }
 
@@ -66,7 +67,8 @@ pub(super) fn unsigned(payment: &Payment) -> Vec<u8> {
     [vec![TRANSACTION_TYPE], alloy_rlp::encode(payment)].concat()
 }
 
-/// The signed transaction as it goes to a node; `None` if r and s are no numbers of 32 bytes.
+/// The signed transaction as it goes to a node; `None` if r and s are no numbers of 32 bytes, or the id is neither 0 nor
+/// 1.
 pub(super) fn signed(payment: Payment, signature: &[u8], recovery_id: u8) -> Option<Vec<u8>> {
     let (r, s) = signature.split_at_checked(32).filter(|(_, s)| s.len() == 32)?;
     let Payment {
@@ -90,7 +92,11 @@ pub(super) fn signed(payment: Payment, signature: &[u8], recovery_id: u8) -> Opt
         value,
         input,
         access_list,
-        y_parity: recovery_id == 1,
+        y_parity: match recovery_id {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
         r: U256::from_be_slice(r),
         s: U256::from_be_slice(s),
     };
@@ -116,7 +122,10 @@ pub(super) fn sender(raw: &[u8]) -> Option<String> {
     let id = RecoveryId::from_i32(i32::from(signed.y_parity)).ok()?;
     let signature = RecoverableSignature::from_compact(&[r, s].concat(), id).ok()?;
     let message = Message::from_digest(keccak256(unsigned(&payment)).0);
-    let key = Secp256k1::verification_only().recover_ecdsa(&message, &signature).ok()?;
+    let secp = Secp256k1::verification_only();
+    let key = secp.recover_ecdsa(&message, &signature).ok()?;
+    // A node refuses a high s (EIP-2), and recovery alone does not.
+    secp.verify_ecdsa(&message, &signature.to_standard(), &key).ok()?;
     Some(Address::from_raw_public_key(&key.serialize_uncompressed()[1..]).to_checksum(None))
 }
 
@@ -139,5 +148,19 @@ mod tests {
         assert_ne!(sender(&signed(payment(8), &signature, 0).unwrap()).as_deref(), Some(address));
         assert_eq!(sender(&raw[..raw.len() - 1]), None);
         assert_eq!(signed(payment(7), &signature[1..], 0), None);
+        assert_eq!(signed(payment(7), &signature, 2), None);
+    }
+
+    #[test]
+    fn a_high_s_is_refused() {
+        let raw = hex::decode(RAW).unwrap();
+        let fields: SignedPayment = alloy_rlp::decode_exact(&raw[1..]).unwrap();
+        let order: U256 =
+            "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141".parse().unwrap();
+        let high = (order - fields.s).to_be_bytes::<32>();
+        let signature = [fields.r.to_be_bytes::<32>(), high].concat();
+        // It is a signature of the same key, and the other one of its two forms.
+        let malleated = signed(payment(7), &signature, u8::from(!fields.y_parity)).unwrap();
+        assert_eq!(sender(&malleated), None);
     }
 }
