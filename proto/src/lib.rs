@@ -1,5 +1,5 @@
 //! The gRPC services by which the roles talk to each other, generated from `quorate/v1/*.proto`. The generated code stands in
-//! `generated/`, so that nobody compiles a generator only to build the program; a test holds it against the .proto files.
+//! `generated/`, so that a build of the program compiles no generator; a test compares it with the .proto files.
 //!
 //! Signed statements (orders, reports) travel in these messages as the bytes that were signed: no part on the way
 //! decodes and encodes them again.

@@ -2,7 +2,6 @@
 //! accounts and refreshes them for `SOAK_SECONDS` (600 by default) while processes are killed at random, and ends
 //! with one line of counts. `SOAK_SEED` repeats the moments of another run; `SOAK_PHASES` is into how many phases
 //! operations are cut (4; 0 for none).
-
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 //!
 //! RabbitMQ's client (lapin, through tcp-stream) names that crate whenever it is built with TLS, and calls it only for
 //! a client certificate in a PKCS #12 file. Quorate never gives it one. The crate would add thirty others to every
-//! build: ciphers that nobody should use any more, and two readers of X.509 certificates.
+//! build: outdated ciphers, and two readers of X.509 certificates.
 
 /// A PKCS #12 file; there is none.
 #[derive(Debug)]

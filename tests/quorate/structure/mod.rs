@@ -1,5 +1,5 @@
 //! The structure of the repository, held by tests: which crate may depend on which and on what from elsewhere, how
-//! long files and functions are and that no files import each other in a circle.
+//! long files and functions are, and that no files import each other in a circle.
 
 mod crates;
 mod dependencies;
