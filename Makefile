@@ -8,12 +8,8 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export QUORATE_PLUGINS ?= $(CURDIR)/target/plugins
 
-# Each is the component of a crate, `quorate-NAME`, unless CRATE_ and FEATURES_ say otherwise.
+# Each is the component of a crate, `quorate-NAME`.
 PLUGINS := dkls23 dkls23-next frost cggmp24 faulty imposter
-CRATE_dkls23-next := dkls23
-FEATURES_dkls23-next := next
-CRATE_imposter := faulty
-FEATURES_imposter := imposter
 WASM := wasm32-unknown-unknown
 COMMA := ,
 SPACE := $(subst ,, )
@@ -48,9 +44,9 @@ plugins: setup $(PLUGINS:%=plugin-%) ## build all components into target/plugins
 .PHONY: $(PLUGINS:%=plugin-%)
 $(PLUGINS:%=plugin-%): plugin-%: pack
 	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) --config '$(GUEST_FLAGS)' \
-	  -p quorate-$(or $(CRATE_$*),$*) --features "$(FEATURES_$*)"
+	  -p quorate-$*
 	@mkdir -p $(QUORATE_PLUGINS)
-	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(or $(CRATE_$*),$*).wasm $(QUORATE_PLUGINS)/$*.wasm >&2
+	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(subst -,_,$*).wasm $(QUORATE_PLUGINS)/$*.wasm >&2
 
 .PHONY: pack
 pack: setup

@@ -33,8 +33,9 @@ def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
             with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
                 return json.load(response)
         except HTTPError as error:
-            if error.code not in (503, 504) or attempt == ATTEMPTS:
-                problem = json.load(error)
+            problem = json.load(error)
+            may_repeat = error.code in (503, 504) or problem["code"] == "in_progress"
+            if not may_repeat or attempt == ATTEMPTS:
                 raise SystemExit(f"{problem['code']}: {problem['detail']}") from error
         except (URLError, TimeoutError) as error:
             if attempt == ATTEMPTS:

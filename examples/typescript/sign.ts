@@ -36,7 +36,8 @@ async function call<T>(path: string, body: object): Promise<T> {
       const response = await fetch(`${url}/api/v1${path}`, { ...request, signal: AbortSignal.timeout(timeoutMs) });
       const answer = await response.json();
       if (response.ok) return answer as T;
-      if (isLast || ![503, 504].includes(response.status)) throw new Error(`${answer.code}: ${answer.detail}`);
+      const mayRepeat = [503, 504].includes(response.status) || answer.code === "in_progress";
+      if (isLast || !mayRepeat) throw new Error(`${answer.code}: ${answer.detail}`);
     } catch (error) {
       // fetch throws a TypeError when there is no answer.
       const isUnanswered = error instanceof TypeError || (error as Error).name === "TimeoutError";

@@ -26,7 +26,7 @@ impl Protocol for Faulty {
     fn describe() -> Descriptor {
         Descriptor {
             id: if cfg!(feature = "imposter") { "dkls23" } else { "faulty" },
-            version: if cfg!(feature = "imposter") { "9.9.9" } else { env!("CARGO_PKG_VERSION") },
+            version: env!("CARGO_PKG_VERSION"),
             schemes: &[SCHEME],
             operations: &[Operation::Keygen, Operation::Sign],
             max_parties: 16,

@@ -129,7 +129,10 @@ impl CertificateBroadcast {
 async fn erase_retired(store: &PartyStore, account: AccountId, epoch: u32) -> bool {
     match store.erase_retired(account, epoch).await {
         Ok(shares) => {
-            tracing::info!(shares, epoch, "all parties have the new shares: old shares erased");
+            // A keygen leaves none.
+            if shares > 0 {
+                tracing::info!(shares, epoch, "all parties have the new shares: old shares erased");
+            }
             true
         }
         Err(error) => {

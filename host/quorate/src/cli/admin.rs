@@ -47,30 +47,35 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
     let path = arguments.socket.unwrap_or_else(|| config.admin_socket());
     let failed = |error: tonic::transport::Error| -> CliError {
         let name = path.display();
-        format!("{name}: no party listens here, or not to this user ({error})").into()
+        format!("{name}: no party listens here, or not to this user: name its socket with --socket, and be the user that it runs as or root ({error})").into()
     };
+    let refused = |status: tonic::Status| format!("the party refused: {}", status.message());
     let mut client = AdminClient::new(admin::connect(&path).await.map_err(failed)?);
     let done = match arguments.act {
         Act::Unlock { account } => {
             let account = account.as_bytes().to_vec().into();
-            client.unlock(UnlockRequest { account }).await?.into_inner().done
+            client.unlock(UnlockRequest { account }).await.map_err(refused)?.into_inner().done
         }
         Act::Readmit { peer } => {
             let peer = peer.0.to_vec().into();
-            client.readmit(ReadmitRequest { peer }).await?.into_inner().done
+            client.readmit(ReadmitRequest { peer }).await.map_err(refused)?.into_inner().done
         }
         Act::Suspend { digest } => {
             let digest = digest.as_bytes().to_vec().into();
-            client.suspend(SuspendRequest { digest }).await?.into_inner().done
+            client.suspend(SuspendRequest { digest }).await.map_err(refused)?.into_inner().done
         }
         Act::Registry => {
-            for entry in client.registry(RegistryRequest {}).await?.into_inner().entries {
+            for entry in client.registry(RegistryRequest {}).await.map_err(refused)?.into_inner().entries {
                 let state = if entry.suspended { "suspended" } else { "active" };
-                print(&format!("{} {state} {} {}", hex::encode(entry.digest), entry.protocol, entry.version));
+                print(&format!(
+                    "{} {state} {} {}",
+                    hex::encode(entry.digest),
+                    entry.protocol,
+                    entry.version
+                ))?;
             }
             return Ok(());
         }
     };
-    print(if done { "done" } else { "there was nothing to do" });
-    Ok(())
+    print(if done { "done" } else { "there was nothing to do" })
 }

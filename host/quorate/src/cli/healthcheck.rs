@@ -40,7 +40,10 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
         RoleArgument::PartyApi => roles.party_api_listen,
     };
     let asked = async {
-        let stream = TcpStream::connect(reachable(listens)).await?;
+        let stream = TcpStream::connect(reachable(listens)).await.map_err(|error| {
+            format!("nothing answers at {listens}, where the settings of this command say that it listens: start it, or give this \
+                     command the settings that it was started with ({error})")
+        })?;
         match &config.tls.identity {
             None => ask(stream).await,
             Some(identity) => ask(tls::connect_to_self(identity, stream).await?).await,
@@ -50,7 +53,7 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
         CliError::from(format!("{listens} did not answer within {} seconds", HEALTHCHECK_TIMEOUT.as_secs()))
     };
     let (status, report) = tokio::time::timeout(HEALTHCHECK_TIMEOUT, asked).await.map_err(late)??;
-    print(&report);
+    print(&report)?;
     if status.is_success() { Ok(()) } else { Err(format!("{listens} answered {status}").into()) }
 }
 

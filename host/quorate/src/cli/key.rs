@@ -1,5 +1,6 @@
 //! Implements `quorate key`: makes signing keys, and shows their public sides.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -35,27 +36,36 @@ pub(super) fn key(arguments: KeyArguments) -> Result<(), CliError> {
         KeyCommand::New { file } => make(file)?,
         KeyCommand::Public { file } => read(file)?,
     };
-    show(&seed);
-    Ok(())
+    print(&SecretKey::from_seed(&seed).public().to_string())
 }
 
 fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
     let seed = random()?;
-    let failed = |error| format!("{}: the key was not made: {error}", file.display());
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            format!(
+                "{}: this file is there already, and no key is overwritten: name another one",
+                file.display()
+            )
+        }
+        ErrorKind::NotFound => format!("{}: make its folder first", file.display()),
+        _ => format!("{}: the key was not made: {error}", file.display()),
+    };
     let text = Zeroizing::new(hex::encode(seed.as_slice()) + "\n");
     write_new(file, &text, OWNER_ONLY_MODE).map_err(failed)?;
     Ok(seed)
 }
 
 fn read(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
-    let failed = |error| format!("{}: the key can't be read: {error}", file.display());
+    let failed = |error| format!("{}: name a file that `quorate key new` made ({error})", file.display());
     let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
     let mut seed = Zeroizing::new([0; 32]);
     let read = hex::decode_to_slice(text.trim(), seed.as_mut_slice());
-    read.map_err(|_| format!("{}: this is not a key of 64 hex characters", file.display()))?;
+    read.map_err(|_| {
+        format!(
+            "{}: this is no key (64 hex characters): name a file that `quorate key new` made",
+            file.display()
+        )
+    })?;
     Ok(seed)
-}
-
-fn show(seed: &[u8; 32]) {
-    print(&SecretKey::from_seed(seed).public().to_string());
 }

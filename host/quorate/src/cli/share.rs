@@ -83,7 +83,7 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), CliError> {
         ShareCommand::NewRecipient { file } => {
             let key = RecipientKey::derive(&*random()?);
             write(&file, key.to_bytes().as_slice())?;
-            print(&hex::encode(key.public()));
+            print(&hex::encode(key.public()))?;
         }
         ShareCommand::Open { key, out } => {
             let bytes: [u8; 32] = read(&key)?
@@ -96,9 +96,9 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), CliError> {
             write(&out, share.bytes())?;
             let share_id = share.id()?;
             let account = share_id.account;
-            print(&format!("account {account}, epoch {}, party {}", share_id.epoch, share_id.party));
+            print(&format!("account {account}, epoch {}, party {}", share_id.epoch, share_id.party))?;
         }
-        ShareCommand::Seal(seal) => print(&seal_for(seal)?),
+        ShareCommand::Seal(seal) => print(&seal_for(seal)?)?,
     }
     Ok(())
 }

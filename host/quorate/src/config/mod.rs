@@ -192,7 +192,7 @@ impl EmbeddedConfig {
         Ok(Self {
             data: variables.take("QUORATE_DATA").map_or_else(|| "quorate-data".into(), PathBuf::from),
             admin_socket: variables.take("QUORATE_ADMIN_SOCKET").map(PathBuf::from),
-            parties: variables.parsed("QUORATE_PARTIES", "a number from 2 to 16")?.unwrap_or(3),
+            parties: variables.party_count("QUORATE_PARTIES")?.unwrap_or(3),
             plugins: match variables.take("QUORATE_PLUGIN_FILES") {
                 Some(list) => list.split(',').map(str::trim).map(PathBuf::from).collect(),
                 None => vec![variables.take("QUORATE_PLUGINS").map_or_else(
@@ -260,6 +260,8 @@ mod tests {
             ("QUORATE_LISTN", "127.0.0.1:1"),
             ("QUORATE_LISTEN", "localhost"),
             ("QUORATE_PARTIES", "three"),
+            ("QUORATE_PARTIES", "1"),
+            ("QUORATE_PARTIES", "17"),
             ("MPC_API_KEY", "short"),
             ("ALLOWED_IPS", "everybody"),
             ("QUORATE_LOG", "quorate=loud"),

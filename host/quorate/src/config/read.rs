@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use quorate_core::Threshold;
 use zeroize::Zeroizing;
 
 use super::environment::is_example;
@@ -132,6 +133,17 @@ impl Variables {
     ) -> Result<Option<T>, ConfigError> {
         let value = self.remove(name);
         value.map(|value| value.parse().map_err(|_| ConfigError::Invalid { name, wanted })).transpose()
+    }
+
+    /// A number of parties.
+    pub(super) fn party_count(&mut self, name: &'static str) -> Result<Option<u16>, ConfigError> {
+        let wanted = "a number from 2 to 16";
+        match self.parsed(name, wanted)? {
+            Some(count) if !(2..=Threshold::MAX_PARTIES).contains(&count) => {
+                Err(ConfigError::Invalid { name, wanted })
+            }
+            count => Ok(count),
+        }
     }
 
     /// A time in milliseconds.

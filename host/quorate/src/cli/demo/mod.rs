@@ -65,7 +65,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
     let Demo { embedded, report, .. } = demo;
     embedded.stop().await;
     ran?;
-    Ok(progress.finish(&report)?)
+    progress.finish(&report)
 }
 
 struct Demo {
@@ -79,40 +79,40 @@ struct Demo {
 impl Demo {
     async fn run(&mut self, plugin: &Path, replacement: &Path, began: Instant) -> Result<(), CliError> {
         self.progress
-            .say("Quorate demo: three parties in one process, each with a database and keys of its own.");
+            .say("Quorate demo: three parties in one process, each with a database and keys of its own.")?;
         self.progress
-            .say("(One process is good for a demo; in production each party is a process of its own.)\n");
+            .say("(One process is good for a demo; in production each party is a process of its own.)\n")?;
         let first = self.install(plugin).await?;
         self.report.timing("start, plugin compiled", began.elapsed());
 
-        self.progress.say("\nDistributed key generation, 2 of 3 ...");
+        self.progress.say("\nDistributed key generation, 2 of 3 ...")?;
         let created = self.client.post("/accounts", &json!({ "user_id": "demo" })).await?;
         self.report.timing("keygen, 2 of 3", created.took);
         self.account = created.body.clone();
         self.report.accounts.push(created.body);
-        self.progress.say(&format!("  account  {}", text(&self.account, "id")));
-        self.progress.say(&format!("  Ethereum {}", text(&self.account, "ethereum_address")));
-        self.progress.say(&format!("  Bitcoin  {}", text(&self.account, "bitcoin_address")));
+        self.progress.say(&format!("  account  {}", text(&self.account, "id")))?;
+        self.progress.say(&format!("  Ethereum {}", text(&self.account, "ethereum_address")))?;
+        self.progress.say(&format!("  Bitcoin  {}", text(&self.account, "bitcoin_address")))?;
 
         self.progress.say(
             "\nAn Ethereum transaction (EIP-1559) from this address, signed by every pair of parties ...",
-        );
+        )?;
         for (nonce, signers) in [[1, 2], [1, 3], [2, 3]].into_iter().enumerate() {
             let step = format!("sign, parties {} + {}", signers[0], signers[1]);
             self.pay(nonce as u64, Some(signers), &step).await?;
         }
 
-        self.progress.say("\nKey refresh: all parties get new shares of the same key ...");
+        self.progress.say("\nKey refresh: all parties get new shares of the same key ...")?;
         let path = format!("/accounts/{}/refresh", text(&self.account, "id"));
         let refreshed = self.client.post(&path, &json!({})).await?;
         self.report.timing("refresh", refreshed.took);
-        self.progress.say(&format!("  epoch {} -> {}", self.account["epoch"], refreshed.body["epoch"]));
+        self.progress.say(&format!("  epoch {} -> {}", self.account["epoch"], refreshed.body["epoch"]))?;
         self.same_account(&refreshed.body)?;
         self.account = refreshed.body.clone();
         self.report.accounts.push(refreshed.body);
         self.pay(3, None, "sign, after the refresh").await?;
 
-        self.progress.say("\nThe protocol is replaced by another build, while the process runs ...");
+        self.progress.say("\nThe protocol is replaced by another build, while the process runs ...")?;
         let began = Instant::now();
         let second = self.install(replacement).await?;
         self.report.timing("replacement, plugin compiled", began.elapsed());
@@ -124,7 +124,7 @@ impl Demo {
         if used != second.digest().to_string() {
             return Err("the last signature was not made on the replacement".into());
         }
-        self.progress.say("  another digest, the same account");
+        self.progress.say("  another digest, the same account")?;
         self.report.verified = true;
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Demo {
             descriptor.id,
             descriptor.version,
             &digest[..16]
-        ));
+        ))?;
         let (protocol, version) = (descriptor.id.clone(), descriptor.version.clone());
         self.report.plugins.push(UsedPlugin { protocol, version, digest });
         Ok(plugin)
@@ -175,7 +175,7 @@ impl Demo {
             "  nonce {nonce}, parties {}: {}... sender {sender}",
             signature["signers"],
             &raw_transaction[..40],
-        ));
+        ))?;
         self.report.timing(step, answer.took);
         self.report.transactions.push(SignedTransaction {
             step: step.into(),

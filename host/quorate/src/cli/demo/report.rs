@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cli::output::{CliError, print};
+
 /// A signed transaction, and all that an outsider needs to verify it.
 #[derive(Debug, Serialize)]
 pub(super) struct SignedTransaction {
@@ -57,34 +59,32 @@ pub(super) struct DemoOutput {
     pub(super) json: bool,
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
 impl DemoOutput {
-    pub(super) fn say(self, line: &str) {
+    #[allow(clippy::print_stderr)]
+    pub(super) fn say(self, line: &str) -> Result<(), CliError> {
         if self.json {
             eprintln!("{line}");
-        } else {
-            println!("{line}");
-        }
-    }
-
-    pub(super) fn finish(self, report: &DemoReport) -> Result<(), serde_json::Error> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(report)?);
             return Ok(());
         }
-        println!("\n  step                                   ms");
-        println!("  ---------------------------------  ------");
+        print(line)
+    }
+
+    pub(super) fn finish(self, report: &DemoReport) -> Result<(), CliError> {
+        if self.json {
+            return print(&serde_json::to_string_pretty(report)?);
+        }
+        print("\n  step                                   ms")?;
+        print("  ---------------------------------  ------")?;
         for Timing { step, milliseconds } in &report.timings {
-            println!("  {step:<33}  {milliseconds:>6.0}");
+            print(&format!("  {step:<33}  {milliseconds:>6.0}"))?;
         }
         if cfg!(debug_assertions) {
-            println!(
+            print(
                 "\nThese are times of a development build, each request with its HTTP call. BENCHMARKS.md has those of a release \
-                 build, and `make bench` measures them here."
-            );
+                 build, and `make bench` measures them here.",
+            )?;
         }
-        println!("\nEvery signature verified; every sender is the account's address.");
-        Ok(())
+        print("\nEvery signature verified; every sender is the account's address.")
     }
 }
 

@@ -37,9 +37,9 @@ pub(super) struct FilesArguments {
 /// which containers are made anew when one changes, and the addresses of all replicas.
 pub(super) fn files(arguments: &FilesArguments) -> Result<(), CliError> {
     let settings = DeploymentSettings::read(&arguments.folder).map_err(|finding| finding.to_string())?;
-    print(&format!("SECRETS_HASH={}", write_all(&settings)?));
+    print(&format!("SECRETS_HASH={}", write_all(&settings)?))?;
     for (name, addresses) in settings.replica_addresses() {
-        print(&format!("{name}={addresses}"));
+        print(&format!("{name}={addresses}"))?;
     }
     Ok(())
 }

@@ -43,8 +43,7 @@ pub(super) struct InitArguments {
 /// Writes a deployment into its folder, and overwrites nothing.
 pub(super) fn init(arguments: &InitArguments) -> Result<(), CliError> {
     let engine = if arguments.engine { Engine::from_stdin()? } else { Engine::default() };
-    print(make(arguments, &engine.volumes)?);
-    Ok(())
+    print(make(arguments, &engine.volumes)?)
 }
 
 fn make(arguments: &InitArguments, volumes: &[String]) -> Result<&'static str, CliError> {

@@ -90,14 +90,14 @@ pub(super) async fn deployment(
         DeploymentCommand::Check(arguments) => check::check(environment, arguments)?,
         DeploymentCommand::Files(arguments) => files::files(arguments)?,
         DeploymentCommand::RabbitmqDefinitions(folder) => {
-            print(&rabbitmq::definitions_of(&folder.settings()?)?);
+            print(&rabbitmq::definitions_of(&folder.settings()?)?)?;
         }
-        DeploymentCommand::PostgresRoles => print(&postgres::roles_script()),
-        DeploymentCommand::PostgresData => print(postgres::DATA_SCRIPT),
-        DeploymentCommand::PostgresSchemas => print(&postgres::schemas_script()),
-        DeploymentCommand::Layout => print(&layout::describe()),
+        DeploymentCommand::PostgresRoles => print(&postgres::roles_script())?,
+        DeploymentCommand::PostgresData => print(postgres::DATA_SCRIPT)?,
+        DeploymentCommand::PostgresSchemas => print(&postgres::schemas_script())?,
+        DeploymentCommand::Layout => print(&layout::describe())?,
         DeploymentCommand::Databases(arguments) => {
-            print(&databases(arguments.without.as_deref())?.join("\n"))
+            print(&databases(arguments.without.as_deref())?.join("\n"))?
         }
         DeploymentCommand::Wait(arguments) => wait::wait(arguments)?,
         DeploymentCommand::TestApi(arguments) => test_api::test_api(arguments).await?,

@@ -33,13 +33,12 @@ pub(super) async fn test_api(arguments: &TestApiArguments) -> Result<(), CliErro
 async fn calls(client: &Client) -> Result<(), CliError> {
     let account = client.post("/accounts", &json!({ "user_id": "deploy.sh test-api" })).await?.body;
     let id = text(&account, "id")?;
-    print(&format!("account {id}: {}", text(&account, "ethereum_address")?));
+    print(&format!("account {id}: {}", text(&account, "ethereum_address")?))?;
     let mut digest = [0; 32];
     getrandom::fill(&mut digest)?;
     let message = json!({ "message": hex::encode(digest) });
     let signed = client.post(&format!("/accounts/{id}/sign"), &message).await?.body;
-    print(&format!("signature: {}", text(&signed, "signature")?));
-    Ok(())
+    print(&format!("signature: {}", text(&signed, "signature")?))
 }
 
 fn text<'a>(answer: &'a Value, field: &str) -> Result<&'a str, CliError> {

@@ -64,7 +64,7 @@ pub(super) fn wait(arguments: &WaitArguments) -> Result<(), CliError> {
         return Ok(());
     }
     for service in &missing {
-        print(service);
+        print(service)?;
     }
     Err(format!("not healthy: {}", missing.join(" ")).into())
 }

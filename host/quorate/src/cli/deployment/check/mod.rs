@@ -64,17 +64,16 @@ pub(in crate::cli) fn check(
         Some(file) => program_settings(lines_of(&text_of(file)?)?, components)?,
     };
     for name in &config.unrecognised {
-        print(&format!("{name}: this looks like a setting of Quorate and is not one: it changes nothing"));
+        print(&format!("{name}: this looks like a setting of Quorate and is not one: it changes nothing"))?;
     }
-    show("QUORATE_IDENTITY_KEY", config.roles.identity.as_ref());
-    show("QUORATE_ORIGINATOR_KEY", config.roles.originator.as_ref());
+    show("QUORATE_IDENTITY_KEY", config.roles.identity.as_ref())?;
+    show("QUORATE_ORIGINATOR_KEY", config.roles.originator.as_ref())?;
     print(&format!(
         "schemas: control {}, party {}",
         quorate_control_store::SCHEMA.newest(),
         quorate_party_store::SCHEMA.newest()
-    ));
-    print("the settings can be used");
-    Ok(())
+    ))?;
+    print("the settings that are set can be used; a role says at its start which ones it needs besides")
 }
 
 fn check_deployment(folder: &Path, arguments: &CheckArguments) -> Result<Vec<Finding>, CliError> {
@@ -114,9 +113,10 @@ fn check_settings(
     findings
 }
 
-fn show(name: &str, seed: Option<&Seed>) {
-    if let Some(seed) = seed {
-        print(&format!("{name}: public key {}", SecretKey::from_seed(seed).public()));
+fn show(name: &str, seed: Option<&Seed>) -> Result<(), CliError> {
+    match seed {
+        Some(seed) => print(&format!("{name}: public key {}", SecretKey::from_seed(seed).public())),
+        None => Ok(()),
     }
 }
 
