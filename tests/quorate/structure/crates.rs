@@ -87,14 +87,16 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ),
 ];
 
-const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 8] = [
+const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 10] = [
     ("getrandom", &[]),
     ("quorate-plugin-sdk", &["getrandom"]),
     ("quorate-plugin-testkit", &["getrandom", "quorate-plugin-sdk"]),
     ("quorate-dkls23", &["getrandom", "quorate-plugin-sdk", "quorate-plugin-testkit"]),
     ("quorate-frost", &["quorate-plugin-sdk", "quorate-plugin-testkit"]),
     ("quorate-cggmp24", &["quorate-plugin-sdk", "quorate-plugin-testkit"]),
+    ("quorate-dkls23-next", &["getrandom", "quorate-plugin-sdk"]),
     ("quorate-faulty", &["quorate-plugin-sdk"]),
+    ("quorate-imposter", &["quorate-plugin-sdk"]),
     ("quorate-pack", &[]),
 ];
 
