@@ -33,7 +33,10 @@ def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
             with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
                 return json.load(response)
         except HTTPError as error:
-            problem = json.load(error)
+            try:
+                problem = json.load(error)
+            except ValueError:  # of a proxy, perhaps
+                problem = {"code": str(error.code), "detail": error.reason}
             may_repeat = error.code in (503, 504) or problem["code"] == "in_progress"
             if not may_repeat or attempt == ATTEMPTS:
                 raise SystemExit(f"{problem['code']}: {problem['detail']}") from error

@@ -34,7 +34,8 @@ async function call<T>(path: string, body: object): Promise<T> {
     const isLast = attempt === attempts;
     try {
       const response = await fetch(`${url}/api/v1${path}`, { ...request, signal: AbortSignal.timeout(timeoutMs) });
-      const answer = await response.json();
+      // What is no JSON is of a proxy, perhaps.
+      const answer = await response.json().catch(() => ({ code: response.status, detail: response.statusText }));
       if (response.ok) return answer as T;
       const mayRepeat = [503, 504].includes(response.status) || answer.code === "in_progress";
       if (isLast || !mayRepeat) throw new Error(`${answer.code}: ${answer.detail}`);

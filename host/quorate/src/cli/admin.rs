@@ -47,7 +47,8 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
     let path = arguments.socket.unwrap_or_else(|| config.admin_socket());
     let failed = |error: tonic::transport::Error| -> CliError {
         let name = path.display();
-        format!("{name}: no party listens here, or not to this user: name its socket with --socket, and be the user that it runs as or root ({error})").into()
+        let remedy = "name the party's socket with --socket, and run as the party's user or root";
+        format!("{name}: no party listens here, or not to this user: {remedy} ({error})").into()
     };
     let refused = |status: tonic::Status| format!("the party refused: {}", status.message());
     let mut client = AdminClient::new(admin::connect(&path).await.map_err(failed)?);

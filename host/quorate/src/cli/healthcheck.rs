@@ -41,8 +41,10 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
     };
     let asked = async {
         let stream = TcpStream::connect(reachable(listens)).await.map_err(|error| {
-            format!("nothing answers at {listens}, where the settings of this command say that it listens: start it, or give this \
-                     command the settings that it was started with ({error})")
+            format!(
+                "no role answers at {listens}, the address in this command's settings: start the role, or give this \
+                 command the role's settings ({error})"
+            )
         })?;
         match &config.tls.identity {
             None => ask(stream).await,

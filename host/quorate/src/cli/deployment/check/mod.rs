@@ -73,7 +73,7 @@ pub(in crate::cli) fn check(
         quorate_control_store::SCHEMA.newest(),
         quorate_party_store::SCHEMA.newest()
     ))?;
-    print("the settings that are set can be used; a role says at its start which ones it needs besides")
+    print("all settings that are set are valid; at its start a role names those that it lacks")
 }
 
 fn check_deployment(folder: &Path, arguments: &CheckArguments) -> Result<Vec<Finding>, CliError> {
