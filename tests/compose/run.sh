@@ -145,10 +145,14 @@ build_image() {
   ok "the image has $((size / 1000000)) MB"
 }
 
-key() { sed -n 's/^MPC_API_KEY=//p' .env; }
+key() { # [PORT]: the last of the keys of the role at this port
+  local name=MPC_API_KEY
+  case ${1:-4000} in 8081) name=MPC_OPERATOR_API_KEY ;; 8083) name=MPC_SHARES_API_KEY ;; esac
+  sed -n "s/^$name=\(.*,\)*//p" .env
+}
 
 api() { # METHOD PORT PATH [BODY]: prints the body; fails unless the status is 2xx. A body may be longer than an argument.
-  printf '%s' "${4:-}" | curl -sS -f -m 90 -X "$1" -H "X-API-Key: $(key)" -H 'Content-Type: application/json' ${4:+--data @-} "http://127.0.0.1:$2$3"
+  printf '%s' "${4:-}" | curl -sS -f -m 90 -X "$1" -H "X-API-Key: $(key "$2")" -H 'Content-Type: application/json' ${4:+--data @-} "http://127.0.0.1:$2$3"
 }
 
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
@@ -183,7 +187,7 @@ no_secret_in_the_logs() {
   local secret
   ./deploy.sh logs >"$work/logs" 2>&1
   grep -q "party ready" "$work/logs" || die "logs"
-  for secret in $(sed -n 's/^[A-Z_]*\(PASSWORD\|SECRET_KEY\|API_KEY\)=//p' .env) $(find secrets -type f ! -path '*/shared/*' -exec cat {} \; -exec echo \;); do
+  for secret in $(sed -n 's/^[A-Z_]*\(PASSWORD\|SECRET_KEY\|API_KEY\)=//p' .env | tr , ' ') $(find secrets -type f ! -path '*/shared/*' -exec cat {} \; -exec echo \;); do
     if grep -qF -- "$secret" "$work/logs"; then die "a secret is in the logs"; fi
   done
   ok "no secret is in the logs"
@@ -325,6 +329,7 @@ bad_input() {
   refused_with 'MPC_API_KEY="with-quotes-and-more"' "of .env is not NAME=value"
   refused_with 'MPC_API_KEY=with-slashes/and-more' "MPC_API_KEY in .env has other characters"
   refused_with 'MPC_API_KEY = 0123456789abcdef' "of .env is not NAME=value"
+  refused_with "MPC_OPERATOR_API_KEY=$(key)" "MPC_OPERATOR_API_KEY and MPC_API_KEY in .env have the same value"
   refused_with 'ENVIRONMENT=production # for now' "of .env is not NAME=value"
   refused_with $'ENVIRONMENT=production\r' "of .env is not NAME=value"
   refused_with PUBLISH_ADDRESS=127.0.0.256 "PUBLISH_ADDRESS in .env is not an address"
@@ -396,8 +401,27 @@ bad_input() {
   ok "after all of that, nothing was started or made"
 }
 
-status_of() { # a key
-  printf 'header = "X-API-Key: %s"\n' "$1" | curl -s -m 10 -K - -o /dev/null -w '%{http_code}' http://127.0.0.1:4000/api/v1/accounts/00000000-0000-4000-8000-000000000000
+status_of() { # a key, a port
+  local path=accounts/00000000-0000-4000-8000-000000000000
+  case ${2:-4000} in 8081) path=parties ;; 8083) path=shares/key ;; esac
+  printf 'header = "X-API-Key: %s"\n' "$1" | curl -s -m 10 -K - -o /dev/null -w '%{http_code}' "http://127.0.0.1:${2:-4000}/api/v1/$path"
+}
+
+# Every file in /run/secrets of any container is one of these: presented as a key, none opens a port. Nor does the key of another port.
+no_secret_is_a_key() {
+  local port other file tried=0
+  for port in 4000 8081 8083; do
+    [ "$(status_of "$(key "$port")" "$port")" != 401 ] || die "the key of port $port is refused"
+    for other in 4000 8081 8083; do
+      [ "$port" = "$other" ] || [ "$(status_of "$(key "$other")" "$port")" = 401 ] || die "the key of port $other opens port $port"
+    done
+    while read -r file; do
+      [ "$(status_of "$(tr -d '\r\n' <"$file")" "$port")" = 401 ] || die "$file opens port $port"
+      tried=$((tried + 1))
+    done < <(find secrets -type f ! -name '*.sh' ! -name '*.json' ! -name '*.conf')
+  done
+  [ "$tried" -gt 60 ] || die "only $tried secrets were tried"
+  ok "no secret of a container opens a port: $tried were tried as keys"
 }
 
 # Containers that run, of these services or of all, with the times of their starts: who stays, and who is made or started anew.
@@ -496,7 +520,7 @@ nothing_is_stopped() { # an account
   complains "no container of account-service-2" logs account-service-2
   # What an operator has who took two files and no example.
   cp .env "$work/env"
-  grep -E '^([A-Z]+_PASSWORD|JWT_SECRET_KEY|MPC_API_KEY|ENVIRONMENT|QUORATE_(ORIGINATORS|PARTY_KEYS|USER_PARTY_KEY|[UG]ID|IMAGE)|[A-Z]+_IMAGE|COMPOSE_PROJECT_NAME|TRUSTED_PROXIES)=' "$work/env" > .env
+  grep -E '^([A-Z]+_PASSWORD|JWT_SECRET_KEY|MPC_(SHARES_|OPERATOR_)?API_KEY|ENVIRONMENT|QUORATE_(ORIGINATORS|PARTY_KEYS|USER_PARTY_KEY|[UG]ID|IMAGE)|[A-Z]+_IMAGE|COMPOSE_PROJECT_NAME|TRUSTED_PROXIES)=' "$work/env" > .env
   quietly up
   cp "$work/env" .env
   [ "$(containers)" = "$before" ] || die "something was stopped or made anew"
@@ -557,7 +581,13 @@ changed_secrets() { # an account
   say "changed secrets"
   local old name file
   old=$(key)
-  for name in MPC_API_KEY POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY; do
+  # Both are valid while callers go over from one to the other.
+  in_env_file MPC_API_KEY "$old,$(openssl rand -hex 32)"
+  ./deploy.sh up
+  [ "$(status_of "$old") $(status_of "$(key)")" = "404 404" ] || die "two keys: $(status_of "$old") $(status_of "$(key)")"
+  ok "an old key and a new one are valid at once"
+  in_env_file MPC_API_KEY "$(key)"
+  for name in MPC_SHARES_API_KEY MPC_OPERATOR_API_KEY POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY; do
     sed -i "s/^$name=.*/$name=$(openssl rand -hex 32)/" .env
   done
   for file in secrets/party-1/postgres_password secrets/party-2/rabbitmq_password secrets/control/postgres_password; do
@@ -575,6 +605,7 @@ changed_secrets() { # an account
   signs "$1"
   passwords_at_postgres
   ok "changed passwords and keys reach services and roles; the old key is refused"
+  no_secret_is_a_key
   no_secret_in_the_logs
   # Some versions of compose can't make a network anew that containers are in.
   in_env_file EDGE_SUBNET 10.213.97.0/24

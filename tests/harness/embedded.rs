@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate::config::LimitsConfig;
 use quorate::roles::embedded::{Embedded, EmbeddedSetup};
-use quorate_net::web::guard::{AllowedAddresses, ApiKey};
+use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -16,6 +16,12 @@ use crate::components;
 
 /// The key of every deployment.
 pub const KEY: &str = "correct horse battery staple";
+
+/// The key of users' backends, at party APIs.
+pub const SHARES_KEY: &str = "another key: of users' backends";
+
+/// The key of operators, at coordinators.
+pub const OPERATOR_KEY: &str = "a third key: of operators";
 
 /// A running deployment; its folder goes with it.
 pub struct Deployment {
@@ -32,6 +38,7 @@ pub struct Deployment {
 pub struct Caller {
     http: reqwest::Client,
     base: String,
+    key: &'static str,
 }
 
 /// An answer.
@@ -66,7 +73,13 @@ impl Caller {
     pub fn new(address: std::net::SocketAddr) -> Self {
         quorate_net::tls::install();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(300)).build().unwrap();
-        Self { http, base: format!("http://{address}") }
+        Self { http, base: format!("http://{address}"), key: KEY }
+    }
+
+    /// Presents another key.
+    #[must_use]
+    pub fn with_key(self, key: &'static str) -> Self {
+        Self { key, ..self }
     }
 
     /// A request without a key.
@@ -76,7 +89,7 @@ impl Caller {
 
     /// A request with the key.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.bare(method, path).header("X-API-Key", KEY)
+        self.bare(method, path).header("X-API-Key", self.key)
     }
 
     /// GETs what is at a path.
@@ -171,7 +184,7 @@ async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
         data: data.to_owned(),
         parties,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        key: ApiKey::new(KEY).unwrap(),
+        keys: ApiKeyHashes::of_keys([KEY]).unwrap(),
         allowed: AllowedAddresses::default(),
         proxies: AllowedAddresses::default(),
         limits,

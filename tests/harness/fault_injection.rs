@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Row;
 
-use crate::embedded::{Caller, Reply, try_send};
+use crate::embedded::{Caller, Reply, SHARES_KEY, try_send};
 use crate::fleet::{Fleet, FleetSetup, Member};
 use crate::random::Random;
 use crate::services::unique;
@@ -194,7 +194,7 @@ pub fn assert_typed(reply: &Reply, case: &str) -> bool {
 }
 
 fn party_apis(fleet: &Fleet) -> [Caller; 2] {
-    [0, 1].map(|index| Caller::new(fleet.address(Member::PartyApi(index))))
+    [0, 1].map(|index| Caller::new(fleet.address(Member::PartyApi(index))).with_key(SHARES_KEY))
 }
 
 impl<'a> Scene<'a> {

@@ -7,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use quorate_net::web::guard::ApiKeyHashes;
 use reqwest::Method;
 use tempfile::TempDir;
 
 use crate::components;
 use crate::cut_connection::Wire;
-use crate::embedded::{Caller, KEY};
+use crate::embedded::{Caller, KEY, OPERATOR_KEY, SHARES_KEY};
 use crate::services::{Databases, service, unique};
 use crate::single_process::{free_address, program};
 
@@ -120,6 +121,12 @@ fn address_of(url: &str) -> SocketAddr {
     let port = url.port().expect("wires take services whose URLs name their ports");
     (url.host_str().unwrap().parse::<IpAddr>().expect("wires take services with numeric addresses"), port)
         .into()
+}
+
+/// The hash of an API key, as a process is given it.
+#[must_use]
+pub fn hash_of(key: &str) -> String {
+    ApiKeyHashes::of_keys([key]).unwrap().to_list()
 }
 
 fn random_hex() -> String {
@@ -331,7 +338,6 @@ impl Fleet {
             ("QUORATE_LOG", "quorate=info,warn".into()),
             ("QUORATE_COORDINATORS", all(Member::Coordinator, self.setup.coordinators)),
             ("QUORATE_ROUTERS", all(Member::Router, self.setup.routers)),
-            ("MPC_API_KEY", KEY.into()),
         ];
         if self.setup.party_apis > 0 && !matches!(member, Member::Coordinator(_) | Member::Router(_)) {
             settings.push(("QUORATE_USER_PARTY_KEY", self.keys.user.1.clone()));
@@ -340,6 +346,7 @@ impl Fleet {
         settings.extend(match member {
             Member::Account(_) => vec![
                 ("QUORATE_LISTEN", address),
+                ("MPC_API_KEY_SHA256", hash_of(KEY)),
                 ("POSTGRES_URL", by_wire(self.databases.url(0))),
                 ("REDIS_URL", by_wire(self.setup.services[2].clone())),
                 ("QUORATE_ORIGINATOR_KEY", self.keys.originator.0.clone()),
@@ -347,6 +354,7 @@ impl Fleet {
             ],
             Member::Coordinator(_) => vec![
                 ("QUORATE_COORDINATOR_LISTEN", address),
+                ("MPC_OPERATOR_API_KEY_SHA256", hash_of(OPERATOR_KEY)),
                 ("POSTGRES_URL", by_wire(self.databases.url(0))),
                 ("QUORATE_ORIGINATORS", self.keys.originator.1.clone()),
                 ("JWT_SECRET_KEY", self.keys.jwt.clone()),
@@ -364,6 +372,7 @@ impl Fleet {
             ],
             Member::PartyApi(index) => vec![
                 ("QUORATE_PARTY_API_LISTEN", address),
+                ("MPC_SHARES_API_KEY_SHA256", hash_of(SHARES_KEY)),
                 ("QUORATE_PARTY_API_GRPC_LISTEN", self.grpc_address(member).to_string()),
                 ("POSTGRES_URL", by_wire(self.databases.url(1 + self.setup.parties))),
                 ("QUORATE_IDENTITY_KEY", self.keys.user.0.clone()),

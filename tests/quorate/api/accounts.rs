@@ -165,7 +165,7 @@ async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at()
         data: deployment.folder().to_owned(),
         parties: 2,
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-        key: quorate_net::web::guard::ApiKey::new(KEY).unwrap(),
+        keys: quorate_net::web::guard::ApiKeyHashes::of_keys([KEY]).unwrap(),
         allowed: "10.0.0.0/8".parse().unwrap(),
         proxies: quorate_net::web::guard::AllowedAddresses::default(),
         limits: LimitsConfig::default(),

@@ -11,7 +11,7 @@ use quorate_core::sealed_box::RecipientKey;
 use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
-use quorate_tests::embedded::{Caller, Reply, send};
+use quorate_tests::embedded::{Caller, Reply, SHARES_KEY, send};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::single_process::program;
 use reqwest::Method;
@@ -68,7 +68,7 @@ fn quorate(arguments: &[&str], folder: &Path, input: &str) -> Result<String, Str
 }
 
 fn party_api(fleet: &Fleet, replica: usize) -> Caller {
-    Caller::new(fleet.address(Member::PartyApi(replica)))
+    Caller::new(fleet.address(Member::PartyApi(replica))).with_key(SHARES_KEY)
 }
 
 async fn published_key(fleet: &Fleet) -> String {

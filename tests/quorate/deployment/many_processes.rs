@@ -1,6 +1,6 @@
 //! All roles as processes of their own, on real services.
 
-use quorate_tests::embedded::{Caller, send};
+use quorate_tests::embedded::{Caller, OPERATOR_KEY, send};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use reqwest::Method;
 use serde_json::json;
@@ -123,7 +123,8 @@ async fn a_coordinator_tells_operators_of_sessions_and_parties_and_nobody_else()
     let session: Vec<u8> =
         sqlx::query_scalar("SELECT id FROM sessions").fetch_one(&mut database).await.unwrap();
     let path = format!("/api/v1/sessions/{}", hex::encode(session));
-    let [barred, open] = [0, 1].map(|index| Caller::new(fleet.address(Member::Coordinator(index))));
+    let [barred, open] =
+        [0, 1].map(|index| Caller::new(fleet.address(Member::Coordinator(index))).with_key(OPERATOR_KEY));
     let told = open.get(&path).await.good();
     assert_eq!((told.text("status"), told.text("account_id")), ("completed", made.text("id")), "{told:?}");
     // One report that proves the result is enough to be kept.

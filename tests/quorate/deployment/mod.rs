@@ -1,5 +1,6 @@
 //! The program as processes: settings, signals, TLS, several processes together.
 
+mod api_keys;
 mod many_processes;
 mod one_process;
 mod settings;

@@ -132,7 +132,16 @@ async fn what_can_not_start_says_why_and_ends() {
         (Member::Party(0), vec![("CRYPTO_MASTER_KEY", "hush")], "CRYPTO_MASTER_KEY: give 64"),
         (Member::Party(0), vec![("QUORATE_IDENTITY_KEY", &other_seed)], "is not in QUORATE_PARTY_KEYS"),
         (Member::Party(0), vec![("QUORATE_PLUGIN_FILES", "/nowhere.wasm")], "/nowhere.wasm"),
-        (Member::Account(0), vec![("MPC_API_KEY", "")], "MPC_API_KEY is not set: account needs it"),
+        (
+            Member::Account(0),
+            vec![("MPC_API_KEY_SHA256", "")],
+            "MPC_API_KEY_SHA256 is not set: account needs it",
+        ),
+        (
+            Member::Account(0),
+            vec![("MPC_OPERATOR_API_KEY", "a key of this test")],
+            "MPC_OPERATOR_API_KEY is set: a process that checks keys gets their hashes only",
+        ),
         (
             Member::Account(0),
             vec![("TLS_CERT_FILE", "/x"), ("TLS_KEY_FILE", "/y")],

@@ -8,42 +8,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use quorate_core::code::Code;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
+pub use super::api_keys::{ApiKeyHashes, InvalidApiKeys};
 use super::headers::{API_KEY_HEADER, FORWARDED_FOR_HEADER};
 use crate::listener::Peer;
 use crate::problem::Problem;
-
-/// The API key, as its hash: it is compared in constant time and can't be shown.
-#[derive(Clone)]
-pub struct ApiKey([u8; 32]);
-
-impl ApiKey {
-    /// The shortest key that is taken, in characters.
-    pub const MIN_BYTES: usize = 16;
-
-    /// A key; `None` if it is too short to be one.
-    #[must_use]
-    pub fn new(key: &str) -> Option<Self> {
-        (key.len() >= Self::MIN_BYTES).then(|| Self(Sha256::digest(key.as_bytes()).into()))
-    }
-
-    fn is(&self, presented: &[u8]) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented).into();
-        self.0.ct_eq(&presented).into()
-    }
-
-    fn name(&self) -> String {
-        hex::encode(Sha256::digest(self.0))
-    }
-}
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApiKey")
-    }
-}
 
 /// Addresses that may call. With none listed, all may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,8 +57,10 @@ impl AllowedAddresses {
 /// The callers that are allowed.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// The key that callers present; without one no call is allowed.
-    pub key: Option<ApiKey>,
+    /// The keys that callers present; without any no call is allowed.
+    pub keys: Option<ApiKeyHashes>,
+    /// The setting that names them, for whoever has to act.
+    pub keys_setting: &'static str,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
     /// Proxies whose `X-Forwarded-For` is accepted.
@@ -112,22 +83,19 @@ impl Guard {
         caller
     }
 
-    /// Tells callers apart in the store without naming their keys.
-    pub fn caller_name(&self) -> String {
-        self.key.as_ref().map(ApiKey::name).unwrap_or_default()
-    }
-
     fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
         if !self.allowed.allow(self.caller(peer, headers)) {
             let detail = "your address is not in ALLOWED_IPS of this deployment: ask its operator";
             return Err(Problem::new(Code::AddressNotAllowed, detail));
         }
-        let unauthorized = |detail| Err(Problem::new(Code::Unauthorized, detail));
-        match (&self.key, headers.get(API_KEY_HEADER)) {
-            (Some(key), Some(presented)) if key.is(presented.as_bytes()) => Ok(()),
+        let unauthorized = |detail: &str| Err(Problem::new(Code::Unauthorized, detail));
+        match (&self.keys, headers.get(API_KEY_HEADER)) {
+            (Some(keys), Some(presented)) if keys.recognise(presented.as_bytes()) => Ok(()),
             (Some(_), Some(_)) => unauthorized("the key in X-API-Key is wrong"),
             (Some(_), None) => unauthorized("send your API key in the header X-API-Key"),
-            (None, _) => unauthorized("this process was given no MPC_API_KEY: ask its operator"),
+            (None, _) => {
+                unauthorized(&format!("this process was given no {}: ask its operator", self.keys_setting))
+            }
         }
     }
 }
@@ -165,8 +133,12 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_says_where_a_call_comes_from() {
-        let guard =
-            Guard { key: None, allowed: AllowedAddresses::default(), proxies: "10.0.0.0/8".parse().unwrap() };
+        let guard = Guard {
+            keys: None,
+            keys_setting: "MPC_API_KEY",
+            allowed: AllowedAddresses::default(),
+            proxies: "10.0.0.0/8".parse().unwrap(),
+        };
         let peer = |address: &str| Peer(Some(address.parse().unwrap()));
         for (from, forwarded, caller) in [
             ("192.0.2.1", "198.51.100.1", Some("192.0.2.1")),
@@ -183,13 +155,5 @@ mod tests {
             assert_eq!(guard.caller(peer(from), &headers).0, caller, "{from}: {forwarded}");
         }
         assert_eq!(guard.caller(peer("10.0.0.1"), &HeaderMap::new()).0, peer("10.0.0.1").0);
-    }
-
-    #[test]
-    fn a_key_is_recognised_and_never_shown() {
-        let key = ApiKey::new("correct horse battery").unwrap();
-        assert!(key.is(b"correct horse battery") && !key.is(b"correct horse batterz"));
-        assert_eq!(format!("{key:?}"), "ApiKey");
-        assert!(ApiKey::new("short").is_none());
     }
 }

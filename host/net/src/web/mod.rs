@@ -1,6 +1,7 @@
 //! The parts that all HTTP interfaces of Quorate share: the check of callers, bodies and parameters, problem
 //! documents, and `/health`.
 
+mod api_keys;
 pub mod body;
 pub mod guard;
 pub mod headers;

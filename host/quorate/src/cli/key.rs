@@ -1,14 +1,19 @@
-//! Implements `quorate key`: makes signing keys, and shows their public sides.
+//! Implements `quorate key`: makes signing keys and shows their public sides, and hashes API keys.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use quorate_core::identity::SecretKey;
+use quorate_net::web::guard::ApiKeyHashes;
 use zeroize::Zeroizing;
 
+use super::input::read_text;
 use super::output::{CliError, print};
 use crate::secret_file::{OWNER_ONLY_MODE, random, write_new};
+
+/// The most bytes of API keys.
+const MAX_API_KEYS_BYTES: u64 = 1 << 16;
 
 /// An action with keys.
 #[derive(Args)]
@@ -29,14 +34,24 @@ enum KeyCommand {
         /// Its file
         file: PathBuf,
     },
+    /// Print the SHA-256 hashes of API keys that standard input has, one in a line or with commas between
+    Hash,
 }
 
 pub(super) fn key(arguments: KeyArguments) -> Result<(), CliError> {
     let seed = match &arguments.command {
         KeyCommand::New { file } => make(file)?,
         KeyCommand::Public { file } => read(file)?,
+        KeyCommand::Hash => return print(&hashes(&read_text(io::stdin(), MAX_API_KEYS_BYTES)?)?),
     };
     print(&SecretKey::from_seed(&seed).public().to_string())
+}
+
+/// Keys are not arguments: other users of the machine can see those.
+fn hashes(keys: &str) -> Result<String, CliError> {
+    let keys = keys.split(['\n', ',']).map(str::trim).filter(|key| !key.is_empty());
+    let failed = |error| format!("the keys can't be hashed: {error}");
+    Ok(ApiKeyHashes::of_keys(keys).map_err(failed)?.to_list())
 }
 
 fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
@@ -68,4 +83,19 @@ fn read(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
         )
     })?;
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_several_lines_are_hashed() {
+        let one = hashes("correct horse battery\n").unwrap();
+        let two = hashes("correct horse battery, another key for callers\r\n\n").unwrap();
+        assert!(one.len() == 64 && two.starts_with(&format!("{one},")) && two.len() == 129);
+        for wrong in ["", "\n,", "short"] {
+            assert!(hashes(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod compile;
 mod demo;
 mod deployment;
 mod healthcheck;
+mod input;
 mod key;
 mod migrate;
 mod output;

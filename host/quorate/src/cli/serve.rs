@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use quorate_net::telemetry::{self, chain};
-use quorate_net::web::guard::ApiKey;
+use quorate_net::web::guard::ApiKeyHashes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::CliError;
@@ -143,15 +143,15 @@ async fn serve_embedded(
 ) -> Result<(), CliError> {
     let data = arguments.data.unwrap_or(config.embedded.data);
     let plugins = if arguments.plugins.is_empty() { config.embedded.plugins } else { arguments.plugins };
-    let key = match config.http.key {
-        Some(key) => key,
+    let keys = match config.keys.sign {
+        Some(keys) => keys,
         None => kept_key(&data)?,
     };
     let embedded = Embedded::start(EmbeddedSetup {
         data,
         parties: arguments.parties.unwrap_or(config.embedded.parties),
         listen: arguments.listen.unwrap_or(config.http.listen),
-        key,
+        keys,
         allowed: config.http.allowed,
         proxies: config.http.proxies,
         limits: config.limits,
@@ -189,10 +189,10 @@ async fn reload(embedded: &Embedded, plugins: &[PathBuf]) -> Result<(), CliError
 }
 
 /// The API key of a deployment that was given none: made once, and kept where only its owner can read it.
-fn kept_key(data: &Path) -> Result<ApiKey, CliError> {
+fn kept_key(data: &Path) -> Result<ApiKeyHashes, CliError> {
     let (path, key) = api_key(data)?;
     tracing::warn!(file = %path.display(), "MPC_API_KEY is not set: callers find the key in this file");
     let unusable =
         || format!("{}: this is not an API key; delete the file to have a new one made", path.display());
-    ApiKey::new(&key).ok_or_else(|| unusable().into())
+    ApiKeyHashes::of_keys([key.as_str()]).map_err(|_| unusable().into())
 }

@@ -2,6 +2,7 @@
 //! are not listed here are refused: a misspelt setting must not be silently ignored. What one role does not need may
 //! be set for the others.
 
+mod api_keys;
 mod environment;
 mod production;
 mod read;
@@ -16,9 +17,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_net::telemetry::{self, LogFormat};
-use quorate_net::web::guard::{AllowedAddresses, ApiKey};
+use quorate_net::web::guard::AllowedAddresses;
 use read::Variables;
 
+pub use api_keys::{ApiKeyKind, ApiKeysConfig};
 pub use environment::Environment;
 pub(crate) use environment::is_example;
 pub use read::ConfigError;
@@ -33,6 +35,8 @@ pub struct Config {
     pub environment: Environment,
     /// The API.
     pub http: HttpConfig,
+    /// The keys of callers.
+    pub keys: ApiKeysConfig,
     /// The further settings of an embedded deployment.
     pub embedded: EmbeddedConfig,
     /// Keys and addresses, where roles are processes.
@@ -58,9 +62,6 @@ pub struct Config {
 pub struct HttpConfig {
     /// `QUORATE_LISTEN`: where the API listens. This machine only, unless you say otherwise: put TLS before it.
     pub listen: SocketAddr,
-    /// `MPC_API_KEY` (or a file named by `MPC_API_KEY_FILE`): the key that callers present, 16 characters or more. Made
-    /// and kept in the data folder if there is none.
-    pub key: Option<ApiKey>,
     /// `ALLOWED_IPS`: addresses and ranges that may call, separated by commas. Empty: all.
     pub allowed: AllowedAddresses,
     /// `TRUSTED_PROXIES`: addresses and ranges of proxies whose `X-Forwarded-For` is accepted.
@@ -142,6 +143,7 @@ impl Config {
         let mut config = Self {
             environment: variables.parsed("ENVIRONMENT", "development or production")?.unwrap_or_default(),
             http: HttpConfig::read(&mut variables)?,
+            keys: ApiKeysConfig::read(&mut variables)?,
             embedded: EmbeddedConfig::read(&mut variables)?,
             roles: RolesConfig::read(&mut variables)?,
             services: ServicesConfig::read(&mut variables)?,
@@ -168,15 +170,6 @@ impl HttpConfig {
             listen: variables
                 .parsed("QUORATE_LISTEN", "an address like 127.0.0.1:4000")?
                 .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 4000).into()),
-            key: match variables.secret("MPC_API_KEY")? {
-                Some(key) => {
-                    Some(ApiKey::new(&key).ok_or(ConfigError::Invalid {
-                        name: "MPC_API_KEY",
-                        wanted: "16 characters or more",
-                    })?)
-                }
-                None => None,
-            },
             allowed: variables
                 .parsed("ALLOWED_IPS", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
                 .unwrap_or_default(),
@@ -251,7 +244,7 @@ mod tests {
     fn an_empty_environment_is_enough() {
         let config = read(&[("PATH", "/bin")]).unwrap();
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:4000");
-        assert_eq!((config.embedded.parties, config.http.key.is_none()), (3, true));
+        assert_eq!((config.embedded.parties, config.keys.sign.is_none()), (3, true));
     }
 
     #[test]
@@ -263,6 +256,8 @@ mod tests {
             ("QUORATE_PARTIES", "1"),
             ("QUORATE_PARTIES", "17"),
             ("MPC_API_KEY", "short"),
+            ("MPC_OPERATOR_API_KEY", "long enough to be one,short"),
+            ("MPC_SHARES_API_KEY_SHA256", "short"),
             ("ALLOWED_IPS", "everybody"),
             ("QUORATE_LOG", "quorate=loud"),
             ("QUORATE_LOG", "inof"),
@@ -347,7 +342,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "correct horse battery\n").unwrap();
         let path = file.path().to_str().unwrap();
-        assert!(read(&[("MPC_API_KEY_FILE", path)]).unwrap().http.key.is_some());
+        assert!(read(&[("MPC_API_KEY_FILE", path)]).unwrap().keys.sign.is_some());
         let both = read(&[("MPC_API_KEY_FILE", path), ("MPC_API_KEY", "correct horse battery")]);
         assert!(both.is_err());
     }

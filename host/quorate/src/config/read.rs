@@ -32,6 +32,14 @@ pub enum ConfigError {
     /// A secret was given twice.
     #[error("{0} and {0}_FILE are both set: keep one of them")]
     Twice(&'static str),
+    /// Keys and their hashes.
+    #[error("{0} and {0}_SHA256 are both set: keep one of them")]
+    KeysAndHashes(&'static str),
+    /// A key where its hash is enough.
+    #[error(
+        "{0} is set: a process that checks keys gets their hashes only; set {0}_SHA256 to what `quorate key hash` prints"
+    )]
+    PlainKey(&'static str),
     /// A secret that stands in an example.
     #[error("{0}: this value is from an example: production needs one of your own")]
     Example(&'static str),

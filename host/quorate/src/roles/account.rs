@@ -6,18 +6,17 @@ use quorate_account::api::{self, Api, ApiSetup};
 use quorate_account::{AccountService, AccountSetup, UserParty};
 use quorate_backends::cache::{Cache, MemoryCache};
 use quorate_control_store::AccountStore;
-use quorate_net::web::guard::Guard;
 use quorate_net::web::health::Health;
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some, time_limits};
 use super::error::StartError;
 use super::listen::Callers;
 use super::role::Role;
-use crate::config::ConfigError;
+use crate::config::{ApiKeyKind, ConfigError};
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Account;
-    let key = needed(context.config.http.key.clone(), "MPC_API_KEY", by)?;
+    let guard = context.guard(ApiKeyKind::Sign, Some(by))?;
     let originator = needed(context.config.roles.originator.clone(), "QUORATE_ORIGINATOR_KEY", by)?;
     some(&context.config.roles.parties, "QUORATE_PARTY_KEYS", by)?;
     some(&context.config.roles.coordinators, "QUORATE_COORDINATORS", by)?;
@@ -45,11 +44,6 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         clock: context.clock.clone(),
         limits: time_limits(context.config.limits),
     });
-    let guard = Guard {
-        key: Some(key),
-        allowed: context.config.http.allowed.clone(),
-        proxies: context.config.http.proxies.clone(),
-    };
     let health = Health::of(by.name()).with_database(database);
     let (health, cache) = match cache {
         Some(cache) => (health.with_cache(Arc::clone(&cache)), cache),

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use quorate_account::TimeLimits;
 use quorate_net::clock::Clock;
+use quorate_net::web::guard::Guard;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::role::Role;
-use crate::config::{Config, ConfigError, LimitsConfig};
+use crate::config::{ApiKeyKind, Config, ConfigError, LimitsConfig};
 
 /// How long requests and sessions may still take when a process is told to stop.
 pub(super) const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
@@ -23,6 +24,28 @@ pub(super) struct Context<'a> {
     /// Cancelled when a role has ended because it can't go on.
     pub(super) broken: CancellationToken,
     pub(super) tasks: TaskTracker,
+}
+
+impl Context<'_> {
+    /// Checks callers by the keys of one kind, which `needed_by` can't do without.
+    pub(super) fn guard(&self, kind: ApiKeyKind, needed_by: Option<Role>) -> Result<Guard, ConfigError> {
+        let config = &*self.config;
+        let keys = match kind {
+            ApiKeyKind::Sign => &config.keys.sign,
+            ApiKeyKind::Shares => &config.keys.shares,
+            ApiKeyKind::Operate => &config.keys.operate,
+        };
+        let keys = match needed_by {
+            Some(role) => Some(needed(keys.clone(), kind.hashes_setting(), role)?),
+            None => keys.clone(),
+        };
+        Ok(Guard {
+            keys,
+            keys_setting: kind.hashes_setting(),
+            allowed: config.http.allowed.clone(),
+            proxies: config.http.proxies.clone(),
+        })
+    }
 }
 
 /// A setting that the role can't do without.

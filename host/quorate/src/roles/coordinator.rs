@@ -5,7 +5,6 @@ use std::sync::Arc;
 use quorate_control_store::SessionStore;
 use quorate_coordinator::{Coordinator, CoordinatorSetup};
 use quorate_net::telemetry::chain;
-use quorate_net::web::guard::Guard;
 use quorate_net::web::health;
 use quorate_net::web::health::Health;
 
@@ -13,7 +12,7 @@ use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some};
 use super::error::StartError;
 use super::listen::Callers;
 use super::role::Role;
-use crate::config::Environment;
+use crate::config::{ApiKeyKind, Environment};
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Coordinator;
@@ -32,11 +31,8 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         key,
         require_distinct_master_keys: context.config.environment == Environment::Production,
     });
-    let guard = Guard {
-        key: context.config.http.key.clone(),
-        allowed: context.config.http.allowed.clone(),
-        proxies: context.config.http.proxies.clone(),
-    };
+    // Without keys nobody may ask for the state of sessions, and orders are carried out all the same.
+    let guard = context.guard(ApiKeyKind::Operate, None)?;
     let health = Health::of(by.name()).with_database(database).with_queue(queue);
     let routes = quorate_coordinator::service(Arc::clone(&coordinator))
         .merge(quorate_coordinator::routes(Arc::clone(&coordinator), guard))

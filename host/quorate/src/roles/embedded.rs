@@ -24,7 +24,7 @@ use quorate_net::memory::{MemoryConnector, channel, in_memory};
 use quorate_net::router_client::RouterClient;
 use quorate_net::server::serve;
 use quorate_net::telemetry::chain;
-use quorate_net::web::guard::{AllowedAddresses, ApiKey, Guard};
+use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, Guard};
 use quorate_net::web::health::Health;
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
@@ -39,7 +39,7 @@ use super::context::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
 use super::error::{EmbeddedStartError, ListenError, LocalError};
 use super::task_groups::{TaskGroup, TaskGroups};
-use crate::config::LimitsConfig;
+use crate::config::{ApiKeyKind, LimitsConfig};
 
 /// How long servers wait for their connections to close, after all requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,8 +58,8 @@ pub struct EmbeddedSetup {
     pub parties: u16,
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// The key that callers present.
-    pub key: ApiKey,
+    /// The keys that callers present.
+    pub keys: ApiKeyHashes,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
     /// Proxies whose `X-Forwarded-For` is accepted.
@@ -157,7 +157,12 @@ impl Embedded {
             user_party: None,
             limits: time_limits(setup.limits),
         });
-        let guard = Guard { key: Some(setup.key), allowed: setup.allowed, proxies: setup.proxies };
+        let guard = Guard {
+            keys: Some(setup.keys),
+            keys_setting: ApiKeyKind::Sign.setting(),
+            allowed: setup.allowed,
+            proxies: setup.proxies,
+        };
         let api = start_api(accounts, guard, port.listen()?, &groups.api);
         tracing::warn!(
             parties = setup.parties,

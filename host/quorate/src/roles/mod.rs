@@ -52,6 +52,7 @@ impl RunningRoles {
             Role::Coordinator | Role::Router | Role::Party => None,
         });
         config.check_for_production(&public.collect::<Vec<_>>())?;
+        config.keys.check_for_roles()?;
         let (stop, broken, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         // If something below fails, what was started before stops.
         let started = stop.clone().drop_guard();

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use quorate_net::web::guard::Guard;
 use quorate_net::web::health;
 use quorate_party::api::{self, PartyApi};
 use quorate_party::user::inbox::UserInbox;
@@ -13,6 +12,7 @@ use super::error::StartError;
 use super::listen::Callers;
 use super::party::{Prepared, RunningParty, identity, prepare};
 use super::role::Role;
+use crate::config::ApiKeyKind;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, StartError> {
     let by = Role::PartyApi;
@@ -22,7 +22,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
         return Err(StartError::NotUserParty(identity.to_string()));
     }
     let seed = needed(roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
-    let key = needed(context.config.http.key.clone(), "MPC_API_KEY", by)?;
+    let guard = context.guard(ApiKeyKind::Shares, Some(by))?;
     let unsealed = roles.unsealed_shares;
     let inbox = UserInbox::new(roles.confirm_within);
     let port = context.listen(roles.party_api_listen, Callers::Anybody).await?;
@@ -30,11 +30,6 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     let Prepared { running, setup, health } = prepare(context, by).await?;
     let (worker, shares) = PartyWorker::with_user_shares(setup, inbox);
     let worker = Arc::new(worker);
-    let guard = Guard {
-        key: Some(key),
-        allowed: context.config.http.allowed.clone(),
-        proxies: context.config.http.proxies.clone(),
-    };
     let unreported = worker.recover_unreported().await.map_err(|error| context.store_failed(error))?;
     let party_api = PartyApi::new(shares, &seed, unsealed);
     let routes = api::routes(party_api.clone(), guard).merge(health::routes(health));

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::Args;
 use quorate_net::telemetry;
-use quorate_net::web::guard::{AllowedAddresses, ApiKey};
+use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes};
 use quorate_runtime::Plugin;
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
         data: data.0.clone(),
         parties: 3,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        key: ApiKey::new(&key).ok_or("no key")?,
+        keys: ApiKeyHashes::of_keys([key.as_str()])?,
         allowed: AllowedAddresses::default(),
         proxies: AllowedAddresses::default(),
         limits: LimitsConfig::default(),

@@ -73,7 +73,7 @@ fn contents(settings: &DeploymentSettings) -> Result<Vec<(String, Zeroizing<Stri
         ("rabbitmq-definitions.json".to_owned(), Zeroizing::new(rabbitmq::definitions_of(settings)? + "\n")),
         (ROLES_SCRIPT.to_owned(), Zeroizing::new(postgres::roles_script())),
     ];
-    for secret in SECRETS.iter().filter(|secret| matches!(secret.origin, Origin::Setting(_))) {
+    for secret in SECRETS.iter().filter(|secret| secret.origin != Origin::Generated) {
         let text = settings.secret(secret).map_err(|finding| finding.to_string())?;
         files.push((secret.name.to_owned(), text));
     }

@@ -2,11 +2,15 @@
 //! secrets with their readers. All files of a deployment are made from this table; tests hold `docker-compose.yml`
 //! against it.
 
+use crate::config::ApiKeyKind;
+
 /// Where a secret comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A setting of `.env`, copied to a file of its own.
     Setting(&'static str),
+    /// The hashes of the API keys that a setting of `.env` has. Who checks a key does not hold it.
+    KeyHashes(ApiKeyKind),
     /// Made by `init`, and kept in `secrets/` only.
     Generated,
 }
@@ -138,8 +142,8 @@ pub(super) const SCRIPT_SETTINGS: [(&str, &str); 7] = [
 ];
 
 /// All secrets.
-pub(super) const SECRETS: [SecretLayout; 23] = {
-    use Origin::{Generated, Setting};
+pub(super) const SECRETS: [SecretLayout; 25] = {
+    use Origin::{Generated, KeyHashes, Setting};
     const fn secret(
         name: &'static str,
         file: &'static str,
@@ -171,11 +175,18 @@ pub(super) const SECRETS: [SecretLayout; 23] = {
             Setting("JWT_SECRET_KEY"),
             &[COORDINATORS[0], COORDINATORS[1], ROUTERS[0], ROUTERS[1]],
         ),
+        secret("mpc_api_key_sha256", "shared/mpc_api_key_sha256", KeyHashes(ApiKeyKind::Sign), &ACCOUNTS),
         secret(
-            "mpc_api_key",
-            "shared/mpc_api_key",
-            Setting("MPC_API_KEY"),
-            &[COORDINATORS[0], COORDINATORS[1], ACCOUNTS[0], ACCOUNTS[1], "server-party-api"],
+            "mpc_shares_api_key_sha256",
+            "shared/mpc_shares_api_key_sha256",
+            KeyHashes(ApiKeyKind::Shares),
+            &["server-party-api"],
+        ),
+        secret(
+            "mpc_operator_api_key_sha256",
+            "shared/mpc_operator_api_key_sha256",
+            KeyHashes(ApiKeyKind::Operate),
+            &COORDINATORS,
         ),
         secret(
             "control_postgres_password",
@@ -319,6 +330,22 @@ mod tests {
     }
 
     #[test]
+    fn no_container_is_given_an_api_key() {
+        for kind in ApiKeyKind::ALL {
+            let gives_the_key = |secret: &&SecretLayout| secret.origin == Origin::Setting(kind.setting());
+            assert!(!SECRETS.iter().any(|secret| gives_the_key(&secret)), "{kind:?}");
+            assert!(!COMPOSE.contains(&format!("${{{}", kind.setting())), "{kind:?} is in the environment");
+            let readers =
+                SECRETS.iter().find(|secret| secret.origin == Origin::KeyHashes(kind)).unwrap().readers;
+            for other in ApiKeyKind::ALL.into_iter().filter(|other| *other != kind) {
+                let others =
+                    SECRETS.iter().find(|secret| secret.origin == Origin::KeyHashes(other)).unwrap().readers;
+                assert!(!readers.iter().any(|reader| others.contains(reader)), "{kind:?} and {other:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_compose_file_publishes_these_ports() {
         for port in PORTS {
             assert!(COMPOSE.contains(&format!("${{{port}:-")), "{port}");
@@ -411,7 +438,7 @@ mod tests {
             }
         }
         let shared = SECRETS.iter().filter(|secret| secret.file.starts_with("shared/"));
-        assert!(shared.clone().all(|secret| matches!(secret.origin, Origin::Setting(_))));
-        assert_eq!(shared.count(), 5);
+        assert!(shared.clone().all(|secret| secret.origin != Origin::Generated));
+        assert_eq!(shared.count(), 7);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_net::web::guard::ApiKeyHashes;
 use zeroize::Zeroizing;
 
 use super::env_file::{EnvFile, read_bounded};
@@ -11,6 +12,7 @@ use super::finding::Finding;
 use super::layout::{
     Origin, PARTIES, PartyLayout, REPLICA_ADDRESSES, SCRIPT_SETTINGS, SECRETS, SecretLayout,
 };
+use crate::config::ApiKeyKind;
 
 /// The folder of a deployment, with what an operator has set.
 pub(super) struct DeploymentSettings {
@@ -114,6 +116,7 @@ impl DeploymentSettings {
                 let missing = || Finding::refused(format!("{name} in .env is not set"), PASSWORD_REMEDY);
                 Ok(Zeroizing::new(self.get(name).ok_or_else(missing)?.to_owned()))
             }
+            Origin::KeyHashes(kind) => Ok(Zeroizing::new(self.key_hashes(kind)?.to_list())),
             Origin::Generated => {
                 let bytes = read_bounded(&self.secrets().join(secret.file))
                     .map_err(|error| unreadable(secret.file, &error))?;
@@ -126,6 +129,25 @@ impl DeploymentSettings {
                 Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
             }
         }
+    }
+
+    /// The hashes of the API keys of one kind.
+    ///
+    /// # Errors
+    /// A finding, when `.env` has none that can be used.
+    pub(super) fn key_hashes(&self, kind: ApiKeyKind) -> Result<ApiKeyHashes, Finding> {
+        ApiKeyHashes::of_keys(self.api_keys(kind)).map_err(|error| {
+            let what = format!("{} in .env can't be used: {error}", kind.setting());
+            Finding::refused(
+                what,
+                "give one key or several, with commas between; `openssl rand -hex 32` makes one",
+            )
+        })
+    }
+
+    /// The API keys of one kind. Several are valid while one takes the place of another.
+    pub(super) fn api_keys(&self, kind: ApiKeyKind) -> impl Iterator<Item = &str> {
+        self.text(kind.setting()).split(',')
     }
 
     /// The secret of a file of the layout.
@@ -200,6 +222,7 @@ pub(super) fn public_side(seed: &str) -> Option<PublicKey> {
 pub(super) fn password_settings() -> impl Iterator<Item = &'static str> {
     SECRETS.iter().filter_map(|secret| match secret.origin {
         Origin::Setting(name) => Some(name),
+        Origin::KeyHashes(kind) => Some(kind.setting()),
         Origin::Generated => None,
     })
 }

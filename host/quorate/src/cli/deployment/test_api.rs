@@ -1,20 +1,19 @@
 //! `quorate deployment test-api`: creates an account and signs with it, as a backend on this machine would.
 
-use std::io::Read;
 use std::net::SocketAddr;
 
 use clap::Args;
 use quorate_core::code::Code;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use crate::cli::client::{CallError, Client};
+use crate::cli::input::read_text;
 use crate::cli::output::{CliError, print};
 
-/// The most bytes of a key.
-const MAX_API_KEY_BYTES: u64 = 1_024;
+/// The most bytes of keys.
+const MAX_API_KEYS_BYTES: u64 = 1 << 16;
 
-/// The API to try; its key comes from standard input.
+/// The API to try. Its keys come from standard input, with commas between; the first is used.
 #[derive(Args)]
 pub(super) struct TestApiArguments {
     /// Where the API listens
@@ -24,9 +23,9 @@ pub(super) struct TestApiArguments {
 
 /// Fails if the API does not do what it is for.
 pub(super) async fn test_api(arguments: &TestApiArguments) -> Result<(), CliError> {
-    let mut key = Zeroizing::new(String::new());
-    std::io::stdin().take(MAX_API_KEY_BYTES).read_to_string(&mut key)?;
-    let client = Client::new(arguments.address, key.trim())?;
+    let keys = read_text(std::io::stdin(), MAX_API_KEYS_BYTES)?;
+    let key = keys.split(',').next().unwrap_or_default().trim();
+    let client = Client::new(arguments.address, key)?;
     calls(&client).await.map_err(explained)
 }
 

@@ -8,7 +8,6 @@ mod program;
 mod secrets;
 mod settings;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -21,6 +20,7 @@ pub(super) use settings::wrong_project_name;
 use super::engine_facts::Engine;
 use super::finding::{Finding, report};
 use super::settings::DeploymentSettings;
+use crate::cli::input::read_text;
 use crate::cli::output::{CliError, print};
 use crate::config::{Config, ConfigError, Seed};
 
@@ -122,17 +122,13 @@ fn show(name: &str, seed: Option<&Seed>) -> Result<(), CliError> {
 
 /// Reads a file, or standard input for `-`.
 fn text_of(file: &Path) -> Result<Zeroizing<String>, CliError> {
-    let failed = |error| format!("{}: the settings can't be read: {error}", file.display());
-    let source: Box<dyn Read> = match file.as_os_str() == "-" {
-        true => Box::new(std::io::stdin()),
-        false => Box::new(std::fs::File::open(file).map_err(failed)?),
+    let read = match file.as_os_str() == "-" {
+        true => read_text(std::io::stdin(), MAX_SETTINGS_BYTES),
+        false => std::fs::File::open(file)
+            .map_err(CliError::from)
+            .and_then(|file| read_text(file, MAX_SETTINGS_BYTES)),
     };
-    let mut text = Zeroizing::new(String::new());
-    let bytes = source.take(MAX_SETTINGS_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if bytes as u64 > MAX_SETTINGS_BYTES {
-        return Err(format!("{}: too long for settings", file.display()).into());
-    }
-    Ok(text)
+    read.map_err(|error| format!("{}: the settings can't be read: {error}", file.display()).into())
 }
 
 /// Reads lines NAME=value. Malformed lines are reported by number only: their content may be a secret.

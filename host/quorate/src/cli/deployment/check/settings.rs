@@ -1,11 +1,11 @@
 //! Whether the settings of `.env` are known, well formed, and accepted by the program.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use quorate_net::join_token::JoinKey;
-use quorate_net::web::guard::ApiKey;
+use quorate_net::web::guard::ApiKeyHashes;
 
 use super::super::engine_facts::Engine;
 use super::super::finding::Finding;
@@ -14,7 +14,7 @@ use super::super::settings::{
     DeploymentSettings, PASSWORD_REMEDY, not_as_written, password_settings, public_key,
 };
 use super::program::{ComponentFiles, program_settings};
-use crate::config::{ConfigError, is_example};
+use crate::config::{ApiKeyKind, ConfigError, is_example};
 
 /// Keys that have a place of their own: a deployment has several of each.
 const KEYS_IN_FILES: [&str; 3] = ["CRYPTO_MASTER_KEY", "QUORATE_IDENTITY_KEY", "QUORATE_ORIGINATOR_KEY"];
@@ -68,14 +68,43 @@ pub(super) fn check_shell(settings: &DeploymentSettings, engine: &Engine) -> Vec
 /// Passwords of `.env`, as every service takes them.
 pub(super) fn check_passwords(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for name in password_settings() {
+    let key_settings = ApiKeyKind::ALL.map(ApiKeyKind::setting);
+    for name in password_settings().filter(|name| !key_settings.contains(name)) {
         let shortest = match name {
             "JWT_SECRET_KEY" => JoinKey::MIN_SECRET_BYTES,
-            "MPC_API_KEY" => ApiKey::MIN_BYTES,
             _ => MIN_PASSWORD_CHARACTERS,
         };
         let described = format!("{name} in .env");
         findings.extend(wrong_password(&described, settings.text(name), shortest, settings.is_production()));
+    }
+    findings.extend(check_api_keys(settings));
+    findings
+}
+
+/// API keys: lists, and no key opens two doors.
+fn check_api_keys(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for kind in ApiKeyKind::ALL {
+        let described = format!("{} in .env", kind.setting());
+        let wrong = settings.api_keys(kind).find_map(|key| {
+            wrong_password(&described, key, ApiKeyHashes::MIN_KEY_BYTES, settings.is_production())
+        });
+        findings.extend(wrong.or_else(|| settings.key_hashes(kind).err()));
+    }
+    let passwords = password_settings().flat_map(|name| {
+        let values = settings.text(name).split(',').filter(|value| !value.is_empty());
+        values.map(move |value| (value, name))
+    });
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (value, name) in passwords {
+        if let Some(other) = seen.insert(value, name) {
+            let what = match other == name {
+                true => format!("{name} in .env has one value twice"),
+                false => format!("{name} and {other} in .env have the same value"),
+            };
+            let remedy = "give each a value of its own: who has one could do what the other is for";
+            findings.push(Finding::refused(what, remedy));
+        }
     }
     findings
 }
@@ -210,12 +239,24 @@ mod tests {
     #[test]
     fn a_setting_that_can_not_be_used_is_named() {
         let key = "ab".repeat(32);
+        let seventeen: Vec<String> =
+            (10..27).map(|number| format!("an-api-key-of-number-{number}")).collect();
+        let seventeen = seventeen.join(",");
         for (name, value, wanted) in [
             ("REDIS_PASSWORD", "", "REDIS_PASSWORD in .env is not set"),
             ("REDIS_PASSWORD", "short", "REDIS_PASSWORD in .env is too short"),
             ("REDIS_PASSWORD", "change-me-redis-now", "REDIS_PASSWORD in .env is the example's"),
             ("JWT_SECRET_KEY", "only-twenty-letters-", "JWT_SECRET_KEY in .env is too short"),
             ("MPC_API_KEY", "with-slashes/and-more", "MPC_API_KEY in .env has other characters"),
+            ("MPC_API_KEY", "an-api-key-that-is-long,short", "MPC_API_KEY in .env is too short"),
+            ("MPC_API_KEY", "an-api-key-that-is-long,", "MPC_API_KEY in .env is not set"),
+            (
+                "MPC_API_KEY",
+                "an-api-key-that-is-long,an-api-key-that-is-long",
+                "MPC_API_KEY in .env has one value twice",
+            ),
+            ("MPC_OPERATOR_API_KEY", "", "MPC_OPERATOR_API_KEY in .env is not set"),
+            ("MPC_SHARES_API_KEY", &seventeen, "MPC_SHARES_API_KEY in .env can't be used: there is not a"),
             ("ROUTER_PORT", "http", "ROUTER_PORT in .env is not a number from 1 to 65535"),
             ("ROUTER_PORT", "0", "ROUTER_PORT in .env is not a number"),
             ("ROUTER_PORT", "080", "ROUTER_PORT in .env is not a number"),
@@ -268,6 +309,16 @@ mod tests {
         {
             assert_eq!(found(name, value), "", "{name}");
         }
+    }
+
+    #[test]
+    fn one_value_for_two_settings_is_refused() {
+        let shared = "a-key-that-opens-two-doors";
+        let found = found(&[
+            ("MPC_API_KEY", shared),
+            ("MPC_OPERATOR_API_KEY", &format!("another-api-key-,{shared}")),
+        ]);
+        assert_eq!(found, ["MPC_OPERATOR_API_KEY and MPC_API_KEY in .env have the same value"]);
     }
 
     #[test]
