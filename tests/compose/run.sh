@@ -448,7 +448,8 @@ passwords_at_postgres() {
     docker exec -e PGPASSWORD="$(cat "$file")" "$(running postgres)" psql -qXtA -h 127.0.0.1 -U "$user" -d "$user" -c 'SELECT 1' >/dev/null 2>&1 || die "$user does not get in at PostgreSQL"
   done <<END
 party_3 secrets/party-3/postgres_password
-control secrets/control/postgres_password
+account secrets/account/postgres_password
+coordinator secrets/coordinator/postgres_password
 END
   # Nobody else than the superuser gets into this one.
   docker exec -e PGPASSWORD="$(sed -n 's/^POSTGRES_PASSWORD=//p' .env)" "$(running postgres)" psql -qXtA -h 127.0.0.1 -U postgres -d postgres -c 'SELECT 1' >/dev/null 2>&1 ||
@@ -497,9 +498,9 @@ nothing_is_stopped() { # an account
   postgres_16
   refused_with POSTGRES_IMAGE=quorate-standin:postgres-16 "POSTGRES_IMAGE in .env is PostgreSQL 16, and the data is of 15"
   docker rmi quorate-standin:postgres-16 >/dev/null
-  newer_schema control
-  refused "a newer schema" "databases are of a newer version of Quorate than $image: control"
-  older_schema control
+  newer_schema account
+  refused "a newer schema" "databases are of a newer version of Quorate than $image: account"
+  older_schema account
   newer_schema party_1
   newer_schema party_2
   refused "two parties' newer schemas" "databases are of a newer version of Quorate than $image: party_1 party_2"
@@ -590,7 +591,7 @@ changed_secrets() { # an account
   for name in MPC_SHARES_API_KEY MPC_OPERATOR_API_KEY POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY; do
     sed -i "s/^$name=.*/$name=$(openssl rand -hex 32)/" .env
   done
-  for file in secrets/party-1/postgres_password secrets/party-2/rabbitmq_password secrets/control/postgres_password; do
+  for file in secrets/party-1/postgres_password secrets/party-2/rabbitmq_password secrets/account/postgres_password secrets/coordinator/postgres_password; do
     chmod u+w "$file"
     openssl rand -hex 32 > "$file"
   done

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::Row;
 
 use crate::embedded::{Caller, Reply, SHARES_KEY, try_send};
-use crate::fleet::{Fleet, FleetSetup, Member};
+use crate::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
 use crate::random::Random;
 use crate::services::unique;
 use crate::user::User;
@@ -327,7 +327,7 @@ impl<'a> Scene<'a> {
         let active = "SELECT COUNT(*) FROM accounts WHERE user_id = $1 AND state = 'active'";
         let active: i64 = sqlx::query_scalar(active)
             .bind(&user_id)
-            .fetch_one(&mut self.fleet.databases.connect(0).await)
+            .fetch_one(&mut self.fleet.database(DatabaseOf::Account).await)
             .await
             .unwrap();
         assert_eq!(active, i64::from(account.is_some()), "{}: accounts of one request", self.case);
@@ -379,13 +379,13 @@ pub async fn assert_signs_again(fleet: &Fleet, account: &Account, seal_to: &str,
 pub async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) {
     let began = Instant::now();
     let id = hex::decode(account.id.replace('-', "")).unwrap();
-    // The users' party has the last database, the others one each.
-    let databases = if account.user.is_some() { [1, 2, 4] } else { [1, 2, 3] };
+    let third = if account.user.is_some() { DatabaseOf::UserParty } else { DatabaseOf::Party(2) };
+    let databases = [DatabaseOf::Party(0), DatabaseOf::Party(1), third];
     let active = "SELECT epoch, plan FROM shares WHERE account = $1 AND state = 'active'";
     loop {
         let mut sets: Vec<Option<(i64, Vec<u8>)>> = Vec::new();
         for database in databases {
-            let mut database = fleet.databases.connect(database).await;
+            let mut database = fleet.database(database).await;
             let row = sqlx::query(active).bind(&id).fetch_optional(&mut database).await.unwrap();
             sets.push(row.map(|row| (row.get("epoch"), row.get("plan"))));
         }
@@ -406,16 +406,20 @@ pub async fn assert_parties_agree(fleet: &Fleet, account: &Account, case: &str) 
 /// Waits until no session runs past its deadline, at the coordinators and at all parties, and no plan waits to be
 /// published.
 pub async fn assert_nothing_is_stuck(fleet: &Fleet) {
-    const CONTROL: &str = "SELECT (SELECT COUNT(*) FROM outbox)
+    const COORDINATOR: &str = "SELECT (SELECT COUNT(*) FROM outbox)
         + (SELECT COUNT(*) FROM sessions WHERE status = 'running' AND deadline < $1)";
     const PARTY: &str = "SELECT COUNT(*) FROM sessions WHERE outcome IS NULL AND deadline < $1";
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let (now, began) = (i64::try_from(now).unwrap(), Instant::now());
     loop {
         let mut stuck = 0_i64;
-        for database in 0..fleet.databases.count() {
-            let query = if database == 0 { CONTROL } else { PARTY };
-            let mut database = fleet.databases.connect(database).await;
+        for database in fleet.databases() {
+            let query = match database {
+                DatabaseOf::Account => continue,
+                DatabaseOf::Coordinator => COORDINATOR,
+                DatabaseOf::Party(_) | DatabaseOf::UserParty => PARTY,
+            };
+            let mut database = fleet.database(database).await;
             let is_used: bool = sqlx::query_scalar("SELECT to_regclass('sessions') IS NOT NULL")
                 .fetch_one(&mut database)
                 .await

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use quorate_net::web::guard::ApiKeyHashes;
 use reqwest::Method;
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::components;
@@ -81,8 +82,8 @@ pub struct Fleet {
     setup: FleetSetup,
     folder: TempDir,
     namespace: String,
-    /// The control database, then one of each party.
-    pub databases: Databases,
+    /// See [`DatabaseOf`].
+    databases: Databases,
     keys: Keys,
     addresses: BTreeMap<Member, SocketAddr>,
     /// The sender (a member, or a caller from outside) and the target.
@@ -97,6 +98,20 @@ struct Keys {
     user: (String, String),
     masters: Vec<String>,
     jwt: String,
+    account_rows: String,
+}
+
+/// Whose database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseOf {
+    /// That of the account services.
+    Account,
+    /// That of the coordinators.
+    Coordinator,
+    /// That of a party, of which 0 is the first.
+    Party(usize),
+    /// That of the users' party.
+    UserParty,
 }
 
 /// A data folder in which these components are compiled, made once: compiling them for every party of every test takes
@@ -159,13 +174,14 @@ impl Fleet {
 
     /// Makes databases, keys and addresses, and starts nothing.
     pub async fn prepare(setup: FleetSetup) -> Self {
-        let databases = Databases::create(setup.services[0].clone(), 2 + setup.parties).await;
+        let databases = Databases::create(setup.services[0].clone(), 3 + setup.parties).await;
         let keys = Keys {
             originator: signing_key(),
             parties: (0..setup.parties).map(|_| signing_key()).collect(),
             masters: (0..=setup.parties).map(|_| random_hex()).collect(),
             user: signing_key(),
             jwt: random_hex(),
+            account_rows: random_hex(),
         };
         let mut fleet = Self {
             setup,
@@ -275,6 +291,29 @@ impl Fleet {
         self.keys.parties.iter().map(|(_, public)| public.clone()).collect()
     }
 
+    /// All databases.
+    #[must_use]
+    pub fn databases(&self) -> Vec<DatabaseOf> {
+        let parties = (0..self.setup.parties).map(DatabaseOf::Party);
+        let roles = [DatabaseOf::Account, DatabaseOf::Coordinator].into_iter();
+        roles.chain(parties).chain([DatabaseOf::UserParty]).collect()
+    }
+
+    /// The address of a database.
+    ///
+    /// # Panics
+    /// When there is no such party.
+    #[must_use]
+    pub fn database_url(&self, of: DatabaseOf) -> String {
+        let index = self.databases().iter().position(|database| *database == of);
+        self.databases.url(index.expect("a database of this fleet"))
+    }
+
+    /// A connection to a database.
+    pub async fn database(&self, of: DatabaseOf) -> PgConnection {
+        PgConnection::connect(&self.database_url(of)).await.unwrap()
+    }
+
     /// The secret of join tokens.
     #[must_use]
     pub fn jwt_secret(&self) -> &str {
@@ -347,7 +386,8 @@ impl Fleet {
             Member::Account(_) => vec![
                 ("QUORATE_LISTEN", address),
                 ("MPC_API_KEY_SHA256", hash_of(KEY)),
-                ("POSTGRES_URL", by_wire(self.databases.url(0))),
+                ("POSTGRES_URL", by_wire(self.database_url(DatabaseOf::Account))),
+                ("QUORATE_ACCOUNT_ROW_KEYS", self.keys.account_rows.clone()),
                 ("REDIS_URL", by_wire(self.setup.services[2].clone())),
                 ("QUORATE_ORIGINATOR_KEY", self.keys.originator.0.clone()),
                 ("QUORATE_PARTY_KEYS", public.clone()),
@@ -355,7 +395,7 @@ impl Fleet {
             Member::Coordinator(_) => vec![
                 ("QUORATE_COORDINATOR_LISTEN", address),
                 ("MPC_OPERATOR_API_KEY_SHA256", hash_of(OPERATOR_KEY)),
-                ("POSTGRES_URL", by_wire(self.databases.url(0))),
+                ("POSTGRES_URL", by_wire(self.database_url(DatabaseOf::Coordinator))),
                 ("QUORATE_ORIGINATORS", self.keys.originator.1.clone()),
                 ("JWT_SECRET_KEY", self.keys.jwt.clone()),
             ],
@@ -364,7 +404,7 @@ impl Fleet {
             }
             Member::Party(index) => vec![
                 ("QUORATE_PARTY_LISTEN", address),
-                ("POSTGRES_URL", by_wire(self.databases.url(1 + index))),
+                ("POSTGRES_URL", by_wire(self.database_url(DatabaseOf::Party(index)))),
                 ("QUORATE_IDENTITY_KEY", self.keys.parties[index].0.clone()),
                 ("CRYPTO_MASTER_KEY", self.keys.masters[index].clone()),
                 ("QUORATE_REPLICA", format!("replica-{index}")),
@@ -374,7 +414,7 @@ impl Fleet {
                 ("QUORATE_PARTY_API_LISTEN", address),
                 ("MPC_SHARES_API_KEY_SHA256", hash_of(SHARES_KEY)),
                 ("QUORATE_PARTY_API_GRPC_LISTEN", self.grpc_address(member).to_string()),
-                ("POSTGRES_URL", by_wire(self.databases.url(1 + self.setup.parties))),
+                ("POSTGRES_URL", by_wire(self.database_url(DatabaseOf::UserParty))),
                 ("QUORATE_IDENTITY_KEY", self.keys.user.0.clone()),
                 ("CRYPTO_MASTER_KEY", self.keys.masters[self.setup.parties].clone()),
                 ("QUORATE_REPLICA", format!("user-{index}")),

@@ -37,22 +37,11 @@ impl Databases {
         databases
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.names.len()
-    }
-
     /// The address of one of them.
     #[must_use]
     pub fn url(&self, index: usize) -> String {
         let (server, _) = self.server.rsplit_once('/').unwrap();
         format!("{server}/{}", self.names[index])
-    }
-
-    /// A connection to one of them.
-    pub async fn connect(&self, index: usize) -> PgConnection {
-        PgConnection::connect(&self.url(index)).await.unwrap()
     }
 
     async fn run(&self, statement: &str) {

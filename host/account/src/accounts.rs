@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder};
+use quorate_control_store::{Account, AccountState, OpenOrder};
 use quorate_core::code::Code;
 use quorate_core::order::MAX_ORDER_LIFETIME;
 use quorate_core::{AccountId, OrderId};
@@ -13,6 +13,7 @@ use quorate_net::problem::Problem;
 use super::current_key::CurrentKey;
 use super::order_status::{OrderStatus, Orders};
 use super::present::is_pending;
+use super::stored_accounts::StoredAccounts;
 
 /// How long after its end an order may still be valid somewhere: clocks of parties may be a minute behind, and
 /// that of the coordinator too.
@@ -21,19 +22,19 @@ const TOTAL_CLOCK_SKEW: Duration = Duration::from_secs(120);
 /// Reads accounts.
 #[derive(Clone)]
 pub(crate) struct Accounts {
-    store: AccountStore,
+    stored: StoredAccounts,
     orders: Orders,
     clock: Arc<dyn Clock>,
 }
 
 impl Accounts {
-    pub(crate) fn new(store: AccountStore, orders: Orders, clock: Arc<dyn Clock>) -> Self {
-        Self { store, orders, clock }
+    pub(crate) fn new(stored: StoredAccounts, orders: Orders, clock: Arc<dyn Clock>) -> Self {
+        Self { stored, orders, clock }
     }
 
     /// The account as it is stored, if there is one.
     pub(crate) async fn stored(&self, id: AccountId) -> Result<Option<Account>, Problem> {
-        Ok(self.store.account(id).await?)
+        self.stored.account(id).await
     }
 
     /// The account as it is stored.
@@ -82,8 +83,8 @@ impl Accounts {
             match self.orders.reconcile(order).await {
                 Ok(OrderStatus { session: None, in_flight: false, .. }) if self.clock.millis() > expires => {
                     tracing::info!(%order, "an order expired without a session");
-                    self.store.close_order(account.spec.account, order).await?;
-                    self.store.fail_account(account.spec.account).await?;
+                    self.stored.store().close_order(account.spec.account, order).await?;
+                    self.stored.store().fail_account(account.spec.account).await?;
                 }
                 Ok(_) => {}
                 Err(problem) => tracing::warn!(%order, %problem, "failed to read the state of an order"),

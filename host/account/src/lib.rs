@@ -3,6 +3,7 @@
 //!
 //! | part | does |
 //! |---|---|
+//! | `StoredAccounts` | reads accounts from the database, and believes only what proves itself |
 //! | `Accounts` | reads accounts, and reconciles their open orders first |
 //! | `AccountDefaults` | decides what a request for a new account leaves open |
 //! | `Submitter` | signs an order, submits it and waits for a result |
@@ -21,10 +22,12 @@ mod limits;
 mod operations;
 mod order_status;
 mod originator;
+mod pinned_parties;
 mod present;
 mod recover;
 mod request;
 mod request_ids;
+mod stored_accounts;
 mod submit;
 mod user_share;
 mod views;
@@ -64,6 +67,8 @@ pub struct AccountSetup {
     pub originators: Vec<PublicKey>,
     /// The identity keys of the parties of this deployment.
     pub parties: Vec<PublicKey>,
+    /// Identity keys of parties that are no longer in use: what they have signed is still verified.
+    pub former_parties: Vec<PublicKey>,
     /// The party whose shares users keep, if there is one.
     pub user_party: Option<UserParty>,
     /// The time.

@@ -14,7 +14,6 @@ use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
 use quorate_verify::proof::Proved;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use zeroize::Zeroizing;
 
 use super::accounts::Accounts;
 use super::coordinators::Coordinators;
@@ -23,9 +22,11 @@ use super::current_key::CurrentKey;
 use super::limits::TimeLimits;
 use super::order_status::Orders;
 use super::originator::Originator;
+use super::pinned_parties::PinnedParties;
 use super::present::{session_view, signature_view, view};
 use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
+use super::stored_accounts::StoredAccounts;
 use super::submit::{OrderSubmission, Submitter, rejected_before_start};
 use super::user_share::{self, UserShareRequests};
 use super::views::{AccountView, SessionView, SignatureView};
@@ -41,7 +42,7 @@ const STALE_RETRY_DELAY: Duration = Duration::from_millis(300);
 
 /// The account service.
 pub struct AccountService {
-    store: AccountStore,
+    stored: StoredAccounts,
     accounts: Accounts,
     submitter: Submitter,
     orders: Orders,
@@ -58,12 +59,24 @@ impl AccountService {
     /// An account service.
     #[must_use]
     pub fn new(setup: AccountSetup) -> Self {
-        let AccountSetup { store, coordinators, originator, originators, parties, user_party, clock, limits } =
-            setup;
+        let AccountSetup {
+            store,
+            coordinators,
+            originator,
+            originators,
+            parties,
+            former_parties,
+            user_party,
+            clock,
+            limits,
+        } = setup;
+        let user = user_party.as_ref().map(|user| user.key);
+        let pinned = PinnedParties { current: parties.clone(), user, former: former_parties };
+        let stored = StoredAccounts::new(store, pinned);
         let originator = Originator::new(originator, originators);
         let coordinators = Coordinators::new(coordinators);
-        let orders = Orders::new(store.clone(), coordinators.clone(), originator.clone());
-        let accounts = Accounts::new(store.clone(), orders.clone(), Arc::clone(&clock));
+        let orders = Orders::new(stored.clone(), coordinators.clone(), originator.clone());
+        let accounts = Accounts::new(stored.clone(), orders.clone(), Arc::clone(&clock));
         let users = UserShareRequests::new(user_party, originator.clone(), limits);
         let recoverer = Recoverer {
             accounts: accounts.clone(),
@@ -73,7 +86,7 @@ impl AccountService {
             limits,
         };
         Self {
-            store,
+            stored,
             accounts,
             submitter: Submitter::new(coordinators.clone(), originator.clone()),
             orders,
@@ -93,15 +106,10 @@ impl AccountService {
         self.originator.key().public()
     }
 
-    /// A secret that only account services of this originator have.
-    pub(crate) fn originator_seed(&self) -> &Zeroizing<[u8; 32]> {
-        self.originator.seed()
-    }
-
     /// The store, for what belongs to requests and not to accounts.
     #[must_use]
     pub fn store(&self) -> &AccountStore {
-        &self.store
+        self.stored.store()
     }
 
     /// The time.
@@ -155,10 +163,10 @@ impl AccountService {
         let recipient = creation.user.as_ref().and_then(|user| user.recipient);
         let open = self.accounts.open_order(ids.order);
         let account = self.defaults.account(ids.account, creation, open, self.clock.millis()).await?;
-        self.store.create_account(&account).await?;
+        self.stored.store().create_account(&account).await?;
         // An earlier run with the same ids may have stored its own choice.
         let account = self.accounts.find(ids.account).await?;
-        let mut order = self.order(ids.order, &account, Operation::Keygen, None);
+        let mut order = self.order(ids.order, &account, Operation::Keygen, None)?;
         order.recipient = recipient;
         let with_user = account.user_party.is_some();
         let limit = if with_user {
@@ -180,7 +188,7 @@ impl AccountService {
                 let may_run = self.close_if_not_started(&account, ids.order, &problem).await?;
                 // A late result still activates the account. A keygen that waits for its user may still be waiting.
                 if !may_run || !with_user {
-                    self.store.fail_account(account.spec.account).await?;
+                    self.stored.store().fail_account(account.spec.account).await?;
                 }
                 Err(problem)
             }
@@ -210,7 +218,7 @@ impl AccountService {
         let (account, current) = self.accounts.active(ids.account).await?;
         let signers = user_share::signers(&account, request.signers.clone(), request.user_share.is_some())?;
         let signing = Operation::Sign(request.signing.clone());
-        let order = self.order(ids.order, &account, signing, Some(&current));
+        let order = self.order(ids.order, &account, signing, Some(&current))?;
         if let Some(share) = &request.user_share {
             self.users.submit_user_share(&order, share, self.limits.sign).await?;
         }
@@ -235,18 +243,18 @@ impl AccountService {
         let _permit = self.permit()?;
         let (account, current) = self.accounts.active(ids.account).await?;
         let recipient = request.recipient_for(&account)?;
-        let mut order = self.order(ids.order, &account, Operation::Refresh, Some(&current));
+        let mut order = self.order(ids.order, &account, Operation::Refresh, Some(&current))?;
         order.recipient = recipient;
         let limit = self.limits.shares(account.spec.threshold.parties());
         let aborts = self.aborts_of_open_orders(&account).await?;
-        self.store.open_order(account.spec.account, self.accounts.open_order(ids.order)).await?;
+        self.stored.store().open_order(account.spec.account, self.accounts.open_order(ids.order)).await?;
         let resubmitted = ids.resubmitted;
         if let Some(share) = &request.user_share
             && let Err(problem) = self.users.submit_user_share(&order, share, limit).await
         {
             // An earlier run may have begun the session.
             if !resubmitted {
-                self.store.close_order(account.spec.account, ids.order).await?;
+                self.stored.store().close_order(account.spec.account, ids.order).await?;
             }
             return Err(problem);
         }
@@ -271,7 +279,8 @@ impl AccountService {
         account: &Account,
         operation: Operation,
         current: Option<&CurrentKey>,
-    ) -> Order {
+    ) -> Result<Order, Problem> {
+        self.stored.pinned().check_for_order(&account.spec.parties)?;
         let terms = OrderTerms {
             operation,
             spec: account.spec.clone(),
@@ -280,7 +289,7 @@ impl AccountService {
             public_key: current.map(|current| current.outputs.public_key.0.clone()).unwrap_or_default(),
             recipient: None,
         };
-        Order::new(id, terms, self.clock.seconds(), MAX_ORDER_LIFETIME)
+        Ok(Order::new(id, terms, self.clock.seconds(), MAX_ORDER_LIFETIME))
     }
 
     /// Notices of parties that aborted the account's open orders: a refresh that came to nothing may still hold
@@ -305,7 +314,7 @@ impl AccountService {
         // With any other problem, or when the answer was lost, there may be a session.
         let may_run = !rejected_before_start(problem);
         if !may_run {
-            self.store.close_order(account.spec.account, order).await?;
+            self.stored.store().close_order(account.spec.account, order).await?;
         }
         Ok(may_run)
     }
@@ -324,7 +333,7 @@ impl AccountService {
         let Proved::Shares { certificate, key } = self.submitter.submit(submission).await?.proved else {
             return Err(Problem::internal("a signature where a key was asked for"));
         };
-        self.store.activate_account(&certificate, &key).await?;
+        self.stored.store().activate_account(&certificate, &key).await?;
         view(&self.accounts.find(certificate.activation.account).await?)
     }
 }

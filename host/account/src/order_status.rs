@@ -1,6 +1,6 @@
 //! The results of orders and sessions, read from what parties reported, now or later.
 
-use quorate_control_store::{AccountState, AccountStore};
+use quorate_control_store::AccountState;
 use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::KeyOutputs;
 use quorate_core::codec::decode;
@@ -16,6 +16,7 @@ use quorate_verify::proof::{Proved, proved, proved_by_promises};
 
 use super::coordinators::Coordinators;
 use super::originator::Originator;
+use super::stored_accounts::StoredAccounts;
 use super::submit::{OrderResult, known_parties, verify_report};
 
 /// The most sessions of one order that are read: coordinators start three at most.
@@ -119,14 +120,14 @@ pub(crate) struct OrderStatus {
 /// Reads what orders have led to, and stores the results that prove themselves.
 #[derive(Clone)]
 pub(crate) struct Orders {
-    store: AccountStore,
+    stored: StoredAccounts,
     coordinators: Coordinators,
     originator: Originator,
 }
 
 impl Orders {
-    pub(crate) fn new(store: AccountStore, coordinators: Coordinators, originator: Originator) -> Self {
-        Self { store, coordinators, originator }
+    pub(crate) fn new(stored: StoredAccounts, coordinators: Coordinators, originator: Originator) -> Self {
+        Self { stored, coordinators, originator }
     }
 
     /// Stores what an order has led to so far.
@@ -145,10 +146,10 @@ impl Orders {
         if let Some(session) = latest.as_ref().filter(|session| session.status == ReconciledStatus::Failed) {
             let account = session.order.spec.account;
             if is_empty {
-                self.store.close_order(account, order).await?;
+                self.stored.store().close_order(account, order).await?;
             }
             if has_failed && session.order.operation == Operation::Keygen {
-                self.store.fail_account(account).await?;
+                self.stored.store().fail_account(account).await?;
             }
         }
         Ok(OrderStatus { session: latest, in_flight, is_final, has_failed })
@@ -188,7 +189,7 @@ impl Orders {
         let VerifiedRecord { order, session, digest, outcomes } =
             verified_record(&state, self.originator.known())
                 .ok_or_else(|| Problem::internal("the coordinator returned an invalid record"))?;
-        let account = self.store.account(order.spec.account).await?;
+        let account = self.stored.account(order.spec.account).await?;
         let key = account.and_then(|account| match account.state {
             AccountState::Active { key, .. } => Some(key),
             _ => None,
@@ -203,7 +204,7 @@ impl Orders {
         let mut signature = None;
         match result {
             Some(Proved::Shares { certificate, key }) => {
-                self.store.activate_account(&certificate, &key).await?
+                self.stored.store().activate_account(&certificate, &key).await?
             }
             Some(proved @ Proved::Signature(_)) => {
                 let result = OrderResult { proved, session, signers: signers.clone(), digest };

@@ -26,11 +26,6 @@ impl Originator {
         SecretKey::from_seed(&self.seed)
     }
 
-    /// A secret that only account services of this originator have.
-    pub(crate) fn seed(&self) -> &Zeroizing<[u8; 32]> {
-        &self.seed
-    }
-
     /// All keys whose orders count as this deployment's.
     pub(crate) fn known(&self) -> &[PublicKey] {
         &self.known

@@ -5,7 +5,7 @@ use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, KeySpec, OrderId, PartyIndex, UnixMillis};
 
-use super::SCHEMA;
+use super::{ACCOUNT_SCHEMA, RowKeys};
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub enum AccountState {
 #[derive(Clone, Debug)]
 pub struct AccountStore {
     pub(crate) database: Database,
+    pub(crate) keys: RowKeys,
 }
 
 impl AccountStore {
@@ -62,19 +63,25 @@ impl AccountStore {
     ///
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
-    pub async fn open(database: Database) -> Result<Self, StoreError> {
-        database.migrate(&SCHEMA).await?;
-        Ok(Self { database })
+    pub async fn open(database: Database, keys: RowKeys) -> Result<Self, StoreError> {
+        migrate_accounts(&database).await?;
+        Ok(Self { database, keys })
+    }
+
+    /// The keys under which rows are authenticated.
+    #[must_use]
+    pub fn row_keys(&self) -> &RowKeys {
+        &self.keys
     }
 
     /// Records a new account, with its open orders. What is there already stays as it is.
     ///
     /// # Errors
-    /// See [`StoreError`]; the same holds for all methods.
+    /// See [`StoreError`].
     pub async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
         let mut tx = self.database.begin(account.spec.account.as_bytes()).await?;
-        sql("INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, user_party, mandatory, created)
-             VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING")
+        sql("INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, user_party, mandatory, created, mac)
+             VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING")
         .bind(account.spec.account.as_bytes())
         .bind(&account.user_id)
         .bind(&account.spec.scheme)
@@ -84,35 +91,40 @@ impl AccountStore {
         .bind(account.user_party.map(PartyIndex::number))
         .bind(encode(&account.spec.mandatory))
         .bind(signed(account.created.0)?)
+        .bind(self.keys.authenticate("accounts", &account_fields(account)))
         .execute(&mut tx)
         .await?;
         for order in &account.open {
-            open(account.spec.account, *order)?.execute(&mut tx).await?;
+            self.opening(account.spec.account, *order)?.execute(&mut tx).await?;
         }
         tx.commit().await
     }
 
-    /// An account.
+    /// An account. Its certificate is not verified here.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// [`StoreError::Altered`] when no account service has written it.
     pub async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
         let row = sql("SELECT * FROM accounts WHERE id = $1")
             .bind(id.as_bytes())
             .fetch_optional(&self.database)
             .await?;
         let Some(row) = row else { return Ok(None) };
-        let open = sql("SELECT order_id, expires FROM open_orders WHERE account = $1 ORDER BY number")
+        let open = sql("SELECT order_id, expires, mac FROM open_orders WHERE account = $1 ORDER BY number")
             .bind(id.as_bytes())
             .fetch_all(&self.database)
             .await?;
         let open = open.iter().map(|row| {
-            Ok(OpenOrder {
+            let order = OpenOrder {
                 id: row.read("order_id", "open_orders")?,
                 expires: UnixMillis(row.get("expires")?),
-            })
+            };
+            let mac: Vec<u8> = row.get("mac")?;
+            self.keys.verify("open_orders", &open_order_fields(id, &order), &mac).map(|()| order)
         });
-        account(&row, open.collect::<Result<_, StoreError>>()?).map(Some)
+        let account = account(&row, open.collect::<Result<_, StoreError>>()?)?;
+        self.keys.verify("accounts", &account_fields(&account), &row.get::<Vec<u8>>("mac")?)?;
+        Ok(Some(account))
     }
 
     /// Notes that a refresh of an account is about to begin, perhaps again.
@@ -120,7 +132,7 @@ impl AccountStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn open_order(&self, id: AccountId, order: OpenOrder) -> Result<(), StoreError> {
-        open(id, order)?.execute(&self.database).await.map(drop)
+        self.opening(id, order)?.execute(&self.database).await.map(drop)
     }
 
     /// Notes that nothing can come of a keygen or refresh any more, and that it holds nothing.
@@ -180,13 +192,34 @@ impl AccountStore {
             .await?;
         Ok(())
     }
+
+    /// A process that takes a request over opens the same order once more, with a later expiry.
+    fn opening(&self, account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
+        let mac = self.keys.authenticate("open_orders", &open_order_fields(account, &order));
+        let opened = sql("INSERT INTO open_orders (account, order_id, expires, mac) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (account, order_id) DO UPDATE SET expires = excluded.expires, mac = excluded.mac");
+        let opened = opened.bind(account.as_bytes()).bind(order.id.as_bytes());
+        Ok(opened.bind(signed(order.expires.0)?).bind(mac))
+    }
 }
 
-/// A process that takes a request over opens the same order once more, with a later expiry.
-fn open(account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
-    let opened = sql("INSERT INTO open_orders (account, order_id, expires) VALUES ($1, $2, $3)
-         ON CONFLICT (account, order_id) DO UPDATE SET expires = excluded.expires");
-    Ok(opened.bind(account.as_bytes()).bind(order.id.as_bytes()).bind(signed(order.expires.0)?))
+/// Brings the schema of account services up to date.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn migrate_accounts(database: &Database) -> Result<(), StoreError> {
+    database.migrate(&ACCOUNT_SCHEMA).await
+}
+
+/// What the MAC of an open order covers.
+fn open_order_fields(account: AccountId, order: &OpenOrder) -> [Vec<u8>; 3] {
+    [account.as_bytes().to_vec(), order.id.as_bytes().to_vec(), order.expires.0.to_be_bytes().to_vec()]
+}
+
+/// What the MAC of an account covers: all that never changes. How far the account is proves itself.
+fn account_fields(account: &Account) -> [Vec<u8>; 4] {
+    let Account { spec, user_id, user_party, created, state: _, open: _ } = account;
+    [encode(spec), user_id.clone().into_bytes(), encode(user_party), created.0.to_be_bytes().to_vec()]
 }
 
 fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {

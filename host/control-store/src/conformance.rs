@@ -1,9 +1,9 @@
 //! The contract of both stores, as tests. An adapter's tests are `accounts_suite!(async { … a fresh store … })` and
 //! `sessions_suite!(…)`.
 
-use quorate_backends::database::StoreError;
+use quorate_backends::database::{StoreError, sql};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
-use quorate_core::codec::Bytes;
+use quorate_core::codec::{Bytes, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::{
     AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold, UnixMillis,
@@ -22,6 +22,9 @@ macro_rules! accounts_suite {
             crate::conformance, $fresh;
             an_account_becomes_active_once_per_epoch_and_never_goes_back,
             a_failed_keygen_can_still_turn_out_well,
+            an_account_that_somebody_else_wrote_is_refused,
+            an_open_order_that_somebody_else_wrote_is_refused,
+            an_answer_that_somebody_else_wrote_is_refused,
             a_renewed_lease_is_not_taken_over,
             a_key_stands_for_one_request_and_one_owner,
             attempts_at_the_same_time_have_one_owner,
@@ -158,6 +161,92 @@ pub(crate) async fn a_failed_keygen_can_still_turn_out_well(store: &AccountStore
     assert_eq!(state(store).await, AccountState::Failed);
     store.activate_account(&certificate(ACCOUNT, 1), &key(1)).await.unwrap();
     assert_eq!(state(store).await, active(1));
+}
+
+/// Does what another user of the database could do.
+async fn write(store: &AccountStore, statement: &'static str) {
+    let changed = sql(statement).execute(&store.database).await.unwrap();
+    assert_eq!(changed, 1, "{statement}");
+}
+
+async fn assert_altered(store: &AccountStore, statement: &str) {
+    let read = store.account(ACCOUNT).await;
+    assert!(matches!(read, Err(StoreError::Altered(_))), "{statement}: {read:?}");
+}
+
+pub(crate) async fn an_account_that_somebody_else_wrote_is_refused(store: &AccountStore) {
+    store.create_account(&account()).await.unwrap();
+    for statement in [
+        "UPDATE accounts SET user_id = 'another'",
+        "UPDATE accounts SET scheme = 'bip340'",
+        "UPDATE accounts SET protocol = 'another'",
+        "UPDATE accounts SET user_party = 2",
+        "UPDATE accounts SET user_party = NULL",
+        "UPDATE accounts SET created = created + 1",
+        "UPDATE accounts SET mac = (SELECT mac FROM open_orders)",
+    ] {
+        write(store, statement).await;
+        assert_altered(store, statement).await;
+        write(store, "DELETE FROM accounts").await;
+        store.create_account(&account()).await.unwrap();
+    }
+    let others: [(&'static str, Vec<u8>); 3] = [
+        ("UPDATE accounts SET threshold = $1", encode(&Threshold::new(2, 3).unwrap())),
+        ("UPDATE accounts SET parties = $1", encode(&parties().into_iter().rev().collect::<Vec<_>>())),
+        ("UPDATE accounts SET mandatory = $1", encode(&Vec::<PartyIndex>::new())),
+    ];
+    for (statement, value) in others {
+        sql(statement).bind(value).execute(&store.database).await.unwrap();
+        assert_altered(store, statement).await;
+        write(store, "DELETE FROM accounts").await;
+        store.create_account(&account()).await.unwrap();
+    }
+    // The good row, under the id of another account.
+    let other = AccountId([2; 16]);
+    write(store, "DELETE FROM open_orders").await;
+    sql("UPDATE accounts SET id = $1").bind(other.as_bytes()).execute(&store.database).await.unwrap();
+    let copied = store.account(other).await;
+    assert!(matches!(copied, Err(StoreError::Altered(_))), "{copied:?}");
+}
+
+pub(crate) async fn an_open_order_that_somebody_else_wrote_is_refused(store: &AccountStore) {
+    store.create_account(&account()).await.unwrap();
+    let statement = "UPDATE open_orders SET expires = expires - 1";
+    write(store, statement).await;
+    assert_altered(store, statement).await;
+    write(store, "UPDATE open_orders SET expires = expires + 1").await;
+    assert_eq!(store.account(ACCOUNT).await.unwrap(), Some(account()));
+    let statement = "UPDATE open_orders SET order_id = $1";
+    sql(statement).bind(&[5_u8; 32][..]).execute(&store.database).await.unwrap();
+    assert_altered(store, statement).await;
+}
+
+pub(crate) async fn an_answer_that_somebody_else_wrote_is_refused(store: &AccountStore) {
+    for statement in [
+        "UPDATE idempotency SET status = 201, answer = 'made up'",
+        "UPDATE idempotency SET ids = owner, held_until = 0",
+        "UPDATE idempotency SET name = 'other'",
+    ] {
+        store.acquire(&IdempotentRequest { ids: vec![9; 16], ..request(1) }, NOW).await.unwrap();
+        write(store, statement).await;
+        let other = IdempotencyKey { name: "other".into(), ..request(1).key };
+        let key = if statement.contains("name") { other } else { request(1).key };
+        let acquired = store.acquire(&IdempotentRequest { key, ..request(2) }, NOW).await;
+        assert!(matches!(acquired, Err(StoreError::Altered(_))), "{statement}: {acquired:?}");
+        write(store, "DELETE FROM idempotency").await;
+    }
+    for statement in [
+        "UPDATE idempotency SET answer = 'another'",
+        "UPDATE idempotency SET status = 200",
+        "UPDATE idempotency SET status = NULL, answer = NULL, held_until = 0",
+    ] {
+        store.acquire(&request(1), NOW).await.unwrap();
+        store.complete(&request(1), 201, "answer").await.unwrap();
+        write(store, statement).await;
+        let acquired = store.acquire(&request(2), NOW).await;
+        assert!(matches!(acquired, Err(StoreError::Altered(_))), "{statement}: {acquired:?}");
+        write(store, "DELETE FROM idempotency").await;
+    }
 }
 
 fn session(id: u8, created: UnixMillis) -> NewSession {

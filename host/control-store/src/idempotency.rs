@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_backends::database::{StoreError, signed, sql};
+use quorate_backends::database::{Row, StoreError, signed, sql};
 use quorate_core::UnixMillis;
 
 use super::AccountStore;
@@ -70,7 +70,7 @@ impl AccountStore {
     ) -> Result<Acquisition, StoreError> {
         let mut tx =
             self.database.begin(format!("{}/{}", request.key.caller, request.key.name).as_bytes()).await?;
-        let row = sql("SELECT request, subject, held_until, status, answer FROM idempotency
+        let row = sql("SELECT request, ids, held_until, status, answer, mac FROM idempotency
              WHERE caller = $1 AND name = $2 AND started >= $3")
         .bind(&request.key.caller)
         .bind(&request.key.name)
@@ -79,29 +79,35 @@ impl AccountStore {
         .await?;
         let mut earlier = None;
         if let Some(row) = row {
-            if row.get::<Vec<u8>>("request")? != request.request {
+            let (ended, ids) = (ended(&row)?, row.get::<Vec<u8>>("ids")?);
+            let stored = row.get::<Vec<u8>>("request")?;
+            let fields = fields(&request.key, &stored, &ids, ended.as_ref());
+            self.keys.verify("idempotency", &fields, &row.get::<Vec<u8>>("mac")?)?;
+            if stored != request.request {
                 return Ok(Acquisition::Mismatch);
             }
-            if let Some(status) = row.get::<Option<u16>>("status")? {
-                return Ok(Acquisition::Completed { status, answer: row.get("answer")? });
+            if let Some((status, answer)) = ended {
+                return Ok(Acquisition::Completed { status, answer });
             }
             if row.get::<u64>("held_until")? >= now.0 {
                 return Ok(Acquisition::InProgress);
             }
-            earlier = Some(row.get::<Vec<u8>>("subject")?);
+            earlier = Some(ids);
         }
-        sql("INSERT INTO idempotency (caller, name, request, subject, runner, started, held_until)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+        let ids = earlier.as_deref().unwrap_or(&request.ids);
+        sql("INSERT INTO idempotency (caller, name, request, ids, owner, started, held_until, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (caller, name) DO UPDATE SET
-               request = excluded.request, subject = excluded.subject, runner = excluded.runner,
-               started = excluded.started, held_until = excluded.held_until, status = NULL, answer = NULL")
+               request = excluded.request, ids = excluded.ids, owner = excluded.owner, started = excluded.started,
+               held_until = excluded.held_until, mac = excluded.mac, status = NULL, answer = NULL")
         .bind(&request.key.caller)
         .bind(&request.key.name)
         .bind(request.request.as_slice())
-        .bind(earlier.as_deref().unwrap_or(&request.ids))
+        .bind(ids)
         .bind(request.owner.as_slice())
         .bind(signed(now.0)?)
         .bind(signed((now + LEASE_DURATION).0)?)
+        .bind(self.mac(request, ids, None))
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
@@ -114,7 +120,7 @@ impl AccountStore {
     /// [`StoreError::Conflict`] when another process has taken the request over; the same holds for the next methods.
     pub async fn renew(&self, request: &IdempotentRequest, now: UnixMillis) -> Result<(), StoreError> {
         let renewed = sql(
-            "UPDATE idempotency SET held_until = $1 WHERE caller = $2 AND name = $3 AND runner = $4 AND status IS NULL",
+            "UPDATE idempotency SET held_until = $1 WHERE caller = $2 AND name = $3 AND owner = $4 AND status IS NULL",
         )
         .bind(signed((now + LEASE_DURATION).0)?)
         .bind(&request.key.caller)
@@ -131,9 +137,10 @@ impl AccountStore {
     /// See [`AccountStore::renew`].
     pub async fn rebind(&self, request: &IdempotentRequest) -> Result<(), StoreError> {
         let rebound = sql(
-            "UPDATE idempotency SET subject = $1 WHERE caller = $2 AND name = $3 AND runner = $4 AND status IS NULL",
+            "UPDATE idempotency SET ids = $1, mac = $2 WHERE caller = $3 AND name = $4 AND owner = $5 AND status IS NULL",
         )
         .bind(request.ids.as_slice())
+        .bind(self.mac(request, &request.ids, None))
         .bind(&request.key.caller)
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
@@ -152,10 +159,11 @@ impl AccountStore {
         status: u16,
         answer: &str,
     ) -> Result<(), StoreError> {
-        let completed = sql("UPDATE idempotency SET status = $1, answer = $2
-             WHERE caller = $3 AND name = $4 AND runner = $5 AND status IS NULL")
+        let completed = sql("UPDATE idempotency SET status = $1, answer = $2, mac = $3
+             WHERE caller = $4 AND name = $5 AND owner = $6 AND status IS NULL")
         .bind(status)
         .bind(answer)
+        .bind(self.mac(request, &[], Some(&(status, answer.to_owned()))))
         .bind(&request.key.caller)
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
@@ -170,7 +178,7 @@ impl AccountStore {
     /// See [`StoreError`].
     pub async fn release(&self, request: &IdempotentRequest) -> Result<(), StoreError> {
         let released = sql("UPDATE idempotency SET held_until = 0
-             WHERE caller = $1 AND name = $2 AND runner = $3 AND status IS NULL")
+             WHERE caller = $1 AND name = $2 AND owner = $3 AND status IS NULL")
         .bind(&request.key.caller)
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
@@ -199,6 +207,31 @@ impl AccountStore {
         sql("UPDATE idempotency SET held_until = 0 WHERE status IS NULL").execute(&self.database).await?;
         Ok(())
     }
+}
+
+impl AccountStore {
+    fn mac(&self, request: &IdempotentRequest, ids: &[u8], ended: Option<&(u16, String)>) -> Vec<u8> {
+        self.keys.authenticate("idempotency", &fields(&request.key, &request.request, ids, ended))
+    }
+}
+
+/// The status and the answer of a request that is over.
+fn ended(row: &Row) -> Result<Option<(u16, String)>, StoreError> {
+    let status: Option<u16> = row.get("status")?;
+    status.map(|status| Ok((status, row.get("answer")?))).transpose()
+}
+
+/// What the MAC of a request covers: its ids until it is over, then its answer. Its owner and the times only decide who
+/// carries it out, and when it is forgotten.
+fn fields(key: &IdempotencyKey, request: &[u8], ids: &[u8], ended: Option<&(u16, String)>) -> Vec<Vec<u8>> {
+    let mut fields = vec![key.caller.clone().into_bytes(), key.name.clone().into_bytes(), request.to_vec()];
+    match ended {
+        None => fields.extend([b"ids".to_vec(), ids.to_vec()]),
+        Some((status, answer)) => {
+            fields.extend([b"answer".to_vec(), status.to_be_bytes().to_vec(), answer.clone().into_bytes()]);
+        }
+    }
+    fields
 }
 
 fn owned(changed: u64) -> Result<(), StoreError> {

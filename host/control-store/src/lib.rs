@@ -5,13 +5,15 @@
 //! | [`AccountStore`] | account service | accounts, open orders, idempotency keys |
 //! | [`SessionStore`] | coordinator | sessions, the outbox of plans, reports |
 //!
-//! All replicas of a role share its database. Nothing in here is secret, and no party trusts any of it: orders,
-//! certificates and reports are signed.
+//! Each role has a database of its own, which its replicas share. Nothing in here is secret, and no party trusts any of
+//! it: orders, certificates and reports are signed. What an account service stores without a signature carries a MAC
+//! ([`RowKeys`]).
 //!
 //! Architecture invariant: a method that changes something is one whole transaction with a name from the domain.
 
 mod accounts;
 mod idempotency;
+mod row_keys;
 mod sessions;
 
 #[cfg(test)]
@@ -19,22 +21,26 @@ mod conformance;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::{Account, AccountState, AccountStore, OpenOrder};
+pub use accounts::{Account, AccountState, AccountStore, OpenOrder, migrate_accounts};
 pub use idempotency::{Acquisition, IdempotencyKey, IdempotentRequest, KEY_RETENTION, LEASE_DURATION};
+pub use row_keys::{RowKeySecret, RowKeys};
 pub use sessions::{
     NewSession, RecordOutcome, SESSION_RETENTION, SessionRecord, SessionStatus, SessionStore,
 };
 
 use quorate_backends::database::Schema;
 
-/// The tables of both stores, which share a database.
-pub const SCHEMA: Schema = Schema {
-    sqlite: &[
-        ("control", include_str!("../../../migrations/control/sqlite/0001_control.sql")),
-        ("sole sessions", include_str!("../../../migrations/control/sqlite/0002_sole_sessions.sql")),
-    ],
-    postgres: &[
-        ("control", include_str!("../../../migrations/control/postgres/0001_control.sql")),
-        ("sole sessions", include_str!("../../../migrations/control/postgres/0002_sole_sessions.sql")),
-    ],
+/// The tables of account services.
+pub const ACCOUNT_SCHEMA: Schema = Schema {
+    sqlite: &[("account", include_str!("../../../migrations/account/sqlite/0001_account.sql"))],
+    postgres: &[("account", include_str!("../../../migrations/account/postgres/0001_account.sql"))],
+};
+
+/// The tables of coordinators.
+pub const COORDINATOR_SCHEMA: Schema = Schema {
+    sqlite: &[("coordinator", include_str!("../../../migrations/coordinator/sqlite/0001_coordinator.sql"))],
+    postgres: &[(
+        "coordinator",
+        include_str!("../../../migrations/coordinator/postgres/0001_coordinator.sql"),
+    )],
 };

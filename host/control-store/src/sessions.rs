@@ -6,7 +6,7 @@ use quorate_backends::database::{Database, Row, StoreError, decoded, signed, sql
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, Digest, OrderId, PartyIndex, SessionId, UnixMillis};
 
-use super::SCHEMA;
+use super::COORDINATOR_SCHEMA;
 
 /// How long sessions and reports are kept: 30 days, for callers that ask late.
 pub const SESSION_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -93,7 +93,7 @@ impl SessionStore {
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
     pub async fn open(database: Database) -> Result<Self, StoreError> {
-        database.migrate(&SCHEMA).await?;
+        database.migrate(&COORDINATOR_SCHEMA).await?;
         Ok(Self { database })
     }
 
@@ -108,9 +108,9 @@ impl SessionStore {
     ) -> Result<RecordOutcome, StoreError> {
         let mut tx = self.database.begin(session.id.as_bytes()).await?;
         let recorded = sql("INSERT INTO sessions
-             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, sole, status)
+             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, is_exclusive, status)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running')
-             ON CONFLICT (order_id) WHERE sole DO NOTHING")
+             ON CONFLICT (order_id) WHERE is_exclusive DO NOTHING")
         .bind(session.id.as_bytes())
         .bind(session.order.as_bytes())
         .bind(session.account.as_bytes())
@@ -177,9 +177,9 @@ impl SessionStore {
     ) -> Result<(), StoreError> {
         let mut tx = self.database.begin(id.as_bytes()).await?;
         let added =
-            sql("INSERT INTO reports (session, party, report, worth) SELECT id, $1, $2, $3 FROM sessions WHERE id = $4
-             ON CONFLICT (session, party) DO UPDATE SET report = excluded.report, worth = excluded.worth
-             WHERE reports.worth <= excluded.worth")
+            sql("INSERT INTO reports (session, party, report, rank) SELECT id, $1, $2, $3 FROM sessions WHERE id = $4
+             ON CONFLICT (session, party) DO UPDATE SET report = excluded.report, rank = excluded.rank
+             WHERE reports.rank <= excluded.rank")
             .bind(by.number())
             .bind(report)
             .bind(rank)
@@ -232,7 +232,7 @@ impl SessionStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn mark_final(&self, session: SessionId) -> Result<(), StoreError> {
-        let last = sql("UPDATE sessions SET last = TRUE WHERE id = $1").bind(session.as_bytes());
+        let last = sql("UPDATE sessions SET is_final = TRUE WHERE id = $1").bind(session.as_bytes());
         last.execute(&self.database).await.map(drop)
     }
 
@@ -294,7 +294,7 @@ impl SessionStore {
     /// See [`StoreError`].
     pub async fn end_interrupted(&self, now: UnixMillis) -> Result<u64, StoreError> {
         let ended = sql(
-            "UPDATE sessions SET status = 'failed', ended = $1, code = 'unavailable', last = TRUE,
+            "UPDATE sessions SET status = 'failed', ended = $1, code = 'unavailable', is_final = TRUE,
                                  reason = 'the process was restarted in the middle of the session', culprits = $2
              WHERE status = 'running'",
         )
@@ -330,7 +330,7 @@ impl SessionStore {
             .fetch_all(&self.database)
             .await?;
         let reports = reports.iter().map(|row| row.get("report")).collect::<Result<_, _>>()?;
-        Ok(SessionRecord { session, status: status(row)?, is_final: row.get("last")?, reports })
+        Ok(SessionRecord { session, status: status(row)?, is_final: row.get("is_final")?, reports })
     }
 }
 
@@ -338,7 +338,7 @@ fn session(row: &Row) -> Result<NewSession, StoreError> {
     Ok(NewSession {
         id: row.read("id", "sessions")?,
         order: row.read("order_id", "sessions")?,
-        exclusive: row.get("sole")?,
+        exclusive: row.get("is_exclusive")?,
         account: row.read("account", "sessions")?,
         ordered: row.get("ordered")?,
         signers: row.read("signers", "sessions")?,

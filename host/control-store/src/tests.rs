@@ -2,20 +2,25 @@
 
 use quorate_backends::database::Database;
 use quorate_backends::testing::OwnDatabase;
+use zeroize::Zeroizing;
 
-use crate::{AccountStore, SessionStore};
+use crate::{AccountStore, RowKeys, SessionStore};
+
+fn keys() -> RowKeys {
+    RowKeys::new(Zeroizing::new([7; 32]), &[])
+}
 
 mod sqlite {
     use super::*;
 
     async fn fresh() -> (Database, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        (Database::sqlite(&folder.path().join("control.db")).await.unwrap(), folder)
+        (Database::sqlite(&folder.path().join("a.db")).await.unwrap(), folder)
     }
 
     async fn accounts() -> (AccountStore, tempfile::TempDir) {
         let (database, folder) = fresh().await;
-        (AccountStore::open(database).await.unwrap(), folder)
+        (AccountStore::open(database, keys()).await.unwrap(), folder)
     }
 
     async fn sessions() -> (SessionStore, tempfile::TempDir) {
@@ -32,7 +37,7 @@ mod postgres {
 
     async fn accounts() -> (AccountStore, OwnDatabase) {
         let own = OwnDatabase::create().await;
-        (AccountStore::open(own.open().await).await.unwrap(), own)
+        (AccountStore::open(own.open().await, keys()).await.unwrap(), own)
     }
 
     async fn sessions() -> (SessionStore, OwnDatabase) {
@@ -45,11 +50,11 @@ mod postgres {
 
     /// One of them makes the tables, whichever comes first.
     #[tokio::test]
-    async fn both_stores_open_one_database_at_once() {
+    async fn two_replicas_open_one_database_at_once() {
         let own = OwnDatabase::create().await;
-        let (accounts, sessions) = (own.open().await, own.open().await);
-        let (accounts, sessions) = tokio::join!(AccountStore::open(accounts), SessionStore::open(sessions));
-        accounts.unwrap();
-        sessions.unwrap();
+        let (one, two) = (own.open().await, own.open().await);
+        let (one, two) = tokio::join!(AccountStore::open(one, keys()), AccountStore::open(two, keys()));
+        one.unwrap();
+        two.unwrap();
     }
 }

@@ -1,12 +1,12 @@
 //! The proof that a report contains, independent of its way: a signature that verifies, or a certificate that all n
 //! parties have signed. Everything else in a report is the claim of one party.
 
-use quorate_core::SchemeSignature;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::order::{Operation, Order};
 use quorate_core::report::Outcome;
+use quorate_core::{KeySpec, SchemeSignature};
 
-use crate::signature::verify;
+use crate::signature::{is_canonical_key, verify};
 
 /// A result that needs no trust.
 // One of it is passed on, once: a box would only be one more allocation.
@@ -72,13 +72,23 @@ fn shares(
         Operation::Refresh => order.epoch.checked_add(1)?,
         Operation::Sign(_) => return None,
     };
-    let fits = activation.account == order.spec.account
-        && activation.threshold == order.spec.threshold
-        && activation.epoch == epoch
-        && activation.outputs == key.hash()
-        && key.scheme == order.spec.scheme
+    let is_next = activation.epoch == epoch
         && (epoch == 1 || key.public_key == order.public_key && key.chain_code.as_ref() == chain_code);
-    (fits && certificate.verify(&order.spec.parties).is_ok()).then_some(Proved::Shares { certificate, key })
+    (is_next && certifies(&order.spec, &certificate, &key)).then_some(Proved::Shares { certificate, key })
+}
+
+/// Whether a certificate makes a key that of an account: all its parties have promised to keep their shares of this very key,
+/// which has the account's scheme and threshold.
+#[must_use]
+pub fn certifies(spec: &KeySpec, certificate: &Certificate, key: &KeyOutputs) -> bool {
+    let activation = &certificate.activation;
+    activation.account == spec.account
+        && activation.threshold == spec.threshold
+        && activation.epoch > 0
+        && activation.outputs == key.hash()
+        && key.scheme == spec.scheme
+        && is_canonical_key(&spec.scheme, &key.public_key.0)
+        && certificate.verify(&spec.parties).is_ok()
 }
 
 #[cfg(test)]
@@ -88,7 +98,7 @@ mod tests {
     use quorate_core::identity::SecretKey;
     use quorate_core::order::{MAX_ORDER_LIFETIME, OrderTerms, Version};
     use quorate_core::{
-        AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, Threshold, UnixSeconds,
+        AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, Threshold, UnixSeconds,
     };
 
     use super::*;
@@ -170,5 +180,42 @@ mod tests {
         ] {
             assert!(!proves(activation(&other), other.clone()), "{other:?}");
         }
+    }
+
+    /// All parties have promised this key, and the record of the account says something else.
+    #[test]
+    fn a_certificate_is_of_one_account_scheme_and_set_of_parties() {
+        let certificate = |key: &KeyOutputs| {
+            let parties: Vec<_> = keys().iter().map(SecretKey::public).collect();
+            let readies: Vec<Ready> = PartyIndex::all(2)
+                .zip(&keys())
+                .map(|(by, secret)| Ready::sign(activation(key), by, secret))
+                .collect();
+            Certificate::of(&readies, &parties).unwrap()
+        };
+        let (spec, key) = (refresh().spec, outputs());
+        assert!(certifies(&spec, &certificate(&key), &key));
+        let mut other_parties = spec.parties.clone();
+        other_parties.reverse();
+        for other in [
+            KeySpec { account: AccountId([9; 16]), ..spec.clone() },
+            KeySpec { scheme: "bip340".into(), ..spec.clone() },
+            KeySpec { threshold: Threshold::new(2, 3).unwrap(), ..spec.clone() },
+            KeySpec { parties: other_parties, ..spec.clone() },
+        ] {
+            assert!(!certifies(&other, &certificate(&key), &key), "{other:?}");
+        }
+        // Two schemes whose keys have 32 bytes.
+        let of_32_bytes =
+            KeyOutputs { scheme: "ed25519".into(), public_key: Bytes(vec![2; 32]), ..outputs() };
+        let spec = KeySpec { scheme: "bip340".into(), ..spec };
+        assert!(!certifies(&spec, &certificate(&of_32_bytes), &of_32_bytes));
+        let same = KeyOutputs { scheme: "bip340".into(), ..of_32_bytes };
+        assert!(certifies(&spec, &certificate(&same), &same));
+        assert!(!certifies(
+            &spec,
+            &certificate(&same),
+            &KeyOutputs { scheme: "ed25519".into(), ..same.clone() }
+        ));
     }
 }

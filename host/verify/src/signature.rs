@@ -7,7 +7,7 @@ use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpub};
 use bitcoin::hashes::{Hash, sha256, sha256d};
 use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as Ecdsa};
-use bitcoin::secp256k1::{Message, PublicKey, Secp256k1};
+use bitcoin::secp256k1::{Message, PublicKey, Secp256k1, XOnlyPublicKey};
 use quorate_core::SchemeSignature;
 use quorate_core::order::{HashFunction, Signing};
 use sha3::{Digest as _, Keccak256};
@@ -97,6 +97,22 @@ pub fn verify(
         }
         "ed25519" => verify_ed25519(key, &signing.message.0, signature),
         _ => Err(SignatureError::NotCheckable("this host does not know the scheme")),
+    }
+}
+
+/// Whether bytes are the one encoding of a public key of a scheme that can be signed with. SEC 1 compressed for ECDSA, RFC 8032
+/// for Ed25519, BIP 340 for Schnorr signatures.
+#[must_use]
+pub fn is_canonical_key(scheme: &str, key: &[u8]) -> bool {
+    match scheme {
+        "ecdsa-secp256k1" => key.len() == 33 && PublicKey::from_slice(key).is_ok(),
+        "bip340" => XOnlyPublicKey::from_slice(key).is_ok(),
+        "ed25519" => {
+            let Ok(bytes) = key.try_into() else { return false };
+            ed25519_dalek::VerifyingKey::from_bytes(bytes)
+                .is_ok_and(|key| !key.is_weak() && key.to_edwards().compress().as_bytes() == bytes)
+        }
+        _ => false,
     }
 }
 
@@ -221,6 +237,36 @@ mod tests {
         ] {
             let refused = verify(scheme, &key, None, &signing, &good);
             assert!(matches!(refused, Err(SignatureError::NotCheckable(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_encoding() {
+        // The generators of both curves.
+        let secp = hex::decode("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798").unwrap();
+        let edwards =
+            hex::decode("5866666666666666666666666666666666666666666666666666666666666666").unwrap();
+        assert!(is_canonical_key("ecdsa-secp256k1", &secp));
+        assert!(is_canonical_key("bip340", &secp[1..]));
+        assert!(is_canonical_key("ed25519", &edwards));
+        let uncompressed = PublicKey::from_slice(&secp).unwrap().serialize_uncompressed();
+        // y = p + 1, which is 1; and 1 itself, the neutral element.
+        let mut not_reduced = [0xff; 32];
+        (not_reduced[0], not_reduced[31]) = (0xee, 0x7f);
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        for (scheme, key) in [
+            ("ecdsa-secp256k1", uncompressed.to_vec()),
+            ("ecdsa-secp256k1", secp[1..].to_vec()),
+            ("ecdsa-secp256k1", vec![2; 32]),
+            ("bip340", secp.clone()),
+            ("bip340", vec![0xff; 32]),
+            ("ed25519", not_reduced.to_vec()),
+            ("ed25519", neutral.to_vec()),
+            ("ed25519", secp.clone()),
+            ("another", secp.clone()),
+        ] {
+            assert!(!is_canonical_key(scheme, &key), "{scheme} {}", hex::encode(key));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::Stream;
 use quorate_account::{AccountService, AccountSetup, RequestIds, SignRequest, TimeLimits};
 use quorate_backends::database::Database;
-use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder};
+use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder, RowKeys};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::code::Code;
 use quorate_core::codec::{Bytes, decode, encode};
@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 
 use quorate_tests::in_memory::served;
 
-const ACCOUNT: AccountId = AccountId([1; 16]);
+pub(super) const ACCOUNT: AccountId = AccountId([1; 16]);
 const SESSION: SessionId = SessionId([2; 32]);
 
 /// Its answers.
@@ -88,12 +88,12 @@ fn party(index: u16) -> PartyIndex {
     PartyIndex::try_from(index).unwrap()
 }
 
-fn publics(keys: &[SecretKey]) -> Vec<PublicKey> {
+pub(super) fn publics(keys: &[SecretKey]) -> Vec<PublicKey> {
     keys.iter().map(SecretKey::public).collect()
 }
 
 /// A key, and a certificate of these parties for it.
-fn certified(keys: &[SecretKey], epoch: u32) -> (Certificate, KeyOutputs) {
+pub(super) fn certified(keys: &[SecretKey], epoch: u32) -> (Certificate, KeyOutputs) {
     let secp = secp256k1::Secp256k1::new();
     let secret = secp256k1::SecretKey::from_byte_array(random32()).unwrap();
     let key = KeyOutputs {
@@ -116,15 +116,16 @@ fn certified(keys: &[SecretKey], epoch: u32) -> (Certificate, KeyOutputs) {
     (Certificate::of(&readies, &publics(keys)).unwrap(), key)
 }
 
-struct World {
+pub(super) struct World {
     liar: Liar,
-    store: AccountStore,
-    service: AccountService,
-    parties: Vec<SecretKey>,
+    pub(super) database: Database,
+    pub(super) store: AccountStore,
+    pub(super) service: AccountService,
+    pub(super) parties: Vec<SecretKey>,
     _folder: TempDir,
 }
 
-fn spec(parties: &[SecretKey]) -> KeySpec {
+pub(super) fn spec(parties: &[SecretKey]) -> KeySpec {
     KeySpec {
         account: ACCOUNT,
         scheme: "ecdsa-secp256k1".into(),
@@ -136,10 +137,16 @@ fn spec(parties: &[SecretKey]) -> KeySpec {
 }
 
 /// An account service with one account, whose only coordinator lies.
-async fn world() -> World {
+pub(super) async fn world() -> World {
+    world_with_former(vec![]).await
+}
+
+/// The same, with identities of parties that are no longer in use.
+pub(super) async fn world_with_former(former_parties: Vec<PublicKey>) -> World {
     let folder = tempfile::tempdir().unwrap();
+    let database = Database::sqlite(&folder.path().join("account.db")).await.unwrap();
     let store =
-        AccountStore::open(Database::sqlite(&folder.path().join("control.db")).await.unwrap()).await.unwrap();
+        AccountStore::open(database.clone(), RowKeys::new(Zeroizing::new(random32()), &[])).await.unwrap();
     let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();
     let account = Account {
         spec: spec(&parties),
@@ -161,11 +168,12 @@ async fn world() -> World {
         originator: Zeroizing::new(random32()),
         originators: vec![],
         parties: publics(&parties),
+        former_parties,
         clock: Arc::new(SystemClock),
         user_party: None,
         limits: TimeLimits { sign: Duration::from_millis(300), shares_per_party: Duration::from_millis(300) },
     });
-    World { liar, store, service, parties, _folder: folder }
+    World { liar, database, store, service, parties, _folder: folder }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_proto::v1::{Delivery, Outgoing, SubmitRequest};
 use quorate_tests::embedded::Reply;
 use quorate_tests::fault_injection::{self, Account, assert_parties_agree, assert_signs_again};
-use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
 use quorate_tests::services::unique;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -158,7 +158,10 @@ impl World {
 
     /// A number from the database of a party.
     async fn count(&self, party: usize, query: &'static str) -> i64 {
-        sqlx::query_scalar(query).fetch_one(&mut self.fleet.databases.connect(1 + party).await).await.unwrap()
+        sqlx::query_scalar(query)
+            .fetch_one(&mut self.fleet.database(DatabaseOf::Party(party)).await)
+            .await
+            .unwrap()
     }
 
     /// Sessions that the parties have started.

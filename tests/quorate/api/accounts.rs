@@ -12,15 +12,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Row;
 
-/// How many rows a table of the control database has.
+/// How many rows a table has.
 async fn rows(deployment: &Deployment, table: &'static str) -> i64 {
-    let file = deployment.folder().join("control.db");
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
-    let query = match table {
-        "sessions" => "SELECT count(*) FROM sessions",
-        "accounts" => "SELECT count(*) FROM accounts",
+    let (file, query) = match table {
+        "sessions" => ("coordinator.db", "SELECT count(*) FROM sessions"),
+        "accounts" => ("account.db", "SELECT count(*) FROM accounts"),
         other => panic!("no table {other}"),
     };
+    let file = deployment.folder().join(file);
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
     sqlx::query(query).fetch_one(&pool).await.unwrap().get(0)
 }
 

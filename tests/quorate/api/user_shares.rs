@@ -12,7 +12,7 @@ use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_tests::embedded::{Caller, Reply, SHARES_KEY, send};
-use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
 use quorate_tests::single_process::program;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -120,9 +120,9 @@ async fn a_user_makes_an_account_signs_and_refreshes() {
     let again = ask(1).await;
     assert_eq!(again.headers["idempotency-replayed"], "true");
     assert_eq!(again.body, made.body);
-    let mut control = fleet.databases.connect(0).await;
+    let mut accounts = fleet.database(DatabaseOf::Account).await;
     let kept: Vec<String> = sqlx::query_scalar("SELECT answer FROM idempotency WHERE answer IS NOT NULL")
-        .fetch_all(&mut control)
+        .fetch_all(&mut accounts)
         .await
         .unwrap();
     assert_eq!(kept.len(), 1);
@@ -191,7 +191,7 @@ async fn a_user_makes_an_account_signs_and_refreshes() {
     assert_signed_by(&signed, [42; 32], &key);
 
     // The users' party keeps no share: neither as it is nor sealed.
-    let mut database = fleet.databases.connect(4).await;
+    let mut database = fleet.database(DatabaseOf::UserParty).await;
     let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM deliveries WHERE sealed IS NOT NULL")
         .fetch_one(&mut database)
         .await
@@ -356,9 +356,9 @@ async fn a_party_api_that_dies_in_the_middle_loses_nothing() {
     user.open(made.text("user_share"), "share");
     let _ = confirm(&fleet, 0, made.text("session_id")).await.good();
     let key = hex::decode(state(&fleet, id).await.text("public_key")).unwrap();
-    let mut control = fleet.databases.connect(0).await;
+    let mut accounts = fleet.database(DatabaseOf::Account).await;
     let active: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM accounts WHERE state = 'active'")
-        .fetch_one(&mut control)
+        .fetch_one(&mut accounts)
         .await
         .unwrap();
     assert_eq!(active, 1);

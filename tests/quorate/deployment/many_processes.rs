@@ -1,7 +1,7 @@
 //! All roles as processes of their own, on real services.
 
 use quorate_tests::embedded::{Caller, OPERATOR_KEY, send};
-use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
 use reqwest::Method;
 use serde_json::json;
 
@@ -62,7 +62,7 @@ async fn replicas_of_one_party_share_its_queue_and_its_database() {
     for round in 6..9 {
         sign(&fleet, [round; 32]).await;
     }
-    let mut database = fleet.databases.connect(1).await;
+    let mut database = fleet.database(DatabaseOf::Party(0)).await;
     let by = "SELECT DISTINCT replica FROM sessions ORDER BY replica";
     let replicas: Vec<String> = sqlx::query_scalar(by).fetch_all(&mut database).await.unwrap();
     assert_eq!(replicas, ["another", "replica-0"]);
@@ -83,8 +83,11 @@ async fn one_request_at_two_account_services_makes_one_account() {
     for answer in &answers {
         assert_eq!((answer.status, &answer.body), (201, &answers[0].body), "{answer:?}");
     }
-    let mut database = fleet.databases.connect(0).await;
-    for count in ["SELECT COUNT(*) FROM accounts", "SELECT COUNT(*) FROM sessions"] {
+    for (database, count) in [
+        (DatabaseOf::Account, "SELECT COUNT(*) FROM accounts"),
+        (DatabaseOf::Coordinator, "SELECT COUNT(*) FROM sessions"),
+    ] {
+        let mut database = fleet.database(database).await;
         let count: i64 = sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap();
         assert_eq!(count, 1);
     }
@@ -119,7 +122,7 @@ async fn a_coordinator_tells_operators_of_sessions_and_parties_and_nobody_else()
     let setup = FleetSetup { parties: 2, own_settings: vec![allowed], ..FleetSetup::default() };
     let fleet = Fleet::start(setup).await;
     let made = fleet.caller(0).post("/api/v1/accounts", &json!({ "user_id": "user123" })).await.good();
-    let mut database = fleet.databases.connect(0).await;
+    let mut database = fleet.database(DatabaseOf::Coordinator).await;
     let session: Vec<u8> =
         sqlx::query_scalar("SELECT id FROM sessions").fetch_one(&mut database).await.unwrap();
     let path = format!("/api/v1/sessions/{}", hex::encode(session));
@@ -150,10 +153,14 @@ async fn a_coordinator_tells_operators_of_sessions_and_parties_and_nobody_else()
 #[tokio::test]
 async fn a_database_is_brought_up_to_date_by_a_command_too() {
     let fleet = Fleet::prepare(FleetSetup { parties: 2, ..FleetSetup::default() }).await;
-    for (database, which, table) in [(0, "control", "accounts"), (1, "party", "shares")] {
+    for (database, which, table) in [
+        (DatabaseOf::Account, "account", "accounts"),
+        (DatabaseOf::Coordinator, "coordinator", "sessions"),
+        (DatabaseOf::Party(0), "party", "shares"),
+    ] {
         let migrate = || {
             let mut command = std::process::Command::new(quorate_tests::single_process::program());
-            command.env_clear().env("POSTGRES_URL", fleet.databases.url(database)).args(["migrate", which]);
+            command.env_clear().env("POSTGRES_URL", fleet.database_url(database)).args(["migrate", which]);
             // Of a party's database only: one that another has sealed is left alone.
             command.env("QUORATE_IDENTITY_KEY", "ab".repeat(32)).env("CRYPTO_MASTER_KEY", "cd".repeat(32));
             command.output().unwrap()
@@ -164,7 +171,7 @@ async fn a_database_is_brought_up_to_date_by_a_command_too() {
         }
         let there: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text")
             .bind(table)
-            .fetch_one(&mut fleet.databases.connect(database).await)
+            .fetch_one(&mut fleet.database(database).await)
             .await
             .unwrap();
         assert_eq!(there.as_deref(), Some(table));

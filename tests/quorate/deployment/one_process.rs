@@ -24,7 +24,7 @@ async fn create(caller: &Caller) -> Option<Reply> {
 }
 
 async fn active_accounts(data: &Path) -> i64 {
-    let file = data.join("control.db");
+    let file = data.join("account.db");
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
     sqlx::query_scalar("SELECT count(*) FROM accounts WHERE state = 'active'").fetch_one(&pool).await.unwrap()
 }
@@ -259,7 +259,9 @@ fn settings_are_checked_without_starting_anything() {
     // Test 1 of RFC 8032, section 7.1.
     let public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     assert!(
-        well && said.contains(public) && said.contains("schemas: control 2, party 1") && !said.contains(seed),
+        well && said.contains(public)
+            && said.contains("schemas: account 1, coordinator 1, party 1")
+            && !said.contains(seed),
         "{said}"
     );
     let (well, said) = checked(&"#".repeat(2 << 20), &[]);

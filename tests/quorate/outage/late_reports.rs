@@ -77,7 +77,7 @@ fn heartbeat(party: &SecretKey) -> Vec<u8> {
 impl ScriptedParties {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::sqlite(&folder.path().join("control.db")).await.unwrap();
+        let database = Database::sqlite(&folder.path().join("coordinator.db")).await.unwrap();
         let (queue, stop) = (Arc::new(MemoryQueue::default()), CancellationToken::new());
         let originator = SecretKey::from_seed(&random32());
         let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();

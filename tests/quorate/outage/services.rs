@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use quorate_core::identity::SecretKey;
 use quorate_tests::embedded::Reply;
 use quorate_tests::fault_injection::{Account, assert_parties_agree, assert_signs_again, assert_typed};
-use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
 use quorate_tests::services::OwnServer;
 use reqwest::Method;
 use serde_json::json;
@@ -174,7 +174,7 @@ async fn what_can_not_start_says_why_and_ends() {
     assert!(said.contains("of a party with another identity"), "{said}");
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                  VALUES (9999, 'from the future', TRUE, 'x', 0)";
-    sqlx::query(newer).execute(&mut fleet.databases.connect(1).await).await.unwrap();
+    sqlx::query(newer).execute(&mut fleet.database(DatabaseOf::Party(0)).await).await.unwrap();
     let said = refused(&fleet, Member::Party(0), &[]).await;
     assert!(said.contains("is of a newer version of Quorate, whose migration 9999"), "{said}");
 }

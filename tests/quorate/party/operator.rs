@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use quorate_tests::fleet::{Fleet, FleetSetup, Member};
+use quorate_tests::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
 use quorate_tests::single_process::program;
 use serde_json::json;
 
@@ -22,7 +22,7 @@ async fn an_operator_frees_accounts_readmits_peers_and_suspends_plugins() {
     let (id, key) = fleet.create(0).await;
     let socket = fleet.folder().join("party-0/admin.sock");
     // A lock that is never released.
-    let mut database = fleet.databases.connect(1).await;
+    let mut database = fleet.database(DatabaseOf::Party(0)).await;
     let lock = "INSERT INTO locks (account, plan) VALUES ($1, $2)";
     let account = quorate_net::web::params::account_id(&id).unwrap();
     let lock = sqlx::query(lock).bind(account.as_bytes()).bind([1_u8; 32].as_slice());

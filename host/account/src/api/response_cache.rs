@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use quorate_backends::cache::Cache;
-use quorate_control_store::IdempotentRequest;
+use quorate_control_store::{IdempotentRequest, RowKeys};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 /// How long an answer stays in the cache: callers that retry do so soon.
 const ANSWER_RETENTION: Duration = Duration::from_secs(600);
@@ -28,13 +26,10 @@ pub(super) struct ResponseCache {
 }
 
 impl ResponseCache {
-    /// Wraps a cache. The MAC key is derived from `secret`, which all account services of a deployment share.
-    pub(super) fn new(cache: Arc<dyn Cache>, secret: &Zeroizing<[u8; 32]>) -> Self {
-        let mut key = Zeroizing::new([0; 32]);
-        let derived = Hkdf::<Sha256>::new(None, secret.as_slice());
-        // HKDF gives 32 bytes, and HMAC takes keys of any length.
-        #[allow(clippy::expect_used)]
-        derived.expand(b"quorate 1 cached answers", key.as_mut_slice()).expect("32 bytes are not too many");
+    /// Wraps a cache. The MAC key is derived from the row key, which all account services of a deployment share.
+    pub(super) fn new(cache: Arc<dyn Cache>, keys: &RowKeys) -> Self {
+        let key = keys.derive(b"quorate 1 cached answers");
+        // HMAC takes keys of any length.
         #[allow(clippy::expect_used)]
         let key = Hmac::new_from_slice(key.as_slice()).expect("a key of 32 bytes");
         Self { cache, key }
@@ -84,8 +79,13 @@ fn name(request: &IdempotentRequest) -> String {
 mod tests {
     use quorate_backends::cache::MemoryCache;
     use quorate_control_store::IdempotencyKey;
+    use zeroize::Zeroizing;
 
     use super::*;
+
+    fn keys(secret: u8) -> RowKeys {
+        RowKeys::new(Zeroizing::new([secret; 32]), &[])
+    }
 
     fn run(name: &str, request: u8) -> IdempotentRequest {
         let key = IdempotencyKey { caller: "caller".into(), name: name.into() };
@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn only_answers_that_an_account_service_gave_to_this_request_are_believed() {
         let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
-        let (ours, theirs) = (Zeroizing::new([1; 32]), Zeroizing::new([2; 32]));
+        let (ours, theirs) = (keys(1), keys(2));
         let answers = ResponseCache::new(Arc::clone(&cache), &ours);
         let (first, other) = (run("first", 1), run("other", 1));
         assert_eq!(answers.get(&first).await, None);
@@ -129,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn cached_answers_keep_their_form() {
         let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
-        let answers = ResponseCache::new(Arc::clone(&cache), &Zeroizing::new([1; 32]));
+        let answers = ResponseCache::new(Arc::clone(&cache), &keys(1));
         answers.set(&run("first", 1), 201, "answer").await;
         assert_eq!(name(&run("first", 1)), GOLDEN_NAME);
         let stored = cache.get(GOLDEN_NAME).await.unwrap().unwrap();

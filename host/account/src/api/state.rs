@@ -62,7 +62,7 @@ impl Api {
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
         let ApiSetup { accounts, guard, health, cache } = setup;
-        let responses = ResponseCache::new(cache, accounts.originator_seed());
+        let responses = ResponseCache::new(cache, accounts.store().row_keys());
         let keyed_requests = Semaphore::new(MAX_KEYED_REQUESTS);
         let requests = TaskTracker::new();
         Self(Arc::new(ApiState { accounts, guard, health, responses, keyed_requests, requests }))

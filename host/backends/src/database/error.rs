@@ -31,6 +31,13 @@ pub enum StoreError {
     /// A row was changed, or moved here from elsewhere.
     #[error("a sealed row does not open: {0} was changed or moved")]
     Sealed(&'static str),
+    /// A row that somebody else than this deployment's account services has written, or written under a key that is
+    /// not known here.
+    #[error(
+        "a row of {0} was changed, moved or made up by somebody else than an account service of this deployment: restore the \
+         database, and find out who else can write to it; or, if a row key was removed, name it in QUORATE_ACCOUNT_ROW_KEYS again"
+    )]
+    Altered(&'static str),
     /// A row that does not decode: it was damaged, or another program wrote it.
     #[error("a stored row does not decode: {0}")]
     Malformed(&'static str),

@@ -1,7 +1,7 @@
 //! Implements `quorate migrate`: brings the schema of a database up to date.
 
 use clap::{Args, ValueEnum};
-use quorate_control_store::AccountStore;
+use quorate_control_store::{SessionStore, migrate_accounts};
 use quorate_core::identity::SecretKey;
 use quorate_net::telemetry;
 use quorate_party_store::{Crypter, PartyStore};
@@ -19,8 +19,10 @@ pub(super) struct MigrateArguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SchemaKind {
-    /// Accounts and sessions
-    Control,
+    /// That of account services
+    Account,
+    /// That of coordinators
+    Coordinator,
     /// One party's shares; needs its keys, so that a database of another party is left alone
     Party,
 }
@@ -28,9 +30,13 @@ enum SchemaKind {
 pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Result<(), CliError> {
     telemetry::start(&config.log.filter, config.log.format)?;
     match arguments.database {
-        SchemaKind::Control => {
+        SchemaKind::Account => {
             let database = connect_to_postgres(&config.services, Role::Account).await?;
-            AccountStore::open(database).await?;
+            migrate_accounts(&database).await?;
+        }
+        SchemaKind::Coordinator => {
+            let database = connect_to_postgres(&config.services, Role::Coordinator).await?;
+            SessionStore::open(database).await?;
         }
         SchemaKind::Party => {
             let missing = |name| ConfigError::Missing { name, by: "party" };

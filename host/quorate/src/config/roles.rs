@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use quorate_control_store::RowKeys;
 use quorate_core::identity::PublicKey;
 use quorate_net::join_token::JoinKey;
 use quorate_net::tcp::Address;
@@ -48,6 +49,12 @@ pub struct RolesConfig {
     pub originator: Option<Seed>,
     /// `QUORATE_ORIGINATORS`: public keys of account services whose orders are carried out, separated by commas.
     pub originators: Vec<PublicKey>,
+    /// `QUORATE_ACCOUNT_ROW_KEYS`: the keys under which account services authenticate what they store: 64 hex characters
+    /// each, separated by commas. The first is used for new rows; earlier ones are accepted.
+    pub row_keys: Option<RowKeys>,
+    /// `QUORATE_FORMER_PARTY_KEYS`: public identity keys of parties that are no longer in use, separated by commas.
+    /// Account services verify what they have signed, and name them in no order.
+    pub former_parties: Vec<PublicKey>,
     /// `QUORATE_PARTY_KEYS`: the public identity keys of all parties in index order, separated by commas.
     pub parties: Vec<PublicKey>,
     /// `QUORATE_IDENTITY_KEY`: a party's own identity key.
@@ -111,6 +118,8 @@ impl RolesConfig {
             })?,
             originator: seed(variables, "QUORATE_ORIGINATOR_KEY")?,
             originators: variables.list("QUORATE_ORIGINATORS", keys, public_key)?,
+            row_keys: row_keys(variables)?,
+            former_parties: variables.list("QUORATE_FORMER_PARTY_KEYS", keys, public_key)?,
             parties,
             identity: seed(variables, "QUORATE_IDENTITY_KEY")?,
             master: master.map_err(|_| ConfigError::Invalid {
@@ -157,6 +166,21 @@ fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, C
             }),
         },
     }
+}
+
+fn row_keys(variables: &mut Variables) -> Result<Option<RowKeys>, ConfigError> {
+    let name = "QUORATE_ACCOUNT_ROW_KEYS";
+    let Some(list) = variables.secret(name)? else { return Ok(None) };
+    let wanted =
+        "keys of 64 hexadecimal characters, for example from `openssl rand -hex 32`, with commas between";
+    let key = |text: &str| {
+        let mut key = Zeroizing::new([0; 32]);
+        let read = hex::decode_to_slice(text.trim(), key.as_mut_slice());
+        read.map(|()| key).map_err(|_| ConfigError::Invalid { name, wanted })
+    };
+    let mut keys = list.split(',').map(key).collect::<Result<Vec<Seed>, _>>()?;
+    let current = keys.remove(0);
+    Ok(Some(RowKeys::new(current, &keys)))
 }
 
 fn public_key(text: &str) -> Option<PublicKey> {

@@ -18,13 +18,15 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Account;
     let guard = context.guard(ApiKeyKind::Sign, Some(by))?;
     let originator = needed(context.config.roles.originator.clone(), "QUORATE_ORIGINATOR_KEY", by)?;
+    let row_keys = needed(context.config.roles.row_keys.clone(), "QUORATE_ACCOUNT_ROW_KEYS", by)?;
     some(&context.config.roles.parties, "QUORATE_PARTY_KEYS", by)?;
     some(&context.config.roles.coordinators, "QUORATE_COORDINATORS", by)?;
     let coordinators = context.replicas(&context.config.roles.coordinators)?;
     let address = context.config.http.listen;
     let port = context.listen(address, Callers::Anybody).await?;
     let database = context.postgres(by).await?;
-    let store = AccountStore::open(database.clone()).await.map_err(|error| context.store_failed(error))?;
+    let store =
+        AccountStore::open(database.clone(), row_keys).await.map_err(|error| context.store_failed(error))?;
     let cache = context.cache()?;
     let user_party = match (context.config.roles.user_party, &context.config.roles.party_apis) {
         (None, apis) if apis.is_empty() => None,
@@ -40,6 +42,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         originator,
         originators: context.config.roles.originators.clone(),
         parties: context.config.roles.parties.clone(),
+        former_parties: context.config.roles.former_parties.clone(),
         user_party,
         clock: context.clock.clone(),
         limits: time_limits(context.config.limits),

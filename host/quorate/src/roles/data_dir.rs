@@ -11,6 +11,7 @@ use quorate_runtime::{CompileCache, Runtime, RuntimeConfig};
 use zeroize::Zeroizing;
 
 use super::error::LocalError;
+use super::local_databases::ACCOUNT_FILE;
 use crate::config::Seed;
 use crate::secret_file::{OWNER_ONLY_MODE, random_hex, write_new};
 
@@ -36,6 +37,8 @@ enum IfMissing {
 /// All keys.
 pub(super) struct EmbeddedKeys {
     pub(super) originator: Seed,
+    /// Authenticates the rows of the account service.
+    pub(super) account_rows: Seed,
     pub(super) parties: Vec<PartyKeys>,
 }
 
@@ -62,7 +65,11 @@ pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<EmbeddedKeys, Lo
         Ok(PartyKeys { identity: seed(&folder.join("identity"), if_missing)?, master })
     });
     let parties = parties.collect::<Result<_, LocalError>>()?;
-    Ok(EmbeddedKeys { originator: seed(&folder.join("originator"), beside("control.db"))?, parties })
+    Ok(EmbeddedKeys {
+        originator: seed(&folder.join("originator"), beside(ACCOUNT_FILE))?,
+        account_rows: seed(&folder.join("account_rows"), beside(ACCOUNT_FILE))?,
+        parties,
+    })
 }
 
 /// The key that compiled code is authenticated with.

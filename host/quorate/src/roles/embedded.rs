@@ -12,9 +12,9 @@ use std::time::Duration;
 use quorate_account::api::{self, Api, ApiSetup};
 use quorate_account::{AccountService, AccountSetup};
 use quorate_backends::cache::MemoryCache;
-use quorate_backends::database::{Database, StoreError};
+use quorate_backends::database::StoreError;
 use quorate_backends::queue::{MemoryQueue, Queue};
-use quorate_control_store::{AccountStore, SessionStore};
+use quorate_control_store::{RowKeys, SessionStore};
 use quorate_coordinator::{self, Coordinator, CoordinatorSetup};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::{PartyIndex, Threshold};
@@ -28,7 +28,6 @@ use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, Guard};
 use quorate_net::web::health::Health;
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
-use quorate_party_store::{Crypter, MasterKey, PartyStore};
 use quorate_router::{Hub, RouterSetup};
 use quorate_runtime::{Grants, LoadError, Plugin, Runtime};
 use tokio::net::{TcpListener, TcpSocket};
@@ -38,6 +37,7 @@ use zeroize::Zeroizing;
 use super::context::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
 use super::error::{EmbeddedStartError, ListenError, LocalError};
+use super::local_databases::{self, open_party, party_file};
 use super::task_groups::{TaskGroup, TaskGroups};
 use crate::config::{ApiKeyKind, LimitsConfig};
 
@@ -126,7 +126,9 @@ impl Embedded {
         let runtime = sandbox(&setup.data)?;
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
         let shared = Shared::new(&keys)?;
-        let (account_store, session_store) = open_control(&setup).await?;
+        let row_keys = RowKeys::new(keys.account_rows, &[]);
+        let account_store = local_databases::open_accounts(&setup.data, row_keys).await?;
+        let session_store = local_databases::open_sessions(&setup.data).await?;
         // If something below fails, what was started before stops: the groups are dropped.
         let groups = TaskGroups::new();
         let others = &groups.coordinator_and_router;
@@ -140,8 +142,8 @@ impl Embedded {
 
         // The parties have reported by now their sessions from before the restart.
         let interrupted = session_store.end_interrupted(shared.clock.millis()).await;
-        interrupted
-            .map_err(|source| EmbeddedStartError::Store { path: setup.data.join("control.db"), source })?;
+        let path = setup.data.join(local_databases::COORDINATOR_FILE);
+        interrupted.map_err(|source| EmbeddedStartError::Store { path, source })?;
 
         for (path, component) in setup.plugins.iter().zip(components) {
             let loaded = install(&runtime, &parties, &coordinator, &component).await;
@@ -153,6 +155,7 @@ impl Embedded {
             originator: keys.originator,
             originators: vec![],
             parties: shared.parties,
+            former_parties: vec![],
             clock: shared.clock,
             user_party: None,
             limits: time_limits(setup.limits),
@@ -313,7 +316,7 @@ async fn make_parties(
 ) -> Result<Vec<Arc<Party>>, EmbeddedStartError> {
     let mut parties = Vec::new();
     for (index, key) in keys.into_iter().enumerate() {
-        let store = open_party(setup, index, key.master, shared.parties[index]).await?;
+        let store = open_party(&setup.data, index, key.master, shared.parties[index]).await?;
         let party = Party::new(PartySetup {
             seed: key.identity,
             originators: vec![shared.originator],
@@ -323,7 +326,7 @@ async fn make_parties(
             clock: Arc::clone(&shared.clock),
             router: RouterClient::new(channel(to_router.clone())),
         });
-        let failed = |source| EmbeddedStartError::Store { path: party_file(setup, index), source };
+        let failed = |source| EmbeddedStartError::Store { path: party_file(&setup.data, index), source };
         parties.push(Arc::new(party.await.map_err(failed)?));
     }
     Ok(parties)
@@ -343,7 +346,7 @@ async fn start_parties(
             queue: Arc::clone(&shared.queue),
             coordinators: channel(to_coordinator.clone()).into(),
         }));
-        let path = party_file(setup, index);
+        let path = party_file(&setup.data, index);
         worker.recover().await.map_err(|source| EmbeddedStartError::Store { path, source })?;
         tasks.tasks.spawn(worker.serve(vec![], tasks.token.clone(), SHUTDOWN_GRACE_PERIOD));
     }
@@ -366,33 +369,6 @@ async fn watch(role: &str, work: impl Future<Output = Result<(), StoreError>>, b
         tracing::error!(role, error = %chain(&error), "role ended");
         broken.cancel();
     }
-}
-
-async fn open_control(setup: &EmbeddedSetup) -> Result<(AccountStore, SessionStore), EmbeddedStartError> {
-    let path = setup.data.join("control.db");
-    let failed = |source| EmbeddedStartError::Store { path: path.clone(), source };
-    let database = Database::sqlite(&path).await.map_err(failed)?;
-    let accounts = AccountStore::open(database.clone()).await.map_err(failed)?;
-    let sessions = SessionStore::open(database).await.map_err(failed)?;
-    // No other process answers requests: a lease on an idempotency key belongs to an earlier process.
-    accounts.release_all().await.map_err(failed)?;
-    Ok((accounts, sessions))
-}
-
-fn party_file(setup: &EmbeddedSetup, index: usize) -> PathBuf {
-    setup.data.join(format!("party-{}.db", index + 1))
-}
-
-async fn open_party(
-    setup: &EmbeddedSetup,
-    index: usize,
-    master: MasterKey,
-    identity: PublicKey,
-) -> Result<PartyStore, EmbeddedStartError> {
-    let path = party_file(setup, index);
-    let failed = |source| EmbeddedStartError::Store { path: path.clone(), source };
-    let database = Database::sqlite(&path).await.map_err(failed)?;
-    PartyStore::open(database, Crypter::new(master, identity)).await.map_err(failed)
 }
 
 /// A secret that only this process knows.

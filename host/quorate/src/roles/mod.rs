@@ -10,6 +10,7 @@ pub(crate) mod data_dir;
 pub mod embedded;
 mod error;
 mod listen;
+mod local_databases;
 mod party;
 mod party_api;
 mod role;

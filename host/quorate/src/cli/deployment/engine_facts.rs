@@ -167,7 +167,7 @@ mod tests {
              network quorate_edge 10.213.99.0/24 fd00::/64\nnetwork none\n\
              published 127.0.0.1:4000->4000/tcp, [::]:8083->8083/tcp, 5432/tcp\nspace 2097152 /var/lib/docker\n\
              volume quorate_postgres-data\npostgres 999 70 15 postgres (PostgreSQL) 16.1 (Debian)\n\
-             schema control 2\nschema party_1\nnonsense\nshell EMPTY=\nshell LANG=C=x y\n",
+             schema account 2\nschema party_1\nnonsense\nshell EMPTY=\nshell LANG=C=x y\n",
         );
         assert_eq!(engine.version.as_deref(), Some("20.10.24+dfsg1"));
         assert_eq!(engine.standalone_compose.as_deref(), Some("1.29.2"));
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(engine.volumes, ["quorate_postgres-data"]);
         let data = PostgresData { owner: 999, image_user: 70, version: 15, image_version: 16 };
         assert_eq!((engine.postgres, engine.postgres_is_unknown), (Some(data), false));
-        assert_eq!(engine.schemas, [("control".to_owned(), 2)]);
+        assert_eq!(engine.schemas, [("account".to_owned(), 2)]);
         assert_eq!(engine.shell["EMPTY"].as_str(), "");
         assert_eq!(engine.shell["LANG"].as_str(), "C=x y");
         assert!(Engine::parse("postgres\n").postgres_is_unknown);

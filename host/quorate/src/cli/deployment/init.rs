@@ -134,7 +134,7 @@ struct PublicKeys {
 
 /// Makes the folder with all secrets that are files.
 fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, CliError> {
-    for name in PARTIES.iter().map(|party| party.name).chain(["account", "control", "shared"]) {
+    for name in PARTIES.iter().map(|party| party.name).chain(["account", "coordinator", "shared"]) {
         make_folder(&folder.join(name))?;
     }
     let mut keys = PublicKeys { originator: String::new(), parties: vec![], users_party: String::new() };

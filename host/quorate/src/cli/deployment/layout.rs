@@ -40,8 +40,17 @@ pub(super) struct PartyLayout {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DatabaseLayout {
     pub(super) name: &'static str,
+    pub(super) kind: DatabaseKind,
     /// The most connections at a time: one party that takes all of its own must not shut out the others.
     pub(super) max_connections: u32,
+}
+
+/// Whose tables a database has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DatabaseKind {
+    Account,
+    Coordinator,
+    Party,
 }
 
 /// The parties, in index order; the users' party is the last.
@@ -53,12 +62,13 @@ pub(super) const PARTIES: [PartyLayout; 4] = [
 ];
 
 /// The databases.
-pub(super) const DATABASES: [DatabaseLayout; 5] = [
-    DatabaseLayout { name: "control", max_connections: 80 },
-    DatabaseLayout { name: "party_1", max_connections: 25 },
-    DatabaseLayout { name: "party_2", max_connections: 25 },
-    DatabaseLayout { name: "party_3", max_connections: 25 },
-    DatabaseLayout { name: "user_party", max_connections: 25 },
+pub(super) const DATABASES: [DatabaseLayout; 6] = [
+    DatabaseLayout { name: "account", kind: DatabaseKind::Account, max_connections: 40 },
+    DatabaseLayout { name: "coordinator", kind: DatabaseKind::Coordinator, max_connections: 40 },
+    DatabaseLayout { name: "party_1", kind: DatabaseKind::Party, max_connections: 25 },
+    DatabaseLayout { name: "party_2", kind: DatabaseKind::Party, max_connections: 25 },
+    DatabaseLayout { name: "party_3", kind: DatabaseKind::Party, max_connections: 25 },
+    DatabaseLayout { name: "user_party", kind: DatabaseKind::Party, max_connections: 25 },
 ];
 
 /// The user of coordinators and routers at RabbitMQ, and the file of its password.
@@ -142,7 +152,7 @@ pub(super) const SCRIPT_SETTINGS: [(&str, &str); 7] = [
 ];
 
 /// All secrets.
-pub(super) const SECRETS: [SecretLayout; 25] = {
+pub(super) const SECRETS: [SecretLayout; 27] = {
     use Origin::{Generated, KeyHashes, Setting};
     const fn secret(
         name: &'static str,
@@ -189,12 +199,19 @@ pub(super) const SECRETS: [SecretLayout; 25] = {
             &COORDINATORS,
         ),
         secret(
-            "control_postgres_password",
-            "control/postgres_password",
+            "account_postgres_password",
+            "account/postgres_password",
             Generated,
-            &["postgres", COORDINATORS[0], COORDINATORS[1], ACCOUNTS[0], ACCOUNTS[1]],
+            &["postgres", ACCOUNTS[0], ACCOUNTS[1]],
+        ),
+        secret(
+            "coordinator_postgres_password",
+            "coordinator/postgres_password",
+            Generated,
+            &["postgres", COORDINATORS[0], COORDINATORS[1]],
         ),
         secret("originator", "account/originator", Generated, &ACCOUNTS),
+        secret("account_row_keys", "account/row_keys", Generated, &ACCOUNTS),
         secret("party_1_identity", "party-1/identity", Generated, &["server-party-1"]),
         secret("party_1_master_key", "party-1/master_key", Generated, &["server-party-1"]),
         secret(

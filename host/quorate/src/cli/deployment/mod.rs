@@ -19,7 +19,7 @@ mod wait;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use layout::DATABASES;
+use layout::{DATABASES, DatabaseKind};
 use settings::DeploymentSettings;
 
 use super::output::{CliError, print};
@@ -127,7 +127,8 @@ const INTERRUPTED_EXIT_CODE: i32 = 130;
 fn databases(without: Option<&str>) -> Result<Vec<&'static str>, CliError> {
     let names = DATABASES.iter().map(|database| database.name);
     let Some(without) = without else { return Ok(names.collect()) };
-    let of_parties: Vec<&str> = { names.clone() }.filter(|name| *name != "control").collect();
+    let of_parties = DATABASES.iter().filter(|database| database.kind == DatabaseKind::Party);
+    let of_parties: Vec<&str> = of_parties.map(|database| database.name).collect();
     if !of_parties.contains(&without) {
         let known = of_parties.join(", ");
         return Err(
@@ -144,8 +145,11 @@ mod tests {
     #[test]
     fn the_database_of_a_party_can_be_left_out() {
         assert_eq!(databases(None).unwrap(), DATABASES.map(|database| database.name));
-        assert_eq!(databases(Some("party_2")).unwrap(), ["control", "party_1", "party_3", "user_party"]);
-        for wrong in ["control", "party_4", ""] {
+        assert_eq!(
+            databases(Some("party_2")).unwrap(),
+            ["account", "coordinator", "party_1", "party_3", "user_party"]
+        );
+        for wrong in ["account", "coordinator", "party_4", ""] {
             assert!(databases(Some(wrong)).is_err(), "{wrong}");
         }
     }

@@ -34,7 +34,7 @@ SQL
 # A party can hold up its own database. The others go on.
 case $failed$last in
   0) ;;
-  1control) exit 1 ;;
+  1account | 1coordinator) exit 1 ;;
   1*) echo "note: the database $last is held up, perhaps by its party" >&2 ;;
   *) exit 1 ;;
 esac

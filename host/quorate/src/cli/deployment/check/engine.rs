@@ -2,7 +2,7 @@
 
 use super::super::engine_facts::{Engine, PostgresData, is_at_least};
 use super::super::finding::{Actor, Finding};
-use super::super::layout::DATABASES;
+use super::super::layout::{DATABASES, DatabaseKind, DatabaseLayout};
 use super::super::settings::DeploymentSettings;
 
 /// The least free space for databases.
@@ -80,11 +80,12 @@ fn wrong_postgres(data: &PostgresData) -> Option<Finding> {
     })
 }
 
-/// The newest migration that this program knows of a database.
-fn newest_schema(database: &str) -> i64 {
-    match database {
-        "control" => quorate_control_store::SCHEMA.newest(),
-        _ => quorate_party_store::SCHEMA.newest(),
+/// The newest migration that this program knows of a kind of database.
+fn newest_schema(kind: DatabaseKind) -> i64 {
+    match kind {
+        DatabaseKind::Account => quorate_control_store::ACCOUNT_SCHEMA.newest(),
+        DatabaseKind::Coordinator => quorate_control_store::COORDINATOR_SCHEMA.newest(),
+        DatabaseKind::Party => quorate_party_store::SCHEMA.newest(),
     }
 }
 
@@ -93,16 +94,17 @@ fn newest_schema(database: &str) -> i64 {
 fn newer_schemas(
     settings: &DeploymentSettings,
     engine: &Engine,
-    newest: impl Fn(&str) -> i64,
+    newest: impl Fn(DatabaseKind) -> i64,
 ) -> Option<Finding> {
     let version_of = |name: &str| engine.schemas.iter().find(|(database, _)| database == name);
-    let newer = DATABASES.iter().map(|database| database.name);
-    let newer: Vec<&'static str> =
-        newer.filter(|name| version_of(name).is_some_and(|(_, version)| *version > newest(name))).collect();
+    let is_newer = |database: &&DatabaseLayout| {
+        version_of(database.name).is_some_and(|(_, version)| *version > newest(database.kind))
+    };
+    let newer: Vec<&'static DatabaseLayout> = DATABASES.iter().filter(is_newer).collect();
     let image = settings.text("QUORATE_IMAGE");
     match newer[..] {
         [] => None,
-        [party] if party != "control" => {
+        [DatabaseLayout { name: party, kind: DatabaseKind::Party, .. }] => {
             let what = format!(
                 "the database {party} says that it is of a newer version than {image}: that party will not start"
             );
@@ -110,8 +112,9 @@ fn newer_schemas(
             Some(note.for_actor(Actor::PartyOperator(party)))
         }
         _ => {
+            let names: Vec<&str> = newer.iter().map(|database| database.name).collect();
             let what =
-                format!("databases are of a newer version of Quorate than {image}: {}", newer.join(" "));
+                format!("databases are of a newer version of Quorate than {image}: {}", names.join(" "));
             Some(Finding::refused(what, "set QUORATE_IMAGE to that version or a later one"))
         }
     }
@@ -160,7 +163,7 @@ mod tests {
         };
         assert_eq!(found(&[]), None);
         assert!(found(&["party_2"]).unwrap().starts_with("note: the database party_2"));
-        assert!(found(&["control"]).unwrap().starts_with("refused: databases are of a newer version"));
+        assert!(found(&["account"]).unwrap().starts_with("refused: databases are of a newer version"));
         assert!(found(&["party_1", "party_2"]).unwrap().contains("quorate:local: party_1 party_2"));
     }
 }

@@ -69,8 +69,9 @@ pub(in crate::cli) fn check(
     show("QUORATE_IDENTITY_KEY", config.roles.identity.as_ref())?;
     show("QUORATE_ORIGINATOR_KEY", config.roles.originator.as_ref())?;
     print(&format!(
-        "schemas: control {}, party {}",
-        quorate_control_store::SCHEMA.newest(),
+        "schemas: account {}, coordinator {}, party {}",
+        quorate_control_store::ACCOUNT_SCHEMA.newest(),
+        quorate_control_store::COORDINATOR_SCHEMA.newest(),
         quorate_party_store::SCHEMA.newest()
     ))?;
     print("all settings that are set are valid; at its start a role names those that it lacks")

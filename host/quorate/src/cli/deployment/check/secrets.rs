@@ -15,6 +15,9 @@ use super::settings::{MIN_PASSWORD_CHARACTERS, wrong_password};
 /// The file of the account service's key.
 const ORIGINATOR: &str = "account/originator";
 
+/// The file of the keys that authenticate stored accounts.
+const ROW_KEYS: &str = "account/row_keys";
+
 /// All files of `init`.
 pub(super) fn check_secrets(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -44,6 +47,7 @@ pub(super) fn check_secrets(settings: &DeploymentSettings) -> Vec<Finding> {
     if is_complete {
         findings.extend(check_distinct(settings));
         findings.extend(check_originator(settings));
+        findings.extend(check_row_keys(settings));
         findings.extend(check_parties(settings));
     }
     findings
@@ -92,6 +96,13 @@ fn check_originator(settings: &DeploymentSettings) -> Vec<Finding> {
         Ok(_) => {}
     }
     findings
+}
+
+/// One key, and behind commas those before it.
+fn check_row_keys(settings: &DeploymentSettings) -> Option<Finding> {
+    let keys = settings.secret_in(ROW_KEYS).ok()?;
+    let are_keys = keys.split(',').all(|key| public_side(key.trim()).is_some());
+    (!are_keys).then(|| no_key(ROW_KEYS))
 }
 
 fn check_parties(settings: &DeploymentSettings) -> Vec<Finding> {
@@ -170,6 +181,12 @@ mod tests {
             found_with("account/originator", "short"),
             "secrets/account/originator holds no key of 64 hex characters"
         );
+        assert_eq!(
+            found_with("account/row_keys", "short"),
+            "secrets/account/row_keys holds no key of 64 hex characters"
+        );
+        let rotated = format!("{},{}", "5a".repeat(32), "a5".repeat(32));
+        assert_eq!(found_with("account/row_keys", &rotated), "");
         assert_eq!(
             found_with("party-2/postgres_password", "short"),
             "secrets/party-2/postgres_password is too short"

@@ -1,0 +1,141 @@
+//! The keys under which account services authenticate what they store.
+//!
+//! Whoever can write to the database could otherwise put accounts, open orders and answers of its own there. A row
+//! carries a MAC (HMAC-SHA256, RFC 2104) over the name of its table and all its fields, so that it can't be
+//! changed, made up or moved. A MAC begins with the id of its key: several keys are valid while one takes the place of
+//! another.
+
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use quorate_backends::database::StoreError;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// The length of the id of a key.
+const KEY_ID_BYTES: usize = 8;
+
+/// A key: 32 random bytes, which only account services of one deployment have.
+pub type RowKeySecret = Zeroizing<[u8; 32]>;
+
+/// The keys of a deployment. Clones share nothing but the values.
+#[derive(Clone)]
+pub struct RowKeys {
+    /// The first one authenticates new rows; the others are accepted.
+    keys: Vec<RowKey>,
+    current: RowKeySecret,
+}
+
+#[derive(Clone)]
+struct RowKey {
+    id: [u8; KEY_ID_BYTES],
+    mac: Hmac<Sha256>,
+}
+
+impl RowKey {
+    fn new(secret: &RowKeySecret) -> Self {
+        let id = expand::<KEY_ID_BYTES>(secret, b"quorate 1 id of row key");
+        let key = expand::<32>(secret, b"quorate 1 rows");
+        // HMAC takes keys of any length.
+        #[allow(clippy::expect_used)]
+        let mac = Hmac::new_from_slice(key.as_slice()).expect("a key of 32 bytes");
+        Self { id: *id, mac }
+    }
+
+    fn mac(&self, table: &str, fields: &[impl AsRef<[u8]>]) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        for part in std::iter::once(table.as_bytes()).chain(fields.iter().map(AsRef::as_ref)) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac
+    }
+}
+
+impl std::fmt::Debug for RowKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RowKeys").field(&self.keys.len()).finish()
+    }
+}
+
+impl RowKeys {
+    /// The keys: the first authenticates new rows, and earlier ones are accepted in rows that are there.
+    #[must_use]
+    pub fn new(current: RowKeySecret, earlier: &[RowKeySecret]) -> Self {
+        let keys = std::iter::once(&current).chain(earlier).map(RowKey::new).collect();
+        Self { keys, current }
+    }
+
+    /// A key for another purpose of account services, derived from the current one (HKDF-SHA256, RFC 5869).
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        expand(&self.current, purpose)
+    }
+
+    /// The MAC of a new row.
+    pub(crate) fn authenticate(&self, table: &str, fields: &[impl AsRef<[u8]>]) -> Vec<u8> {
+        let key = &self.keys[0];
+        [key.id.as_slice(), key.mac(table, fields).finalize().into_bytes().as_slice()].concat()
+    }
+
+    /// Refuses a row that no account service of this deployment has written.
+    pub(crate) fn verify(
+        &self,
+        table: &'static str,
+        fields: &[impl AsRef<[u8]>],
+        mac: &[u8],
+    ) -> Result<(), StoreError> {
+        let altered = || StoreError::Altered(table);
+        let (id, tag) = mac.split_at_checked(KEY_ID_BYTES).ok_or_else(altered)?;
+        let key = self.keys.iter().find(|key| key.id == id).ok_or_else(altered)?;
+        key.mac(table, fields).verify_slice(tag).map_err(|_| altered())
+    }
+}
+
+fn expand<const N: usize>(secret: &RowKeySecret, purpose: &[u8]) -> Zeroizing<[u8; N]> {
+    let mut key = Zeroizing::new([0; N]);
+    let derived = Hkdf::<Sha256>::new(None, secret.as_slice());
+    // HKDF gives up to 8,160 bytes.
+    #[allow(clippy::expect_used)]
+    derived.expand(purpose, key.as_mut_slice()).expect("N is small");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(current: u8, earlier: &[u8]) -> RowKeys {
+        let earlier: Vec<_> = earlier.iter().map(|byte| Zeroizing::new([*byte; 32])).collect();
+        RowKeys::new(Zeroizing::new([current; 32]), &earlier)
+    }
+
+    #[test]
+    fn a_row_is_believed_as_it_was_written_and_in_no_other_form() {
+        let keys = keys(1, &[]);
+        let mac = keys.authenticate("rows", &["one", "two"]);
+        keys.verify("rows", &["one", "two"], &mac).unwrap();
+        for (table, fields) in [
+            ("other", vec!["one", "two"]),
+            ("rows", vec!["one", "twx"]),
+            ("rows", vec!["onet", "wo"]),
+            ("rows", vec!["one"]),
+            ("rows", vec!["one", "two", ""]),
+        ] {
+            assert!(matches!(keys.verify(table, &fields, &mac), Err(StoreError::Altered(_))));
+        }
+        for length in [0, KEY_ID_BYTES - 1, KEY_ID_BYTES, mac.len() - 1] {
+            assert!(keys.verify("rows", &["one", "two"], &mac[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_key_is_accepted_while_it_is_named() {
+        let mac = keys(1, &[]).authenticate("rows", &["one"]);
+        keys(2, &[1]).verify("rows", &["one"], &mac).unwrap();
+        assert!(keys(2, &[]).verify("rows", &["one"], &mac).is_err());
+        let new = keys(2, &[1]).authenticate("rows", &["one"]);
+        assert!(keys(1, &[]).verify("rows", &["one"], &new).is_err());
+        assert_ne!(*keys(1, &[]).derive(b"purpose"), *keys(2, &[1]).derive(b"purpose"));
+        assert_eq!(format!("{:?}", keys(2, &[1])), "RowKeys(2)");
+    }
+}
