@@ -183,7 +183,7 @@ wait_for() { # seconds, options and services: shows what those that are not heal
 # Makes the databases and their roles, and takes back what a party has done to its own that keeps others from it.
 mend_databases() {
   timeout 60 docker exec "$(container postgres)" /docker-entrypoint-initdb.d/10-quorate.sh >/dev/null ||
-    fail "PostgreSQL does not make the databases of the parties: it says why above, and ./deploy.sh logs postgres more"
+    fail "PostgreSQL does not make the databases: it says why above, and ./deploy.sh logs postgres more"
 }
 start_services() { start "${services[@]}"; mend_databases; }
 

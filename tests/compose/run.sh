@@ -703,7 +703,7 @@ back_up_and_restore() { # an account
   signs "$1"
   complains "no party has a database party_4" backup backup without party_4
   ./deploy.sh backup backup-2 without party_3
-  [ "$(find backup-2 -name '*.dump' | wc -l)" = 4 ] || die "a backup without a party's database: $(ls backup-2)"
+  [ "$(find backup-2 -name '*.dump' | wc -l)" = 5 ] || die "a backup without a party's database: $(ls backup-2)"
   in_postgres -d party_3 -c 'DROP TABLE not_its_own'
   ./deploy.sh backup backup-3 >"$work/out" 2>&1 & interrupted=$!
   sleep 2
@@ -716,7 +716,7 @@ back_up_and_restore() { # an account
   complains "give FOLDER, or FOLDER without DATABASE" backup backup party_3
   complains "$PWD/nowhere/backup can't be made" backup nowhere/backup
   ./deploy.sh backup backup/
-  [ "$(head -qc 5 backup/*.dump)" = PGDMPPGDMPPGDMPPGDMPPGDMP ] || die "a backup is text"
+  [ "$(head -qc 5 backup/*.dump)" = PGDMPPGDMPPGDMPPGDMPPGDMPPGDMP ] || die "a backup is text"
   [ -z "$(find backup ! -perm 700 ! -perm 600)" ] || die "a backup that others can read"
   complains "a backup overwrites nothing" backup backup
   complains "a restore overwrites nothing" restore backup
@@ -812,6 +812,8 @@ main() {
   [ "$address" != 0 ] || die "it runs as root"
   id=$(running postgres)
   docker exec "$id" sh -c "PGPASSWORD=\$(cat /run/secrets/party_1_postgres_password) psql -h 127.0.0.1 -U party_1 -d party_2 -c 'SELECT 1'" >/dev/null 2>&1 && die "a party sees another's database"
+  docker exec "$id" sh -c "PGPASSWORD=\$(cat /run/secrets/coordinator_postgres_password) psql -h 127.0.0.1 -U coordinator -d account -c 'SELECT 1'" >/dev/null 2>&1 &&
+    die "the coordinator sees the account service's database"
   rights_at_rabbitmq
   ok "parties have their own secrets, databases and queues and no others', nothing published, no way out, no root"
   # Each has the secrets of its own and no others.

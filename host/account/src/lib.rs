@@ -3,7 +3,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | `StoredAccounts` | reads accounts from the database, and believes only what proves itself |
+//! | `StoredAccounts` | reads accounts from the database and verifies them |
 //! | `Accounts` | reads accounts, and reconciles their open orders first |
 //! | `AccountDefaults` | decides what a request for a new account leaves open |
 //! | `Submitter` | signs an order, submits it and waits for a result |

@@ -189,16 +189,24 @@ impl Orders {
         let VerifiedRecord { order, session, digest, outcomes } =
             verified_record(&state, self.originator.known())
                 .ok_or_else(|| Problem::internal("the coordinator returned an invalid record"))?;
+        // An order of another time or of another key of these originators proves nothing about this account.
         let account = self.stored.account(order.spec.account).await?;
+        let account = account.filter(|account| account.spec == order.spec);
+        let is_about_account = account.is_some();
         let key = account.and_then(|account| match account.state {
             AccountState::Active { key, .. } => Some(key),
-            _ => None,
+            AccountState::Creating | AccountState::Failed => None,
         });
+        let is_about_key = match (&order.operation, &key) {
+            (Operation::Sign(_), Some(key)) => key.public_key == order.public_key,
+            (Operation::Sign(_), None) => false,
+            (Operation::Keygen | Operation::Refresh, _) => true,
+        };
         let chain_code = key.as_ref().and_then(|key| key.chain_code);
-        let result = outcomes
-            .iter()
-            .find_map(|outcome| proved(&order, chain_code.as_ref(), outcome))
-            .or_else(|| proved_by_promises(&order, chain_code.as_ref(), &outcomes));
+        let result = outcomes.iter().find_map(|outcome| proved(&order, chain_code.as_ref(), outcome));
+        let result = result
+            .or_else(|| proved_by_promises(&order, chain_code.as_ref(), &outcomes))
+            .filter(|_| is_about_account && is_about_key);
         let is_proved = result.is_some();
         let signers = known_parties(&state.signers);
         let mut signature = None;

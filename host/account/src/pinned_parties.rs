@@ -21,21 +21,48 @@ impl PinnedParties {
         self.current.contains(key) || self.user.as_ref() == Some(key)
     }
 
-    /// Whether all of these are pinned, as current or as former.
-    pub(crate) fn know(&self, parties: &[PublicKey]) -> bool {
-        parties.iter().all(|key| self.is_current(key) || self.former.contains(key))
+    fn is_known(&self, key: &PublicKey) -> bool {
+        self.is_current(key) || self.former.contains(key)
+    }
+
+    /// Refuses parties that are pinned neither as current nor as former.
+    pub(crate) fn check_known(&self, parties: &[PublicKey]) -> Result<(), Problem> {
+        refuse_first(
+            parties,
+            |key| self.is_known(key),
+            |party| {
+                format!(
+                    "the identity of party {party} of this account is in none of QUORATE_PARTY_KEYS, QUORATE_USER_PARTY_KEY and \
+                 QUORATE_FORMER_PARTY_KEYS: the operator adds it to the last"
+                )
+            },
+        )
     }
 
     /// Refuses parties that no order may name.
     pub(crate) fn check_for_order(&self, parties: &[PublicKey]) -> Result<(), Problem> {
-        let named = PartyIndex::all(u16::try_from(parties.len()).unwrap_or(u16::MAX)).zip(parties);
-        let former = named.into_iter().find(|(_, key)| !self.is_current(key));
-        former.map_or(Ok(()), |(party, _)| {
-            let detail = format!(
-                "the identity of party {party} of this account is no longer in use here (QUORATE_PARTY_KEYS): ask the operator"
-            );
-            Err(Problem::new(Code::Misconfigured, detail))
-        })
+        refuse_first(
+            parties,
+            |key| self.is_current(key),
+            |party| {
+                format!(
+                    "the identity of party {party} of this account is no longer in use here (QUORATE_PARTY_KEYS): ask the operator"
+                )
+            },
+        )
+    }
+}
+
+/// Refuses the first party whose key is not fine.
+fn refuse_first(
+    parties: &[PublicKey],
+    is_fine: impl Fn(&PublicKey) -> bool,
+    detail: impl Fn(PartyIndex) -> String,
+) -> Result<(), Problem> {
+    let all = PartyIndex::all(u16::try_from(parties.len()).unwrap_or(u16::MAX));
+    match all.zip(parties).find(|(_, key)| !is_fine(key)) {
+        None => Ok(()),
+        Some((party, _)) => Err(Problem::new(Code::Misconfigured, detail(party))),
     }
 }
 
@@ -47,7 +74,8 @@ mod tests {
     fn former_parties_are_known_and_not_named_in_orders() {
         let [one, two, user, former, stranger] = [1, 2, 3, 4, 5].map(|byte| PublicKey([byte; 32]));
         let pinned = PinnedParties { current: vec![one, two], user: Some(user), former: vec![former] };
-        assert!(pinned.know(&[one, two, user, former]) && !pinned.know(&[one, stranger]));
+        pinned.check_known(&[one, two, user, former]).unwrap();
+        assert_eq!(pinned.check_known(&[one, stranger]).unwrap_err().code, Code::Misconfigured);
         pinned.check_for_order(&[one, two, user]).unwrap();
         for other in [former, stranger] {
             let refused = pinned.check_for_order(&[one, other]).unwrap_err();

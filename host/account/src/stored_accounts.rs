@@ -21,7 +21,7 @@ use super::pinned_parties::PinnedParties;
 /// How many verified accounts are remembered. When they are more, all are verified anew.
 const MAX_VERIFIED_REMEMBERED: usize = 4_096;
 
-/// Reads accounts, and believes only what proves itself. Clones share what they have verified.
+/// Reads accounts and verifies them. Clones share what they have verified.
 #[derive(Clone)]
 pub(crate) struct StoredAccounts {
     store: AccountStore,
@@ -58,11 +58,7 @@ impl StoredAccounts {
     }
 
     fn check(&self, account: &Account) -> Result<(), Problem> {
-        if !self.pinned.know(&account.spec.parties) {
-            return Err(Problem::internal(
-                "a party of the account is neither in QUORATE_PARTY_KEYS nor in QUORATE_FORMER_PARTY_KEYS: the operator names its identity there",
-            ));
-        }
+        self.pinned.check_known(&account.spec.parties)?;
         let AccountState::Active { certificate, key } = &account.state else { return Ok(()) };
         let mut hash = Sha256::new();
         for part in [encode(&account.spec), encode(certificate), encode(key)] {

@@ -2,7 +2,7 @@
 
 use quorate_backends::database::{Database, Row, Statement, StoreError, signed, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs};
-use quorate_core::codec::encode;
+use quorate_core::codec::{decode, encode};
 use quorate_core::{AccountId, KeySpec, OrderId, PartyIndex, UnixMillis};
 
 use super::{ACCOUNT_SCHEMA, RowKeys};
@@ -62,10 +62,12 @@ impl AccountStore {
     /// Brings the schema of a database up to date.
     ///
     /// # Errors
-    /// See [`StoreError`]; the same holds for all methods.
+    /// [`StoreError::WrongRowKeys`] when the database was written under none of these keys.
     pub async fn open(database: Database, keys: RowKeys) -> Result<Self, StoreError> {
-        migrate_accounts(&database).await?;
-        Ok(Self { database, keys })
+        database.migrate(&ACCOUNT_SCHEMA).await?;
+        let store = Self { database, keys };
+        store.check_row_keys().await?;
+        Ok(store)
     }
 
     /// The keys under which rows are authenticated.
@@ -95,7 +97,7 @@ impl AccountStore {
         .execute(&mut tx)
         .await?;
         for order in &account.open {
-            self.opening(account.spec.account, *order)?.execute(&mut tx).await?;
+            self.upsert_open_order(account.spec.account, *order)?.execute(&mut tx).await?;
         }
         tx.commit().await
     }
@@ -105,26 +107,9 @@ impl AccountStore {
     /// # Errors
     /// [`StoreError::Altered`] when no account service has written it.
     pub async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let row = sql("SELECT * FROM accounts WHERE id = $1")
-            .bind(id.as_bytes())
-            .fetch_optional(&self.database)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let open = sql("SELECT order_id, expires, mac FROM open_orders WHERE account = $1 ORDER BY number")
-            .bind(id.as_bytes())
-            .fetch_all(&self.database)
-            .await?;
-        let open = open.iter().map(|row| {
-            let order = OpenOrder {
-                id: row.read("order_id", "open_orders")?,
-                expires: UnixMillis(row.get("expires")?),
-            };
-            let mac: Vec<u8> = row.get("mac")?;
-            self.keys.verify("open_orders", &open_order_fields(id, &order), &mac).map(|()| order)
-        });
-        let account = account(&row, open.collect::<Result<_, StoreError>>()?)?;
-        self.keys.verify("accounts", &account_fields(&account), &row.get::<Vec<u8>>("mac")?)?;
-        Ok(Some(account))
+        let Some(row) = account_row(id).fetch_optional(&self.database).await? else { return Ok(None) };
+        let open = open_order_rows(id).fetch_all(&self.database).await?;
+        self.verified(&row, &open).map(Some)
     }
 
     /// Notes that a refresh of an account is about to begin, perhaps again.
@@ -132,7 +117,7 @@ impl AccountStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn open_order(&self, id: AccountId, order: OpenOrder) -> Result<(), StoreError> {
-        self.opening(id, order)?.execute(&self.database).await.map(drop)
+        self.upsert_open_order(id, order)?.execute(&self.database).await.map(drop)
     }
 
     /// Notes that nothing can come of a keygen or refresh any more, and that it holds nothing.
@@ -161,23 +146,21 @@ impl AccountStore {
         let activation = &certificate.activation;
         let mut tx = self.database.begin(activation.account.as_bytes()).await?;
         let id = activation.account.as_bytes();
-        let there = sql("SELECT 1 FROM accounts WHERE id = $1").bind(id);
-        if there.fetch_optional(&mut tx).await?.is_none() {
-            return Err(StoreError::Conflict("there is no such account"));
+        let row = sql("SELECT epoch, certificate FROM accounts WHERE id = $1").bind(id);
+        let row = row.fetch_optional(&mut tx).await?;
+        let row = row.ok_or(StoreError::Conflict("there is no such account"))?;
+        if certified_epoch(&row)? >= activation.epoch {
+            return Ok(());
         }
-        let activated =
-            sql("UPDATE accounts SET state = 'active', epoch = $1, certificate = $2, outputs = $3
-             WHERE id = $4 AND epoch < $5")
+        sql("UPDATE accounts SET state = 'active', epoch = $1, certificate = $2, outputs = $3, key_mac = $4 WHERE id = $5")
             .bind(activation.epoch)
             .bind(encode(certificate))
             .bind(encode(key))
+            .bind(self.keys.authenticate("account keys", &key_fields(activation.account, key)))
             .bind(id)
-            .bind(activation.epoch)
             .execute(&mut tx)
             .await?;
-        if activated == 1 {
-            sql("DELETE FROM open_orders WHERE account = $1").bind(id).execute(&mut tx).await?;
-        }
+        sql("DELETE FROM open_orders WHERE account = $1").bind(id).execute(&mut tx).await?;
         tx.commit().await
     }
 
@@ -193,8 +176,34 @@ impl AccountStore {
         Ok(())
     }
 
+    /// The account of these rows, if an account service has written them.
+    pub(crate) fn verified(&self, row: &Row, open: &[Row]) -> Result<Account, StoreError> {
+        let id: AccountId = row.read("id", "accounts")?;
+        let open_order = |row: &Row| {
+            let order = OpenOrder {
+                id: row.read("order_id", "open_orders")?,
+                expires: UnixMillis(row.get("expires")?),
+            };
+            let mac: Vec<u8> = row.get("mac")?;
+            self.keys.verify("open_orders", &open_order_fields(id, &order), &mac).map(|()| order)
+        };
+        let account = account(row, open.iter().map(open_order).collect::<Result<_, StoreError>>()?)?;
+        self.keys.verify("accounts", &account_fields(&account), &row.get::<Vec<u8>>("mac")?)?;
+        let epoch = certified_epoch(row)?;
+        match &account.state {
+            AccountState::Active { key, .. } => {
+                let mac: Vec<u8> = row.get("key_mac")?;
+                self.keys.verify("account keys", &key_fields(id, key), &mac)?;
+            }
+            AccountState::Creating | AccountState::Failed if epoch == 0 => {}
+            // It has a key, and says that it has none.
+            AccountState::Creating | AccountState::Failed => return Err(StoreError::Altered("accounts")),
+        }
+        Ok(account)
+    }
+
     /// A process that takes a request over opens the same order once more, with a later expiry.
-    fn opening(&self, account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
+    fn upsert_open_order(&self, account: AccountId, order: OpenOrder) -> Result<Statement, StoreError> {
         let mac = self.keys.authenticate("open_orders", &open_order_fields(account, &order));
         let opened = sql("INSERT INTO open_orders (account, order_id, expires, mac) VALUES ($1, $2, $3, $4)
              ON CONFLICT (account, order_id) DO UPDATE SET expires = excluded.expires, mac = excluded.mac");
@@ -203,23 +212,40 @@ impl AccountStore {
     }
 }
 
-/// Brings the schema of account services up to date.
-///
-/// # Errors
-/// See [`StoreError`].
-pub async fn migrate_accounts(database: &Database) -> Result<(), StoreError> {
-    database.migrate(&ACCOUNT_SCHEMA).await
+/// Reads an account.
+pub(crate) fn account_row(id: AccountId) -> Statement {
+    sql("SELECT * FROM accounts WHERE id = $1").bind(id.as_bytes())
+}
+
+/// Reads the open orders of an account.
+pub(crate) fn open_order_rows(id: AccountId) -> Statement {
+    sql("SELECT order_id, expires, mac FROM open_orders WHERE account = $1 ORDER BY number")
+        .bind(id.as_bytes())
 }
 
 /// What the MAC of an open order covers.
-fn open_order_fields(account: AccountId, order: &OpenOrder) -> [Vec<u8>; 3] {
+pub(crate) fn open_order_fields(account: AccountId, order: &OpenOrder) -> [Vec<u8>; 3] {
     [account.as_bytes().to_vec(), order.id.as_bytes().to_vec(), order.expires.0.to_be_bytes().to_vec()]
 }
 
 /// What the MAC of an account covers: all that never changes. How far the account is proves itself.
-fn account_fields(account: &Account) -> [Vec<u8>; 4] {
+pub(crate) fn account_fields(account: &Account) -> [Vec<u8>; 4] {
     let Account { spec, user_id, user_party, created, state: _, open: _ } = account;
     [encode(spec), user_id.clone().into_bytes(), encode(user_party), created.0.to_be_bytes().to_vec()]
+}
+
+/// What the MAC of an account's key covers: a key is made once.
+pub(crate) fn key_fields(account: AccountId, key: &KeyOutputs) -> [Vec<u8>; 3] {
+    [account.as_bytes().to_vec(), key.public_key.0.clone(), encode(&key.chain_code)]
+}
+
+/// The epoch of a row, which its certificate proves.
+fn certified_epoch(row: &Row) -> Result<u32, StoreError> {
+    let certificate: Option<Vec<u8>> = row.get("certificate")?;
+    let certificate: Option<Certificate> =
+        certificate.map(|bytes| decode(&bytes).map_err(|_| StoreError::Malformed("accounts"))).transpose()?;
+    let epoch = certificate.map_or(0, |certificate| certificate.activation.epoch);
+    if row.get::<u32>("epoch")? == epoch { Ok(epoch) } else { Err(StoreError::Altered("accounts")) }
 }
 
 fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {

@@ -24,6 +24,7 @@ macro_rules! accounts_suite {
             a_failed_keygen_can_still_turn_out_well,
             an_account_that_somebody_else_wrote_is_refused,
             an_open_order_that_somebody_else_wrote_is_refused,
+            rows_of_an_earlier_key_are_authenticated_anew,
             an_answer_that_somebody_else_wrote_is_refused,
             a_renewed_lease_is_not_taken_over,
             a_key_stands_for_one_request_and_one_owner,
@@ -201,12 +202,56 @@ pub(crate) async fn an_account_that_somebody_else_wrote_is_refused(store: &Accou
         write(store, "DELETE FROM accounts").await;
         store.create_account(&account()).await.unwrap();
     }
+    for statement in [
+        "UPDATE accounts SET epoch = epoch + 1",
+        "UPDATE accounts SET epoch = 0",
+        "UPDATE accounts SET state = 'failed'",
+        "UPDATE accounts SET key_mac = mac",
+    ] {
+        store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
+        write(store, statement).await;
+        assert_altered(store, statement).await;
+        let another = store.activate_account(&certificate(ACCOUNT, 1), &key(1)).await;
+        assert!(
+            another.is_err() || statement.contains("state") || statement.contains("key_mac"),
+            "{statement}"
+        );
+        write(store, "DELETE FROM accounts").await;
+        store.create_account(&account()).await.unwrap();
+    }
+    // Another key, which its parties have certified.
+    let other_key = KeyOutputs { public_key: Bytes(vec![3; 33]), ..key(2) };
+    store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
+    let statement = "UPDATE accounts SET outputs = $1";
+    sql(statement).bind(encode(&other_key)).execute(&store.database).await.unwrap();
+    assert_altered(store, statement).await;
+    write(store, "DELETE FROM accounts").await;
+    store.create_account(&account()).await.unwrap();
     // The good row, under the id of another account.
     let other = AccountId([2; 16]);
     write(store, "DELETE FROM open_orders").await;
     sql("UPDATE accounts SET id = $1").bind(other.as_bytes()).execute(&store.database).await.unwrap();
     let copied = store.account(other).await;
     assert!(matches!(copied, Err(StoreError::Altered(_))), "{copied:?}");
+}
+
+pub(crate) async fn rows_of_an_earlier_key_are_authenticated_anew(store: &AccountStore) {
+    store.create_account(&account()).await.unwrap();
+    store.activate_account(&certificate(ACCOUNT, 1), &key(1)).await.unwrap();
+    store.open_order(ACCOUNT, opened(8)).await.unwrap();
+    let before = store.account(ACCOUNT).await.unwrap();
+    let [earlier, next, wrong] = [7, 8, 9].map(|byte| zeroize::Zeroizing::new([byte; 32]));
+    let open = async |current, earlier| {
+        AccountStore::open(store.database.clone(), crate::RowKeys::new(current, earlier)).await
+    };
+    assert!(matches!(open(wrong, vec![]).await, Err(StoreError::WrongRowKeys)));
+    assert!(open(next.clone(), vec![]).await.is_err(), "the earlier key is not named");
+    let both = open(next.clone(), vec![earlier]).await.unwrap();
+    assert_eq!(both.account(ACCOUNT).await.unwrap(), before);
+    assert_eq!((both.renew_row_macs().await.unwrap(), both.renew_row_macs().await.unwrap()), (1, 0));
+    let after = open(next, vec![]).await.unwrap();
+    assert_eq!(after.account(ACCOUNT).await.unwrap(), before);
+    assert!(matches!(store.account(ACCOUNT).await, Err(StoreError::Altered(_))), "the key that is gone");
 }
 
 pub(crate) async fn an_open_order_that_somebody_else_wrote_is_refused(store: &AccountStore) {
@@ -226,6 +271,7 @@ pub(crate) async fn an_answer_that_somebody_else_wrote_is_refused(store: &Accoun
         "UPDATE idempotency SET status = 201, answer = 'made up'",
         "UPDATE idempotency SET ids = owner, held_until = 0",
         "UPDATE idempotency SET name = 'other'",
+        "UPDATE idempotency SET started = started + 1",
     ] {
         store.acquire(&IdempotentRequest { ids: vec![9; 16], ..request(1) }, NOW).await.unwrap();
         write(store, statement).await;
@@ -238,6 +284,7 @@ pub(crate) async fn an_answer_that_somebody_else_wrote_is_refused(store: &Accoun
     for statement in [
         "UPDATE idempotency SET answer = 'another'",
         "UPDATE idempotency SET status = 200",
+        "UPDATE idempotency SET started = started + 1",
         "UPDATE idempotency SET status = NULL, answer = NULL, held_until = 0",
     ] {
         store.acquire(&request(1), NOW).await.unwrap();
@@ -367,7 +414,7 @@ pub(crate) async fn sessions_past_their_deadline_end(store: &SessionStore) {
 
 fn request(owner: u8) -> IdempotentRequest {
     let key = IdempotencyKey { caller: "caller".into(), name: "name".into() };
-    IdempotentRequest { key, request: [1; 32], ids: vec![owner; 16], owner: [owner; 16] }
+    IdempotentRequest { key, request: [1; 32], ids: vec![owner; 16], started: NOW, owner: [owner; 16] }
 }
 
 const OURS: Acquisition = Acquisition::Acquired { earlier: None };

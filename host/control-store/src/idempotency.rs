@@ -33,6 +33,8 @@ pub struct IdempotentRequest {
     pub request: [u8; 32],
     /// The ids of what it makes.
     pub ids: Vec<u8>,
+    /// When it came: it is forgotten after [`KEY_RETENTION`].
+    pub started: UnixMillis,
     /// The process that carries it out: a random number.
     pub owner: [u8; 16],
 }
@@ -70,7 +72,7 @@ impl AccountStore {
     ) -> Result<Acquisition, StoreError> {
         let mut tx =
             self.database.begin(format!("{}/{}", request.key.caller, request.key.name).as_bytes()).await?;
-        let row = sql("SELECT request, ids, held_until, status, answer, mac FROM idempotency
+        let row = sql("SELECT request, ids, started, held_until, status, answer, mac FROM idempotency
              WHERE caller = $1 AND name = $2 AND started >= $3")
         .bind(&request.key.caller)
         .bind(&request.key.name)
@@ -79,15 +81,19 @@ impl AccountStore {
         .await?;
         let mut earlier = None;
         if let Some(row) = row {
-            let (ended, ids) = (ended(&row)?, row.get::<Vec<u8>>("ids")?);
-            let stored = row.get::<Vec<u8>>("request")?;
-            let fields = fields(&request.key, &stored, &ids, ended.as_ref());
+            let (response, ids) = (completed_response(&row)?, row.get::<Vec<u8>>("ids")?);
+            let stored = RequestFields {
+                key: &request.key,
+                request: &row.get::<Vec<u8>>("request")?,
+                started: UnixMillis(row.get("started")?),
+            };
+            let fields = stored.with(&ids, response.as_ref());
             self.keys.verify("idempotency", &fields, &row.get::<Vec<u8>>("mac")?)?;
-            if stored != request.request {
+            if stored.request != request.request {
                 return Ok(Acquisition::Mismatch);
             }
-            if let Some((status, answer)) = ended {
-                return Ok(Acquisition::Completed { status, answer });
+            if let Some(CompletedResponse { status, body }) = response {
+                return Ok(Acquisition::Completed { status, answer: body });
             }
             if row.get::<u64>("held_until")? >= now.0 {
                 return Ok(Acquisition::InProgress);
@@ -105,7 +111,7 @@ impl AccountStore {
         .bind(request.request.as_slice())
         .bind(ids)
         .bind(request.owner.as_slice())
-        .bind(signed(now.0)?)
+        .bind(signed(request.started.0)?)
         .bind(signed((now + LEASE_DURATION).0)?)
         .bind(self.mac(request, ids, None))
         .execute(&mut tx)
@@ -163,7 +169,7 @@ impl AccountStore {
              WHERE caller = $4 AND name = $5 AND owner = $6 AND status IS NULL")
         .bind(status)
         .bind(answer)
-        .bind(self.mac(request, &[], Some(&(status, answer.to_owned()))))
+        .bind(self.mac(request, &[], Some(&CompletedResponse { status, body: answer.to_owned() })))
         .bind(&request.key.caller)
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
@@ -209,29 +215,46 @@ impl AccountStore {
     }
 }
 
+/// The answer to a request that is over.
+struct CompletedResponse {
+    status: u16,
+    body: String,
+}
+
 impl AccountStore {
-    fn mac(&self, request: &IdempotentRequest, ids: &[u8], ended: Option<&(u16, String)>) -> Vec<u8> {
-        self.keys.authenticate("idempotency", &fields(&request.key, &request.request, ids, ended))
+    fn mac(&self, request: &IdempotentRequest, ids: &[u8], response: Option<&CompletedResponse>) -> Vec<u8> {
+        let IdempotentRequest { key, request, started, .. } = request;
+        let fields = RequestFields { key, request, started: *started };
+        self.keys.authenticate("idempotency", &fields.with(ids, response))
     }
 }
 
-/// The status and the answer of a request that is over.
-fn ended(row: &Row) -> Result<Option<(u16, String)>, StoreError> {
+fn completed_response(row: &Row) -> Result<Option<CompletedResponse>, StoreError> {
     let status: Option<u16> = row.get("status")?;
-    status.map(|status| Ok((status, row.get("answer")?))).transpose()
+    status.map(|status| Ok(CompletedResponse { status, body: row.get("answer")? })).transpose()
 }
 
-/// What the MAC of a request covers: its ids until it is over, then its answer. Its owner and the times only decide who
-/// carries it out, and when it is forgotten.
-fn fields(key: &IdempotencyKey, request: &[u8], ids: &[u8], ended: Option<&(u16, String)>) -> Vec<Vec<u8>> {
-    let mut fields = vec![key.caller.clone().into_bytes(), key.name.clone().into_bytes(), request.to_vec()];
-    match ended {
-        None => fields.extend([b"ids".to_vec(), ids.to_vec()]),
-        Some((status, answer)) => {
-            fields.extend([b"answer".to_vec(), status.to_be_bytes().to_vec(), answer.clone().into_bytes()]);
+/// What the MAC of a request covers, besides its ids until it is over, and its answer then. Its owner and the lease only
+/// decide who carries it out.
+struct RequestFields<'a> {
+    key: &'a IdempotencyKey,
+    request: &'a [u8],
+    started: UnixMillis,
+}
+
+impl RequestFields<'_> {
+    fn with(&self, ids: &[u8], response: Option<&CompletedResponse>) -> Vec<Vec<u8>> {
+        let IdempotencyKey { caller, name } = self.key;
+        let mut fields = vec![caller.clone().into_bytes(), name.clone().into_bytes(), self.request.to_vec()];
+        fields.push(self.started.0.to_be_bytes().to_vec());
+        match response {
+            None => fields.extend([b"ids".to_vec(), ids.to_vec()]),
+            Some(CompletedResponse { status, body }) => {
+                fields.extend([b"answer".to_vec(), status.to_be_bytes().to_vec(), body.clone().into_bytes()]);
+            }
         }
+        fields
     }
-    fields
 }
 
 fn owned(changed: u64) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@
 
 mod accounts;
 mod idempotency;
+mod row_key_rotation;
 mod row_keys;
 mod sessions;
 
@@ -21,7 +22,7 @@ mod conformance;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::{Account, AccountState, AccountStore, OpenOrder, migrate_accounts};
+pub use accounts::{Account, AccountState, AccountStore, OpenOrder};
 pub use idempotency::{Acquisition, IdempotencyKey, IdempotentRequest, KEY_RETENTION, LEASE_DURATION};
 pub use row_keys::{RowKeySecret, RowKeys};
 pub use sessions::{

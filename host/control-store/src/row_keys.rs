@@ -1,9 +1,10 @@
 //! The keys under which account services authenticate what they store.
 //!
-//! Whoever can write to the database could otherwise put accounts, open orders and answers of its own there. A row
-//! carries a MAC (HMAC-SHA256, RFC 2104) over the name of its table and all its fields, so that it can't be
-//! changed, made up or moved. A MAC begins with the id of its key: several keys are valid while one takes the place of
-//! another.
+//! An account service writes a MAC (HMAC-SHA256, RFC 2104) into each row, over the table's name and the fields that must
+//! not change. So another user of the database can't change, invent or move them. A MAC begins with the id of its key:
+//! rows of earlier keys are still believed.
+
+use std::sync::Arc;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
@@ -17,32 +18,27 @@ const KEY_ID_BYTES: usize = 8;
 /// A key: 32 random bytes, which only account services of one deployment have.
 pub type RowKeySecret = Zeroizing<[u8; 32]>;
 
-/// The keys of a deployment. Clones share nothing but the values.
+/// The current row key and the earlier ones. Clones share them; they are wiped with the last.
 #[derive(Clone)]
-pub struct RowKeys {
-    /// The first one authenticates new rows; the others are accepted.
-    keys: Vec<RowKey>,
-    current: RowKeySecret,
-}
+pub struct RowKeys(Arc<[RowKey]>);
 
-#[derive(Clone)]
 struct RowKey {
     id: [u8; KEY_ID_BYTES],
-    mac: Hmac<Sha256>,
+    secret: RowKeySecret,
+    mac: Zeroizing<[u8; 32]>,
 }
 
 impl RowKey {
-    fn new(secret: &RowKeySecret) -> Self {
-        let id = expand::<KEY_ID_BYTES>(secret, b"quorate 1 id of row key");
-        let key = expand::<32>(secret, b"quorate 1 rows");
-        // HMAC takes keys of any length.
-        #[allow(clippy::expect_used)]
-        let mac = Hmac::new_from_slice(key.as_slice()).expect("a key of 32 bytes");
-        Self { id: *id, mac }
+    fn new(secret: RowKeySecret) -> Self {
+        let id = *expand(&secret, b"quorate 1 id of row key");
+        let mac = expand(&secret, b"quorate 1 rows");
+        Self { id, secret, mac }
     }
 
     fn mac(&self, table: &str, fields: &[impl AsRef<[u8]>]) -> Hmac<Sha256> {
-        let mut mac = self.mac.clone();
+        // HMAC takes keys of any length.
+        #[allow(clippy::expect_used)]
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.mac.as_slice()).expect("a key of 32 bytes");
         for part in std::iter::once(table.as_bytes()).chain(fields.iter().map(AsRef::as_ref)) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -53,27 +49,41 @@ impl RowKey {
 
 impl std::fmt::Debug for RowKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("RowKeys").field(&self.keys.len()).finish()
+        f.debug_tuple("RowKeys").field(&self.0.len()).finish()
     }
 }
 
 impl RowKeys {
     /// The keys: the first authenticates new rows, and earlier ones are accepted in rows that are there.
     #[must_use]
-    pub fn new(current: RowKeySecret, earlier: &[RowKeySecret]) -> Self {
-        let keys = std::iter::once(&current).chain(earlier).map(RowKey::new).collect();
-        Self { keys, current }
+    pub fn new(current: RowKeySecret, earlier: Vec<RowKeySecret>) -> Self {
+        Self(std::iter::once(current).chain(earlier).map(RowKey::new).collect())
     }
 
     /// A key for another purpose of account services, derived from the current one (HKDF-SHA256, RFC 5869).
     #[must_use]
     pub fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
-        expand(&self.current, purpose)
+        expand(&self.current().secret, purpose)
+    }
+
+    /// Whether there are keys besides the current one.
+    #[must_use]
+    pub fn has_earlier(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// The id with which the MACs of new rows begin.
+    pub(crate) fn current_id(&self) -> &[u8] {
+        &self.current().id
+    }
+
+    fn current(&self) -> &RowKey {
+        &self.0[0]
     }
 
     /// The MAC of a new row.
     pub(crate) fn authenticate(&self, table: &str, fields: &[impl AsRef<[u8]>]) -> Vec<u8> {
-        let key = &self.keys[0];
+        let key = self.current();
         [key.id.as_slice(), key.mac(table, fields).finalize().into_bytes().as_slice()].concat()
     }
 
@@ -86,7 +96,7 @@ impl RowKeys {
     ) -> Result<(), StoreError> {
         let altered = || StoreError::Altered(table);
         let (id, tag) = mac.split_at_checked(KEY_ID_BYTES).ok_or_else(altered)?;
-        let key = self.keys.iter().find(|key| key.id == id).ok_or_else(altered)?;
+        let key = self.0.iter().find(|key| key.id == id).ok_or_else(altered)?;
         key.mac(table, fields).verify_slice(tag).map_err(|_| altered())
     }
 }
@@ -105,8 +115,8 @@ mod tests {
     use super::*;
 
     fn keys(current: u8, earlier: &[u8]) -> RowKeys {
-        let earlier: Vec<_> = earlier.iter().map(|byte| Zeroizing::new([*byte; 32])).collect();
-        RowKeys::new(Zeroizing::new([current; 32]), &earlier)
+        let earlier = earlier.iter().map(|byte| Zeroizing::new([*byte; 32])).collect();
+        RowKeys::new(Zeroizing::new([current; 32]), earlier)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::{AccountStore, RowKeys, SessionStore};
 
 fn keys() -> RowKeys {
-    RowKeys::new(Zeroizing::new([7; 32]), &[])
+    RowKeys::new(Zeroizing::new([7; 32]), vec![])
 }
 
 mod sqlite {

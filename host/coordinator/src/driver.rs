@@ -268,6 +268,6 @@ fn not_recorded(error: StoreError) -> Verdict {
     match error {
         // The insert may have succeeded; a resubmission finds the session.
         StoreError::Unavailable(_) => store_unavailable(),
-        _ => Verdict::of(Code::Internal, "the control database failed"),
+        _ => Verdict::of(Code::Internal, "the coordinator's database failed"),
     }
 }

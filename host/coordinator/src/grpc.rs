@@ -47,10 +47,10 @@ pub fn service(coordinator: Arc<Coordinator>) -> axum::Router {
 
 fn store_failed(error: StoreError) -> Status {
     if let StoreError::Unavailable(_) = error {
-        return Status::unavailable("the control database does not answer");
+        return Status::unavailable("the coordinator's database does not answer");
     }
-    tracing::error!(error = %chain(&error), "the control database failed");
-    Status::internal("the control database failed")
+    tracing::error!(error = %chain(&error), "the coordinator's database failed");
+    Status::internal("the coordinator's database failed")
 }
 
 fn malformed_id() -> Status {

@@ -139,7 +139,7 @@ impl Coordinator {
         loop {
             tick.tick().await;
             if let Err(error) = self.sweep().await {
-                tracing::error!(error = %chain(&error), "the control database failed");
+                tracing::error!(error = %chain(&error), "the coordinator's database failed");
             }
         }
     }

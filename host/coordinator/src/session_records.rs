@@ -30,7 +30,7 @@ pub(super) async fn deciding_session(
 /// The sessions of an order: those that have completed first, then the latest first.
 ///
 /// # Errors
-/// A verdict when the control database does not answer.
+/// A verdict when the coordinator's database does not answer.
 pub(super) async fn sessions_of(
     state: &CoordinatorState,
     request: &SubmittedOrder,
@@ -121,9 +121,9 @@ async fn forward_completed(
     }
 }
 
-/// The verdict when the control database does not answer.
+/// The verdict when the coordinator's database does not answer.
 pub(super) fn store_unavailable() -> Verdict {
-    unknown("the control database does not answer")
+    unknown("the coordinator's database does not answer")
 }
 
 /// The verdict when the state of an order can't be read.

@@ -146,8 +146,8 @@ codes! {
     ShareUnusable = "share_unusable", 500, "A party can't use its share";
     /// Clocks of the deployment are more than a minute apart.
     ClockSkew = "clock_skew", 500, "The clocks of the deployment are apart";
-    /// A party is not set up for the task.
-    Misconfigured = "misconfigured", 500, "A party is not set up for this";
+    /// A party or the account service is not set up for the task.
+    Misconfigured = "misconfigured", 500, "The deployment is not set up for this";
     /// Our own trouble.
     Internal = "internal", 500, "Something is wrong on our side";
 }

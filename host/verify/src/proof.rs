@@ -205,6 +205,9 @@ mod tests {
         ] {
             assert!(!certifies(&other, &certificate(&key), &key), "{other:?}");
         }
+        // In another encoding than the one of its scheme.
+        let uncompressed = KeyOutputs { public_key: Bytes(vec![4; 65]), ..outputs() };
+        assert!(!certifies(&spec, &certificate(&uncompressed), &uncompressed));
         // Two schemes whose keys have 32 bytes.
         let of_32_bytes =
             KeyOutputs { scheme: "ed25519".into(), public_key: Bytes(vec![2; 32]), ..outputs() };

@@ -17,10 +17,12 @@ CREATE TABLE accounts (
     created      BIGINT NOT NULL,
     -- Over all columns above but state.
     mac          BYTEA NOT NULL,
-    -- These prove themselves.
+    -- These prove themselves; epoch is the certificate's.
     epoch        BIGINT NOT NULL DEFAULT 0,
     certificate  BYTEA,
-    outputs      BYTEA
+    outputs      BYTEA,
+    -- Over the id and the public key, which is made once.
+    key_mac      BYTEA
 );
 CREATE INDEX accounts_by_user ON accounts (user_id);
 
@@ -48,8 +50,14 @@ CREATE TABLE idempotency (
     held_until  BIGINT NOT NULL,
     status      BIGINT,
     answer      TEXT,
-    -- Over caller, name and request, and over ids before the end and status and answer after it.
+    -- Over caller, name, request and started, and over ids before the end and status and answer after it.
     mac         BYTEA NOT NULL,
     PRIMARY KEY (caller, name)
 );
 CREATE INDEX idempotency_by_age ON idempotency (started);
+
+-- One row: a MAC under a row key of this deployment, so that an account service with other keys does not start.
+CREATE TABLE row_key_check (
+    id   BIGINT PRIMARY KEY CHECK (id = 1),
+    mac  BYTEA NOT NULL
+);

@@ -17,10 +17,12 @@ CREATE TABLE accounts (
     created      INTEGER NOT NULL,
     -- Over all columns above but state.
     mac          BLOB NOT NULL,
-    -- These prove themselves.
+    -- These prove themselves; epoch is the certificate's.
     epoch        INTEGER NOT NULL DEFAULT 0,
     certificate  BLOB,
-    outputs      BLOB
+    outputs      BLOB,
+    -- Over the id and the public key, which is made once.
+    key_mac      BLOB
 ) STRICT;
 CREATE INDEX accounts_by_user ON accounts (user_id);
 
@@ -48,8 +50,14 @@ CREATE TABLE idempotency (
     held_until  INTEGER NOT NULL,
     status      INTEGER,
     answer      TEXT,
-    -- Over caller, name and request, and over ids before the end and status and answer after it.
+    -- Over caller, name, request and started, and over ids before the end and status and answer after it.
     mac         BLOB NOT NULL,
     PRIMARY KEY (caller, name)
 ) STRICT;
 CREATE INDEX idempotency_by_age ON idempotency (started);
+
+-- One row: a MAC under a row key of this deployment, so that an account service with other keys does not start.
+CREATE TABLE row_key_check (
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    mac  BLOB NOT NULL
+) STRICT;

@@ -146,7 +146,7 @@ pub(super) async fn world_with_former(former_parties: Vec<PublicKey>) -> World {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::sqlite(&folder.path().join("account.db")).await.unwrap();
     let store =
-        AccountStore::open(database.clone(), RowKeys::new(Zeroizing::new(random32()), &[])).await.unwrap();
+        AccountStore::open(database.clone(), RowKeys::new(Zeroizing::new(random32()), vec![])).await.unwrap();
     let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();
     let account = Account {
         spec: spec(&parties),

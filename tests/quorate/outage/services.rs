@@ -140,7 +140,7 @@ async fn what_can_not_start_says_why_and_ends() {
         (
             Member::Account(0),
             vec![("MPC_OPERATOR_API_KEY", "a key of this test")],
-            "MPC_OPERATOR_API_KEY is set: a process that checks keys gets their hashes only",
+            "MPC_OPERATOR_API_KEY is set, and no role may hold an API key",
         ),
         (
             Member::Account(0),
@@ -169,6 +169,10 @@ async fn what_can_not_start_says_why_and_ends() {
     let public = SecretKey::from_seed(&[0xcd; 32]).public().to_string();
     let said = refused(&fleet, Member::Party(0), &[("CRYPTO_MASTER_KEY", &other)]).await;
     assert!(said.contains("is not the one that sealed this database"), "{said}");
+    fleet.restart(Member::Account(0)).await;
+    fleet.kill(Member::Account(0));
+    let said = refused(&fleet, Member::Account(0), &[("QUORATE_ACCOUNT_ROW_KEYS", &other)]).await;
+    assert!(said.contains("none of the row keys (QUORATE_ACCOUNT_ROW_KEYS)"), "{said}");
     let another = [("QUORATE_IDENTITY_KEY", other.as_str()), ("QUORATE_PARTY_KEYS", public.as_str())];
     let said = refused(&fleet, Member::Party(0), &another).await;
     assert!(said.contains("of a party with another identity"), "{said}");

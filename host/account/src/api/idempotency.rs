@@ -124,14 +124,15 @@ async fn run_once<O: IdempotentOperation>(
 ) -> Result<Response<Body>, Problem> {
     let _permit = api.keyed_requests.try_acquire().map_err(|_| Problem::overloaded())?;
     let ids = operation.new_ids()?;
-    let request = IdempotentRequest { key, request, ids: ids.to_bytes(), owner: random()? };
-    if let Some((status, answer)) = api.responses.get(&request).await {
+    let now = || api.accounts.clock().millis();
+    let request = IdempotentRequest { key, request, ids: ids.to_bytes(), started: now(), owner: random()? };
+    if let Some((status, answer)) = api.responses.get(&request, now()).await {
         return Ok(json(status, O::complete(api, answer).await?, true));
     }
     let earlier = match acquire(api, &request).await? {
         Turn::Run { earlier } => earlier.as_deref().and_then(RequestIds::of_earlier_run),
         Turn::Replay { status, answer } => {
-            api.responses.set(&request, status, &answer).await;
+            api.responses.set(&request, status, &answer, now()).await;
             let status = StatusCode::from_u16(status).unwrap_or(O::STATUS);
             return Ok(json(status, O::complete(api, answer).await?, true));
         }
@@ -142,7 +143,7 @@ async fn run_once<O: IdempotentOperation>(
         Ok(answer) => {
             let answer = to_json(&answer)?;
             match lease.complete(O::STATUS.as_u16(), &answer).await {
-                Ok(request) => api.responses.set(&request, O::STATUS.as_u16(), &answer).await,
+                Ok(request) => api.responses.set(&request, O::STATUS.as_u16(), &answer, now()).await,
                 Err(StoreError::Conflict(_)) => {
                     let detail = "another process has taken the request over: ask again under the same key";
                     return Err(Problem::new(Code::InProgress, detail));

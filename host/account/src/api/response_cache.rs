@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use hmac::{Hmac, Mac};
 use quorate_backends::cache::Cache;
 use quorate_control_store::{IdempotentRequest, RowKeys};
+use quorate_core::UnixMillis;
 use sha2::{Digest, Sha256};
 
 /// How long an answer stays in the cache: callers that retry do so soon.
@@ -18,6 +19,10 @@ const ANSWER_RETENTION: Duration = Duration::from_secs(600);
 
 /// The length of a tag, in bytes.
 const TAG_BYTES: usize = 32;
+
+/// The length of the time until which an answer counts, and of its status.
+const EXPIRY_BYTES: usize = 8;
+const STATUS_BYTES: usize = 2;
 
 /// The cached answers.
 pub(super) struct ResponseCache {
@@ -36,31 +41,40 @@ impl ResponseCache {
     }
 
     /// The answer to a completed request, if the cache has one with a valid tag.
-    pub(super) async fn get(&self, request: &IdempotentRequest) -> Option<(StatusCode, String)> {
+    pub(super) async fn get(
+        &self,
+        request: &IdempotentRequest,
+        now: UnixMillis,
+    ) -> Option<(StatusCode, String)> {
         let stored = self.cache.get(&name(request)).await.ok()??;
         let (tag, rest) = stored.split_at_checked(TAG_BYTES)?;
-        let (status, answer) = rest.split_at_checked(2)?;
         // The tag is over the request too: another one under the same key is for the store to refuse.
-        self.mac(request, status, answer).verify_slice(tag).ok()?;
+        self.mac(request, rest).verify_slice(tag).ok()?;
+        let (expires, rest) = rest.split_at_checked(EXPIRY_BYTES)?;
+        let (status, answer) = rest.split_at_checked(STATUS_BYTES)?;
+        // Whoever can write to the cache could put an old answer back.
+        if UnixMillis(u64::from_be_bytes(expires.try_into().ok()?)) < now {
+            return None;
+        }
         let status = StatusCode::from_u16(u16::from_be_bytes(status.try_into().ok()?)).ok()?;
         Some((status, String::from_utf8(answer.to_vec()).ok()?))
     }
 
     /// Stores an answer, if the cache is available.
-    pub(super) async fn set(&self, request: &IdempotentRequest, status: u16, answer: &str) {
-        let status = status.to_be_bytes();
-        let tag = self.mac(request, &status, answer.as_bytes()).finalize().into_bytes();
-        let value = [tag.as_slice(), &status, answer.as_bytes()].concat();
+    pub(super) async fn set(&self, request: &IdempotentRequest, status: u16, answer: &str, now: UnixMillis) {
+        let expires = (now + ANSWER_RETENTION).0.to_be_bytes();
+        let content = [expires.as_slice(), &status.to_be_bytes(), answer.as_bytes()].concat();
+        let tag = self.mac(request, &content).finalize().into_bytes();
+        let value = [tag.as_slice(), &content].concat();
         // Without it the store is asked.
         let _ = self.cache.set(&name(request), value, ANSWER_RETENTION).await;
     }
 
-    fn mac(&self, request: &IdempotentRequest, status: &[u8], answer: &[u8]) -> Hmac<Sha256> {
+    fn mac(&self, request: &IdempotentRequest, content: &[u8]) -> Hmac<Sha256> {
         let mut mac = self.key.clone();
         mac.update(name(request).as_bytes());
         mac.update(&request.request);
-        mac.update(status);
-        mac.update(answer);
+        mac.update(content);
         mac
     }
 }
@@ -83,13 +97,15 @@ mod tests {
 
     use super::*;
 
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
     fn keys(secret: u8) -> RowKeys {
-        RowKeys::new(Zeroizing::new([secret; 32]), &[])
+        RowKeys::new(Zeroizing::new([secret; 32]), vec![])
     }
 
     fn run(name: &str, request: u8) -> IdempotentRequest {
         let key = IdempotencyKey { caller: "caller".into(), name: name.into() };
-        IdempotentRequest { key, request: [request; 32], ids: vec![], owner: [0; 16] }
+        IdempotentRequest { key, request: [request; 32], ids: vec![], started: NOW, owner: [0; 16] }
     }
 
     #[tokio::test]
@@ -98,17 +114,20 @@ mod tests {
         let (ours, theirs) = (keys(1), keys(2));
         let answers = ResponseCache::new(Arc::clone(&cache), &ours);
         let (first, other) = (run("first", 1), run("other", 1));
-        assert_eq!(answers.get(&first).await, None);
-        answers.set(&first, 201, "answer").await;
+        assert_eq!(answers.get(&first, NOW).await, None);
+        answers.set(&first, 201, "answer", NOW).await;
         let answer = Some((StatusCode::CREATED, "answer".to_owned()));
-        assert_eq!(answers.get(&first).await, answer);
+        assert_eq!(answers.get(&first, NOW).await, answer);
         assert_eq!(
-            ResponseCache::new(Arc::clone(&cache), &ours).get(&first).await,
+            ResponseCache::new(Arc::clone(&cache), &ours).get(&first, NOW).await,
             answer,
             "of another replica"
         );
-        assert_eq!(answers.get(&run("first", 2)).await, None, "an answer to another request");
-        assert_eq!(ResponseCache::new(Arc::clone(&cache), &theirs).get(&first).await, None);
+        assert_eq!(answers.get(&run("first", 2), NOW).await, None, "an answer to another request");
+        assert_eq!(ResponseCache::new(Arc::clone(&cache), &theirs).get(&first, NOW).await, None);
+        let late = NOW + ANSWER_RETENTION + Duration::from_millis(1);
+        assert_eq!(answers.get(&first, NOW + ANSWER_RETENTION).await, answer);
+        assert_eq!(answers.get(&first, late).await, None, "an old answer that was put back");
         // Put in the place of another, changed in any bit, or made up.
         let stored = cache.get(&name(&first)).await.unwrap().unwrap();
         let mut forged = vec![(name(&other), stored.clone())];
@@ -121,7 +140,7 @@ mod tests {
         for (name, value) in forged {
             cache.set(&name, value, ANSWER_RETENTION).await.unwrap();
             let run = if name == super::name(&first) { &first } else { &other };
-            assert_eq!(answers.get(run).await, None, "a forged answer was believed");
+            assert_eq!(answers.get(run, NOW).await, None, "a forged answer was believed");
         }
     }
 
@@ -130,7 +149,7 @@ mod tests {
     async fn cached_answers_keep_their_form() {
         let cache: Arc<dyn Cache> = Arc::new(MemoryCache::default());
         let answers = ResponseCache::new(Arc::clone(&cache), &keys(1));
-        answers.set(&run("first", 1), 201, "answer").await;
+        answers.set(&run("first", 1), 201, "answer", NOW).await;
         assert_eq!(name(&run("first", 1)), GOLDEN_NAME);
         let stored = cache.get(GOLDEN_NAME).await.unwrap().unwrap();
         assert_eq!(hex::encode(stored), GOLDEN_ANSWER);
@@ -138,5 +157,5 @@ mod tests {
 
     const GOLDEN_NAME: &str = "answer.c65454ba709243ff544c0bde598ed34b1b1a252bf1d315e43bb2c8f7626fb1fd";
     const GOLDEN_ANSWER: &str =
-        "10f2de745e8da694f4217cc1bbcafc02e5791d4ed2f9760f6e5c80d45db29b5800c9616e73776572";
+        "639ec6aa014ea933a4113daba5f26d238b2f95259173cdf5ef87b6fad0a5a3a4000001a3186577c000c9616e73776572";
 }

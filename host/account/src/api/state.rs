@@ -68,8 +68,10 @@ impl Api {
         Self(Arc::new(ApiState { accounts, guard, health, responses, keyed_requests, requests }))
     }
 
-    /// Deletes expired idempotency keys at intervals, until it is dropped.
+    /// Authenticates rows of earlier row keys anew, and deletes expired idempotency keys at intervals, until it is
+    /// dropped.
     pub async fn maintain(&self) {
+        self.renew_row_macs().await;
         let mut tick = interval(KEY_CLEANUP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -78,6 +80,20 @@ impl Api {
             if let Err(error) = self.accounts.store().forget_old_keys(now).await {
                 tracing::warn!(error = %chain(&error), "failed to delete expired idempotency keys");
             }
+        }
+    }
+
+    async fn renew_row_macs(&self) {
+        let store = self.accounts.store();
+        if !store.row_keys().has_earlier() {
+            return;
+        }
+        match store.renew_row_macs().await {
+            Ok(accounts) => tracing::info!(
+                accounts,
+                "accounts are authenticated under the first row key: the others can be removed in a day"
+            ),
+            Err(error) => tracing::error!(error = %chain(&error), "failed to authenticate rows anew"),
         }
     }
 

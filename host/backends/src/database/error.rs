@@ -31,11 +31,16 @@ pub enum StoreError {
     /// A row was changed, or moved here from elsewhere.
     #[error("a sealed row does not open: {0} was changed or moved")]
     Sealed(&'static str),
-    /// A row that somebody else than this deployment's account services has written, or written under a key that is
-    /// not known here.
+    /// The row keys are not those of this database.
     #[error(
-        "a row of {0} was changed, moved or made up by somebody else than an account service of this deployment: restore the \
-         database, and find out who else can write to it; or, if a row key was removed, name it in QUORATE_ACCOUNT_ROW_KEYS again"
+        "none of the row keys (QUORATE_ACCOUNT_ROW_KEYS) is the one with which account services have written this database: \
+         nothing was changed"
+    )]
+    WrongRowKeys,
+    /// A row whose MAC or certificate does not verify.
+    #[error(
+        "a row of {0} does not verify: another program has changed or written it, or it was written under a key that is no \
+         longer configured"
     )]
     Altered(&'static str),
     /// A row that does not decode: it was damaged, or another program wrote it.

@@ -13,18 +13,18 @@ pub struct ApiKeyHashes(Vec<[u8; 32]>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidApiKeys {
     /// A key that can be guessed.
-    #[error("a key has fewer than {min} characters", min = ApiKeyHashes::MIN_KEY_BYTES)]
+    #[error("a key has fewer than {min} bytes", min = ApiKeyHashes::MIN_KEY_BYTES)]
     Short,
     /// Text that is no hash.
     #[error("a hash does not have 64 hexadecimal characters")]
-    NoHash,
+    MalformedHash,
     /// No key, or more than are compared.
-    #[error("there is not a number of keys from 1 to {max}", max = ApiKeyHashes::MAX_KEYS)]
+    #[error("give 1 to {max} keys", max = ApiKeyHashes::MAX_KEYS)]
     Count,
 }
 
 impl ApiKeyHashes {
-    /// The shortest key, in characters.
+    /// The shortest key, in bytes.
     pub const MIN_KEY_BYTES: usize = 16;
 
     /// The most keys at once: a caller's key is compared with each.
@@ -42,6 +42,14 @@ impl ApiKeyHashes {
         Self::new(keys.into_iter().map(hash).collect::<Result<_, _>>()?)
     }
 
+    /// Hashes the keys of a list with commas between.
+    ///
+    /// # Errors
+    /// See [`ApiKeyHashes::of_keys`].
+    pub fn of_list(list: &str) -> Result<Self, InvalidApiKeys> {
+        Self::of_keys(list.split(',').map(str::trim))
+    }
+
     fn new(hashes: Vec<[u8; 32]>) -> Result<Self, InvalidApiKeys> {
         match hashes.len() {
             1..=Self::MAX_KEYS => Ok(Self(hashes)),
@@ -53,6 +61,12 @@ impl ApiKeyHashes {
     #[must_use]
     pub fn to_list(&self) -> String {
         self.0.iter().map(hex::encode).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether one of the hashes is that of a key.
+    #[must_use]
+    pub fn are_of(&self, key: &str) -> bool {
+        self.recognise(key.as_bytes())
     }
 
     /// Whether what a caller presents is one of the keys. It is compared with all of them, in constant time.
@@ -69,7 +83,9 @@ impl FromStr for ApiKeyHashes {
     fn from_str(list: &str) -> Result<Self, InvalidApiKeys> {
         let hash = |text: &str| {
             let mut hash = [0; 32];
-            hex::decode_to_slice(text.trim(), &mut hash).map(|()| hash).map_err(|_| InvalidApiKeys::NoHash)
+            hex::decode_to_slice(text.trim(), &mut hash)
+                .map(|()| hash)
+                .map_err(|_| InvalidApiKeys::MalformedHash)
         };
         Self::new(list.split(',').map(hash).collect::<Result<_, _>>()?)
     }
@@ -123,7 +139,7 @@ mod tests {
         assert_eq!(ApiKeyHashes::of_keys([]).unwrap_err(), InvalidApiKeys::Count);
         assert_eq!(ApiKeyHashes::of_keys([KEYS[0]; 17]).unwrap_err(), InvalidApiKeys::Count);
         for list in ["", ",", "correct horse battery", &"ab".repeat(31)] {
-            assert_eq!(list.parse::<ApiKeyHashes>().unwrap_err(), InvalidApiKeys::NoHash, "{list}");
+            assert_eq!(list.parse::<ApiKeyHashes>().unwrap_err(), InvalidApiKeys::MalformedHash, "{list}");
         }
         assert_eq!(
             vec!["ab".repeat(32); 17].join(",").parse::<ApiKeyHashes>().unwrap_err(),

@@ -6,6 +6,9 @@ use zeroize::Zeroizing;
 
 use super::output::CliError;
 
+/// The most bytes of API keys.
+pub(crate) const MAX_API_KEYS_BYTES: u64 = 1 << 16;
+
 /// Reads a source whole; it may hold a secret.
 ///
 /// # Errors
@@ -14,7 +17,7 @@ pub(crate) fn read_text(source: impl Read, most: u64) -> Result<Zeroizing<String
     let mut text = Zeroizing::new(String::new());
     let bytes = source.take(most + 1).read_to_string(&mut text)?;
     if bytes as u64 > most {
-        return Err(format!("it is too long: more than {most} bytes").into());
+        return Err(format!("the input is too long: more than {most} bytes").into());
     }
     Ok(text)
 }

@@ -8,12 +8,9 @@ use quorate_core::identity::SecretKey;
 use quorate_net::web::guard::ApiKeyHashes;
 use zeroize::Zeroizing;
 
-use super::input::read_text;
+use super::input::{MAX_API_KEYS_BYTES, read_text};
 use super::output::{CliError, print};
 use crate::secret_file::{OWNER_ONLY_MODE, random, write_new};
-
-/// The most bytes of API keys.
-const MAX_API_KEYS_BYTES: u64 = 1 << 16;
 
 /// An action with keys.
 #[derive(Args)]
@@ -49,9 +46,8 @@ pub(super) fn key(arguments: KeyArguments) -> Result<(), CliError> {
 
 /// Keys are not arguments: other users of the machine can see those.
 fn hashes(keys: &str) -> Result<String, CliError> {
-    let keys = keys.split(['\n', ',']).map(str::trim).filter(|key| !key.is_empty());
     let failed = |error| format!("the keys can't be hashed: {error}");
-    Ok(ApiKeyHashes::of_keys(keys).map_err(failed)?.to_list())
+    Ok(ApiKeyHashes::of_list(&keys.trim().replace('\n', ",")).map_err(failed)?.to_list())
 }
 
 fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
@@ -92,9 +88,9 @@ mod tests {
     #[test]
     fn keys_of_several_lines_are_hashed() {
         let one = hashes("correct horse battery\n").unwrap();
-        let two = hashes("correct horse battery, another key for callers\r\n\n").unwrap();
+        let two = hashes("correct horse battery\r\nanother key for callers\r\n\n").unwrap();
         assert!(one.len() == 64 && two.starts_with(&format!("{one},")) && two.len() == 129);
-        for wrong in ["", "\n,", "short"] {
+        for wrong in ["", "\n,", "short", "correct horse battery,"] {
             assert!(hashes(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,7 +1,7 @@
 //! Implements `quorate migrate`: brings the schema of a database up to date.
 
 use clap::{Args, ValueEnum};
-use quorate_control_store::{SessionStore, migrate_accounts};
+use quorate_control_store::{ACCOUNT_SCHEMA, COORDINATOR_SCHEMA};
 use quorate_core::identity::SecretKey;
 use quorate_net::telemetry;
 use quorate_party_store::{Crypter, PartyStore};
@@ -19,9 +19,9 @@ pub(super) struct MigrateArguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SchemaKind {
-    /// That of account services
+    /// Accounts, open orders and idempotency keys
     Account,
-    /// That of coordinators
+    /// Sessions, plans and reports
     Coordinator,
     /// One party's shares; needs its keys, so that a database of another party is left alone
     Party,
@@ -32,11 +32,11 @@ pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Resu
     match arguments.database {
         SchemaKind::Account => {
             let database = connect_to_postgres(&config.services, Role::Account).await?;
-            migrate_accounts(&database).await?;
+            database.migrate(&ACCOUNT_SCHEMA).await?;
         }
         SchemaKind::Coordinator => {
             let database = connect_to_postgres(&config.services, Role::Coordinator).await?;
-            SessionStore::open(database).await?;
+            database.migrate(&COORDINATOR_SCHEMA).await?;
         }
         SchemaKind::Party => {
             let missing = |name| ConfigError::Missing { name, by: "party" };

@@ -2,6 +2,7 @@
 
 use quorate_net::web::guard::ApiKeyHashes;
 
+use super::environment::is_example;
 use super::read::{ConfigError, Variables};
 
 /// The calls that a list of API keys allows.
@@ -54,9 +55,10 @@ pub struct ApiKeysConfig {
 
 impl ApiKeysConfig {
     pub(super) fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
-        let mut plain = Vec::new();
-        let [sign, shares, operate] = ApiKeyKind::ALL.map(|kind| read(variables, kind, &mut plain));
-        Ok(Self { sign: sign?, shares: shares?, operate: operate?, plain })
+        let [sign, shares, operate] = ApiKeyKind::ALL.map(|kind| KeysOfKind::read(variables, kind));
+        let (sign, shares, operate) = (sign?, shares?, operate?);
+        let plain = [sign.plain, shares.plain, operate.plain].into_iter().flatten().collect();
+        Ok(Self { sign: sign.hashes, shares: shares.hashes, operate: operate.hashes, plain })
     }
 
     /// Refuses keys where hashes are enough. A process that holds a key can present it to another one.
@@ -68,25 +70,44 @@ impl ApiKeysConfig {
     }
 }
 
-fn read(
-    variables: &mut Variables,
-    kind: ApiKeyKind,
-    plain: &mut Vec<&'static str>,
-) -> Result<Option<ApiKeyHashes>, ConfigError> {
-    let (setting, hashes_setting) = (kind.setting(), kind.hashes_setting());
-    let hashes = variables.secret(hashes_setting)?;
-    let Some(keys) = variables.secret(setting)? else {
-        let wanted = "the SHA-256 hash of each key, with commas between: `quorate key hash` makes them";
-        let invalid = |_| ConfigError::Invalid { name: hashes_setting, wanted };
-        return hashes.map(|list| list.parse().map_err(invalid)).transpose();
-    };
-    if hashes.is_some() {
-        return Err(ConfigError::KeysAndHashes(setting));
+/// Keys that everybody knows: those of `.env.example`, and the empty one.
+const EXAMPLE_KEYS: [&str; 4] =
+    ["change-me-api-key", "change-me-shares-api-key", "change-me-operator-api-key", ""];
+
+/// What is set of one kind.
+struct KeysOfKind {
+    hashes: Option<ApiKeyHashes>,
+    /// The setting, if it held keys instead of hashes.
+    plain: Option<&'static str>,
+}
+
+impl KeysOfKind {
+    fn read(variables: &mut Variables, kind: ApiKeyKind) -> Result<Self, ConfigError> {
+        let (setting, hashes_setting) = (kind.setting(), kind.hashes_setting());
+        match (variables.secret(setting)?, variables.secret(hashes_setting)?) {
+            (None, None) => Ok(Self { hashes: None, plain: None }),
+            (None, Some(list)) => {
+                let wanted =
+                    "the SHA-256 hash of each key, with commas between: `quorate key hash` makes them";
+                let invalid = |_| ConfigError::Invalid { name: hashes_setting, wanted };
+                let hashes: ApiKeyHashes = list.parse().map_err(invalid)?;
+                if EXAMPLE_KEYS.iter().any(|key| hashes.are_of(key)) {
+                    variables.note_example(hashes_setting);
+                }
+                Ok(Self { hashes: Some(hashes), plain: None })
+            }
+            (Some(keys), None) => {
+                if keys.split(',').any(is_example) {
+                    variables.note_example(setting);
+                }
+                let wanted = "1 to 16 keys of 16 characters or more, with commas between";
+                let invalid = |_| ConfigError::Invalid { name: setting, wanted };
+                let hashes = ApiKeyHashes::of_list(&keys).map_err(invalid)?;
+                Ok(Self { hashes: Some(hashes), plain: Some(setting) })
+            }
+            (Some(_), Some(_)) => Err(ConfigError::KeysAndHashes(setting)),
+        }
     }
-    plain.push(setting);
-    let wanted = "keys of 16 characters or more, at most 16, with commas between";
-    let invalid = |_| ConfigError::Invalid { name: setting, wanted };
-    Ok(Some(ApiKeyHashes::of_keys(keys.split(',').map(str::trim)).map_err(invalid)?))
 }
 
 #[cfg(test)]
@@ -107,9 +128,29 @@ mod tests {
             let config = read(&[(&format!("{name}_SHA256"), &hash)]).unwrap();
             config.keys.check_for_roles().unwrap();
             let both = read(&[(name, "correct horse battery"), (&format!("{name}_SHA256"), &hash)]);
-            assert!(both.unwrap_err().to_string().contains(name));
+            assert!(matches!(both, Err(ConfigError::KeysAndHashes(setting)) if setting == name));
             let wrong = read(&[(&format!("{name}_SHA256"), "correct horse battery")]).unwrap_err();
             assert!(!wrong.to_string().contains("horse"), "a key was shown: {wrong}");
+        }
+    }
+
+    #[test]
+    fn production_takes_no_hash_of_a_key_that_everybody_knows() {
+        let example = include_str!("../../../../.env.example");
+        for kind in super::ApiKeyKind::ALL {
+            let line = example.lines().find_map(|line| line.strip_prefix(&format!("{}=", kind.setting())));
+            assert!(super::EXAMPLE_KEYS.contains(&line.unwrap()), "{kind:?}");
+        }
+        // sha256sum(1) of nothing.
+        let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let of_example =
+            quorate_net::web::guard::ApiKeyHashes::of_list("change-me-api-key").unwrap().to_list();
+        let good = "ab".repeat(32);
+        for (list, is_taken) in
+            [(good.clone(), true), (of_nothing.to_owned(), false), (format!("{good},{of_example}"), false)]
+        {
+            let config = read(&[("ENVIRONMENT", "production"), ("MPC_API_KEY_SHA256", &list)]).unwrap();
+            assert_eq!(config.check_for_production(&[]).is_ok(), is_taken, "{list}");
         }
     }
 

@@ -300,6 +300,9 @@ mod tests {
         let with = |user: &str| read(&[("QUORATE_PARTY_KEYS", &own), ("QUORATE_USER_PARTY_KEY", user)]);
         assert!(with(&other).is_ok());
         assert!(with(&own).unwrap_err().to_string().contains("QUORATE_USER_PARTY_KEY"));
+        let former = |key: &str| read(&[("QUORATE_PARTY_KEYS", &own), ("QUORATE_FORMER_PARTY_KEYS", key)]);
+        assert!(former(&other).is_ok());
+        assert!(former(&own).unwrap_err().to_string().contains("QUORATE_FORMER_PARTY_KEYS"));
     }
 
     #[test]

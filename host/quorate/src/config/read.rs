@@ -33,11 +33,12 @@ pub enum ConfigError {
     #[error("{0} and {0}_FILE are both set: keep one of them")]
     Twice(&'static str),
     /// Keys and their hashes.
-    #[error("{0} and {0}_SHA256 are both set: keep one of them")]
+    #[error("{0} and {0}_SHA256 are both set: keep {0}_SHA256, or {0} where all roles are in one process")]
     KeysAndHashes(&'static str),
     /// A key where its hash is enough.
     #[error(
-        "{0} is set: a process that checks keys gets their hashes only; set {0}_SHA256 to what `quorate key hash` prints"
+        "{0} is set, and no role may hold an API key: unset it; where a role checks this key, set {0}_SHA256 to what \
+         `quorate key hash` prints"
     )]
     PlainKey(&'static str),
     /// A secret that stands in an example.
@@ -193,6 +194,25 @@ impl Variables {
             self.examples.push(name);
         }
         Ok(secret)
+    }
+
+    /// A list of secrets with commas between, of which none may be that of an example.
+    pub(super) fn secret_list(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Vec<Zeroizing<String>>>, ConfigError> {
+        let Some(list) = self.secret(name)? else { return Ok(None) };
+        let items = list.split(',').map(|item| Zeroizing::new(item.trim().to_owned()));
+        let items: Vec<_> = items.collect();
+        if items.iter().any(|item| is_example(item)) {
+            self.examples.push(name);
+        }
+        Ok(Some(items))
+    }
+
+    /// Notes that a secret is that of an example.
+    pub(super) fn note_example(&mut self, name: &'static str) {
+        self.examples.push(name);
     }
 
     /// Refuses variables that were not read. Returns the secrets that are those of an example, and the names of all

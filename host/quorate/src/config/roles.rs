@@ -92,6 +92,7 @@ impl RolesConfig {
             let wanted = "the public key of each party once";
             return Err(ConfigError::Invalid { name: "QUORATE_PARTY_KEYS", wanted });
         }
+        let user_party = user_party(variables, &parties)?;
         let join_key = variables.secret("JWT_SECRET_KEY")?.map(|secret| JoinKey::new(&secret)).transpose();
         let master = variables.secret("CRYPTO_MASTER_KEY")?.map(|hex| MasterKey::from_hex(&hex)).transpose();
         Ok(Self {
@@ -107,7 +108,7 @@ impl RolesConfig {
                 .parsed("QUORATE_PARTY_API_GRPC_LISTEN", address)?
                 .unwrap_or_else(|| local(8085)),
             party_apis: variables.list("QUORATE_PARTY_APIS", addresses, |text| text.parse().ok())?,
-            user_party: user_party(variables, &parties)?,
+            user_party,
             unsealed_shares: variables.parsed("USER_SHARE_PLAINTEXT", "true or false")?.unwrap_or(false),
             confirm_within: confirm_within(variables)?,
             coordinators: variables.list("QUORATE_COORDINATORS", addresses, |text| text.parse().ok())?,
@@ -119,7 +120,7 @@ impl RolesConfig {
             originator: seed(variables, "QUORATE_ORIGINATOR_KEY")?,
             originators: variables.list("QUORATE_ORIGINATORS", keys, public_key)?,
             row_keys: row_keys(variables)?,
-            former_parties: variables.list("QUORATE_FORMER_PARTY_KEYS", keys, public_key)?,
+            former_parties: former_parties(variables, &parties, user_party)?,
             parties,
             identity: seed(variables, "QUORATE_IDENTITY_KEY")?,
             master: master.map_err(|_| ConfigError::Invalid {
@@ -170,17 +171,16 @@ fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, C
 
 fn row_keys(variables: &mut Variables) -> Result<Option<RowKeys>, ConfigError> {
     let name = "QUORATE_ACCOUNT_ROW_KEYS";
-    let Some(list) = variables.secret(name)? else { return Ok(None) };
+    let Some(list) = variables.secret_list(name)? else { return Ok(None) };
     let wanted =
         "keys of 64 hexadecimal characters, for example from `openssl rand -hex 32`, with commas between";
-    let key = |text: &str| {
+    let mut keys = list.iter().map(|text| {
         let mut key = Zeroizing::new([0; 32]);
-        let read = hex::decode_to_slice(text.trim(), key.as_mut_slice());
+        let read = hex::decode_to_slice(text.as_bytes(), key.as_mut_slice());
         read.map(|()| key).map_err(|_| ConfigError::Invalid { name, wanted })
-    };
-    let mut keys = list.split(',').map(key).collect::<Result<Vec<Seed>, _>>()?;
-    let current = keys.remove(0);
-    Ok(Some(RowKeys::new(current, &keys)))
+    });
+    let Some(current) = keys.next() else { return Ok(None) };
+    Ok(Some(RowKeys::new(current?, keys.collect::<Result<_, _>>()?)))
 }
 
 fn public_key(text: &str) -> Option<PublicKey> {
@@ -201,6 +201,23 @@ fn user_party(variables: &mut Variables, parties: &[PublicKey]) -> Result<Option
         }
         keys => Ok(keys.first().copied()),
     }
+}
+
+/// The identity keys that are no longer in use: none of those that are.
+fn former_parties(
+    variables: &mut Variables,
+    parties: &[PublicKey],
+    user_party: Option<PublicKey>,
+) -> Result<Vec<PublicKey>, ConfigError> {
+    let name = "QUORATE_FORMER_PARTY_KEYS";
+    let keys = "public keys of 64 hex characters, with commas between";
+    let former = variables.list(name, keys, public_key)?;
+    if former.iter().any(|key| parties.contains(key) || user_party.as_ref() == Some(key)) {
+        let wanted =
+            "keys that are in neither QUORATE_PARTY_KEYS nor QUORATE_USER_PARTY_KEY: those are in use";
+        return Err(ConfigError::Invalid { name, wanted });
+    }
+    Ok(former)
 }
 
 fn confirm_within(variables: &mut Variables) -> Result<Duration, ConfigError> {

@@ -12,8 +12,8 @@ use super::read::Variables;
 /// PostgreSQL, RabbitMQ and Redis.
 #[derive(Debug)]
 pub struct ServicesConfig {
-    /// `POSTGRES_URL`, with the password in `POSTGRES_PASSWORD` if you like: the control database of account and
-    /// coordinator, or a party's own.
+    /// `POSTGRES_URL`, with the password in `POSTGRES_PASSWORD` if you like: the database of account
+    /// services, of coordinators, or of one party.
     pub postgres: Option<PostgresAddress>,
     /// `RABBITMQ_URL`, with the password in `RABBITMQ_PASSWORD` if you like.
     pub rabbitmq: Option<RabbitAddress>,

@@ -126,7 +126,7 @@ impl Embedded {
         let runtime = sandbox(&setup.data)?;
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
         let shared = Shared::new(&keys)?;
-        let row_keys = RowKeys::new(keys.account_rows, &[]);
+        let row_keys = RowKeys::new(keys.account_rows, vec![]);
         let account_store = local_databases::open_accounts(&setup.data, row_keys).await?;
         let session_store = local_databases::open_sessions(&setup.data).await?;
         // If something below fails, what was started before stops: the groups are dropped.

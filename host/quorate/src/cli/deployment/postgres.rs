@@ -6,9 +6,9 @@ use std::fmt::Write;
 use super::layout::{DATABASES, DatabaseLayout};
 
 const ROLES_SCRIPT_HEAD: &str = r#"#!/bin/sh
-# A database and a role for each party, which sees no other. This runs when the server has no data yet and at every start: it completes
-# what an interrupted start has left out, and sets the passwords that the containers were given. Passwords are in statements, which the
-# server must not log where one fails.
+# A database and a role for the account service, the coordinator and each party; no role sees another's database. This runs when the
+# server has no data yet and at every start: it completes what an interrupted start has left out, and sets the passwords that the
+# containers were given. Passwords are in statements, which the server must not log where one fails.
 set -eu
 failed=0 last=
 make() { # name, connections

@@ -136,7 +136,7 @@ impl DeploymentSettings {
     /// # Errors
     /// A finding, when `.env` has none that can be used.
     pub(super) fn key_hashes(&self, kind: ApiKeyKind) -> Result<ApiKeyHashes, Finding> {
-        ApiKeyHashes::of_keys(self.api_keys(kind)).map_err(|error| {
+        ApiKeyHashes::of_list(self.text(kind.setting())).map_err(|error| {
             let what = format!("{} in .env can't be used: {error}", kind.setting());
             Finding::refused(
                 what,

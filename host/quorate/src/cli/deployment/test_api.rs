@@ -7,11 +7,8 @@ use quorate_core::code::Code;
 use serde_json::{Value, json};
 
 use crate::cli::client::{CallError, Client};
-use crate::cli::input::read_text;
+use crate::cli::input::{MAX_API_KEYS_BYTES, read_text};
 use crate::cli::output::{CliError, print};
-
-/// The most bytes of keys.
-const MAX_API_KEYS_BYTES: u64 = 1 << 16;
 
 /// The API to try. Its keys come from standard input, with commas between; the first is used.
 #[derive(Args)]

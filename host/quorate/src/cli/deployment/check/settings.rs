@@ -17,7 +17,8 @@ use super::program::{ComponentFiles, program_settings};
 use crate::config::{ApiKeyKind, ConfigError, is_example};
 
 /// Keys that have a place of their own: a deployment has several of each.
-const KEYS_IN_FILES: [&str; 3] = ["CRYPTO_MASTER_KEY", "QUORATE_IDENTITY_KEY", "QUORATE_ORIGINATOR_KEY"];
+const KEYS_IN_FILES: [&str; 4] =
+    ["CRYPTO_MASTER_KEY", "QUORATE_IDENTITY_KEY", "QUORATE_ORIGINATOR_KEY", "QUORATE_ACCOUNT_ROW_KEYS"];
 
 /// Numbers besides ports, and their ranges.
 const NUMBER_RANGES: [(&str, RangeInclusive<u32>); 3] = [
@@ -37,6 +38,10 @@ pub(super) fn check_names(settings: &DeploymentSettings) -> Vec<Finding> {
         let what = || format!("{name} in .env is not a setting of this deployment");
         if KEYS_IN_FILES.contains(&name) {
             let remedy = "keys lie in secrets/, one folder for each party (docs/deploy.md, Containers and files): remove it";
+            findings.push(Finding::refused(what(), remedy));
+        } else if let Some(kind) = ApiKeyKind::ALL.into_iter().find(|kind| kind.hashes_setting() == name) {
+            let remedy =
+                format!("set {} instead: the hashes are made from it at every start", kind.setting());
             findings.push(Finding::refused(what(), remedy));
         } else if !settings.is_known(name) {
             let remedy = "check its spelling (.env.example has all settings), or remove it";
@@ -78,32 +83,45 @@ pub(super) fn check_passwords(settings: &DeploymentSettings) -> Vec<Finding> {
         findings.extend(wrong_password(&described, settings.text(name), shortest, settings.is_production()));
     }
     findings.extend(check_api_keys(settings));
+    findings.extend(check_distinct_values(settings));
     findings
 }
 
-/// API keys: lists, and no key opens two doors.
+/// API keys, of which each setting has a list.
 fn check_api_keys(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for kind in ApiKeyKind::ALL {
         let described = format!("{} in .env", kind.setting());
-        let wrong = settings.api_keys(kind).find_map(|key| {
-            wrong_password(&described, key, ApiKeyHashes::MIN_KEY_BYTES, settings.is_production())
-        });
+        let wrong = |key: &str| match key {
+            "" if settings.get(kind.setting()).is_some() => {
+                Some(Finding::refused(format!("{described} has an empty entry"), "remove a comma"))
+            }
+            _ => wrong_password(&described, key, ApiKeyHashes::MIN_KEY_BYTES, settings.is_production()),
+        };
+        let wrong = settings.api_keys(kind).find_map(wrong);
         findings.extend(wrong.or_else(|| settings.key_hashes(kind).err()));
     }
-    let passwords = password_settings().flat_map(|name| {
+    findings
+}
+
+/// Passwords and API keys are different from each other: who has one could do what the other is for.
+fn check_distinct_values(settings: &DeploymentSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let values = password_settings().flat_map(|name| {
         let values = settings.text(name).split(',').filter(|value| !value.is_empty());
         values.map(move |value| (value, name))
     });
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for (value, name) in passwords {
+    for (value, name) in values {
         if let Some(other) = seen.insert(value, name) {
             let what = match other == name {
                 true => format!("{name} in .env has one value twice"),
                 false => format!("{name} and {other} in .env have the same value"),
             };
-            let remedy = "give each a value of its own: who has one could do what the other is for";
-            findings.push(Finding::refused(what, remedy));
+            findings.push(Finding::refused(
+                what,
+                "give each a value of its own; `openssl rand -hex 32` makes one",
+            ));
         }
     }
     findings
@@ -249,14 +267,14 @@ mod tests {
             ("JWT_SECRET_KEY", "only-twenty-letters-", "JWT_SECRET_KEY in .env is too short"),
             ("MPC_API_KEY", "with-slashes/and-more", "MPC_API_KEY in .env has other characters"),
             ("MPC_API_KEY", "an-api-key-that-is-long,short", "MPC_API_KEY in .env is too short"),
-            ("MPC_API_KEY", "an-api-key-that-is-long,", "MPC_API_KEY in .env is not set"),
+            ("MPC_API_KEY", "an-api-key-that-is-long,", "MPC_API_KEY in .env has an empty entry"),
             (
                 "MPC_API_KEY",
                 "an-api-key-that-is-long,an-api-key-that-is-long",
                 "MPC_API_KEY in .env has one value twice",
             ),
             ("MPC_OPERATOR_API_KEY", "", "MPC_OPERATOR_API_KEY in .env is not set"),
-            ("MPC_SHARES_API_KEY", &seventeen, "MPC_SHARES_API_KEY in .env can't be used: there is not a"),
+            ("MPC_SHARES_API_KEY", &seventeen, "MPC_SHARES_API_KEY in .env can't be used: give 1 to 16 keys"),
             ("ROUTER_PORT", "http", "ROUTER_PORT in .env is not a number from 1 to 65535"),
             ("ROUTER_PORT", "0", "ROUTER_PORT in .env is not a number"),
             ("ROUTER_PORT", "080", "ROUTER_PORT in .env is not a number"),
@@ -275,6 +293,7 @@ mod tests {
             ("ALLOWED_IP", "10.0.0.0/8", "ALLOWED_IP in .env is not a setting of this deployment"),
             ("replicas", "2", "replicas in .env is not a setting of this deployment"),
             ("CRYPTO_MASTER_KEY", "0000", "CRYPTO_MASTER_KEY in .env is not a setting of this deployment"),
+            ("MPC_API_KEY_SHA256", "0000", "MPC_API_KEY_SHA256 in .env is not a setting of this deployment"),
             ("ALLOWED_IPS", "10.0.0.0/33", "ALLOWED_IPS in .env can't be used"),
             ("QUORATE_LOG", "quorate=loud", "QUORATE_LOG in .env can't be used"),
             ("QUORATE_PLUGIN_FILES", "target/dkls23.wasm", "QUORATE_PLUGIN_FILES in .env can't be used"),
