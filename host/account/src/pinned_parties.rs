@@ -53,14 +53,14 @@ impl PinnedParties {
     }
 }
 
-/// Refuses the first party whose key is not fine.
+/// Refuses the first party whose key is not allowed.
 fn refuse_first(
     parties: &[PublicKey],
-    is_fine: impl Fn(&PublicKey) -> bool,
+    is_allowed: impl Fn(&PublicKey) -> bool,
     detail: impl Fn(PartyIndex) -> String,
 ) -> Result<(), Problem> {
     let all = PartyIndex::all(u16::try_from(parties.len()).unwrap_or(u16::MAX));
-    match all.zip(parties).find(|(_, key)| !is_fine(key)) {
+    match all.zip(parties).find(|(_, key)| !is_allowed(key)) {
         None => Ok(()),
         Some((party, _)) => Err(Problem::new(Code::Misconfigured, detail(party))),
     }

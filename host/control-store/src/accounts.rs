@@ -189,17 +189,21 @@ impl AccountStore {
         };
         let account = account(row, open.iter().map(open_order).collect::<Result<_, StoreError>>()?)?;
         self.keys.verify("accounts", &account_fields(&account), &row.get::<Vec<u8>>("mac")?)?;
-        let epoch = certified_epoch(row)?;
-        match &account.state {
-            AccountState::Active { key, .. } => {
+        let certified = match &account.state {
+            AccountState::Active { certificate, key } => {
                 let mac: Vec<u8> = row.get("key_mac")?;
                 self.keys.verify("account keys", &key_fields(id, key), &mac)?;
+                certificate.activation.epoch
             }
-            AccountState::Creating | AccountState::Failed if epoch == 0 => {}
-            // It has a key, and says that it has none.
-            AccountState::Creating | AccountState::Failed => return Err(StoreError::Altered("accounts")),
+            // One with a key must not say that it has none.
+            AccountState::Creating | AccountState::Failed => certified_epoch(row)?,
+        };
+        let is_about_key = matches!(account.state, AccountState::Active { .. }) == (certified > 0);
+        if is_about_key && row.get::<u32>("epoch")? == certified {
+            Ok(account)
+        } else {
+            Err(StoreError::Altered("accounts"))
         }
-        Ok(account)
     }
 
     /// A process that takes a request over opens the same order once more, with a later expiry.

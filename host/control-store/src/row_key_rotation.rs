@@ -1,6 +1,6 @@
 //! A new row key: rows of earlier keys are authenticated anew, so that those keys can go.
 
-use quorate_backends::database::{Row, StoreError, sql};
+use quorate_backends::database::{StoreError, sql};
 use quorate_core::AccountId;
 
 use super::{AccountState, AccountStore};
@@ -52,11 +52,12 @@ impl AccountStore {
         let Some(row) = account_row(id).fetch_optional(&mut tx).await? else { return Ok(false) };
         let open = open_order_rows(id).fetch_all(&mut tx).await?;
         let account = self.verified(&row, &open)?;
-        let is_current = |row: &Row| -> Result<bool, StoreError> {
-            Ok(row.get::<Vec<u8>>("mac")?.starts_with(self.keys.current_id()))
-        };
-        let macs = std::iter::once(&row).chain(&open).map(is_current);
-        if macs.collect::<Result<Vec<bool>, StoreError>>()?.into_iter().all(|is_current| is_current) {
+        let mut macs: Vec<Vec<u8>> =
+            open.iter().map(|row| row.get("mac")).collect::<Result<_, StoreError>>()?;
+        macs.push(row.get("mac")?);
+        // An account service that still has the earlier key may have activated it since.
+        macs.extend(row.get::<Option<Vec<u8>>>("key_mac")?);
+        if macs.iter().all(|mac| mac.starts_with(self.keys.current_id())) {
             return Ok(false);
         }
         let mac = self.keys.authenticate("accounts", &account_fields(&account));

@@ -47,7 +47,8 @@ pub(super) fn key(arguments: KeyArguments) -> Result<(), CliError> {
 /// Keys are not arguments: other users of the machine can see those.
 fn hashes(keys: &str) -> Result<String, CliError> {
     let failed = |error| format!("the keys can't be hashed: {error}");
-    Ok(ApiKeyHashes::of_list(&keys.trim().replace('\n', ",")).map_err(failed)?.to_list())
+    let list = Zeroizing::new(keys.trim().replace('\n', ","));
+    Ok(ApiKeyHashes::of_list(&list).map_err(failed)?.to_list())
 }
 
 fn make(file: &Path) -> Result<Zeroizing<[u8; 32]>, CliError> {
