@@ -9,7 +9,7 @@ use crate::config::ApiKeyKind;
 pub(super) enum Origin {
     /// A setting of `.env`, copied to a file of its own.
     Setting(&'static str),
-    /// The hashes of the API keys that a setting of `.env` has. Who checks a key does not hold it.
+    /// The hashes of the API keys that a setting of `.env` has. A role that checks a key does not hold it.
     KeyHashes(ApiKeyKind),
     /// Made by `init`, and kept in `secrets/` only.
     Generated,

@@ -104,7 +104,7 @@ fn check_api_keys(settings: &DeploymentSettings) -> Vec<Finding> {
     findings
 }
 
-/// Passwords and API keys are different from each other: who has one could do what the other is for.
+/// Passwords and API keys are different from each other: the holder of one can't do what the other is for.
 fn check_distinct_values(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let values = password_settings().flat_map(|name| {
