@@ -67,7 +67,7 @@ fn sandboxed() -> Value {
         parties.one_at_a_time = true;
         let sign = Task::Sign(SignTask {
             scheme: "ecdsa-secp256k1".into(),
-            signing: message(vec![7; 32]),
+            item: message(vec![7; 32]),
             presignature: None,
         });
         let keygen = Task::Keygen { scheme: "ecdsa-secp256k1".into() };

@@ -35,7 +35,7 @@ pub fn keygen() -> Task {
 pub fn sign(digest: [u8; 32]) -> Task {
     Task::Sign(SignTask {
         scheme: "ecdsa-secp256k1".into(),
-        signing: message(digest.to_vec()),
+        item: message(digest.to_vec()),
         presignature: None,
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_core::codec::Bytes;
-use quorate_core::order::{HashFunction, Signing};
+use quorate_core::order::{HashFunction, SignItem};
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
@@ -42,13 +42,16 @@ impl User {
     pub fn for_signing(&self, to: &str, digest: [u8; 32]) -> String {
         self.seal(
             to,
-            Purpose::Sign(Signing {
-                message: Bytes(digest.to_vec()),
-                hash: HashFunction::None,
-                path: vec![],
-                tweak: None,
-                presignatures: false,
-            }),
+            Purpose::Sign(
+                SignItem {
+                    message: Bytes(digest.to_vec()),
+                    hash: HashFunction::None,
+                    path: vec![],
+                    tweak: None,
+                    presignatures: false,
+                }
+                .into(),
+            ),
         )
     }
 

@@ -217,7 +217,7 @@ impl AccountService {
     async fn sign_once(&self, ids: RequestIds, request: &SignRequest) -> Result<SignatureView, Problem> {
         let (account, current) = self.accounts.active(ids.account).await?;
         let signers = user_share::signers(&account, request.signers.clone(), request.user_share.is_some())?;
-        let signing = Operation::Sign(request.signing.clone());
+        let signing = Operation::Sign(request.items.clone());
         let order = self.order(ids.order, &account, signing, Some(&current))?;
         if let Some(share) = &request.user_share {
             self.users.submit_user_share(&order, share, self.limits.sign).await?;
@@ -286,6 +286,7 @@ impl AccountService {
             spec: account.spec.clone(),
             minimum_plugin: Version::default(),
             epoch: current.map_or(0, |current| current.certificate.activation.epoch),
+            share_set: current.map(|current| current.certificate.activation.plan),
             public_key: current.map(|current| current.outputs.public_key.0.clone()).unwrap_or_default(),
             recipient: None,
         };

@@ -198,9 +198,9 @@ impl Orders {
             AccountState::Creating | AccountState::Failed => None,
         });
         let is_about_key = match (&order.operation, &key) {
-            (Operation::Sign(_), Some(key)) => key.public_key == order.public_key,
-            (Operation::Sign(_), None) => false,
-            (Operation::Keygen | Operation::Refresh, _) => true,
+            (operation, _) if operation.makes_shares() => true,
+            (_, Some(key)) => key.public_key == order.public_key,
+            (_, None) => false,
         };
         let chain_code = key.as_ref().and_then(|key| key.chain_code);
         let result = outcomes.iter().find_map(|outcome| proved(&order, chain_code.as_ref(), outcome));
@@ -214,7 +214,7 @@ impl Orders {
             Some(Proved::Shares { certificate, key }) => {
                 self.stored.store().activate_account(&certificate, &key).await?
             }
-            Some(proved @ Proved::Signature(_)) => {
+            Some(proved @ Proved::Signatures(_)) => {
                 let result = OrderResult { proved, session, signers: signers.clone(), digest };
                 let key = key.ok_or_else(|| Problem::internal("a signature of an account without a key"))?;
                 signature = Some((key, result));

@@ -71,17 +71,20 @@ pub(crate) fn signature_view(
     result: &OrderResult,
     took: Duration,
 ) -> Result<SignatureView, Problem> {
-    let (Proved::Signature(signature), Operation::Sign(signing)) = (&result.proved, &order.operation) else {
+    let Proved::Signatures(signatures) = &result.proved else {
         return Err(Problem::internal("a key where a signature was asked for"));
     };
+    let ([signature], [item]) = (signatures.as_slice(), order.operation.sign_items()) else {
+        return Err(Problem::internal("several signatures where one was asked for"));
+    };
     let unshowable = |_| Problem::internal("a signature that verified can't be shown");
-    let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &signing.path);
+    let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &item.path);
     let (r, s) = signature.bytes.split_at(32);
     Ok(SignatureView {
         account_id: order.spec.account.to_string(),
         session_id: result.session.to_string(),
         scheme: order.spec.scheme.clone(),
-        digest: hex::encode(signature::digest(signing).map_err(unshowable)?),
+        digest: hex::encode(signature::digest(item).map_err(unshowable)?),
         r: hex::encode(r),
         s: hex::encode(s),
         recovery_id: signature.recovery_id.unwrap_or_default(),
@@ -108,6 +111,10 @@ pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, P
             Operation::Keygen => OperationView::Keygen,
             Operation::Sign(_) => OperationView::Sign,
             Operation::Refresh => OperationView::Refresh,
+            Operation::Presign { .. }
+            | Operation::Auxiliary { .. }
+            | Operation::Prepare { .. }
+            | Operation::Repair(_) => return Err(Problem::internal("an order that is not implemented")),
         },
         status: match session.status {
             ReconciledStatus::Running => StatusView::Running,

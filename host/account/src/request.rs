@@ -3,7 +3,7 @@
 use quorate_control_store::Account;
 use quorate_core::code::Code;
 use quorate_core::codec::Bytes;
-use quorate_core::order::{HashFunction, Signing};
+use quorate_core::order::{HashFunction, SignItem, SignItems};
 use quorate_core::{PartyIndex, Threshold};
 use quorate_net::problem::Problem;
 
@@ -63,8 +63,8 @@ impl Creation {
 /// A signature that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignRequest {
-    /// The message to sign.
-    pub signing: Signing,
+    /// The messages to sign.
+    pub items: SignItems,
     /// Which parties should sign; empty: any.
     pub signers: Vec<PartyIndex>,
     /// The user's share, sealed with what it is for.
@@ -89,8 +89,8 @@ impl SignRequest {
         let signers = signers.collect::<Result<_, _>>();
         let signers =
             signers.map_err(|_| Problem::new(Code::InvalidSigners, "signers: indices begin at 1"))?;
-        let signing = Signing { message: Bytes(message), hash, path, tweak: None, presignatures: false };
-        Ok(Self { signing, signers, user_share: None })
+        let item = SignItem { message: Bytes(message), hash, path, tweak: None, presignatures: false };
+        Ok(Self { items: item.into(), signers, user_share: None })
     }
 }
 

@@ -229,7 +229,8 @@ pub(crate) fn rejected_before_start(problem: &Problem) -> bool {
 pub(crate) fn verify_report(order: &Order, session: SessionId, bytes: &[u8]) -> Option<Report> {
     let signed: SignedReport = decode(bytes).ok()?;
     let about_this = signed.report.order == order.id && signed.report.session == session;
-    (about_this && signed.verify(&order.spec.parties).is_ok()).then_some(signed.report)
+    let acceptable = signed.report.is_acceptable(order.spec.threshold.parties());
+    (about_this && acceptable && signed.verify(&order.spec.parties).is_ok()).then_some(signed.report)
 }
 
 fn started_session(started: &Started) -> Option<StartedSession> {

@@ -51,6 +51,7 @@ mod tests {
         let account = AccountId([1; 16]);
         let aborted = |code, culprit| Outcome::Aborted {
             code,
+            plugin_code: None,
             culprits: vec![culprit],
             reason: String::new(),
             notice: None,
@@ -70,6 +71,7 @@ mod tests {
         let bans = KnownBans::default();
         let ban = Outcome::Aborted {
             code: AbortCode::Ban,
+            plugin_code: None,
             culprits: vec![PartyIndex::FIRST],
             reason: String::new(),
             notice: None,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use quorate_core::admission::PluginFacts;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
-use quorate_core::order::{Operation, Order};
+use quorate_core::order::Order;
 use quorate_core::{Digest, PartyIndex};
 
 use super::verdict::Verdict;
@@ -80,10 +80,7 @@ pub(super) fn choose(
     input: &QuorumInput<'_>,
 ) -> Result<Quorum, NoQuorum> {
     let n = order.spec.threshold.parties();
-    let required = match order.operation {
-        Operation::Sign(_) => usize::from(order.spec.threshold.required()),
-        Operation::Keygen | Operation::Refresh => usize::from(n),
-    };
+    let required = usize::from(order.session_parties());
     if !requested.is_empty() && !is_possible(order, requested, required) {
         return Err(NoQuorum::Requested);
     }
@@ -159,8 +156,8 @@ fn subsets(all: &[PartyIndex], size: usize) -> impl Iterator<Item = Vec<PartyInd
 #[cfg(test)]
 mod tests {
     use quorate_core::codec::Bytes;
-    use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, OrderTerms, Signing, Version};
-    use quorate_core::{AccountId, KeySpec, OrderId, Threshold, UnixSeconds};
+    use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, OrderTerms, SignItem, Version};
+    use quorate_core::{AccountId, KeySpec, OrderId, PlanHash, Threshold, UnixSeconds};
 
     use super::*;
 
@@ -186,6 +183,7 @@ mod tests {
             },
             minimum_plugin: "0.2.0".parse().unwrap(),
             epoch: u32::from(!keygen),
+            share_set: (!keygen).then_some(PlanHash([1; 32])),
             public_key: if keygen { vec![] } else { vec![2; 33] },
             recipient: None,
         };
@@ -193,13 +191,16 @@ mod tests {
     }
 
     fn sign() -> Operation {
-        Operation::Sign(Signing {
-            message: Bytes(vec![0; 32]),
-            hash: HashFunction::None,
-            path: vec![],
-            tweak: None,
-            presignatures: false,
-        })
+        Operation::Sign(
+            SignItem {
+                message: Bytes(vec![0; 32]),
+                hash: HashFunction::None,
+                path: vec![],
+                tweak: None,
+                presignatures: false,
+            }
+            .into(),
+        )
     }
 
     fn plugin(digest: u8, version: &str) -> PluginFacts {

@@ -116,7 +116,7 @@ impl Reports {
         if !about_this || signed.verify(&order.spec.parties).is_err() {
             return Err(ReportError::NotSigned);
         }
-        if !report.outcome.is_sanitized(order.spec.threshold.parties()) {
+        if !report.is_acceptable(order.spec.threshold.parties()) {
             return Err(ReportError::TooMuch);
         }
         let (id, by) = (report.session, report.by);

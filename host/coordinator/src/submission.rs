@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_control_store::NewSession;
 use quorate_core::UnixMillis;
-use quorate_core::order::{Operation, Order};
+use quorate_core::order::Order;
 use quorate_core::submission::Submission;
 use quorate_proto::convert::numbers;
 use quorate_proto::v1::submit_event::Event;
@@ -27,7 +27,7 @@ impl SubmittedOrder {
     /// Whether the order may have several sessions, one after the other. A share that was promised in a first session
     /// would stand in the way of a second.
     pub(super) fn is_signing(&self) -> bool {
-        matches!(self.order.operation, Operation::Sign(_))
+        self.order.operation.is_signing()
     }
 
     pub(super) fn chain_code(&self) -> Option<&[u8; 32]> {

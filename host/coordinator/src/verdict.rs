@@ -57,7 +57,10 @@ pub(super) fn suspects(
                 (culprits.as_slice(), !matches!(code, AbortCode::PeerAborted | AbortCode::Timeout))
             }
             Outcome::Refused { culprits, .. } => (culprits.as_slice(), true),
-            Outcome::Signed { .. } | Outcome::Activated { .. } => (&[][..], true),
+            Outcome::Signed(_)
+            | Outcome::Activated { .. }
+            | Outcome::Repaired { .. }
+            | Outcome::Prepared { .. } => (&[][..], true),
             Outcome::Promised { .. } => (&[][..], false),
         };
         if is_its_own || !accused.is_empty() {
@@ -99,7 +102,10 @@ fn failure(by: PartyIndex, outcome: &Outcome) -> Option<(u8, Verdict)> {
             (refused_rank(*code), Code::from(*code), culprits, reason)
         }
         // The session has failed: what this party says can't be true.
-        Outcome::Signed { .. } | Outcome::Activated { .. } => {
+        Outcome::Signed(_)
+        | Outcome::Activated { .. }
+        | Outcome::Repaired { .. }
+        | Outcome::Prepared { .. } => {
             let reason = format!("party {by} reported a result that does not verify");
             return Some((2, Verdict { code: Code::PeerFault, reason, culprits: vec![by] }));
         }
@@ -148,7 +154,7 @@ mod tests {
     }
 
     fn aborted(code: AbortCode) -> Outcome {
-        Outcome::Aborted { code, culprits: vec![], reason: "why".into(), notice: None }
+        Outcome::Aborted { code, plugin_code: None, culprits: vec![], reason: "why".into(), notice: None }
     }
 
     #[test]
@@ -156,6 +162,7 @@ mod tests {
         let signers: Vec<PartyIndex> = PartyIndex::all(3).collect();
         let accuses = Outcome::Aborted {
             code: AbortCode::PeerFault,
+            plugin_code: None,
             culprits: vec![party(1), party(9)],
             reason: "why".into(),
             notice: None,

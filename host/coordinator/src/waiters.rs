@@ -172,9 +172,11 @@ mod tests {
     use quorate_core::abort::{AbortCode, AbortNotice};
     use quorate_core::codec::Bytes;
     use quorate_core::identity::SecretKey;
-    use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, OrderTerms, Signing, Version};
+    use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, OrderTerms, SignItem, Version};
     use quorate_core::report::Report;
-    use quorate_core::{AccountId, Digest, KeySpec, OrderId, PlanHash, Threshold, UnixSeconds};
+    use quorate_core::{
+        AccountId, Digest, KeySpec, OrderId, PlanHash, SchemeSignature, Threshold, UnixSeconds,
+    };
 
     use super::*;
 
@@ -183,7 +185,7 @@ mod tests {
     }
 
     fn watched() -> WatchedSession {
-        let signing = Signing {
+        let item = SignItem {
             message: Bytes(vec![7; 32]),
             hash: HashFunction::None,
             path: vec![],
@@ -191,7 +193,7 @@ mod tests {
             presignatures: false,
         };
         let terms = OrderTerms {
-            operation: Operation::Sign(signing),
+            operation: Operation::Sign(item.into()),
             spec: KeySpec {
                 account: AccountId([1; 16]),
                 scheme: "ecdsa-secp256k1".into(),
@@ -202,6 +204,7 @@ mod tests {
             },
             minimum_plugin: Version::default(),
             epoch: 1,
+            share_set: Some(PlanHash([1; 32])),
             public_key: vec![2; 33],
             recipient: None,
         };
@@ -212,7 +215,7 @@ mod tests {
 
     fn noted(session: &WatchedSession, outcome: Outcome, evidence: Evidence) -> (bool, bool, bool) {
         let (by, digest) = (PartyIndex::FIRST, Digest([3; 32]));
-        let report = Report { session: SessionId([4; 32]), order: OrderId([2; 32]), by, digest, outcome };
+        let report = Report::new(SessionId([4; 32]), OrderId([2; 32]), by, digest, outcome);
         let Ingested { store, completes, changed } =
             session.ingest(&RankedReport { signed: report.sign(&keys()[0]), evidence });
         (store, completes, changed)
@@ -222,13 +225,13 @@ mod tests {
         let code = AbortCode::Timeout;
         let notice = AbortNotice { plan: PlanHash([5; 32]), by: PartyIndex::FIRST, code };
         let notice = with_notice.then(|| notice.sign(&keys()[0]));
-        Outcome::Aborted { code, culprits: vec![], reason: reason.into(), notice }
+        Outcome::Aborted { code, plugin_code: None, culprits: vec![], reason: reason.into(), notice }
     }
 
     #[test]
     fn a_party_may_say_more_than_before_and_never_less() {
         let session = watched();
-        let signed = Outcome::Signed { signature: Bytes(vec![1; 64]), recovery_id: Some(0) };
+        let signed = Outcome::Signed(vec![SchemeSignature { bytes: [1; 64], recovery_id: Some(0) }]);
         assert_eq!(session.evidence_of(&signed), Evidence::None, "an invented signature proves something");
         let (news, nothing) = ((true, false, true), (false, false, false));
         assert_eq!(noted(&session, aborted("first", false), Evidence::None), news);

@@ -7,7 +7,7 @@
 
 use crate::PartyIndex;
 use crate::identity::PublicKey;
-use crate::ids::Digest;
+use crate::ids::{Digest, PlanHash};
 use crate::key_record::KeyRecord;
 use crate::key_spec::KeyField;
 use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, Version};
@@ -30,6 +30,8 @@ pub struct Facts<'a> {
     pub plugin: Option<&'a PluginFacts>,
     /// Its record of the account's key, if it has a share of it.
     pub record: Option<&'a KeyRecord>,
+    /// The share set that it belongs to.
+    pub share_set: Option<PlanHash>,
     /// Whether it has promised a share of the account that was never activated.
     pub promised: bool,
     /// Parties that it never works with again on this account (rule 8).
@@ -110,9 +112,11 @@ pub enum Refused {
     /// The order contradicts what was sealed with the share.
     #[error("the order contradicts what this party has stored with its share: {0}")]
     Contradicts(KeyField),
-    /// The plan names a presignature that the order does not allow.
-    #[error("the order does not allow presignatures")]
-    Presignature,
+    /// The plan asks for something that plans have room for and this version does not do.
+    #[error(
+        "the plan asks for what this version does not do: {0}; the operators bring all roles to one version"
+    )]
+    NotImplemented(&'static str),
     /// The plan's deadline has passed, by this party's clock.
     #[error(
         "the plan's deadline has passed by this party's clock: try again; if it happens often, its operator compares \
@@ -155,21 +159,13 @@ impl Plan {
         self.check_signers(&order, me, facts)?;
         self.check_plugin(&order, facts)?;
         check_record(&order, facts)?;
-        let allowed = matches!(&order.operation, Operation::Sign(signing) if signing.presignatures);
-        if self.presignature.is_some() && !allowed {
-            return Err(Refused::Presignature);
-        }
-        Ok(Admitted { order, me })
+        self.not_implemented().map_or(Ok(Admitted { order, me }), |what| Err(Refused::NotImplemented(what)))
     }
 
     fn check_signers(&self, order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {
         let parties = order.spec.threshold.parties();
-        let wanted = match order.operation {
-            Operation::Keygen | Operation::Refresh => parties,
-            Operation::Sign(_) => order.spec.threshold.required(),
-        };
-        if self.signers.len() != usize::from(wanted) {
-            return Err(Refused::Signers("a keygen or refresh takes all n parties, a signing exactly t"));
+        if self.signers.len() != usize::from(order.session_parties()) {
+            return Err(Refused::Signers("new shares take all n parties, a signing exactly t"));
         }
         if !self.signers.is_sorted_by(|a, b| a < b) || self.signers.iter().any(|s| s.number() > parties) {
             return Err(Refused::Signers("they are not ascending indices of the key's parties"));
@@ -226,6 +222,9 @@ fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
     if record.epoch != order.epoch {
         return Err(Refused::Contradicts(KeyField::Epoch));
     }
+    if facts.share_set != order.share_set {
+        return Err(Refused::Contradicts(KeyField::ShareSet));
+    }
     if record.key.public_key != order.public_key {
         return Err(Refused::Contradicts(KeyField::PublicKey));
     }
@@ -238,12 +237,14 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
+    use crate::acknowledgement::{Acknowledgement, Acknowledgements};
+    use crate::ban::Ban;
     use crate::certificate::KeyOutputs;
-    use crate::codec::Bytes;
-    use crate::ids::{AccountId, OrderId};
+    use crate::codec::{Bytes, decode, encode};
+    use crate::ids::{AccountId, OrderId, PoolId, PreparedId, SessionId};
     use crate::key_spec::KeySpec;
-    use crate::order::tests::{NOW, identities, originator, signing, terms};
-    use crate::order::{MAX_ORDER_LIFETIME, OrderTerms, Signing};
+    use crate::order::tests::{NOW, SHARE_SET, identities, originator, signing, terms};
+    use crate::order::{MAX_ORDER_LIFETIME, OrderTerms};
     use crate::{Threshold, UnixMillis};
 
     fn party(index: u16) -> PartyIndex {
@@ -268,9 +269,13 @@ mod tests {
             order: Order::new(OrderId([3; 32]), terms, NOW, MAX_ORDER_LIFETIME).sign(&originator()),
             signers: signers.iter().map(|&s| party(s)).collect(),
             digest: Digest([5; 32]),
-            presignature: None,
+            pools: vec![],
+            prepared: vec![],
+            helpers: vec![],
             certificate: None,
             aborts: vec![],
+            erasure: None,
+            bans: vec![],
             nonce: [6; 32],
             deadline: (NOW + Duration::from_secs(10)).into(),
         }
@@ -288,6 +293,7 @@ mod tests {
                 verifying_shares: vec![],
             },
             written_by: "0.1.0".parse().unwrap(),
+            share_format: 1,
         }
     }
 
@@ -335,6 +341,7 @@ mod tests {
                 pinned: &self.pinned,
                 plugin: self.plugin.as_ref(),
                 record: self.record.as_ref(),
+                share_set: self.record.as_ref().map(|_| SHARE_SET),
                 promised: self.promised,
                 banned: &self.banned,
                 sessions_of_order: self.sessions,
@@ -377,6 +384,7 @@ mod tests {
             of(KeySpec { threshold: Threshold::new(3, 3).unwrap(), ..spec() }),
             of(KeySpec { parties: swapped, ..spec() }),
             OrderTerms { epoch: 2, ..terms(signing()) },
+            OrderTerms { share_set: Some(PlanHash([9; 32])), ..terms(signing()) },
             OrderTerms { public_key: vec![3; 33], ..terms(signing()) },
             of(KeySpec { mandatory: vec![party(1)], ..spec() }),
         ] {
@@ -455,14 +463,23 @@ mod tests {
         assert_eq!(known().admit(&late), Err(Refused::DeadlinePassed));
     }
 
+    /// Plans have room for all of this, and no party takes one that asks for it.
     #[test]
-    fn presignatures_only_where_the_order_allows_them() {
-        let with = |plan: Plan| known().admit(&Plan { presignature: Some("p".into()), ..plan });
-        assert_eq!(with(good()), Err(Refused::Presignature));
-        let Operation::Sign(plain) = signing() else { unreachable!() };
-        let known_message =
-            Signing { presignatures: true, hash: crate::order::HashFunction::Sha256, ..plain };
-        let allowed = plan_of(terms(Operation::Sign(known_message)), &[1, 3]);
-        assert!(with(allowed).is_ok());
+    fn a_plan_for_what_is_not_implemented_is_refused() {
+        let key = &identities(1)[0];
+        let mut all = Acknowledgements::new(SHARE_SET, vec![key.public()]);
+        all.take(&Acknowledgement::sign(SHARE_SET, party(1), key));
+        let (account, session) = (AccountId([7; 16]), SessionId([1; 32]));
+        let ban = Ban { account, share_set: SHARE_SET, by: party(1), banned: party(2), session };
+        for (future, what) in [
+            (Plan { pools: vec![PoolId([1; 16])], ..good() }, "prepared material"),
+            (Plan { prepared: vec![Some(PreparedId([1; 32]))], ..good() }, "prepared material"),
+            (Plan { helpers: vec![party(1)], ..good() }, "helpers of a repair"),
+            (Plan { erasure: all.certificate(), ..good() }, "an erasure certificate"),
+            (Plan { bans: vec![ban.sign(key)], ..good() }, "bans"),
+        ] {
+            assert_eq!(decode(&encode(&future)), Ok(future.clone()));
+            assert_eq!(known().admit(&future), Err(Refused::NotImplemented(what)));
+        }
     }
 }

@@ -1,10 +1,8 @@
 //! Activation (rule 9): a key becomes usable only when all n parties have promised, by signature, that their shares
 //! of it are durable.
 
-use std::collections::BTreeSet;
-
 use crate::codec::{Bytes, encode, wire_struct};
-use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
+use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
 use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash, hash};
 use crate::{PartyIndex, Threshold};
 
@@ -124,84 +122,5 @@ impl Certificate {
             .try_for_each(|(by, (key, signature))| {
                 key.verify(Tag::Ready, &statement(&self.activation, by), signature)
             })
-    }
-}
-
-/// A party's word that it has activated a share set: when all n have said so, the one before is erased.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledgement {
-    /// The plan of the session that made the share set.
-    pub plan: PlanHash,
-    /// The party that acknowledges.
-    pub by: PartyIndex,
-    signature: Signature,
-}
-
-wire_struct!(Acknowledgement { plan, by, signature });
-
-impl Acknowledgement {
-    /// Signs it. The activation is durable by now.
-    #[must_use]
-    pub fn sign(plan: PlanHash, by: PartyIndex, key: &SecretKey) -> Self {
-        let signature = key.sign(Tag::Acknowledgement, &encode(&(plan, by)));
-        Self { plan, by, signature }
-    }
-
-    /// Verifies that `key` said it.
-    ///
-    /// # Errors
-    /// When it did not.
-    pub fn verify(&self, key: &PublicKey) -> Result<(), BadSignature> {
-        key.verify(Tag::Acknowledgement, &encode(&(self.plan, self.by)), &self.signature)
-    }
-}
-
-/// The acknowledgements of one share set so far.
-#[derive(Clone, Debug)]
-pub struct Acknowledgements {
-    plan: PlanHash,
-    parties: Vec<PublicKey>,
-    by: BTreeSet<PartyIndex>,
-}
-
-impl Acknowledgements {
-    /// None yet, of a share set of these parties.
-    #[must_use]
-    pub fn new(plan: PlanHash, parties: Vec<PublicKey>) -> Self {
-        Self { plan, parties, by: BTreeSet::new() }
-    }
-
-    /// Takes one in; true when all parties have acknowledged. One that does not verify is ignored.
-    pub fn take(&mut self, acknowledgement: &Acknowledgement) -> bool {
-        let key = key_of(&self.parties, acknowledgement.by);
-        if acknowledgement.plan == self.plan && key.is_some_and(|key| acknowledgement.verify(key).is_ok()) {
-            self.by.insert(acknowledgement.by);
-        }
-        self.by.len() == self.parties.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::order::tests::identities;
-
-    #[test]
-    fn the_share_set_before_goes_only_when_all_parties_have_acknowledged_this_one() {
-        let keys = identities(3);
-        let plan = PlanHash([1; 32]);
-        let mut all = Acknowledgements::new(plan, keys.iter().map(SecretKey::public).collect());
-        let parties: Vec<PartyIndex> = PartyIndex::all(4).collect();
-        for (plan, by, key) in [
-            (plan, parties[0], &keys[0]),
-            (plan, parties[0], &keys[0]),
-            (plan, parties[1], &keys[0]),
-            (plan, parties[3], &keys[0]),
-            (PlanHash([2; 32]), parties[1], &keys[1]),
-            (plan, parties[2], &keys[2]),
-        ] {
-            assert!(!all.take(&Acknowledgement::sign(plan, by, key)));
-        }
-        assert!(all.take(&Acknowledgement::sign(plan, parties[1], &keys[1])));
     }
 }

@@ -3,7 +3,7 @@
 use crate::PartyIndex;
 use crate::codec::{encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
-use crate::ids::{ExecutionId, PlanHash, hash};
+use crate::ids::{DatabaseId, ExecutionId, PlanHash, hash};
 
 /// A signer's contribution to the execution id, and its ephemeral key for this session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +18,11 @@ pub struct Hello {
     pub fresh: [u8; 32],
     /// The party's durable state counter (rule 10).
     pub counter: u64,
+    /// The database that the party's state is in: two processes with one identity and different databases show.
+    pub database: DatabaseId,
 }
 
-wire_struct!(Hello { plan, index, ephemeral, fresh, counter });
+wire_struct!(Hello { plan, index, ephemeral, fresh, counter, database });
 
 /// A hello as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]

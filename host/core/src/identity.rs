@@ -36,6 +36,8 @@ pub enum Tag {
     Submission,
     /// The public name of a party's master key.
     KeyName,
+    /// That a party never works with another again.
+    Ban,
 }
 
 impl Tag {
@@ -53,6 +55,7 @@ impl Tag {
             Self::Acknowledgement => b"quorate 1 acknowledgement\0",
             Self::Submission => b"quorate 1 submission\0",
             Self::KeyName => b"quorate 1 key name\0",
+            Self::Ban => b"quorate 1 ban\0",
         }
     }
 

@@ -20,7 +20,7 @@ macro_rules! identifiers {
 
         impl core::fmt::Debug for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
+                write!(f, concat!(stringify!($name), "({})"), hex::encode(self.0))
             }
         }
 
@@ -64,7 +64,7 @@ macro_rules! hexadecimal_text {
     )*};
 }
 
-hexadecimal_text!(Digest, ExecutionId, GroupId, OrderId, SessionId, PlanHash, OutputHash);
+hexadecimal_text!(Digest, ExecutionId, GroupId, OrderId, SessionId, PlanHash, OutputHash, PreparedId);
 
 impl core::fmt::Display for AccountId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -98,6 +98,14 @@ identifiers! {
     OutputHash[32];
     /// A UUID.
     AccountId[16];
+    /// H(execution id ‖ index): material that was made ahead of time, for one use.
+    PreparedId[32];
+    /// A random number: where one replica of a party keeps what it has prepared.
+    PoolId[16];
+    /// A random number that a party's database gets when it is made.
+    DatabaseId[16];
+    /// A random number: one of the keys that users seal their shares to.
+    SealingKeyId[16];
 }
 
 /// SHA-256 over a tag and parts, each with its length before it, so that no two lists of parts hash alike.

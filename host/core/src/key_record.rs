@@ -16,6 +16,8 @@ pub struct KeyRecord {
     pub key: KeyOutputs,
     /// The version of the plugin that wrote the share.
     pub written_by: Version,
+    /// The format of the share: a plugin says which formats it reads.
+    pub share_format: u32,
 }
 
-wire_struct!(KeyRecord { spec, epoch, key, written_by });
+wire_struct!(KeyRecord { spec, epoch, key, written_by, share_format });

@@ -42,6 +42,8 @@ pub enum KeyField {
     Mandatory,
     /// The version of the share set.
     Epoch,
+    /// The share set itself.
+    ShareSet,
     /// The public key.
     PublicKey,
 }
@@ -56,6 +58,7 @@ impl core::fmt::Display for KeyField {
             Self::Parties => "parties",
             Self::Mandatory => "mandatory parties",
             Self::Epoch => "epoch",
+            Self::ShareSet => "share set",
             Self::PublicKey => "public key",
         })
     }

@@ -7,7 +7,9 @@
 //! the session makes shares, keeps a [`promise`] until there is a [`certificate`].
 
 pub mod abort;
+pub mod acknowledgement;
 pub mod admission;
+pub mod ban;
 pub mod certificate;
 pub mod code;
 pub mod codec;
@@ -33,7 +35,10 @@ pub mod time;
 pub mod user_share;
 
 pub use code::Code;
-pub use ids::{AccountId, Digest, ExecutionId, GroupId, InvalidId, OrderId, OutputHash, PlanHash, SessionId};
+pub use ids::{
+    AccountId, DatabaseId, Digest, ExecutionId, GroupId, InvalidId, OrderId, OutputHash, PlanHash, PoolId,
+    PreparedId, SealingKeyId, SessionId,
+};
 pub use key_record::KeyRecord;
 pub use key_spec::{KeyField, KeySpec};
 pub use party::{PartyIndex, PartyIndexError, Threshold, ThresholdError};

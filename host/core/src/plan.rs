@@ -2,9 +2,11 @@
 //! order and against what it knows itself (rule 2, [`admission`](crate::admission)).
 
 use crate::abort::SignedAbort;
+use crate::acknowledgement::ErasureCertificate;
+use crate::ban::SignedBan;
 use crate::certificate::Certificate;
 use crate::codec::{encode, wire_struct};
-use crate::ids::{Digest, PlanHash, SessionId, hash};
+use crate::ids::{Digest, PlanHash, PoolId, PreparedId, SessionId, hash};
 use crate::order::SignedOrder;
 use crate::{PartyIndex, UnixMillis};
 
@@ -17,23 +19,55 @@ pub struct Plan {
     pub signers: Vec<PartyIndex>,
     /// The component that all of them run.
     pub digest: Digest,
-    /// The presignature to use, by its name.
-    pub presignature: Option<String>,
+    /// For each signer, the pool that its prepared material is taken from; empty if none is used.
+    pub pools: Vec<PoolId>,
+    /// For each item of the order, the prepared material that it uses; empty if none is used.
+    pub prepared: Vec<Option<PreparedId>>,
+    /// The parties that help to repair a share, ascending; empty in every other operation.
+    pub helpers: Vec<PartyIndex>,
     /// The certificate that made the account's current shares active. A party that has promised its share and has not
     /// heard more rolls forward with it (rule 9).
     pub certificate: Option<Certificate>,
     /// Parties' word that they have ended earlier sessions of the account without a promise: it frees parties
     /// whose promise can't be completed (rule 9).
     pub aborts: Vec<SignedAbort>,
+    /// The word of all n parties that the account's current share set is active: the others may be erased.
+    pub erasure: Option<ErasureCertificate>,
+    /// Bans that parties have decided on this account.
+    pub bans: Vec<SignedBan>,
     /// Random: tells the sessions of one order apart.
     pub nonce: [u8; 32],
     /// When the session ends.
     pub deadline: UnixMillis,
 }
 
-wire_struct!(Plan { order, signers, digest, presignature, certificate, aborts, nonce, deadline });
+wire_struct!(Plan {
+    order,
+    signers,
+    digest,
+    pools,
+    prepared,
+    helpers,
+    certificate,
+    aborts,
+    erasure,
+    bans,
+    nonce,
+    deadline,
+});
 
 impl Plan {
+    /// The part of the plan that this version has room for and does not carry out.
+    pub(crate) fn not_implemented(&self) -> Option<&'static str> {
+        let fields = [
+            (!self.pools.is_empty() || !self.prepared.is_empty(), "prepared material"),
+            (!self.helpers.is_empty(), "helpers of a repair"),
+            (self.erasure.is_some(), "an erasure certificate"),
+            (!self.bans.is_empty(), "bans"),
+        ];
+        fields.into_iter().find(|(filled, _)| *filled).map(|(_, what)| what)
+    }
+
     /// The hash of the whole plan, to which every signer commits in its hello.
     #[must_use]
     pub fn hash(&self) -> PlanHash {

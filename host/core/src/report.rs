@@ -1,12 +1,15 @@
 //! Reports: what a party tells of a session that it was given. Its word counts only where it is proved: a signature
 //! verifies or does not, a certificate is signed by all.
 
-use crate::PartyIndex;
 use crate::abort::{AbortCode, SignedAbort};
+use crate::acknowledgement::Acknowledgement;
+use crate::ban::SignedBan;
 use crate::certificate::{Certificate, KeyOutputs, Ready};
-use crate::codec::{Bytes, Malformed, Reader, Wire, encode, wire_struct};
+use crate::codec::{Malformed, Reader, Wire, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
 use crate::ids::{Digest, OrderId, SessionId};
+use crate::order::MAX_SIGN_ITEMS;
+use crate::{PartyIndex, SchemeSignature};
 
 /// The longest reason in a report, in bytes: a sentence or two.
 pub const MAX_REASON_BYTES: usize = 512;
@@ -24,20 +27,19 @@ pub struct Report {
     pub digest: Digest,
     /// How it went.
     pub outcome: Outcome,
+    /// Acknowledgements of the account's share sets that the party has.
+    pub acknowledgements: Vec<Acknowledgement>,
+    /// Bans on the account that the party has decided or was told.
+    pub bans: Vec<SignedBan>,
 }
 
-wire_struct!(Report { session, order, by, digest, outcome });
+wire_struct!(Report { session, order, by, digest, outcome, acknowledgements, bans });
 
 /// How a session went for a party.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// With a signature, which the party has verified.
-    Signed {
-        /// The signature in the scheme's fixed-length form: r ‖ s for ECDSA.
-        signature: Bytes,
-        /// Which of the public keys that fit it is the right one (ECDSA).
-        recovery_id: Option<u8>,
-    },
+    /// With a signature for each item of the order, in their order. The party has verified them.
+    Signed(Vec<SchemeSignature>),
     /// With an active share.
     Activated {
         /// The promises of all n.
@@ -56,6 +58,8 @@ pub enum Outcome {
     Aborted {
         /// Why.
         code: AbortCode,
+        /// The code of the plugin's failure, as its descriptor lists it.
+        plugin_code: Option<u16>,
         /// The parties that caused it, by this party's judgement.
         culprits: Vec<PartyIndex>,
         /// For people.
@@ -71,6 +75,18 @@ pub enum Outcome {
         code: RefusedCode,
         /// For people.
         reason: String,
+    },
+    /// With an active share, in a session that gave a party its lost share again.
+    Repaired {
+        /// The promises of all n.
+        certificate: Certificate,
+        /// The key that they promised.
+        key: KeyOutputs,
+    },
+    /// With material that was made ahead of time.
+    Prepared {
+        /// How many items.
+        count: u16,
     },
 }
 
@@ -125,10 +141,9 @@ impl Wire for RefusedCode {
 impl Wire for Outcome {
     fn put(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Signed { signature, recovery_id } => {
+            Self::Signed(signatures) => {
                 1_u8.put(out);
-                signature.put(out);
-                recovery_id.put(out);
+                signatures.put(out);
             }
             Self::Activated { certificate, key } => {
                 2_u8.put(out);
@@ -140,9 +155,10 @@ impl Wire for Outcome {
                 ready.put(out);
                 key.put(out);
             }
-            Self::Aborted { code, culprits, reason, notice } => {
+            Self::Aborted { code, plugin_code, culprits, reason, notice } => {
                 4_u8.put(out);
                 code.put(out);
+                plugin_code.put(out);
                 culprits.put(out);
                 reason.put(out);
                 notice.put(out);
@@ -153,16 +169,26 @@ impl Wire for Outcome {
                 code.put(out);
                 reason.put(out);
             }
+            Self::Repaired { certificate, key } => {
+                6_u8.put(out);
+                certificate.put(out);
+                key.put(out);
+            }
+            Self::Prepared { count } => {
+                7_u8.put(out);
+                count.put(out);
+            }
         }
     }
 
     fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match u8::take(input)? {
-            1 => Self::Signed { signature: Wire::take(input)?, recovery_id: Wire::take(input)? },
+            1 => Self::Signed(Wire::take(input)?),
             2 => Self::Activated { certificate: Wire::take(input)?, key: Wire::take(input)? },
             3 => Self::Promised { ready: Wire::take(input)?, key: Wire::take(input)? },
             4 => Self::Aborted {
                 code: Wire::take(input)?,
+                plugin_code: Wire::take(input)?,
                 culprits: Wire::take(input)?,
                 reason: Wire::take(input)?,
                 notice: Wire::take(input)?,
@@ -172,6 +198,8 @@ impl Wire for Outcome {
                 code: Wire::take(input)?,
                 reason: Wire::take(input)?,
             },
+            6 => Self::Repaired { certificate: Wire::take(input)?, key: Wire::take(input)? },
+            7 => Self::Prepared { count: Wire::take(input)? },
             _ => return Err(Malformed),
         })
     }
@@ -201,20 +229,40 @@ impl Outcome {
         }
         self
     }
-
-    /// Whether it contains no more than a party of a key with `parties` parties has to say.
-    #[must_use]
-    pub fn is_sanitized(&self, parties: u16) -> bool {
-        match self {
-            Self::Aborted { culprits, .. } | Self::Refused { culprits, .. } => {
-                culprits.iter().all(|c| c.number() <= parties) && self.clone().sanitized() == *self
-            }
-            _ => true,
-        }
-    }
 }
 
 impl Report {
+    /// Whether it contains no more than a party of a key with `parties` parties has to say, and nothing that this
+    /// version has room for and does not act on.
+    #[must_use]
+    pub fn is_acceptable(&self, parties: u16) -> bool {
+        self.acknowledgements.is_empty()
+            && self.bans.is_empty()
+            && match &self.outcome {
+                Outcome::Aborted { culprits, .. } | Outcome::Refused { culprits, .. } => {
+                    culprits.iter().all(|c| c.number() <= parties)
+                        && self.outcome.clone().sanitized() == self.outcome
+                }
+                Outcome::Signed(signatures) => (1..=MAX_SIGN_ITEMS).contains(&signatures.len()),
+                Outcome::Activated { .. } | Outcome::Promised { .. } => true,
+                Outcome::Repaired { .. } | Outcome::Prepared { .. } => false,
+            }
+    }
+
+    /// A report that carries nothing beside its outcome.
+    #[must_use]
+    pub fn new(session: SessionId, order: OrderId, by: PartyIndex, digest: Digest, outcome: Outcome) -> Self {
+        Self {
+            session,
+            order,
+            by,
+            digest,
+            outcome: outcome.sanitized(),
+            acknowledgements: vec![],
+            bans: vec![],
+        }
+    }
+
     /// Signs the report.
     #[must_use]
     pub fn sign(self, key: &SecretKey) -> SignedReport {
@@ -238,34 +286,65 @@ impl SignedReport {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::ban::Ban;
     use crate::codec::decode;
+    use crate::ids::{AccountId, PlanHash};
     use crate::order::tests::identities;
 
     fn report(outcome: Outcome) -> Report {
-        let (session, order) = (SessionId([1; 32]), OrderId([2; 32]));
-        Report { session, order, by: PartyIndex::FIRST, digest: Digest([3; 32]), outcome }
+        Report::new(SessionId([1; 32]), OrderId([2; 32]), PartyIndex::FIRST, Digest([3; 32]), outcome)
     }
 
     #[test]
     fn what_is_written_in_a_report_is_bounded() {
         let wild = Outcome::Aborted {
             code: AbortCode::Plugin,
+            plugin_code: Some(7),
             culprits: PartyIndex::all(3).chain(PartyIndex::all(2)).collect(),
             reason: "line\nline ".repeat(100) + "ä",
             notice: None,
         };
-        assert!(!wild.is_sanitized(3));
-        let sanitized = wild.sanitized();
-        assert!(sanitized.is_sanitized(3) && !sanitized.is_sanitized(2));
-        let Outcome::Aborted { culprits, reason, .. } = sanitized else { unreachable!() };
+        let sanitized = report(wild.clone());
+        assert!(!Report { outcome: wild, ..sanitized.clone() }.is_acceptable(3));
+        assert!(sanitized.is_acceptable(3) && !sanitized.is_acceptable(2));
+        let Outcome::Aborted { culprits, reason, .. } = sanitized.outcome else { unreachable!() };
         assert_eq!((culprits.len(), reason.len()), (3, MAX_REASON_BYTES));
+        let signature = SchemeSignature { bytes: [4; 64], recovery_id: None };
+        for (count, acceptable) in [(0, false), (1, true), (64, true), (65, false)] {
+            let signed = report(Outcome::Signed(vec![signature.clone(); count]));
+            assert_eq!(signed.is_acceptable(3), acceptable, "{count}");
+        }
+    }
+
+    /// Reports have room for all of this, and no part takes one that says it.
+    #[test]
+    fn a_report_of_what_is_not_implemented_is_not_acceptable() {
+        let plain = report(Outcome::Signed(vec![SchemeSignature { bytes: [4; 64], recovery_id: None }]));
+        let key = &identities(1)[0];
+        let acknowledgement = Acknowledgement::sign(PlanHash([1; 32]), PartyIndex::FIRST, key);
+        let ban = Ban {
+            account: AccountId([1; 16]),
+            share_set: PlanHash([1; 32]),
+            by: PartyIndex::FIRST,
+            banned: PartyIndex::FIRST,
+            session: SessionId([1; 32]),
+        };
+        assert!(plain.is_acceptable(3));
+        for future in [
+            report(Outcome::Prepared { count: 1 }),
+            Report { acknowledgements: vec![acknowledgement], ..plain.clone() },
+            Report { bans: vec![ban.sign(key)], ..plain },
+        ] {
+            assert_eq!(decode(&encode(&future)), Ok(future.clone()));
+            assert!(!future.is_acceptable(3), "{future:?}");
+        }
     }
 
     #[test]
     fn a_report_counts_only_as_its_party_signed_it() {
         let keys = identities(2);
         let parties: Vec<PublicKey> = keys.iter().map(SecretKey::public).collect();
-        let signed = Outcome::Signed { signature: Bytes(vec![4; 64]), recovery_id: Some(1) };
+        let signed = Outcome::Signed(vec![SchemeSignature { bytes: [4; 64], recovery_id: Some(1) }]);
         let refused = Outcome::Refused {
             culprits: vec![PartyIndex::FIRST],
             code: RefusedCode::Banned,

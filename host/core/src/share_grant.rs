@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::{Malformed, Reader, Wire, decode, encode, wire_struct};
 use crate::ids::AccountId;
-use crate::order::Signing;
+use crate::order::SignItems;
 use crate::sealed_box::{OpenError, RecipientKey, open, seal};
 use crate::time::UnixSeconds;
 use crate::user_share::{UserShare, part};
@@ -33,7 +33,7 @@ wire_struct!(GrantHeader { nonce, expires_at, account, epoch, purpose });
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To sign exactly this.
-    Sign(Signing),
+    Sign(SignItems),
     /// To be replaced by a new share, sealed to this X25519 key.
     Refresh([u8; 32]),
 }
@@ -41,9 +41,9 @@ pub enum Purpose {
 impl Wire for Purpose {
     fn put(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Sign(signing) => {
+            Self::Sign(items) => {
                 1_u8.put(out);
-                signing.put(out);
+                items.put(out);
             }
             Self::Refresh(recipient) => {
                 2_u8.put(out);

@@ -113,6 +113,7 @@ mod tests {
             },
             minimum_plugin: Version::default(),
             epoch: 0,
+            share_set: None,
             public_key: vec![],
             recipient: None,
         };

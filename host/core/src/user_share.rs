@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::UnixSeconds;
     use crate::codec::Bytes;
-    use crate::order::{HashFunction, Signing};
+    use crate::order::{HashFunction, SignItem};
     use crate::share_grant::{GrantHeader, Purpose, ShareGrant};
 
     fn id() -> ShareId {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn request() -> ShareGrant {
-        let signing = Signing {
+        let item = SignItem {
             message: Bytes(vec![9; 32]),
             hash: HashFunction::None,
             path: vec![0, 7],
@@ -180,7 +180,7 @@ mod tests {
             expires_at: UnixSeconds(1_800_000_000),
             account: AccountId([7; 16]),
             epoch: 3,
-            purpose: Purpose::Sign(signing),
+            purpose: Purpose::Sign(item.into()),
         };
         ShareGrant { header, share: share() }
     }

@@ -10,10 +10,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
-use quorate_core::certificate::{Acknowledgement, Activation, Certificate, KeyOutputs, Ready};
+use quorate_core::acknowledgement::{Acknowledgement, Acknowledgements, ErasureCertificate};
+use quorate_core::ban::{Ban, SignedBan};
+use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, Wire, decode, encode};
 use quorate_core::identity::{PublicKey, SecretKey, group_id};
-use quorate_core::order::{HashFunction, Operation, Order, OrderTerms, SignedOrder, Signing};
+use quorate_core::order::{
+    Authorisation, Authorisations, HashFunction, Operation, Order, OrderTerms, Repair, SignItem, SignItems,
+    SignedOrder,
+};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode, Report};
 use quorate_core::sealed_box::RecipientKey;
@@ -22,13 +27,14 @@ use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::submission::Submission;
 use quorate_core::user_share::{ShareId, UserShare};
 use quorate_core::{
-    AccountId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold,
-    UnixMillis, UnixSeconds,
+    AccountId, DatabaseId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, PoolId,
+    PreparedId, SchemeSignature, SealingKeyId, SessionId, Threshold, UnixMillis, UnixSeconds,
 };
 use zeroize::Zeroizing;
 
 const FIXTURES: &str = include_str!("golden.txt");
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+const SHARE_SET: PlanHash = PlanHash([8; 32]);
 
 /// The encodings that a test has made, by name.
 #[derive(Default)]
@@ -71,14 +77,22 @@ fn originator() -> SecretKey {
     SecretKey::from_seed(&[200; 32])
 }
 
-fn signing() -> Signing {
-    Signing {
+fn item() -> SignItem {
+    SignItem {
         message: Bytes(b"message".to_vec()),
         hash: HashFunction::Keccak256,
         path: vec![0, 7],
         tweak: Some([11; 32]),
         presignatures: false,
     }
+}
+
+fn second_item() -> SignItem {
+    SignItem { path: vec![], tweak: None, presignatures: true, ..item() }
+}
+
+fn items() -> SignItems {
+    SignItems::new(vec![item(), second_item()]).unwrap()
 }
 
 fn spec() -> KeySpec {
@@ -98,15 +112,56 @@ fn order(operation: Operation) -> Order {
         spec: spec(),
         minimum_plugin: "1.2.3".parse().unwrap(),
         epoch: u32::from(!keygen),
+        share_set: (!keygen).then_some(SHARE_SET),
         public_key: if keygen { vec![] } else { vec![2; 33] },
-        recipient: (!matches!(operation, Operation::Sign(_))).then_some([12; 32]),
+        recipient: operation.makes_shares().then_some([12; 32]),
         operation,
     };
     Order::new(OrderId([3; 32]), terms, NOW, Duration::from_secs(600))
 }
 
 fn sign_order() -> SignedOrder {
-    order(Operation::Sign(signing())).sign(&originator())
+    order(Operation::Sign(item().into())).sign(&originator())
+}
+
+/// An order in which every field is filled.
+fn full_order() -> Order {
+    let authorisation =
+        |signature| Authorisation { algorithm: "EdDSA".into(), key: Bytes(vec![14; 32]), signature };
+    let keys = vec![authorisation(Some(Bytes(vec![15; 64]))), authorisation(None)];
+    let mut order = order(Operation::Refresh);
+    order.claim_hash = Some([16; 32]);
+    order.sealing_key = Some(SealingKeyId([17; 16]));
+    order.authorisations = Some(Authorisations { required: 1, keys });
+    order.policy = Some(Digest([18; 32]));
+    order
+}
+
+fn repair() -> Repair {
+    Repair {
+        target: party(2),
+        certificate: certificate(),
+        outputs: outputs(),
+        former_identity: identity(9).public(),
+        new_identity: identity(2).public(),
+    }
+}
+
+fn acknowledgement(index: u16) -> Acknowledgement {
+    Acknowledgement::sign(PlanHash([1; 32]), party(index), &identity(index))
+}
+
+fn erasure() -> ErasureCertificate {
+    let mut all = Acknowledgements::new(PlanHash([1; 32]), parties());
+    for index in 1..=3 {
+        all.take(&acknowledgement(index));
+    }
+    all.certificate().unwrap()
+}
+
+fn ban() -> SignedBan {
+    let (account, session) = (AccountId([7; 16]), SessionId([1; 32]));
+    Ban { account, share_set: SHARE_SET, by: party(1), banned: party(3), session }.sign(&identity(1))
 }
 
 fn outputs() -> KeyOutputs {
@@ -147,9 +202,13 @@ fn plan() -> Plan {
         order: sign_order(),
         signers: vec![party(1), party(3)],
         digest: Digest([5; 32]),
-        presignature: Some("presignature".into()),
+        pools: vec![PoolId([19; 16]), PoolId([20; 16])],
+        prepared: vec![Some(PreparedId([21; 32])), None],
+        helpers: vec![party(1), party(3)],
         certificate: Some(certificate()),
         aborts: vec![notice()],
+        erasure: Some(erasure()),
+        bans: vec![ban()],
         nonce: [6; 32],
         deadline: (NOW + Duration::from_secs(10)).into(),
     }
@@ -160,7 +219,13 @@ fn orders_and_plans_keep_their_encoding() {
     let mut golden = Golden::default();
     golden.value("order.keygen", &order(Operation::Keygen));
     golden.value("order.refresh", &order(Operation::Refresh));
-    golden.value("order.sign", &order(Operation::Sign(signing())));
+    golden.value("order.sign", &order(Operation::Sign(item().into())));
+    golden.value("order.sign-items", &order(Operation::Sign(items())));
+    golden.value("order.full", &full_order());
+    golden.value("order.presign", &Operation::Presign { at_most: 8 });
+    golden.value("order.auxiliary", &Operation::Auxiliary { at_most: 1 });
+    golden.value("order.prepare", &Operation::Prepare { at_most: 4 });
+    golden.value("order.repair", &Operation::Repair(repair()));
     golden.value("order.signed", &sign_order());
     for (name, hash) in [
         ("order.hash-none", HashFunction::None),
@@ -195,11 +260,17 @@ fn promises_keep_their_encoding() {
     golden.value("promise.ready", &ready(1));
     golden.value("promise.certificate", &certificate());
     golden.value("promise.abort-notice", &notice());
-    golden
-        .value("promise.acknowledgement", &Acknowledgement::sign(PlanHash([1; 32]), party(1), &identity(1)));
-    let facts = KeyRecord { spec: spec(), epoch: 1, key: outputs(), written_by: "1.2.3".parse().unwrap() };
+    golden.value("promise.acknowledgement", &acknowledgement(1));
+    golden.value("promise.erasure", &erasure());
+    golden.value("promise.ban", &ban());
+    let written_by = "1.2.3".parse().unwrap();
+    let facts = KeyRecord { spec: spec(), epoch: 1, key: outputs(), written_by, share_format: 2 };
     golden.value("promise.sealed-facts", &(facts, vec!["share".to_owned(), "other".to_owned()]));
     golden.check("promise.");
+}
+
+fn report(outcome: Outcome) -> Report {
+    Report::new(SessionId([1; 32]), OrderId([3; 32]), party(1), Digest([5; 32]), outcome)
 }
 
 #[test]
@@ -207,12 +278,21 @@ fn reports_keep_their_encoding() {
     let mut golden = Golden::default();
     let aborted = |notice| Outcome::Aborted {
         code: AbortCode::PeerFault,
+        plugin_code: Some(258),
         culprits: vec![party(2)],
         reason: "why".into(),
         notice,
     };
     for (name, outcome) in [
-        ("report.signed", Outcome::Signed { signature: Bytes(vec![4; 64]), recovery_id: Some(1) }),
+        (
+            "report.signed",
+            Outcome::Signed(vec![
+                SchemeSignature { bytes: [4; 64], recovery_id: Some(1) },
+                SchemeSignature { bytes: [5; 64], recovery_id: None },
+            ]),
+        ),
+        ("report.prepared", Outcome::Prepared { count: 3 }),
+        ("report.repaired", Outcome::Repaired { certificate: certificate(), key: outputs() }),
         ("report.activated", Outcome::Activated { certificate: certificate(), key: outputs() }),
         ("report.promised", Outcome::Promised { ready: ready(1), key: outputs() }),
         ("report.aborted", aborted(None)),
@@ -226,9 +306,14 @@ fn reports_keep_their_encoding() {
             },
         ),
     ] {
-        let (session, order, digest) = (SessionId([1; 32]), OrderId([3; 32]), Digest([5; 32]));
-        golden.value(name, &Report { session, order, by: party(1), digest, outcome }.sign(&identity(1)));
+        golden.value(name, &report(outcome).sign(&identity(1)));
     }
+    let full = Report {
+        acknowledgements: vec![acknowledgement(1)],
+        bans: vec![ban()],
+        ..report(Outcome::Prepared { count: 3 })
+    };
+    golden.value("report.with-statements", &full.sign(&identity(1)));
     let codes: Vec<AbortCode> = vec![
         AbortCode::Timeout,
         AbortCode::PeerFault,
@@ -269,7 +354,7 @@ fn user_shares_keep_their_encoding() {
     golden.add("user.share", share.bytes());
     golden.add("user.share-sealed", share.seal(&key.public(), &[3; 32]).unwrap());
     for (grant, request, purpose) in [
-        ("user.grant-sign", "user.request-sign", Purpose::Sign(signing())),
+        ("user.grant-sign", "user.request-sign", Purpose::Sign(items())),
         ("user.grant-refresh", "user.request-refresh", Purpose::Refresh([12; 32])),
     ] {
         let header =
@@ -301,6 +386,7 @@ impl Network {
                 parties: parties(),
                 deadline: UnixMillis(60_000),
                 counter: u64::from(index),
+                database: DatabaseId([u8::try_from(index).unwrap(); 16]),
             };
             let seed = Zeroizing::new([100 + u8::try_from(index).unwrap(); 32]);
             let (session, effects) = Session::begin(terms, identity(index), &seed, UnixMillis(0));
@@ -376,7 +462,6 @@ fn session_frames_keep_their_encoding() {
     }
     golden.value("frame.ready", &Frame::Ready(ready(1)));
     golden.value("frame.certificate", &Frame::Certificate(certificate()));
-    let acknowledgement = Acknowledgement::sign(PlanHash([1; 32]), party(1), &identity(1));
-    golden.value("frame.acknowledgement", &Frame::Acknowledgement(acknowledgement));
+    golden.value("frame.acknowledgement", &Frame::Acknowledgement(acknowledgement(1)));
     golden.check("frame.");
 }

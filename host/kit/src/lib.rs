@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use quorate_core::codec::Bytes;
 use quorate_core::envelope::PayloadKind;
-use quorate_core::order::{HashFunction, Signing};
+use quorate_core::order::{HashFunction, SignItem};
 use quorate_core::session::{Message, To};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 use quorate_runtime::capabilities::vault::{EntryName, Pool, Snapshot, Taking, VaultEntries};
@@ -61,8 +61,8 @@ pub fn party(n: u16) -> PartyIndex {
 
 /// A message that is to be signed as it is, with the account's own key.
 #[must_use]
-pub fn message(message: Vec<u8>) -> Signing {
-    Signing {
+pub fn message(message: Vec<u8>) -> SignItem {
+    SignItem {
         message: Bytes(message),
         hash: HashFunction::None,
         path: vec![],

@@ -7,16 +7,17 @@ use quorate_backends::database::StoreError;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::session::PeerState;
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{
-    AccountId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold,
-    UnixMillis, UnixSeconds,
+    AccountId, DatabaseId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId,
+    Threshold, UnixMillis, UnixSeconds,
 };
 use zeroize::Zeroizing;
 
 use crate::{
     COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
-    ORDER_RETENTION_SECONDS, PartyStore, PeerCounter, PromiseState, SealedDelivery, SessionResult,
+    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, SealedDelivery, SessionResult,
     ShareLookup, Started, Unreported, WaitingPlan,
 };
 
@@ -37,6 +38,7 @@ macro_rules! suite {
             an_operator_frees_an_account_and_readmits_a_peer,
             bans_stay_and_raise_the_counter_once,
             a_peer_that_went_back_is_noticed,
+            a_peer_with_another_database_is_noticed_until_it_is_readmitted,
             time_and_orders_are_remembered_for_a_day,
             a_claim_on_what_has_changed_since_admission_is_stale,
             a_suspended_component_is_remembered,
@@ -69,7 +71,7 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         expires_at: NOW + secs(600),
         account: ACCOUNT,
         exclusive,
-        epoch: None,
+        share_set: None,
         me: PartyIndex::FIRST,
         digest: Digest([4; 32]),
         signers: keys(),
@@ -127,6 +129,7 @@ pub(crate) fn record(epoch: u32) -> KeyRecord {
         epoch,
         key: key(),
         written_by: "0.1.0".parse().unwrap(),
+        share_format: 1,
     }
 }
 
@@ -136,7 +139,9 @@ pub(crate) fn entries(value: u8) -> ShareEntries {
 
 /// Claims a keygen or refresh and promises its share.
 pub(crate) async fn promise(store: &PartyStore, session: u8, epoch: u32) {
-    let claim = Claim { epoch: epoch.checked_sub(1).filter(|&e| e > 0), ..claim(session, session, true) };
+    let share_set =
+        store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().share_set;
+    let claim = Claim { share_set, ..claim(session, session, true) };
     assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
     store.promise(&readies(session, epoch)[0], &record(epoch), &entries(session)).await.unwrap();
 }
@@ -240,7 +245,7 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     assert_eq!(told, [started(2)]);
     assert_eq!(active(store).await, Some(2));
     // A second share of the same epoch is not even promised.
-    let claim = Claim { epoch: Some(2), ..claim(3, 3, true) };
+    let claim = Claim { share_set: Some(PlanHash([2; 32])), ..claim(3, 3, true) };
     assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
     let again = store.promise(&readies(3, 2)[0], &record(2), &entries(3)).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
@@ -286,7 +291,7 @@ pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_can_not_bec
     assert_eq!(active(store).await, Some(1));
     let lost = store.activate(&certificate(2, 1)).await;
     assert!(matches!(lost, Err(StoreError::Conflict(_))), "{lost:?}");
-    let refresh = Claim { epoch: Some(1), ..claim(3, 3, true) };
+    let refresh = Claim { share_set: Some(PlanHash([1; 32])), ..claim(3, 3, true) };
     assert_eq!(
         store.claim(&refresh).await.unwrap(),
         ClaimOutcome::Claimed,
@@ -297,9 +302,10 @@ pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_can_not_bec
 pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: &PartyStore) {
     promise(store, 1, 1).await;
     store.activate(&certificate(1, 1)).await.unwrap();
-    let signing = |session, epoch| Claim { epoch: Some(epoch), ..claim(session, session, false) };
+    let signing =
+        |session, set| Claim { share_set: Some(PlanHash([set; 32])), ..claim(session, session, false) };
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Stale, "a keygen beside a key");
-    assert_eq!(store.claim(&signing(3, 2)).await.unwrap(), ClaimOutcome::Stale, "another epoch");
+    assert_eq!(store.claim(&signing(3, 2)).await.unwrap(), ClaimOutcome::Stale, "another share set");
     assert_eq!(store.claim(&signing(4, 1)).await.unwrap(), ClaimOutcome::Claimed);
     store.ban(ACCOUNT, keys()[1]).await.unwrap();
     assert_eq!(store.claim(&signing(5, 1)).await.unwrap(), ClaimOutcome::Stale, "a banned signer");
@@ -367,7 +373,7 @@ pub(crate) async fn a_suspended_component_is_remembered(store: &PartyStore) {
 
 pub(crate) async fn a_peer_that_went_back_is_noticed(store: &PartyStore) {
     let late = NOW + COUNTER_SETTLING_PERIOD;
-    use PeerCounter::{Current, WentBack};
+    use PeerStanding::{Current, WentBack};
     for (now, counter, expected) in [
         (NOW, 5, Current),
         (NOW, 7, Current),
@@ -381,12 +387,29 @@ pub(crate) async fn a_peer_that_went_back_is_noticed(store: &PartyStore) {
         (late + 3 * COUNTER_SETTLING_PERIOD, 8, Current),
     ] {
         assert_eq!(
-            store.check_peer_counter(keys()[1], counter, now).await.unwrap(),
+            store.check_peer(keys()[1], peer_state(counter), now).await.unwrap(),
             expected,
             "{counter} at {now:?}"
         );
     }
-    assert_eq!(store.check_peer_counter(keys()[0], 0, NOW).await.unwrap(), Current);
+    assert_eq!(store.check_peer(keys()[0], peer_state(0), NOW).await.unwrap(), Current);
+}
+
+fn peer_state(counter: u64) -> PeerState {
+    PeerState { counter, database: DatabaseId([1; 16]) }
+}
+
+pub(crate) async fn a_peer_with_another_database_is_noticed_until_it_is_readmitted(store: &PartyStore) {
+    let other = PeerState { database: DatabaseId([2; 16]), ..peer_state(9) };
+    let (peer, late) = (keys()[1], NOW + 3 * COUNTER_SETTLING_PERIOD);
+    assert_eq!(store.check_peer(peer, peer_state(9), NOW).await.unwrap(), PeerStanding::Current);
+    for now in [NOW, late] {
+        assert_eq!(store.check_peer(peer, other, now).await.unwrap(), PeerStanding::OtherDatabase);
+    }
+    assert_eq!(store.check_peer(peer, peer_state(9), late).await.unwrap(), PeerStanding::Current);
+    assert!(store.readmit(peer).await.unwrap());
+    assert_eq!(store.check_peer(peer, other, late).await.unwrap(), PeerStanding::Current);
+    assert_eq!(store.check_peer(peer, peer_state(9), late).await.unwrap(), PeerStanding::OtherDatabase);
 }
 
 pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore) {
@@ -433,11 +456,11 @@ pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &Par
     assert!(store.unlock(ACCOUNT).await.unwrap() && !store.unlock(ACCOUNT).await.unwrap());
     store.activate(&certificate(1, 1)).await.unwrap();
     let peer = keys()[1];
-    assert_eq!(store.check_peer_counter(peer, 9, NOW).await.unwrap(), PeerCounter::Current);
+    assert_eq!(store.check_peer(peer, peer_state(9), NOW).await.unwrap(), PeerStanding::Current);
     let later = NOW + 3 * COUNTER_SETTLING_PERIOD;
-    assert_eq!(store.check_peer_counter(peer, 3, later).await.unwrap(), PeerCounter::WentBack);
+    assert_eq!(store.check_peer(peer, peer_state(3), later).await.unwrap(), PeerStanding::WentBack);
     assert!(store.readmit(peer).await.unwrap() && !store.readmit(peer).await.unwrap());
-    assert_eq!(store.check_peer_counter(peer, 3, later).await.unwrap(), PeerCounter::Current);
+    assert_eq!(store.check_peer(peer, peer_state(3), later).await.unwrap(), PeerStanding::Current);
 }
 
 /// Claims a keygen and delivers its share to a user, until a second after `NOW`.

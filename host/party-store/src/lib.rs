@@ -32,10 +32,10 @@ use crypter::RowContext;
 use quorate_backends::database::{Database, Row, Schema, StoreError, Tx, decoded, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
-use quorate_core::{AccountId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
+use quorate_core::{AccountId, DatabaseId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
 
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
-pub use peers::PeerCounter;
+pub use peers::PeerStanding;
 pub use users::{
     Confirmation, DeliveryState, NewDelivery, PromiseState, SealedDelivery, ShareDelivery, ShareLookup,
     WaitingPlan,
@@ -60,6 +60,8 @@ pub struct AdmissionFacts {
     pub banned: Vec<PublicKey>,
     /// The record that is sealed with the active share.
     pub record: Option<KeyRecord>,
+    /// The share set of the active share.
+    pub share_set: Option<PlanHash>,
     /// Whether a share of the account was promised and is not active.
     pub promised: bool,
     /// The latest time ever seen.
@@ -83,8 +85,8 @@ pub struct Claim {
     pub account: AccountId,
     /// Whether it makes shares, and so must be the only one of its account that does.
     pub exclusive: bool,
-    /// The epoch of the share that it uses; `None` for a keygen. It must still be the active one.
-    pub epoch: Option<u32>,
+    /// The share set of the share that it uses; `None` for a keygen. It must still be the active one.
+    pub share_set: Option<PlanHash>,
     /// This party's index in it.
     pub me: PartyIndex,
     /// The component that it runs on.
@@ -173,6 +175,7 @@ const KNOWN_TEXT: &[u8] = b"quorate key check";
 pub struct PartyStore {
     database: Database,
     crypter: Arc<Crypter>,
+    id: DatabaseId,
 }
 
 impl PartyStore {
@@ -182,10 +185,11 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
     pub async fn open(database: Database, crypter: Crypter) -> Result<Self, StoreError> {
-        let store = Self { database, crypter: Arc::new(crypter) };
+        let mut store = Self { database, crypter: Arc::new(crypter), id: DatabaseId([0; 16]) };
         store.check_key().await?;
         store.database.migrate(&SCHEMA).await?;
         store.note_key().await?;
+        store.id = store.database_id().await?;
         // Of two processes that start on a new database at once, one has set the key.
         store.check_key().await?;
         Ok(store)
@@ -195,6 +199,23 @@ impl PartyStore {
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// The random number that tells this database from every other. A copy of the database has the same.
+    #[must_use]
+    pub fn id(&self) -> DatabaseId {
+        self.id
+    }
+
+    /// Reads the id of the database, which gets one when it is first opened.
+    async fn database_id(&self) -> Result<DatabaseId, StoreError> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|_| StoreError::Conflict("no randomness"))?;
+        sql("UPDATE state SET database_id = $1 WHERE database_id IS NULL")
+            .bind(id.as_slice())
+            .execute(&self.database)
+            .await?;
+        sql("SELECT database_id FROM state").fetch_one(&self.database).await?.read("database_id", "state")
     }
 
     /// A name of the master key that the rows are sealed with: see [`Crypter::proved_name`].

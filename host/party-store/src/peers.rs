@@ -2,20 +2,23 @@
 
 use quorate_backends::database::{StoreError, signed, sql};
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, Digest, UnixSeconds};
+use quorate_core::session::PeerState;
+use quorate_core::{AccountId, DatabaseId, Digest, UnixSeconds};
 
 use super::{COUNTER_SETTLING_PERIOD, PartyStore, raise_counter};
 
-/// A peer's state counter, compared with what was seen of it before.
+/// A peer's state, compared with what was seen of it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerCounter {
-    /// It is as high as it was, or higher.
+pub enum PeerStanding {
+    /// It is in the same database, and its counter is as high as it was, or higher.
     Current,
-    /// It is lower: the peer was set back to an earlier state.
+    /// Its counter is lower: the peer was set back to an earlier state.
     WentBack,
+    /// It is in another database: the peer has lost its own, or a second process has its identity.
+    OtherDatabase,
 }
 
-impl PeerCounter {
+impl PeerStanding {
     fn of(counter: i64, settled: i64) -> Self {
         if counter >= settled { Self::Current } else { Self::WentBack }
     }
@@ -60,36 +63,43 @@ impl PartyStore {
         rows.iter().map(|row| row.read("digest", "suspended")).collect()
     }
 
-    /// Compares a peer's state counter with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos
-    /// of sessions that run at the same time may come in another order than they were sent.
+    /// Compares a peer's state with what was seen of it before: its database with the first that was seen, its counter
+    /// with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos of sessions that run at the same
+    /// time may come in another order than they were sent.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn check_peer_counter(
+    pub async fn check_peer(
         &self,
         peer: PublicKey,
-        counter: u64,
+        state: PeerState,
         now: UnixSeconds,
-    ) -> Result<PeerCounter, StoreError> {
+    ) -> Result<PeerStanding, StoreError> {
         // No party has raised its counter that often: the peer says what it likes.
-        let Ok(counter) = signed(counter) else { return Ok(PeerCounter::WentBack) };
+        let Ok(counter) = signed(state.counter) else { return Ok(PeerStanding::WentBack) };
         // Most often there is nothing new.
-        let known =
-            sql("SELECT settled FROM peers WHERE identity = $1 AND highest >= $2 AND turned > $3 - $4")
-                .bind(peer.0.as_slice())
-                .bind(counter)
-                .bind(signed(now.0)?)
-                .bind(signed(COUNTER_SETTLING_PERIOD.as_secs())?)
-                .fetch_optional(&self.database)
-                .await?;
+        let known = sql("SELECT settled FROM peers
+                 WHERE identity = $1 AND highest >= $2 AND turned > $3 - $4 AND database = $5")
+        .bind(peer.0.as_slice())
+        .bind(counter)
+        .bind(signed(now.0)?)
+        .bind(signed(COUNTER_SETTLING_PERIOD.as_secs())?)
+        .bind(state.database.as_bytes())
+        .fetch_optional(&self.database)
+        .await?;
         if let Some(row) = known {
-            return Ok(PeerCounter::of(counter, row.get("settled")?));
+            return Ok(PeerStanding::of(counter, row.get("settled")?));
         }
         let mut tx = self.database.begin(&peer.0).await?;
-        let row = sql("SELECT highest, marked, settled, turned FROM peers WHERE identity = $1")
+        let row = sql("SELECT database, highest, marked, settled, turned FROM peers WHERE identity = $1")
             .bind(peer.0.as_slice())
             .fetch_optional(&mut tx)
             .await?;
+        if let Some(row) = &row
+            && row.read::<DatabaseId>("database", "peers")? != state.database
+        {
+            return Ok(PeerStanding::OtherDatabase);
+        }
         let (mut highest, mut marked, mut settled, mut turned) = match row {
             Some(row) => (
                 row.get::<i64>("highest")?,
@@ -106,7 +116,8 @@ impl PartyStore {
             (marked, turned) = (highest, now);
         }
         highest = highest.max(counter);
-        sql("INSERT INTO peers (identity, highest, marked, settled, turned) VALUES ($1, $2, $3, $4, $5)
+        sql("INSERT INTO peers (identity, highest, marked, settled, turned, database)
+             VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (identity) DO UPDATE SET highest = excluded.highest, marked = excluded.marked,
                settled = excluded.settled, turned = excluded.turned")
         .bind(peer.0.as_slice())
@@ -114,13 +125,14 @@ impl PartyStore {
         .bind(marked)
         .bind(settled)
         .bind(signed(turned.0)?)
+        .bind(state.database.as_bytes())
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(PeerCounter::of(counter, settled))
+        Ok(PeerStanding::of(counter, settled))
     }
 
-    /// Deletes the state counter of a peer that was restored from an older backup. Returns whether there was one.
+    /// Forgets what was seen of the state of a peer that was restored from an older backup or has a new database. Returns whether there was one.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -38,13 +38,15 @@ impl PartyStore {
         let record = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
         let sessions = row.get::<Option<u32>>("sessions")?.unwrap_or_default();
         let banned = bans.iter().map(|row| row.read("counterparty", "bans")).collect::<Result<_, _>>()?;
-        let record = record.map(|row| self.open_facts(account, &row)).transpose()?.map(|facts| facts.record);
+        let sealed = record.map(|row| self.open_facts(account, &row)).transpose()?;
+        let (share_set, record) = sealed.map(|facts| (facts.plan, facts.record)).unzip();
         Ok(AdmissionFacts {
             claimed: row.get("claimed")?,
             sessions_of_order: sessions,
             order_succeeded: row.get::<Option<bool>>("succeeded")?.unwrap_or_default(),
             banned,
             record,
+            share_set,
             promised: row.get("promised")?,
             latest_seen: UnixSeconds(row.get("latest_seen")?),
             counter: row.get("counter")?,
@@ -79,7 +81,7 @@ impl PartyStore {
         let mut tx = self.database.begin(claim.account.as_bytes()).await?;
         let plan = claim.plan.as_bytes();
         let row = sql("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
-               (SELECT epoch FROM shares WHERE account = $3 AND state = 'active') AS epoch,
+               (SELECT plan FROM shares WHERE account = $3 AND state = 'active') AS share_set,
                EXISTS (SELECT 1 FROM bans WHERE account = $3) AS bans,
                EXISTS (SELECT 1 FROM suspended WHERE digest = $4) AS suspended")
         .bind(claim.session.as_bytes())
@@ -94,8 +96,9 @@ impl PartyStore {
         if row.get("suspended")? {
             return Ok(ClaimOutcome::Suspended);
         }
-        let is_stale = row.get::<Option<u32>>("epoch")? != claim.epoch
-            || row.get("bans")? && names_banned_party(&mut tx, claim).await?;
+        let share_set = row.get::<Option<Vec<u8>>>("share_set")?;
+        let ordered = claim.share_set.map(|plan| plan.as_bytes().to_vec());
+        let is_stale = share_set != ordered || row.get("bans")? && names_banned_party(&mut tx, claim).await?;
         if is_stale {
             return Ok(ClaimOutcome::Stale);
         }

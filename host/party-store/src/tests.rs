@@ -186,8 +186,8 @@ async fn a_database_of_a_newer_version_is_refused() {
     assert!(matches!(refused, StoreError::Newer(9999)), "{refused}");
 }
 
-fn with_epoch(order: u8) -> Claim {
-    Claim { epoch: Some(1), ..claim(order, order, false) }
+fn with_share(order: u8) -> Claim {
+    Claim { share_set: Some(PlanHash([1; 32])), ..claim(order, order, false) }
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn a_full_disk_is_a_clear_error_and_what_was_stored_stays() {
         .unwrap();
     let mut failed = None;
     for order in 2..200 {
-        if let Err(error) = store.claim(&with_epoch(order)).await {
+        if let Err(error) = store.claim(&with_share(order)).await {
             failed = Some(error);
             break;
         }
@@ -210,5 +210,5 @@ async fn a_full_disk_is_a_clear_error_and_what_was_stored_stays() {
     assert!(matches!(failed, Some(StoreError::Database(_))), "{failed:?}");
     assert!(store.active_entries(ACCOUNT, 1).await.unwrap().is_some());
     sqlx::query("PRAGMA max_page_count = 100000").execute(store.database.sqlite_pool()).await.unwrap();
-    assert_eq!(store.claim(&with_epoch(250)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&with_share(250)).await.unwrap(), ClaimOutcome::Claimed);
 }

@@ -7,7 +7,7 @@ use quorate_backends::database::StoreError;
 use quorate_core::abort::SignedAbort;
 use quorate_core::admission::{Admitted, Facts, MAX_SESSIONS_PER_ORDER, Refused};
 use quorate_core::certificate::Certificate;
-use quorate_core::order::{Operation, Order};
+use quorate_core::order::Order;
 use quorate_core::plan::Plan;
 use quorate_core::submission::MAX_ABORTS;
 use quorate_core::{KeyField, UnixSeconds};
@@ -42,7 +42,7 @@ pub(crate) async fn admit_and_claim_for(
     let now = party.clock.seconds();
     let order = plan.order.open(&party.originators, now).map_err(Refused::from)?;
     // A refusal says that nothing will ever be promised: a second copy of a plan must not lead to one.
-    if !matches!(order.operation, Operation::Sign(_))
+    if order.operation.makes_shares()
         && party.store.was_claimed(plan.session_id()).await.map_err(PlanRefusal::NotKnown)?
     {
         return Err(PlanRefusal::ClaimedBefore);
@@ -78,6 +78,7 @@ async fn admit(
         pinned: &party.pinned,
         plugin: entry.map(|entry| &entry.facts),
         record: facts.record.as_ref(),
+        share_set: facts.share_set,
         promised: facts.promised,
         banned: &facts.banned,
         sessions_of_order: facts.sessions_of_order,
@@ -106,8 +107,8 @@ async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: UnixSeconds
         order: order.id,
         expires_at: order.expires_at,
         account: order.spec.account,
-        exclusive: !matches!(order.operation, Operation::Sign(_)),
-        epoch: (order.operation != Operation::Keygen).then_some(order.epoch),
+        exclusive: order.operation.makes_shares(),
+        share_set: order.share_set,
         me: admitted.me,
         digest: plan.digest,
         signers: plan.signers.iter().filter_map(|signer| order.spec.party(*signer).copied()).collect(),

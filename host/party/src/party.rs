@@ -201,13 +201,13 @@ impl Party {
     /// Signs what became of a session.
     pub(crate) fn sign_report(&self, started: &Started, outcome: Outcome) -> SignedReport {
         let Started { session, order, me, digest, .. } = *started;
-        Report { session, order, by: me, digest, outcome: outcome.sanitized() }.sign(&self.key())
+        Report::new(session, order, me, digest, outcome).sign(&self.key())
     }
 
     /// The outcome that is reported for an abort that has been recorded.
     pub(crate) fn aborted_outcome(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
         let Abort { code, culprits, reason } = abort;
         let notice = Some(AbortNotice { plan, by: me, code }.sign(&self.key()));
-        Outcome::Aborted { code, culprits, reason, notice }
+        Outcome::Aborted { code, plugin_code: None, culprits, reason, notice }
     }
 }

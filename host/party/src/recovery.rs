@@ -66,6 +66,12 @@ pub(crate) async fn record_store_failure(party: &Party, started: &Started, error
     match party.store.abort(started.plan).await {
         Ok(()) => party.aborted_outcome(started.plan, started.me, abort),
         // It may have promised: it does not say that it has not.
-        Err(_) => Outcome::Aborted { code: abort.code, culprits: vec![], reason: abort.reason, notice: None },
+        Err(_) => Outcome::Aborted {
+            code: abort.code,
+            plugin_code: None,
+            culprits: vec![],
+            reason: abort.reason,
+            notice: None,
+        },
     }
 }

@@ -86,7 +86,7 @@ impl PlanRunner {
         // Only an order that is genuine says who this party is.
         let Ok(order) = order.read(&self.party.originators) else { return };
         let (Some(outcome), Some(by)) = (refusal.outcome(), self.party.index_in(&order)) else { return };
-        let report = Report { session, order: order.id, by, digest, outcome: outcome.sanitized() };
+        let report = Report::new(session, order.id, by, digest, outcome);
         self.reporter.report(report.sign(&self.party.key())).await;
     }
 }

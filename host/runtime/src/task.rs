@@ -1,6 +1,6 @@
 //! The task of a session, and its parties.
 
-use quorate_core::order::{HashFunction, Signing};
+use quorate_core::order::{HashFunction, SignItem};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 
 use crate::bindings::exports::quorate::party::protocol as wit;
@@ -95,7 +95,7 @@ pub struct SignTask {
     /// Name of the signature scheme.
     pub scheme: String,
     /// The message and path of the order.
-    pub signing: Signing,
+    pub item: SignItem,
     /// Name of the presignature to take.
     pub presignature: Option<String>,
 }
@@ -119,15 +119,15 @@ impl Task {
             Self::Keygen { scheme } => wit::Task::Keygen(wit::Keygen { scheme }),
             Self::Sign(sign) => wit::Task::Sign(wit::Sign {
                 scheme: sign.scheme,
-                message: sign.signing.message.0,
-                hash: match sign.signing.hash {
+                message: sign.item.message.0,
+                hash: match sign.item.hash {
                     HashFunction::None => wit::HashFunction::None,
                     HashFunction::Keccak256 => wit::HashFunction::Keccak256,
                     HashFunction::Sha256 => wit::HashFunction::Sha256,
                     HashFunction::Sha256d => wit::HashFunction::Sha256d,
                 },
-                path: sign.signing.path,
-                tweak: sign.signing.tweak.map(|t| t.to_vec()),
+                path: sign.item.path,
+                tweak: sign.item.tweak.map(|t| t.to_vec()),
                 presignature: sign.presignature,
             }),
             Self::Presign { count } => wit::Task::Presign(count),

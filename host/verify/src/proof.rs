@@ -6,15 +6,15 @@ use quorate_core::order::{Operation, Order};
 use quorate_core::report::Outcome;
 use quorate_core::{KeySpec, SchemeSignature};
 
-use crate::signature::{is_canonical_key, verify};
+use crate::signature::{is_canonical_key, verify_all};
 
 /// A result that needs no trust.
 // One of it is passed on, once: a box would only be one more allocation.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proved {
-    /// The order's message is signed.
-    Signature(SchemeSignature),
+    /// Every item of the order is signed: the signatures, in their order.
+    Signatures(Vec<SchemeSignature>),
     /// The order's key has new shares, and all n parties have promised to keep theirs.
     Shares {
         /// Their promises.
@@ -28,11 +28,9 @@ pub enum Proved {
 #[must_use]
 pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -> Option<Proved> {
     match (outcome, &order.operation) {
-        (Outcome::Signed { signature, recovery_id }, Operation::Sign(signing)) => {
-            let bytes = signature.0.as_slice().try_into().ok()?;
-            let signature = SchemeSignature { bytes, recovery_id: *recovery_id };
-            verify(&order.spec.scheme, &order.public_key.0, chain_code, signing, &signature).ok()?;
-            Some(Proved::Signature(signature))
+        (Outcome::Signed(signatures), Operation::Sign(items)) => {
+            verify_all(order, chain_code, items, signatures).ok()?;
+            Some(Proved::Signatures(signatures.clone()))
         }
         (Outcome::Activated { certificate, key }, _) => {
             shares(order, chain_code, certificate.clone(), key.clone())
@@ -70,7 +68,7 @@ fn shares(
     let epoch = match order.operation {
         Operation::Keygen => 1,
         Operation::Refresh => order.epoch.checked_add(1)?,
-        Operation::Sign(_) => return None,
+        _ => return None,
     };
     let is_next = activation.epoch == epoch
         && (epoch == 1 || key.public_key == order.public_key && key.chain_code.as_ref() == chain_code);
@@ -122,6 +120,7 @@ mod tests {
             },
             minimum_plugin: Version::default(),
             epoch: 1,
+            share_set: Some(PlanHash([5; 32])),
             public_key: vec![2; 33],
             recipient: None,
         };

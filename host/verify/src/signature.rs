@@ -9,7 +9,7 @@ use bitcoin::hashes::{Hash, sha256, sha256d};
 use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as Ecdsa};
 use bitcoin::secp256k1::{Message, PublicKey, Secp256k1, XOnlyPublicKey};
 use quorate_core::SchemeSignature;
-use quorate_core::order::{HashFunction, Signing};
+use quorate_core::order::{HashFunction, Order, SignItem, SignItems};
 use sha3::{Digest as _, Keccak256};
 
 /// Why a signature is not accepted.
@@ -27,9 +27,9 @@ pub enum SignatureError {
 ///
 /// # Errors
 /// [`SignatureError::NotCheckable`] when the message has no hash function and is not 32 bytes long.
-pub fn digest(signing: &Signing) -> Result<[u8; 32], SignatureError> {
-    let message = &signing.message.0;
-    Ok(match signing.hash {
+pub fn digest(item: &SignItem) -> Result<[u8; 32], SignatureError> {
+    let message = &item.message.0;
+    Ok(match item.hash {
         HashFunction::None => {
             let digest = message.as_slice().try_into();
             digest.map_err(|_| SignatureError::NotCheckable("a digest is 32 bytes long"))?
@@ -72,7 +72,25 @@ pub fn child_key(
     Ok(root.derive_pub(&Secp256k1::verification_only(), &path).map_err(no_child)?.public_key)
 }
 
-/// Verifies a signature for an order: under the account's key or its child, low s, and with a recovery id that recovers
+/// Verifies the signatures of an order: one for each item, in their order.
+///
+/// # Errors
+/// See [`SignatureError`]; a missing signature is a bad one.
+pub fn verify_all(
+    order: &Order,
+    chain_code: Option<&[u8; 32]>,
+    items: &SignItems,
+    signatures: &[SchemeSignature],
+) -> Result<(), SignatureError> {
+    if items.all().len() != signatures.len() {
+        return Err(SignatureError::BadSignature);
+    }
+    let (scheme, key) = (&order.spec.scheme, &order.public_key.0);
+    let mut all = items.all().iter().zip(signatures);
+    all.try_for_each(|(item, signature)| verify(scheme, key, chain_code, item, signature))
+}
+
+/// Verifies the signature of one item: under the account's key or its child, low s, and with a recovery id that recovers
 /// that key.
 ///
 /// # Errors
@@ -81,21 +99,21 @@ pub fn verify(
     scheme: &str,
     key: &[u8],
     chain_code: Option<&[u8; 32]>,
-    signing: &Signing,
+    item: &SignItem,
     signature: &SchemeSignature,
 ) -> Result<(), SignatureError> {
-    if signing.tweak.is_some() {
+    if item.tweak.is_some() {
         return Err(SignatureError::NotCheckable("this host knows no scheme with a tweak"));
     }
     match scheme {
         "ecdsa-secp256k1" => {
-            let key = child_key(key, chain_code, &signing.path)?;
-            verify_ecdsa(&key, digest(signing)?, signature)
+            let key = child_key(key, chain_code, &item.path)?;
+            verify_ecdsa(&key, digest(item)?, signature)
         }
-        "ed25519" if signing.hash != HashFunction::None || !signing.path.is_empty() => {
+        "ed25519" if item.hash != HashFunction::None || !item.path.is_empty() => {
             Err(SignatureError::NotCheckable("ed25519 signs the message itself, with the account's own key"))
         }
-        "ed25519" => verify_ed25519(key, &signing.message.0, signature),
+        "ed25519" => verify_ed25519(key, &item.message.0, signature),
         _ => Err(SignatureError::NotCheckable("this host does not know the scheme")),
     }
 }
@@ -158,11 +176,14 @@ mod tests {
     use bitcoin::secp256k1::SecretKey;
     use quorate_core::codec::Bytes;
 
+    use quorate_core::order::{MAX_ORDER_LIFETIME, Operation, OrderTerms, Version};
+    use quorate_core::{AccountId, KeySpec, OrderId, Threshold, UnixSeconds};
+
     use super::*;
 
-    fn signing(message: u8) -> Signing {
+    fn item(message: u8) -> SignItem {
         let message = Bytes(vec![message; 32]);
-        Signing { message, hash: HashFunction::None, path: vec![], tweak: None, presignatures: false }
+        SignItem { message, hash: HashFunction::None, path: vec![], tweak: None, presignatures: false }
     }
 
     /// A key, and its signature of 32 sevens, by libsecp256k1 itself.
@@ -179,7 +200,7 @@ mod tests {
     fn only_the_signature_of_this_key_for_this_message_is_accepted() {
         let (key, good) = signed();
         let check = |key: &[u8], message, signature: &SchemeSignature| {
-            verify("ecdsa-secp256k1", key, None, &signing(message), signature)
+            verify("ecdsa-secp256k1", key, None, &item(message), signature)
         };
         assert_eq!(check(&key, 7, &good), Ok(()));
         assert_eq!(check(&key, 8, &good), Err(SignatureError::BadSignature));
@@ -198,9 +219,40 @@ mod tests {
     }
 
     #[test]
+    fn every_item_of_an_order_has_its_own_signature() {
+        let (key, good) = signed();
+        let terms = OrderTerms {
+            operation: Operation::Sign(item(7).into()),
+            spec: KeySpec {
+                account: AccountId([1; 16]),
+                scheme: "ecdsa-secp256k1".into(),
+                protocol: "dkls23".into(),
+                threshold: Threshold::new(2, 2).unwrap(),
+                parties: vec![],
+                mandatory: vec![],
+            },
+            minimum_plugin: Version::default(),
+            epoch: 1,
+            share_set: None,
+            public_key: key,
+            recipient: None,
+        };
+        let order = Order::new(OrderId([1; 32]), terms, UnixSeconds(0), MAX_ORDER_LIFETIME);
+        let twice = SignItems::new(vec![item(7), item(7)]).unwrap();
+        let other = SignItems::new(vec![item(7), item(8)]).unwrap();
+        let check = |items: &SignItems, signatures: &[SchemeSignature]| {
+            verify_all(&order, None, items, signatures).is_ok()
+        };
+        let both = [good.clone(), good.clone()];
+        assert!(check(&item(7).into(), &both[..1]) && check(&twice, &both));
+        assert!(!check(&twice, &both[..1]) && !check(&item(7).into(), &both) && !check(&twice, &[]));
+        assert!(!check(&other, &both), "the second item is signed with the first one's signature");
+    }
+
+    #[test]
     fn every_hash_function_is_the_one_that_is_named() {
         let abc =
-            |hash| digest(&Signing { message: Bytes(b"abc".to_vec()), hash, ..signing(0) }).map(hex::encode);
+            |hash| digest(&SignItem { message: Bytes(b"abc".to_vec()), hash, ..item(0) }).map(hex::encode);
         for (hash, known) in [
             (HashFunction::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             (HashFunction::Sha256d, "4f8b42c22dd3729b519ba6f68d2da7cc5b2d606d05daed5ad5128cc03e6c6358"),
@@ -216,26 +268,26 @@ mod tests {
         let secret = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
         let key = secret.verifying_key().to_bytes();
         let signature = SchemeSignature { bytes: secret.sign(&[7; 32]).to_bytes(), recovery_id: None };
-        let check = |signing: &Signing| verify("ed25519", &key, None, signing, &signature);
-        assert_eq!(check(&signing(7)), Ok(()));
-        assert_eq!(check(&signing(8)), Err(SignatureError::BadSignature));
-        let hashed = Signing { hash: HashFunction::Sha256, ..signing(7) };
+        let check = |item: &SignItem| verify("ed25519", &key, None, item, &signature);
+        assert_eq!(check(&item(7)), Ok(()));
+        assert_eq!(check(&item(8)), Err(SignatureError::BadSignature));
+        let hashed = SignItem { hash: HashFunction::Sha256, ..item(7) };
         assert!(matches!(check(&hashed), Err(SignatureError::NotCheckable(_))));
     }
 
     #[test]
     fn what_can_not_be_checked_is_not_accepted() {
         let (key, good) = signed();
-        let path = Signing { path: vec![1], ..signing(7) };
-        let tweaked = Signing { tweak: Some([1; 32]), ..signing(7) };
-        let short = Signing { message: Bytes(vec![7; 31]), ..signing(7) };
-        for (scheme, signing) in [
+        let path = SignItem { path: vec![1], ..item(7) };
+        let tweaked = SignItem { tweak: Some([1; 32]), ..item(7) };
+        let short = SignItem { message: Bytes(vec![7; 31]), ..item(7) };
+        for (scheme, item) in [
             ("ecdsa-secp256k1", path),
             ("ecdsa-secp256k1", tweaked),
             ("ecdsa-secp256k1", short),
-            ("bip340", signing(7)),
+            ("bip340", item(7)),
         ] {
-            let refused = verify(scheme, &key, None, &signing, &good);
+            let refused = verify(scheme, &key, None, &item, &good);
             assert!(matches!(refused, Err(SignatureError::NotCheckable(_))), "{refused:?}");
         }
     }

@@ -7,11 +7,13 @@ CREATE TABLE key_check (
     sealed  BYTEA NOT NULL
 );
 
--- One row: the latest time that was seen, and the counter that every consumption, ban and activation raises.
+-- One row: the latest time that was seen, the counter that every consumption, ban and activation raises, and a random
+-- number that tells this database from every other.
 CREATE TABLE state (
     id           BIGINT PRIMARY KEY CHECK (id = 1),
     latest_seen  BIGINT NOT NULL,
-    counter      BIGINT NOT NULL
+    counter      BIGINT NOT NULL,
+    database_id  BYTEA
 );
 INSERT INTO state (id, latest_seen, counter) VALUES (1, 0, 0);
 
@@ -84,10 +86,11 @@ CREATE TABLE bans (
     PRIMARY KEY (account, counterparty)
 );
 
--- The highest state counter that each peer has told, by now and up to a while ago (times in seconds since 1970): a
+-- The database that each peer keeps its state in, and the highest state counter that it has told, by now and up to a while ago (times in seconds since 1970): a
 -- hello that is on its way while the peer goes on may tell a lower one than those that overtake it.
 CREATE TABLE peers (
     identity  BYTEA PRIMARY KEY,
+    database  BYTEA NOT NULL,
     highest   BIGINT NOT NULL,
     marked    BIGINT NOT NULL,
     settled   BIGINT NOT NULL,

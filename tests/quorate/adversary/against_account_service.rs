@@ -16,7 +16,8 @@ use quorate_core::order::{Operation, Order, OrderTerms, Version};
 use quorate_core::report::{Outcome, Report};
 use quorate_core::submission::{SignedSubmission, Submission};
 use quorate_core::{
-    AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold, UnixMillis,
+    AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, SchemeSignature, SessionId,
+    Threshold, UnixMillis,
 };
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
@@ -189,12 +190,13 @@ async fn a_refresh_that_nobody_ordered_changes_no_account() {
         spec: spec(&keys),
         minimum_plugin: Version::default(),
         epoch: 1,
+        share_set: Some(PlanHash([1; 32])),
         public_key: key.public_key.0.clone(),
         recipient: None,
     };
     let order = Order::new(OrderId(random32()), terms, SystemClock.seconds(), Duration::from_secs(600));
     let outcome = Outcome::Activated { certificate, key };
-    let report = Report { session: SESSION, order: order.id, by: party(1), digest: Digest([3; 32]), outcome };
+    let report = Report::new(SESSION, order.id, party(1), Digest([3; 32]), outcome);
     *world.liar.session.lock().unwrap() = Some(SessionState {
         session: SESSION.as_bytes().to_vec().into(),
         account: ACCOUNT.as_bytes().to_vec().into(),
@@ -243,7 +245,7 @@ async fn an_order_of_which_no_session_was_made_is_closed_when_it_is_over() {
 #[tokio::test]
 async fn neither_invented_signatures_nor_silence_hold_up_a_request_for_long() {
     let world = world().await;
-    let garbage = Outcome::Signed { signature: Bytes(vec![1; 64]), recovery_id: Some(0) };
+    let garbage = Outcome::Signed(vec![SchemeSignature { bytes: [1; 64], recovery_id: Some(0) }]);
     let malicious = SecretKey::from_seed(&random32());
     let World { liar, service, parties, .. } = world;
     let one = parties.into_iter().next().unwrap();
@@ -251,8 +253,7 @@ async fn neither_invented_signatures_nor_silence_hold_up_a_request_for_long() {
         let outcome = garbage.clone();
         let lie = move |order: &Order| {
             let outcome = outcome.clone();
-            let report =
-                Report { session: SESSION, order: order.id, by: party(by), digest: Digest([3; 32]), outcome };
+            let report = Report::new(SESSION, order.id, party(by), Digest([3; 32]), outcome);
             encode(&report.sign(&key))
         };
         liar.reports.lock().unwrap().push(Box::new(lie));

@@ -11,7 +11,7 @@ use prost::Message;
 use quorate_backends::queue::{Queue, RabbitAddress, RabbitQueue};
 use quorate_core::codec::{Bytes, decode, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{HashFunction, Operation, Order, Signing};
+use quorate_core::order::{HashFunction, Operation, Order, SignItem};
 use quorate_core::plan::Plan;
 use quorate_core::session::Frame;
 use quorate_core::submission::Submission;
@@ -253,14 +253,14 @@ async fn a_hostile_coordinator_makes_no_party_run_what_was_not_ordered() {
     let (stranger, token) = (SecretKey::from_seed(&random32()), world.token());
     world.plans(move |to, plan, delivery| {
         let mut forged: Order = decode(plan.order.bytes()).unwrap();
-        let message = Signing {
+        let message = SignItem {
             message: Bytes(vec![0x66; 32]),
             hash: HashFunction::None,
             path: vec![],
             tweak: None,
             presignatures: false,
         };
-        forged.operation = Operation::Sign(message);
+        forged.operation = Operation::Sign(message.into());
         let mut renamed = forged.clone();
         renamed.id = OrderId([0x66; 32]);
         let forged = [forged, renamed].map(|order| {

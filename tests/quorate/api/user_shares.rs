@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate_core::AccountId;
 use quorate_core::codec::Bytes;
-use quorate_core::order::{HashFunction, Signing};
+use quorate_core::order::{HashFunction, SignItem};
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
@@ -207,7 +207,7 @@ async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &str, id: &
     let share = user.share("share");
     let share_id = share.id().unwrap();
     let now = SystemClock.seconds();
-    let signing = Signing {
+    let signing = SignItem {
         message: Bytes(vec![50; 32]),
         hash: HashFunction::None,
         path: vec![],
@@ -219,7 +219,7 @@ async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &str, id: &
         expires_at: now + Duration::from_secs(60),
         account: share_id.account,
         epoch: 1,
-        purpose: Purpose::Sign(signing.clone()),
+        purpose: Purpose::Sign(signing.clone().into()),
     };
     let mut entries = share.entries().unwrap();
     let entry = entries.values_mut().next().unwrap();

@@ -13,11 +13,15 @@ use quorate_core::abort::AbortCode;
 use quorate_core::admission::PluginFacts;
 use quorate_core::codec::{Bytes, decode, encode};
 use quorate_core::identity::{SecretKey, Tag};
-use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, Signing, Version};
+use quorate_core::order::{
+    HashFunction, MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, SignItem, Version,
+};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode, Report, SignedReport};
 use quorate_core::submission::Submission;
-use quorate_core::{AccountId, Digest, KeySpec, OrderId, PartyIndex, SessionId, Threshold};
+use quorate_core::{
+    AccountId, Digest, KeySpec, OrderId, PartyIndex, PlanHash, SchemeSignature, SessionId, Threshold,
+};
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::topics::{PRESENCE, queue_of};
@@ -110,7 +114,7 @@ impl ScriptedParties {
 
     /// Submits an order to sign [`MESSAGE`].
     async fn submit(&mut self) -> Streaming<SubmitEvent> {
-        let signing = Signing {
+        let signing = SignItem {
             message: Bytes(MESSAGE.to_vec()),
             hash: HashFunction::None,
             path: vec![],
@@ -126,10 +130,11 @@ impl ScriptedParties {
             mandatory: vec![],
         };
         let terms = OrderTerms {
-            operation: Operation::Sign(signing),
+            operation: Operation::Sign(signing.into()),
             spec,
             minimum_plugin: Version::default(),
             epoch: 1,
+            share_set: Some(PlanHash([1; 32])),
             public_key: self.key.public_key(&secp256k1::Secp256k1::new()).serialize().to_vec(),
             recipient: None,
         };
@@ -159,7 +164,7 @@ impl ScriptedParties {
     async fn report(&mut self, by: u16, plan: &Plan, outcome: Outcome) {
         let order: Order = decode(plan.order.bytes()).unwrap();
         let by = PartyIndex::try_from(by).unwrap();
-        let report = Report { session: plan.session_id(), order: order.id, by, digest: DIGEST, outcome };
+        let report = Report::new(plan.session_id(), order.id, by, DIGEST, outcome);
         let signed = report.sign(&self.parties[usize::from(by.number()) - 1]);
         self.client.report(ReportRequest { report: encode(&signed).into() }).await.unwrap();
     }
@@ -170,13 +175,14 @@ impl ScriptedParties {
         let signature = secp256k1::Secp256k1::new().sign_ecdsa_recoverable(message, &self.key);
         let (recovery_id, bytes) = signature.serialize_compact();
         let recovery_id = u8::try_from(i32::from(recovery_id)).unwrap();
-        Outcome::Signed { signature: Bytes(bytes.to_vec()), recovery_id: Some(recovery_id) }
+        Outcome::Signed(vec![SchemeSignature { bytes, recovery_id: Some(recovery_id) }])
     }
 }
 
 fn aborted() -> Outcome {
     Outcome::Aborted {
         code: AbortCode::PeerAborted,
+        plugin_code: None,
         culprits: vec![],
         reason: "party 2 has left".into(),
         notice: None,

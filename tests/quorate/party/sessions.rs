@@ -10,7 +10,7 @@ use quorate_core::admission::Refused;
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, decode};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, OrderTerms, Signing, Version};
+use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, OrderTerms, SignItem, Version};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::session::Frame;
@@ -146,6 +146,7 @@ impl Cluster {
             },
             minimum_plugin: Version::default(),
             epoch: if keygen { 0 } else { self.epoch },
+            share_set: self.certificate.as_ref().filter(|_| !keygen).map(|made| made.activation.plan),
             public_key: if keygen { vec![] } else { self.public_key.clone() },
             recipient: None,
         }
@@ -162,9 +163,13 @@ impl Cluster {
                 .sign(&self.originator),
             signers: signers.iter().map(|&s| PartyIndex::try_from(s).unwrap()).collect(),
             digest,
-            presignature: None,
+            pools: vec![],
+            prepared: vec![],
+            helpers: vec![],
             certificate: self.certificate.clone(),
             aborts: self.aborts.clone(),
+            erasure: None,
+            bans: vec![],
             nonce: random32(),
             deadline: self.clock.millis() + DEADLINE,
         }
@@ -205,8 +210,9 @@ impl Cluster {
     async fn sign(&self, signers: &[u16], digest: [u8; 32]) -> SchemeSignature {
         let ended = self.run(&self.plan(signing(digest), signers)).await;
         let mut signatures = ended.into_iter().map(|ended| match ended {
-            Ok(Outcome::Signed { signature, recovery_id }) => {
-                SchemeSignature { bytes: signature.0.try_into().unwrap(), recovery_id }
+            Ok(Outcome::Signed(signatures)) => {
+                let [signature] = signatures.try_into().unwrap();
+                signature
             }
             other => panic!("{other:?}"),
         });
@@ -221,13 +227,16 @@ impl Cluster {
 }
 
 fn signing(digest: [u8; 32]) -> Operation {
-    Operation::Sign(Signing {
-        message: Bytes(digest.to_vec()),
-        hash: HashFunction::None,
-        path: vec![],
-        tweak: None,
-        presignatures: false,
-    })
+    Operation::Sign(
+        SignItem {
+            message: Bytes(digest.to_vec()),
+            hash: HashFunction::None,
+            path: vec![],
+            tweak: None,
+            presignatures: false,
+        }
+        .into(),
+    )
 }
 
 #[tokio::test]
@@ -268,7 +277,7 @@ async fn a_plan_is_run_once_and_an_account_has_one_key() {
     let one = &cluster.parties[0];
     let (first, second, other) =
         tokio::join!(run(one, plan.clone()), run(one, plan.clone()), run(&cluster.parties[1], plan.clone()));
-    assert!(matches!(other, Ok(Outcome::Signed { .. })), "{other:?}");
+    assert!(matches!(other, Ok(Outcome::Signed(_))), "{other:?}");
     let mut claimed = [&first, &second].map(|ended| matches!(ended, Err(PlanRefusal::ClaimedBefore)));
     claimed.sort_unstable();
     assert_eq!(claimed, [false, true], "{first:?} {second:?}");
@@ -572,6 +581,30 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
     assert!(reason.contains("party 1 was set back"), "{reason}");
     // Who never heard of the later state goes on with it.
     cluster.assert_signed(&cluster.sign(&[1, 3], [8; 32]).await, [8; 32]);
+}
+
+/// Two processes with one identity would each keep half of what the party must remember.
+#[tokio::test]
+async fn a_process_with_the_same_identity_and_another_database_is_refused_by_its_peers() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", cluster.file(0).display())).await.unwrap();
+    sqlx::query("UPDATE state SET database_id = randomblob(16)").execute(&pool).await.unwrap();
+    pool.close().await;
+    let second = cluster.start(0).await;
+    let first = std::mem::replace(&mut cluster.parties[0], second);
+    let mut plan = cluster.plan(signing([7; 32]), &[1, 2]);
+    plan.deadline = cluster.clock.millis() + Duration::from_millis(5_000);
+    let ended = cluster.run(&plan).await;
+    let Ok(Outcome::Aborted { code, culprits, reason, .. }) = &ended[1] else { panic!("{ended:?}") };
+    assert_eq!((*code, culprits.as_slice()), (AbortCode::PeerFault, &[PartyIndex::FIRST][..]), "{reason}");
+    assert!(reason.contains("party 1 has another database"), "{reason}");
+    // The first process goes on, until the operator of a peer decides for the second.
+    let second = std::mem::replace(&mut cluster.parties[0], first);
+    cluster.assert_signed(&cluster.sign(&[1, 2], [8; 32]).await, [8; 32]);
+    assert!(cluster.parties[1].readmit(cluster.keys()[0]).await.unwrap());
+    cluster.parties[0] = second;
+    cluster.assert_signed(&cluster.sign(&[1, 2], [9; 32]).await, [9; 32]);
 }
 
 /// A consistent copy of a party's database.

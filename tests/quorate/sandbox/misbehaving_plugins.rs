@@ -14,7 +14,7 @@ use quorate_tests::sandbox_tasks::{keygen, load, sign};
 
 fn mode(name: &str) -> Task {
     let Task::Sign(mut task) = sign([0; 32]) else { unreachable!() };
-    task.signing.message.0 = name.as_bytes().to_vec();
+    task.item.message.0 = name.as_bytes().to_vec();
     Task::Sign(task)
 }
 

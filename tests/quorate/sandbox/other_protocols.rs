@@ -13,8 +13,8 @@ async fn frost_makes_a_key_and_signs_in_the_sandbox() {
     let task = Task::Keygen { scheme: "ed25519".into() };
     let ComponentOutcome::Key(key) = parties.run(&plugin, &parties.all(), &task).await else { panic!() };
     let text = b"any length".to_vec();
-    let signing = message(text.clone());
-    let task = Task::Sign(SignTask { scheme: "ed25519".into(), signing, presignature: None });
+    let item = message(text.clone());
+    let task = Task::Sign(SignTask { scheme: "ed25519".into(), item, presignature: None });
     let ComponentOutcome::Signature(signature) = parties.run(&plugin, &[1, 3, 5], &task).await else {
         panic!()
     };

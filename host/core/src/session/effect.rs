@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::PartyIndex;
 use crate::abort::Abort;
 use crate::envelope::PayloadKind;
-use crate::ids::ExecutionId;
+use crate::ids::{DatabaseId, ExecutionId};
 
 /// A message for the component. Wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,6 +40,15 @@ pub enum To {
     ReliableBroadcast,
 }
 
+/// What a party tells of its durable state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerState {
+    /// Its state counter.
+    pub counter: u64,
+    /// The database that the state is in.
+    pub database: DatabaseId,
+}
+
 /// The caller applies effects one after the other, in the order given. Effects that arise while one is applied go to
 /// the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +64,8 @@ pub enum Effect {
     Start {
         /// The id of this execution.
         execution: ExecutionId,
-        /// The state counters that the peers told, to be held against the highest seen (rule 10).
-        counters: BTreeMap<PartyIndex, u64>,
+        /// What the peers told of their state, to be held against what was seen before (rules 3 and 10).
+        states: BTreeMap<PartyIndex, PeerState>,
     },
     /// Hand a message to the component.
     Deliver(Message),

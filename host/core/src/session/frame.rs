@@ -3,7 +3,8 @@
 use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::SignedAbort;
-use crate::certificate::{Acknowledgement, Certificate, Ready};
+use crate::acknowledgement::Acknowledgement;
+use crate::certificate::{Certificate, Ready};
 use crate::codec::{Malformed, Reader, Wire};
 use crate::envelope::{Envelope, SignedEcho};
 use crate::hello::SignedHello;

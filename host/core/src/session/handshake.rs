@@ -66,8 +66,15 @@ impl Handshake {
         let ephemeral = Ephemeral::new(random);
         let mut fresh = [0; 32];
         random.fill_bytes(&mut fresh);
-        let (plan, index, counter) = (terms.plan, terms.me, terms.counter);
-        let hello = Hello { plan, index, ephemeral: ephemeral.public(), fresh, counter };
+        let index = terms.me;
+        let hello = Hello {
+            plan: terms.plan,
+            index,
+            ephemeral: ephemeral.public(),
+            fresh,
+            counter: terms.counter,
+            database: terms.database,
+        };
         Self {
             ephemeral: Some(ephemeral),
             own: hello.clone().sign(key),
@@ -179,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::order::tests::identities;
-    use crate::{Threshold, UnixMillis};
+    use crate::{DatabaseId, Threshold, UnixMillis};
 
     fn terms(me: u16) -> SessionTerms {
         SessionTerms {
@@ -190,6 +197,7 @@ mod tests {
             parties: identities(3).iter().map(SecretKey::public).collect(),
             deadline: UnixMillis(1_000),
             counter: 0,
+            database: DatabaseId([0; 16]),
         }
     }
 

@@ -40,7 +40,7 @@ use crate::codec::{decode, encode};
 use crate::hello::Hello;
 use crate::identity::SecretKey;
 use crate::{PartyIndex, UnixMillis};
-pub use effect::{Effect, Message, To};
+pub use effect::{Effect, Message, PeerState, To};
 pub use frame::Frame;
 use handshake::{Handshake, HandshakeResult};
 use reply_throttle::ReplyThrottle;
@@ -297,9 +297,10 @@ impl Session {
             return Ok(effects);
         };
         let early = std::mem::take(early);
-        let counters = hellos.iter().filter(|(p, _)| **p != self.terms.me);
-        let counters = counters.map(|(&party, hello)| (party, hello.counter)).collect();
-        effects.push(Effect::Start { execution, counters });
+        let peers = hellos.iter().filter(|(p, _)| **p != self.terms.me);
+        let state = |hello: &Hello| PeerState { counter: hello.counter, database: hello.database };
+        let states = peers.map(|(&party, hello)| (party, state(hello))).collect();
+        effects.push(Effect::Start { execution, states });
         let keys = hellos.iter().map(|(&party, hello): (_, &Hello)| (party, hello.ephemeral)).collect();
         // Taken, not borrowed: what can compute the ephemeral key again is gone with it.
         let Some(mut random) = self.random.take() else { return Ok(effects) };

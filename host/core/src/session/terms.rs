@@ -1,7 +1,7 @@
 //! The parties of a session and its deadline.
 
 use crate::identity::{PublicKey, key_of};
-use crate::ids::PlanHash;
+use crate::ids::{DatabaseId, PlanHash};
 use crate::{PartyIndex, Threshold, UnixMillis};
 
 /// The parties of a session and its deadline, all of it admitted ([`admission`](crate::admission)).
@@ -21,6 +21,8 @@ pub struct SessionTerms {
     pub deadline: UnixMillis,
     /// This party's durable state counter.
     pub counter: u64,
+    /// The database that its state is in.
+    pub database: DatabaseId,
 }
 
 impl SessionTerms {

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
-use quorate_core::session::{Effect, Message};
+use quorate_core::session::{Effect, Message, PeerState};
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
-use quorate_party_store::PeerCounter;
+use quorate_party_store::PeerStanding;
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_runtime::{ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step};
+use quorate_runtime::{
+    ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step, Task,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument;
 
@@ -48,10 +50,11 @@ pub(super) struct ProtocolResult {
 pub(super) async fn drive(
     context: &SessionContext,
     connection: Connection,
+    task: Task,
     share: Option<ShareEntries>,
     effects: Vec<Effect>,
 ) -> Result<Ended, StoreError> {
-    let component = ComponentState::NotStarted { share };
+    let component = ComponentState::NotStarted { task, share };
     let mut driver = Driver {
         context,
         connection,
@@ -83,8 +86,8 @@ struct Driver<'a> {
 
 /// Where the component is.
 enum ComponentState {
-    /// The hellos are not complete. It will be given this share.
-    NotStarted { share: Option<ShareEntries> },
+    /// The hellos are not complete. It will be given this task and share.
+    NotStarted { task: Task, share: Option<ShareEntries> },
     /// It computes.
     Stepping { execution: ExecutionId, step: Stepping },
     /// It waits for messages.
@@ -164,8 +167,8 @@ impl Driver<'_> {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Send { to, frame } => self.connection.send(to, frame),
-                Effect::Start { execution, counters } => {
-                    if let Some(abort) = check_counters(self.context, &counters).await? {
+                Effect::Start { execution, states } => {
+                    if let Some(abort) = check_peers(self.context, &states).await? {
                         effects = self.connection.session.fail(abort, self.context.now()).into();
                         continue;
                     }
@@ -190,11 +193,12 @@ impl Driver<'_> {
 
     fn start(&mut self, execution: ExecutionId) {
         let component = std::mem::replace(&mut self.component, ComponentState::Ended);
-        let ComponentState::NotStarted { share } = component else { return };
+        let ComponentState::NotStarted { task, share } = component else { return };
         let vault = share.map(|share| sandbox::snapshot(&share)).unwrap_or_default();
         let spec = sandbox::spec(
             &self.context.plan,
             &self.context.admitted,
+            task,
             execution,
             vault,
             self.context.remaining(),
@@ -239,20 +243,27 @@ async fn stepped(component: &mut ComponentState) -> (ExecutionId, Result<Step, S
     stepped
 }
 
-/// Checks that no peer's state counter went back (rule 10): such a peer was restored from an old backup.
-async fn check_counters(
+/// Checks that no peer's state counter went back (rule 10): such a peer was restored from an old backup. And that no peer
+/// has another database than before (rule 3): it may be a second process with the identity of the first.
+async fn check_peers(
     context: &SessionContext,
-    counters: &BTreeMap<PartyIndex, u64>,
+    states: &BTreeMap<PartyIndex, PeerState>,
 ) -> Result<Option<Abort>, StoreError> {
     let party = &context.party;
-    for (&peer, &counter) in counters {
+    for (&peer, &state) in states {
         let Some(key) = context.order().spec.party(peer) else { continue };
-        let checked = party.store.check_peer_counter(*key, counter, party.clock.seconds()).await?;
-        if checked == PeerCounter::WentBack {
-            let reason =
-                format!("party {peer} was set back to an earlier state: an operator must re-admit it");
-            return Ok(Some(Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason }));
-        }
+        let fault = match party.store.check_peer(*key, state, party.clock.seconds()).await? {
+            PeerStanding::Current => continue,
+            PeerStanding::WentBack => {
+                "was set back to an earlier state: the operators of the others re-admit it"
+            }
+            PeerStanding::OtherDatabase => {
+                "has another database than before: its operator stops the second process with this identity; if the \
+                 database is new on purpose, the operators of the others re-admit the party"
+            }
+        };
+        let reason = format!("party {peer} {fault}");
+        return Ok(Some(Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason }));
     }
     Ok(None)
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::certificate::{Acknowledgement, Acknowledgements, Activation, Certificate};
+use quorate_core::acknowledgement::{Acknowledgement, Acknowledgements};
+use quorate_core::certificate::{Activation, Certificate};
 use quorate_core::codec::{decode, encode};
 use quorate_core::identity::PublicKey;
 use quorate_core::session::Frame;

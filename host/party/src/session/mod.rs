@@ -100,11 +100,15 @@ impl SessionTask {
             Err(PhaseError::Store(error)) => return Err(error),
             Err(PhaseError::Aborted(abort)) => return context.record_abort(abort).await.map(Some),
         };
+        let Some(task) = sandbox::task(&context.plan, context.order()) else {
+            let reason = "this version does not carry out the order's operation";
+            return context.record_abort(Abort::of(AbortCode::Misconfigured, reason)).await.map(Some);
+        };
         let (connection, effects) = match connection::connect(&context, &token).await {
             Ok(connected) => connected,
             Err(abort) => return context.record_abort(abort).await.map(Some),
         };
-        match driver::drive(&context, connection, share, effects).await? {
+        match driver::drive(&context, connection, task, share, effects).await? {
             Ended::Aborted { connection, abort } => {
                 linger::linger(&context, connection);
                 Ok(Some(context.aborted_outcome(abort)))
@@ -123,8 +127,8 @@ async fn conclude(
 ) -> Result<Option<Outcome>, StoreError> {
     let ProtocolResult { execution, outcome, staged } = result;
     let key = match (outcome, &context.order().operation) {
-        (ComponentOutcome::Signature(signature), Operation::Sign(signing)) => {
-            return outcome::finish_signing(context, connection, signing, signature).await.map(Some);
+        (ComponentOutcome::Signature(signature), Operation::Sign(items)) => {
+            return outcome::finish_signing(context, connection, items, vec![signature]).await.map(Some);
         }
         (ComponentOutcome::Key(key), Operation::Keygen)
         | (ComponentOutcome::Refreshed(key), Operation::Refresh) => key,

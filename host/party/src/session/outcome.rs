@@ -3,8 +3,7 @@
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::certificate::Activation;
-use quorate_core::codec::Bytes;
-use quorate_core::order::{Operation, Signing};
+use quorate_core::order::{Operation, SignItems};
 use quorate_core::report::Outcome;
 use quorate_core::session::Effect;
 use quorate_core::user_share::ShareEntries;
@@ -27,24 +26,22 @@ pub(super) struct NewShare {
     pub(super) entries: ShareEntries,
 }
 
-/// Verifies a signature before anybody hears of it (rule 7), and records the session's success.
+/// Verifies the signature of every item before anybody hears of one (rule 7), and records the session's success.
 pub(super) async fn finish_signing(
     context: &SessionContext,
     mut connection: Connection,
-    signing: &Signing,
-    signature: SchemeSignature,
+    items: &SignItems,
+    signatures: Vec<SchemeSignature>,
 ) -> Result<Outcome, StoreError> {
     let order = context.order();
-    let verified =
-        signature::verify(&order.spec.scheme, &order.public_key.0, context.chain_code(), signing, &signature);
+    let verified = signature::verify_all(order, context.chain_code(), items, &signatures);
     match verified {
         Ok(()) => {
             context.party.store.finish(context.plan_hash).await?;
             connection.session.mark_result_durable();
             connection.send_all(connection.session.finish());
             linger::linger(context, connection);
-            let SchemeSignature { bytes, recovery_id } = signature;
-            Ok(Outcome::Signed { signature: Bytes(bytes.to_vec()), recovery_id })
+            Ok(Outcome::Signed(signatures))
         }
         Err(rejected) => {
             let code = match rejected {
@@ -69,7 +66,7 @@ pub(super) fn check_new_share(
 ) -> Result<NewShare, Abort> {
     let order = context.order();
     let epoch = order.epoch.saturating_add(1);
-    let outputs = key.outputs;
+    let GeneratedKey { outputs, share_format } = key;
     if order.operation == Operation::Refresh {
         let another = |what| Err(Abort::of(AbortCode::Plugin, format!("a refresh that gave another {what}")));
         if outputs.public_key != order.public_key || outputs.scheme != order.spec.scheme {
@@ -88,7 +85,8 @@ pub(super) fn check_new_share(
         digest: context.plan.digest,
         outputs: outputs.hash(),
     };
-    let record = sandbox::key_record(&context.admitted, epoch, outputs, context.entry.facts.version);
+    let written_by = context.entry.facts.version;
+    let record = KeyRecord { spec: order.spec.clone(), epoch, key: outputs, written_by, share_format };
     // The component's copy of the share ends with this function.
     let entries = sandbox::entries(&staged);
     drop(staged);

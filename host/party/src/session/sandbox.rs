@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use quorate_core::ExecutionId;
 use quorate_core::admission::Admitted;
-use quorate_core::certificate::KeyOutputs;
 use quorate_core::identity::group_id;
-use quorate_core::order::Operation;
+use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::user_share::ShareEntries;
-use quorate_core::{ExecutionId, KeyRecord, order};
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
 use quorate_runtime::{Capabilities, Roster, SecretBytes, SessionSpec, SignTask, Task};
 use zeroize::Zeroizing;
@@ -34,20 +33,11 @@ pub(super) fn entries(staged: &Staged) -> ShareEntries {
         .collect()
 }
 
-/// The record that is sealed with a new share.
-pub(super) fn key_record(
-    admitted: &Admitted,
-    epoch: u32,
-    key: KeyOutputs,
-    written_by: order::Version,
-) -> KeyRecord {
-    KeyRecord { spec: admitted.order.spec.clone(), epoch, key, written_by }
-}
-
 /// The session that the component is to run.
 pub(super) fn spec(
     plan: &Plan,
     admitted: &Admitted,
+    task: Task,
     execution_id: ExecutionId,
     vault: Snapshot,
     remaining: Duration,
@@ -61,20 +51,25 @@ pub(super) fn spec(
             group_id: group_id(&order.spec.parties),
             execution_id,
         },
-        task: task(plan, order),
+        task,
         capabilities: Capabilities { vault, ..Capabilities::without_backends() },
         deadline: Instant::now() + remaining,
     }
 }
 
-fn task(plan: &Plan, order: &order::Order) -> Task {
-    match &order.operation {
+/// The task of an admitted order; `None` for an operation that is not implemented, which no order is admitted for.
+pub(super) fn task(plan: &Plan, order: &Order) -> Option<Task> {
+    Some(match &order.operation {
         Operation::Keygen => Task::Keygen { scheme: order.spec.scheme.clone() },
         Operation::Refresh => Task::Refresh,
-        Operation::Sign(signing) => Task::Sign(SignTask {
+        Operation::Sign(items) => Task::Sign(SignTask {
             scheme: order.spec.scheme.clone(),
-            signing: signing.clone(),
-            presignature: plan.presignature.clone(),
+            item: items.single()?.clone(),
+            presignature: plan.prepared.first().copied().flatten().map(|id| id.to_string()),
         }),
-    }
+        Operation::Presign { .. }
+        | Operation::Auxiliary { .. }
+        | Operation::Prepare { .. }
+        | Operation::Repair(_) => return None,
+    })
 }

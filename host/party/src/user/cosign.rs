@@ -109,7 +109,7 @@ impl UserShares {
                 let incoming = IncomingPlan { plan, token: waiting.token };
                 match self.runner.run(incoming, custody, None, None).await {
                     // There is nothing more to do for this order.
-                    Ok(None | Some(Outcome::Signed { .. })) => return,
+                    Ok(None | Some(Outcome::Signed(_))) => return,
                     Ok(_) => {}
                     Err(reason) => {
                         tracing::info!(session = %waiting.session, %reason, "plan refused with a user's share");

@@ -114,7 +114,7 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     let purpose = match (&seal.message, &seal.refresh) {
         (Some(message), _) => {
             let request = SignRequest::read(message, seal.hash.as_deref(), seal.path.as_deref(), None)?;
-            Purpose::Sign(request.signing)
+            Purpose::Sign(request.items)
         }
         (None, Some(recipient)) => Purpose::Refresh(recipient_key(recipient)?),
         (None, None) => return Err("say what the share is for: --message or --refresh".into()),

@@ -12,7 +12,7 @@ use crate::certificate::{Activation, Certificate, Ready};
 use crate::codec::{decode, encode};
 use crate::envelope::PayloadKind;
 use crate::identity::{PublicKey, SecretKey};
-use crate::ids::{AccountId, Digest, ExecutionId, OutputHash, PlanHash};
+use crate::ids::{AccountId, DatabaseId, Digest, ExecutionId, OutputHash, PlanHash};
 use crate::promise::{Promise, PromiseEvent};
 use crate::session::streams::OutgoingPayload;
 use crate::session::{Effect, Frame, Session, SessionState, SessionTerms, To};
@@ -141,6 +141,7 @@ impl World {
             parties: world.keys.clone(),
             deadline: DEADLINE,
             counter: 0,
+            database: DatabaseId([0; 16]),
         };
         let begin =
             |world: &Self, seed| Session::begin(terms(world), secret(me), &Zeroizing::new(seed), world.now);

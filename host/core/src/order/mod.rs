@@ -1,11 +1,22 @@
 //! Orders: what the account service asks for, signed with its originator key. A party does nothing without one (rule
 //! 1).
 
+mod authorisations;
+mod check;
+mod operation;
+mod sign_items;
+mod version;
+
 use core::time::Duration;
 
-use crate::codec::{Bytes, Malformed, Reader, Wire, decode, encode, wire_struct};
+pub use authorisations::{Authorisation, Authorisations};
+pub use operation::{Operation, Repair};
+pub use sign_items::{HashFunction, MAX_SIGN_ITEMS, SignItem, SignItems};
+pub use version::Version;
+
+use crate::codec::{Bytes, decode, encode, wire_struct};
 use crate::identity::{PublicKey, SecretKey, Signature, Tag};
-use crate::ids::OrderId;
+use crate::ids::{Digest, OrderId, PlanHash, SealingKeyId};
 use crate::key_spec::KeySpec;
 use crate::time::UnixSeconds;
 
@@ -32,11 +43,21 @@ pub struct Order {
     pub minimum_plugin: Version,
     /// The epoch of the key's shares; 0 in a keygen.
     pub epoch: u32,
+    /// The share set of that epoch, by the plan that made it; none in a keygen.
+    pub share_set: Option<PlanHash>,
     /// The account's public key; empty in a keygen.
     pub public_key: Bytes,
     /// The key that a user's new share is sealed to (X25519). It is signed, so that no part on the way can replace
-    /// it. Only in a keygen or refresh.
+    /// it. Only where new shares are made.
     pub recipient: Option<[u8; 32]>,
+    /// SHA-256 of the claim with which the user fetches the new share. Only where new shares are made.
+    pub claim_hash: Option<[u8; 32]>,
+    /// The key that the user has sealed the share to that comes with this order.
+    pub sealing_key: Option<SealingKeyId>,
+    /// What callers themselves have signed.
+    pub authorisations: Option<Authorisations>,
+    /// The policy that every party must find satisfied.
+    pub policy: Option<Digest>,
     /// When it was signed.
     pub issued_at: UnixSeconds,
     /// When it ends: at most [`MAX_ORDER_LIFETIME`] later.
@@ -50,118 +71,16 @@ wire_struct!(Order {
     spec,
     minimum_plugin,
     epoch,
+    share_set,
     public_key,
     recipient,
+    claim_hash,
+    sealing_key,
+    authorisations,
+    policy,
     issued_at,
     expires_at,
 });
-
-/// The operations that an order can ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Make a key.
-    Keygen,
-    /// Sign.
-    Sign(Signing),
-    /// New shares of the same key for all n parties.
-    Refresh,
-}
-
-/// A message to sign, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signing {
-    /// A digest or a message, by `hash`.
-    pub message: Bytes,
-    /// How the parties hash the message.
-    pub hash: HashFunction,
-    /// BIP-32 child numbers, all below 2³¹.
-    pub path: Vec<u32>,
-    /// Additive shift (Taproot).
-    pub tweak: Option<[u8; 32]>,
-    /// Whether a presignature may be used.
-    pub presignatures: bool,
-}
-
-wire_struct!(Signing { message, hash, path, tweak, presignatures });
-
-/// How a message becomes a digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HashFunction {
-    /// The message is the digest: 32 bytes.
-    None,
-    /// Keccak-256, as Ethereum hashes.
-    Keccak256,
-    /// SHA-256 (FIPS 180-4).
-    Sha256,
-    /// SHA-256 of SHA-256, as Bitcoin hashes.
-    Sha256d,
-}
-
-impl Wire for Operation {
-    fn put(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Keygen => 1_u8.put(out),
-            Self::Sign(signing) => {
-                2_u8.put(out);
-                signing.put(out);
-            }
-            Self::Refresh => 3_u8.put(out),
-        }
-    }
-
-    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        match u8::take(input)? {
-            1 => Ok(Self::Keygen),
-            2 => Signing::take(input).map(Self::Sign),
-            3 => Ok(Self::Refresh),
-            _ => Err(Malformed),
-        }
-    }
-}
-
-impl Wire for HashFunction {
-    fn put(&self, out: &mut Vec<u8>) {
-        (*self as u8).put(out);
-    }
-
-    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        match u8::take(input)? {
-            0 => Ok(Self::None),
-            1 => Ok(Self::Keccak256),
-            2 => Ok(Self::Sha256),
-            3 => Ok(Self::Sha256d),
-            _ => Err(Malformed),
-        }
-    }
-}
-
-/// A plugin version, `major.minor.patch`. Names of pre-releases do not count in comparisons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Version {
-    major: u32,
-    minor: u32,
-    patch: u32,
-}
-
-wire_struct!(Version { major, minor, patch });
-
-impl core::fmt::Display for Version {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
-
-impl core::str::FromStr for Version {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let numbers = text.split_once('-').map_or(text, |(numbers, _)| numbers);
-        let mut parts = numbers.split('.').map(|part| part.parse().map_err(|_| Malformed));
-        let mut next = || parts.next().unwrap_or(Err(Malformed));
-        let version = Self { major: next()?, minor: next()?, patch: next()? };
-        if parts.next().is_none() { Ok(version) } else { Err(Malformed) }
-    }
-}
 
 /// The fields of an order that its maker chooses; [`Order::new`] adds the rest.
 #[derive(Clone, Debug)]
@@ -174,6 +93,8 @@ pub struct OrderTerms {
     pub minimum_plugin: Version,
     /// See [`Order::epoch`].
     pub epoch: u32,
+    /// See [`Order::share_set`].
+    pub share_set: Option<PlanHash>,
     /// See [`Order::public_key`].
     pub public_key: Vec<u8>,
     /// See [`Order::recipient`].
@@ -195,6 +116,11 @@ pub enum OrderRefused {
     /// It contradicts itself.
     #[error("the order contradicts itself: {0}")]
     Inconsistent(&'static str),
+    /// It asks for something that orders have room for and this version does not do.
+    #[error(
+        "the order asks for what this version does not do: {0}; the operators bring all roles to one version"
+    )]
+    NotImplemented(&'static str),
     /// It lives too long, or ends before it begins.
     #[error("the order's lifetime is longer than {} seconds or less than nothing", MAX_ORDER_LIFETIME.as_secs())]
     Lifetime,
@@ -210,7 +136,7 @@ impl Order {
     /// An order that is issued now, with this lifetime (at most [`MAX_ORDER_LIFETIME`]).
     #[must_use]
     pub fn new(id: OrderId, terms: OrderTerms, now: UnixSeconds, lifetime: Duration) -> Self {
-        let OrderTerms { operation, spec, minimum_plugin, epoch, public_key, recipient } = terms;
+        let OrderTerms { operation, spec, minimum_plugin, epoch, share_set, public_key, recipient } = terms;
         Self {
             version: ORDER_VERSION,
             id,
@@ -218,10 +144,25 @@ impl Order {
             spec,
             minimum_plugin,
             epoch,
+            share_set,
             public_key: Bytes(public_key),
             recipient,
+            claim_hash: None,
+            sealing_key: None,
+            authorisations: None,
+            policy: None,
             issued_at: now,
             expires_at: now + lifetime.min(MAX_ORDER_LIFETIME),
+        }
+    }
+
+    /// How many parties its sessions have: all n where shares or material of the whole group are made, exactly t where
+    /// something is signed or a presignature made.
+    #[must_use]
+    pub fn session_parties(&self) -> u16 {
+        match self.operation {
+            Operation::Sign(_) | Operation::Presign { .. } => self.spec.threshold.required(),
+            _ => self.spec.threshold.parties(),
         }
     }
 
@@ -231,45 +172,6 @@ impl Order {
         let bytes = encode(self);
         let signature = originator.sign(Tag::Order, &bytes);
         SignedOrder { bytes: Bytes(bytes), signature }
-    }
-
-    /// Whether the order makes sense by itself.
-    fn check(&self) -> Result<(), OrderRefused> {
-        let wrong = |what| Err(OrderRefused::Inconsistent(what));
-        if self.version != ORDER_VERSION {
-            return Err(OrderRefused::Malformed);
-        }
-        if self.spec.parties.len() != usize::from(self.spec.threshold.parties()) {
-            return wrong("it does not name n parties");
-        }
-        let mut sorted = self.spec.parties.clone();
-        sorted.sort_unstable();
-        if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-            return wrong("a party has two indices");
-        }
-        let ascending = self.spec.mandatory.is_sorted_by(|a, b| a < b);
-        let inside = self.spec.mandatory.iter().all(|p| p.number() <= self.spec.threshold.parties());
-        if !ascending || !inside || self.spec.mandatory.len() > usize::from(self.spec.threshold.required()) {
-            return wrong("its mandatory parties are not at most t of the parties, ascending");
-        }
-        let keygen = self.operation == Operation::Keygen;
-        if keygen != (self.epoch == 0) || keygen != self.public_key.0.is_empty() {
-            return wrong("epoch and public key belong to every order but a keygen");
-        }
-        if self.recipient.is_some() && matches!(self.operation, Operation::Sign(_)) {
-            return wrong("only new shares have a recipient");
-        }
-        if let Operation::Sign(signing) = &self.operation {
-            if signing.path.iter().any(|&child| child >= 1 << 31) {
-                return wrong("its path has hardened child numbers");
-            }
-            let known_message = signing.hash != HashFunction::None;
-            let own_key = signing.path.is_empty() && signing.tweak.is_none();
-            if signing.presignatures && !(known_message && own_key) {
-                return wrong("presignatures go with a known message and the account's own key");
-            }
-        }
-        Ok(())
     }
 }
 
@@ -328,10 +230,12 @@ impl SignedOrder {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{AccountId, PartyIndex, Threshold};
+    use crate::certificate::{Activation, Certificate, KeyOutputs, Ready};
+    use crate::{AccountId, ExecutionId, PartyIndex, Threshold};
 
     const SECOND: Duration = Duration::from_secs(1);
     pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+    pub(crate) const SHARE_SET: PlanHash = PlanHash([8; 32]);
 
     pub(crate) fn identities(parties: u8) -> Vec<SecretKey> {
         (1..=parties).map(|p| SecretKey::from_seed(&[p; 32])).collect()
@@ -355,19 +259,24 @@ pub(crate) mod tests {
             },
             minimum_plugin: Version::default(),
             epoch: u32::from(!keygen),
+            share_set: (!keygen).then_some(SHARE_SET),
             public_key: if keygen { vec![] } else { vec![2; 33] },
             recipient: None,
         }
     }
 
-    pub(crate) fn signing() -> Operation {
-        Operation::Sign(Signing {
+    pub(crate) fn item() -> SignItem {
+        SignItem {
             message: Bytes(vec![9; 32]),
             hash: HashFunction::None,
             path: vec![],
             tweak: None,
             presignatures: false,
-        })
+        }
+    }
+
+    pub(crate) fn signing() -> Operation {
+        Operation::Sign(item().into())
     }
 
     fn order(operation: Operation) -> Order {
@@ -429,8 +338,7 @@ pub(crate) mod tests {
     fn an_order_that_contradicts_itself_is_refused() {
         let good = order(signing());
         let third = PartyIndex::try_from(3).unwrap();
-        let Operation::Sign(signing) = &good.operation else { unreachable!() };
-        let with = |signing: Signing| Order { operation: Operation::Sign(signing), ..good.clone() };
+        let with = |item: SignItem| Order { operation: Operation::Sign(item.into()), ..good.clone() };
         let spec = &good.spec;
         let of = |spec: KeySpec| Order { spec, ..good.clone() };
         for bad in [
@@ -440,20 +348,86 @@ pub(crate) mod tests {
             of(KeySpec { mandatory: vec![PartyIndex::try_from(4).unwrap()], ..spec.clone() }),
             of(KeySpec { mandatory: PartyIndex::all(3).collect(), ..spec.clone() }),
             Order { epoch: 0, ..good.clone() },
-            Order { recipient: Some([1; 32]), ..good.clone() },
+            Order { share_set: None, ..good.clone() },
             Order { public_key: Bytes(vec![]), ..good.clone() },
+            Order { recipient: Some([1; 32]), ..good.clone() },
+            Order { claim_hash: Some([1; 32]), ..good.clone() },
             Order { epoch: 1, ..order(Operation::Keygen) },
-            with(Signing { path: vec![1 << 31], ..signing.clone() }),
-            with(Signing { presignatures: true, ..signing.clone() }),
-            with(Signing {
-                presignatures: true,
-                hash: HashFunction::Sha256,
-                path: vec![1],
-                ..signing.clone()
-            }),
+            Order { share_set: Some(SHARE_SET), ..order(Operation::Keygen) },
+            with(SignItem { path: vec![1 << 31], ..item() }),
+            with(SignItem { presignatures: true, ..item() }),
+            order(Operation::Presign { at_most: 0 }),
+            order(Operation::Auxiliary { at_most: 0 }),
+            order(Operation::Prepare { at_most: 0 }),
+            order(Operation::Repair(Repair { new_identity: originator().public(), ..repair() })),
         ] {
             let opened = bad.sign(&originator()).open(&[originator().public()], NOW);
             assert!(matches!(opened, Err(OrderRefused::Inconsistent(_))), "{bad:?}");
+        }
+    }
+
+    /// Orders have room for all of this, and no part takes one that asks for it.
+    #[test]
+    fn an_order_for_what_is_not_implemented_is_refused() {
+        let good = order(signing());
+        let with = |items: Vec<SignItem>| {
+            let items = SignItems::new(items).unwrap();
+            Order { operation: Operation::Sign(items), ..good.clone() }
+        };
+        let known = SignItem { hash: HashFunction::Sha256, ..item() };
+        let authorisation =
+            Authorisation { algorithm: "EdDSA".into(), key: Bytes(vec![1; 32]), signature: None };
+        for (future, what) in [
+            (with(vec![item(), item()]), "several items"),
+            (with(vec![SignItem { tweak: Some([1; 32]), ..item() }]), "a tweak"),
+            (with(vec![SignItem { presignatures: true, ..known }]), "presignatures"),
+            (order(Operation::Presign { at_most: 4 }), "presignatures"),
+            (order(Operation::Auxiliary { at_most: 1 }), "auxiliary information"),
+            (order(Operation::Prepare { at_most: 1 }), "prepared material"),
+            (order(Operation::Repair(repair())), "repair"),
+            (Order { claim_hash: Some([1; 32]), ..order(Operation::Refresh) }, "a claim"),
+            (Order { sealing_key: Some(SealingKeyId([1; 16])), ..good.clone() }, "a sealing key"),
+            (
+                Order {
+                    authorisations: Some(Authorisations { required: 1, keys: vec![authorisation] }),
+                    ..good.clone()
+                },
+                "authorisations of callers",
+            ),
+            (Order { policy: Some(Digest([1; 32])), ..good.clone() }, "a policy"),
+        ] {
+            assert_eq!(decode(&encode(&future)), Ok(future.clone()));
+            let opened = future.sign(&originator()).open(&[originator().public()], NOW);
+            assert_eq!(opened, Err(OrderRefused::NotImplemented(what)));
+        }
+    }
+
+    fn repair() -> Repair {
+        let keys = identities(3);
+        let parties: Vec<PublicKey> = keys.iter().map(SecretKey::public).collect();
+        let outputs = KeyOutputs {
+            scheme: "ecdsa-secp256k1".into(),
+            public_key: Bytes(vec![2; 33]),
+            chain_code: None,
+            verifying_shares: vec![],
+        };
+        let activation = Activation {
+            plan: SHARE_SET,
+            execution: ExecutionId([2; 32]),
+            account: AccountId([7; 16]),
+            epoch: 1,
+            threshold: Threshold::new(2, 3).unwrap(),
+            digest: Digest([5; 32]),
+            outputs: outputs.hash(),
+        };
+        let ready = |(by, key)| Ready::sign(activation.clone(), by, key);
+        let readies: Vec<Ready> = PartyIndex::all(3).zip(&keys).map(ready).collect();
+        Repair {
+            target: PartyIndex::FIRST,
+            certificate: Certificate::of(&readies, &parties).unwrap(),
+            outputs,
+            former_identity: originator().public(),
+            new_identity: parties[0],
         }
     }
 }

@@ -1,0 +1,117 @@
+//! The operations that an order can ask for.
+
+use super::sign_items::SignItems;
+use crate::PartyIndex;
+use crate::certificate::{Certificate, KeyOutputs};
+use crate::codec::{Malformed, Reader, Wire, wire_struct};
+use crate::identity::PublicKey;
+
+/// The operations that an order can ask for.
+// An order is decoded once and lives as long as its session: a box would only be one more allocation.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Make a key.
+    Keygen,
+    /// Sign.
+    Sign(SignItems),
+    /// New shares of the same key for all n parties.
+    Refresh,
+    /// Make presignatures of the account's key ahead of time.
+    Presign {
+        /// So many at most.
+        at_most: u16,
+    },
+    /// Make the material that this group of parties shares, ahead of time.
+    Auxiliary {
+        /// So many items at most.
+        at_most: u16,
+    },
+    /// Make material of each party alone, ahead of time.
+    Prepare {
+        /// So many items at most, at each party.
+        at_most: u16,
+    },
+    /// Give a party its lost share again.
+    Repair(Repair),
+}
+
+/// The repair of one party's share. The target has nothing left: all that it must know about the key is here, and it
+/// verifies it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// The party whose share is lost.
+    pub target: PartyIndex,
+    /// The promises of the share set that the share belongs to.
+    pub certificate: Certificate,
+    /// The key that they promised.
+    pub outputs: KeyOutputs,
+    /// The identity that the target had when it promised.
+    pub former_identity: PublicKey,
+    /// The identity that it has now; it may be the same.
+    pub new_identity: PublicKey,
+}
+
+wire_struct!(Repair { target, certificate, outputs, former_identity, new_identity });
+
+impl Operation {
+    /// The items to sign; empty for every other operation.
+    #[must_use]
+    pub fn sign_items(&self) -> &[super::SignItem] {
+        if let Self::Sign(items) = self { items.all() } else { &[] }
+    }
+
+    /// Whether it makes new shares: a keygen, refresh or repair. Each has one session, and all n parties take part.
+    #[must_use]
+    pub fn makes_shares(&self) -> bool {
+        matches!(self, Self::Keygen | Self::Refresh | Self::Repair(_))
+    }
+
+    /// Whether it signs.
+    #[must_use]
+    pub fn is_signing(&self) -> bool {
+        matches!(self, Self::Sign(_))
+    }
+}
+
+impl Wire for Operation {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Keygen => 1_u8.put(out),
+            Self::Sign(items) => {
+                2_u8.put(out);
+                items.put(out);
+            }
+            Self::Refresh => 3_u8.put(out),
+            Self::Presign { at_most } => {
+                4_u8.put(out);
+                at_most.put(out);
+            }
+            Self::Auxiliary { at_most } => {
+                5_u8.put(out);
+                at_most.put(out);
+            }
+            Self::Prepare { at_most } => {
+                6_u8.put(out);
+                at_most.put(out);
+            }
+            Self::Repair(repair) => {
+                7_u8.put(out);
+                repair.put(out);
+            }
+        }
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match u8::take(input)? {
+            1 => Self::Keygen,
+            2 => Self::Sign(Wire::take(input)?),
+            3 => Self::Refresh,
+            4 => Self::Presign { at_most: Wire::take(input)? },
+            5 => Self::Auxiliary { at_most: Wire::take(input)? },
+            6 => Self::Prepare { at_most: Wire::take(input)? },
+            7 => Self::Repair(Wire::take(input)?),
+            _ => return Err(Malformed),
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! What an order asks to sign: one or more items, each a message and the child of the key that signs it.
+
+use crate::codec::{Bytes, Malformed, Reader, Wire, wire_struct};
+
+/// The most items of one order.
+pub const MAX_SIGN_ITEMS: usize = 64;
+
+/// A message to sign, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignItem {
+    /// A digest or a message, by `hash`.
+    pub message: Bytes,
+    /// How the parties hash the message.
+    pub hash: HashFunction,
+    /// BIP-32 child numbers, all below 2³¹.
+    pub path: Vec<u32>,
+    /// Additive shift (Taproot).
+    pub tweak: Option<[u8; 32]>,
+    /// Whether a presignature may be used.
+    pub presignatures: bool,
+}
+
+wire_struct!(SignItem { message, hash, path, tweak, presignatures });
+
+impl SignItem {
+    /// Why the item can't be part of an order of this scheme, if so.
+    pub(super) fn contradiction(&self, scheme: &str) -> Option<&'static str> {
+        if self.path.iter().any(|&child| child >= 1 << 31) {
+            return Some("its path has hardened child numbers");
+        }
+        // Whoever chooses an ECDSA digest, or a child of the key, after the presignature is made chooses among more
+        // equations than the scheme's proof allows. A Schnorr signature hashes nonce, key and message together.
+        let is_ecdsa = !matches!(scheme, "ed25519" | "bip340");
+        let known_message = self.hash != HashFunction::None;
+        let own_key = self.path.is_empty() && self.tweak.is_none();
+        if self.presignatures && is_ecdsa && !(known_message && own_key) {
+            return Some("presignatures of ECDSA go with a known message and the account's own key");
+        }
+        None
+    }
+}
+
+/// 1 to [`MAX_SIGN_ITEMS`] items, which are signed together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignItems(Vec<SignItem>);
+
+impl SignItems {
+    /// These items; `None` if there are none, or more than [`MAX_SIGN_ITEMS`].
+    #[must_use]
+    pub fn new(items: Vec<SignItem>) -> Option<Self> {
+        (1..=MAX_SIGN_ITEMS).contains(&items.len()).then_some(Self(items))
+    }
+
+    /// The items, in the order of their signatures.
+    #[must_use]
+    pub fn all(&self) -> &[SignItem] {
+        &self.0
+    }
+
+    /// The item, if it is the only one.
+    #[must_use]
+    pub fn single(&self) -> Option<&SignItem> {
+        if let [item] = self.all() { Some(item) } else { None }
+    }
+}
+
+impl From<SignItem> for SignItems {
+    fn from(item: SignItem) -> Self {
+        Self(vec![item])
+    }
+}
+
+impl Wire for SignItems {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Self::new(Wire::take(input)?).ok_or(Malformed)
+    }
+}
+
+/// How a message becomes a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashFunction {
+    /// The message is the digest: 32 bytes.
+    None,
+    /// Keccak-256, as Ethereum hashes.
+    Keccak256,
+    /// SHA-256 (FIPS 180-4).
+    Sha256,
+    /// SHA-256 of SHA-256, as Bitcoin hashes.
+    Sha256d,
+}
+
+impl Wire for HashFunction {
+    fn put(&self, out: &mut Vec<u8>) {
+        (*self as u8).put(out);
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match u8::take(input)? {
+            0 => Ok(Self::None),
+            1 => Ok(Self::Keccak256),
+            2 => Ok(Self::Sha256),
+            3 => Ok(Self::Sha256d),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::codec::{decode, encode};
+
+    fn item() -> SignItem {
+        SignItem {
+            message: Bytes(vec![9; 32]),
+            hash: HashFunction::None,
+            path: vec![],
+            tweak: None,
+            presignatures: false,
+        }
+    }
+
+    #[test]
+    fn an_order_has_1_to_64_items() {
+        for (count, fits) in [(0, false), (1, true), (64, true), (65, false)] {
+            let items = SignItems::new(vec![item(); count]);
+            assert_eq!(items.is_some(), fits, "{count} items");
+            assert_eq!(decode::<SignItems>(&encode(&vec![item(); count])).ok(), items, "{count} items");
+        }
+        assert_eq!(SignItems::from(item()).single(), Some(&item()));
+        assert_eq!(SignItems::new(vec![item(); 2]).unwrap().single(), None);
+    }
+
+    #[test]
+    fn a_presignature_is_used_for_ecdsa_only_with_a_known_message_and_the_own_key() {
+        let with = |item: SignItem| SignItem { presignatures: true, ..item };
+        let known = SignItem { hash: HashFunction::Sha256, ..item() };
+        let child = SignItem { path: vec![1], ..known.clone() };
+        let shifted = SignItem { tweak: Some([1; 32]), ..known.clone() };
+        for (item, ecdsa) in
+            [(with(item()), false), (with(known), true), (with(child), false), (with(shifted), false)]
+        {
+            assert_eq!(item.contradiction("ecdsa-secp256k1").is_none(), ecdsa, "{item:?}");
+            for schnorr in ["ed25519", "bip340"] {
+                assert_eq!(item.contradiction(schnorr), None, "{schnorr}: {item:?}");
+            }
+        }
+        let hardened = SignItem { path: vec![0, 1 << 31], ..item() };
+        assert!(hardened.contradiction("ed25519").is_some());
+    }
+}
