@@ -19,6 +19,7 @@ impl From<&PluginFacts> for v1::Plugin {
             version: plugin.version.to_string(),
             schemes: plugin.schemes.clone(),
             max_parties: plugin.max_parties.into(),
+            open_signings: plugin.open_signings.map(u32::from),
         }
     }
 }
@@ -33,6 +34,7 @@ impl TryFrom<v1::Plugin> for PluginFacts {
             version: plugin.version.parse().map_err(|_| MalformedField)?,
             schemes: plugin.schemes,
             max_parties: u16::try_from(plugin.max_parties).unwrap_or(Threshold::MAX_PARTIES),
+            open_signings: plugin.open_signings.map(|most| u16::try_from(most).unwrap_or(u16::MAX)),
         })
     }
 }
@@ -104,6 +106,7 @@ mod tests {
             version: "1.2.3".parse().unwrap(),
             schemes: vec!["ecdsa-secp256k1".into()],
             max_parties: 16,
+            open_signings: Some(16),
         };
         assert_eq!(PluginFacts::try_from(v1::Plugin::from(&plugin)), Ok(plugin.clone()));
         let message = v1::Plugin::from(&plugin);

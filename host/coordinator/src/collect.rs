@@ -30,12 +30,14 @@ pub(super) struct SessionFailure {
     /// Whether a party says that it starts no further session of the order: the report of an earlier session's result
     /// may be on its way.
     pub(super) order_exhausted: bool,
+    /// Pairs of which one party takes no more signings with the other for the moment: that is no failure of either.
+    pub(super) full: Vec<(PartyIndex, PartyIndex)>,
 }
 
 impl SessionFailure {
     /// A session whose plan did not reach all its parties.
     pub(super) fn unpublished(error: QueueError) -> Self {
-        Self { verdict: error.into(), suspects: BTreeSet::new(), order_exhausted: false }
+        Self { verdict: error.into(), suspects: BTreeSet::new(), order_exhausted: false, full: vec![] }
     }
 }
 
@@ -89,7 +91,17 @@ impl<'a> Collector<'a> {
         let is_exhausted =
             |outcome: &Outcome| matches!(outcome, Outcome::Refused { code: RefusedCode::OrderExhausted, .. });
         let order_exhausted = self.outcomes.values().any(is_exhausted);
-        Err(SessionFailure { verdict: verdict(self.signers, &self.outcomes), suspects, order_exhausted })
+        let full = self.outcomes.iter().filter_map(|(by, outcome)| match outcome {
+            Outcome::Refused { code: RefusedCode::NoRoom, culprits, .. } => Some((*by, *culprits.first()?)),
+            _ => None,
+        });
+        let full = full.collect();
+        Err(SessionFailure {
+            verdict: verdict(self.signers, &self.outcomes),
+            suspects,
+            order_exhausted,
+            full,
+        })
     }
 
     fn take(&mut self, report: RankedReport) {

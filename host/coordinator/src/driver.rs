@@ -3,19 +3,21 @@
 //! Of several calls with one order one leads and makes sessions, the others follow it
 //! ([`follower`](super::follower)). A keygen or refresh has one session, whichever coordinator records it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_control_store::{RecordOutcome, SessionRecord};
-use quorate_core::admission::MAX_SESSIONS_PER_ORDER;
+use quorate_core::admission::{MAX_SESSIONS_PER_ORDER, PluginFacts};
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
+use quorate_core::identity::PublicKey;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::telemetry::chain;
 use quorate_net::topics::CANCELLED;
 
+use super::bans::Ban;
 use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
 use super::in_flight::{OrderEnd, OrderRole};
@@ -75,6 +77,8 @@ enum AttemptFailed {
     Permanent(Verdict),
     /// Another quorum may do better.
     Retry(Verdict),
+    /// As many signings were open with a party as may be: the order waits for a place, and this counts as no session of it.
+    Full(Verdict),
 }
 
 /// The leader of an order.
@@ -115,16 +119,19 @@ impl OrderDriver<'_> {
                 }
             }
         }
-        for attempt in made.saturating_add(1)..=attempts {
-            if self.state.services.now() + MIN_SESSION_DURATION > self.request.until {
-                break;
-            }
+        let mut attempt = made.saturating_add(1);
+        while attempt <= attempts && !self.is_late() {
             let time =
                 if attempt == attempts { SessionTime::AllThatIsLeft } else { SessionTime::HalfOfWhatIsLeft };
             let Err(failed) = self.attempt(time).await else { return Ok(()) };
             let (verdict, is_permanent) = match failed {
                 AttemptFailed::Permanent(verdict) => (verdict, true),
                 AttemptFailed::Retry(verdict) => (verdict, false),
+                AttemptFailed::Full(verdict) => {
+                    last = verdict;
+                    self.state.open_signings.wait_for_release().await;
+                    continue;
+                }
             };
             tracing::warn!(
                 order = %self.request.order.id, attempt, code = %verdict.code, reason = verdict.reason, "attempt failed"
@@ -133,8 +140,14 @@ impl OrderDriver<'_> {
             if is_permanent {
                 break;
             }
+            attempt += 1;
         }
         Err(last)
+    }
+
+    /// Whether there is no time for another session.
+    fn is_late(&self) -> bool {
+        self.state.services.now() + MIN_SESSION_DURATION > self.request.until
     }
 
     /// Marks the sessions of this call as the last of the order. Otherwise an account service that recovers the order
@@ -189,6 +202,9 @@ impl OrderDriver<'_> {
             SessionTime::AllThatIsLeft => request.until,
             SessionTime::HalfOfWhatIsLeft => now + request.until.since(now) / 2,
         };
+        let _open = request
+            .is_signing()
+            .then(|| state.open_signings.begin(request.order.spec.account, &quorum.signers));
         let (session, plan) =
             new_session(request, quorum, now, deadline).map_err(AttemptFailed::Permanent)?;
         let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };
@@ -223,8 +239,17 @@ impl OrderDriver<'_> {
             Err(error) => SessionFailure::unpublished(error),
         };
         self.cancel_session(session.id, &failure.verdict).await;
-        self.count_suspects(&failure);
+        for (by, with) in &failure.full {
+            state.open_signings.mark_full(request.order.spec.account, *by, *with);
+        }
+        let is_full = !failure.full.is_empty();
+        if !is_full {
+            self.count_suspects(&failure);
+        }
         let Err(verdict) = self.earlier_result_or(failure).await else { return Ok(()) };
+        if is_full {
+            return Err(AttemptFailed::Full(verdict));
+        }
         // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
         match verdict.code {
             Code::Overloaded => Err(AttemptFailed::Permanent(verdict)),
@@ -242,15 +267,49 @@ impl OrderDriver<'_> {
         }
     }
 
-    /// Chooses a quorum; waits a little for parties that are not there.
+    /// Pairs of parties with as many open signings of the account as the protocol allows.
+    fn full_pairs(&self, online: &HashMap<PublicKey, Vec<PluginFacts>>) -> BTreeSet<Ban> {
+        let order = &self.request.order;
+        let of_protocol = |plugin: &&PluginFacts| plugin.protocol == order.spec.protocol;
+        let plugins = online.values().flatten().filter(of_protocol);
+        match plugins.filter_map(|plugin| plugin.open_signings).min() {
+            Some(at_most) if self.request.is_signing() => {
+                self.state.open_signings.full(order.spec.account, at_most)
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Chooses a quorum; waits a little for parties that are not there, and as long as the order lasts for a place among the
+    /// signings that may be open.
     async fn quorum(&self) -> Result<Quorum, Verdict> {
         let (state, order) = (self.state, &self.request.order);
         let patience = (state.services.now() + PARTIES_TIMEOUT).min(self.request.until);
+        let choose = |online: &_, avoided: &_| {
+            let rotation = state.next_rotation();
+            let input = QuorumInput { online, banned: avoided, failures: &self.failures, rotation };
+            choose(order, &self.request.submission.signers, &input)
+        };
         loop {
             let (online, banned) = (state.presence.online(), state.bans.of(order.spec.account));
-            let rotation = state.next_rotation();
-            let input = QuorumInput { online: &online, banned: &banned, failures: &self.failures, rotation };
-            let why = match choose(order, &self.request.submission.signers, &input) {
+            let full = self.full_pairs(&online);
+            let avoided = banned.union(&full).copied().collect();
+            let mut chosen = choose(&online, &avoided);
+            if chosen.is_err() && !full.is_empty() {
+                chosen = choose(&online, &banned);
+                if chosen.is_ok() {
+                    // Every quorum that there is has a pair that is full.
+                    if self.is_late() {
+                        return Err(Verdict::of(
+                            Code::Overloaded,
+                            "as many signings of this account are open as may be",
+                        ));
+                    }
+                    state.open_signings.wait_for_release().await;
+                    continue;
+                }
+            }
+            let why = match chosen {
                 Ok(quorum) => return Ok(quorum),
                 Err(why) => why,
             };

@@ -18,6 +18,7 @@ mod follower;
 mod grpc;
 mod http;
 mod in_flight;
+mod open_signings;
 mod outbox;
 mod plan;
 mod presence;

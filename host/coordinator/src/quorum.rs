@@ -210,6 +210,7 @@ mod tests {
             version: version.parse().unwrap(),
             schemes: vec!["ecdsa-secp256k1".into()],
             max_parties: 16,
+            open_signings: Some(16),
         }
     }
 

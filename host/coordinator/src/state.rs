@@ -11,6 +11,7 @@ use quorate_net::join_token::JoinKey;
 
 use super::bans::KnownBans;
 use super::in_flight::InFlight;
+use super::open_signings::OpenSignings;
 use super::outbox::Outbox;
 use super::presence::Presence;
 use super::reports::Reports;
@@ -37,6 +38,7 @@ pub(super) struct CoordinatorState {
     pub(super) services: Services,
     pub(super) presence: Presence,
     pub(super) bans: KnownBans,
+    pub(super) open_signings: OpenSignings,
     pub(super) outbox: Outbox,
     pub(super) reports: Arc<Reports>,
     pub(super) in_flight: InFlight,
@@ -50,6 +52,7 @@ impl CoordinatorState {
         Self {
             presence: Presence::new(require_distinct_master_keys),
             bans: KnownBans::default(),
+            open_signings: OpenSignings::default(),
             outbox: Outbox::new(services.clone(), key),
             reports: Arc::new(Reports::new(services.clone())),
             in_flight: InFlight::default(),

@@ -34,8 +34,8 @@ pub struct Facts<'a> {
     pub share_set: Option<PlanHash>,
     /// Whether it has promised a share of the account that was never activated.
     pub promised: bool,
-    /// Parties that it never works with again on this account (rule 8).
-    pub banned: &'a [PublicKey],
+    /// Parties that it never works with again on this share set (rule 8).
+    pub banned: &'a [PartyIndex],
     /// How many sessions it has started for this order.
     pub sessions_of_order: u32,
     /// Whether it saw this order succeed.
@@ -59,6 +59,9 @@ pub struct PluginFacts {
     pub schemes: Vec<String>,
     /// The largest n.
     pub max_parties: u16,
+    /// How many signing sessions of one account may be open with one counterparty at a time; `None` under a protocol that
+    /// bans nobody.
+    pub open_signings: Option<u16>,
 }
 
 /// A plan that this party takes on.
@@ -176,9 +179,8 @@ impl Plan {
         if order.spec.mandatory.iter().any(|party| !self.signers.contains(party)) {
             return Err(Refused::Signers("a mandatory party is missing"));
         }
-        let banned =
-            |party: &PartyIndex| order.spec.party(*party).is_some_and(|key| facts.banned.contains(key));
-        self.signers.iter().find(|party| banned(party)).map_or(Ok(()), |&party| Err(Refused::Banned(party)))
+        let banned = self.signers.iter().find(|party| facts.banned.contains(party));
+        banned.map_or(Ok(()), |&party| Err(Refused::Banned(party)))
     }
 
     fn check_plugin(&self, order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
@@ -304,6 +306,7 @@ mod tests {
             version: "0.1.0".parse().unwrap(),
             schemes: vec!["ecdsa-secp256k1".into()],
             max_parties: 16,
+            open_signings: Some(16),
         }
     }
 
@@ -311,7 +314,7 @@ mod tests {
         record: Option<KeyRecord>,
         promised: bool,
         plugin: Option<PluginFacts>,
-        banned: Vec<PublicKey>,
+        banned: Vec<PartyIndex>,
         pinned: Vec<PublicKey>,
         originators: Vec<PublicKey>,
         sessions: u32,
@@ -406,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_banned_counterparty_is_refused_for_every_operation() {
-        let known = Known { banned: vec![keys()[2]], ..known() };
+        let known = Known { banned: vec![party(3)], ..known() };
         assert_eq!(known.admit(&good()), Err(Refused::Banned(party(3))));
         let refresh = plan_of(terms(Operation::Refresh), &[1, 2, 3]);
         assert_eq!(known.admit(&refresh), Err(Refused::Banned(party(3))));

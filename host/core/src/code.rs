@@ -88,6 +88,8 @@ codes! {
     AccountNotActive = "account_not_active", 409, "The account has no active key";
     /// Parties refuse each other for good.
     BlockedByBan = "blocked_by_ban", 409, "A party never works with another again on this account";
+    /// A party waits for new shares.
+    RefreshRequired = "refresh_required", 409, "The account's shares must be refreshed before it signs again";
     /// The account needs its user's share.
     UserShareRequired = "user_share_required", 422, "The user's share is required";
     /// The account, or the deployment, has no user's share.
@@ -202,6 +204,7 @@ impl From<RefusedCode> for Code {
             // The same request finds the result; if its report is lost, a new order is signed.
             RefusedCode::OrderExhausted => Self::Unavailable,
             RefusedCode::DeadlinePassed => Self::DeadlinePassed,
+            RefusedCode::RefreshRequired => Self::RefreshRequired,
         }
     }
 }

@@ -105,7 +105,8 @@ pub enum RefusedCode {
     Share,
     /// This party's clock went back, or is apart from the account service's: an operator must act.
     Clock,
-    /// This party has no room for the session right now.
+    /// As many signings are open with a counterparty as may be. This is no failure: another quorum is chosen, or the order
+    /// waits.
     NoRoom,
     /// This party's database fails: its operator must act.
     Store,
@@ -114,6 +115,8 @@ pub enum RefusedCode {
     OrderExhausted,
     /// The plan's deadline had passed when this party read it.
     DeadlinePassed,
+    /// Too many signings with a counterparty have an unknown outcome: the account's shares are refreshed first.
+    RefreshRequired,
 }
 
 impl Wire for RefusedCode {
@@ -133,6 +136,7 @@ impl Wire for RefusedCode {
             7 => Self::Store,
             8 => Self::OrderExhausted,
             9 => Self::DeadlinePassed,
+            10 => Self::RefreshRequired,
             _ => return Err(Malformed),
         })
     }

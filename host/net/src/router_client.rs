@@ -14,7 +14,9 @@ use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
@@ -80,6 +82,7 @@ pub struct RouterSession {
     routers: Replicas,
     join: Join,
     until: Instant,
+    closed: CancellationToken,
     sender: FrameSender,
     state: ConnectionState,
 }
@@ -108,7 +111,7 @@ impl RouterClient {
     }
 
     /// Attaches a party to a session, with the token that came with the plan. Frames of it are kept for
-    /// `time_to_live` at most.
+    /// `time_to_live` at most. Once `closed` is cancelled nothing leaves any more, not even what waits to be sent.
     ///
     /// # Errors
     /// The reason of the router: it has no room, does not accept the token, or does not answer.
@@ -118,6 +121,7 @@ impl RouterClient {
         party: PartyIndex,
         token: &str,
         time_to_live: Duration,
+        closed: CancellationToken,
     ) -> Result<RouterSession, Status> {
         let join = Join {
             session: Bytes::copy_from_slice(session.as_bytes()),
@@ -127,12 +131,13 @@ impl RouterClient {
             rejoined: false,
         };
         let until = Instant::now() + time_to_live;
-        let Stream { requests, frames } = attach(&self.routers, &join).await?;
+        let Stream { requests, frames } = attach(&self.routers, &join, &closed).await?;
         let sender = FrameSender(Arc::new(Mutex::new(requests)));
         Ok(RouterSession {
             routers: self.routers.clone(),
             join,
             until,
+            closed,
             sender,
             state: ConnectionState::Attached(Box::new(frames)),
         })
@@ -140,18 +145,20 @@ impl RouterClient {
 }
 
 /// Tries every router once, beginning with the one where the session's parties meet.
-async fn attach(routers: &Replicas, join: &Join) -> Result<Stream, Status> {
+async fn attach(routers: &Replicas, join: &Join, closed: &CancellationToken) -> Result<Stream, Status> {
     let meeting =
         join.session.iter().fold(0_usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let attaching = routers.call_from(meeting, ATTACH_TIMEOUT, |channel: Channel| {
         let (requests, stream) = mpsc::channel(MAX_WAITING_FRAMES);
         // There is room: it is the first.
         let _ = requests.try_send(RouterRequest { request: Some(RequestKind::Join(join.clone())) });
+        let closed = closed.clone();
+        let stream = ReceiverStream::new(stream).take_while(move |_| !closed.is_cancelled());
         let client = Client::new(channel)
             .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
         async {
-            let frames = { client }.attach(ReceiverStream::new(stream)).await?.into_inner();
+            let frames = { client }.attach(stream).await?.into_inner();
             Ok(Stream { requests, frames })
         }
     });
@@ -159,13 +166,18 @@ async fn attach(routers: &Replicas, join: &Join) -> Result<Stream, Status> {
 }
 
 /// Tries until the session's time is over, or until a router says that there is no use in it.
-async fn attach_again(routers: Replicas, mut join: Join, until: Instant) -> Option<Stream> {
+async fn attach_again(
+    routers: Replicas,
+    mut join: Join,
+    until: Instant,
+    closed: CancellationToken,
+) -> Option<Stream> {
     join.rejoined = true;
     let [mut wait, longest] = RECONNECT_DELAYS;
     while Instant::now() < until {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(longest);
-        match attach(&routers, &join).await {
+        match attach(&routers, &join, &closed).await {
             Ok(stream) => return Some(stream),
             Err(status) if matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied) => {
                 tracing::warn!(%status, "router refused to let this party back in");
@@ -193,7 +205,12 @@ impl RouterSession {
                         return frame.into();
                     }
                     tracing::debug!("the stream to the router has broken");
-                    let again = attach_again(self.routers.clone(), self.join.clone(), self.until);
+                    let again = attach_again(
+                        self.routers.clone(),
+                        self.join.clone(),
+                        self.until,
+                        self.closed.clone(),
+                    );
                     ConnectionState::Again(Box::pin(again))
                 }
                 ConnectionState::Again(attaching) => match attaching.as_mut().await {

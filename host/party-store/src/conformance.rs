@@ -16,10 +16,12 @@ use quorate_core::{
 use zeroize::Zeroizing;
 
 use crate::{
-    COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
-    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, SealedDelivery, SessionResult,
-    ShareLookup, Started, Unreported, WaitingPlan,
+    BannedParty, COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
+    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, REFRESH_REQUIRED, REFRESH_WANTED,
+    SealedDelivery, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
 };
+
+const CLAIMED: ClaimOutcome = ClaimOutcome::Claimed { refresh_wanted: false };
 
 macro_rules! suite {
     ($fresh:expr) => {
@@ -28,6 +30,7 @@ macro_rules! suite {
             a_session_is_claimed_once,
             claims_at_the_same_time_have_one_winner,
             an_order_has_no_more_sessions_than_it_may_and_none_after_success,
+            a_signing_that_was_given_up_before_it_began_is_no_session_of_its_order,
             one_keygen_or_refresh_of_an_account_at_a_time,
             a_share_is_active_only_after_its_certificate,
             an_activation_happens_once_and_retires_the_share_before,
@@ -37,6 +40,9 @@ macro_rules! suite {
             a_session_is_abandoned_by_its_replica_or_when_its_time_is_over,
             an_operator_frees_an_account_and_readmits_a_peer,
             bans_stay_and_raise_the_counter_once,
+            a_ban_ends_the_session_in_which_it_was_decided,
+            open_signings_with_one_counterparty_are_bounded,
+            signings_of_unknown_outcome_ask_for_new_shares_and_then_for_nothing_else,
             a_peer_that_went_back_is_noticed,
             a_peer_with_another_database_is_noticed_until_it_is_readmitted,
             time_and_orders_are_remembered_for_a_day,
@@ -74,7 +80,8 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         share_set: None,
         me: PartyIndex::FIRST,
         digest: Digest([4; 32]),
-        signers: keys(),
+        signers: PartyIndex::all(2).collect(),
+        open_signings: None,
         replica: "a".into(),
         deadline: (NOW + secs(60)).into(),
         now: NOW,
@@ -142,7 +149,7 @@ pub(crate) async fn promise(store: &PartyStore, session: u8, epoch: u32) {
     let share_set =
         store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().share_set;
     let claim = Claim { share_set, ..claim(session, session, true) };
-    assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim).await.unwrap(), CLAIMED);
     store.promise(&readies(session, epoch)[0], &record(epoch), &entries(session)).await.unwrap();
 }
 
@@ -157,7 +164,7 @@ async fn counter(store: &PartyStore) -> u64 {
 }
 
 pub(crate) async fn a_session_is_claimed_once(store: &PartyStore) {
-    assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), CLAIMED);
     assert_eq!(store.claim(&claim(1, 1, false)).await.unwrap(), ClaimOutcome::AlreadyClaimed);
     let same_plan = Claim { session: SessionId([9; 32]), ..claim(1, 1, false) };
     assert_eq!(store.claim(&same_plan).await.unwrap(), ClaimOutcome::AlreadyClaimed);
@@ -176,32 +183,51 @@ pub(crate) async fn claims_at_the_same_time_have_one_winner(store: &PartyStore) 
 
 pub(crate) async fn an_order_has_no_more_sessions_than_it_may_and_none_after_success(store: &PartyStore) {
     for session in 1..=3 {
-        assert_eq!(store.claim(&claim(1, session, false)).await.unwrap(), ClaimOutcome::Claimed);
+        assert_eq!(store.claim(&claim(1, session, false)).await.unwrap(), CLAIMED);
     }
     assert_eq!(store.claim(&claim(1, 4, false)).await.unwrap(), ClaimOutcome::OrderIsOver);
-    assert_eq!(store.claim(&claim(2, 5, false)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(2, 5, false)).await.unwrap(), CLAIMED);
     store.finish(PlanHash([5; 32])).await.unwrap();
     assert_eq!(store.claim(&claim(2, 6, false)).await.unwrap(), ClaimOutcome::OrderIsOver);
     let admission_facts = store.admission_facts(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
     assert_eq!((admission_facts.sessions_of_order, admission_facts.order_succeeded), (1, true));
 }
 
+pub(crate) async fn a_signing_that_was_given_up_before_it_began_is_no_session_of_its_order(
+    store: &PartyStore,
+) {
+    for session in 1..=6 {
+        assert_eq!(store.claim(&claim(1, session, false)).await.unwrap(), CLAIMED, "{session}");
+        for _ in 0..2 {
+            store.abort_not_begun(PlanHash([session; 32])).await.unwrap();
+        }
+    }
+    for session in 7..=9 {
+        assert_eq!(store.claim(&claim(1, session, false)).await.unwrap(), CLAIMED, "{session}");
+        store.abort(PlanHash([session; 32])).await.unwrap();
+        store.abort_not_begun(PlanHash([session; 32])).await.unwrap();
+    }
+    assert_eq!(store.claim(&claim(1, 10, false)).await.unwrap(), ClaimOutcome::OrderIsOver);
+    // A keygen is counted all the same.
+    for session in 11..=13 {
+        assert_eq!(store.claim(&claim(2, session, true)).await.unwrap(), CLAIMED, "{session}");
+        store.abort_not_begun(PlanHash([session; 32])).await.unwrap();
+    }
+    assert_eq!(store.claim(&claim(2, 14, true)).await.unwrap(), ClaimOutcome::OrderIsOver);
+}
+
 pub(crate) async fn one_keygen_or_refresh_of_an_account_at_a_time(store: &PartyStore) {
-    assert_eq!(store.claim(&claim(1, 1, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(1, 1, true)).await.unwrap(), CLAIMED);
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Locked);
     assert_eq!(
         store.admission_facts(OrderId([2; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().sessions_of_order,
         0
     );
     let other = Claim { account: AccountId([9; 16]), ..claim(3, 3, true) };
-    assert_eq!(store.claim(&other).await.unwrap(), ClaimOutcome::Claimed);
-    assert_eq!(
-        store.claim(&claim(4, 4, false)).await.unwrap(),
-        ClaimOutcome::Claimed,
-        "signing needs no lock"
-    );
+    assert_eq!(store.claim(&other).await.unwrap(), CLAIMED);
+    assert_eq!(store.claim(&claim(4, 4, false)).await.unwrap(), CLAIMED, "signing needs no lock");
     store.abort(PlanHash([1; 32])).await.unwrap();
-    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), CLAIMED);
 }
 
 pub(crate) async fn a_share_is_active_only_after_its_certificate(store: &PartyStore) {
@@ -246,7 +272,7 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     assert_eq!(active(store).await, Some(2));
     // A second share of the same epoch is not even promised.
     let claim = Claim { share_set: Some(PlanHash([2; 32])), ..claim(3, 3, true) };
-    assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim).await.unwrap(), CLAIMED);
     let again = store.promise(&readies(3, 2)[0], &record(2), &entries(3)).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
     store.abort(PlanHash([3; 32])).await.unwrap();
@@ -269,7 +295,7 @@ pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(
     promise(store, 1, 1).await;
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Locked);
     store.release(PlanHash([1; 32])).await.unwrap();
-    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), CLAIMED);
     let released_running = store.release(PlanHash([2; 32])).await;
     assert!(matches!(released_running, Err(StoreError::Conflict(_))), "{released_running:?}");
     assert!(store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().promised);
@@ -292,11 +318,7 @@ pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_can_not_bec
     let lost = store.activate(&certificate(2, 1)).await;
     assert!(matches!(lost, Err(StoreError::Conflict(_))), "{lost:?}");
     let refresh = Claim { share_set: Some(PlanHash([1; 32])), ..claim(3, 3, true) };
-    assert_eq!(
-        store.claim(&refresh).await.unwrap(),
-        ClaimOutcome::Claimed,
-        "the one that lost still holds the account"
-    );
+    assert_eq!(store.claim(&refresh).await.unwrap(), CLAIMED, "the one that lost still holds the account");
 }
 
 pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: &PartyStore) {
@@ -306,8 +328,8 @@ pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: 
         |session, set| Claim { share_set: Some(PlanHash([set; 32])), ..claim(session, session, false) };
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Stale, "a keygen beside a key");
     assert_eq!(store.claim(&signing(3, 2)).await.unwrap(), ClaimOutcome::Stale, "another share set");
-    assert_eq!(store.claim(&signing(4, 1)).await.unwrap(), ClaimOutcome::Claimed);
-    store.ban(ACCOUNT, keys()[1]).await.unwrap();
+    assert_eq!(store.claim(&signing(4, 1)).await.unwrap(), CLAIMED);
+    store.ban(&[banned(Some(1), 2)], PlanHash([4; 32])).await.unwrap();
     assert_eq!(store.claim(&signing(5, 1)).await.unwrap(), ClaimOutcome::Stale, "a banned signer");
 }
 
@@ -346,14 +368,104 @@ pub(crate) async fn a_restart_finds_what_runs_and_what_nobody_knows(store: &Part
     assert!(abandoned(store, Some("a")).await.is_empty());
 }
 
+/// A ban of the party with this index, on the share set that a session has made.
+fn banned(share_set: Option<u8>, party: u16) -> BannedParty {
+    let share_set = share_set.map(|session| PlanHash([session; 32]));
+    BannedParty { account: ACCOUNT, share_set, party: PartyIndex::try_from(party).unwrap() }
+}
+
 pub(crate) async fn bans_stay_and_raise_the_counter_once(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    promise(store, 2, 2).await;
+    let before = counter(store).await;
     for _ in 0..2 {
-        store.ban(ACCOUNT, keys()[1]).await.unwrap();
+        store.ban(&[banned(Some(1), 2), banned(Some(1), 1)], PlanHash([9; 32])).await.unwrap();
     }
-    let admission_facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-    assert_eq!((admission_facts.banned, admission_facts.counter), (vec![keys()[1]], 1));
+    let facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!((facts.banned, facts.counter), (PartyIndex::all(2).collect(), before + 1));
     let other = store.admission_facts(OrderId([1; 32]), AccountId([9; 16]), PlanHash([1; 32])).await.unwrap();
     assert!(other.banned.is_empty());
+    // It is of one share set, and stays when there is another.
+    assert_eq!(store.banned(ACCOUNT, None).await.unwrap(), []);
+    store.activate(&certificate(2, 2)).await.unwrap();
+    let facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!(facts.banned, []);
+    assert_eq!(store.banned(ACCOUNT, Some(PlanHash([1; 32]))).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn a_ban_ends_the_session_in_which_it_was_decided(store: &PartyStore) {
+    store.claim(&claim(1, 1, true)).await.unwrap();
+    store.ban(&[banned(None, 2)], PlanHash([1; 32])).await.unwrap();
+    assert!(abandoned(store, Some("a")).await.is_empty(), "the session still runs");
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Stale, "the pair makes a key");
+    let alone = Claim { signers: vec![PartyIndex::FIRST], ..claim(3, 3, true) };
+    assert_eq!(store.claim(&alone).await.unwrap(), CLAIMED, "the account is still locked");
+}
+
+/// A signing under a protocol that bans, with at most two open sessions with each counterparty.
+fn exposed(session: u8, signers: &[u16]) -> Claim {
+    Claim {
+        share_set: Some(PlanHash([1; 32])),
+        signers: signers.iter().map(|&party| PartyIndex::try_from(party).unwrap()).collect(),
+        open_signings: Some(2),
+        ..claim(session, session, false)
+    }
+}
+
+pub(crate) async fn open_signings_with_one_counterparty_are_bounded(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    let second = PartyIndex::try_from(2).unwrap();
+    for session in [2, 3] {
+        assert_eq!(store.claim(&exposed(session, &[1, 2])).await.unwrap(), CLAIMED);
+    }
+    let of_another_replica = Claim { replica: "b".into(), ..exposed(4, &[1, 2, 3]) };
+    assert_eq!(store.claim(&of_another_replica).await.unwrap(), ClaimOutcome::Full(second));
+    assert_eq!(store.claim(&exposed(5, &[1, 3])).await.unwrap(), CLAIMED, "another counterparty");
+    let unbounded = Claim { open_signings: None, ..exposed(6, &[1, 2]) };
+    assert_eq!(store.claim(&unbounded).await.unwrap(), CLAIMED, "a protocol that bans nobody");
+    let refresh = Claim { open_signings: Some(2), ..exposed(7, &[1, 2]) };
+    let refresh = Claim { exclusive: true, ..refresh };
+    assert_eq!(store.claim(&refresh).await.unwrap(), CLAIMED, "a refresh was held back");
+    store.finish(PlanHash([2; 32])).await.unwrap();
+    assert_eq!(store.claim(&exposed(4, &[1, 2])).await.unwrap(), CLAIMED, "a place was free");
+    assert_eq!(store.claim(&exposed(8, &[1, 2])).await.unwrap(), ClaimOutcome::Full(second));
+}
+
+pub(crate) async fn signings_of_unknown_outcome_ask_for_new_shares_and_then_for_nothing_else(
+    store: &PartyStore,
+) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    let second = PartyIndex::try_from(2).unwrap();
+    let before = counter(store).await;
+    for unknown in 0..REFRESH_REQUIRED {
+        let session = u8::try_from(unknown + 10).unwrap();
+        let refresh_wanted = unknown >= REFRESH_WANTED;
+        let claimed = store.claim(&exposed(session, &[1, 2])).await.unwrap();
+        assert_eq!(claimed, ClaimOutcome::Claimed { refresh_wanted }, "after {unknown}");
+        for _ in 0..2 {
+            store.abort_unknown(PlanHash([session; 32])).await.unwrap();
+        }
+    }
+    assert_eq!(counter(store).await, before + u64::from(REFRESH_REQUIRED));
+    let refused = store.claim(&exposed(200, &[1, 2, 3])).await.unwrap();
+    assert_eq!(refused, ClaimOutcome::RefreshRequired(second));
+    assert_eq!(store.claim(&exposed(201, &[1, 3])).await.unwrap(), CLAIMED, "another counterparty");
+    // A signing that ended with a known outcome, or under a protocol that bans nobody, counts nothing.
+    store.abort(PlanHash([201; 32])).await.unwrap();
+    store.abort_unknown(PlanHash([201; 32])).await.unwrap();
+    let unbounded = Claim { open_signings: None, ..exposed(202, &[1, 3]) };
+    store.claim(&unbounded).await.unwrap();
+    store.abort_unknown(PlanHash([202; 32])).await.unwrap();
+    assert_eq!(store.claim(&exposed(203, &[1, 3])).await.unwrap(), CLAIMED);
+    let refresh = Claim { exclusive: true, ..exposed(2, &[1, 2]) };
+    assert_eq!(store.claim(&refresh).await.unwrap(), CLAIMED, "the refresh itself was refused");
+    store.promise(&readies(2, 2)[0], &record(2), &entries(2)).await.unwrap();
+    store.activate(&certificate(2, 2)).await.unwrap();
+    let on_new_shares = Claim { share_set: Some(PlanHash([2; 32])), ..exposed(204, &[1, 2]) };
+    assert_eq!(store.claim(&on_new_shares).await.unwrap(), CLAIMED, "new shares begin with no count");
 }
 
 pub(crate) async fn a_suspended_component_is_remembered(store: &PartyStore) {
@@ -465,7 +577,7 @@ pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &Par
 
 /// Claims a keygen and delivers its share to a user, until a second after `NOW`.
 async fn deliver(store: &PartyStore, session: u8) {
-    assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(session, session, true)).await.unwrap(), CLAIMED);
     let sealed = Some(SealedDelivery { recipient: [8; 32], bytes: vec![9; 100] });
     let (session_id, certificate) = (SessionId([session; 32]), certificate(session, 1));
     let new_delivery = NewDelivery {
@@ -523,7 +635,7 @@ pub(crate) async fn a_delivery_that_nobody_confirms_expires_and_frees_the_accoun
     assert_eq!((delivery.state, delivery.sealed), (DeliveryState::Expired, None));
     let unreported = store.unreported().await.unwrap();
     assert!(matches!(&unreported[..], [Unreported { result: SessionResult::Nothing, .. }]), "{unreported:?}");
-    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), CLAIMED);
 }
 
 pub(crate) async fn a_plan_waits_until_its_session_is_claimed(store: &PartyStore) {
@@ -544,7 +656,7 @@ pub(crate) async fn a_plan_waits_until_its_session_is_claimed(store: &PartyStore
     assert!(store.waiting_plans(ShareLookup::Session(SessionId([2; 32]))).await.unwrap().is_empty());
     assert!(!store.is_running(plan.session, NOW.into()).await.unwrap());
     let claim = claim(1, 1, true);
-    assert_eq!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&claim).await.unwrap(), CLAIMED);
     assert!(store.waiting_plans(ShareLookup::Order(plan.order)).await.unwrap().is_empty());
     assert!(store.is_running(plan.session, claim.deadline).await.unwrap());
     assert!(

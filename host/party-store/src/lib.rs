@@ -16,6 +16,7 @@ use quorate_core::{UnixMillis, UnixSeconds};
 
 pub mod crypter;
 
+mod bans;
 mod peers;
 mod sessions;
 mod shares;
@@ -34,6 +35,7 @@ use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
 use quorate_core::{AccountId, DatabaseId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
 
+pub use bans::{BannedParty, REFRESH_REQUIRED, REFRESH_WANTED};
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use peers::PeerStanding;
 pub use users::{
@@ -56,8 +58,8 @@ pub struct AdmissionFacts {
     pub sessions_of_order: u32,
     /// Whether the order was seen to succeed.
     pub order_succeeded: bool,
-    /// Counterparties banned for the account.
-    pub banned: Vec<PublicKey>,
+    /// Counterparties banned on the active share set.
+    pub banned: Vec<PartyIndex>,
     /// The record that is sealed with the active share.
     pub record: Option<KeyRecord>,
     /// The share set of the active share.
@@ -91,8 +93,11 @@ pub struct Claim {
     pub me: PartyIndex,
     /// The component that it runs on.
     pub digest: Digest,
-    /// The identity keys of all its signers: none of them may be banned by now.
-    pub signers: Vec<PublicKey>,
+    /// All its signers: none of them may be banned by now.
+    pub signers: Vec<PartyIndex>,
+    /// How many signing sessions of the account may be open with one counterparty at a time; `None` under a protocol that
+    /// bans nobody.
+    pub open_signings: Option<u16>,
     /// The name of the replica that claims it.
     pub replica: String,
     /// When the session ends.
@@ -107,7 +112,10 @@ pub struct Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimOutcome {
     /// It is ours: run it.
-    Claimed,
+    Claimed {
+        /// Whether the account's shares should be refreshed: a counterparty may have learned too much about them.
+        refresh_wanted: bool,
+    },
     /// It was claimed before, here or by another replica: do not run it.
     AlreadyClaimed,
     /// The order has had its sessions, or has succeeded.
@@ -116,8 +124,12 @@ pub enum ClaimOutcome {
     Locked,
     /// The component was suspended, perhaps by another replica.
     Suspended,
-    /// The facts of the plan's admission have changed since: another epoch is active, or a signer was banned.
+    /// The facts of the plan's admission have changed since: another share set is active, or a signer was banned.
     Stale,
+    /// As many signing sessions are open with this counterparty as may be.
+    Full(PartyIndex),
+    /// Too many signing sessions with this counterparty have an unknown outcome: the shares are refreshed first.
+    RefreshRequired(PartyIndex),
 }
 
 /// A session that was claimed.

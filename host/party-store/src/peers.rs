@@ -1,11 +1,11 @@
-//! Banned peers, and suspended components.
+//! What peers tell of their state, and suspended components.
 
 use quorate_backends::database::{StoreError, signed, sql};
 use quorate_core::identity::PublicKey;
 use quorate_core::session::PeerState;
-use quorate_core::{AccountId, DatabaseId, Digest, UnixSeconds};
+use quorate_core::{DatabaseId, Digest, UnixSeconds};
 
-use super::{COUNTER_SETTLING_PERIOD, PartyStore, raise_counter};
+use super::{COUNTER_SETTLING_PERIOD, PartyStore};
 
 /// A peer's state, compared with what was seen of it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +25,6 @@ impl PeerStanding {
 }
 
 impl PartyStore {
-    /// Bars a counterparty from an account for ever, and raises the state counter.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
-        let mut tx = self.database.begin(account.as_bytes()).await?;
-        let banned = sql("INSERT INTO bans (account, counterparty) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(account.as_bytes())
-            .bind(counterparty.0.as_slice())
-            .execute(&mut tx)
-            .await?;
-        if banned == 1 {
-            raise_counter(&mut tx).await?;
-        }
-        tx.commit().await
-    }
-
     /// Remembers that no new session may run on a component (rule 7).
     ///
     /// # Errors

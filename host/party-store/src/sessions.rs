@@ -3,6 +3,7 @@
 use quorate_backends::database::{StoreError, Tx, signed, sql};
 use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
+use super::bans::{Counterparties, REFRESH_WANTED, check_counterparties, exposed_to};
 use super::{
     ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
     SessionResult, Started, Unreported, end, outcome_of, started, unlock,
@@ -31,15 +32,11 @@ impl PartyStore {
         .bind(plan.as_bytes())
         .fetch_one(&self.database)
         .await?;
-        let bans = sql("SELECT counterparty FROM bans WHERE account = $1")
-            .bind(account.as_bytes())
-            .fetch_all(&self.database)
-            .await?;
         let record = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
         let sessions = row.get::<Option<u32>>("sessions")?.unwrap_or_default();
-        let banned = bans.iter().map(|row| row.read("counterparty", "bans")).collect::<Result<_, _>>()?;
         let sealed = record.map(|row| self.open_facts(account, &row)).transpose()?;
         let (share_set, record) = sealed.map(|facts| (facts.plan, facts.record)).unzip();
+        let banned = self.banned(account, share_set).await?;
         Ok(AdmissionFacts {
             claimed: row.get("claimed")?,
             sessions_of_order: sessions,
@@ -82,12 +79,18 @@ impl PartyStore {
         let plan = claim.plan.as_bytes();
         let row = sql("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
                (SELECT plan FROM shares WHERE account = $3 AND state = 'active') AS share_set,
+               EXISTS (SELECT 1 FROM suspended WHERE digest = $4) AS suspended,
                EXISTS (SELECT 1 FROM bans WHERE account = $3) AS bans,
-               EXISTS (SELECT 1 FROM suspended WHERE digest = $4) AS suspended")
+               (SELECT count(*) FROM sessions
+                WHERE account = $3 AND outcome IS NULL AND exposed_to <> 0) AS open_signings,
+               EXISTS (SELECT 1 FROM unknown_outcomes WHERE share_set = $5 AND sessions >= $6) AS unknown
+             ")
         .bind(claim.session.as_bytes())
         .bind(plan)
         .bind(claim.account.as_bytes())
         .bind(claim.digest.as_bytes())
+        .bind(claim.share_set.map(|plan| plan.as_bytes().to_vec()))
+        .bind(REFRESH_WANTED)
         .fetch_one(&mut tx)
         .await?;
         if row.get("before")? {
@@ -98,9 +101,12 @@ impl PartyStore {
         }
         let share_set = row.get::<Option<Vec<u8>>>("share_set")?;
         let ordered = claim.share_set.map(|plan| plan.as_bytes().to_vec());
-        let is_stale = share_set != ordered || row.get("bans")? && names_banned_party(&mut tx, claim).await?;
-        if is_stale {
+        if share_set != ordered {
             return Ok(ClaimOutcome::Stale);
+        }
+        let counterparties = check_counterparties(&mut tx, claim, &row).await?;
+        if let Counterparties::Obstacle(obstacle) = counterparties {
+            return Ok(obstacle);
         }
         let counted = sql("INSERT INTO orders (id, expires_at, sessions) VALUES ($1, $2, 1)
              ON CONFLICT (id) DO UPDATE SET sessions = orders.sessions + 1
@@ -130,7 +136,7 @@ impl PartyStore {
             .execute(&mut tx)
             .await?;
         tx.commit().await?;
-        Ok(ClaimOutcome::Claimed)
+        Ok(ClaimOutcome::Claimed { refresh_wanted: counterparties == Counterparties::RefreshWanted })
     }
 
     /// Records that a session has ended without a promise and will never have one. Frees the account.
@@ -138,12 +144,29 @@ impl PartyStore {
     /// # Errors
     /// [`StoreError::Conflict`] when it was promised.
     pub async fn abort(&self, plan: PlanHash) -> Result<(), StoreError> {
+        self.abort_and(plan, None).await
+    }
+
+    /// The same as [`Self::abort`], for a signing whose coordinator has given it up before the component was started: it counts
+    /// as no session of its order. A peer had no room for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it was promised.
+    pub async fn abort_not_begun(&self, plan: PlanHash) -> Result<(), StoreError> {
+        let give_back = "UPDATE orders SET sessions = sessions - 1
+             WHERE sessions > 0 AND id = (SELECT order_id FROM sessions WHERE plan = $1 AND NOT exclusive)";
+        self.abort_and(plan, Some(give_back)).await
+    }
+
+    /// Ends a session, and if it ran, executes a statement about its plan.
+    async fn abort_and(&self, plan: PlanHash, also: Option<&'static str>) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
-        if !end(&mut tx, plan, "aborted").await? {
-            match outcome_of(&mut tx, plan).await?.as_deref() {
-                Some("aborted") => {}
-                _ => return Err(StoreError::Conflict("only a running session can be aborted")),
+        if end(&mut tx, plan, "aborted").await? {
+            if let Some(also) = also {
+                sql(also).bind(plan.as_bytes()).execute(&mut tx).await?;
             }
+        } else if outcome_of(&mut tx, plan).await?.as_deref() != Some("aborted") {
+            return Err(StoreError::Conflict("only a running session can be aborted"));
         }
         unlock(&mut tx, plan).await?;
         tx.commit().await
@@ -280,24 +303,10 @@ impl PartyStore {
     }
 }
 
-/// Whether a party that is banned for the account is among the signers of a claim.
-async fn names_banned_party(tx: &mut Tx, claim: &Claim) -> Result<bool, StoreError> {
-    for signer in &claim.signers {
-        let banned = sql("SELECT 1 FROM bans WHERE account = $1 AND counterparty = $2")
-            .bind(claim.account.as_bytes())
-            .bind(signer.0.as_slice())
-            .fetch_optional(&mut *tx)
-            .await?;
-        if banned.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {
-    sql("INSERT INTO sessions (id, plan, order_id, account, exclusive, me, digest, replica, deadline)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+    sql("INSERT INTO sessions
+         (id, plan, order_id, account, exclusive, me, digest, replica, deadline, share_set, exposed_to)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
     .bind(claim.session.as_bytes())
     .bind(claim.plan.as_bytes())
     .bind(claim.order.as_bytes())
@@ -307,6 +316,8 @@ async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {
     .bind(claim.digest.as_bytes())
     .bind(&claim.replica)
     .bind(signed(claim.deadline.0)?)
+    .bind(claim.share_set.map(|plan| plan.as_bytes().to_vec()))
+    .bind(exposed_to(claim))
     .execute(&mut *tx)
     .await
     .map(drop)

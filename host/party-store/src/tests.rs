@@ -210,5 +210,5 @@ async fn a_full_disk_is_a_clear_error_and_what_was_stored_stays() {
     assert!(matches!(failed, Some(StoreError::Database(_))), "{failed:?}");
     assert!(store.active_entries(ACCOUNT, 1).await.unwrap().is_some());
     sqlx::query("PRAGMA max_page_count = 100000").execute(store.database.sqlite_pool()).await.unwrap();
-    assert_eq!(store.claim(&with_share(250)).await.unwrap(), ClaimOutcome::Claimed);
+    assert_eq!(store.claim(&with_share(250)).await.unwrap(), ClaimOutcome::Claimed { refresh_wanted: false });
 }

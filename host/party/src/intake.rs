@@ -41,6 +41,9 @@ pub(crate) async fn admit_and_claim_for(
 ) -> Result<SessionTask, PlanRefusal> {
     let now = party.clock.seconds();
     let order = plan.order.open(&party.originators, now).map_err(Refused::from)?;
+    if party.bans.is_closed(order.spec.account) {
+        return Err(PlanRefusal::BanNotStored);
+    }
     // A refusal says that nothing will ever be promised: a second copy of a plan must not lead to one.
     if order.operation.makes_shares()
         && party.store.was_claimed(plan.session_id()).await.map_err(PlanRefusal::NotKnown)?
@@ -51,16 +54,15 @@ pub(crate) async fn admit_and_claim_for(
         roll_forward(party, &order, certificate).await?;
     }
     apply_aborts(party, &order, &plan.aborts).await?;
-    let mut facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
+    let facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
     }
-    facts.banned.extend(party.unsaved_bans(order.spec.account));
     let entry = party.registry.active(plan.digest);
     let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
     // Admission has found it.
     let entry = entry.ok_or(Refused::PluginNotActive)?;
-    claim(party, &plan, &admitted, now).await?;
+    claim(party, &plan, &admitted, entry.facts.open_signings, now).await?;
     Ok(SessionTask::new(Arc::clone(party), plan, token, admitted, entry, facts, custody))
 }
 
@@ -99,7 +101,13 @@ async fn admit(
 }
 
 /// Claims the session, over all replicas of this party.
-async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: UnixSeconds) -> Result<(), PlanRefusal> {
+async fn claim(
+    party: &Party,
+    plan: &Plan,
+    admitted: &Admitted,
+    open_signings: Option<u16>,
+    now: UnixSeconds,
+) -> Result<(), PlanRefusal> {
     let order = &admitted.order;
     let claim = Claim {
         session: plan.session_id(),
@@ -111,14 +119,23 @@ async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: UnixSeconds
         share_set: order.share_set,
         me: admitted.me,
         digest: plan.digest,
-        signers: plan.signers.iter().filter_map(|signer| order.spec.party(*signer).copied()).collect(),
+        signers: plan.signers.clone(),
+        open_signings,
         replica: party.replica.clone(),
         deadline: plan.deadline,
         now,
         at_most: MAX_SESSIONS_PER_ORDER,
     };
     match party.store.claim(&claim).await? {
-        ClaimOutcome::Claimed => Ok(()),
+        ClaimOutcome::Claimed { refresh_wanted } => {
+            if refresh_wanted {
+                tracing::warn!(
+                    account = %order.spec.account,
+                    "signings with unknown outcome: refresh the account's shares soon (POST /accounts/{{id}}/refresh)"
+                );
+            }
+            Ok(())
+        }
         ClaimOutcome::AlreadyClaimed => Err(PlanRefusal::ClaimedBefore),
         ClaimOutcome::OrderIsOver => Err(Refused::TooManySessions.into()),
         ClaimOutcome::Locked => Err(PlanRefusal::Locked),
@@ -127,6 +144,8 @@ async fn claim(party: &Party, plan: &Plan, admitted: &Admitted, now: UnixSeconds
             Err(Refused::PluginNotActive.into())
         }
         ClaimOutcome::Stale => Err(PlanRefusal::Stale),
+        ClaimOutcome::Full(with) => Err(PlanRefusal::Full(with)),
+        ClaimOutcome::RefreshRequired(with) => Err(PlanRefusal::RefreshRequired(with)),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod recovery;
 pub mod user;
 pub mod worker;
 
+mod bans;
 mod heartbeat;
 mod party;
 mod refusal;

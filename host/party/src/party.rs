@@ -1,10 +1,8 @@
 //! The identity, stores and services of one party, shared by all its tasks.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortNotice};
 use quorate_core::identity::{PublicKey, SecretKey};
@@ -13,11 +11,12 @@ use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
 use quorate_net::router_client::RouterClient;
-use quorate_party_store::{PartyStore, Started};
+use quorate_party_store::{BannedParty, PartyStore, Started};
 use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::bans::BanGate;
 use crate::registry::{NotInstalled, Registry};
 use crate::session::running_sessions::RunningSessions;
 
@@ -34,8 +33,8 @@ pub struct Party {
     pub(crate) router: RouterClient,
     pub(crate) registry: Registry,
     pub(crate) running: RunningSessions,
-    /// Bans that are not in the store yet, because it failed.
-    unsaved_bans: Mutex<HashSet<(AccountId, PublicKey)>>,
+    /// The bans that this process has decided.
+    pub(crate) bans: BanGate,
     /// Cancelled when running sessions are to end; the tokens of sessions are its children.
     pub(crate) closing: CancellationToken,
 }
@@ -79,7 +78,7 @@ impl Party {
             router,
             registry,
             running: RunningSessions::new(closing.clone()),
-            unsaved_bans: Mutex::default(),
+            bans: BanGate::default(),
             closing,
         })
     }
@@ -128,31 +127,42 @@ impl Party {
         self.closing.cancel();
     }
 
-    /// Bars a counterparty from an account (rule 8). If the store fails, this process remembers it until the store
-    /// has it.
-    pub(crate) async fn ban(&self, account: AccountId, counterparty: PublicKey) -> Result<(), StoreError> {
-        self.bans().insert((account, counterparty));
-        self.store.ban(account, counterparty).await?;
-        self.bans().remove(&(account, counterparty));
-        Ok(())
+    /// Bars parties from an account's share set (rule 8): first nothing of any session with them leaves this process any more,
+    /// then the ban is stored, together with the end of the session in which they cheated. If the store fails, the account is
+    /// closed at this party until the store has the ban.
+    pub(crate) async fn ban(&self, banned: &[BannedParty], session: PlanHash) -> Result<(), StoreError> {
+        self.bans.decide(banned, session);
+        banned.iter().for_each(|banned| self.running.end_banned(banned));
+        self.store_bans(banned, session).await
     }
 
-    fn bans(&self) -> MutexGuard<'_, HashSet<(AccountId, PublicKey)>> {
-        self.unsaved_bans.lock()
-    }
-
-    /// Bans of an account that are not in the store yet.
-    pub(crate) fn unsaved_bans(&self, account: AccountId) -> Vec<PublicKey> {
-        self.bans().iter().filter(|(of, _)| *of == account).map(|(_, counterparty)| *counterparty).collect()
+    async fn store_bans(&self, banned: &[BannedParty], session: PlanHash) -> Result<(), StoreError> {
+        let stored = self.store.ban(banned, session).await;
+        match &stored {
+            Ok(()) => self.bans.mark_stored(banned),
+            Err(_) => banned.iter().for_each(|banned| self.running.cancel_account(banned.account)),
+        }
+        stored
     }
 
     /// Stores bans that could not be stored before.
     pub(crate) async fn save_bans(&self) -> Result<(), StoreError> {
-        let unsaved: Vec<_> = self.bans().iter().copied().collect();
-        for (account, counterparty) in unsaved {
-            self.ban(account, counterparty).await?;
+        for (session, banned) in self.bans.not_stored() {
+            self.store_bans(&banned, session).await?;
         }
+        self.bans.forget_stored(|account| self.running.has_any_of(account));
         Ok(())
+    }
+
+    /// Why this party does not take on all that it should, for those who watch it; `None` if it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let closed = self.bans.not_stored().len();
+        (closed > 0).then(|| {
+            format!(
+                "{closed} bans can't be stored, and their accounts are closed here: mend the party's database"
+            )
+        })
     }
 
     /// Takes in what other replicas have suspended.

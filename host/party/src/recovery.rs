@@ -29,7 +29,8 @@ pub(crate) async fn end_abandoned(
 ) -> Result<Vec<SignedReport>, StoreError> {
     let mut reports = Vec::new();
     for started in party.store.abandoned(replica, party.clock.millis()).await? {
-        match party.store.abort(started.plan).await {
+        // Nobody knows what its counterparties have learned from it.
+        match party.store.abort_unknown(started.plan).await {
             Ok(()) => {}
             // A replica runs it after all.
             Err(StoreError::Conflict(_)) => continue,
@@ -62,7 +63,21 @@ pub(crate) async fn unreported(party: &Party) -> Result<Vec<(PlanHash, SignedRep
 /// Ends a session in the middle of which the store has failed. If it fails again, a restart ends it.
 pub(crate) async fn record_store_failure(party: &Party, started: &Started, error: &StoreError) -> Outcome {
     tracing::error!(error = %chain(error), "the party's store failed");
-    let abort = Abort::of(AbortCode::Internal, error.to_string());
+    if let Some(banned) = party.bans.not_stored().remove(&started.plan) {
+        // The session ends in the store together with its ban: if the process dies before, it has an unknown outcome.
+        return Outcome::Aborted {
+            code: AbortCode::Ban,
+            plugin_code: None,
+            culprits: banned.iter().map(|banned| banned.party).collect(),
+            reason: error.to_string(),
+            notice: None,
+        };
+    }
+    let code = match error {
+        StoreError::Unavailable(_) => AbortCode::Unavailable,
+        _ => AbortCode::Internal,
+    };
+    let abort = Abort::of(code, error.to_string());
     match party.store.abort(started.plan).await {
         Ok(()) => party.aborted_outcome(started.plan, started.me, abort),
         // It may have promised: it does not say that it has not.

@@ -24,6 +24,20 @@ pub enum PlanRefusal {
     /// The facts of the plan's admission have changed meanwhile.
     #[error("the account's epoch or bans have changed: ask again")]
     Stale,
+    /// As many signings are open with this party as may be.
+    #[error(
+        "as many signings of this account are open with party {0} as may be: another quorum signs, or a later session"
+    )]
+    Full(PartyIndex),
+    /// Too many signings with this party have an unknown outcome.
+    #[error(
+        "too many signings of this account with party {0} have an unknown outcome: the shares must be refreshed before the \
+         two sign together again (POST /accounts/{{id}}/refresh)"
+    )]
+    RefreshRequired(PartyIndex),
+    /// A ban on the account is not stored yet.
+    #[error("a ban on this account can't be stored: its operator mends this party's database")]
+    BanNotStored,
     /// The store did not answer whether the plan was claimed. No report is sent, because its session may be running.
     #[error("it is not known whether this plan was claimed before")]
     NotKnown(#[source] StoreError),
@@ -38,7 +52,9 @@ impl PlanRefusal {
         let (code, culprits) = match self {
             Self::ClaimedBefore | Self::NotKnown(_) => return None,
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
-            Self::Store(_) => (RefusedCode::Store, vec![]),
+            Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
+            Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
+            Self::Store(_) | Self::BanNotStored => (RefusedCode::Store, vec![]),
             Self::Refused(refused) => (code(refused), culprit(refused).into_iter().collect()),
         };
         Some(Outcome::Refused { culprits, code, reason: self.to_string() })
@@ -80,6 +96,9 @@ mod tests {
         for (refusal, code, culprits) in [
             (PlanRefusal::Locked, RefusedCode::Busy, vec![]),
             (PlanRefusal::Stale, RefusedCode::Busy, vec![]),
+            (PlanRefusal::Full(party), RefusedCode::NoRoom, vec![party]),
+            (PlanRefusal::RefreshRequired(party), RefusedCode::RefreshRequired, vec![party]),
+            (PlanRefusal::BanNotStored, RefusedCode::Store, vec![]),
             (StoreError::Conflict("full").into(), RefusedCode::Store, vec![]),
             (Refused::Banned(party).into(), RefusedCode::Banned, vec![party]),
             (Refused::NotPinned(party).into(), RefusedCode::NotAcceptable, vec![party]),

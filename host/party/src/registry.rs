@@ -62,6 +62,7 @@ impl Registry {
             version,
             schemes: descriptor.schemes.clone(),
             max_parties: descriptor.max_parties,
+            open_signings: descriptor.open_signings,
         };
         let mut inner = self.inner.write();
         if inner.suspended.contains(&plugin.digest()) {

@@ -230,12 +230,12 @@ impl PartyWorker {
 mod tests {
     use quorate_backends::database::{Database, sql};
     use quorate_backends::queue::MemoryQueue;
-    use quorate_core::identity::{PublicKey, SecretKey};
-    use quorate_core::{AccountId, OrderId, PlanHash};
+    use quorate_core::identity::SecretKey;
+    use quorate_core::{AccountId, OrderId, PartyIndex, PlanHash};
     use quorate_net::clock::SystemClock;
     use quorate_net::memory::{channel, in_memory};
     use quorate_net::router_client::RouterClient;
-    use quorate_party_store::{Crypter, MasterKey, PartyStore};
+    use quorate_party_store::{BannedParty, Crypter, MasterKey, PartyStore};
     use zeroize::Zeroizing;
 
     use super::*;
@@ -264,12 +264,14 @@ mod tests {
             router: RouterClient::new(channel(connector.clone())),
         });
         let party = Arc::new(party.await.unwrap());
-        let (account, cheat) = (AccountId([2; 16]), PublicKey([3; 32]));
+        let account = AccountId([2; 16]);
         sql("CREATE TRIGGER refuse BEFORE INSERT ON bans BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
             .execute(&database)
             .await
             .unwrap();
-        party.ban(account, cheat).await.unwrap_err();
+        let cheat = BannedParty { account, share_set: None, party: PartyIndex::FIRST };
+        party.ban(&[cheat], PlanHash([4; 32])).await.unwrap_err();
+        assert!(party.trouble().is_some());
         sql("DROP TRIGGER refuse").execute(&database).await.unwrap();
         let queue = Arc::new(MemoryQueue::default());
         let worker = PartyWorker::new(WorkerSetup { party, queue, coordinators: channel(connector).into() });
@@ -277,6 +279,6 @@ mod tests {
         stop.cancel();
         Arc::new(worker).serve(vec![], stop, Duration::from_secs(1)).await;
         let facts = open(&database).await.admission_facts(OrderId([4; 32]), account, PlanHash([5; 32])).await;
-        assert_eq!(facts.unwrap().banned, [cheat]);
+        assert_eq!(facts.unwrap().banned, [PartyIndex::FIRST]);
     }
 }

@@ -19,6 +19,9 @@ pub struct Descriptor {
     pub max_parties: u16,
     /// Share formats that it reads, ascending; the last is the one it writes.
     pub share_formats: Vec<u32>,
+    /// How many signing sessions of one account may be open with one counterparty at a time; `None` under a protocol that
+    /// bans nobody.
+    pub open_signings: Option<u16>,
 }
 
 /// A kind of session, or an ability of one.
@@ -73,6 +76,9 @@ pub(crate) fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String>
     if d.share_formats.is_empty() || d.share_formats.len() > 64 || !d.share_formats.is_sorted() {
         return Err("its share formats are not a short ascending list".into());
     }
+    if d.open_signings == Some(0) {
+        return Err("it allows no signing session at all: give open-signings of 1 or more, or none".into());
+    }
     let operations = [
         (wit::Operations::KEYGEN, PluginOperation::Keygen),
         (wit::Operations::SIGN, PluginOperation::Sign),
@@ -94,5 +100,6 @@ pub(crate) fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String>
             .collect(),
         max_parties: d.max_parties,
         share_formats: d.share_formats,
+        open_signings: d.open_signings,
     })
 }

@@ -37,6 +37,10 @@ CREATE TABLE sessions (
     -- Whether it is to make shares, and whether somebody has been told what came of it.
     exclusive BOOLEAN NOT NULL,
     reported  BOOLEAN NOT NULL DEFAULT FALSE,
+    -- The share set that it uses; NULL in a keygen. The counterparties that may learn a bit of a secret from it, a bit for each:
+    -- 1 for party 1, 2 for party 2, 4 for party 3. 0 where the protocol knows no such counterparty.
+    share_set BYTEA,
+    exposed_to BIGINT NOT NULL,
     -- Who runs it, and until when (in milliseconds since 1970).
     replica   TEXT NOT NULL,
     deadline  BIGINT NOT NULL,
@@ -44,7 +48,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX orders_by_end ON orders (expires_at);
 CREATE INDEX sessions_by_order ON sessions (order_id);
-CREATE INDEX running_sessions ON sessions (plan) WHERE outcome IS NULL;
+CREATE INDEX running_sessions ON sessions (account) WHERE outcome IS NULL;
 CREATE INDEX unreported_sessions ON sessions (plan) WHERE exclusive AND NOT reported;
 
 -- One keygen or refresh per account at a time.
@@ -79,11 +83,21 @@ CREATE TABLE entries (
     PRIMARY KEY (plan, name)
 );
 
--- Counterparties that this party never works with again on an account.
+-- Parties that this party never works with again on a share set of an account, by their indices. share_set is empty for
+-- a ban from the account's keygen.
 CREATE TABLE bans (
-    account       BYTEA NOT NULL,
-    counterparty  BYTEA NOT NULL,
-    PRIMARY KEY (account, counterparty)
+    account    BYTEA NOT NULL,
+    share_set  BYTEA NOT NULL,
+    party      BIGINT NOT NULL,
+    PRIMARY KEY (account, share_set, party)
+);
+
+-- Signing sessions of which nobody knows whether the counterparty cheated: their process died, or their last step was cut.
+CREATE TABLE unknown_outcomes (
+    share_set  BYTEA NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
+    party      BIGINT NOT NULL,
+    sessions   BIGINT NOT NULL,
+    PRIMARY KEY (share_set, party)
 );
 
 -- The database that each peer keeps its state in, and the highest state counter that it has told, by now and up to a while ago (times in seconds since 1970): a

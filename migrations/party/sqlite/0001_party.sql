@@ -37,6 +37,10 @@ CREATE TABLE sessions (
     -- Whether it is to make shares, and whether somebody has been told what came of it.
     exclusive INTEGER NOT NULL,
     reported  INTEGER NOT NULL DEFAULT 0,
+    -- The share set that it uses; NULL in a keygen. The counterparties that may learn a bit of a secret from it, a bit for each:
+    -- 1 for party 1, 2 for party 2, 4 for party 3. 0 where the protocol knows no such counterparty.
+    share_set BLOB,
+    exposed_to INTEGER NOT NULL,
     -- Who runs it, and until when (in milliseconds since 1970).
     replica   TEXT NOT NULL,
     deadline  INTEGER NOT NULL,
@@ -44,7 +48,7 @@ CREATE TABLE sessions (
 ) STRICT;
 CREATE INDEX orders_by_end ON orders (expires_at);
 CREATE INDEX sessions_by_order ON sessions (order_id);
-CREATE INDEX running_sessions ON sessions (plan) WHERE outcome IS NULL;
+CREATE INDEX running_sessions ON sessions (account) WHERE outcome IS NULL;
 CREATE INDEX unreported_sessions ON sessions (plan) WHERE exclusive AND NOT reported;
 
 -- One keygen or refresh per account at a time.
@@ -79,11 +83,21 @@ CREATE TABLE entries (
     PRIMARY KEY (plan, name)
 ) STRICT;
 
--- Counterparties that this party never works with again on an account.
+-- Parties that this party never works with again on a share set of an account, by their indices. share_set is empty for
+-- a ban from the account's keygen.
 CREATE TABLE bans (
-    account       BLOB NOT NULL,
-    counterparty  BLOB NOT NULL,
-    PRIMARY KEY (account, counterparty)
+    account    BLOB NOT NULL,
+    share_set  BLOB NOT NULL,
+    party      INTEGER NOT NULL,
+    PRIMARY KEY (account, share_set, party)
+) STRICT;
+
+-- Signing sessions of which nobody knows whether the counterparty cheated: their process died, or their last step was cut.
+CREATE TABLE unknown_outcomes (
+    share_set  BLOB NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
+    party      INTEGER NOT NULL,
+    sessions   INTEGER NOT NULL,
+    PRIMARY KEY (share_set, party)
 ) STRICT;
 
 -- The database that each peer keeps its state in, and the highest state counter that it has told, by now and up to a while ago (times in seconds since 1970): a

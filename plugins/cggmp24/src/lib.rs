@@ -27,6 +27,7 @@ impl Protocol for Cggmp24 {
             operations: &[Operation::Keygen, Operation::Sign, Operation::Auxiliary, Operation::Prepare],
             max_parties: 16,
             share_formats: &[FORMAT],
+            open_signings: None,
         }
     }
 

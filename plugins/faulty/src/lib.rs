@@ -18,6 +18,7 @@ struct Faulty;
 /// One way to misbehave, and whose vault value to hold meanwhile.
 struct Mode {
     name: String,
+    me: PartyIndex,
     share: Vec<u8>,
     steps: u32,
 }
@@ -31,10 +32,11 @@ impl Protocol for Faulty {
             operations: &[Operation::Keygen, Operation::Sign],
             max_parties: 16,
             share_formats: &[1],
+            open_signings: Some(16),
         }
     }
 
-    fn start(host: &mut dyn Host, _: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
+    fn start(host: &mut dyn Host, roster: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
         let name = match task {
             Task::Sign(sign) => String::from_utf8_lossy(&sign.message).into_owned(),
             Task::Keygen { scheme } if scheme == SCHEME => "keygen-of-a-strange-format".into(),
@@ -47,7 +49,7 @@ impl Protocol for Faulty {
         match name.as_str() {
             "trap-in-start" => trap(),
             "start-fails" => Err(Failure::InvalidShare("as asked\nand on two lines".into())),
-            _ => Ok(Box::new(Mode { name, share, steps: 0 })),
+            _ => Ok(Box::new(Mode { name, me: roster.me(), share, steps: 0 })),
         }
     }
 }
@@ -58,7 +60,7 @@ fn trap() -> ! {
 }
 
 impl Session for Mode {
-    fn step(&mut self, host: &mut dyn Host, _: Vec<Incoming>) -> Result<Progress, Failure> {
+    fn step(&mut self, host: &mut dyn Host, incoming: Vec<Incoming>) -> Result<Progress, Failure> {
         self.steps += 1;
         black_box(&self.share);
         let mut outgoing = Vec::new();
@@ -114,6 +116,17 @@ impl Session for Mode {
             "bad-vault-name" => host.vault_put(Scope::Key, "../share", b"x")?,
             "replaces-its-share" => host.vault_put(Scope::Key, "share", b"x")?,
             "takes-what-it-likes" => drop(host.vault_take(Scope::Key, "presignature")?),
+            "speaks-and-waits" | "first-bans-who-speaks" | "loops-when-spoken-to" if self.steps == 1 => {
+                send(1, Recipient::Broadcast, 1);
+            }
+            "first-bans-who-speaks" if self.me == PartyIndex::FIRST => {
+                let culprits = incoming.iter().map(|message| message.from).take(1).collect();
+                return Err(Failure::Fault { culprits, ban: true, reason: "as asked".into() });
+            }
+            "loops-when-spoken-to" => loop {
+                black_box(());
+            },
+            "speaks-and-waits" | "first-bans-who-speaks" => {}
             "same-message-twice" => (0..2).for_each(|_| send(1, Recipient::Broadcast, 1)),
             "calls-without-end" => loop {
                 host.log(Level::Debug, 1, "");
@@ -158,7 +171,7 @@ fn flood_handles() {
     use quorate_plugin_sdk::wasm::bindings::exports::quorate::party::protocol::Session as Handle;
 
     loop {
-        let session = Mode { name: String::new(), share: Vec::new(), steps: 0 };
+        let session = Mode { name: String::new(), me: PartyIndex::FIRST, share: Vec::new(), steps: 0 };
         std::mem::forget(Handle::new(Running::<Faulty>::new(Box::new(session))));
     }
 }

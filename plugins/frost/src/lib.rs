@@ -24,6 +24,7 @@ impl Protocol for Frost {
             operations: &[Operation::Keygen, Operation::Sign],
             max_parties: 16,
             share_formats: &[FORMAT],
+            open_signings: None,
         }
     }
 

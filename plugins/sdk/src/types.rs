@@ -44,6 +44,9 @@ pub struct Descriptor {
     pub max_parties: u16,
     /// Share formats that it reads, ascending; the last is the one it writes.
     pub share_formats: &'static [u32],
+    /// For a protocol that bans: how many signing sessions of one account may be open with one counterparty at a time,
+    /// because each may tell a counterparty that cheats one bit of a secret. `None` for a protocol that never bans.
+    pub open_signings: Option<u16>,
 }
 
 /// A kind of session, or an ability of one.

@@ -51,6 +51,7 @@ impl<P: Protocol + 'static> wit::Guest for Component<P> {
             operations,
             max_parties: d.max_parties,
             share_formats: d.share_formats.to_vec(),
+            open_signings: d.open_signings,
         }
     }
 }

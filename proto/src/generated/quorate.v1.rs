@@ -731,6 +731,10 @@ pub struct Plugin {
     pub schemes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint32, tag = "5")]
     pub max_parties: u32,
+    /// How many signing sessions of one account may be open with one counterparty at a time; not there under a protocol that
+    /// bans nobody.
+    #[prost(uint32, optional, tag = "6")]
+    pub open_signings: ::core::option::Option<u32>,
 }
 /// Generated client implementations.
 pub mod coordinator_client {

@@ -67,6 +67,7 @@ fn heartbeat(party: &SecretKey) -> Vec<u8> {
         version: Version::default(),
         schemes: vec!["ecdsa-secp256k1".into()],
         max_parties: 16,
+        open_signings: Some(16),
     };
     let (identity, own) = (party.public().0, SecretKey::from_seed(&random32()));
     Presence {

@@ -1,5 +1,7 @@
 //! One party, and what its operator does at it.
 
+mod bans;
 mod clocks;
+mod cluster;
 mod operator;
 mod sessions;

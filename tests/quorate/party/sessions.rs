@@ -1,243 +1,28 @@
 //! Parties with real components and real databases, over the router's hub: orders, plans, sessions, activation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quorate_backends::database::Database;
-use quorate_core::abort::{AbortCode, AbortNotice, SignedAbort};
+use quorate_core::abort::{AbortCode, AbortNotice};
 use quorate_core::admission::Refused;
-use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
-use quorate_core::codec::{Bytes, decode};
+use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{HashFunction, Operation, Order, OrderRefused, OrderTerms, SignItem, Version};
+use quorate_core::order::{Operation, Order, OrderRefused, OrderTerms};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::session::Frame;
-use quorate_core::{
-    AccountId, Digest, KeySpec, OrderId, PartyIndex, SchemeSignature, Threshold, UnixMillis, UnixSeconds,
-};
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex, PlanHash};
 use quorate_kit::random32;
-use quorate_net::clock::{Clock, SystemClock};
-use quorate_net::router_client::RouterClient;
-use quorate_party::{Party, PartySetup, PlanRefusal, intake, recovery};
-use quorate_party_store::{Crypter, MasterKey, PartyStore};
-use quorate_runtime::Plugin;
-use quorate_tests::verification::assert_ecdsa;
+use quorate_net::clock::Clock;
+use quorate_party::{PlanRefusal, recovery};
+use quorate_party_store::BannedParty;
 use quorate_verify::proof::{Proved, proved_by_promises};
-use tempfile::TempDir;
-use zeroize::Zeroizing;
 
-use quorate_tests::hostile_router::{honest, hostile};
-use quorate_tests::in_memory::join_key;
+use quorate_tests::hostile_router::hostile;
 use quorate_tests::sandbox_tasks::load;
 
-const ACCOUNT: AccountId = AccountId([42; 16]);
-const DEADLINE: Duration = Duration::from_secs(60);
-const ORDER_LIFETIME: Duration = Duration::from_secs(120);
-
-/// Three parties, each with a database of its own, and the keys that sign orders and plans.
-struct Cluster {
-    folder: TempDir,
-    seeds: Vec<[u8; 32]>,
-    parties: Vec<Arc<Party>>,
-    originator: SecretKey,
-    router: RouterClient,
-    plugins: Vec<Plugin>,
-    epoch: u32,
-    public_key: Vec<u8>,
-    certificate: Option<Certificate>,
-    aborts: Vec<SignedAbort>,
-    clock: Arc<Later>,
-}
-
-/// The machine's clock, and a while later if so wished.
-#[derive(Default)]
-struct Later(AtomicU64);
-
-impl Clock for Later {
-    fn millis(&self) -> UnixMillis {
-        SystemClock.millis() + Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// Has a party run a plan, with a token for the router.
-async fn run(party: &Arc<Party>, plan: Plan) -> Result<Outcome, PlanRefusal> {
-    let (key, session) = (join_key(), plan.session_id());
-    let order: Order = decode(plan.order.bytes()).unwrap();
-    let me = order.spec.index_of(&party.identity());
-    // A stranger has none.
-    let token = me.map(|me| key.token(session, me, 16, UnixSeconds(u64::MAX / 2))).unwrap_or_default();
-    Ok(intake::admit_and_claim(party, plan, token).await?.run().await.unwrap())
-}
-
-impl Cluster {
-    async fn new(plugins: Vec<Plugin>) -> Self {
-        Self::over(honest(), plugins).await
-    }
-
-    async fn over(router: RouterClient, plugins: Vec<Plugin>) -> Self {
-        let seeds: Vec<_> = (0..3).map(|_| random32()).collect();
-        let mut cluster = Self {
-            folder: tempfile::tempdir().unwrap(),
-            seeds,
-            parties: vec![],
-            originator: SecretKey::from_seed(&random32()),
-            router,
-            plugins,
-            epoch: 0,
-            public_key: vec![],
-            certificate: None,
-            aborts: vec![],
-            clock: Arc::default(),
-        };
-        for index in 0..3 {
-            let party = cluster.start(index).await;
-            cluster.parties.push(party);
-        }
-        cluster
-    }
-
-    fn keys(&self) -> Vec<PublicKey> {
-        self.seeds.iter().map(|seed| SecretKey::from_seed(seed).public()).collect()
-    }
-
-    fn file(&self, index: usize) -> std::path::PathBuf {
-        self.folder.path().join(format!("party-{index}.db"))
-    }
-
-    async fn store(&self, index: usize) -> PartyStore {
-        let master = MasterKey::from_hex(&format!("{index:02x}").repeat(32)).unwrap();
-        let database = Database::sqlite(&self.file(index)).await.unwrap();
-        PartyStore::open(database, Crypter::new(master, self.keys()[index])).await.unwrap()
-    }
-
-    async fn start(&self, index: usize) -> Arc<Party> {
-        let store = self.store(index).await;
-        let party = Party::new(PartySetup {
-            seed: Zeroizing::new(self.seeds[index]),
-            originators: vec![self.originator.public()],
-            pinned: self.keys(),
-            store,
-            replica: "test".into(),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            router: self.router.clone(),
-        })
-        .await
-        .unwrap();
-        let party = Arc::new(party);
-        for plugin in &self.plugins {
-            party.install(plugin).unwrap();
-        }
-        party
-    }
-
-    fn terms(&self, operation: Operation) -> OrderTerms {
-        let keygen = operation == Operation::Keygen;
-        OrderTerms {
-            operation,
-            spec: KeySpec {
-                account: ACCOUNT,
-                scheme: "ecdsa-secp256k1".into(),
-                protocol: self.plugins[0].descriptor().id.clone(),
-                threshold: Threshold::new(2, 3).unwrap(),
-                parties: self.keys(),
-                mandatory: vec![],
-            },
-            minimum_plugin: Version::default(),
-            epoch: if keygen { 0 } else { self.epoch },
-            share_set: self.certificate.as_ref().filter(|_| !keygen).map(|made| made.activation.plan),
-            public_key: if keygen { vec![] } else { self.public_key.clone() },
-            recipient: None,
-        }
-    }
-
-    fn plan(&self, operation: Operation, signers: &[u16]) -> Plan {
-        self.plan_on(operation, signers, self.plugins[0].digest())
-    }
-
-    fn plan_on(&self, operation: Operation, signers: &[u16], digest: Digest) -> Plan {
-        let now = self.clock.seconds();
-        Plan {
-            order: Order::new(OrderId(random32()), self.terms(operation), now, ORDER_LIFETIME)
-                .sign(&self.originator),
-            signers: signers.iter().map(|&s| PartyIndex::try_from(s).unwrap()).collect(),
-            digest,
-            pools: vec![],
-            prepared: vec![],
-            helpers: vec![],
-            certificate: self.certificate.clone(),
-            aborts: self.aborts.clone(),
-            erasure: None,
-            bans: vec![],
-            nonce: random32(),
-            deadline: self.clock.millis() + DEADLINE,
-        }
-    }
-
-    /// Runs a plan at all its signers.
-    async fn run(&self, plan: &Plan) -> Vec<Result<Outcome, PlanRefusal>> {
-        let runs = plan.signers.iter().map(|signer| {
-            let party = Arc::clone(&self.parties[usize::from(signer.number()) - 1]);
-            async move { run(&party, plan.clone()).await }
-        });
-        futures::future::join_all(runs).await
-    }
-
-    async fn activate(&mut self, operation: Operation) -> Certificate {
-        let ended = self.run(&self.plan(operation, &[1, 2, 3])).await;
-        let activated: Vec<(Certificate, KeyOutputs)> = ended
-            .into_iter()
-            .map(|ended| match ended {
-                Ok(Outcome::Activated { certificate, key }) => (certificate, key),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert!(activated.windows(2).all(|w| w[0] == w[1]));
-        let (certificate, key) = activated[0].clone();
-        certificate.verify(&self.keys()).unwrap();
-        assert_eq!(certificate.activation.outputs, key.hash());
-        self.epoch = certificate.activation.epoch;
-        self.public_key = key.public_key.0;
-        self.certificate = Some(certificate.clone());
-        certificate
-    }
-
-    async fn keygen(&mut self) {
-        self.activate(Operation::Keygen).await;
-    }
-
-    async fn sign(&self, signers: &[u16], digest: [u8; 32]) -> SchemeSignature {
-        let ended = self.run(&self.plan(signing(digest), signers)).await;
-        let mut signatures = ended.into_iter().map(|ended| match ended {
-            Ok(Outcome::Signed(signatures)) => {
-                let [signature] = signatures.try_into().unwrap();
-                signature
-            }
-            other => panic!("{other:?}"),
-        });
-        let first = signatures.next().unwrap();
-        assert!(signatures.all(|s| s == first));
-        first
-    }
-
-    fn assert_signed(&self, signature: &SchemeSignature, digest: [u8; 32]) {
-        assert_ecdsa(signature, digest, &self.public_key);
-    }
-}
-
-fn signing(digest: [u8; 32]) -> Operation {
-    Operation::Sign(
-        SignItem {
-            message: Bytes(digest.to_vec()),
-            hash: HashFunction::None,
-            path: vec![],
-            tweak: None,
-            presignatures: false,
-        }
-        .into(),
-    )
-}
+use super::cluster::{Cluster, ORDER_LIFETIME, count, run, signing};
 
 #[tokio::test]
 async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_restart() {
@@ -387,8 +172,10 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
         panic!("{outcomes:?}")
     };
     (cluster.epoch, cluster.public_key) = (1, key.public_key.0.clone());
+    cluster.certificate = Some(certificate.clone());
     let sign = |cluster: &Cluster, digest: [u8; 32]| cluster.plan(signing(digest), &[1, 3]);
-    let without = run(&cluster.parties[2], sign(&cluster, [1; 32])).await;
+    let without = Plan { certificate: None, ..sign(&cluster, [1; 32]) };
+    let without = run(&cluster.parties[2], without).await;
     assert!(matches!(without, Err(PlanRefusal::Refused(Refused::Share(_)))), "{without:?}");
     // What others have signed is no certificate.
     let mut forged = sign(&cluster, [2; 32]);
@@ -401,7 +188,6 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
     forged.certificate = Certificate::of(&readies, &identities);
     let refused = run(&cluster.parties[2], forged).await;
     assert!(matches!(refused, Err(PlanRefusal::Refused(Refused::Share(_)))), "{refused:?}");
-    cluster.certificate = Some(certificate.clone());
     cluster.assert_signed(&cluster.sign(&[1, 3], [3; 32]).await, [3; 32]);
 }
 
@@ -564,7 +350,8 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
     let backup = cluster.folder.path().join("backup.db");
     copy(&cluster.file(0), &backup).await;
     // Something that raises its counter, and a session in which its peer hears of it.
-    cluster.store(0).await.ban(AccountId([1; 16]), PublicKey([9; 32])).await.unwrap();
+    let elsewhere = BannedParty { account: AccountId([1; 16]), share_set: None, party: PartyIndex::FIRST };
+    cluster.store(0).await.ban(&[elsewhere], PlanHash([9; 32])).await.unwrap();
     cluster.assert_signed(&cluster.sign(&[1, 2], [6; 32]).await, [6; 32]);
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", cluster.file(0).display()));
@@ -616,11 +403,4 @@ async fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 async fn locks(file: &std::path::Path) -> i64 {
     count(file, "SELECT count(*) FROM locks").await
-}
-
-async fn count(file: &std::path::Path, query: &'static str) -> i64 {
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
-    let count = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
-    pool.close().await;
-    count
 }

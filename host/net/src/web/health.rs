@@ -45,6 +45,9 @@ pub struct HealthReport {
     version: &'static str,
     /// The services that it needs.
     services: ServiceHealth,
+    /// Why it does not do all of its work although its services are there, and who must act.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
 }
 
 /// Whether each service is there. Those that the process does not use are left out.
@@ -66,6 +69,7 @@ pub struct Health {
     database: Option<Database>,
     queue: Option<Arc<dyn Queue>>,
     cache: Option<Arc<dyn Cache>>,
+    trouble: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
     last: Arc<Mutex<Option<(Instant, ServiceHealth)>>>,
 }
 
@@ -73,7 +77,7 @@ impl Health {
     /// Of a process that needs nothing.
     #[must_use]
     pub fn of(role: &'static str) -> Self {
-        Self { role, database: None, queue: None, cache: None, last: Arc::default() }
+        Self { role, database: None, queue: None, cache: None, trouble: None, last: Arc::default() }
     }
 
     /// It needs a database.
@@ -92,6 +96,12 @@ impl Health {
     #[must_use]
     pub fn with_cache(self, cache: Arc<dyn Cache>) -> Self {
         Self { cache: Some(cache), ..self }
+    }
+
+    /// It asks the role itself whether it does all of its work, and if not, why.
+    #[must_use]
+    pub fn with_trouble(self, trouble: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { trouble: Some(Arc::new(trouble)), ..self }
     }
 
     async fn services(&self) -> ServiceHealth {
@@ -130,7 +140,9 @@ impl Health {
 
     async fn report(&self) -> (StatusCode, Json<HealthReport>) {
         let services = self.services().await;
+        let trouble = self.trouble.as_ref().and_then(|trouble| trouble());
         let status = match services {
+            _ if trouble.is_some() => HealthStatus::Unavailable,
             ServiceHealth { postgres: Some(false), .. } | ServiceHealth { rabbitmq: Some(false), .. } => {
                 HealthStatus::Unavailable
             }
@@ -141,7 +153,16 @@ impl Health {
             HealthStatus::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             HealthStatus::Ok | HealthStatus::Degraded => StatusCode::OK,
         };
-        (code, Json(HealthReport { status, role: self.role, version: env!("CARGO_PKG_VERSION"), services }))
+        (
+            code,
+            Json(HealthReport {
+                status,
+                role: self.role,
+                version: env!("CARGO_PKG_VERSION"),
+                services,
+                trouble,
+            }),
+        )
     }
 }
 

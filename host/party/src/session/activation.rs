@@ -70,7 +70,7 @@ async fn await_certificate(
         }
         let event = tokio::select! {
             () = cancelled.cancelled() => {
-                tracing::info!(reason = context.cancellation_reason(), "session ended early: its promise is reported");
+                tracing::info!(reason = context.cancellation().reason, "session ended early: its promise is reported");
                 return Ok(None);
             }
             RouterEvent::Frame(frame) = connection.router.receive() => on_frame(context, connection, promise, &frame),

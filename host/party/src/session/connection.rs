@@ -1,5 +1,6 @@
 //! The first phase: this party joins the session at a router, and begins it there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::abort::{Abort, AbortCode};
@@ -9,6 +10,8 @@ use quorate_net::router_client::{FrameSender, RouterSession};
 use zeroize::Zeroizing;
 
 use super::context::SessionContext;
+use crate::bans::SessionParties;
+use crate::party::Party;
 
 /// How long a party stays after the last sign that a peer still waits: one notices after two seconds that nothing
 /// comes.
@@ -17,8 +20,11 @@ pub(super) const LINGER_DURATION: Duration = Duration::from_secs(5);
 /// A session that has begun: its state machine, and the frames' way to the peers and back.
 pub(super) struct Connection {
     pub(super) router: RouterSession,
-    pub(super) sender: FrameSender,
+    sender: FrameSender,
     pub(super) session: Session,
+    /// Every frame passes the gate of the party's bans.
+    party: Arc<Party>,
+    parties: SessionParties,
 }
 
 /// Joins the session at a router, and begins it: what comes back is to be carried out.
@@ -27,8 +33,9 @@ pub(super) async fn connect(
     token: &str,
 ) -> Result<(Connection, Vec<Effect>), Abort> {
     let party = &context.party;
+    let time_to_live = context.remaining() + LINGER_DURATION;
     let attached =
-        party.router.attach(context.id, context.me(), token, context.remaining() + LINGER_DURATION);
+        party.router.attach(context.id, context.me(), token, time_to_live, context.running.banned.clone());
     let router = attached.await.map_err(|status| {
         let reason = format!("the router did not take this party in: {}", status.message());
         Abort::of(AbortCode::Unavailable, reason)
@@ -37,7 +44,8 @@ pub(super) async fn connect(
     getrandom::fill(seed.as_mut_slice())
         .map_err(|_| Abort::of(AbortCode::Internal, "the machine has no randomness"))?;
     let (session, effects) = Session::begin(terms(context), party.key(), &seed, context.now());
-    Ok((Connection { sender: router.sender(), router, session }, effects))
+    let (party, parties) = (Arc::clone(party), context.parties());
+    Ok((Connection { sender: router.sender(), router, session, party, parties }, effects))
 }
 
 fn terms(context: &SessionContext) -> SessionTerms {
@@ -55,10 +63,12 @@ fn terms(context: &SessionContext) -> SessionTerms {
 }
 
 impl Connection {
-    /// Sends a frame. One that finds no room is sent again by the session.
+    /// Sends a frame, unless a party of the session is banned. One that finds no room is sent again by the session.
     pub(super) fn send(&self, to: PartyIndex, frame: Vec<u8>) {
-        if !self.sender.send(to, frame) {
-            tracing::debug!(%to, "no room for a frame; it is sent again later");
+        match self.party.bans.pass(&self.parties, || self.sender.send(to, frame)) {
+            Some(true) => {}
+            Some(false) => tracing::debug!(%to, "no room for a frame; it is sent again later"),
+            None => tracing::debug!(%to, "frame not sent: a party of the session is banned"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_backends::database::StoreError;
-use quorate_core::abort::Abort;
+use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::admission::Admitted;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::running_sessions::RunningSession;
+use crate::bans::SessionParties;
 use crate::party::Party;
 use crate::registry::RegisteredPlugin;
 
@@ -30,7 +31,8 @@ pub(super) struct SessionContext {
     pub(super) entry: RegisteredPlugin,
     /// The party's facts at the admission of the plan.
     pub(super) facts: AdmissionFacts,
-    running: RunningSession,
+    /// Lives for as long as anything of the session may be sent.
+    pub(super) running: Arc<RunningSession>,
     permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
@@ -63,7 +65,20 @@ impl SessionContext {
         facts: AdmissionFacts,
     ) -> Self {
         let (id, plan_hash) = (plan.session_id(), plan.hash());
-        let running = party.running.add(id);
+        let parties = SessionParties {
+            account: admitted.order.spec.account,
+            share_set: admitted.order.share_set,
+            signers: plan.signers.clone(),
+        };
+        let running = Arc::new(party.running.add(id, parties.clone()));
+        // What was decided while the session was claimed has not seen it among those that run.
+        if party.bans.banned_among(&parties).is_some() {
+            running.banned.cancel();
+            running.token.cancel();
+        }
+        if party.bans.is_closed(parties.account) {
+            running.token.cancel();
+        }
         Self { party, plan, plan_hash, id, admitted, entry, facts, running, permit: Mutex::default() }
     }
 
@@ -94,6 +109,15 @@ impl SessionContext {
         Started { plan, session, order: self.order().id, me: self.me(), digest }
     }
 
+    /// The parties of the session, on the share set that it uses.
+    pub(super) fn parties(&self) -> SessionParties {
+        SessionParties {
+            account: self.order().spec.account,
+            share_set: self.order().share_set,
+            signers: self.plan.signers.clone(),
+        }
+    }
+
     /// The chain code of the account's key, where it has one.
     pub(super) fn chain_code(&self) -> Option<&[u8; 32]> {
         self.facts.record.as_ref().and_then(|record| record.key.chain_code.as_ref())
@@ -104,12 +128,31 @@ impl SessionContext {
         self.running.token.clone()
     }
 
+    /// Whether the coordinator has given the session up, for no reason that this party has.
+    pub(super) fn is_given_up(&self) -> bool {
+        let parties = self.parties();
+        let bans = &self.party.bans;
+        self.running.token.is_cancelled()
+            && !self.party.closing.is_cancelled()
+            && !bans.is_closed(parties.account)
+            && bans.banned_among(&parties).is_none()
+    }
+
     /// Why the session's token is cancelled.
-    pub(super) fn cancellation_reason(&self) -> &'static str {
-        match self.party.closing.is_cancelled() {
-            true => "the party is shutting down",
-            false => "the coordinator has cancelled the session",
+    pub(super) fn cancellation(&self) -> Abort {
+        let parties = self.parties();
+        if let Some(banned) = self.party.bans.banned_among(&parties) {
+            let reason = format!("party {banned} was banned in another session of this account");
+            return Abort { code: AbortCode::Ban, culprits: vec![banned], reason };
         }
+        let reason = if self.party.bans.is_closed(parties.account) {
+            "a ban on this account can't be stored: the party's database fails"
+        } else if self.party.closing.is_cancelled() {
+            "the party is shutting down"
+        } else {
+            "the coordinator has cancelled the session"
+        };
+        Abort::of(AbortCode::Unavailable, reason)
     }
 
     /// How long the session may still take.

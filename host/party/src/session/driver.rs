@@ -15,7 +15,7 @@ use quorate_runtime::capabilities::vault::Staged;
 use quorate_runtime::{
     ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step, Task,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::Instrument;
 
 use super::connection::Connection;
@@ -27,6 +27,9 @@ const SESSION_TICK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a peer whose connection has broken may take to come back.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a step may run on after its session has ended: it may find that a peer has cheated.
+const STEP_GRACE: Duration = Duration::from_secs(2);
 
 /// How the protocol ended at this party.
 pub(super) enum Ended {
@@ -61,6 +64,9 @@ pub(super) async fn drive(
         component,
         inbox: VecDeque::new(),
         round: 0,
+        delivered: false,
+        was_given_up: false,
+        step_was_cut: false,
         disconnected: BTreeMap::new(),
     };
     let result = driver.run(effects).await;
@@ -80,6 +86,12 @@ struct Driver<'a> {
     inbox: VecDeque<Message>,
     /// The round of the message that came in last; for the log.
     round: u16,
+    /// Whether the component was given a message of a peer, or is about to be.
+    delivered: bool,
+    /// Whether the coordinator has given the session up before the component was started.
+    was_given_up: bool,
+    /// Whether the last step ended without a verdict, after messages of peers.
+    step_was_cut: bool,
     /// Peers whose connections have broken, by the word of a router: it could as well drop what they send.
     disconnected: BTreeMap<PartyIndex, Instant>,
 }
@@ -111,7 +123,12 @@ impl Driver<'_> {
             let effects = tokio::select! {
                 event = self.connection.router.receive() => self.on_router_event(event),
                 _ = tick.tick() => self.on_tick(),
-                () = cancelled.cancelled() => self.fail(AbortCode::Unavailable, self.context.cancellation_reason()),
+                () = cancelled.cancelled() => {
+                    let abort = self.context.cancellation();
+                    let has_begun = !matches!(self.component, ComponentState::NotStarted { .. });
+                    self.was_given_up = !has_begun && self.context.is_given_up();
+                    self.connection.session.fail(abort, self.context.now())
+                }
                 (execution, step) = stepped(&mut self.component) => match step {
                     Ok(Step { outgoing, progress }) => {
                         let effects = self.send_messages(outgoing);
@@ -131,7 +148,7 @@ impl Driver<'_> {
                         effects
                     }
                     Err(error) => {
-                        let abort = abort_for(self.context, error).await?;
+                        let abort = self.on_failure(error).await?;
                         self.connection.session.fail(abort, self.context.now())
                     }
                 },
@@ -175,13 +192,28 @@ impl Driver<'_> {
                     self.start(execution);
                 }
                 Effect::Deliver(message) => {
+                    if !self.delivered
+                        && let Some(abort) = check_bans(self.context).await?
+                    {
+                        effects = self.connection.session.fail(abort, self.context.now()).into();
+                        continue;
+                    }
+                    self.delivered = true;
                     self.round = message.round;
                     self.inbox.push_back(message);
                     self.step_if_waiting();
                 }
-                Effect::Abort { abort, notices } => {
+                Effect::Abort { mut abort, notices } => {
+                    if let Some(error) = self.finish_step().await {
+                        abort = self.on_failure(error).await?;
+                    }
                     // Durable before it is said: the others give up on their shares on this party's word.
-                    self.context.party.store.abort(self.context.plan_hash).await?;
+                    let (store, plan) = (&self.context.party.store, self.context.plan_hash);
+                    match (self.step_was_cut, self.was_given_up) {
+                        (true, _) => store.abort_unknown(plan).await?,
+                        (_, true) => store.abort_not_begun(plan).await?,
+                        _ => store.abort(plan).await?,
+                    }
                     notices.into_iter().for_each(|(to, frame)| self.connection.send(to, frame));
                     tracing::warn!(code = ?abort.code, culprits = ?abort.culprits, reason = abort.reason, "session aborted");
                     return Err(abort.into());
@@ -206,6 +238,47 @@ impl Driver<'_> {
         let plugin = self.context.entry.plugin.clone();
         let step: Stepping = Box::pin(async move { plugin.start(spec).await?.step(vec![]).await });
         self.component = ComponentState::Stepping { execution, step };
+    }
+
+    /// Lets a step that is under way run on for a while: it may be about to say that a peer has cheated. Returns how it failed.
+    async fn finish_step(&mut self) -> Option<SessionError> {
+        if !matches!(self.component, ComponentState::Stepping { .. }) {
+            return None;
+        }
+        match timeout(STEP_GRACE, stepped(&mut self.component)).await {
+            Ok((_, step)) => step.err(),
+            Err(_) => {
+                self.step_was_cut = self.delivered;
+                None
+            }
+        }
+    }
+
+    /// Translates a failure of the component. A ban is durable before anything else happens.
+    async fn on_failure(&mut self, error: SessionError) -> Result<Abort, StoreError> {
+        let reason = error.to_string();
+        Ok(match error.kind {
+            SessionErrorKind::Fault(fault) => {
+                let parties = self.context.parties();
+                let banned: Vec<_> =
+                    fault.culprits.iter().filter(|_| fault.ban).map(|&party| parties.banned(party)).collect();
+                self.context.party.ban(&banned, self.context.plan_hash).await?;
+                let code = if fault.ban { AbortCode::Ban } else { AbortCode::PeerFault };
+                Abort { code, culprits: fault.culprits, reason: fault.reason }
+            }
+            SessionErrorKind::InvalidTask(_) => Abort::of(AbortCode::Misconfigured, reason),
+            SessionErrorKind::InvalidShare(_) => Abort::of(AbortCode::Share, reason),
+            SessionErrorKind::Internal(_) => Abort::of(AbortCode::Plugin, reason),
+            SessionErrorKind::Misbehaviour(_) => {
+                self.step_was_cut = self.delivered;
+                Abort::of(AbortCode::Plugin, reason)
+            }
+            SessionErrorKind::Deadline => {
+                self.step_was_cut = self.delivered;
+                Abort::of(AbortCode::Timeout, reason)
+            }
+            SessionErrorKind::Host(_) => Abort::of(AbortCode::Internal, reason),
+        })
     }
 
     fn send_messages(&mut self, outgoing: Vec<quorate_runtime::OutgoingMessage>) -> Vec<Effect> {
@@ -268,29 +341,13 @@ async fn check_peers(
     Ok(None)
 }
 
-/// Translates a failure of the component. A ban is durable before any message is sent.
-async fn abort_for(context: &SessionContext, error: SessionError) -> Result<Abort, StoreError> {
-    let (order, party) = (context.order(), &context.party);
-    let reason = error.to_string();
-    Ok(match error.kind {
-        SessionErrorKind::Fault(fault) => {
-            let mut banned = Ok(());
-            for culprit in fault.culprits.iter().filter(|_| fault.ban) {
-                if let Some(key) = order.spec.party(*culprit) {
-                    // The others are banned all the same.
-                    banned = banned.and(party.ban(order.spec.account, *key).await);
-                }
-            }
-            banned?;
-            let code = if fault.ban { AbortCode::Ban } else { AbortCode::PeerFault };
-            Abort { code, culprits: fault.culprits, reason: fault.reason }
-        }
-        SessionErrorKind::InvalidTask(_) => Abort::of(AbortCode::Misconfigured, reason),
-        SessionErrorKind::InvalidShare(_) => Abort::of(AbortCode::Share, reason),
-        SessionErrorKind::Internal(_) | SessionErrorKind::Misbehaviour(_) => {
-            Abort::of(AbortCode::Plugin, reason)
-        }
-        SessionErrorKind::Deadline => Abort::of(AbortCode::Timeout, reason),
-        SessionErrorKind::Host(_) => Abort::of(AbortCode::Internal, reason),
-    })
+/// Asks the store once more, before the first message of a peer: another replica may have banned a party since.
+async fn check_bans(context: &SessionContext) -> Result<Option<Abort>, StoreError> {
+    let parties = context.parties();
+    let banned = context.party.store.banned(parties.account, parties.share_set).await?;
+    let Some(&party) = banned.iter().find(|banned| parties.signers.contains(banned)) else {
+        return Ok(None);
+    };
+    let reason = format!("party {party} was banned by another replica of this party");
+    Ok(Some(Abort { code: AbortCode::Ban, culprits: vec![party], reason }))
 }

@@ -66,13 +66,14 @@ pub(super) fn broadcast_certificate(
     spawn_for(context, LINGER_DURATION, broadcast.run(move || clock.millis()));
 }
 
-/// Runs `work` in a task of its own, for at most that long, and not beyond the end of the party.
+/// Runs `work` in a task of its own, for at most that long, and not beyond the end of the party or the ban of a peer.
 fn spawn_for(context: &SessionContext, at_most: Duration, work: impl Future<Output = ()> + Send + 'static) {
-    let closing = context.party.closing.clone();
+    let (closing, running) = (context.party.closing.clone(), Arc::clone(&context.running));
     tokio::spawn(async move {
         tokio::select! {
             _ = tokio::time::timeout(at_most, work) => {}
             () = closing.cancelled() => {}
+            () = running.banned.cancelled() => {}
         }
     });
 }

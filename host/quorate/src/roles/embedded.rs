@@ -166,7 +166,7 @@ impl Embedded {
             allowed: setup.allowed,
             proxies: setup.proxies,
         };
-        let api = start_api(accounts, guard, port.listen()?, &groups.api);
+        let api = start_api(accounts, guard, port.listen()?, &parties, &groups.api);
         tracing::warn!(
             parties = setup.parties,
             "all parties run in this one process, without threshold security: for evaluation only; in production each \
@@ -353,8 +353,16 @@ async fn start_parties(
     Ok(())
 }
 
-fn start_api(accounts: AccountService, guard: Guard, listener: TcpListener, tasks: &TaskGroup) -> Api {
-    let (health, cache) = (Health::of("all"), Arc::new(MemoryCache::default()));
+fn start_api(
+    accounts: AccountService,
+    guard: Guard,
+    listener: TcpListener,
+    parties: &[Arc<Party>],
+    tasks: &TaskGroup,
+) -> Api {
+    let parties = parties.to_vec();
+    let health = Health::of("all").with_trouble(move || parties.iter().find_map(|party| party.trouble()));
+    let cache = Arc::new(MemoryCache::default());
     let api = Api::new(ApiSetup { accounts, guard, health, cache });
     let maintaining = api.clone();
     let maintained = async move { maintaining.maintain().await };

@@ -133,7 +133,8 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
     let acts = admin::service(Arc::clone(&party));
     context.tasks.spawn(serve(socket, acts, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
-    let setup = WorkerSetup { party, queue: queue.clone(), coordinators };
+    let setup = WorkerSetup { party: Arc::clone(&party), queue: queue.clone(), coordinators };
     let health = Health::of(by.name()).with_database(database).with_queue(queue);
+    let health = health.with_trouble(move || party.trouble());
     Ok(Prepared { running, setup, health })
 }

@@ -1,0 +1,141 @@
+//! The bans that this process has decided, and the gate that every frame of a session passes (rule 8).
+//!
+//! A counterparty that cheats learns one bit in each session, whether it is caught or not. Once it is caught, nothing
+//! of any session with it may leave this process: sending and deciding exclude each other.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+use quorate_core::{AccountId, PartyIndex, PlanHash};
+use quorate_party_store::BannedParty;
+
+/// The parties of a session, on one share set of an account.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionParties {
+    pub(crate) account: AccountId,
+    /// None in a keygen.
+    pub(crate) share_set: Option<PlanHash>,
+    pub(crate) signers: Vec<PartyIndex>,
+}
+
+impl SessionParties {
+    /// Whether a banned party is one of them.
+    pub(crate) fn include(&self, banned: &BannedParty) -> bool {
+        (banned.account, banned.share_set) == (self.account, self.share_set)
+            && self.signers.contains(&banned.party)
+    }
+
+    /// A party of them, as it is banned.
+    pub(crate) fn banned(&self, party: PartyIndex) -> BannedParty {
+        BannedParty { account: self.account, share_set: self.share_set, party }
+    }
+}
+
+/// Where a ban is by now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BanState {
+    /// Only this process knows of it. It was decided in the session of this plan, which is ended with it.
+    Decided(PlanHash),
+    /// The store has it: admission refuses the pair for ever.
+    Stored,
+}
+
+/// The bans that this process has decided.
+#[derive(Default)]
+pub(crate) struct BanGate(RwLock<HashMap<BannedParty, BanState>>);
+
+impl BanGate {
+    /// Decides bans. When this returns, no frame of a session with one of these parties is being sent, and none will be.
+    pub(crate) fn decide(&self, banned: &[BannedParty], session: PlanHash) {
+        let mut bans = self.0.write();
+        for banned in banned {
+            bans.entry(*banned).or_insert(BanState::Decided(session));
+        }
+    }
+
+    /// Records that the store has bans.
+    pub(crate) fn mark_stored(&self, banned: &[BannedParty]) {
+        let mut bans = self.0.write();
+        bans.extend(banned.iter().map(|banned| (*banned, BanState::Stored)));
+    }
+
+    /// Sends something for a session, unless one of its parties is banned. No ban is decided meanwhile.
+    pub(crate) fn pass<T>(&self, parties: &SessionParties, send: impl FnOnce() -> T) -> Option<T> {
+        let bans = self.0.read();
+        let open = bans.is_empty() || !bans.keys().any(|banned| parties.include(banned));
+        open.then(send)
+    }
+
+    /// A party of a session that is banned.
+    pub(crate) fn banned_among(&self, parties: &SessionParties) -> Option<PartyIndex> {
+        self.0.read().keys().find(|banned| parties.include(banned)).map(|banned| banned.party)
+    }
+
+    /// Whether a ban on an account could not be stored yet: then this party takes nothing on for the account, because a
+    /// replica or a restart would not know of the ban.
+    pub(crate) fn is_closed(&self, account: AccountId) -> bool {
+        let bans = self.0.read();
+        bans.iter().any(|(banned, state)| banned.account == account && *state != BanState::Stored)
+    }
+
+    /// The bans that are not stored yet, by the session in which they were decided.
+    pub(crate) fn not_stored(&self) -> HashMap<PlanHash, Vec<BannedParty>> {
+        let mut sessions: HashMap<PlanHash, Vec<BannedParty>> = HashMap::new();
+        for (banned, state) in &*self.0.read() {
+            if let BanState::Decided(session) = state {
+                sessions.entry(*session).or_default().push(*banned);
+            }
+        }
+        sessions
+    }
+
+    /// Forgets the stored bans of accounts that have no session here any more.
+    pub(crate) fn forget_stored(&self, has_sessions: impl Fn(AccountId) -> bool) {
+        self.0.write().retain(|banned, state| *state != BanState::Stored || has_sessions(banned.account));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parties(account: u8, share_set: u8) -> SessionParties {
+        let signers = PartyIndex::all(2).collect();
+        SessionParties {
+            account: AccountId([account; 16]),
+            share_set: Some(PlanHash([share_set; 32])),
+            signers,
+        }
+    }
+
+    #[test]
+    fn nothing_passes_for_a_pair_once_its_ban_is_decided_and_all_else_does() {
+        let (gate, session) = (BanGate::default(), PlanHash([9; 32]));
+        let (first, third) = (PartyIndex::FIRST, PartyIndex::all(3).last());
+        assert_eq!(gate.pass(&parties(1, 1), || "sent"), Some("sent"));
+        gate.decide(&[parties(1, 1).banned(first)], session);
+        assert_eq!(gate.pass(&parties(1, 1), || "sent"), None);
+        assert_eq!(gate.banned_among(&parties(1, 1)), Some(first));
+        let without = SessionParties { signers: third.into_iter().collect(), ..parties(1, 1) };
+        for other in [parties(2, 1), parties(1, 2), without] {
+            assert_eq!(gate.pass(&other, || "sent"), Some("sent"), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_closed_until_its_ban_is_stored() {
+        let (gate, session, account) = (BanGate::default(), PlanHash([9; 32]), AccountId([1; 16]));
+        let banned = parties(1, 1).banned(PartyIndex::FIRST);
+        gate.decide(&[banned], session);
+        assert!(gate.is_closed(account) && !gate.is_closed(AccountId([2; 16])));
+        assert_eq!(gate.not_stored(), HashMap::from([(session, vec![banned])]));
+        gate.forget_stored(|_| false);
+        assert!(gate.is_closed(account), "a ban that is nowhere else was forgotten");
+        gate.mark_stored(&[banned]);
+        assert!(!gate.is_closed(account) && gate.not_stored().is_empty());
+        gate.forget_stored(|_| true);
+        assert!(gate.pass(&parties(1, 1), || ()).is_none(), "a session may still run");
+        gate.forget_stored(|_| false);
+        assert!(gate.pass(&parties(1, 1), || ()).is_some());
+    }
+}
