@@ -40,11 +40,12 @@ setup: ## check the tools and add the WebAssembly target
 .PHONY: plugins
 plugins: setup $(PLUGINS:%=plugin-%) ## build all components into target/plugins
 
-# One at a time: cargo would unite the features of plugins that are built together.
+# One at a time: cargo would unite the features of plugins that are built together. As a cdylib alone, because cargo does without
+# link-time optimisation where it makes an rlib too, and some plugins are both.
 .PHONY: $(PLUGINS:%=plugin-%)
 $(PLUGINS:%=plugin-%): plugin-%: pack
-	@$(IN_PLUGINS) cargo build --locked --quiet --release --target $(WASM) --config '$(GUEST_FLAGS)' \
-	  -p quorate-$*
+	@$(IN_PLUGINS) cargo rustc --locked --quiet --release --target $(WASM) --config '$(GUEST_FLAGS)' \
+	  -p quorate-$* --lib --crate-type cdylib
 	@mkdir -p $(QUORATE_PLUGINS)
 	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(subst -,_,$*).wasm $(QUORATE_PLUGINS)/$*.wasm >&2
 
