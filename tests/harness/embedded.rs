@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use quorate::config::LimitsConfig;
+use quorate::config::{LimitsConfig, PluginsConfig};
 use quorate::roles::embedded::{Embedded, EmbeddedSetup};
 use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes};
 use reqwest::header::HeaderMap;
@@ -181,6 +181,7 @@ impl Deployment {
 
 async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
     let embedded = Embedded::start(EmbeddedSetup {
+        plugin_policy: PluginsConfig::default(),
         data: data.to_owned(),
         parties,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),

@@ -32,10 +32,12 @@ mod submit;
 mod user_share;
 mod views;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_control_store::AccountStore;
 use quorate_core::identity::PublicKey;
+use quorate_core::order::Version;
 use quorate_net::clock::Clock;
 use quorate_net::replicas::Replicas;
 use zeroize::Zeroizing;
@@ -69,6 +71,8 @@ pub struct AccountSetup {
     pub parties: Vec<PublicKey>,
     /// Identity keys of parties that are no longer in use: what they have signed is still verified.
     pub former_parties: Vec<PublicKey>,
+    /// The oldest version of each protocol's plugin that orders allow, by the protocol's name.
+    pub minimum_plugins: BTreeMap<String, Version>,
     /// The party whose shares users keep, if there is one.
     pub user_party: Option<UserParty>,
     /// The time.

@@ -1,5 +1,6 @@
 //! The operations that callers ask for: create an account, sign, refresh its shares.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ pub struct AccountService {
     recoverer: Recoverer,
     defaults: AccountDefaults,
     originator: Originator,
+    minimum_plugins: BTreeMap<String, Version>,
     clock: Arc<dyn Clock>,
     limits: TimeLimits,
     permits: Semaphore,
@@ -66,6 +68,7 @@ impl AccountService {
             originators,
             parties,
             former_parties,
+            minimum_plugins,
             user_party,
             clock,
             limits,
@@ -94,6 +97,7 @@ impl AccountService {
             users,
             recoverer,
             originator,
+            minimum_plugins,
             clock,
             limits,
             permits: Semaphore::new(MAX_CONCURRENT_REQUESTS),
@@ -284,7 +288,7 @@ impl AccountService {
         let terms = OrderTerms {
             operation,
             spec: account.spec.clone(),
-            minimum_plugin: Version::default(),
+            minimum_plugin: self.minimum_plugins.get(&account.spec.protocol).copied().unwrap_or_default(),
             epoch: current.map_or(0, |current| current.certificate.activation.epoch),
             share_set: current.map(|current| current.certificate.activation.plan),
             public_key: current.map(|current| current.outputs.public_key.0.clone()).unwrap_or_default(),

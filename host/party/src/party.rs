@@ -1,12 +1,13 @@
 //! The identity, stores and services of one party, shared by all its tasks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortNotice};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{MAX_CLOCK_SKEW, Order};
+use quorate_core::order::{MAX_CLOCK_SKEW, Order, Version};
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
@@ -47,6 +48,8 @@ pub struct PartySetup {
     pub originators: Vec<PublicKey>,
     /// Which parties it works with.
     pub pinned: Vec<PublicKey>,
+    /// The oldest version of each protocol's plugin that it runs, by the protocol's name.
+    pub minimum_plugins: BTreeMap<String, Version>,
     /// The durable state of the party.
     pub store: PartyStore,
     /// The name of this replica: no other process of this party that runs has it.
@@ -63,9 +66,9 @@ impl Party {
     /// # Errors
     /// When its store fails.
     pub async fn new(setup: PartySetup) -> Result<Self, StoreError> {
-        let PartySetup { seed, originators, pinned, store, replica, clock, router } = setup;
+        let PartySetup { seed, originators, pinned, minimum_plugins, store, replica, clock, router } = setup;
         let identity = SecretKey::from_seed(&seed).public();
-        let registry = Registry::new(store.suspended().await?);
+        let registry = Registry::new(store.suspended().await?, minimum_plugins);
         let closing = CancellationToken::new();
         Ok(Self {
             seed,

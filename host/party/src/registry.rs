@@ -4,11 +4,12 @@
 //! that a quorum has in common. One that made a signature that does not verify is suspended (rule 7), for good: only a
 //! component with another digest takes its place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use parking_lot::RwLock;
 use quorate_core::Digest;
 use quorate_core::admission::PluginFacts;
+use quorate_core::order::Version;
 use quorate_runtime::Plugin;
 use tokio::sync::Notify;
 
@@ -23,6 +24,7 @@ pub(crate) struct RegisteredPlugin {
 #[derive(Default)]
 pub(crate) struct Registry {
     inner: RwLock<RegistryState>,
+    minimum: BTreeMap<String, Version>,
     changed: Notify,
 }
 
@@ -38,15 +40,24 @@ pub enum NotInstalled {
     /// It made a bad signature here, or an operator suspended it.
     #[error("the plugin is suspended at this party: `quorate admin registry` lists it")]
     Suspended,
+    /// The operator allows newer versions only.
+    #[error(
+        "the plugin's version is older than {0}, the oldest that QUORATE_MINIMUM_PLUGIN allows for its protocol"
+    )]
+    TooOld(Version),
     /// Its version can't be compared with those of others: its author must act.
     #[error("the plugin's version is not of the form 1.2.3")]
     VersionNotComparable,
 }
 
 impl Registry {
-    pub(crate) fn new(suspended: impl IntoIterator<Item = Digest>) -> Self {
+    /// No component yet. Of each protocol nothing older than its `minimum` is taken.
+    pub(crate) fn new(
+        suspended: impl IntoIterator<Item = Digest>,
+        minimum: BTreeMap<String, Version>,
+    ) -> Self {
         let inner = RegistryState { active: HashMap::new(), suspended: suspended.into_iter().collect() };
-        Self { inner: RwLock::new(inner), changed: Notify::new() }
+        Self { inner: RwLock::new(inner), minimum, changed: Notify::new() }
     }
 
     /// Lets new sessions run on a component.
@@ -56,6 +67,9 @@ impl Registry {
     pub(crate) fn install(&self, plugin: &Plugin) -> Result<(), NotInstalled> {
         let descriptor = plugin.descriptor();
         let version = descriptor.version.parse().map_err(|_| NotInstalled::VersionNotComparable)?;
+        if let Some(&minimum) = self.minimum.get(&descriptor.id).filter(|minimum| version < **minimum) {
+            return Err(NotInstalled::TooOld(minimum));
+        }
         let facts = PluginFacts {
             digest: plugin.digest(),
             protocol: descriptor.id.clone(),

@@ -258,6 +258,7 @@ mod tests {
             seed: Zeroizing::new(SEED),
             originators: vec![],
             pinned: vec![],
+            minimum_plugins: std::collections::BTreeMap::new(),
             store: open(&database).await,
             replica: "test".into(),
             clock: Arc::new(SystemClock),

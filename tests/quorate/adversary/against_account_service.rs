@@ -170,6 +170,7 @@ pub(super) async fn world_with_former(former_parties: Vec<PublicKey>) -> World {
         originators: vec![],
         parties: publics(&parties),
         former_parties,
+        minimum_plugins: std::collections::BTreeMap::new(),
         clock: Arc::new(SystemClock),
         user_party: None,
         limits: TimeLimits { sign: Duration::from_millis(300), shares_per_party: Duration::from_millis(300) },

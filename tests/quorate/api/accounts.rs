@@ -162,6 +162,7 @@ async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at()
     let mut deployment = Deployment::start(2).await;
     deployment.stop().await;
     let embedded = quorate::roles::embedded::Embedded::start(quorate::roles::embedded::EmbeddedSetup {
+        plugin_policy: quorate::config::PluginsConfig::default(),
         data: deployment.folder().to_owned(),
         parties: 2,
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),

@@ -3,6 +3,7 @@
 mod api_keys;
 mod many_processes;
 mod one_process;
+mod plugins;
 mod settings;
 mod tls;
 mod websocket;

@@ -1,5 +1,6 @@
 //! Three parties with real components and real databases, over the router's hub.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -110,6 +111,7 @@ impl Cluster {
     pub(super) async fn start(&self, index: usize) -> Arc<Party> {
         let store = self.store(index).await;
         let party = Party::new(PartySetup {
+            minimum_plugins: BTreeMap::new(),
             seed: Zeroizing::new(self.seeds[index]),
             originators: vec![self.originator.public()],
             pinned: self.keys(),

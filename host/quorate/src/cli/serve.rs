@@ -148,6 +148,7 @@ async fn serve_embedded(
         None => kept_key(&data)?,
     };
     let embedded = Embedded::start(EmbeddedSetup {
+        plugin_policy: config.plugins,
         data,
         parties: arguments.parties.unwrap_or(config.embedded.parties),
         listen: arguments.listen.unwrap_or(config.http.listen),

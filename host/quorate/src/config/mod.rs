@@ -4,6 +4,7 @@
 
 mod api_keys;
 mod environment;
+mod plugins;
 mod production;
 mod read;
 mod roles;
@@ -23,6 +24,7 @@ use read::Variables;
 pub use api_keys::{ApiKeyKind, ApiKeysConfig};
 pub use environment::Environment;
 pub(crate) use environment::is_example;
+pub use plugins::{MinimumPlugins, PluginNotAllowed, PluginsConfig};
 pub use read::ConfigError;
 pub use roles::{RolesConfig, Seed};
 pub use services::{Namespace, Patience, ServicesConfig};
@@ -39,6 +41,8 @@ pub struct Config {
     pub keys: ApiKeysConfig,
     /// The further settings of an embedded deployment.
     pub embedded: EmbeddedConfig,
+    /// Which plugins are used.
+    pub plugins: PluginsConfig,
     /// Keys and addresses, where roles are processes.
     pub roles: RolesConfig,
     /// The services that roles need where they are processes.
@@ -145,6 +149,7 @@ impl Config {
             http: HttpConfig::read(&mut variables)?,
             keys: ApiKeysConfig::read(&mut variables)?,
             embedded: EmbeddedConfig::read(&mut variables)?,
+            plugins: PluginsConfig::read(&mut variables)?,
             roles: RolesConfig::read(&mut variables)?,
             services: ServicesConfig::read(&mut variables)?,
             tls: TlsConfig::read(&mut variables)?,
@@ -272,6 +277,10 @@ mod tests {
             ("QUORATE_ACCOUNT_ROW_KEYS", "short"),
             ("QUORATE_ACCOUNT_ROW_KEYS", &format!("{},short", "ab".repeat(32))),
             ("QUORATE_FORMER_PARTY_KEYS", "short"),
+            ("QUORATE_PLUGIN_DIGESTS", "short"),
+            ("QUORATE_MINIMUM_PLUGIN", "short"),
+            ("QUORATE_MINIMUM_PLUGIN", "dkls23=short"),
+            ("QUORATE_MINIMUM_PLUGIN", "dkls23=0.2.0,dkls23=0.3.0"),
             ("CRYPTO_MASTER_KEY", "short"),
             ("QUORATE_IDENTITY_KEY", "short"),
             ("QUORATE_PARTY_KEYS", "short"),

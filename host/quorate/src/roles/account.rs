@@ -43,6 +43,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         originators: context.config.roles.originators.clone(),
         parties: context.config.roles.parties.clone(),
         former_parties: context.config.roles.former_parties.clone(),
+        minimum_plugins: context.config.plugins.minimum.clone(),
         user_party,
         clock: context.clock.clone(),
         limits: time_limits(context.config.limits),

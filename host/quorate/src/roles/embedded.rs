@@ -39,7 +39,7 @@ use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
 use super::error::{EmbeddedStartError, ListenError, LocalError};
 use super::local_databases::{self, open_party, party_file};
 use super::task_groups::{TaskGroup, TaskGroups};
-use crate::config::{ApiKeyKind, LimitsConfig};
+use crate::config::{ApiKeyKind, LimitsConfig, PluginsConfig};
 
 /// How long servers wait for their connections to close, after all requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,6 +68,8 @@ pub struct EmbeddedSetup {
     pub limits: LimitsConfig,
     /// The files of the components that are installed before the API answers.
     pub plugins: Vec<PathBuf>,
+    /// Which components may be used.
+    pub plugin_policy: PluginsConfig,
 }
 
 /// All roles, running. Dropped, they are told to stop.
@@ -146,6 +148,7 @@ impl Embedded {
         interrupted.map_err(|source| EmbeddedStartError::Store { path, source })?;
 
         for (path, component) in setup.plugins.iter().zip(components) {
+            setup.plugin_policy.check(path, &component)?;
             let loaded = install(&runtime, &parties, &coordinator, &component).await;
             loaded.map_err(|source| EmbeddedStartError::Plugin { path: path.clone(), source })?;
         }
@@ -156,6 +159,7 @@ impl Embedded {
             originators: vec![],
             parties: shared.parties,
             former_parties: vec![],
+            minimum_plugins: setup.plugin_policy.minimum.clone(),
             clock: shared.clock,
             user_party: None,
             limits: time_limits(setup.limits),
@@ -318,6 +322,7 @@ async fn make_parties(
     for (index, key) in keys.into_iter().enumerate() {
         let store = open_party(&setup.data, index, key.master, shared.parties[index]).await?;
         let party = Party::new(PartySetup {
+            minimum_plugins: setup.plugin_policy.minimum.clone(),
             seed: key.identity,
             originators: vec![shared.originator],
             pinned: shared.parties.clone(),

@@ -10,7 +10,7 @@ use quorate_net::tls::TlsError;
 use quorate_party::admin::SocketError;
 use quorate_runtime::LoadError;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, PluginNotAllowed};
 
 /// Why a process does not start: the operator must act.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum StartError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A plugin is not among those that the operator allows.
+    #[error(transparent)]
+    PluginNotAllowed(#[from] PluginNotAllowed),
     /// The clock stands behind a time that the party has already seen.
     #[error(
         "the clock of this machine is {0} seconds behind the latest time that this party has seen: set the clock; no \
@@ -123,6 +126,9 @@ pub enum LocalError {
 /// Why all roles in one process do not start: the operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedStartError {
+    /// A plugin is not among those that the operator allows.
+    #[error(transparent)]
+    PluginNotAllowed(#[from] PluginNotAllowed),
     /// The address is not free, or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),

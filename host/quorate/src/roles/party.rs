@@ -21,12 +21,14 @@ use super::data_dir;
 use super::error::StartError;
 use super::listen::Callers;
 use super::role::Role;
+use crate::config::PluginsConfig;
 
 /// A party that runs, and its sandbox.
 pub(super) struct RunningParty {
     party: Arc<Party>,
     runtime: Runtime,
     plugins: Vec<PathBuf>,
+    policy: PluginsConfig,
     data: PathBuf,
 }
 
@@ -52,6 +54,7 @@ impl RunningParty {
         for path in &self.plugins {
             let failed = |source| StartError::Plugin { path: path.clone(), source };
             let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
+            self.policy.check(path, &bytes)?;
             compile_apart(&self.data, path).await;
             let plugin = self.runtime.load(&bytes, &Grants::default()).await;
             let plugin = plugin.map_err(|error| failed(error.into()))?;
@@ -117,6 +120,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
         seed,
         originators: roles.originators.clone(),
         pinned: roles.parties.iter().copied().chain(roles.user_party).collect(),
+        minimum_plugins: context.config.plugins.minimum.clone(),
         store,
         replica: roles.replica.clone(),
         clock: context.clock.clone(),
@@ -128,7 +132,8 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     }
     let plugins = context.config.embedded.plugins.clone();
     let data = context.config.embedded.data.clone();
-    let running = RunningParty { party: Arc::clone(&party), runtime, plugins, data };
+    let policy = context.config.plugins.clone();
+    let running = RunningParty { party: Arc::clone(&party), runtime, plugins, policy, data };
     running.install().await?;
     let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
     let acts = admin::service(Arc::clone(&party));

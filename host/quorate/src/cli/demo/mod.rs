@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::output::CliError;
 use crate::cli::client::Client;
-use crate::config::{Config, LimitsConfig};
+use crate::config::{Config, LimitsConfig, PluginsConfig};
 use crate::roles::embedded::{Embedded, EmbeddedSetup, read_component};
 use crate::secret_file::random_hex;
 use report::{DemoOutput, DemoReport, SignedTransaction, UsedPlugin};
@@ -48,6 +48,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
     let key = random_hex()?;
     let began = Instant::now();
     let embedded = Embedded::start(EmbeddedSetup {
+        plugin_policy: PluginsConfig::default(),
         data: data.0.clone(),
         parties: 3,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
