@@ -44,6 +44,9 @@ pub struct Facts<'a> {
     pub now: UnixSeconds,
     /// The latest time that it ever stored.
     pub latest_seen: UnixSeconds,
+    /// It takes no order that was issued before: its operator has set the stored time back, and what was seen since may be
+    /// forgotten.
+    pub orders_from: UnixSeconds,
 }
 
 /// A component in the registry.
@@ -82,6 +85,11 @@ pub enum Refused {
     /// This party's clock stands behind a time that it has already seen: its operator must set it right.
     #[error("this party's clock is behind the latest time that it has seen: set the clock")]
     ClockWentBack,
+    /// The order was issued before this party's stored time was set back, or just after.
+    #[error(
+        "this party's stored time was set back: it takes orders again that are issued in {0} seconds or later"
+    )]
+    ClockSetBack(u64),
     /// The order has had its sessions.
     #[error("this order has had its {MAX_SESSIONS_PER_ORDER} sessions")]
     TooManySessions,
@@ -141,6 +149,9 @@ impl Plan {
             return Err(Refused::ClockWentBack);
         }
         let order = self.order.open(facts.originators, facts.now)?;
+        if order.issued_at < facts.orders_from {
+            return Err(Refused::ClockSetBack(facts.orders_from.since(facts.now).as_secs()));
+        }
         if self.deadline <= facts.now.into() {
             return Err(Refused::DeadlinePassed);
         }
@@ -320,6 +331,7 @@ mod tests {
         sessions: u32,
         succeeded: bool,
         latest_seen: UnixSeconds,
+        orders_from: UnixSeconds,
     }
 
     fn known() -> Known {
@@ -333,6 +345,7 @@ mod tests {
             sessions: 0,
             succeeded: false,
             latest_seen: UnixSeconds(0),
+            orders_from: UnixSeconds(0),
         }
     }
 
@@ -351,6 +364,7 @@ mod tests {
                 order_succeeded: self.succeeded,
                 now: NOW,
                 latest_seen: self.latest_seen,
+                orders_from: self.orders_from,
             })
         }
     }
@@ -457,6 +471,9 @@ mod tests {
         assert!(Known { latest_seen: NOW + MAX_CLOCK_SKEW, ..known() }.admit(&good()).is_ok());
         let back = Known { latest_seen: NOW + MAX_CLOCK_SKEW + Duration::from_secs(1), ..known() };
         assert_eq!(back.admit(&good()), Err(Refused::ClockWentBack));
+        assert!(Known { orders_from: NOW, ..known() }.admit(&good()).is_ok());
+        let mended = Known { orders_from: NOW + Duration::from_secs(660), ..known() };
+        assert_eq!(mended.admit(&good()), Err(Refused::ClockSetBack(660)));
         let too_long = Plan {
             deadline: UnixMillis::from(NOW + MAX_ORDER_LIFETIME) + Duration::from_millis(1),
             ..good()

@@ -46,6 +46,7 @@ macro_rules! suite {
             a_peer_that_went_back_is_noticed,
             a_peer_with_another_database_is_noticed_until_it_is_readmitted,
             time_and_orders_are_remembered_for_a_day,
+            the_stored_time_follows_orders_and_is_set_back_only,
             a_claim_on_what_has_changed_since_admission_is_stale,
             a_suspended_component_is_remembered,
             a_promise_that_lost_to_another_holds_nothing_and_can_not_become_active,
@@ -74,6 +75,7 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         session: SessionId([session; 32]),
         plan: PlanHash([session; 32]),
         order: OrderId([order; 32]),
+        issued_at: NOW,
         expires_at: NOW + secs(600),
         account: ACCOUNT,
         exclusive,
@@ -539,13 +541,32 @@ pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore)
     let day = NOW + secs(600) + secs(ORDER_RETENTION_SECONDS.into());
     for (now, left) in [(day, 1), (day + secs(1), 0)] {
         store
-            .claim(&Claim { now, ..claim(9, u8::try_from(now.0 % 100).unwrap() + 100, false) })
+            .claim(&Claim {
+                now,
+                issued_at: now,
+                ..claim(9, u8::try_from(now.0 % 100).unwrap() + 100, false)
+            })
             .await
             .unwrap();
         store.forget_expired().await.unwrap();
         assert_eq!(sessions(1, now).await, left);
     }
     assert_eq!(sessions(2, day + secs(1)).await, 1, "a session that still runs was forgotten");
+}
+
+pub(crate) async fn the_stored_time_follows_orders_and_is_set_back_only(store: &PartyStore) {
+    let facts =
+        || async { store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap() };
+    let ahead = NOW + secs(172_800);
+    store.claim(&Claim { now: NOW + secs(500), ..claim(1, 1, false) }).await.unwrap();
+    assert_eq!(facts().await.latest_seen, NOW + secs(60), "further than the order's own time allows");
+    assert!(
+        !store.set_time_back(NOW + secs(60)).await.unwrap() && facts().await.orders_from == UnixSeconds(0)
+    );
+    store.claim(&Claim { now: ahead, issued_at: ahead, ..claim(2, 2, false) }).await.unwrap();
+    assert!(!store.set_time_back(ahead + secs(1)).await.unwrap(), "the time was moved forward");
+    assert!(store.set_time_back(NOW).await.unwrap());
+    assert_eq!((facts().await.latest_seen, facts().await.orders_from), (NOW, NOW + secs(660)));
 }
 
 async fn abandoned(store: &PartyStore, replica: Option<&str>) -> Vec<Started> {

@@ -68,6 +68,8 @@ pub struct AdmissionFacts {
     pub promised: bool,
     /// The latest time ever seen.
     pub latest_seen: UnixSeconds,
+    /// The earliest time of orders that are taken.
+    pub orders_from: UnixSeconds,
     /// The party's own state counter.
     pub counter: u64,
 }
@@ -81,6 +83,8 @@ pub struct Claim {
     pub plan: PlanHash,
     /// Its order.
     pub order: OrderId,
+    /// When the order was issued.
+    pub issued_at: UnixSeconds,
     /// When the order expires.
     pub expires_at: UnixSeconds,
     /// The account.
@@ -171,6 +175,10 @@ pub enum SessionResult {
 /// How long a state counter of a peer takes until a lower one is no longer accepted: longer than a hello is
 /// on its way.
 pub const COUNTER_SETTLING_PERIOD: Duration = Duration::from_secs(60);
+
+/// How long after a stored time was set back an order must be issued: nothing that was seen before may count as new. An
+/// order lives for at most ten minutes, and clocks differ by at most one.
+pub const SET_BACK_PERIOD: Duration = Duration::from_secs(660);
 
 /// How long an order's id is kept after it has expired, in seconds.
 pub(crate) const ORDER_RETENTION_SECONDS: u32 = 86_400;

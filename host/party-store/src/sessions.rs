@@ -1,12 +1,13 @@
 //! Sessions: claimed once, ended once, and what is left to be told of them.
 
 use quorate_backends::database::{StoreError, Tx, signed, sql};
+use quorate_core::order::MAX_CLOCK_SKEW;
 use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
 use super::bans::{Counterparties, REFRESH_WANTED, check_counterparties, exposed_to};
 use super::{
     ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
-    SessionResult, Started, Unreported, end, outcome_of, started, unlock,
+    SET_BACK_PERIOD, SessionResult, Started, Unreported, end, outcome_of, started, unlock,
 };
 
 impl PartyStore {
@@ -21,7 +22,7 @@ impl PartyStore {
         plan: PlanHash,
     ) -> Result<AdmissionFacts, StoreError> {
         // The claim reads the facts that matter again, so that this need not be one transaction.
-        let row = sql("SELECT latest_seen, counter,
+        let row = sql("SELECT latest_seen, orders_from, counter,
                (SELECT sessions FROM orders WHERE id = $1) AS sessions,
                (SELECT succeeded FROM orders WHERE id = $1) AS succeeded,
                EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'pending') AS promised,
@@ -46,6 +47,7 @@ impl PartyStore {
             share_set,
             promised: row.get("promised")?,
             latest_seen: UnixSeconds(row.get("latest_seen")?),
+            orders_from: UnixSeconds(row.get("orders_from")?),
             counter: row.get("counter")?,
         })
     }
@@ -132,7 +134,8 @@ impl PartyStore {
         }
         insert_session(&mut tx, claim).await?;
         sql("UPDATE state SET latest_seen = $1 WHERE latest_seen < $1")
-            .bind(signed(claim.now.0)?)
+            // A clock that is wrong by days locks the party out for minutes only, once it is set right.
+            .bind(signed(claim.now.min(claim.issued_at + MAX_CLOCK_SKEW).0)?)
             .execute(&mut tx)
             .await?;
         tx.commit().await?;
@@ -261,6 +264,19 @@ impl PartyStore {
         .execute(&self.database)
         .await?;
         Ok(())
+    }
+
+    /// Sets the stored time back to `now`, after a clock that was ahead is set right. Orders that may have been seen before are
+    /// refused from now on: all that are issued within [`SET_BACK_PERIOD`]. Says whether it was ahead; the time is never moved
+    /// forward.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn set_time_back(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+        let set = sql("UPDATE state SET latest_seen = $1, orders_from = $2 WHERE latest_seen > $1")
+            .bind(signed(now.0)?)
+            .bind(signed((now + SET_BACK_PERIOD).0)?);
+        Ok(set.execute(&self.database).await? == 1)
     }
 
     /// The latest time that was stored with a claim; 1970 before the first.

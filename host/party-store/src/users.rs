@@ -322,7 +322,11 @@ impl PartyStore {
         for (statement, before) in [
             ("DELETE FROM deliveries WHERE state <> 'delivered' AND expires_at < $1", old),
             ("DELETE FROM waiting_plans WHERE deadline < $1", signed(now.0)?),
-            ("DELETE FROM nonces WHERE expires_at < $1", signed((now.seconds() - NONCE_RETENTION).0)?),
+            // By the stored time: a clock that jumps ahead and back makes no number new again.
+            (
+                "DELETE FROM nonces WHERE expires_at < (SELECT latest_seen FROM state) - $1",
+                signed(NONCE_RETENTION.as_secs())?,
+            ),
         ] {
             sql(statement).bind(before).execute(&self.database).await?;
         }

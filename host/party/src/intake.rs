@@ -87,6 +87,7 @@ async fn admit(
         order_succeeded: facts.order_succeeded,
         now,
         latest_seen: facts.latest_seen,
+        orders_from: facts.orders_from,
     });
     if let (Err(Refused::Contradicts(field)), Some(record)) = (&admitted, &facts.record)
         && record.epoch > order.epoch
@@ -113,6 +114,7 @@ async fn claim(
         session: plan.session_id(),
         plan: plan.hash(),
         order: order.id,
+        issued_at: order.issued_at,
         expires_at: order.expires_at,
         account: order.spec.account,
         exclusive: order.operation.makes_shares(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortNotice};
@@ -36,6 +36,8 @@ pub struct Party {
     pub(crate) running: RunningSessions,
     /// The bans that this process has decided.
     pub(crate) bans: BanGate,
+    /// How many seconds the clock is behind the latest time seen; 0 if it is not.
+    clock_behind: AtomicU64,
     /// Cancelled when running sessions are to end; the tokens of sessions are its children.
     pub(crate) closing: CancellationToken,
 }
@@ -82,6 +84,7 @@ impl Party {
             registry,
             running: RunningSessions::new(closing.clone()),
             bans: BanGate::default(),
+            clock_behind: AtomicU64::new(0),
             closing,
         })
     }
@@ -101,14 +104,30 @@ impl Party {
         order.spec.index_of(&self.identity)
     }
 
-    /// How far the clock is behind the latest time that the party has seen, if that is more than clocks may be apart:
-    /// no session would start (rule 10).
+    /// Notes whether the clock is behind the latest time that the party has seen by more than clocks may be apart: then no
+    /// session starts (rule 10).
+    pub(crate) async fn check_clock(&self) -> Result<(), StoreError> {
+        let lag = self.store.latest_seen().await?.since(self.clock.seconds());
+        let behind = if lag > MAX_CLOCK_SKEW { lag.as_secs() } else { 0 };
+        if behind > 0 {
+            tracing::error!(
+                seconds = behind,
+                "the clock is behind the latest time that this party has seen: it starts nothing"
+            );
+        }
+        self.clock_behind.store(behind, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets the stored time back to this machine's clock, after a clock that was ahead is set right. The party takes orders again
+    /// that are issued eleven minutes later. Returns whether the stored time was ahead.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn clock_lag(&self) -> Result<Option<Duration>, StoreError> {
-        let lag = self.store.latest_seen().await?.since(self.clock.seconds());
-        Ok(Some(lag).filter(|&lag| lag > MAX_CLOCK_SKEW))
+    pub async fn set_time_back(&self) -> Result<bool, StoreError> {
+        let done = self.store.set_time_back(self.clock.seconds()).await?;
+        self.check_clock().await?;
+        Ok(done)
     }
 
     /// Lets new sessions run on a component, beside those that are there.
@@ -161,9 +180,15 @@ impl Party {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let closed = self.bans.not_stored().len();
-        (closed > 0).then(|| {
+        if closed > 0 {
+            let what = "bans can't be stored, and their accounts are closed here: mend the party's database";
+            return Some(format!("{closed} {what}"));
+        }
+        let behind = self.clock_behind.load(Ordering::Relaxed);
+        (behind > 0).then(|| {
             format!(
-                "{closed} bans can't be stored, and their accounts are closed here: mend the party's database"
+                "the clock is {behind} seconds behind the latest time that this party has seen, so that no session \
+                 starts: set the clock; if it was ahead before, run `quorate admin clock` at the party"
             )
         })
     }

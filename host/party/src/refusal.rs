@@ -64,9 +64,9 @@ impl PlanRefusal {
 fn code(refused: &Refused) -> RefusedCode {
     match refused {
         // A plan ends before its order. An expired order in a plan that is still delivered means that clocks differ.
-        Refused::ClockWentBack | Refused::Order(OrderRefused::NotYet | OrderRefused::Expired) => {
-            RefusedCode::Clock
-        }
+        Refused::ClockWentBack
+        | Refused::ClockSetBack(_)
+        | Refused::Order(OrderRefused::NotYet | OrderRefused::Expired) => RefusedCode::Clock,
         Refused::Banned(_) => RefusedCode::Banned,
         Refused::PluginNotActive | Refused::Plugin(_) => RefusedCode::Plugin,
         Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,
@@ -103,6 +103,7 @@ mod tests {
             (Refused::Banned(party).into(), RefusedCode::Banned, vec![party]),
             (Refused::NotPinned(party).into(), RefusedCode::NotAcceptable, vec![party]),
             (Refused::ClockWentBack.into(), RefusedCode::Clock, vec![]),
+            (Refused::ClockSetBack(660).into(), RefusedCode::Clock, vec![]),
             (Refused::Order(OrderRefused::Expired).into(), RefusedCode::Clock, vec![]),
             (Refused::PluginNotActive.into(), RefusedCode::Plugin, vec![]),
             (Refused::Succeeded.into(), RefusedCode::OrderExhausted, vec![]),

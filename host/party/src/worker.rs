@@ -210,6 +210,7 @@ impl PartyWorker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let maintained = async {
+                self.party.check_clock().await?;
                 self.party.save_bans().await?;
                 self.party.load_suspensions().await?;
                 let ended = recovery::end_abandoned(&self.party, None).await?;

@@ -7,15 +7,16 @@ CREATE TABLE key_check (
     sealed  BYTEA NOT NULL
 );
 
--- One row: the latest time that was seen, the counter that every consumption, ban and activation raises, and a random
+-- One row: the latest time that was seen, the earliest time of orders that are taken (an operator has set the time back), the counter that every consumption, ban and activation raises, and a random
 -- number that tells this database from every other.
 CREATE TABLE state (
     id           BIGINT PRIMARY KEY CHECK (id = 1),
     latest_seen  BIGINT NOT NULL,
+    orders_from  BIGINT NOT NULL,
     counter      BIGINT NOT NULL,
     database_id  BYTEA
 );
-INSERT INTO state (id, latest_seen, counter) VALUES (1, 0, 0);
+INSERT INTO state (id, latest_seen, orders_from, counter) VALUES (1, 0, 0, 0);
 
 -- Orders that this party has started sessions for; kept until a day after they expire.
 CREATE TABLE orders (

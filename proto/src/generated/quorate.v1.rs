@@ -10,6 +10,8 @@ pub struct ReadmitRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub peer: ::prost::bytes::Bytes,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetTimeBackRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SuspendRequest {
     #[prost(bytes = "bytes", tag = "1")]
@@ -170,6 +172,28 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("quorate.v1.Admin", "Readmit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sets the stored time back to the clock of the party's machine, after a clock that was ahead is set right.
+        pub async fn set_time_back(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetTimeBackRequest>,
+        ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/quorate.v1.Admin/SetTimeBack",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("quorate.v1.Admin", "SetTimeBack"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The components of the party.
         pub async fn registry(
             &mut self,
@@ -237,6 +261,11 @@ pub mod admin_server {
         async fn readmit(
             &self,
             request: tonic::Request<super::ReadmitRequest>,
+        ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status>;
+        /// Sets the stored time back to the clock of the party's machine, after a clock that was ahead is set right.
+        async fn set_time_back(
+            &self,
+            request: tonic::Request<super::SetTimeBackRequest>,
         ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status>;
         /// The components of the party.
         async fn registry(
@@ -400,6 +429,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReadmitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/quorate.v1.Admin/SetTimeBack" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetTimeBackSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::SetTimeBackRequest>
+                    for SetTimeBackSvc<T> {
+                        type Response = super::ActResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetTimeBackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_time_back(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetTimeBackSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -394,6 +394,38 @@ async fn a_process_with_the_same_identity_and_another_database_is_refused_by_its
     cluster.assert_signed(&cluster.sign(&[1, 2], [9; 32]).await, [9; 32]);
 }
 
+/// The clocks of a whole deployment jump two days ahead, and are set right again.
+#[tokio::test]
+async fn after_a_jump_of_the_clocks_no_order_counts_as_new_that_was_seen_before() {
+    let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
+    cluster.keygen().await;
+    let seen = cluster.plan(signing([6; 32]), &[1, 2]);
+    assert!(cluster.run(&seen).await.iter().all(Result::is_ok));
+    let two_days = 2 * 86_400_000;
+    cluster.clock.0.fetch_add(two_days, Ordering::Relaxed);
+    cluster.assert_signed(&cluster.sign(&[1, 2], [7; 32]).await, [7; 32]);
+    for index in 0..3 {
+        // The order from before has expired two days ago by now, and its id is forgotten.
+        cluster.store(index).await.forget_expired().await.unwrap();
+    }
+    cluster.clock.0.fetch_sub(two_days, Ordering::Relaxed);
+    let refused = |ended: &[Result<Outcome, PlanRefusal>], refused: fn(&Refused) -> bool| {
+        ended.iter().all(|ended| matches!(ended, Err(PlanRefusal::Refused(why)) if refused(why)))
+    };
+    let ended = cluster.run(&cluster.plan(signing([8; 32]), &[1, 2])).await;
+    assert!(refused(&ended, |why| *why == Refused::ClockWentBack), "{ended:?}");
+    for party in &cluster.parties[..2] {
+        assert!(party.set_time_back().await.unwrap() && !party.set_time_back().await.unwrap());
+    }
+    let again = Plan { nonce: random32(), ..seen };
+    for plan in [again, cluster.plan(signing([9; 32]), &[1, 2])] {
+        let ended = cluster.run(&plan).await;
+        assert!(refused(&ended, |why| matches!(why, Refused::ClockSetBack(_))), "{ended:?}");
+    }
+    cluster.clock.0.fetch_add(661_000, Ordering::Relaxed);
+    cluster.assert_signed(&cluster.sign(&[1, 2], [5; 32]).await, [5; 32]);
+}
+
 /// A consistent copy of a party's database.
 async fn copy(from: &std::path::Path, to: &std::path::Path) {
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", from.display())).await.unwrap();

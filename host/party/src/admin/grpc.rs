@@ -1,4 +1,4 @@
-//! The gRPC service behind `quorate admin`: unlock, readmit, registry, suspend.
+//! The gRPC service behind `quorate admin`: unlock, readmit, registry, suspend, clock.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use quorate_net::telemetry::chain;
 use quorate_proto::convert::array;
 use quorate_proto::v1::admin_server::{Admin, AdminServer};
 use quorate_proto::v1::{
-    ActResponse, ReadmitRequest, RegistryEntry, RegistryRequest, RegistryResponse, SuspendRequest,
-    UnlockRequest,
+    ActResponse, ReadmitRequest, RegistryEntry, RegistryRequest, RegistryResponse, SetTimeBackRequest,
+    SuspendRequest, UnlockRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -46,6 +46,12 @@ impl Admin for AdminGrpc {
         let peer = PublicKey(id(&request.into_inner().peer)?);
         let done = self.0.readmit(peer).await.map_err(store_failed)?;
         tracing::warn!(%peer, done, "operator readmits a peer");
+        Ok(Response::new(ActResponse { done }))
+    }
+
+    async fn set_time_back(&self, _: Request<SetTimeBackRequest>) -> Result<Response<ActResponse>, Status> {
+        let done = self.0.set_time_back().await.map_err(store_failed)?;
+        tracing::warn!(done, "operator sets the stored time back");
         Ok(Response::new(ActResponse { done }))
     }
 

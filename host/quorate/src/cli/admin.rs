@@ -7,7 +7,7 @@ use quorate_core::identity::PublicKey;
 use quorate_core::{AccountId, Digest};
 use quorate_party::admin;
 use quorate_proto::v1::admin_client::AdminClient;
-use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SuspendRequest, UnlockRequest};
+use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SetTimeBackRequest, SuspendRequest, UnlockRequest};
 
 use super::output::{CliError, print};
 use crate::config::Config;
@@ -34,6 +34,8 @@ enum Act {
         /// The peer's public identity key
         peer: PublicKey,
     },
+    /// Set the party's stored time back, after a clock that was ahead is set right; orders are taken again eleven minutes later
+    Clock,
     /// List the components of the party
     Registry,
     /// Let no new session run on a component, for good
@@ -65,6 +67,7 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
             let digest = digest.as_bytes().to_vec().into();
             client.suspend(SuspendRequest { digest }).await.map_err(refused)?.into_inner().done
         }
+        Act::Clock => client.set_time_back(SetTimeBackRequest {}).await.map_err(refused)?.into_inner().done,
         Act::Registry => {
             for entry in client.registry(RegistryRequest {}).await.map_err(refused)?.into_inner().entries {
                 let state = if entry.suspended { "suspended" } else { "active" };

@@ -60,12 +60,6 @@ pub enum StartError {
     /// A plugin is not among those that the operator allows.
     #[error(transparent)]
     PluginNotAllowed(#[from] PluginNotAllowed),
-    /// The clock stands behind a time that the party has already seen.
-    #[error(
-        "the clock of this machine is {0} seconds behind the latest time that this party has seen: set the clock; no \
-         session would start"
-    )]
-    ClockBehind(u64),
     /// The party's own key is not among those that all parties pin.
     #[error(
         "QUORATE_IDENTITY_KEY: its public key {0} is not in QUORATE_PARTY_KEYS: no peer would work with this party"

@@ -127,9 +127,6 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
         router: RouterClient::new(routers),
     });
     let party = Arc::new(party.await.map_err(|error| context.store_failed(error))?);
-    if let Some(lag) = party.clock_lag().await.map_err(|error| context.store_failed(error))? {
-        return Err(StartError::ClockBehind(lag.as_secs()));
-    }
     let plugins = context.config.embedded.plugins.clone();
     let data = context.config.embedded.data.clone();
     let policy = context.config.plugins.clone();
