@@ -378,7 +378,7 @@ impl Fleet {
             ("QUORATE_COORDINATORS", all(Member::Coordinator, self.setup.coordinators)),
             ("QUORATE_ROUTERS", all(Member::Router, self.setup.routers)),
         ];
-        if self.setup.party_apis > 0 && !matches!(member, Member::Coordinator(_) | Member::Router(_)) {
+        if self.setup.party_apis > 0 && !matches!(member, Member::Router(_)) {
             settings.push(("QUORATE_USER_PARTY_KEY", self.keys.user.1.clone()));
             settings.push(("QUORATE_PARTY_APIS", all(Member::PartyApi, self.setup.party_apis)));
         }
@@ -397,6 +397,7 @@ impl Fleet {
                 ("MPC_OPERATOR_API_KEY_SHA256", hash_of(OPERATOR_KEY)),
                 ("POSTGRES_URL", by_wire(self.database_url(DatabaseOf::Coordinator))),
                 ("QUORATE_ORIGINATORS", self.keys.originator.1.clone()),
+                ("QUORATE_PARTY_KEYS", public.clone()),
                 ("JWT_SECRET_KEY", self.keys.jwt.clone()),
             ],
             Member::Router(_) => {

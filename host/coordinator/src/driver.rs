@@ -177,6 +177,9 @@ impl OrderDriver<'_> {
     fn count_suspects(&mut self, failure: &SessionFailure) {
         for &party in &failure.suspects {
             *self.failures.entry(party).or_default() += 1;
+            if let Some(key) = self.request.order.spec.party(party) {
+                self.state.presence.suspect(key);
+            }
         }
     }
 
@@ -287,7 +290,10 @@ impl OrderDriver<'_> {
         let patience = (state.services.now() + PARTIES_TIMEOUT).min(self.request.until);
         let choose = |online: &_, avoided: &_| {
             let rotation = state.next_rotation();
-            let input = QuorumInput { online, banned: avoided, failures: &self.failures, rotation };
+            let mut failures = self.failures.clone();
+            let doubtful = order.spec.indexed_parties().filter(|(_, key)| state.presence.is_doubtful(key));
+            doubtful.for_each(|(party, _)| *failures.entry(party).or_default() += 1);
+            let input = QuorumInput { online, banned: avoided, failures: &failures, rotation };
             choose(order, &self.request.submission.signers, &input)
         };
         loop {

@@ -135,9 +135,6 @@ impl Service for CoordinatorGrpc {
         let there = self.0.state.presence.online();
         let parties = there.into_iter().map(|(identity, plugins)| Presence {
             identity: Bytes::copy_from_slice(&identity.0),
-            // Of use to coordinators only.
-            key_name: Bytes::new(),
-            key_proof: Bytes::new(),
             plugins: plugins.iter().map(Plugin::from).collect(),
         });
         Ok(Response::new(PartiesResponse { parties: parties.collect() }))

@@ -114,7 +114,9 @@ impl Coordinator {
     }
 
     async fn listen_to_heartbeats(&self) {
-        let take = |payload: Vec<u8>| async move { self.state.presence.on_heartbeat(&payload) };
+        let take = |payload: Vec<u8>| async move {
+            self.state.presence.on_heartbeat(&payload, self.state.services.now());
+        };
         listen_to(&*self.state.services.queue, PRESENCE, take).await;
     }
 

@@ -1,31 +1,35 @@
-//! Tracks which parties are online and which components they run, by unsigned heartbeats. A forged heartbeat costs
-//! time only.
+//! Tracks which parties are online, which components they run, and whether they can do their work, by their signed heartbeats.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prost::Message;
+use quorate_core::UnixMillis;
 use quorate_core::admission::PluginFacts;
-use quorate_core::identity::{PublicKey, Signature, Tag};
+use quorate_core::codec::decode;
+use quorate_core::heartbeat::{Heartbeat, SignedHeartbeat, Trouble};
+use quorate_core::identity::PublicKey;
+use quorate_core::order::MAX_CLOCK_SKEW;
 use quorate_net::topics::PARTY_HEARTBEAT_INTERVAL;
-use quorate_proto::convert::array;
-use quorate_proto::v1;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How long a party counts as online after a heartbeat: three may be lost.
 const ONLINE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
-/// Parties that are remembered: far more than any deployment has. Heartbeats of further identities are ignored.
-const MAX_PARTIES_REMEMBERED: usize = 1_024;
-
 /// Plugins of one party that are looked at.
 const MAX_PLUGINS: usize = 64;
 
+/// Processes of one party whose numbers are remembered: far more than it has replicas.
+const MAX_PROCESSES: usize = 64;
+
+/// How long a party that has failed in a session is chosen last.
+const SUSPICION_DURATION: Duration = Duration::from_secs(5);
+
 /// The parties that are there.
-#[derive(Default)]
 pub(super) struct Presence {
+    /// The parties of this deployment: heartbeats of others are ignored.
+    pinned: Vec<PublicKey>,
     seen: Mutex<HashMap<PublicKey, SeenParty>>,
     changed: Notify,
     /// Parties that seal with the same master key do not count as online: one's shares open with the other's key.
@@ -37,35 +41,79 @@ struct SeenParty {
     plugins: Vec<PluginFacts>,
     /// A public name of its master key; only a holder of the master key can issue it to the party.
     key_name: PublicKey,
+    /// Why it can't do its work.
+    trouble: Option<Trouble>,
+    /// When it last was a suspect in a session that failed.
+    suspected: Option<Instant>,
+    /// The highest number of each process, and when it came.
+    processes: HashMap<[u8; 16], (u64, Instant)>,
 }
 
 impl Presence {
-    /// No party is online yet. In production every party has a master key of its own.
-    pub(super) fn new(require_distinct_master_keys: bool) -> Self {
-        Self { require_distinct_master_keys, ..Self::default() }
+    /// None of these parties is online yet. In production every party has a master key of its own.
+    pub(super) fn new(pinned: Vec<PublicKey>, require_distinct_master_keys: bool) -> Self {
+        Self { pinned, seen: Mutex::default(), changed: Notify::new(), require_distinct_master_keys }
     }
 
-    /// Takes in a heartbeat.
-    pub(super) fn on_heartbeat(&self, payload: &[u8]) {
-        let Some((identity, key_name, plugins)) = v1::Presence::decode(payload).ok().and_then(read) else {
-            tracing::debug!("malformed heartbeat");
+    /// Takes in a heartbeat. One that its party has not signed, or that has come before, is ignored.
+    pub(super) fn on_heartbeat(&self, payload: &[u8], clock: UnixMillis) {
+        let signed = decode::<SignedHeartbeat>(payload).ok();
+        let signed = signed.filter(|signed| self.pinned.contains(&signed.heartbeat.identity));
+        let Some(SignedHeartbeat { heartbeat, .. }) = signed.filter(|signed| signed.verify().is_ok()) else {
+            tracing::debug!("a heartbeat that no party of this deployment has signed");
             return;
         };
-        let now = Instant::now();
-        {
-            let mut seen = self.seen.lock();
-            seen.retain(|_, party| now.duration_since(party.at) < 10 * ONLINE_TIMEOUT);
-            if seen.len() >= MAX_PARTIES_REMEMBERED && !seen.contains_key(&identity) {
-                return;
-            }
-            let shares =
-                |(other, party): (&PublicKey, &SeenParty)| *other != identity && party.key_name == key_name;
-            if self.require_distinct_master_keys && !seen.contains_key(&identity) && seen.iter().any(shares) {
-                tracing::error!(%identity, "duplicate CRYPTO_MASTER_KEY: this party and the other one with it are excluded");
-            }
-            seen.insert(identity, SeenParty { at: now, plugins, key_name });
+        if self.take(heartbeat, clock) {
+            self.changed.notify_waiters();
         }
-        self.changed.notify_waiters();
+    }
+
+    /// Records a genuine heartbeat; false if it, or a later one, has come before.
+    fn take(&self, heartbeat: Heartbeat, clock: UnixMillis) -> bool {
+        let Heartbeat { identity, process, number, at, key_name, trouble, mut plugins, .. } = heartbeat;
+        let now = Instant::now();
+        let mut seen = self.seen.lock();
+        let shares =
+            |(other, party): (&PublicKey, &SeenParty)| *other != identity && party.key_name == key_name;
+        if self.require_distinct_master_keys && !seen.contains_key(&identity) && seen.iter().any(shares) {
+            tracing::error!(%identity, "duplicate CRYPTO_MASTER_KEY: this party and the other one with it are excluded");
+        }
+        let party = seen.entry(identity).or_insert_with(|| SeenParty {
+            at: now,
+            plugins: vec![],
+            key_name,
+            trouble: None,
+            suspected: None,
+            processes: HashMap::new(),
+        });
+        if party.processes.get(&process).is_some_and(|(highest, _)| number <= *highest) {
+            return false;
+        }
+        if party.processes.len() >= MAX_PROCESSES && !party.processes.contains_key(&process) {
+            let oldest = party.processes.iter().min_by_key(|(_, (_, at))| *at).map(|(process, _)| *process);
+            oldest.map(|oldest| party.processes.remove(&oldest));
+        }
+        party.processes.insert(process, (number, now));
+        plugins.truncate(MAX_PLUGINS);
+        let is_apart = at > clock + MAX_CLOCK_SKEW || clock > at + MAX_CLOCK_SKEW;
+        (party.at, party.plugins, party.key_name) = (now, plugins, key_name);
+        party.trouble = trouble.or(is_apart.then_some(Trouble::Clock));
+        true
+    }
+
+    /// Records that a party may have made a session fail.
+    pub(super) fn suspect(&self, identity: &PublicKey) {
+        if let Some(party) = self.seen.lock().get_mut(identity) {
+            party.suspected = Some(Instant::now());
+        }
+    }
+
+    /// Whether a party says that it can't do its work, or was a suspect lately: it is chosen last.
+    pub(super) fn is_doubtful(&self, identity: &PublicKey) -> bool {
+        let seen = self.seen.lock();
+        seen.get(identity).is_some_and(|party| {
+            party.trouble.is_some() || party.suspected.is_some_and(|at| at.elapsed() < SUSPICION_DURATION)
+        })
     }
 
     /// The parties that are there, with their plugins.
@@ -94,42 +142,84 @@ impl Presence {
     }
 }
 
-fn read(presence: v1::Presence) -> Option<(PublicKey, PublicKey, Vec<PluginFacts>)> {
-    let identity = PublicKey(array(&presence.identity).ok()?);
-    let key_name = PublicKey(array(&presence.key_name).ok()?);
-    let proof = Signature(array(&presence.key_proof).ok()?);
-    key_name.verify(Tag::KeyName, &identity.0, &proof).ok()?;
-    let plugins = presence.plugins.into_iter().take(MAX_PLUGINS);
-    let plugins = plugins.filter_map(|plugin| PluginFacts::try_from(plugin).ok());
-    Some((identity, key_name, plugins.collect()))
-}
-
 #[cfg(test)]
 mod tests {
-    use quorate_core::identity::SecretKey;
+    use quorate_core::codec::encode;
+    use quorate_core::identity::{SecretKey, Tag};
 
     use super::*;
 
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    /// A heartbeat of a party, whose master key has this seed and was proved to this party.
+    fn heartbeat(party: u8, master: u8, proved: u8) -> Heartbeat {
+        Heartbeat {
+            identity: key(party).public(),
+            replica: "replica".into(),
+            process: [1; 16],
+            number: 1,
+            at: NOW,
+            key_name: key(master).public(),
+            key_proof: key(master).sign(Tag::KeyName, &key(proved).public().0),
+            trouble: None,
+            plugins: vec![],
+        }
+    }
+
+    fn presence(distinct: bool) -> Presence {
+        Presence::new((1..=4).map(|party| key(party).public()).collect(), distinct)
+    }
+
+    fn hear(presence: &Presence, heartbeat: Heartbeat, by: u8) {
+        presence.on_heartbeat(&encode(&heartbeat.sign(&key(by))), NOW);
+    }
+
     #[tokio::test]
     async fn in_production_parties_with_one_master_key_are_not_there() {
-        let (try_out, production) = (Presence::new(false), Presence::new(true));
-        let say = |identity: u8, key: u8, proved: u8| {
-            let key = SecretKey::from_seed(&[key; 32]);
-            let presence = v1::Presence {
-                identity: vec![identity; 32].into(),
-                plugins: vec![],
-                key_name: key.public().0.to_vec().into(),
-                key_proof: key.sign(Tag::KeyName, &[proved; 32]).0.to_vec().into(),
-            };
-            try_out.on_heartbeat(&presence.encode_to_vec());
-            production.on_heartbeat(&presence.encode_to_vec());
-        };
-        for (identity, key) in [(1, 1), (2, 2), (3, 2), (1, 1)] {
-            say(identity, key, identity);
+        let (try_out, production) = (presence(false), presence(true));
+        // A stranger who has heard of a key's name has not the key: 4.
+        for (party, master, proved) in [(1, 11, 1), (2, 12, 2), (3, 12, 3), (4, 11, 1)] {
+            hear(&try_out, heartbeat(party, master, proved), party);
+            hear(&production, heartbeat(party, master, proved), party);
         }
-        // A stranger who has heard of a key's name has not the key.
-        say(4, 1, 1);
         assert_eq!(try_out.online().len(), 3);
-        assert_eq!(production.online().into_keys().collect::<Vec<_>>(), [PublicKey([1; 32])]);
+        assert_eq!(production.online().into_keys().collect::<Vec<_>>(), [key(1).public()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_partys_own_new_heartbeats_count() {
+        let presence = presence(false);
+        hear(&presence, heartbeat(1, 11, 1), 2);
+        hear(&presence, heartbeat(9, 11, 9), 9);
+        assert!(presence.online().is_empty(), "a forged heartbeat, or one of a stranger, counts");
+        hear(&presence, heartbeat(1, 11, 1), 1);
+        assert!(presence.online().contains_key(&key(1).public()));
+        tokio::time::advance(ONLINE_TIMEOUT).await;
+        hear(&presence, heartbeat(1, 11, 1), 1);
+        assert!(presence.online().is_empty(), "a recorded heartbeat counts again");
+        hear(&presence, Heartbeat { number: 2, ..heartbeat(1, 11, 1) }, 1);
+        assert!(presence.online().contains_key(&key(1).public()));
+        tokio::time::advance(ONLINE_TIMEOUT).await;
+        hear(&presence, Heartbeat { process: [2; 16], ..heartbeat(1, 11, 1) }, 1);
+        assert!(presence.online().contains_key(&key(1).public()), "another process begins with 1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_party_that_can_not_work_or_has_failed_lately_is_doubtful() {
+        let presence = presence(false);
+        let (one, two, three) = (key(1).public(), key(2).public(), key(3).public());
+        hear(&presence, Heartbeat { trouble: Some(Trouble::Store), ..heartbeat(1, 11, 1) }, 1);
+        hear(&presence, Heartbeat { at: NOW + Duration::from_secs(61), ..heartbeat(2, 12, 2) }, 2);
+        hear(&presence, heartbeat(3, 13, 3), 3);
+        assert!(presence.is_doubtful(&one) && presence.is_doubtful(&two) && !presence.is_doubtful(&three));
+        presence.suspect(&three);
+        assert!(presence.is_doubtful(&three));
+        tokio::time::advance(SUSPICION_DURATION).await;
+        hear(&presence, Heartbeat { number: 2, ..heartbeat(1, 11, 1) }, 1);
+        assert!(!presence.is_doubtful(&one) && !presence.is_doubtful(&three));
     }
 }

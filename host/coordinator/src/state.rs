@@ -25,6 +25,8 @@ pub struct CoordinatorSetup {
     pub queue: Arc<dyn Queue>,
     /// The originator keys whose orders it carries out.
     pub originators: Vec<PublicKey>,
+    /// The identity keys of all parties, the users' party included.
+    pub parties: Vec<PublicKey>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The key that signs join tokens, with which parties enter sessions at the routers.
@@ -47,10 +49,11 @@ pub(super) struct CoordinatorState {
 
 impl CoordinatorState {
     pub(super) fn new(setup: CoordinatorSetup) -> Self {
-        let CoordinatorSetup { store, queue, originators, clock, key, require_distinct_master_keys } = setup;
+        let CoordinatorSetup { store, queue, originators, parties, clock, key, require_distinct_master_keys } =
+            setup;
         let services = Services { store, queue, originators: originators.into(), clock };
         Self {
-            presence: Presence::new(require_distinct_master_keys),
+            presence: Presence::new(parties, require_distinct_master_keys),
             bans: KnownBans::default(),
             open_signings: OpenSignings::default(),
             outbox: Outbox::new(services.clone(), key),

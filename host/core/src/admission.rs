@@ -6,6 +6,7 @@
 //! [`Facts::sessions_of_order`] and claims the session in one transaction.
 
 use crate::PartyIndex;
+use crate::codec::wire_struct;
 use crate::identity::PublicKey;
 use crate::ids::{Digest, PlanHash};
 use crate::key_record::KeyRecord;
@@ -66,6 +67,8 @@ pub struct PluginFacts {
     /// bans nobody.
     pub open_signings: Option<u16>,
 }
+
+wire_struct!(PluginFacts { digest, protocol, version, schemes, max_parties, open_signings });
 
 /// A plan that this party takes on.
 #[derive(Clone, Debug, PartialEq, Eq)]

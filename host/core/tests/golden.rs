@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use quorate_core::acknowledgement::{Acknowledgement, Acknowledgements, ErasureCertificate};
+use quorate_core::admission::PluginFacts;
 use quorate_core::ban::{Ban, SignedBan};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, Wire, decode, encode};
-use quorate_core::identity::{PublicKey, SecretKey, group_id};
+use quorate_core::heartbeat::{Heartbeat, Trouble};
+use quorate_core::identity::{PublicKey, SecretKey, Tag, group_id};
 use quorate_core::order::{
     Authorisation, Authorisations, HashFunction, Operation, Order, OrderTerms, Repair, SignItem, SignItems,
     SignedOrder,
@@ -269,6 +271,28 @@ fn promises_keep_their_encoding() {
     golden.check("promise.");
 }
 
+fn heartbeat() -> Heartbeat {
+    let plugin = PluginFacts {
+        digest: Digest([5; 32]),
+        protocol: "dkls23".into(),
+        version: "1.2.3".parse().unwrap(),
+        schemes: vec!["ecdsa-secp256k1".into()],
+        max_parties: 16,
+        open_signings: Some(16),
+    };
+    Heartbeat {
+        identity: identity(1).public(),
+        replica: "replica".into(),
+        process: [22; 16],
+        number: 23,
+        at: NOW.into(),
+        key_name: identity(4).public(),
+        key_proof: identity(4).sign(Tag::KeyName, &identity(1).public().0),
+        trouble: Some(Trouble::Store),
+        plugins: vec![plugin],
+    }
+}
+
 fn report(outcome: Outcome) -> Report {
     Report::new(SessionId([1; 32]), OrderId([3; 32]), party(1), Digest([5; 32]), outcome)
 }
@@ -314,6 +338,8 @@ fn reports_keep_their_encoding() {
         ..report(Outcome::Prepared { count: 3 })
     };
     golden.value("report.with-statements", &full.sign(&identity(1)));
+    golden.value("report.heartbeat", &heartbeat().sign(&identity(1)));
+    golden.value("report.troubles", &vec![Trouble::Store, Trouble::Router, Trouble::Clock]);
     let codes: Vec<AbortCode> = vec![
         AbortCode::Timeout,
         AbortCode::PeerFault,

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use prost::Message;
 use quorate_backends::queue::Queue;
+use quorate_core::codec::encode;
+use quorate_core::heartbeat::{Heartbeat, Trouble};
 use quorate_net::topics::{PARTY_HEARTBEAT_INTERVAL, PRESENCE};
-use quorate_proto::v1::{Plugin, Presence};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::party::Party;
 
 /// Sends a heartbeat at every interval and whenever the components change, until it is dropped.
 pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
+    let mut process = Process { id: [0; 16], number: 0 };
+    if getrandom::fill(&mut process.id).is_err() {
+        return tracing::error!("no heartbeats: the machine has no randomness");
+    }
     let mut tick = interval(PARTY_HEARTBEAT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -20,18 +23,34 @@ pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
             _ = tick.tick() => {}
             () = party.registry.changed() => {}
         }
-        if let Err(error) = queue.announce(PRESENCE, presence(&party).encode_to_vec()).await {
+        let asked = timeout(PARTY_HEARTBEAT_INTERVAL, party.store.database().ping()).await;
+        let heartbeat = process.heartbeat(&party, matches!(asked, Ok(Ok(()))));
+        if let Err(error) = queue.announce(PRESENCE, encode(&heartbeat.sign(&party.key()))).await {
             tracing::warn!(%error, "heartbeat not sent");
         }
     }
 }
 
-fn presence(party: &Party) -> Presence {
-    let (key_name, key_proof) = party.store.key_name();
-    Presence {
-        identity: Bytes::copy_from_slice(&party.identity().0),
-        plugins: party.registry.facts().iter().map(Plugin::from).collect(),
-        key_name: Bytes::copy_from_slice(&key_name.0),
-        key_proof: Bytes::copy_from_slice(&key_proof.0),
+/// Where the numbers of a process's heartbeats come from.
+struct Process {
+    id: [u8; 16],
+    number: u64,
+}
+
+impl Process {
+    fn heartbeat(&mut self, party: &Party, store_answers: bool) -> Heartbeat {
+        self.number += 1;
+        let (key_name, key_proof) = party.store.key_name();
+        Heartbeat {
+            identity: party.identity(),
+            replica: party.replica.clone(),
+            process: self.id,
+            number: self.number,
+            at: party.clock.millis(),
+            key_name,
+            key_proof,
+            trouble: if store_answers { party.trouble() } else { Some(Trouble::Store) },
+            plugins: party.registry.facts(),
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortNotice};
+use quorate_core::heartbeat::Trouble;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{MAX_CLOCK_SKEW, Order, Version};
 use quorate_core::report::{Outcome, Report, SignedReport};
@@ -38,6 +39,8 @@ pub struct Party {
     pub(crate) bans: BanGate,
     /// How many seconds the clock is behind the latest time seen; 0 if it is not.
     clock_behind: AtomicU64,
+    /// Whether no router took this party in when it was last asked.
+    router_refuses: AtomicBool,
     /// Cancelled when running sessions are to end; the tokens of sessions are its children.
     pub(crate) closing: CancellationToken,
 }
@@ -85,6 +88,7 @@ impl Party {
             running: RunningSessions::new(closing.clone()),
             bans: BanGate::default(),
             clock_behind: AtomicU64::new(0),
+            router_refuses: AtomicBool::new(false),
             closing,
         })
     }
@@ -176,20 +180,37 @@ impl Party {
         Ok(())
     }
 
+    /// Why this party can't do its work, as far as it knows.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        if !self.bans.not_stored().is_empty() {
+            return Some(Trouble::Store);
+        }
+        if self.clock_behind.load(Ordering::Relaxed) > 0 {
+            return Some(Trouble::Clock);
+        }
+        self.router_refuses.load(Ordering::Relaxed).then_some(Trouble::Router)
+    }
+
+    /// Notes whether a router took this party in when it was last asked.
+    pub(crate) fn note_router(&self, attached: bool) {
+        self.router_refuses.store(!attached, Ordering::Relaxed);
+    }
+
     /// Why this party does not take on all that it should, for those who watch it; `None` if it does.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        let closed = self.bans.not_stored().len();
-        if closed > 0 {
-            let what = "bans can't be stored, and their accounts are closed here: mend the party's database";
-            return Some(format!("{closed} {what}"));
-        }
-        let behind = self.clock_behind.load(Ordering::Relaxed);
-        (behind > 0).then(|| {
-            format!(
-                "the clock is {behind} seconds behind the latest time that this party has seen, so that no session \
-                 starts: set the clock; if it was ahead before, run `quorate admin clock` at the party"
-            )
+    pub fn trouble_text(&self) -> Option<String> {
+        Some(match self.trouble()? {
+            Trouble::Store => format!(
+                "{} bans can't be stored, and their accounts are closed here: mend the party's database",
+                self.bans.not_stored().len()
+            ),
+            Trouble::Clock => format!(
+                "the clock is {} seconds behind the latest time that this party has seen, so that no session starts: set \
+                 the clock; if it was ahead before, run `quorate admin clock` at the party",
+                self.clock_behind.load(Ordering::Relaxed)
+            ),
+            // The next session may find another router.
+            Trouble::Router => return None,
         })
     }
 

@@ -273,7 +273,7 @@ mod tests {
             .unwrap();
         let cheat = BannedParty { account, share_set: None, party: PartyIndex::FIRST };
         party.ban(&[cheat], PlanHash([4; 32])).await.unwrap_err();
-        assert!(party.trouble().is_some());
+        assert!(party.trouble_text().is_some());
         sql("DROP TRIGGER refuse").execute(&database).await.unwrap();
         let queue = Arc::new(MemoryQueue::default());
         let worker = PartyWorker::new(WorkerSetup { party, queue, coordinators: channel(connector).into() });

@@ -784,11 +784,6 @@ pub struct Presence {
     pub identity: ::prost::bytes::Bytes,
     #[prost(message, repeated, tag = "2")]
     pub plugins: ::prost::alloc::vec::Vec<Plugin>,
-    /// In heartbeats: a public name of its master key, and its proof, which only a holder of the master key can give.
-    #[prost(bytes = "bytes", tag = "3")]
-    pub key_name: ::prost::bytes::Bytes,
-    #[prost(bytes = "bytes", tag = "4")]
-    pub key_proof: ::prost::bytes::Bytes,
 }
 /// A component that a party has active.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

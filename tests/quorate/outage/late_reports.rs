@@ -12,6 +12,7 @@ use quorate_coordinator::{Coordinator, CoordinatorSetup};
 use quorate_core::abort::AbortCode;
 use quorate_core::admission::PluginFacts;
 use quorate_core::codec::{Bytes, decode, encode};
+use quorate_core::heartbeat::Heartbeat;
 use quorate_core::identity::{SecretKey, Tag};
 use quorate_core::order::{
     HashFunction, MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, SignItem, Version,
@@ -27,7 +28,7 @@ use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::topics::{PRESENCE, queue_of};
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_proto::v1::submit_event::Event;
-use quorate_proto::v1::{Delivery, Plugin, Presence, ReportRequest, SubmitEvent, SubmitRequest};
+use quorate_proto::v1::{Delivery, ReportRequest, SubmitEvent, SubmitRequest};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -60,7 +61,7 @@ impl Drop for ScriptedParties {
 }
 
 /// The heartbeat of a party that has the plugin.
-fn heartbeat(party: &SecretKey) -> Vec<u8> {
+fn heartbeat(party: &SecretKey, number: u64) -> Vec<u8> {
     let facts = PluginFacts {
         digest: DIGEST,
         protocol: "dkls23".into(),
@@ -70,13 +71,18 @@ fn heartbeat(party: &SecretKey) -> Vec<u8> {
         open_signings: Some(16),
     };
     let (identity, own) = (party.public().0, SecretKey::from_seed(&random32()));
-    Presence {
-        identity: identity.to_vec().into(),
-        plugins: vec![Plugin::from(&facts)],
-        key_name: own.public().0.to_vec().into(),
-        key_proof: own.sign(Tag::KeyName, &identity).0.to_vec().into(),
-    }
-    .encode_to_vec()
+    let heartbeat = Heartbeat {
+        identity: party.public(),
+        replica: "replica".into(),
+        process: [1; 16],
+        number,
+        at: SystemClock.millis(),
+        key_name: own.public(),
+        key_proof: own.sign(Tag::KeyName, &identity),
+        trouble: None,
+        plugins: vec![facts],
+    };
+    encode(&heartbeat.sign(party))
 }
 
 impl ScriptedParties {
@@ -85,11 +91,13 @@ impl ScriptedParties {
         let database = Database::sqlite(&folder.path().join("coordinator.db")).await.unwrap();
         let (queue, stop) = (Arc::new(MemoryQueue::default()), CancellationToken::new());
         let originator = SecretKey::from_seed(&random32());
-        let parties: Vec<SecretKey> = (0..2).map(|_| SecretKey::from_seed(&random32())).collect();
+        let seeds = [random32(), random32()];
+        let parties: Vec<SecretKey> = seeds.iter().map(SecretKey::from_seed).collect();
         let coordinator = Coordinator::new(CoordinatorSetup {
             store: SessionStore::open(database).await.unwrap(),
             queue: Arc::clone(&queue) as Arc<dyn Queue>,
             originators: vec![originator.public()],
+            parties: parties.iter().map(SecretKey::public).collect(),
             clock: Arc::new(SystemClock),
             key: join_key(),
             require_distinct_master_keys: false,
@@ -97,12 +105,12 @@ impl ScriptedParties {
         tokio::spawn(Arc::clone(&coordinator).work(stop.clone(), Duration::ZERO));
         let client = CoordinatorClient::new(served(quorate_coordinator::service(Arc::clone(&coordinator))));
         let plans = queue.consume(&queue_of(&parties[1].public()), 8).await.unwrap();
-        let heartbeats: Vec<Vec<u8>> = parties.iter().map(heartbeat).collect();
+        let beating: Vec<SecretKey> = seeds.iter().map(SecretKey::from_seed).collect();
         let stopped = stop.clone();
         tokio::spawn(stopped.run_until_cancelled_owned(async move {
-            loop {
-                for heartbeat in &heartbeats {
-                    queue.announce(PRESENCE, heartbeat.clone()).await.unwrap();
+            for number in 1.. {
+                for party in &beating {
+                    queue.announce(PRESENCE, heartbeat(party, number)).await.unwrap();
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

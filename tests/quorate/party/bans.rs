@@ -98,7 +98,7 @@ async fn an_account_is_closed_while_its_ban_can_not_be_stored_and_a_kill_counts_
     };
     assert!(reason.contains("can't be stored"), "{reason}");
     at_third.abort();
-    assert!(cluster.parties[0].trouble().unwrap().contains("can't be stored"));
+    assert!(cluster.parties[0].trouble_text().unwrap().contains("can't be stored"));
     let refused = run(&cluster.parties[0], plan(&cluster, "speaks-and-waits", &[1, 3])).await;
     assert!(matches!(refused, Err(PlanRefusal::BanNotStored)), "{refused:?}");
     // The process dies with the ban; the next one can't know of it.

@@ -36,7 +36,9 @@ pub(super) async fn connect(
     let time_to_live = context.remaining() + LINGER_DURATION;
     let attached =
         party.router.attach(context.id, context.me(), token, time_to_live, context.running.banned.clone());
-    let router = attached.await.map_err(|status| {
+    let attached = attached.await;
+    party.note_router(attached.is_ok());
+    let router = attached.map_err(|status| {
         let reason = format!("the router did not take this party in: {}", status.message());
         Abort::of(AbortCode::Unavailable, reason)
     })?;

@@ -133,6 +133,12 @@ impl RolesConfig {
 }
 
 impl RolesConfig {
+    /// The identity keys of all parties, the users' party included.
+    #[must_use]
+    pub fn all_parties(&self) -> Vec<PublicKey> {
+        self.parties.iter().copied().chain(self.user_party).collect()
+    }
+
     /// With TLS nothing goes to another role without it.
     pub(super) fn check_tls(&self) -> Result<(), ConfigError> {
         let wanted = "addresses that begin with https://: this process has TLS (TLS_CERT_FILE)";

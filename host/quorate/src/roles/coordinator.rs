@@ -18,6 +18,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Coordinator;
     let key = needed(context.config.roles.join_key.clone(), "JWT_SECRET_KEY", by)?;
     some(&context.config.roles.originators, "QUORATE_ORIGINATORS", by)?;
+    some(&context.config.roles.parties, "QUORATE_PARTY_KEYS", by)?;
     let address = context.config.roles.coordinator_listen;
     let port = context.listen(address, Callers::Roles).await?;
     let database = context.postgres(by).await?;
@@ -27,6 +28,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         store,
         queue: queue.clone(),
         originators: context.config.roles.originators.clone(),
+        parties: context.config.roles.all_parties(),
         clock: context.clock.clone(),
         key,
         require_distinct_master_keys: context.config.environment == Environment::Production,

@@ -300,6 +300,7 @@ fn start_coordinator(
         store,
         queue: Arc::clone(&shared.queue),
         originators: vec![shared.originator],
+        parties: shared.parties.clone(),
         clock: Arc::clone(&shared.clock),
         key: shared.join_key.clone(),
         require_distinct_master_keys: false,
@@ -366,7 +367,8 @@ fn start_api(
     tasks: &TaskGroup,
 ) -> Api {
     let parties = parties.to_vec();
-    let health = Health::of("all").with_trouble(move || parties.iter().find_map(|party| party.trouble()));
+    let health =
+        Health::of("all").with_trouble(move || parties.iter().find_map(|party| party.trouble_text()));
     let cache = Arc::new(MemoryCache::default());
     let api = Api::new(ApiSetup { accounts, guard, health, cache });
     let maintaining = api.clone();

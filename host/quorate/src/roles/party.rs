@@ -119,7 +119,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     let party = Party::new(PartySetup {
         seed,
         originators: roles.originators.clone(),
-        pinned: roles.parties.iter().copied().chain(roles.user_party).collect(),
+        pinned: roles.all_parties(),
         minimum_plugins: context.config.plugins.minimum.clone(),
         store,
         replica: roles.replica.clone(),
@@ -137,6 +137,6 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     context.tasks.spawn(serve(socket, acts, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     let setup = WorkerSetup { party: Arc::clone(&party), queue: queue.clone(), coordinators };
     let health = Health::of(by.name()).with_database(database).with_queue(queue);
-    let health = health.with_trouble(move || party.trouble());
+    let health = health.with_trouble(move || party.trouble_text());
     Ok(Prepared { running, setup, health })
 }
