@@ -92,7 +92,10 @@ impl<'a> Collector<'a> {
             |outcome: &Outcome| matches!(outcome, Outcome::Refused { code: RefusedCode::OrderExhausted, .. });
         let order_exhausted = self.outcomes.values().any(is_exhausted);
         let full = self.outcomes.iter().filter_map(|(by, outcome)| match outcome {
-            Outcome::Refused { code: RefusedCode::NoRoom, culprits, .. } => Some((*by, *culprits.first()?)),
+            Outcome::Refused { code: RefusedCode::NoRoom, culprits, .. } => {
+                let with = *culprits.first()?;
+                (with != *by && self.signers.contains(&with)).then_some((*by, with))
+            }
             _ => None,
         });
         let full = full.collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
-use quorate_control_store::{RecordOutcome, SessionRecord};
+use quorate_control_store::{RecordOutcome, SessionRecord, SessionStatus};
 use quorate_core::admission::{MAX_SESSIONS_PER_ORDER, PluginFacts};
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
@@ -37,6 +37,9 @@ const PARTIES_TIMEOUT: Duration = Duration::from_millis(3_000);
 
 /// The shortest time that a session is worth beginning with.
 const MIN_SESSION_DURATION: Duration = Duration::from_millis(200);
+
+/// How often an order is tried again because a party has no room.
+const MAX_REPEATS: u32 = 16;
 
 /// How often each party was a suspect in sessions of one order.
 type FailureCounts = BTreeMap<PartyIndex, u32>;
@@ -111,7 +114,9 @@ impl OrderDriver<'_> {
         let mut made = 0;
         if resubmitted {
             let sessions = sessions_of(self.state, self.request).await?;
-            made = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+            // Those for which a party had no room count as none.
+            let counts = |session: &&SessionRecord| !matches!(&session.status, SessionStatus::Failed { code, .. } if code == Code::Overloaded.text());
+            made = u32::try_from(sessions.iter().filter(counts).count()).unwrap_or(u32::MAX);
             if let Some(latest) = sessions.into_iter().next() {
                 match self.resume(latest).await {
                     Ok(()) => return Ok(()),
@@ -119,7 +124,7 @@ impl OrderDriver<'_> {
                 }
             }
         }
-        let mut attempt = made.saturating_add(1);
+        let (mut attempt, mut repeats) = (made.saturating_add(1), 0);
         while attempt <= attempts && !self.is_late() {
             let time =
                 if attempt == attempts { SessionTime::AllThatIsLeft } else { SessionTime::HalfOfWhatIsLeft };
@@ -127,11 +132,13 @@ impl OrderDriver<'_> {
             let (verdict, is_permanent) = match failed {
                 AttemptFailed::Permanent(verdict) => (verdict, true),
                 AttemptFailed::Retry(verdict) => (verdict, false),
-                AttemptFailed::Full(verdict) => {
-                    last = verdict;
-                    self.state.open_signings.wait_for_release().await;
+                // Not for ever: it is only the word of one party.
+                AttemptFailed::Full(verdict) if repeats < MAX_REPEATS => {
+                    (last, repeats) = (verdict, repeats + 1);
+                    self.state.open_signings.wait_for_release(self.request.order.spec.account).await;
                     continue;
                 }
+                AttemptFailed::Full(verdict) => (verdict, false),
             };
             tracing::warn!(
                 order = %self.request.order.id, attempt, code = %verdict.code, reason = verdict.reason, "attempt failed"
@@ -242,8 +249,10 @@ impl OrderDriver<'_> {
             Err(error) => SessionFailure::unpublished(error),
         };
         self.cancel_session(session.id, &failure.verdict).await;
+        // A party that has no room is no worse than others, but others are tried first.
         for (by, with) in &failure.full {
             state.open_signings.mark_full(request.order.spec.account, *by, *with);
+            *self.failures.entry(*by).or_default() += 1;
         }
         let is_full = !failure.full.is_empty();
         if !is_full {
@@ -275,7 +284,8 @@ impl OrderDriver<'_> {
         let order = &self.request.order;
         let of_protocol = |plugin: &&PluginFacts| plugin.protocol == order.spec.protocol;
         let plugins = online.values().flatten().filter(of_protocol);
-        match plugins.filter_map(|plugin| plugin.open_signings).min() {
+        // The largest: one party that announces less holds up nobody. Each party counts for itself.
+        match plugins.filter_map(|plugin| plugin.open_signings).max() {
             Some(at_most) if self.request.is_signing() => {
                 self.state.open_signings.full(order.spec.account, at_most)
             }
@@ -311,7 +321,7 @@ impl OrderDriver<'_> {
                             "as many signings of this account are open as may be",
                         ));
                     }
-                    state.open_signings.wait_for_release().await;
+                    state.open_signings.wait_for_release(order.spec.account).await;
                     continue;
                 }
             }

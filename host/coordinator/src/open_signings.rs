@@ -15,18 +15,15 @@ use super::bans::Ban;
 /// How long a pair is avoided after a party has said that no more signings may be open with the other.
 const FULL_DURATION: Duration = Duration::from_millis(200);
 
+/// Accounts from which on those that have no session any more are forgotten.
+const MAX_ACCOUNTS: usize = 1_024;
+
 /// The longest that a call waits for a place before it looks again.
 const RELEASE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// All open signing sessions. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct OpenSignings(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    accounts: Mutex<HashMap<AccountId, AccountSignings>>,
-    released: Notify,
-}
+pub(super) struct OpenSignings(Arc<Mutex<HashMap<AccountId, AccountSignings>>>);
 
 #[derive(Default)]
 struct AccountSignings {
@@ -34,6 +31,15 @@ struct AccountSignings {
     open: BTreeMap<Ban, u32>,
     /// Pairs of which a party says that they are full, until then.
     full: BTreeMap<Ban, Instant>,
+    /// Told when a session has ended.
+    released: Arc<Notify>,
+}
+
+impl AccountSignings {
+    /// Whether there is nothing to remember.
+    fn is_over(&self, now: Instant) -> bool {
+        self.open.is_empty() && self.full.values().all(|until| *until <= now)
+    }
 }
 
 /// A signing session, for as long as it is open.
@@ -45,14 +51,17 @@ pub(super) struct OpenSigning {
 
 impl OpenSignings {
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, AccountSignings>> {
-        self.0.accounts.lock()
+        self.0.lock()
     }
 
     /// Counts a session.
     pub(super) fn begin(&self, account: AccountId, signers: &[PartyIndex]) -> OpenSigning {
         let with = |&a: &PartyIndex| signers.iter().filter(move |&&b| a < b).map(move |&b| (a, b));
         let pairs: Vec<Ban> = signers.iter().flat_map(with).collect();
-        let mut accounts = self.lock();
+        let (mut accounts, now) = (self.lock(), Instant::now());
+        if accounts.len() >= MAX_ACCOUNTS {
+            accounts.retain(|_, signings| !signings.is_over(now));
+        }
         let open = &mut accounts.entry(account).or_default().open;
         pairs.iter().for_each(|pair| *open.entry(*pair).or_default() += 1);
         OpenSigning { signings: self.clone(), account, pairs }
@@ -74,30 +83,27 @@ impl OpenSignings {
         counted.map(|(pair, _)| *pair).chain(signings.full.keys().copied()).collect()
     }
 
-    /// Waits until a session has ended, or a little.
-    pub(super) async fn wait_for_release(&self) {
-        let _ = tokio::time::timeout(RELEASE_TIMEOUT, self.0.released.notified()).await;
+    /// Waits until a session of an account has ended, or a little.
+    pub(super) async fn wait_for_release(&self, account: AccountId) {
+        let released = Arc::clone(&self.lock().entry(account).or_default().released);
+        let _ = tokio::time::timeout(RELEASE_TIMEOUT, released.notified()).await;
     }
 }
 
 impl Drop for OpenSigning {
     fn drop(&mut self) {
-        let now = Instant::now();
-        let mut accounts = self.signings.lock();
-        if let Some(signings) = accounts.get_mut(&self.account) {
-            for pair in &self.pairs {
-                if let Some(open) = signings.open.get_mut(pair) {
-                    *open -= 1;
-                }
-            }
-            signings.open.retain(|_, open| *open > 0);
-            signings.full.retain(|_, until| *until > now);
-            if signings.open.is_empty() && signings.full.is_empty() {
-                accounts.remove(&self.account);
+        let (mut accounts, now) = (self.signings.lock(), Instant::now());
+        let Some(signings) = accounts.get_mut(&self.account) else { return };
+        for pair in &self.pairs {
+            if let Some(open) = signings.open.get_mut(pair) {
+                *open -= 1;
             }
         }
-        drop(accounts);
-        self.signings.0.released.notify_waiters();
+        signings.open.retain(|_, open| *open > 0);
+        signings.released.notify_one();
+        if signings.is_over(now) {
+            accounts.remove(&self.account);
+        }
     }
 }
 

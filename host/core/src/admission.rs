@@ -143,11 +143,20 @@ pub enum Refused {
 }
 
 impl Plan {
+    /// Checks that the plan asks for nothing that this version does not do. Before anything of it is followed.
+    ///
+    /// # Errors
+    /// [`Refused::NotImplemented`].
+    pub fn check_implemented(&self) -> Result<(), Refused> {
+        self.not_implemented().map_or(Ok(()), |what| Err(Refused::NotImplemented(what)))
+    }
+
     /// Checks the plan against everything that this party knows.
     ///
     /// # Errors
     /// See [`Refused`]. Nothing has been started or stored.
     pub fn admit(&self, facts: &Facts<'_>) -> Result<Admitted, Refused> {
+        self.check_implemented()?;
         if facts.now + MAX_CLOCK_SKEW < facts.latest_seen {
             return Err(Refused::ClockWentBack);
         }
@@ -176,7 +185,7 @@ impl Plan {
         self.check_signers(&order, me, facts)?;
         self.check_plugin(&order, facts)?;
         check_record(&order, facts)?;
-        self.not_implemented().map_or(Ok(Admitted { order, me }), |what| Err(Refused::NotImplemented(what)))
+        Ok(Admitted { order, me })
     }
 
     fn check_signers(&self, order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {

@@ -243,6 +243,7 @@ impl Report {
         self.acknowledgements.is_empty()
             && self.bans.is_empty()
             && match &self.outcome {
+                Outcome::Aborted { plugin_code: Some(_), .. } => false,
                 Outcome::Aborted { culprits, .. } | Outcome::Refused { culprits, .. } => {
                     culprits.iter().all(|c| c.number() <= parties)
                         && self.outcome.clone().sanitized() == self.outcome
@@ -303,7 +304,7 @@ mod tests {
     fn what_is_written_in_a_report_is_bounded() {
         let wild = Outcome::Aborted {
             code: AbortCode::Plugin,
-            plugin_code: Some(7),
+            plugin_code: None,
             culprits: PartyIndex::all(3).chain(PartyIndex::all(2)).collect(),
             reason: "line\nline ".repeat(100) + "ä",
             notice: None,
@@ -336,6 +337,13 @@ mod tests {
         assert!(plain.is_acceptable(3));
         for future in [
             report(Outcome::Prepared { count: 1 }),
+            report(Outcome::Aborted {
+                code: AbortCode::Plugin,
+                plugin_code: Some(7),
+                culprits: vec![],
+                reason: "why".into(),
+                notice: None,
+            }),
             Report { acknowledgements: vec![acknowledgement], ..plain.clone() },
             Report { bans: vec![ban.sign(key)], ..plain },
         ] {

@@ -206,6 +206,6 @@ fn party_of(number: u16) -> Result<PartyIndex, StoreError> {
 }
 
 /// A share set as part of a key: one that is not there is empty.
-fn share_set_key(share_set: Option<PlanHash>) -> Vec<u8> {
+pub(super) fn share_set_key(share_set: Option<PlanHash>) -> Vec<u8> {
     share_set.map(|plan| plan.as_bytes().to_vec()).unwrap_or_default()
 }

@@ -8,11 +8,8 @@
 //! domain.
 
 // Only for the features that they turn on: see the workspace manifest.
-use std::time::Duration;
-
 use aes as _;
 use polyval as _;
-use quorate_core::{UnixMillis, UnixSeconds};
 
 pub mod crypter;
 
@@ -28,12 +25,16 @@ mod conformance;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crypter::RowContext;
 use quorate_backends::database::{Database, Row, Schema, StoreError, Tx, decoded, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
-use quorate_core::{AccountId, DatabaseId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId};
+use quorate_core::{
+    AccountId, DatabaseId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId, UnixMillis,
+    UnixSeconds,
+};
 
 pub use bans::{BannedParty, REFRESH_REQUIRED, REFRESH_WANTED};
 pub use crypter::{Crypter, MasterKey, MasterKeyError};

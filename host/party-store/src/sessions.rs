@@ -267,15 +267,16 @@ impl PartyStore {
     }
 
     /// Sets the stored time back to `now`, after a clock that was ahead is set right. Orders that may have been seen before are
-    /// refused from now on: all that are issued within [`SET_BACK_PERIOD`]. Says whether it was ahead; the time is never moved
-    /// forward.
+    /// refused from now on: all that are issued within [`SET_BACK_PERIOD`]. Says whether it was ahead by more than clocks may be
+    /// apart; otherwise nothing is changed.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn set_time_back(&self, now: UnixSeconds) -> Result<bool, StoreError> {
-        let set = sql("UPDATE state SET latest_seen = $1, orders_from = $2 WHERE latest_seen > $1")
+        let set = sql("UPDATE state SET latest_seen = $1, orders_from = $2 WHERE latest_seen > $3")
             .bind(signed(now.0)?)
-            .bind(signed((now + SET_BACK_PERIOD).0)?);
+            .bind(signed((now + SET_BACK_PERIOD).0)?)
+            .bind(signed((now + MAX_CLOCK_SKEW).0)?);
         Ok(set.execute(&self.database).await? == 1)
     }
 

@@ -3,10 +3,11 @@
 use quorate_backends::database::StoreError;
 use quorate_backends::database::{Tx, sql};
 use quorate_core::KeyRecord;
-use quorate_core::certificate::{Certificate, Ready};
+use quorate_core::certificate::{Activation, Certificate, Ready};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, PlanHash};
 
+use super::bans::share_set_key;
 use super::{PartyStore, end, entry_context, facts_context, outcome_of, raise_counter, unlock};
 use quorate_core::user_share::ShareEntries;
 
@@ -187,6 +188,7 @@ impl PartyStore {
         if later.is_some() {
             return Err(StoreError::Conflict("the account has a share of this epoch or a later one"));
         }
+        carry_bans_over(&mut tx, activation).await?;
         sql("UPDATE shares SET state = 'retired'
              WHERE account = $1 AND plan <> $2 AND (state = 'active' OR state = 'pending' AND epoch <= $3)")
         .bind(account)
@@ -230,4 +232,23 @@ impl PartyStore {
         .await?;
         Ok(erased)
     }
+}
+
+/// Bans of the share set before hold for the new one. A refresh of a banned pair is refused: this one was promised before the
+/// ban, and only an operator lifts a ban.
+async fn carry_bans_over(tx: &mut Tx, activation: &Activation) -> Result<(), StoreError> {
+    let before = sql("SELECT plan FROM shares WHERE account = $1 AND state = 'active'")
+        .bind(activation.account.as_bytes())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let before = before.map(|row| row.read("plan", "shares")).transpose()?;
+    sql("INSERT INTO bans (account, share_set, party)
+         SELECT account, $2, party FROM bans WHERE account = $1 AND share_set = $3
+         ON CONFLICT DO NOTHING")
+    .bind(activation.account.as_bytes())
+    .bind(activation.plan.as_bytes())
+    .bind(share_set_key(before))
+    .execute(&mut *tx)
+    .await
+    .map(drop)
 }

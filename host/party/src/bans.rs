@@ -4,10 +4,12 @@
 //! of any session with it may leave this process: sending and deciding exclude each other.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use quorate_core::{AccountId, PartyIndex, PlanHash};
 use quorate_party_store::BannedParty;
+use tokio::time::Instant;
 
 /// The parties of a session, on one share set of an account.
 #[derive(Clone, Debug)]
@@ -34,29 +36,42 @@ impl SessionParties {
 /// Where a ban is by now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum BanState {
-    /// Only this process knows of it. It was decided in the session of this plan, which is ended with it.
-    Decided(PlanHash),
-    /// The store has it: admission refuses the pair for ever.
-    Stored,
+    /// It is being stored.
+    Decided,
+    /// The store has refused it: only this process knows of it. It was decided in the session of this plan.
+    NotStored(PlanHash),
+    /// The store has it since then: admission refuses the pair for ever.
+    Stored(Instant),
 }
 
-/// The bans that this process has decided.
+/// How long a stored ban is remembered here: longer than from a claim, which would find it, to the begin of its session.
+const STORED_BAN_RETENTION: Duration = Duration::from_secs(60);
+
+/// The bans that this process has decided, or has found in the store.
 #[derive(Default)]
 pub(crate) struct BanGate(RwLock<HashMap<BannedParty, BanState>>);
 
 impl BanGate {
-    /// Decides bans. When this returns, no frame of a session with one of these parties is being sent, and none will be.
-    pub(crate) fn decide(&self, banned: &[BannedParty], session: PlanHash) {
+    /// Decides bans. `stop` holds back what waits to be sent already. When this returns, no frame of a session with one of these
+    /// parties is being sent, and none will be.
+    pub(crate) fn decide(&self, banned: &[BannedParty], stop: impl Fn(&BannedParty)) {
         let mut bans = self.0.write();
         for banned in banned {
-            bans.entry(*banned).or_insert(BanState::Decided(session));
+            bans.entry(*banned).or_insert(BanState::Decided);
+            stop(banned);
         }
     }
 
     /// Records that the store has bans.
     pub(crate) fn mark_stored(&self, banned: &[BannedParty]) {
+        let (mut bans, now) = (self.0.write(), Instant::now());
+        bans.extend(banned.iter().map(|banned| (*banned, BanState::Stored(now))));
+    }
+
+    /// Records that the store has refused bans.
+    pub(crate) fn mark_not_stored(&self, banned: &[BannedParty], session: PlanHash) {
         let mut bans = self.0.write();
-        bans.extend(banned.iter().map(|banned| (*banned, BanState::Stored)));
+        bans.extend(banned.iter().map(|banned| (*banned, BanState::NotStored(session))));
     }
 
     /// Sends something for a session, unless one of its parties is banned. No ban is decided meanwhile.
@@ -75,28 +90,32 @@ impl BanGate {
     /// replica or a restart would not know of the ban.
     pub(crate) fn is_closed(&self, account: AccountId) -> bool {
         let bans = self.0.read();
-        bans.iter().any(|(banned, state)| banned.account == account && *state != BanState::Stored)
+        bans.iter()
+            .any(|(banned, state)| banned.account == account && matches!(state, BanState::NotStored(_)))
     }
 
     /// The bans that are not stored yet, by the session in which they were decided.
     pub(crate) fn not_stored(&self) -> HashMap<PlanHash, Vec<BannedParty>> {
         let mut sessions: HashMap<PlanHash, Vec<BannedParty>> = HashMap::new();
         for (banned, state) in &*self.0.read() {
-            if let BanState::Decided(session) = state {
+            if let BanState::NotStored(session) = state {
                 sessions.entry(*session).or_default().push(*banned);
             }
         }
         sessions
     }
 
-    /// Forgets the stored bans of accounts that have no session here any more.
+    /// Forgets bans that have been stored for a while, of accounts that have no session here any more.
     pub(crate) fn forget_stored(&self, has_sessions: impl Fn(AccountId) -> bool) {
-        self.0.write().retain(|banned, state| *state != BanState::Stored || has_sessions(banned.account));
+        let is_old = |state: &BanState| matches!(state, BanState::Stored(since) if since.elapsed() >= STORED_BAN_RETENTION);
+        self.0.write().retain(|banned, state| !is_old(state) || has_sessions(banned.account));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn parties(account: u8, share_set: u8) -> SessionParties {
@@ -110,10 +129,12 @@ mod tests {
 
     #[test]
     fn nothing_passes_for_a_pair_once_its_ban_is_decided_and_all_else_does() {
-        let (gate, session) = (BanGate::default(), PlanHash([9; 32]));
+        let gate = BanGate::default();
         let (first, third) = (PartyIndex::FIRST, PartyIndex::all(3).last());
         assert_eq!(gate.pass(&parties(1, 1), || "sent"), Some("sent"));
-        gate.decide(&[parties(1, 1).banned(first)], session);
+        let stopped = Cell::new(0);
+        gate.decide(&[parties(1, 1).banned(first)], |_| stopped.set(stopped.get() + 1));
+        assert_eq!(stopped.get(), 1);
         assert_eq!(gate.pass(&parties(1, 1), || "sent"), None);
         assert_eq!(gate.banned_among(&parties(1, 1)), Some(first));
         let without = SessionParties { signers: third.into_iter().collect(), ..parties(1, 1) };
@@ -122,17 +143,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_account_is_closed_until_its_ban_is_stored() {
+    #[tokio::test(start_paused = true)]
+    async fn an_account_is_closed_until_its_ban_is_stored() {
         let (gate, session, account) = (BanGate::default(), PlanHash([9; 32]), AccountId([1; 16]));
         let banned = parties(1, 1).banned(PartyIndex::FIRST);
-        gate.decide(&[banned], session);
+        gate.decide(&[banned], |_| {});
+        assert!(!gate.is_closed(account), "every ban closes its account");
+        gate.mark_not_stored(&[banned], session);
         assert!(gate.is_closed(account) && !gate.is_closed(AccountId([2; 16])));
         assert_eq!(gate.not_stored(), HashMap::from([(session, vec![banned])]));
         gate.forget_stored(|_| false);
         assert!(gate.is_closed(account), "a ban that is nowhere else was forgotten");
         gate.mark_stored(&[banned]);
         assert!(!gate.is_closed(account) && gate.not_stored().is_empty());
+        gate.forget_stored(|_| false);
+        assert!(gate.pass(&parties(1, 1), || ()).is_none(), "a session may be about to begin");
+        tokio::time::advance(STORED_BAN_RETENTION).await;
         gate.forget_stored(|_| true);
         assert!(gate.pass(&parties(1, 1), || ()).is_none(), "a session may still run");
         gate.forget_stored(|_| false);

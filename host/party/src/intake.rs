@@ -39,6 +39,7 @@ pub(crate) async fn admit_and_claim_for(
     token: String,
     custody: Custody,
 ) -> Result<SessionTask, PlanRefusal> {
+    plan.check_implemented()?;
     let now = party.clock.seconds();
     let order = plan.order.open(&party.originators, now).map_err(Refused::from)?;
     if party.bans.is_closed(order.spec.account) {

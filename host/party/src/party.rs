@@ -1,9 +1,10 @@
 //! The identity, stores and services of one party, shared by all its tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortNotice};
 use quorate_core::heartbeat::Trouble;
@@ -13,6 +14,7 @@ use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
 use quorate_net::router_client::RouterClient;
+use quorate_net::telemetry::chain;
 use quorate_party_store::{BannedParty, PartyStore, Started};
 use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,8 @@ pub struct Party {
     pub(crate) running: RunningSessions,
     /// The bans that this process has decided.
     pub(crate) bans: BanGate,
+    /// Sessions that have ended without a result, and whose end is not in the store yet, because it failed.
+    not_ended: Mutex<HashSet<PlanHash>>,
     /// How many seconds the clock is behind the latest time seen; 0 if it is not.
     clock_behind: AtomicU64,
     /// Whether no router took this party in when it was last asked.
@@ -87,6 +91,7 @@ impl Party {
             registry,
             running: RunningSessions::new(closing.clone()),
             bans: BanGate::default(),
+            not_ended: Mutex::default(),
             clock_behind: AtomicU64::new(0),
             router_refuses: AtomicBool::new(false),
             closing,
@@ -153,31 +158,54 @@ impl Party {
         self.closing.cancel();
     }
 
-    /// Bars parties from an account's share set (rule 8): first nothing of any session with them leaves this process any more,
-    /// then the ban is stored, together with the end of the session in which they cheated. If the store fails, the account is
-    /// closed at this party until the store has the ban.
+    /// Bars parties from an account's share set (rule 8). First nothing of any session with them leaves this process any more;
+    /// then the ban is stored, together with the end of the session in which they cheated; then their other sessions end, and
+    /// may tell why. If the store fails, the account is closed at this party until the store has the ban.
     pub(crate) async fn ban(&self, banned: &[BannedParty], session: PlanHash) -> Result<(), StoreError> {
-        self.bans.decide(banned, session);
-        banned.iter().for_each(|banned| self.running.end_banned(banned));
-        self.store_bans(banned, session).await
-    }
-
-    async fn store_bans(&self, banned: &[BannedParty], session: PlanHash) -> Result<(), StoreError> {
+        self.bans.decide(banned, |banned| self.running.silence(banned));
         let stored = self.store.ban(banned, session).await;
         match &stored {
-            Ok(()) => self.bans.mark_stored(banned),
-            Err(_) => banned.iter().for_each(|banned| self.running.cancel_account(banned.account)),
+            Ok(()) => {
+                self.bans.mark_stored(banned);
+                banned.iter().for_each(|banned| self.running.end_banned(banned));
+            }
+            Err(_) => {
+                self.bans.mark_not_stored(banned, session);
+                banned.iter().for_each(|banned| self.running.cancel_account(banned.account));
+            }
         }
         stored
     }
 
-    /// Stores bans that could not be stored before.
-    pub(crate) async fn save_bans(&self) -> Result<(), StoreError> {
+    /// Holds to a ban that another replica of this party has stored.
+    pub(crate) fn follow_ban(&self, banned: BannedParty) {
+        self.bans.decide(&[banned], |banned| self.running.silence(banned));
+        self.bans.mark_stored(&[banned]);
+        self.running.end_banned(&banned);
+    }
+
+    /// Stores bans, and ends of sessions, that could not be stored before. One that fails again holds up no other.
+    pub(crate) async fn store_again(&self) {
         for (session, banned) in self.bans.not_stored() {
-            self.store_bans(&banned, session).await?;
+            if let Err(error) = self.ban(&banned, session).await {
+                tracing::error!(error = %chain(&error), "bans not stored");
+            }
+        }
+        let ended: Vec<PlanHash> = self.not_ended.lock().iter().copied().collect();
+        for plan in ended {
+            match self.store.abort(plan).await {
+                Err(error @ (StoreError::Database(_) | StoreError::Unavailable(_))) => {
+                    tracing::error!(error = %chain(&error), "the end of a session was not stored");
+                }
+                _ => drop(self.not_ended.lock().remove(&plan)),
+            }
         }
         self.bans.forget_stored(|account| self.running.has_any_of(account));
-        Ok(())
+    }
+
+    /// Remembers that a session has ended whose end could not be stored: its outcome is known.
+    pub(crate) fn remember_end(&self, plan: PlanHash) {
+        self.not_ended.lock().insert(plan);
     }
 
     /// Why this party can't do its work, as far as it knows.
@@ -200,10 +228,12 @@ impl Party {
     #[must_use]
     pub fn trouble_text(&self) -> Option<String> {
         Some(match self.trouble()? {
-            Trouble::Store => format!(
-                "{} bans can't be stored, and their accounts are closed here: mend the party's database",
-                self.bans.not_stored().len()
-            ),
+            Trouble::Store => {
+                let bans = self.bans.not_stored().values().map(Vec::len).sum::<usize>();
+                format!(
+                    "{bans} bans can't be stored, and their accounts are closed here: mend the party's database"
+                )
+            }
             Trouble::Clock => format!(
                 "the clock is {} seconds behind the latest time that this party has seen, so that no session starts: set \
                  the clock; if it was ahead before, run `quorate admin clock` at the party",

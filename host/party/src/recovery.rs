@@ -63,15 +63,17 @@ pub(crate) async fn unreported(party: &Party) -> Result<Vec<(PlanHash, SignedRep
 /// Ends a session in the middle of which the store has failed. If it fails again, a restart ends it.
 pub(crate) async fn record_store_failure(party: &Party, started: &Started, error: &StoreError) -> Outcome {
     tracing::error!(error = %chain(error), "the party's store failed");
-    if let Some(banned) = party.bans.not_stored().remove(&started.plan) {
-        // The session ends in the store together with its ban: if the process dies before, it has an unknown outcome.
-        return Outcome::Aborted {
-            code: AbortCode::Ban,
-            plugin_code: None,
-            culprits: banned.iter().map(|banned| banned.party).collect(),
-            reason: error.to_string(),
-            notice: None,
-        };
+    let not_stored = |code, reason: String| Outcome::Aborted {
+        code,
+        plugin_code: None,
+        culprits: vec![],
+        reason,
+        notice: None,
+    };
+    if party.bans.not_stored().contains_key(&started.plan) {
+        // Nobody hears of a ban before it is stored. The session ends in the store together with it: if the process dies before,
+        // it has an unknown outcome.
+        return not_stored(AbortCode::Unavailable, "this party's database fails".into());
     }
     let code = match error {
         StoreError::Unavailable(_) => AbortCode::Unavailable,
@@ -81,12 +83,9 @@ pub(crate) async fn record_store_failure(party: &Party, started: &Started, error
     match party.store.abort(started.plan).await {
         Ok(()) => party.aborted_outcome(started.plan, started.me, abort),
         // It may have promised: it does not say that it has not.
-        Err(_) => Outcome::Aborted {
-            code: abort.code,
-            plugin_code: None,
-            culprits: vec![],
-            reason: abort.reason,
-            notice: None,
-        },
+        Err(_) => {
+            party.remember_end(started.plan);
+            not_stored(abort.code, abort.reason)
+        }
     }
 }

@@ -124,7 +124,7 @@ impl PartyWorker {
         Arc::clone(&self).consume(&tasks, &stop).await;
         tasks.close();
         // Sessions may take all the time that the process is given.
-        self.save_bans().await;
+        self.party.store_again().await;
         if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "sessions are aborted: the party is shutting down");
             self.party.close();
@@ -133,14 +133,7 @@ impl PartyWorker {
             }
         }
         self.party.close();
-        self.save_bans().await;
-    }
-
-    /// Stores the bans that the store has refused so far: they would be lost with the process.
-    async fn save_bans(&self) {
-        if let Err(error) = self.party.save_bans().await {
-            tracing::error!(error = %chain(&error), "bans not stored");
-        }
+        self.party.store_again().await;
     }
 
     async fn consume(self: Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
@@ -210,8 +203,8 @@ impl PartyWorker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let maintained = async {
+                self.party.store_again().await;
                 self.party.check_clock().await?;
-                self.party.save_bans().await?;
                 self.party.load_suspensions().await?;
                 let ended = recovery::end_abandoned(&self.party, None).await?;
                 // What is not reported now is reported after the restart.

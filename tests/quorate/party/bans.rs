@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::PartyIndex;
 use quorate_core::abort::AbortCode;
 use quorate_core::admission::Refused;
 use quorate_core::codec::Bytes;
 use quorate_core::order::{HashFunction, Operation, SignItem};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
+use quorate_core::{PartyIndex, PlanHash};
 use quorate_party::{PlanRefusal, recovery};
+use quorate_party_store::BannedParty;
 use quorate_tests::sandbox_tasks::load;
 use tokio::task::JoinHandle;
 
-use super::cluster::{Cluster, count, run};
+use super::cluster::{ACCOUNT, Cluster, count, run};
 
 /// How long sessions are given to exchange their first messages.
 const UNDER_WAY: Duration = Duration::from_millis(1_500);
@@ -90,7 +91,10 @@ async fn an_account_is_closed_while_its_ban_can_not_be_stored_and_a_kill_counts_
     tokio::time::sleep(UNDER_WAY).await;
     let mut banning = begin(&cluster, &plan(&cluster, "first-bans-who-speaks", &[1, 2]));
     let ended = banning.remove(0).await.unwrap();
-    assert!(matches!(ended, Ok(Outcome::Aborted { code: AbortCode::Ban, .. })), "{ended:?}");
+    let Ok(Outcome::Aborted { code: AbortCode::Unavailable, culprits, .. }) = &ended else {
+        panic!("{ended:?}")
+    };
+    assert!(culprits.is_empty(), "a ban was told that is not stored");
     let [at_first, at_third] = other.try_into().unwrap();
     let ended = at_first.await.unwrap();
     let Ok(Outcome::Aborted { code: AbortCode::Unavailable, reason, .. }) = &ended else {
@@ -162,4 +166,25 @@ async fn three_kills_with_all_places_taken_leave_an_honest_pair_signing() {
     }
     assert!(unknown_outcomes(&cluster, 0).await >= 32, "the kills were not counted");
     cluster.assert_signed(&cluster.sign(&[1, 2], [7; 32]).await, [7; 32]);
+}
+
+/// The claim of a run was before the ban, the first message of its peer comes after it.
+#[tokio::test]
+async fn a_ban_of_another_replica_ends_a_run_before_its_first_message() {
+    let cluster = cluster().await;
+    // A run whose peer comes late: it is claimed, and waits for the hello.
+    let late = plan(&cluster, "speaks-and-waits", &[1, 3]);
+    let (party, own) = (Arc::clone(&cluster.parties[0]), late.clone());
+    let at_first = tokio::spawn(async move { run(&party, own).await });
+    tokio::time::sleep(UNDER_WAY).await;
+    let third = PartyIndex::try_from(3).unwrap();
+    let share_set = cluster.certificate.as_ref().map(|made| made.activation.plan);
+    let banned = BannedParty { account: ACCOUNT, share_set, party: third };
+    cluster.store(0).await.ban(&[banned], PlanHash([9; 32])).await.unwrap();
+    let (party, theirs) = (Arc::clone(&cluster.parties[2]), late);
+    let at_third = tokio::spawn(async move { run(&party, theirs).await });
+    let ended = at_first.await.unwrap();
+    let Ok(Outcome::Aborted { code: AbortCode::Ban, culprits, .. }) = &ended else { panic!("{ended:?}") };
+    assert_eq!(culprits, &[third]);
+    at_third.abort();
 }

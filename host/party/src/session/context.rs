@@ -141,11 +141,13 @@ impl SessionContext {
     /// Why the session's token is cancelled.
     pub(super) fn cancellation(&self) -> Abort {
         let parties = self.parties();
-        if let Some(banned) = self.party.bans.banned_among(&parties) {
+        let is_closed = self.party.bans.is_closed(parties.account);
+        // Nobody hears of a ban before it is stored.
+        if let Some(banned) = self.party.bans.banned_among(&parties).filter(|_| !is_closed) {
             let reason = format!("party {banned} was banned in another session of this account");
             return Abort { code: AbortCode::Ban, culprits: vec![banned], reason };
         }
-        let reason = if self.party.bans.is_closed(parties.account) {
+        let reason = if is_closed {
             "a ban on this account can't be stored: the party's database fails"
         } else if self.party.closing.is_cancelled() {
             "the party is shutting down"

@@ -233,7 +233,8 @@ impl Driver<'_> {
             task,
             execution,
             vault,
-            self.context.remaining(),
+            // The session ends at its deadline; a step that is under way then has some time to come to its verdict.
+            self.context.remaining() + STEP_GRACE,
         );
         let plugin = self.context.entry.plugin.clone();
         let step: Stepping = Box::pin(async move { plugin.start(spec).await?.step(vec![]).await });
@@ -277,7 +278,10 @@ impl Driver<'_> {
                 self.step_was_cut = self.delivered;
                 Abort::of(AbortCode::Timeout, reason)
             }
-            SessionErrorKind::Host(_) => Abort::of(AbortCode::Internal, reason),
+            SessionErrorKind::Host(_) => {
+                self.step_was_cut = self.delivered;
+                Abort::of(AbortCode::Internal, reason)
+            }
         })
     }
 
@@ -348,6 +352,7 @@ async fn check_bans(context: &SessionContext) -> Result<Option<Abort>, StoreErro
     let Some(&party) = banned.iter().find(|banned| parties.signers.contains(banned)) else {
         return Ok(None);
     };
+    context.party.follow_ban(parties.banned(party));
     let reason = format!("party {party} was banned by another replica of this party");
     Ok(Some(Abort { code: AbortCode::Ban, culprits: vec![party], reason }))
 }

@@ -58,7 +58,14 @@ impl RunningSessions {
         }
     }
 
-    /// Ends all sessions with a banned party, also those that only answer peers.
+    /// Holds back all that sessions with a banned party have yet to send.
+    pub(crate) fn silence(&self, banned: &BannedParty) {
+        for running in self.lock().values().filter(|running| running.parties.include(banned)) {
+            running.banned.cancel();
+        }
+    }
+
+    /// Ends all sessions with a banned party.
     pub(crate) fn end_banned(&self, banned: &BannedParty) {
         for running in self.lock().values().filter(|running| running.parties.include(banned)) {
             running.banned.cancel();
