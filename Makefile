@@ -102,8 +102,8 @@ servers:
 	@tests/services.sh check
 
 .PHONY: guards
-guards: servers plugins ## take away each rule's check and expect its test to fail
-	tests/guards/run.sh
+guards: servers plugins ## take away each rule's check and expect its test to fail (GUARDS=name for one)
+	tests/guards/run.sh $(GUARDS)
 
 .PHONY: verify-demo
 verify-demo: plugin-dkls23 plugin-dkls23-next program ## run the demo and verify it with an Ethereum library of another language (needs python3)

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Takes away, one after the other, the checks that hold the rules of the trust model, and expects the test that guards each
-# check to fail. Works on a copy; the checkout stays as it is. `run.sh NAME` tries one patch.
+# check to fail. Works on a copy; the checkout stays as it is, but for the file DURATION: the seconds that the last run of all patches
+# took. `run.sh NAME` tries one patch. `run.sh --part-if-long` tries all if that takes at most ten minutes; otherwise a third, chosen by
+# the commit, and all that change a file which differs from the commit GUARDS_SINCE (origin/main, or the commit before this one).
 #
 # A patch begins with a sentence that says what happens without the check, and a line `test: -p CRATE [--test quorate] TEST`.
 # All named tests run once without a patch; then each patch is built and its test run, crate after crate. Servers are started by
@@ -32,6 +34,24 @@ list() {
   done | sort
 }
 
+longest=600
+
+# A third of the patches, and those for which something has changed.
+part() {
+  local head since changed number=0 crate patch arguments
+  head="$(git -C "$top" rev-parse HEAD)"
+  since="${GUARDS_SINCE:-$(git -C "$top" rev-parse --quiet --verify origin/main || true)}"
+  if [ -z "$since" ] || [ "$(git -C "$top" rev-parse "$since")" = "$head" ]; then since=HEAD~1; fi
+  changed="$(git -C "$top" diff --name-only --find-renames=100% --diff-filter=AM "$since" -- || true)"
+  while read -r crate patch arguments; do
+    number=$((number + 1))
+    if (((number + 16#${head:0:6}) % 3 == 0)) ||
+      grep -qxF -e "$(sed -n 's,^--- a/,,p' "$patch")" -e "tests/guards/$(basename "$patch")" <<< "$changed"; then
+      printf '%s %s %s\n' "$crate" "$patch" "$arguments"
+    fi
+  done < <(list)
+}
+
 # The features of shared dependencies that the whole workspace has: no dependency is built twice.
 features=(-p quorate-dev-features)
 
@@ -46,7 +66,17 @@ run_test() { # arguments: crate, target, test
   cargo test --locked "$@" "${with[@]}" -- --exact "$test"
 }
 
-mapfile -t guards < <(list "${1:-}")
+kind=all
+if [ "${1:-}" = --part-if-long ]; then
+  if [ "$(cat "$top/tests/guards/DURATION")" -gt "$longest" ]; then kind=part; fi
+elif [ -n "${1:-}" ]; then
+  kind=one
+fi
+case "$kind" in
+  part) mapfile -t guards < <(part) ;;
+  *) mapfile -t guards < <(list "$([ "$kind" = all ] || echo "$1")") ;;
+esac
+echo "$kind: ${#guards[@]} of $(list | wc -l) guards"
 tests=()
 for guard in "${guards[@]}"; do tests+=("${guard##* }"); done
 build_program
@@ -82,3 +112,4 @@ for guard in "${guards[@]}"; do
 done
 echo "$((${#guards[@]} - unguarded)) of ${#guards[@]} guards hold ($SECONDS s)"
 test "$unguarded" = 0
+if [ "$kind" = all ]; then echo "$SECONDS" > "$top/tests/guards/DURATION"; fi

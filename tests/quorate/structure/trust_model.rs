@@ -115,6 +115,13 @@ fn guards() -> Vec<PathBuf> {
 
 #[test]
 fn every_guard_is_named() {
+    let is_guard = |proof: &&String| proof.starts_with(|c: char| c.is_ascii_digit());
+    for Clause { number, proofs, .. } in &clauses() {
+        let (rule, clause) = number.split_once('.').unwrap();
+        for guard in proofs.iter().filter(is_guard) {
+            assert!(guard.starts_with(&format!("{rule:0>2}.{clause:0>2}-")), "clause {number}: {guard}");
+        }
+    }
     let named: BTreeSet<String> = clauses().into_iter().flat_map(|clause| clause.proofs).collect();
     for path in guards() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
