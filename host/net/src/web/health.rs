@@ -1,17 +1,18 @@
 //! `/health`: whether a process and the services that it needs are there.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use parking_lot::Mutex;
 use quorate_backends::cache::Cache;
 use quorate_backends::database::Database;
 use quorate_backends::queue::Queue;
 use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 /// How long a service may take to answer.
@@ -70,6 +71,7 @@ pub struct Health {
     queue: Option<Arc<dyn Queue>>,
     cache: Option<Arc<dyn Cache>>,
     trouble: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
+    /// Locked while services are asked: those who ask meanwhile get the same answer.
     last: Arc<Mutex<Option<(Instant, ServiceHealth)>>>,
 }
 
@@ -105,8 +107,8 @@ impl Health {
     }
 
     async fn services(&self) -> ServiceHealth {
-        let last = *self.last.lock();
-        if let Some((at, services)) = last
+        let mut last = self.last.lock().await;
+        if let Some((at, services)) = *last
             && at.elapsed() < MAX_REPORT_AGE
         {
             return services;
@@ -134,7 +136,7 @@ impl Health {
         };
         let (postgres, rabbitmq, redis) = tokio::join!(postgres, rabbitmq, redis);
         let services = ServiceHealth { postgres, rabbitmq, redis };
-        *self.last.lock() = Some((Instant::now(), services));
+        *last = Some((Instant::now(), services));
         services
     }
 
@@ -181,4 +183,68 @@ pub fn routes(health: Health) -> Router {
 )]
 pub async fn health(State(health): State<Health>) -> (StatusCode, Json<HealthReport>) {
     health.report().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use quorate_backends::cache::CacheUnavailable;
+
+    use super::*;
+
+    /// A cache that counts how often it is asked, and takes a second to answer.
+    #[derive(Default)]
+    struct Counting(AtomicU32);
+
+    #[async_trait::async_trait]
+    impl Cache for Counting {
+        async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, CacheUnavailable> {
+            Ok(None)
+        }
+
+        async fn set(&self, _: &str, _: Vec<u8>, _: Duration) -> Result<(), CacheUnavailable> {
+            Ok(())
+        }
+
+        async fn remove(&self, _: &str) -> Result<(), CacheUnavailable> {
+            Ok(())
+        }
+
+        async fn count(&self, _: &str, _: Duration) -> Result<u64, CacheUnavailable> {
+            Ok(1)
+        }
+
+        async fn ping(&self) -> Result<(), CacheUnavailable> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn services_are_asked_once_however_many_ask() {
+        let cache = Arc::new(Counting::default());
+        let health = Health::of("test").with_cache(Arc::clone(&cache) as Arc<dyn Cache>);
+        let asking: Vec<_> = (0..100)
+            .map(|_| {
+                let health = health.clone();
+                tokio::spawn(async move { health.report().await.0 })
+            })
+            .collect();
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), StatusCode::OK);
+        }
+        assert_eq!(cache.0.load(Ordering::Relaxed), 1);
+        tokio::time::advance(MAX_REPORT_AGE).await;
+        let _ = health.report().await;
+        assert_eq!(cache.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_role_that_does_not_do_all_of_its_work_is_not_well_and_says_why() {
+        let health = Health::of("test").with_trouble(|| Some("why".into()));
+        let (status, Json(report)) = health.report().await;
+        assert_eq!((status, report.trouble.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, Some("why")));
+    }
 }
