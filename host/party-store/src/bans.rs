@@ -1,15 +1,16 @@
-//! Bans, and the signing sessions that count like half of one: what a counterparty may have learned (rule 8).
+//! Bans, open signings and signings of unknown outcome: what a counterparty may have learned (rule 8).
 
-use quorate_backends::database::{Row, StoreError, Tx, sql};
-use quorate_core::{AccountId, PartyIndex, PlanHash};
+use quorate_backends::database::{Row, Statement, StoreError, Tx, sql};
+use quorate_core::{AccountId, PartyIndex, PlanHash, Threshold};
 
-use super::{Claim, ClaimOutcome, PartyStore, end, outcome_of, raise_counter, unlock};
+use super::sessions::abort_session;
+use super::{Claim, ClaimOutcome, PartyStore, end, raise_counter, unlock};
 
 /// Sessions of unknown outcome with one counterparty on one share set, from which on the shares should be refreshed.
-pub const REFRESH_WANTED: u32 = 32;
+pub(crate) const REFRESH_WANTED: u32 = 32;
 
 /// And from which on nothing is signed with that counterparty before they are.
-pub const REFRESH_REQUIRED: u32 = 96;
+pub(crate) const REFRESH_REQUIRED: u32 = 96;
 
 /// A counterparty with which this party never works again on one share set of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,12 +72,7 @@ impl PartyStore {
         account: AccountId,
         share_set: Option<PlanHash>,
     ) -> Result<Vec<PartyIndex>, StoreError> {
-        let rows = sql("SELECT party FROM bans WHERE account = $1 AND share_set = $2 ORDER BY party")
-            .bind(account.as_bytes())
-            .bind(share_set_key(share_set))
-            .fetch_all(&self.database)
-            .await?;
-        rows.iter().map(|row| party_of(row.get("party")?)).collect()
+        banned_parties(&banned_rows(account, share_set).fetch_all(&self.database).await?)
     }
 
     /// Records that a signing session has ended, and that nobody knows whether its counterparties cheated.
@@ -85,11 +81,8 @@ impl PartyStore {
     /// [`StoreError::Conflict`] when it has a result.
     pub async fn abort_unknown(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
-        if !end(&mut tx, plan, "aborted").await? {
-            return match outcome_of(&mut tx, plan).await?.as_deref() {
-                Some("aborted") => Ok(()),
-                _ => Err(StoreError::Conflict("only a running session can be aborted")),
-            };
+        if !abort_session(&mut tx, plan).await? {
+            return Ok(());
         }
         let row = sql("SELECT share_set, exposed_to FROM sessions WHERE plan = $1")
             .bind(plan.as_bytes())
@@ -110,7 +103,6 @@ impl PartyStore {
         if exposed_to != 0 {
             raise_counter(&mut tx).await?;
         }
-        unlock(&mut tx, plan).await?;
         tx.commit().await
     }
 }
@@ -133,17 +125,19 @@ pub(super) async fn check_counterparties(
 
 /// Whether a signer of a claim is banned on its share set.
 async fn names_banned_party(tx: &mut Tx, claim: &Claim) -> Result<bool, StoreError> {
-    let banned = sql("SELECT party FROM bans WHERE account = $1 AND share_set = $2")
-        .bind(claim.account.as_bytes())
-        .bind(share_set_key(claim.share_set))
-        .fetch_all(&mut *tx)
-        .await?;
-    for row in &banned {
-        if claim.signers.contains(&party_of(row.get("party")?)?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let banned = banned_parties(&banned_rows(claim.account, claim.share_set).fetch_all(&mut *tx).await?)?;
+    Ok(claim.signers.iter().any(|signer| banned.contains(signer)))
+}
+
+/// Reads the bans on a share set.
+fn banned_rows(account: AccountId, share_set: Option<PlanHash>) -> Statement {
+    sql("SELECT party FROM bans WHERE account = $1 AND share_set = $2 ORDER BY party")
+        .bind(account.as_bytes())
+        .bind(share_set_key(share_set))
+}
+
+fn banned_parties(rows: &[Row]) -> Result<Vec<PartyIndex>, StoreError> {
+    rows.iter().map(|row| party_of(row.get("party")?)).collect()
 }
 
 /// A counterparty of a claim with which as many signing sessions are open as may be, over all replicas. `open` is the number
@@ -194,11 +188,11 @@ pub(super) fn exposed_to(claim: &Claim) -> i64 {
 }
 
 fn bit(party: PartyIndex) -> i64 {
-    1 << (party.number() - 1).min(62)
+    1_i64.checked_shl(u32::from(party.number() - 1)).unwrap_or_default()
 }
 
 fn parties_of(exposed_to: i64) -> impl Iterator<Item = PartyIndex> {
-    PartyIndex::all(63).filter(move |party| exposed_to & bit(*party) != 0)
+    PartyIndex::all(Threshold::MAX_PARTIES).filter(move |party| exposed_to & bit(*party) != 0)
 }
 
 fn party_of(number: u16) -> Result<PartyIndex, StoreError> {

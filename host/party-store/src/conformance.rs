@@ -15,10 +15,11 @@ use quorate_core::{
 };
 use zeroize::Zeroizing;
 
+use crate::bans::{REFRESH_REQUIRED, REFRESH_WANTED};
 use crate::{
     BannedParty, COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
-    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, REFRESH_REQUIRED, REFRESH_WANTED,
-    SealedDelivery, SessionResult, ShareLookup, Started, Unreported, WaitingPlan,
+    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, SealedDelivery, SessionResult,
+    ShareLookup, Started, Unreported, WaitingPlan,
 };
 
 const CLAIMED: ClaimOutcome = ClaimOutcome::Claimed { refresh_wanted: false };

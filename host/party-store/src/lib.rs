@@ -36,7 +36,7 @@ use quorate_core::{
     UnixSeconds,
 };
 
-pub use bans::{BannedParty, REFRESH_REQUIRED, REFRESH_WANTED};
+pub use bans::BannedParty;
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use peers::PeerStanding;
 pub use users::{
@@ -179,7 +179,7 @@ pub const COUNTER_SETTLING_PERIOD: Duration = Duration::from_secs(60);
 
 /// How long after a stored time was set back an order must be issued: nothing that was seen before may count as new. An
 /// order lives for at most ten minutes, and clocks differ by at most one.
-pub const SET_BACK_PERIOD: Duration = Duration::from_secs(660);
+pub(crate) const SET_BACK_PERIOD: Duration = Duration::from_secs(660);
 
 /// How long an order's id is kept after it has expired, in seconds.
 pub(crate) const ORDER_RETENTION_SECONDS: u32 = 86_400;

@@ -115,7 +115,8 @@ impl PartyStore {
         Ok(PeerStanding::of(counter, settled))
     }
 
-    /// Forgets what was seen of the state of a peer that was restored from an older backup or has a new database. Returns whether there was one.
+    /// Forgets what was seen of the state of a peer that was restored from an older backup or has a new database. Says
+    /// whether anything was.
     ///
     /// # Errors
     /// See [`StoreError`].

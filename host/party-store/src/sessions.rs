@@ -147,7 +147,9 @@ impl PartyStore {
     /// # Errors
     /// [`StoreError::Conflict`] when it was promised.
     pub async fn abort(&self, plan: PlanHash) -> Result<(), StoreError> {
-        self.abort_and(plan, None).await
+        let mut tx = self.database.begin(plan.as_bytes()).await?;
+        abort_session(&mut tx, plan).await?;
+        tx.commit().await
     }
 
     /// The same as [`Self::abort`], for a signing whose coordinator has given it up before the component was started: it counts
@@ -156,22 +158,14 @@ impl PartyStore {
     /// # Errors
     /// [`StoreError::Conflict`] when it was promised.
     pub async fn abort_not_begun(&self, plan: PlanHash) -> Result<(), StoreError> {
-        let give_back = "UPDATE orders SET sessions = sessions - 1
-             WHERE sessions > 0 AND id = (SELECT order_id FROM sessions WHERE plan = $1 AND NOT exclusive)";
-        self.abort_and(plan, Some(give_back)).await
-    }
-
-    /// Ends a session, and if it ran, executes a statement about its plan.
-    async fn abort_and(&self, plan: PlanHash, also: Option<&'static str>) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
-        if end(&mut tx, plan, "aborted").await? {
-            if let Some(also) = also {
-                sql(also).bind(plan.as_bytes()).execute(&mut tx).await?;
-            }
-        } else if outcome_of(&mut tx, plan).await?.as_deref() != Some("aborted") {
-            return Err(StoreError::Conflict("only a running session can be aborted"));
+        if abort_session(&mut tx, plan).await? {
+            sql("UPDATE orders SET sessions = sessions - 1
+                 WHERE sessions > 0 AND id = (SELECT order_id FROM sessions WHERE plan = $1 AND NOT exclusive)")
+            .bind(plan.as_bytes())
+            .execute(&mut tx)
+            .await?;
         }
-        unlock(&mut tx, plan).await?;
         tx.commit().await
     }
 
@@ -318,6 +312,19 @@ impl PartyStore {
              AND plan NOT IN (SELECT plan FROM sessions WHERE account = $1 AND (outcome IS NULL OR outcome = 'delivered'))");
         Ok(unlocked.bind(account.as_bytes()).execute(&self.database).await? == 1)
     }
+}
+
+/// Ends a session without a promise and frees the account; false if that was recorded before.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when it has a result.
+pub(super) async fn abort_session(tx: &mut Tx, plan: PlanHash) -> Result<bool, StoreError> {
+    let ran = end(tx, plan, "aborted").await?;
+    if !ran && outcome_of(tx, plan).await?.as_deref() != Some("aborted") {
+        return Err(StoreError::Conflict("only a running session can be aborted"));
+    }
+    unlock(tx, plan).await?;
+    Ok(ran)
 }
 
 async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {

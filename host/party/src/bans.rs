@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use quorate_core::order::Order;
+use quorate_core::plan::Plan;
 use quorate_core::{AccountId, PartyIndex, PlanHash};
 use quorate_party_store::BannedParty;
 use tokio::time::Instant;
@@ -21,6 +23,12 @@ pub(crate) struct SessionParties {
 }
 
 impl SessionParties {
+    /// The parties of a plan, on the share set that its order names.
+    pub(crate) fn of(order: &Order, plan: &Plan) -> Self {
+        let (account, share_set) = (order.spec.account, order.share_set);
+        Self { account, share_set, signers: plan.signers.clone() }
+    }
+
     /// Whether a banned party is one of them.
     pub(crate) fn include(&self, banned: &BannedParty) -> bool {
         (banned.account, banned.share_set) == (self.account, self.share_set)
@@ -81,9 +89,12 @@ impl BanGate {
         open.then(send)
     }
 
-    /// A party of a session that is banned.
+    /// A party of a session whose ban is stored: nobody hears of a ban before.
     pub(crate) fn banned_among(&self, parties: &SessionParties) -> Option<PartyIndex> {
-        self.0.read().keys().find(|banned| parties.include(banned)).map(|banned| banned.party)
+        let bans = self.0.read();
+        let is_stored = |state: &BanState| matches!(state, BanState::Stored(_));
+        let (banned, _) = bans.iter().find(|(banned, state)| is_stored(state) && parties.include(banned))?;
+        Some(banned.party)
     }
 
     /// Whether a ban on an account could not be stored yet: then this party takes nothing on for the account, because a
@@ -136,7 +147,10 @@ mod tests {
         gate.decide(&[parties(1, 1).banned(first)], |_| stopped.set(stopped.get() + 1));
         assert_eq!(stopped.get(), 1);
         assert_eq!(gate.pass(&parties(1, 1), || "sent"), None);
+        assert_eq!(gate.banned_among(&parties(1, 1)), None, "a ban is told before it is stored");
+        gate.mark_stored(&[parties(1, 1).banned(first)]);
         assert_eq!(gate.banned_among(&parties(1, 1)), Some(first));
+        assert_eq!(gate.pass(&parties(1, 1), || "sent"), None);
         let without = SessionParties { signers: third.into_iter().collect(), ..parties(1, 1) };
         for other in [parties(2, 1), parties(1, 2), without] {
             assert_eq!(gate.pass(&other, || "sent"), Some("sent"), "{other:?}");

@@ -114,16 +114,7 @@ impl Wire for HashFunction {
 mod tests {
     use super::*;
     use crate::codec::{decode, encode};
-
-    fn item() -> SignItem {
-        SignItem {
-            message: Bytes(vec![9; 32]),
-            hash: HashFunction::None,
-            path: vec![],
-            tweak: None,
-            presignatures: false,
-        }
-    }
+    use crate::order::tests::item;
 
     #[test]
     fn an_order_has_1_to_64_items() {

@@ -65,11 +65,7 @@ impl SessionContext {
         facts: AdmissionFacts,
     ) -> Self {
         let (id, plan_hash) = (plan.session_id(), plan.hash());
-        let parties = SessionParties {
-            account: admitted.order.spec.account,
-            share_set: admitted.order.share_set,
-            signers: plan.signers.clone(),
-        };
+        let parties = SessionParties::of(&admitted.order, &plan);
         let running = Arc::new(party.running.add(id, parties.clone()));
         // What was decided while the session was claimed has not seen it among those that run.
         if party.bans.banned_among(&parties).is_some() {
@@ -111,11 +107,7 @@ impl SessionContext {
 
     /// The parties of the session, on the share set that it uses.
     pub(super) fn parties(&self) -> SessionParties {
-        SessionParties {
-            account: self.order().spec.account,
-            share_set: self.order().share_set,
-            signers: self.plan.signers.clone(),
-        }
+        SessionParties::of(self.order(), &self.plan)
     }
 
     /// The chain code of the account's key, where it has one.
@@ -142,8 +134,7 @@ impl SessionContext {
     pub(super) fn cancellation(&self) -> Abort {
         let parties = self.parties();
         let is_closed = self.party.bans.is_closed(parties.account);
-        // Nobody hears of a ban before it is stored.
-        if let Some(banned) = self.party.bans.banned_among(&parties).filter(|_| !is_closed) {
+        if let Some(banned) = self.party.bans.banned_among(&parties) {
             let reason = format!("party {banned} was banned in another session of this account");
             return Abort { code: AbortCode::Ban, culprits: vec![banned], reason };
         }
