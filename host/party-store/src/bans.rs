@@ -3,8 +3,7 @@
 use quorate_backends::database::{Row, Statement, StoreError, Tx, sql};
 use quorate_core::{AccountId, PartyIndex, PlanHash, Threshold};
 
-use super::sessions::abort_session;
-use super::{Claim, ClaimOutcome, PartyStore, end, raise_counter, unlock};
+use super::{Claim, ClaimOutcome, PartyStore, abort_session, end, raise_counter, unlock};
 
 /// Sessions of unknown outcome with one counterparty on one share set, from which on the shares should be refreshed.
 pub(crate) const REFRESH_WANTED: u32 = 32;

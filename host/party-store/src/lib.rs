@@ -334,6 +334,19 @@ async fn end(tx: &mut Tx, plan: PlanHash, outcome: &str) -> Result<bool, StoreEr
     Ok(ended == 1)
 }
 
+/// Ends a session without a promise and frees the account; false if that was recorded before.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when it has a result.
+async fn abort_session(tx: &mut Tx, plan: PlanHash) -> Result<bool, StoreError> {
+    let ran = end(tx, plan, "aborted").await?;
+    if !ran && outcome_of(tx, plan).await?.as_deref() != Some("aborted") {
+        return Err(StoreError::Conflict("only a running session can be aborted"));
+    }
+    unlock(tx, plan).await?;
+    Ok(ran)
+}
+
 async fn unlock(tx: &mut Tx, plan: PlanHash) -> Result<(), StoreError> {
     let unlock = sql("DELETE FROM locks WHERE plan = $1").bind(plan.as_bytes());
     unlock.execute(&mut *tx).await?;

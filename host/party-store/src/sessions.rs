@@ -7,7 +7,7 @@ use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeco
 use super::bans::{Counterparties, REFRESH_WANTED, check_counterparties, exposed_to};
 use super::{
     ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
-    SET_BACK_PERIOD, SessionResult, Started, Unreported, end, outcome_of, started, unlock,
+    SET_BACK_PERIOD, SessionResult, Started, Unreported, abort_session, end, outcome_of, started, unlock,
 };
 
 impl PartyStore {
@@ -312,19 +312,6 @@ impl PartyStore {
              AND plan NOT IN (SELECT plan FROM sessions WHERE account = $1 AND (outcome IS NULL OR outcome = 'delivered'))");
         Ok(unlocked.bind(account.as_bytes()).execute(&self.database).await? == 1)
     }
-}
-
-/// Ends a session without a promise and frees the account; false if that was recorded before.
-///
-/// # Errors
-/// [`StoreError::Conflict`] when it has a result.
-pub(super) async fn abort_session(tx: &mut Tx, plan: PlanHash) -> Result<bool, StoreError> {
-    let ran = end(tx, plan, "aborted").await?;
-    if !ran && outcome_of(tx, plan).await?.as_deref() != Some("aborted") {
-        return Err(StoreError::Conflict("only a running session can be aborted"));
-    }
-    unlock(tx, plan).await?;
-    Ok(ran)
 }
 
 async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {
