@@ -7,7 +7,7 @@ use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeco
 use super::bans::{Counterparties, REFRESH_WANTED, check_counterparties, exposed_to};
 use super::{
     ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
-    SET_BACK_PERIOD, SessionResult, Started, Unreported, abort_session, end, outcome_of, started, unlock,
+    SET_BACK_PERIOD, SessionResult, Started, Unreported, abort_session, end, outcome_of, started,
 };
 
 impl PartyStore {
