@@ -16,7 +16,7 @@ use crate::session::handshake::SignedHelloEcho;
 pub enum Frame {
     /// The first frame of a party.
     Hello(SignedHello),
-    /// The hash of all hellos that a party has.
+    /// All hellos that a party has.
     HelloEcho(SignedHelloEcho),
     /// A message of the component.
     Envelope(Envelope),

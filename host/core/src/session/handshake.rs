@@ -10,19 +10,20 @@ use crate::PartyIndex;
 use crate::abort::{Abort, AbortCode};
 use crate::codec::{encode, wire_struct};
 use crate::hello::{Hello, SignedHello, execution_id};
-use crate::identity::{PublicKey, SecretKey, Signature, Tag};
+use crate::identity::{PublicKey, SecretKey, Signature, Tag, key_of};
 use crate::ids::{ExecutionId, PlanHash};
 use crate::payload_sealing::Ephemeral;
 
-/// A signer's word on which hellos it has: the execution id that follows from them.
+/// A signer's word on which hellos it has, as their senders have signed them: two of one sender prove that it has sent two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HelloEcho {
     plan: PlanHash,
     by: PartyIndex,
-    execution: ExecutionId,
+    /// Of each signer, in index order.
+    hellos: Vec<SignedHello>,
 }
 
-wire_struct!(HelloEcho { plan, by, execution });
+wire_struct!(HelloEcho { plan, by, hellos });
 
 /// A hello echo as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +50,8 @@ pub(super) struct Handshake {
     /// There until the handshake is complete.
     ephemeral: Option<Ephemeral>,
     own: SignedHello,
-    hellos: BTreeMap<PartyIndex, Hello>,
-    echoes: BTreeMap<PartyIndex, ExecutionId>,
+    hellos: BTreeMap<PartyIndex, SignedHello>,
+    echoes: BTreeMap<PartyIndex, HelloEcho>,
     echoed: bool,
 }
 
@@ -75,10 +76,11 @@ impl Handshake {
             counter: terms.counter,
             database: terms.database,
         };
+        let own = hello.sign(key);
         Self {
             ephemeral: Some(ephemeral),
-            own: hello.clone().sign(key),
-            hellos: [(index, hello)].into(),
+            hellos: [(index, own.clone())].into(),
+            own,
             echoes: BTreeMap::new(),
             echoed: false,
         }
@@ -98,12 +100,12 @@ impl Handshake {
             return Ok(false);
         }
         match self.hellos.get(&party) {
-            Some(first) if *first != signed.hello => {
+            Some(first) if first.hello != signed.hello => {
                 Err(Abort::fault(party, "two different hellos for one plan"))
             }
             Some(_) => Ok(false),
             None => {
-                self.hellos.insert(party, signed.hello);
+                self.hellos.insert(party, signed);
                 Ok(true)
             }
         }
@@ -116,8 +118,12 @@ impl Handshake {
         if signed.echo.plan != terms.plan || !signed.is_by(key) {
             return Ok(false);
         }
-        match self.echoes.insert(by, signed.echo.execution) {
-            Some(first) if first != signed.echo.execution => {
+        // Before it is kept: its length is the signer's choice.
+        if !signed.echo.hellos.iter().map(|signed| signed.hello.index).eq(terms.signers.iter().copied()) {
+            return Err(Abort::fault(by, "an echo that does not name each signer once"));
+        }
+        match self.echoes.insert(by, signed.echo.clone()) {
+            Some(first) if first != signed.echo => {
                 Err(Abort::fault(by, "two different echoes of the hellos"))
             }
             before => Ok(before.is_none()),
@@ -131,38 +137,59 @@ impl Handshake {
     /// The execution id, once all hellos are here.
     fn execution(&self, terms: &SessionTerms) -> Option<ExecutionId> {
         let all = self.hellos.len() == terms.signers.len();
-        all.then(|| execution_id(terms.plan, self.hellos.values()))
+        all.then(|| execution_id(terms.plan, self.hellos.values().map(|signed| &signed.hello)))
     }
 
     /// Returns our echo, the first time that it can be given.
     pub(super) fn own_echo(&mut self, terms: &SessionTerms, key: &SecretKey) -> Option<SignedHelloEcho> {
-        let execution = self.execution(terms).filter(|_| !self.echoed && Self::needs_echo(terms))?;
+        let all = self.hellos.len() == terms.signers.len();
+        if !all || self.echoed || !Self::needs_echo(terms) {
+            return None;
+        }
         self.echoed = true;
-        let echo = HelloEcho { plan: terms.plan, by: terms.me, execution };
+        let hellos = self.hellos.values().cloned().collect();
+        let echo = HelloEcho { plan: terms.plan, by: terms.me, hellos };
         let signature = key.sign(Tag::HelloEcho, &encode(&echo));
         Some(SignedHelloEcho { echo, signature })
     }
 
-    /// The result, once all hellos are here and all echoes say the same. Whoever has caused a difference can't be told
-    /// from an echo alone, so such a session never completes and ends with [`Abort`] through [`Self::contradiction`].
+    /// The result, once all hellos are here and the echoes of all others. That they say the same is checked before, by
+    /// [`Self::check_echoes`].
     pub(super) fn complete(&mut self, terms: &SessionTerms) -> Option<HandshakeResult> {
         let execution = self.execution(terms)?;
-        if Self::needs_echo(terms) {
-            let agree = terms.peers().all(|peer| self.echoes.get(&peer) == Some(&execution));
-            if !agree {
-                return None;
-            }
+        if Self::needs_echo(terms) && !terms.peers().all(|peer| self.echoes.contains_key(&peer)) {
+            return None;
         }
         let ephemeral = self.ephemeral.take()?;
-        Some(HandshakeResult { execution, ephemeral, hellos: std::mem::take(&mut self.hellos) })
+        let hellos = std::mem::take(&mut self.hellos);
+        let hellos = hellos.into_iter().map(|(party, signed)| (party, signed.hello)).collect();
+        Some(HandshakeResult { execution, ephemeral, hellos })
     }
 
-    /// Whether an echo shows that not all have the same hellos.
-    pub(super) fn contradiction(&self, terms: &SessionTerms) -> Option<Abort> {
-        let execution = self.execution(terms)?;
-        let (by, _) = self.echoes.iter().find(|(_, other)| **other != execution)?;
-        let reason = format!("party {by} got other hellos than this party: a signer has sent two");
-        Some(Abort::of(AbortCode::PeerFault, reason))
+    /// Holds the echoes so far against the hellos so far. Two hellos that one signer has signed prove its lie; one that its
+    /// sender did not sign proves the lie of whoever echoes it.
+    pub(super) fn check_echoes(&self, terms: &SessionTerms) -> Result<(), Abort> {
+        for echo in self.echoes.values() {
+            for theirs in &echo.hellos {
+                let party = theirs.hello.index;
+                if self.hellos.get(&party).is_none_or(|ours| ours.hello == theirs.hello) {
+                    continue;
+                }
+                let key = key_of(&terms.parties, party);
+                let is_signed =
+                    theirs.hello.plan == terms.plan && key.is_some_and(|key| theirs.verify(key).is_ok());
+                return Err(match (is_signed, party == terms.me) {
+                    // A second process of this party takes part: it is our own fault.
+                    (true, true) => {
+                        let reason = "another process of this party takes part in the session";
+                        Abort::of(AbortCode::Misconfigured, reason)
+                    }
+                    (true, false) => Abort::fault(party, "different hellos for different parties"),
+                    (false, _) => Abort::fault(echo.by, "an echo of a hello that its sender did not sign"),
+                });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn waiting_for(&self, terms: &SessionTerms) -> String {
@@ -213,6 +240,49 @@ mod tests {
         assert_eq!(handshake.on_hello(&terms(1), hello.clone()), Ok(true));
         assert_eq!(handshake.on_hello(&terms(1), hello), Ok(false), "the same hello again is no fault");
         let abort = handshake.on_hello(&terms(1), greet(2, 3).own_hello()).unwrap_err();
+        assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
+    }
+
+    /// The handshakes of three parties, of which the third has told the first and the second different hellos.
+    fn two_stories() -> (Handshake, Handshake) {
+        let (mut first, mut second) = (greet(1, 1), greet(2, 2));
+        let (told_first, told_second) = (greet(3, 3).own_hello(), greet(3, 4).own_hello());
+        for (handshake, me, hellos) in [
+            (&mut first, 1, [second.own_hello(), told_first]),
+            (&mut second, 2, [greet(1, 1).own_hello(), told_second]),
+        ] {
+            for hello in hellos {
+                assert_eq!(handshake.on_hello(&terms(me), hello), Ok(true));
+            }
+        }
+        (first, second)
+    }
+
+    #[test]
+    fn who_tells_two_parties_different_hellos_is_named_and_not_who_shows_it() {
+        let (mut first, mut second) = two_stories();
+        let echo = second.own_echo(&terms(2), &identities(3)[1]).unwrap();
+        assert_eq!(first.on_echo(&terms(1), &echo), Ok(true));
+        assert_eq!(first.check_echoes(&terms(1)).unwrap_err().culprits, [PartyIndex::try_from(3).unwrap()]);
+        // An echo that makes up a hello shows who has made it up.
+        let mut made_up = second.hellos.clone();
+        let third = PartyIndex::try_from(3).unwrap();
+        made_up.insert(third, greet(3, 5).own_hello().hello.sign(&identities(3)[1]));
+        second = Handshake { hellos: made_up, echoed: false, ..second };
+        let echo = second.own_echo(&terms(2), &identities(3)[1]).unwrap();
+        let mut first = two_stories().0;
+        assert_eq!(first.on_echo(&terms(1), &echo), Ok(true));
+        assert_eq!(first.check_echoes(&terms(1)).unwrap_err().culprits, [PartyIndex::try_from(2).unwrap()]);
+    }
+
+    #[test]
+    fn an_echo_names_each_signer_once() {
+        let (mut first, mut second) = two_stories();
+        second.hellos.remove(&PartyIndex::FIRST);
+        let hellos = second.hellos.values().cloned().collect();
+        let echo = HelloEcho { plan: terms(2).plan, by: terms(2).me, hellos };
+        let signature = identities(3)[1].sign(Tag::HelloEcho, &encode(&echo));
+        let abort = first.on_echo(&terms(1), &SignedHelloEcho { echo, signature }).unwrap_err();
         assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
     }
 

@@ -290,9 +290,7 @@ impl Session {
             effects.extend(self.send_all(&Frame::HelloEcho(echo)));
         }
         let SessionState::Greeting { handshake, early } = &mut self.state else { return Ok(effects) };
-        if let Some(abort) = handshake.contradiction(&self.terms) {
-            return Err(abort);
-        }
+        handshake.check_echoes(&self.terms)?;
         let Some(HandshakeResult { execution, ephemeral, hellos }) = handshake.complete(&self.terms) else {
             return Ok(effects);
         };
