@@ -43,7 +43,7 @@ fn verified_record(state: &SessionState, originators: &[PublicKey]) -> Option<Ve
 
 /// Whether a party states that it has promised nothing in a session, and never will.
 fn is_denial(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused { .. } | Outcome::Aborted { notice: Some(_), .. })
+    outcome.denial().is_some()
 }
 
 /// The coordinator's record of an order, as far as it is about this order.
@@ -158,11 +158,8 @@ impl Orders {
     /// The notices that parties signed when they ended the order's sessions without a promise.
     pub(crate) async fn aborts_of(&self, order: OrderId) -> Result<Vec<SignedAbort>, Problem> {
         let records = self.record_of(order).await?.verified;
-        let notice = |outcome| match outcome {
-            Outcome::Aborted { notice, .. } => notice,
-            _ => None,
-        };
-        Ok(records.into_iter().flat_map(|record| record.outcomes).filter_map(notice).collect())
+        let outcomes = records.iter().flat_map(|record| &record.outcomes);
+        Ok(outcomes.filter_map(Outcome::denial).cloned().collect())
     }
 
     /// Stores what a session has led to.

@@ -2,11 +2,13 @@
 //! `sessions_suite!(…)`.
 
 use quorate_backends::database::{StoreError, sql};
+use quorate_core::acknowledgement::Acknowledgement;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::{
-    AccountId, Digest, ExecutionId, KeySpec, OrderId, PartyIndex, PlanHash, SessionId, Threshold, UnixMillis,
+    AccountId, Digest, ExecutionId, KeySpec, OrderId, OutputHash, PartyIndex, PlanHash, SessionId, Threshold,
+    UnixMillis,
 };
 use std::time::Duration;
 
@@ -42,7 +44,8 @@ macro_rules! sessions_suite {
             crate::conformance, $fresh;
             reports_and_outcomes_of_sessions_are_kept,
             a_completed_session_is_found_before_a_failed_one,
-            a_keygen_or_refresh_has_one_session,
+            an_attempt_at_an_order_is_recorded_once,
+            acknowledgements_are_kept_until_all_have_acknowledged_newer_shares,
             sessions_past_their_deadline_end,
             a_plan_is_unpublished_until_somebody_has_published_it,
             old_sessions_are_forgotten,
@@ -301,7 +304,7 @@ fn session(id: u8, created: UnixMillis) -> NewSession {
     NewSession {
         id: SessionId([id; 32]),
         order: OrderId([7; 32]),
-        exclusive: false,
+        attempt: u32::from(id),
         account: ACCOUNT,
         ordered: vec![8; 100],
         signers: PartyIndex::all(2).collect(),
@@ -371,10 +374,10 @@ pub(crate) async fn a_completed_session_is_found_before_a_failed_one(store: &Ses
     assert_eq!(last.map(|record| record.session.id).collect::<Vec<_>>(), [SessionId([3; 32])]);
 }
 
-pub(crate) async fn a_keygen_or_refresh_has_one_session(store: &SessionStore) {
-    let exclusive = |id| NewSession { exclusive: true, ..session(id, NOW) };
-    let of_another = NewSession { order: OrderId([8; 32]), ..exclusive(9) };
-    let (one, two, three) = (exclusive(1), exclusive(2), exclusive(3));
+pub(crate) async fn an_attempt_at_an_order_is_recorded_once(store: &SessionStore) {
+    let attempt = |id, attempt| NewSession { attempt, ..session(id, NOW) };
+    let of_another = NewSession { order: OrderId([8; 32]), ..attempt(9, 1) };
+    let (one, two, three) = (attempt(1, 1), attempt(2, 1), attempt(3, 1));
     let (a, b, c) = tokio::join!(
         store.record_session(&one, b"plan"),
         store.record_session(&two, b"plan"),
@@ -384,16 +387,35 @@ pub(crate) async fn a_keygen_or_refresh_has_one_session(store: &SessionStore) {
         [a, b, c].into_iter().filter(|recorded| *recorded.as_ref().unwrap() == RecordOutcome::Recorded);
     assert_eq!(recorded.count(), 1);
     assert_eq!(store.record_session(&of_another, b"plan").await.unwrap(), RecordOutcome::Recorded);
-    store
-        .end_session(store.sessions_of(OrderId([7; 32])).await.unwrap()[0].session.id, &failed())
-        .await
-        .unwrap();
-    assert_eq!(store.record_session(&exclusive(4), b"plan").await.unwrap(), RecordOutcome::OrderHasSession);
+    // That it has failed makes no room for another with its number.
+    let first = store.sessions_of(OrderId([7; 32])).await.unwrap()[0].session.id;
+    store.end_session(first, &failed()).await.unwrap();
+    assert_eq!(store.record_session(&attempt(4, 1), b"plan").await.unwrap(), RecordOutcome::AttemptTaken);
+    assert_eq!(store.record_session(&attempt(5, 2), b"plan").await.unwrap(), RecordOutcome::Recorded);
     let sessions = store.sessions_of(OrderId([7; 32])).await.unwrap();
-    assert_eq!(sessions.len(), 1);
-    assert!(sessions[0].session.exclusive);
+    assert_eq!(sessions.iter().map(|record| record.session.attempt).collect::<Vec<_>>(), [2, 1]);
     // A plan that was not recorded is not published either.
-    assert_eq!(store.unpublished(NOW + ms(1), NOW).await.unwrap().len(), 1);
+    assert_eq!(store.unpublished(NOW + ms(1), NOW).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn acknowledgements_are_kept_until_all_have_acknowledged_newer_shares(store: &SessionStore) {
+    let activation = |epoch: u32| {
+        let plan = PlanHash([u8::try_from(epoch).unwrap(); 32]);
+        let threshold = Threshold::new(2, 2).unwrap();
+        let (execution, outputs) = (ExecutionId([1; 32]), OutputHash([1; 32]));
+        Activation { plan, execution, account: ACCOUNT, epoch, threshold, digest: Digest([4; 32]), outputs }
+    };
+    let word = |epoch: u32, by: u16| {
+        let by = PartyIndex::try_from(by).unwrap();
+        Acknowledgement::sign(activation(epoch).plan, by, &SecretKey::from_seed(&[1; 32]))
+    };
+    for (epoch, by, before) in [(1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 1, 2), (2, 2, 0)] {
+        store.add_acknowledgement(&activation(epoch), &word(epoch, by)).await.unwrap();
+        let first = store.acknowledgements(activation(1).plan).await.unwrap();
+        assert_eq!(first.len(), before, "{epoch} {by}");
+    }
+    let second = store.acknowledgements(activation(2).plan).await.unwrap();
+    assert_eq!(second, [word(2, 1), word(2, 2)]);
 }
 
 pub(crate) async fn sessions_past_their_deadline_end(store: &SessionStore) {

@@ -12,6 +12,7 @@
 //! Architecture invariant: a method that changes something is one whole transaction with a name from the domain.
 
 mod accounts;
+mod acknowledgements;
 mod idempotency;
 mod row_key_rotation;
 mod row_keys;

@@ -18,8 +18,8 @@ pub struct NewSession {
     pub id: SessionId,
     /// Its order.
     pub order: OrderId,
-    /// Whether its order has no other session: that of a keygen or refresh.
-    pub exclusive: bool,
+    /// Which session of its order it is, from 1 on. A keygen or refresh has one.
+    pub attempt: u32,
     /// The account.
     pub account: AccountId,
     /// The signed order, as bytes.
@@ -41,8 +41,8 @@ pub struct NewSession {
 pub enum RecordOutcome {
     /// It is.
     Recorded,
-    /// Its order has its only session already.
-    OrderHasSession,
+    /// Another coordinator has recorded this attempt at the order.
+    AttemptTaken,
 }
 
 /// The record of a session.
@@ -108,9 +108,9 @@ impl SessionStore {
     ) -> Result<RecordOutcome, StoreError> {
         let mut tx = self.database.begin(session.id.as_bytes()).await?;
         let recorded = sql("INSERT INTO sessions
-             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, is_exclusive, status)
+             (id, order_id, account, ordered, signers, chain_code, digest, created, deadline, attempt, status)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running')
-             ON CONFLICT (order_id) WHERE is_exclusive DO NOTHING")
+             ON CONFLICT (order_id, attempt) DO NOTHING")
         .bind(session.id.as_bytes())
         .bind(session.order.as_bytes())
         .bind(session.account.as_bytes())
@@ -120,11 +120,11 @@ impl SessionStore {
         .bind(session.digest.as_bytes())
         .bind(signed(session.created.0)?)
         .bind(signed(session.deadline.0)?)
-        .bind(session.exclusive)
+        .bind(session.attempt)
         .execute(&mut tx)
         .await?;
         if recorded == 0 {
-            return Ok(RecordOutcome::OrderHasSession);
+            return Ok(RecordOutcome::AttemptTaken);
         }
         sql("INSERT INTO outbox (session, plan) VALUES ($1, $2)")
             .bind(session.id.as_bytes())
@@ -338,7 +338,7 @@ fn session(row: &Row) -> Result<NewSession, StoreError> {
     Ok(NewSession {
         id: row.read("id", "sessions")?,
         order: row.read("order_id", "sessions")?,
-        exclusive: row.get("is_exclusive")?,
+        attempt: row.get("attempt")?,
         account: row.read("account", "sessions")?,
         ordered: row.get("ordered")?,
         signers: row.read("signers", "sessions")?,

@@ -61,7 +61,7 @@ mod tests {
         assert!(bans.of(account).is_empty(), "a fault is no ban");
         bans.record(account, one, &aborted(AbortCode::Ban, two));
         let (code, reason) = (RefusedCode::Banned, String::new());
-        bans.record(account, three, &Outcome::Refused { code, culprits: vec![one], reason });
+        bans.record(account, three, &Outcome::Refused { code, culprits: vec![one], reason, notice: None });
         assert_eq!(bans.of(account), BTreeSet::from([(one, two), (three, one)]));
         assert!(bans.of(AccountId([2; 16])).is_empty());
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_control_store::{RecordOutcome, SessionRecord, SessionStatus};
-use quorate_core::admission::{MAX_SESSIONS_PER_ORDER, PluginFacts};
+use quorate_core::admission::PluginFacts;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
@@ -25,8 +25,8 @@ use super::outbox::OutgoingPlan;
 use super::plan::new_session;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
 use super::session_records::{
-    EarlierResult, LATE_REPORTS_DURATION, await_result, deciding_session, forward_result, forward_session,
-    sessions_of, store_unavailable, unknown,
+    EarlierResult, LATE_REPORTS_DURATION, await_result, forward_result, forward_session, sessions_of,
+    store_unavailable, unknown,
 };
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
@@ -54,7 +54,8 @@ pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder,
             None => return,
         },
     };
-    let driver = OrderDriver { state: &state, request: &request, failures: FailureCounts::new(), begun };
+    let driver =
+        OrderDriver { state: &state, request: &request, failures: FailureCounts::new(), begun, recorded: 0 };
     let end = match driver.lead(resubmitted).await {
         Ok(()) => OrderEnd::Result,
         Err(verdict) => {
@@ -91,6 +92,8 @@ struct OrderDriver<'a> {
     failures: FailureCounts,
     /// The sessions that this call has begun or resumed.
     begun: Vec<SessionId>,
+    /// The number of the order's latest session, as far as this call knows.
+    recorded: u32,
 }
 
 impl OrderDriver<'_> {
@@ -109,11 +112,12 @@ impl OrderDriver<'_> {
     }
 
     async fn try_sessions(&mut self, resubmitted: bool) -> Result<(), Verdict> {
-        let attempts = if self.request.is_signing() { MAX_SESSIONS_PER_ORDER } else { 1 };
+        let attempts = self.request.order.operation.max_sessions();
         let mut last = Verdict::of(Code::DeadlinePassed, "there was no time for a session");
         let mut made = 0;
         if resubmitted {
             let sessions = sessions_of(self.state, self.request).await?;
+            self.note_recorded(&sessions);
             // Those for which a party had no room count as none.
             let counts = |session: &&SessionRecord| !matches!(&session.status, SessionStatus::Failed { code, .. } if code == Code::Overloaded.text());
             made = u32::try_from(sessions.iter().filter(counts).count()).unwrap_or(u32::MAX);
@@ -150,6 +154,12 @@ impl OrderDriver<'_> {
             attempt += 1;
         }
         Err(last)
+    }
+
+    /// Notes which sessions of the order there are.
+    fn note_recorded(&mut self, sessions: &[SessionRecord]) {
+        let latest = sessions.iter().map(|record| record.session.attempt).max();
+        self.recorded = self.recorded.max(latest.unwrap_or_default());
     }
 
     /// Whether there is no time for another session.
@@ -212,27 +222,35 @@ impl OrderDriver<'_> {
             SessionTime::AllThatIsLeft => request.until,
             SessionTime::HalfOfWhatIsLeft => now + request.until.since(now) / 2,
         };
+        let erasure = state.erasures.of(&request.order).await;
         let _open = request
             .is_signing()
             .then(|| state.open_signings.begin(request.order.spec.account, &quorum.signers));
-        let (session, plan) =
-            new_session(request, quorum, now, deadline).map_err(AttemptFailed::Permanent)?;
+        let (session, plan) = new_session(request, quorum, self.recorded + 1, erasure, now, deadline)
+            .map_err(AttemptFailed::Permanent)?;
         let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };
         state.outbox.check_queue_capacity(&outgoing).await.map_err(AttemptFailed::Permanent)?;
         let recorded = state.services.store.record_session(&session, &outgoing.bytes).await;
         match recorded.map_err(not_recorded).map_err(AttemptFailed::Permanent)? {
-            RecordOutcome::Recorded => self.begun.push(session.id),
+            RecordOutcome::Recorded => {
+                self.recorded = session.attempt;
+                self.begun.push(session.id);
+            }
             // Another coordinator has begun it meanwhile.
-            RecordOutcome::OrderHasSession => {
-                let theirs = deciding_session(state, request).await.map_err(AttemptFailed::Permanent)?;
+            RecordOutcome::AttemptTaken => {
+                let sessions = sessions_of(state, request).await.map_err(AttemptFailed::Permanent)?;
+                self.note_recorded(&sessions);
+                let theirs = sessions.into_iter().next();
                 let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
-                return self.resume(theirs).await.map_err(AttemptFailed::Permanent);
+                let failed =
+                    if request.is_signing() { AttemptFailed::Retry } else { AttemptFailed::Permanent };
+                return self.resume(theirs).await.map_err(failed);
             }
         }
         let mut wait = state.reports.waiters.wait(&session, &request.order);
         let published = match state.outbox.publish(&outgoing).await {
             // A session that no other can replace waits in the outbox: the queue may be back in time.
-            Err(error) if session.exclusive => {
+            Err(error) if !request.is_signing() => {
                 tracing::warn!(error = %chain(&error), session = %session.id, "plan not published; it waits in the outbox");
                 Ok(())
             }

@@ -14,6 +14,7 @@
 mod bans;
 mod collect;
 mod driver;
+mod erasures;
 mod follower;
 mod grpc;
 mod http;

@@ -2,6 +2,7 @@
 
 use quorate_control_store::NewSession;
 use quorate_core::UnixMillis;
+use quorate_core::acknowledgement::ErasureCertificate;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::plan::Plan;
@@ -10,10 +11,12 @@ use super::quorum::Quorum;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
-/// The session of a quorum, from `now` to a deadline, and its plan.
+/// The session of a quorum, from `now` to a deadline, and its plan. `attempt` is its number among those of its order.
 pub(super) fn new_session(
     request: &SubmittedOrder,
     quorum: Quorum,
+    attempt: u32,
+    erasure: Option<ErasureCertificate>,
     now: UnixMillis,
     deadline: UnixMillis,
 ) -> Result<(NewSession, Plan), Verdict> {
@@ -30,7 +33,7 @@ pub(super) fn new_session(
         helpers: vec![],
         certificate: submission.certificate.clone(),
         aborts: submission.aborts.clone(),
-        erasure: None,
+        erasure,
         bans: vec![],
         nonce,
         deadline,
@@ -38,7 +41,7 @@ pub(super) fn new_session(
     let session = NewSession {
         id: plan.session_id(),
         order: order.id,
-        exclusive: !request.is_signing(),
+        attempt,
         account: order.spec.account,
         ordered: encode(&submission.order),
         signers,

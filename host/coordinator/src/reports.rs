@@ -10,6 +10,7 @@ use quorate_core::report::{Outcome, SignedReport};
 use quorate_net::telemetry::chain;
 use quorate_net::topics::REPORTS;
 
+use super::erasures::Erasures;
 use super::services::Services;
 use super::verdict::verdict;
 use super::waiters::{Ingested, RankedReport, Waiters, WatchedSession};
@@ -20,6 +21,7 @@ const MAX_REPORT_BYTES: usize = 16 << 10;
 /// Takes reports in, keeps them, and passes them on.
 pub(super) struct Reports {
     services: Services,
+    erasures: Arc<Erasures>,
     pub(super) waiters: Waiters,
 }
 
@@ -59,8 +61,8 @@ pub(super) enum ReportError {
 }
 
 impl Reports {
-    pub(super) fn new(services: Services) -> Self {
-        Self { services, waiters: Waiters::default() }
+    pub(super) fn new(services: Services, erasures: Arc<Erasures>) -> Self {
+        Self { services, erasures, waiters: Waiters::default() }
     }
 
     /// Keeps a report that a party gives, and passes it on to the calls that wait for it, here or at another
@@ -121,6 +123,9 @@ impl Reports {
         }
         let (id, by) = (report.session, report.by);
         let ranked = RankedReport { evidence: session.evidence_of(&report.outcome), signed };
+        if source == Source::Party && ranked.is_proof() {
+            self.erasures.take(order, &ranked.signed.report).await?;
+        }
         let Ingested { store, completes, changed } = session.ingest(&ranked);
         // Another coordinator has stored its report already. That the report completes the session may show only here.
         if store && (source == Source::Party || completes) {

@@ -10,6 +10,7 @@ use quorate_net::clock::Clock;
 use quorate_net::join_token::JoinKey;
 
 use super::bans::KnownBans;
+use super::erasures::Erasures;
 use super::in_flight::InFlight;
 use super::open_signings::OpenSignings;
 use super::outbox::Outbox;
@@ -43,6 +44,7 @@ pub(super) struct CoordinatorState {
     pub(super) open_signings: OpenSignings,
     pub(super) outbox: Outbox,
     pub(super) reports: Arc<Reports>,
+    pub(super) erasures: Arc<Erasures>,
     pub(super) in_flight: InFlight,
     rotation: AtomicU64,
 }
@@ -52,12 +54,14 @@ impl CoordinatorState {
         let CoordinatorSetup { store, queue, originators, parties, clock, key, require_distinct_master_keys } =
             setup;
         let services = Services { store, queue, originators: originators.into(), clock };
+        let erasures = Arc::new(Erasures::new(services.clone()));
         Self {
             presence: Presence::new(parties, require_distinct_master_keys),
             bans: KnownBans::default(),
             open_signings: OpenSignings::default(),
             outbox: Outbox::new(services.clone(), key),
-            reports: Arc::new(Reports::new(services.clone())),
+            reports: Arc::new(Reports::new(services.clone(), Arc::clone(&erasures))),
+            erasures,
             in_flight: InFlight::default(),
             rotation: AtomicU64::new(0),
             services,

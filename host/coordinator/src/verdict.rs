@@ -98,7 +98,7 @@ fn failure(by: PartyIndex, outcome: &Outcome) -> Option<(u8, Verdict)> {
         Outcome::Aborted { code, culprits, reason, .. } => {
             (abort_rank(*code), Code::from(*code), culprits, reason)
         }
-        Outcome::Refused { code, culprits, reason } => {
+        Outcome::Refused { code, culprits, reason, .. } => {
             (refused_rank(*code), Code::from(*code), culprits, reason)
         }
         // The session has failed: what this party says can't be true.
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn refusals_of_what_is_over_are_transient() {
-        let refused = |code| Outcome::Refused { culprits: vec![], code, reason: "why".into() };
+        let refused = |code| Outcome::Refused { culprits: vec![], code, reason: "why".into(), notice: None };
         let signers = [party(1), party(2)];
         for (code, wanted) in [
             (RefusedCode::OrderExhausted, Code::Unavailable),

@@ -1,10 +1,8 @@
 //! Acknowledgements: when all n parties have said that a share set is active, the others may be erased (rule 9).
 
-use std::collections::BTreeMap;
-
 use crate::PartyIndex;
 use crate::codec::{encode, wire_struct};
-use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
+use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
 use crate::ids::PlanHash;
 
 /// A party's word that it has activated a share set: when all n have said so, the one before is erased.
@@ -48,6 +46,25 @@ pub struct ErasureCertificate {
 wire_struct!(ErasureCertificate { plan, signatures });
 
 impl ErasureCertificate {
+    /// The certificate of these acknowledgements; `None` unless all of these parties, by their identity keys in index order,
+    /// have acknowledged the share set.
+    #[must_use]
+    pub fn of(plan: PlanHash, acknowledgements: &[Acknowledgement], parties: &[PublicKey]) -> Option<Self> {
+        let n = u16::try_from(parties.len()).ok()?;
+        let of = |by| acknowledgements.iter().find(|acknowledgement| acknowledgement.by == by);
+        let signatures = PartyIndex::all(n).map(|by| of(by).map(|a| a.signature)).collect::<Option<_>>()?;
+        let certificate = Self { plan, signatures };
+        certificate.verify(parties).is_ok().then_some(certificate)
+    }
+
+    /// The acknowledgements of all parties, in index order.
+    #[must_use]
+    pub fn acknowledgements(&self) -> Vec<Acknowledgement> {
+        let n = u16::try_from(self.signatures.len()).unwrap_or(u16::MAX);
+        let with_index = PartyIndex::all(n).zip(&self.signatures);
+        with_index.map(|(by, &signature)| Acknowledgement { plan: self.plan, by, signature }).collect()
+    }
+
     /// Verifies that all these parties, by their identity keys in index order, have acknowledged the share set.
     ///
     /// # Errors
@@ -63,38 +80,6 @@ impl ErasureCertificate {
     }
 }
 
-/// The acknowledgements of one share set so far.
-#[derive(Clone, Debug)]
-pub struct Acknowledgements {
-    plan: PlanHash,
-    parties: Vec<PublicKey>,
-    by: BTreeMap<PartyIndex, Signature>,
-}
-
-impl Acknowledgements {
-    /// None yet, of a share set of these parties.
-    #[must_use]
-    pub fn new(plan: PlanHash, parties: Vec<PublicKey>) -> Self {
-        Self { plan, parties, by: BTreeMap::new() }
-    }
-
-    /// Takes one in; true when all parties have acknowledged. One that does not verify is ignored.
-    pub fn take(&mut self, acknowledgement: &Acknowledgement) -> bool {
-        let key = key_of(&self.parties, acknowledgement.by);
-        if acknowledgement.plan == self.plan && key.is_some_and(|key| acknowledgement.verify(key).is_ok()) {
-            self.by.insert(acknowledgement.by, acknowledgement.signature);
-        }
-        self.by.len() == self.parties.len()
-    }
-
-    /// The certificate; `None` while an acknowledgement is missing.
-    #[must_use]
-    pub fn certificate(&self) -> Option<ErasureCertificate> {
-        let signatures = self.by.values().copied().collect();
-        (self.by.len() == self.parties.len()).then_some(ErasureCertificate { plan: self.plan, signatures })
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -102,28 +87,25 @@ mod tests {
     use crate::order::tests::identities;
 
     #[test]
-    fn the_share_set_before_goes_only_when_all_parties_have_acknowledged_this_one() {
+    fn the_others_are_erased_only_with_the_word_of_all_parties() {
         let keys = identities(3);
-        let plan = PlanHash([1; 32]);
-        let mut all = Acknowledgements::new(plan, keys.iter().map(SecretKey::public).collect());
-        let parties: Vec<PartyIndex> = PartyIndex::all(4).collect();
-        for (plan, by, key) in [
-            (plan, parties[0], &keys[0]),
-            (plan, parties[0], &keys[0]),
-            (plan, parties[1], &keys[0]),
-            (plan, parties[3], &keys[0]),
-            (PlanHash([2; 32]), parties[1], &keys[1]),
-            (plan, parties[2], &keys[2]),
-        ] {
-            assert!(!all.take(&Acknowledgement::sign(plan, by, key)));
-            assert_eq!(all.certificate(), None);
-        }
-        assert!(all.take(&Acknowledgement::sign(plan, parties[1], &keys[1])));
-        let certificate = all.certificate().unwrap();
         let mut public: Vec<PublicKey> = keys.iter().map(SecretKey::public).collect();
+        let plan = PlanHash([1; 32]);
+        let parties: Vec<PartyIndex> = PartyIndex::all(3).collect();
+        let word = |party: usize, key: usize, plan| Acknowledgement::sign(plan, parties[party], &keys[key]);
+        let good = [word(0, 0, plan), word(1, 1, plan), word(2, 2, plan)];
+        let other = PlanHash([2; 32]);
+        for wrong in [word(1, 0, plan), word(1, 1, other), word(0, 0, plan)] {
+            let all = [good[0].clone(), wrong, good[2].clone()];
+            assert_eq!(ErasureCertificate::of(plan, &all, &public), None);
+        }
+        let certificate = ErasureCertificate::of(plan, &good, &public).unwrap();
+        assert_eq!(certificate.acknowledgements(), good);
         assert_eq!(certificate.verify(&public), Ok(()));
-        let other = ErasureCertificate { plan: PlanHash([2; 32]), ..certificate.clone() };
-        assert_eq!(other.verify(&public), Err(BadSignature));
+        assert_eq!(
+            ErasureCertificate { plan: other, ..certificate.clone() }.verify(&public),
+            Err(BadSignature)
+        );
         assert_eq!(certificate.verify(&public[..2]), Err(BadSignature));
         public.swap(0, 1);
         assert_eq!(certificate.verify(&public), Err(BadSignature));

@@ -2,7 +2,7 @@
 //!
 //! The coordinator is trusted with nothing: the plan is held against the signed order, against what was sealed with the
 //! share at key generation, against the party's own registry of plugins, bans and clock. What is admitted here may
-//! run; that it runs at most three times, and each plan once, is counted durably by the caller, who reads
+//! run; that it runs as often as its order may, and each plan once, is counted durably by the caller, who reads
 //! [`Facts::sessions_of_order`] and claims the session in one transaction.
 
 use crate::PartyIndex;
@@ -14,9 +14,6 @@ use crate::key_spec::KeyField;
 use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, Version};
 use crate::plan::Plan;
 use crate::time::UnixSeconds;
-
-/// Sessions that a party starts for one order: the first and two retries.
-pub const MAX_SESSIONS_PER_ORDER: u32 = 3;
 
 /// The party's own knowledge, against which a plan is admitted.
 #[derive(Clone, Debug)]
@@ -94,7 +91,7 @@ pub enum Refused {
     )]
     ClockSetBack(u64),
     /// The order has had its sessions.
-    #[error("this order has had its {MAX_SESSIONS_PER_ORDER} sessions")]
+    #[error("this order has had its sessions")]
     TooManySessions,
     /// The order has succeeded.
     #[error("this order has succeeded already, in an earlier session")]
@@ -173,7 +170,7 @@ impl Plan {
         if facts.order_succeeded {
             return Err(Refused::Succeeded);
         }
-        if facts.sessions_of_order >= MAX_SESSIONS_PER_ORDER {
+        if facts.sessions_of_order >= order.operation.max_sessions() {
             return Err(Refused::TooManySessions);
         }
         let me = order.spec.index_of(&facts.me).ok_or(Refused::NotAParty)?;
@@ -262,7 +259,6 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
-    use crate::acknowledgement::{Acknowledgement, Acknowledgements};
     use crate::ban::Ban;
     use crate::certificate::KeyOutputs;
     use crate::codec::{Bytes, decode, encode};
@@ -476,6 +472,8 @@ mod tests {
         assert!(Known { sessions: 2, ..known() }.admit(&good()).is_ok());
         assert_eq!(Known { sessions: 3, ..known() }.admit(&good()), Err(Refused::TooManySessions));
         assert_eq!(Known { succeeded: true, ..known() }.admit(&good()), Err(Refused::Succeeded));
+        let refresh = plan_of(terms(Operation::Refresh), &[1, 2, 3]);
+        assert_eq!(Known { sessions: 1, ..known() }.admit(&refresh), Err(Refused::TooManySessions));
     }
 
     #[test]
@@ -499,15 +497,12 @@ mod tests {
     #[test]
     fn a_plan_for_what_is_not_implemented_is_refused() {
         let key = &identities(1)[0];
-        let mut all = Acknowledgements::new(SHARE_SET, vec![key.public()]);
-        all.take(&Acknowledgement::sign(SHARE_SET, party(1), key));
         let (account, session) = (AccountId([7; 16]), SessionId([1; 32]));
         let ban = Ban { account, share_set: SHARE_SET, by: party(1), banned: party(2), session };
         for (future, what) in [
             (Plan { pools: vec![PoolId([1; 16])], ..good() }, "prepared material"),
             (Plan { prepared: vec![Some(PreparedId([1; 32]))], ..good() }, "prepared material"),
             (Plan { helpers: vec![party(1)], ..good() }, "helpers of a repair"),
-            (Plan { erasure: all.certificate(), ..good() }, "an erasure certificate"),
             (Plan { bans: vec![ban.sign(key)], ..good() }, "bans"),
         ] {
             assert_eq!(decode(&encode(&future)), Ok(future.clone()));

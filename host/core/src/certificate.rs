@@ -108,6 +108,13 @@ impl Certificate {
         certificate.verify(parties).is_ok().then_some(certificate)
     }
 
+    /// The promise of one party.
+    #[must_use]
+    pub fn promise_of(&self, by: PartyIndex) -> Option<Ready> {
+        let signature = *self.signatures.get(usize::from(by.number()) - 1)?;
+        Some(Ready { activation: self.activation.clone(), by, signature })
+    }
+
     /// Verifies that all n parties, by their identity keys in index order, have promised this.
     ///
     /// # Errors

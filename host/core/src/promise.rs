@@ -19,6 +19,34 @@ pub struct Promise {
     own: Ready,
     parties: Vec<PublicKey>,
     readies: BTreeMap<PartyIndex, Ready>,
+    /// What parties have said that they never promised.
+    aborts: BTreeMap<PartyIndex, SignedAbort>,
+    contradictions: BTreeMap<PartyIndex, Contradiction>,
+}
+
+/// A party's promise together with its word that it never promised and never will. It proves that the party lies: an honest
+/// one signs one of the two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The promise.
+    pub ready: Ready,
+    /// The denial, about the same plan.
+    pub abort: SignedAbort,
+}
+
+impl Contradiction {
+    /// The party that contradicts itself, if `key` is its key and has signed both.
+    #[must_use]
+    pub fn of(ready: Ready, abort: SignedAbort, key: &PublicKey) -> Option<Self> {
+        let same = ready.by == abort.notice.by && ready.activation.plan == abort.notice.plan;
+        (same && ready.verify(key).is_ok() && abort.verify(key).is_ok()).then_some(Self { ready, abort })
+    }
+
+    /// The party that contradicts itself.
+    #[must_use]
+    pub fn by(&self) -> PartyIndex {
+        self.ready.by
+    }
 }
 
 /// How a promise ends.
@@ -39,13 +67,15 @@ impl Promise {
     #[must_use]
     pub fn make(activation: Activation, me: PartyIndex, key: &SecretKey, parties: Vec<PublicKey>) -> Self {
         let own = Ready::sign(activation, me, key);
-        Self { readies: [(me, own.clone())].into(), own, parties }
+        let readies = [(me, own.clone())].into();
+        Self { readies, own, parties, aborts: BTreeMap::new(), contradictions: BTreeMap::new() }
     }
 
     /// A promise that was stored earlier, after a restart.
     #[must_use]
     pub fn restore(own: Ready, parties: Vec<PublicKey>) -> Self {
-        Self { readies: [(own.by, own.clone())].into(), own, parties }
+        let readies = [(own.by, own.clone())].into();
+        Self { readies, own, parties, aborts: BTreeMap::new(), contradictions: BTreeMap::new() }
     }
 
     /// Our own promise, to be sent to all others for as long as this lasts.
@@ -62,27 +92,52 @@ impl Promise {
         if ready.activation != self.own.activation || ready.verify(&key).is_err() {
             return None;
         }
-        self.readies.insert(ready.by, ready);
+        let by = ready.by;
+        self.readies.insert(by, ready);
+        self.note_contradiction(by);
         let all: Vec<Ready> = self.readies.values().cloned().collect();
         Certificate::of(&all, &self.parties).map(PromiseEvent::Activate)
     }
 
     /// Takes in a certificate, from whomever.
     #[must_use]
-    pub fn on_certificate(&self, certificate: Certificate) -> Option<PromiseEvent> {
+    pub fn on_certificate(&mut self, certificate: Certificate) -> Option<PromiseEvent> {
         let ours = certificate.activation == self.own.activation;
-        (ours && certificate.verify(&self.parties).is_ok()).then_some(PromiseEvent::Activate(certificate))
+        if !ours || certificate.verify(&self.parties).is_err() {
+            return None;
+        }
+        let denied: Vec<PartyIndex> = self.aborts.keys().copied().collect();
+        for by in denied {
+            self.readies.extend(certificate.promise_of(by).map(|ready| (by, ready)));
+            self.note_contradiction(by);
+        }
+        Some(PromiseEvent::Activate(certificate))
     }
 
     /// Takes in another party's notice that it has ended the session without a promise.
     #[must_use]
-    pub fn on_abort(&self, abort: &SignedAbort) -> Option<PromiseEvent> {
+    pub fn on_abort(&mut self, abort: &SignedAbort) -> Option<PromiseEvent> {
         let by = abort.notice.by;
         let key = self.key(by)?;
+        if abort.notice.plan != self.own.activation.plan || abort.verify(&key).is_err() {
+            return None;
+        }
+        self.aborts.entry(by).or_insert_with(|| abort.clone());
+        self.note_contradiction(by);
         // A promise can't be withdrawn: a peer that received it may already have activated.
-        let promised = self.readies.contains_key(&by);
-        let this = abort.notice.plan == self.own.activation.plan;
-        (this && !promised && abort.verify(&key).is_ok()).then_some(PromiseEvent::Release { by })
+        (!self.readies.contains_key(&by)).then_some(PromiseEvent::Release { by })
+    }
+
+    /// The parties that have both promised and denied it, so far: the proof is to be kept.
+    pub fn contradictions(&self) -> impl Iterator<Item = &Contradiction> {
+        self.contradictions.values()
+    }
+
+    fn note_contradiction(&mut self, by: PartyIndex) {
+        if let (Some(ready), Some(abort)) = (self.readies.get(&by), self.aborts.get(&by)) {
+            let contradiction = Contradiction { ready: ready.clone(), abort: abort.clone() };
+            self.contradictions.entry(by).or_insert(contradiction);
+        }
     }
 
     fn key(&self, party: PartyIndex) -> Option<PublicKey> {
@@ -181,5 +236,29 @@ mod tests {
         assert_eq!(promise.on_abort(&abort(3, 1)), Some(PromiseEvent::Release { by: party(3) }));
         // It lied: the certificate still counts.
         assert!(matches!(promise.on_ready(ready(3, 0)), Some(PromiseEvent::Activate(_))));
+    }
+
+    #[test]
+    fn a_promise_and_a_denial_of_one_party_name_it_in_whatever_order_they_come() {
+        let by = |promise: &Promise| promise.contradictions().map(Contradiction::by).collect::<Vec<_>>();
+        let (mut first, mut second, mut third) = (promise(), promise(), promise());
+        let _ = first.on_ready(ready(2, 0));
+        assert_eq!(by(&first), []);
+        let _ = first.on_abort(&abort(2, 1));
+        let _ = second.on_abort(&abort(2, 1));
+        assert_eq!(by(&second), []);
+        let _ = second.on_ready(ready(2, 0));
+        let _ = third.on_abort(&abort(2, 1));
+        let all = [ready(1, 0), ready(2, 0), ready(3, 0)];
+        let _ = third.on_certificate(Certificate::of(&all, &keys()).unwrap());
+        for promise in [&first, &second, &third] {
+            assert_eq!(by(promise), [party(2)]);
+        }
+        assert!(Contradiction::of(ready(2, 0), abort(2, 1), &keys()[1]).is_some());
+        for (ready, abort, key) in
+            [(ready(2, 0), abort(2, 9), 1), (ready(2, 0), abort(3, 1), 1), (ready(2, 0), abort(2, 1), 2)]
+        {
+            assert_eq!(Contradiction::of(ready, abort, &keys()[key]), None);
+        }
     }
 }

@@ -75,6 +75,9 @@ pub enum Outcome {
         code: RefusedCode,
         /// For people.
         reason: String,
+        /// The party's word that it never promised anything in this session and never will: of a keygen or refresh, once the
+        /// refusal is durable. There is none where the party may still take the plan on.
+        notice: Option<SignedAbort>,
     },
     /// With an active share, in a session that gave a party its lost share again.
     Repaired {
@@ -167,11 +170,12 @@ impl Wire for Outcome {
                 reason.put(out);
                 notice.put(out);
             }
-            Self::Refused { culprits, code, reason } => {
+            Self::Refused { culprits, code, reason, notice } => {
                 5_u8.put(out);
                 culprits.put(out);
                 code.put(out);
                 reason.put(out);
+                notice.put(out);
             }
             Self::Repaired { certificate, key } => {
                 6_u8.put(out);
@@ -201,6 +205,7 @@ impl Wire for Outcome {
                 culprits: Wire::take(input)?,
                 code: Wire::take(input)?,
                 reason: Wire::take(input)?,
+                notice: Wire::take(input)?,
             },
             6 => Self::Repaired { certificate: Wire::take(input)?, key: Wire::take(input)? },
             7 => Self::Prepared { count: Wire::take(input)? },
@@ -220,6 +225,15 @@ pub struct SignedReport {
 wire_struct!(SignedReport { report, signature });
 
 impl Outcome {
+    /// The party's word that it never promises anything in the session.
+    #[must_use]
+    pub fn denial(&self) -> Option<&SignedAbort> {
+        match self {
+            Self::Aborted { notice, .. } | Self::Refused { notice, .. } => notice.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Cuts what people and plugins have written to what a report may contain.
     #[must_use]
     pub fn sanitized(mut self) -> Self {
@@ -240,7 +254,9 @@ impl Report {
     /// version has room for and does not act on.
     #[must_use]
     pub fn is_acceptable(&self, parties: u16) -> bool {
-        self.acknowledgements.is_empty()
+        let acknowledgements = &self.acknowledgements;
+        acknowledgements.is_sorted_by(|a, b| a.by < b.by)
+            && acknowledgements.iter().all(|acknowledgement| acknowledgement.by.number() <= parties)
             && self.bans.is_empty()
             && match &self.outcome {
                 Outcome::Aborted { plugin_code: Some(_), .. } => false,
@@ -252,6 +268,12 @@ impl Report {
                 Outcome::Activated { .. } | Outcome::Promised { .. } => true,
                 Outcome::Repaired { .. } | Outcome::Prepared { .. } => false,
             }
+    }
+
+    /// The same report with acknowledgements.
+    #[must_use]
+    pub fn with_acknowledgements(self, acknowledgements: Vec<Acknowledgement>) -> Self {
+        Self { acknowledgements, ..self }
     }
 
     /// A report that carries nothing beside its outcome.
@@ -344,7 +366,7 @@ mod tests {
                 reason: "why".into(),
                 notice: None,
             }),
-            Report { acknowledgements: vec![acknowledgement], ..plain.clone() },
+            Report { acknowledgements: vec![acknowledgement; 2], ..plain.clone() },
             Report { bans: vec![ban.sign(key)], ..plain },
         ] {
             assert_eq!(decode(&encode(&future)), Ok(future.clone()));
@@ -361,6 +383,7 @@ mod tests {
             culprits: vec![PartyIndex::FIRST],
             code: RefusedCode::Banned,
             reason: "for ever".into(),
+            notice: None,
         };
         for outcome in [signed, refused] {
             let report = report(outcome).sign(&keys[0]);

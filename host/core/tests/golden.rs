@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
-use quorate_core::acknowledgement::{Acknowledgement, Acknowledgements, ErasureCertificate};
+use quorate_core::acknowledgement::{Acknowledgement, ErasureCertificate};
 use quorate_core::admission::PluginFacts;
 use quorate_core::ban::{Ban, SignedBan};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
@@ -154,11 +154,9 @@ fn acknowledgement(index: u16) -> Acknowledgement {
 }
 
 fn erasure() -> ErasureCertificate {
-    let mut all = Acknowledgements::new(PlanHash([1; 32]), parties());
-    for index in 1..=3 {
-        all.take(&acknowledgement(index));
-    }
-    all.certificate().unwrap()
+    let words = [1, 2, 3].map(acknowledgement);
+    let parties: Vec<PublicKey> = [1, 2, 3].map(|index| identity(index).public()).into();
+    ErasureCertificate::of(words[0].plan, &words, &parties).unwrap()
 }
 
 fn ban() -> SignedBan {
@@ -327,6 +325,16 @@ fn reports_keep_their_encoding() {
                 culprits: vec![party(3)],
                 code: RefusedCode::Banned,
                 reason: "for ever".into(),
+                notice: None,
+            },
+        ),
+        (
+            "report.refused-with-notice",
+            Outcome::Refused {
+                culprits: vec![],
+                code: RefusedCode::Share,
+                reason: "why".into(),
+                notice: Some(notice()),
             },
         ),
     ] {

@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
+use quorate_core::abort::{AbortCode, AbortNotice};
+use quorate_core::acknowledgement::Acknowledgement;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::promise::Contradiction;
 use quorate_core::session::PeerState;
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{
@@ -18,8 +21,8 @@ use zeroize::Zeroizing;
 use crate::bans::{REFRESH_REQUIRED, REFRESH_WANTED};
 use crate::{
     BannedParty, COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
-    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, SealedDelivery, SessionResult,
-    ShareLookup, Started, Unreported, WaitingPlan,
+    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, PromisedShare, Refusal, RefusalOutcome,
+    SealedDelivery, SessionResult, ShareLookup, ShareState, Started, Unreported, WaitingPlan,
 };
 
 const CLAIMED: ClaimOutcome = ClaimOutcome::Claimed { refresh_wanted: false };
@@ -50,7 +53,11 @@ macro_rules! suite {
             the_stored_time_follows_orders_and_is_set_back_only,
             a_claim_on_what_has_changed_since_admission_is_stale,
             a_suspended_component_is_remembered,
-            a_promise_that_lost_to_another_holds_nothing_and_can_not_become_active,
+            a_promise_that_lost_to_another_holds_nothing_and_comes_back_only_by_an_order,
+            a_claim_and_a_refusal_exclude_each_other,
+            refusals_of_one_order_are_bounded,
+            old_shares_are_erased_with_the_word_of_all_parties_and_an_order,
+            a_contradiction_is_kept_once,
             a_delivered_share_is_promised_only_when_it_is_confirmed,
             a_delivery_that_nobody_confirms_expires_and_frees_the_account,
             a_plan_waits_until_its_session_is_claimed,
@@ -267,8 +274,9 @@ pub(crate) async fn an_activation_happens_once_and_retires_the_share_before(stor
     let again = store.activate(&certificate(1, 1)).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
     assert_eq!(active(store).await, Some(2));
-    assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 1);
-    assert_eq!(store.erase_retired(ACCOUNT, 2).await.unwrap(), 0);
+    acknowledge(store, 2).await;
+    assert_eq!(erase(store, 2, 2).await, 1);
+    assert_eq!(erase(store, 2, 2).await, 0);
     // The party does not report that the session of an erased share made nothing: it had promised.
     let told: Vec<Started> = store.unreported().await.unwrap().into_iter().map(|u| u.started).collect();
     assert_eq!(told, [started(2)]);
@@ -309,7 +317,103 @@ pub(crate) async fn a_released_promise_frees_the_account_and_can_still_activate(
     assert!(matches!(second, Err(StoreError::Conflict(_))), "{second:?}");
 }
 
-pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_can_not_become_active(
+pub(crate) fn refusal(order: u8, session: u8, plan: u8) -> Refusal {
+    let Claim { expires_at, account, me, digest, replica, deadline, .. } = claim(order, session, true);
+    Refusal {
+        session: SessionId([session; 32]),
+        plan: PlanHash([plan; 32]),
+        order: OrderId([order; 32]),
+        expires_at,
+        account,
+        me,
+        digest,
+        replica,
+        deadline,
+    }
+}
+
+/// Variants of a plan share its session: whichever comes first, the others are neither claimed nor denied.
+pub(crate) async fn a_claim_and_a_refusal_exclude_each_other(store: &PartyStore) {
+    let variant = |plan| Claim { plan: PlanHash([plan; 32]), ..claim(1, 1, true) };
+    assert_eq!(store.refuse(&refusal(1, 1, 1)).await.unwrap(), RefusalOutcome::Recorded);
+    assert_eq!(store.refuse(&refusal(1, 1, 1)).await.unwrap(), RefusalOutcome::KnownBefore);
+    assert_eq!(store.refuse(&refusal(1, 1, 2)).await.unwrap(), RefusalOutcome::KnownBefore);
+    for plan in [1, 2] {
+        assert_eq!(store.claim(&variant(plan)).await.unwrap(), ClaimOutcome::AlreadyClaimed);
+    }
+    // A refusal locks nothing and counts as no session of the order.
+    assert_eq!(store.claim(&Claim { at_most: 1, ..claim(1, 3, true) }).await.unwrap(), CLAIMED);
+    for plan in [3, 4] {
+        assert_eq!(store.refuse(&refusal(1, 3, plan)).await.unwrap(), RefusalOutcome::KnownBefore);
+    }
+    let told = store.unreported().await.unwrap();
+    assert_eq!(told.iter().map(|told| &told.result).collect::<Vec<_>>(), [&SessionResult::Nothing]);
+    // At two replicas at once.
+    for session in 10..20 {
+        let account = AccountId([session; 16]);
+        let one = Claim { account, ..claim(session, session, true) };
+        let other = Refusal { account, ..refusal(session, session, session + 100) };
+        let (claimed, refused) = tokio::join!(store.claim(&one), store.refuse(&other));
+        let (claimed, refused) = (claimed.unwrap() == CLAIMED, refused.unwrap() == RefusalOutcome::Recorded);
+        assert!(claimed != refused, "{session}: claimed {claimed}, refused {refused}");
+    }
+}
+
+pub(crate) async fn refusals_of_one_order_are_bounded(store: &PartyStore) {
+    for session in 1..=16 {
+        assert_eq!(store.refuse(&refusal(1, session, session)).await.unwrap(), RefusalOutcome::Recorded);
+    }
+    assert_eq!(store.refuse(&refusal(1, 17, 17)).await.unwrap(), RefusalOutcome::TooMany);
+    assert_eq!(store.refuse(&refusal(2, 18, 18)).await.unwrap(), RefusalOutcome::Recorded);
+}
+
+/// The other party's word that it has activated a share set.
+async fn acknowledge(store: &PartyStore, session: u8) {
+    let by = PartyIndex::try_from(2).unwrap();
+    let word = Acknowledgement::sign(PlanHash([session; 32]), by, &secrets()[1]);
+    store.keep_acknowledgements(&[word.clone(), word]).await.unwrap();
+}
+
+/// Erases by an order that names the share set of a session.
+async fn erase(store: &PartyStore, named: u8, epoch: u32) -> u64 {
+    store.erase_replaced(ACCOUNT, PlanHash([named; 32]), epoch, 2).await.unwrap()
+}
+
+async fn has_retired(store: &PartyStore) -> bool {
+    store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().has_retired
+}
+
+pub(crate) async fn old_shares_are_erased_with_the_word_of_all_parties_and_an_order(store: &PartyStore) {
+    // Nothing is known of it yet: the word is lost.
+    acknowledge(store, 1).await;
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    for session in 2..=3 {
+        promise(store, session, session.into()).await;
+        store.activate(&certificate(session, session.into())).await.unwrap();
+    }
+    assert!(has_retired(store).await);
+    assert_eq!(erase(store, 3, 3).await, 0, "the other party may still be at the first share set");
+    acknowledge(store, 2).await;
+    // The second set is acknowledged, and the order names a later one. The third may be at this party only.
+    assert_eq!(erase(store, 3, 3).await, 1);
+    assert_eq!(erase(store, 3, 3).await, 0);
+    assert!(store.promised(PlanHash([2; 32])).await.unwrap().is_some());
+    acknowledge(store, 3).await;
+    assert_eq!(erase(store, 3, 3).await, 1);
+    assert!(!has_retired(store).await);
+    assert_eq!(active(store).await, Some(3));
+}
+
+pub(crate) async fn a_contradiction_is_kept_once(store: &PartyStore) {
+    let (ready, key) = (readies(1, 1)[1].clone(), &secrets()[1]);
+    let notice = AbortNotice { plan: ready.activation.plan, by: ready.by, code: AbortCode::Timeout };
+    let contradiction = Contradiction::of(ready, notice.sign(key), &key.public()).unwrap();
+    assert!(store.keep_contradiction(&contradiction).await.unwrap());
+    assert!(!store.keep_contradiction(&contradiction).await.unwrap());
+}
+
+pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_comes_back_only_by_an_order(
     store: &PartyStore,
 ) {
     promise(store, 1, 1).await;
@@ -320,8 +424,24 @@ pub(crate) async fn a_promise_that_lost_to_another_holds_nothing_and_can_not_bec
     assert_eq!(active(store).await, Some(1));
     let lost = store.activate(&certificate(2, 1)).await;
     assert!(matches!(lost, Err(StoreError::Conflict(_))), "{lost:?}");
+    // The first is acknowledged, but no order names it.
+    acknowledge(store, 1).await;
+    assert_eq!(erase(store, 2, 1).await, 0);
+    // The account service has chosen the other one.
+    store.activate_named(&certificate(2, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(2));
+    store.activate_named(&certificate(1, 1)).await.unwrap();
+    assert_eq!(active(store).await, Some(1));
     let refresh = Claim { share_set: Some(PlanHash([1; 32])), ..claim(3, 3, true) };
     assert_eq!(store.claim(&refresh).await.unwrap(), CLAIMED, "the one that lost still holds the account");
+    store.abort(PlanHash([3; 32])).await.unwrap();
+    promise(store, 4, 2).await;
+    store.activate(&certificate(4, 2)).await.unwrap();
+    let earlier = store.activate_named(&certificate(2, 1)).await;
+    assert!(
+        matches!(earlier, Err(StoreError::Conflict(_))),
+        "no order brings an earlier epoch back: {earlier:?}"
+    );
 }
 
 pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: &PartyStore) {
@@ -351,7 +471,8 @@ pub(crate) async fn a_restart_finds_what_runs_and_what_nobody_knows(store: &Part
     let promised = SessionResult::Promise(readies(3, 1)[0].clone(), key());
     let unreported = |session, result| Unreported { started: started(session), result };
     assert_eq!(store.unreported().await.unwrap(), [unreported(3, promised)]);
-    assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(record(1)));
+    let pending = PromisedShare { record: record(1), state: ShareState::Pending, certificate: None };
+    assert_eq!(store.promised(PlanHash([3; 32])).await.unwrap(), Some(pending));
     assert_eq!(store.promised(PlanHash([1; 32])).await.unwrap(), None);
     store.mark_reported(PlanHash([3; 32])).await.unwrap();
     assert_eq!(store.unreported().await.unwrap(), []);

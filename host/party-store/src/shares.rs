@@ -1,7 +1,7 @@
 //! Shares: promised, activated with a certificate, retired and erased.
 
 use quorate_backends::database::StoreError;
-use quorate_backends::database::{Tx, sql};
+use quorate_backends::database::{Tx, decoded, sql};
 use quorate_core::KeyRecord;
 use quorate_core::certificate::{Activation, Certificate, Ready};
 use quorate_core::codec::encode;
@@ -10,6 +10,35 @@ use quorate_core::{AccountId, PlanHash};
 use super::bans::share_set_key;
 use super::{PartyStore, end, entry_context, facts_context, outcome_of, raise_counter, unlock};
 use quorate_core::user_share::ShareEntries;
+
+/// A share that this party has promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromisedShare {
+    /// The record that was stored with it.
+    pub record: KeyRecord,
+    /// What has become of it.
+    pub state: ShareState,
+    /// The promises of all parties, if it was ever active.
+    pub certificate: Option<Certificate>,
+}
+
+/// What has become of a promised share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareState {
+    /// It waits for its certificate.
+    Pending,
+    /// It is the account's share.
+    Active,
+    /// Another share set took its place.
+    Retired,
+}
+
+/// Whether an order names the share set that is to be activated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    ByOrder,
+    No,
+}
 
 /// How a session ends with a share.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,18 +156,26 @@ impl PartyStore {
         Ok(tx)
     }
 
-    /// The record that was stored with a promise that is not active yet.
+    /// A share that was promised, whatever has become of it.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn promised(&self, plan: PlanHash) -> Result<Option<KeyRecord>, StoreError> {
-        let row = sql("SELECT plan, epoch, facts, account FROM shares WHERE plan = $1 AND state = 'pending'")
-            .bind(plan.as_bytes())
-            .fetch_optional(&self.database)
-            .await?;
+    pub async fn promised(&self, plan: PlanHash) -> Result<Option<PromisedShare>, StoreError> {
+        let row = sql("SELECT plan, epoch, facts, account, state, certificate FROM shares
+             WHERE plan = $1 AND state <> 'delivered'")
+        .bind(plan.as_bytes())
+        .fetch_optional(&self.database)
+        .await?;
         let Some(row) = row else { return Ok(None) };
-        let account = row.read("account", "shares")?;
-        Ok(Some(self.open_facts(account, &row)?.record))
+        let record = self.open_facts(row.read("account", "shares")?, &row)?.record;
+        let state = match row.get::<String>("state")?.as_str() {
+            "pending" => ShareState::Pending,
+            "active" => ShareState::Active,
+            _ => ShareState::Retired,
+        };
+        let certificate = row.get::<Option<Vec<u8>>>("certificate")?;
+        let certificate = certificate.map(|bytes| decoded(&bytes, "shares")).transpose()?;
+        Ok(Some(PromisedShare { record, state, certificate }))
     }
 
     /// Frees the account of a promised share that can't be completed any more. The share stays, for a certificate
@@ -162,6 +199,19 @@ impl PartyStore {
     /// # Errors
     /// [`StoreError::Conflict`] when this was not promised, or the account has a share of this epoch or a later one.
     pub async fn activate(&self, certificate: &Certificate) -> Result<(), StoreError> {
+        self.activate_share(certificate, Named::No).await
+    }
+
+    /// The same as [`Self::activate`], for a share set that a genuine order names: it takes the place of another one of its epoch.
+    /// Two share sets of one epoch can both have a certificate if a party has lied; the account service chooses one of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when this was not promised, or the account has a share of a later epoch.
+    pub async fn activate_named(&self, certificate: &Certificate) -> Result<(), StoreError> {
+        self.activate_share(certificate, Named::ByOrder).await
+    }
+
+    async fn activate_share(&self, certificate: &Certificate, named: Named) -> Result<(), StoreError> {
         let activation = &certificate.activation;
         let plan = activation.plan.as_bytes();
         let account = activation.account.as_bytes();
@@ -174,15 +224,16 @@ impl PartyStore {
         if promised.activation != *activation {
             return Err(StoreError::Conflict("this is not what was promised"));
         }
-        match row.get::<String>("state")?.as_str() {
-            "pending" => {}
-            "active" => return Ok(()),
-            // Another share set of this account has been activated: this one never will be.
+        match (row.get::<String>("state")?.as_str(), named) {
+            ("pending", _) | ("retired", Named::ByOrder) => {}
+            ("active", _) => return Ok(()),
+            // Another share set of this account has been activated: this one comes back only if an order names it.
             _ => return Err(StoreError::Conflict("another share set took the place of this one")),
         }
+        let in_the_way = activation.epoch.saturating_add(u32::from(named == Named::ByOrder));
         let later = sql("SELECT 1 FROM shares WHERE account = $1 AND state <> 'pending' AND epoch >= $2")
             .bind(account)
-            .bind(activation.epoch)
+            .bind(in_the_way)
             .fetch_optional(&mut tx)
             .await?;
         if later.is_some() {
@@ -214,23 +265,6 @@ impl PartyStore {
             .await?;
         raise_counter(&mut tx).await?;
         tx.commit().await
-    }
-
-    /// Erases the retired shares of an account from before `epoch`, which all n parties have acknowledged. Says how
-    /// many there were.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn erase_retired(&self, account: AccountId, epoch: u32) -> Result<u64, StoreError> {
-        // A retired promise of the same epoch is one that lost: it is erased with the shares from before.
-        // One that was active has a certificate: it goes with the acknowledgements of the next epoch.
-        let erased = sql("DELETE FROM shares WHERE account = $1 AND state = 'retired'
-             AND (epoch < $2 OR epoch = $2 AND certificate IS NULL)")
-        .bind(account.as_bytes())
-        .bind(epoch)
-        .execute(&self.database)
-        .await?;
-        Ok(erased)
     }
 }
 

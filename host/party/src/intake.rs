@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::SignedAbort;
-use quorate_core::admission::{Admitted, Facts, MAX_SESSIONS_PER_ORDER, Refused};
+use quorate_core::admission::{Admitted, Facts, Refused};
 use quorate_core::certificate::Certificate;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
+use quorate_core::promise::Contradiction;
 use quorate_core::submission::MAX_ABORTS;
 use quorate_core::{KeyField, UnixSeconds};
-use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome};
+use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome, ShareState};
 
 use crate::party::Party;
 use crate::refusal::PlanRefusal;
@@ -61,6 +62,9 @@ pub(crate) async fn admit_and_claim_for(
     }
     let entry = party.registry.active(plan.digest);
     let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
+    if facts.has_retired {
+        erase_replaced(party, &plan, &admitted).await?;
+    }
     // Admission has found it.
     let entry = entry.ok_or(Refused::PluginNotActive)?;
     claim(party, &plan, &admitted, entry.facts.open_signings, now).await?;
@@ -127,7 +131,7 @@ async fn claim(
         replica: party.replica.clone(),
         deadline: plan.deadline,
         now,
-        at_most: MAX_SESSIONS_PER_ORDER,
+        at_most: order.operation.max_sessions(),
     };
     match party.store.claim(&claim).await? {
         ClaimOutcome::Claimed { refresh_wanted } => {
@@ -152,18 +156,50 @@ async fn claim(
     }
 }
 
-/// Activates a promised share with the certificate that a plan carries (rule 9): this party may have missed it.
+/// Erases the share sets that the one of an order has replaced (rule 9), if all parties have acknowledged it. The plan may carry
+/// acknowledgements that this party lacks.
+async fn erase_replaced(party: &Party, plan: &Plan, admitted: &Admitted) -> Result<(), StoreError> {
+    let Order { spec, epoch, share_set: Some(named), .. } = &admitted.order else { return Ok(()) };
+    if let Some(erasure) = &plan.erasure
+        && erasure.plan == *named
+        && erasure.verify(&spec.parties).is_ok()
+    {
+        let mut acknowledgements = erasure.acknowledgements();
+        acknowledgements.retain(|acknowledgement| acknowledgement.by != admitted.me);
+        party.store.keep_acknowledgements(&acknowledgements).await?;
+    }
+    let parties = spec.threshold.parties();
+    let erased = party.store.erase_replaced(spec.account, *named, *epoch, parties).await?;
+    if erased > 0 {
+        tracing::info!(
+            shares = erased,
+            epoch,
+            "all parties have the new shares, and an order names them: old shares erased"
+        );
+    }
+    Ok(())
+}
+
+/// Activates a promised share with the certificate that a plan carries (rule 9): this party may have missed it. Of two share
+/// sets of one epoch the one counts that the order names.
 async fn roll_forward(party: &Party, order: &Order, certificate: &Certificate) -> Result<(), StoreError> {
     let plan = certificate.activation.plan;
     if certificate.activation.account != order.spec.account {
         return Ok(());
     }
     let Some(promised) = party.store.promised(plan).await? else { return Ok(()) };
+    let is_named = order.share_set == Some(plan);
+    let is_wanted =
+        promised.state == ShareState::Pending || is_named && promised.state == ShareState::Retired;
     // The parties that were sealed with the share count, not those that the order names.
-    if certificate.verify(&promised.spec.parties).is_err() {
+    if !is_wanted || certificate.verify(&promised.record.spec.parties).is_err() {
         return Ok(());
     }
-    match party.store.activate(certificate).await {
+    let activated = match is_named {
+        true => party.store.activate_named(certificate).await,
+        false => party.store.activate(certificate).await,
+    };
+    match activated {
         Ok(()) => {
             tracing::info!(epoch = certificate.activation.epoch, "rolled forward with a certificate");
         }
@@ -178,9 +214,18 @@ async fn roll_forward(party: &Party, order: &Order, certificate: &Certificate) -
 async fn apply_aborts(party: &Party, order: &Order, aborts: &[SignedAbort]) -> Result<(), StoreError> {
     for abort in aborts.iter().take(MAX_ABORTS) {
         let Some(promised) = party.store.promised(abort.notice.plan).await? else { continue };
-        let by = promised.spec.party(abort.notice.by);
-        let said = by.is_some_and(|key| *key != party.identity() && abort.verify(key).is_ok());
-        if said && promised.spec.account == order.spec.account {
+        let spec = &promised.record.spec;
+        let Some(key) = spec.party(abort.notice.by).filter(|key| **key != party.identity()) else { continue };
+        if abort.verify(key).is_err() || spec.account != order.spec.account {
+            continue;
+        }
+        if let Some(ready) =
+            promised.certificate.and_then(|certificate| certificate.promise_of(abort.notice.by))
+        {
+            let contradiction = Contradiction::of(ready, abort.clone(), key);
+            party.keep_contradictions(contradiction.iter()).await?;
+        }
+        if promised.state == ShareState::Pending {
             match party.store.release(abort.notice.plan).await {
                 Ok(()) => tracing::warn!(
                     by = %abort.notice.by, "peer aborted without a promise; account unlocked"

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use quorate_backends::database::StoreError;
-use quorate_core::abort::{Abort, AbortNotice};
+use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
+use quorate_core::acknowledgement::Acknowledgement;
 use quorate_core::heartbeat::Trouble;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{MAX_CLOCK_SKEW, Order, Version};
+use quorate_core::promise::Contradiction;
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
@@ -287,16 +289,46 @@ impl Party {
         self.store.readmit(peer).await
     }
 
+    /// Keeps the proofs that parties have lied about their promises, and says so.
+    pub(crate) async fn keep_contradictions(
+        &self,
+        contradictions: impl Iterator<Item = &Contradiction>,
+    ) -> Result<(), StoreError> {
+        for contradiction in contradictions {
+            if self.store.keep_contradiction(contradiction).await? {
+                tracing::error!(
+                    party = %contradiction.by(),
+                    account = %contradiction.ready.activation.account,
+                    "this party has promised a share and has also signed that it never would: it lies; both statements are kept"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Signs what became of a session.
     pub(crate) fn sign_report(&self, started: &Started, outcome: Outcome) -> SignedReport {
         let Started { session, order, me, digest, .. } = *started;
-        Report::new(session, order, me, digest, outcome).sign(&self.key())
+        // An active share is durable: its acknowledgement may travel further than the party's frames.
+        let acknowledgements = match &outcome {
+            Outcome::Activated { certificate, .. } => {
+                vec![Acknowledgement::sign(certificate.activation.plan, me, &self.key())]
+            }
+            _ => vec![],
+        };
+        let report = Report::new(session, order, me, digest, outcome);
+        report.with_acknowledgements(acknowledgements).sign(&self.key())
+    }
+
+    /// This party's word that it never promises anything for a plan. That is recorded before.
+    pub(crate) fn sign_denial(&self, plan: PlanHash, me: PartyIndex, code: AbortCode) -> SignedAbort {
+        AbortNotice { plan, by: me, code }.sign(&self.key())
     }
 
     /// The outcome that is reported for an abort that has been recorded.
     pub(crate) fn aborted_outcome(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
         let Abort { code, culprits, reason } = abort;
-        let notice = Some(AbortNotice { plan, by: me, code }.sign(&self.key()));
+        let notice = Some(self.sign_denial(plan, me, code));
         Outcome::Aborted { code, plugin_code: None, culprits, reason, notice }
     }
 }

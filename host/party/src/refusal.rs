@@ -2,6 +2,7 @@
 
 use quorate_backends::database::StoreError;
 use quorate_core::PartyIndex;
+use quorate_core::abort::AbortCode;
 use quorate_core::admission::Refused;
 use quorate_core::order::OrderRefused;
 use quorate_core::report::{Outcome, RefusedCode};
@@ -49,15 +50,32 @@ pub enum PlanRefusal {
 impl PlanRefusal {
     /// The outcome to report; `None` for a plan that is claimed already.
     pub(super) fn outcome(&self) -> Option<Outcome> {
-        let (code, culprits) = match self {
+        let (code, culprits) = self.judgement()?;
+        Some(Outcome::Refused { culprits, code, reason: self.to_string(), notice: None })
+    }
+
+    /// How a party says that it will never promise anything for the plan; `None` where it may still take the plan on: it is
+    /// busy, its database fails, or a clock is wrong.
+    pub(super) fn denial(&self) -> Option<AbortCode> {
+        match self.judgement()?.0 {
+            RefusedCode::Busy | RefusedCode::NoRoom | RefusedCode::Store | RefusedCode::Clock => None,
+            RefusedCode::Banned => Some(AbortCode::Ban),
+            RefusedCode::Plugin => Some(AbortCode::Plugin),
+            RefusedCode::Share | RefusedCode::RefreshRequired => Some(AbortCode::Share),
+            RefusedCode::DeadlinePassed => Some(AbortCode::Timeout),
+            RefusedCode::NotAcceptable | RefusedCode::OrderExhausted => Some(AbortCode::Misconfigured),
+        }
+    }
+
+    fn judgement(&self) -> Option<(RefusedCode, Vec<PartyIndex>)> {
+        Some(match self {
             Self::ClaimedBefore | Self::NotKnown(_) => return None,
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
             Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
             Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
             Self::Store(_) | Self::BanNotStored => (RefusedCode::Store, vec![]),
             Self::Refused(refused) => (code(refused), culprit(refused).into_iter().collect()),
-        };
-        Some(Outcome::Refused { culprits, code, reason: self.to_string() })
+        })
     }
 }
 
@@ -112,7 +130,10 @@ mod tests {
             (Refused::DeadlineAfterOrder.into(), RefusedCode::NotAcceptable, vec![]),
         ] {
             let reason = refusal.to_string();
-            assert_eq!(refusal.outcome(), Some(Outcome::Refused { culprits, code, reason }), "{refusal:?}");
+            let outcome = Outcome::Refused { culprits, code, reason, notice: None };
+            assert_eq!(refusal.outcome(), Some(outcome), "{refusal:?}");
+            let may_still = [RefusedCode::Busy, RefusedCode::NoRoom, RefusedCode::Store, RefusedCode::Clock];
+            assert_eq!(refusal.denial().is_none(), may_still.contains(&code), "{refusal:?}");
         }
     }
 }

@@ -86,8 +86,10 @@ impl Reporter {
         let plan = match &report.report.outcome {
             Outcome::Activated { certificate, .. } => certificate.activation.plan,
             Outcome::Promised { ready, .. } => ready.activation.plan,
-            Outcome::Aborted { notice: Some(notice), .. } => notice.notice.plan,
-            _ => return,
+            outcome => match outcome.denial() {
+                Some(notice) => notice.notice.plan,
+                None => return,
+            },
         };
         if let Err(error) = self.party.store.mark_reported(plan).await {
             tracing::warn!(error = %chain(&error), "failed to mark a report as accepted");

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::queue::Delivery;
-use quorate_core::order::SignedOrder;
+use quorate_core::order::{Order, SignedOrder};
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report};
-use quorate_core::{Digest, SessionId};
+use quorate_core::{Digest, PartyIndex, PlanHash, SessionId, UnixMillis};
+use quorate_net::telemetry::chain;
+use quorate_party_store::{Refusal, RefusalOutcome};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::intake;
@@ -51,7 +53,7 @@ impl PlanRunner {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Option<Outcome>, PlanRefusal> {
         let IncomingPlan { plan, token } = incoming;
-        let (session, digest, order) = (plan.session_id(), plan.digest, plan.order.clone());
+        let refused = RefusedPlan::of(&plan);
         let taken = intake::admit_and_claim_for(&self.party, plan, token, custody).await;
         match (&taken, delivery) {
             // It comes again, a few times: the database should be back by then.
@@ -69,25 +71,70 @@ impl PlanRunner {
                 Ok(outcome)
             }
             Err(refusal) => {
-                self.report_refusal(session, digest, &order, &refusal).await;
+                self.report_refusal(&refused, &refusal).await;
                 Err(refusal)
             }
         }
     }
 
-    async fn report_refusal(
-        &self,
-        session: SessionId,
-        digest: Digest,
-        order: &SignedOrder,
-        refusal: &PlanRefusal,
-    ) {
+    async fn report_refusal(&self, plan: &RefusedPlan, refusal: &PlanRefusal) {
+        let session = plan.session;
         tracing::info!(%session, reason = %refusal, "plan refused");
+        let party = &self.party;
         // Only an order that is genuine says who this party is.
-        let Ok(order) = order.read(&self.party.originators) else { return };
-        let (Some(outcome), Some(by)) = (refusal.outcome(), self.party.index_in(&order)) else { return };
-        let report = Report::new(session, order.id, by, digest, outcome);
-        self.reporter.report(report.sign(&self.party.key())).await;
+        let Ok(order) = plan.order.read(&party.originators) else { return };
+        let (Some(mut outcome), Some(by)) = (refusal.outcome(), party.index_in(&order)) else { return };
+        if order.operation.makes_shares()
+            && let Some(code) = refusal.denial()
+            && let Outcome::Refused { notice, .. } = &mut outcome
+        {
+            match party.store.refuse(&plan.refusal(&order, by, party.replica.clone())).await {
+                Ok(RefusalOutcome::Recorded) => *notice = Some(party.sign_denial(plan.hash, by, code)),
+                // What is said of it, the claim or the refusal before says.
+                Ok(RefusalOutcome::KnownBefore) => return,
+                Ok(RefusalOutcome::TooMany) => {}
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "a refusal was not stored: it is reported as one that may pass");
+                }
+            }
+        }
+        let report = Report::new(session, order.id, by, plan.digest, outcome);
+        self.reporter.report(report.sign(&party.key())).await;
+    }
+}
+
+/// What is left of a plan when it is refused.
+struct RefusedPlan {
+    session: SessionId,
+    hash: PlanHash,
+    digest: Digest,
+    order: SignedOrder,
+    deadline: UnixMillis,
+}
+
+impl RefusedPlan {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            session: plan.session_id(),
+            hash: plan.hash(),
+            digest: plan.digest,
+            order: plan.order.clone(),
+            deadline: plan.deadline,
+        }
+    }
+
+    fn refusal(&self, order: &Order, me: PartyIndex, replica: String) -> Refusal {
+        Refusal {
+            session: self.session,
+            plan: self.hash,
+            order: order.id,
+            expires_at: order.expires_at,
+            account: order.spec.account,
+            me,
+            digest: self.digest,
+            replica,
+            deadline: self.deadline,
+        }
     }
 }
 

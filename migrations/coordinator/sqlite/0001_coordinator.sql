@@ -16,9 +16,8 @@ CREATE TABLE sessions (
     digest        BLOB NOT NULL,
     created       INTEGER NOT NULL,
     deadline      INTEGER NOT NULL,
-    -- Whether the order may have no other session. A keygen or refresh has one: a share that was promised in one would stand
-    -- in the way of another. A signing may have several.
-    is_exclusive  INTEGER NOT NULL,
+    -- Which session of its order it is, from 1 on: two coordinators never make the same one.
+    attempt       INTEGER NOT NULL,
     status        TEXT NOT NULL CHECK (status IN ('running', 'completed', 'failed')),
     ended         INTEGER,
     code          TEXT,
@@ -30,7 +29,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_order ON sessions (order_id, created);
 CREATE INDEX sessions_by_age ON sessions (created);
 CREATE INDEX running_sessions ON sessions (deadline) WHERE status = 'running';
-CREATE UNIQUE INDEX exclusive_session_of_order ON sessions (order_id) WHERE is_exclusive;
+CREATE UNIQUE INDEX attempts_of_order ON sessions (order_id, attempt);
 
 -- Plans that are to be published. A row goes when its plan is in the queue.
 CREATE TABLE outbox (
@@ -47,3 +46,14 @@ CREATE TABLE reports (
     rank     INTEGER NOT NULL,
     PRIMARY KEY (session, party)
 ) STRICT;
+
+-- The word of parties that they have activated the current share set of an account, signed.
+CREATE TABLE acknowledgements (
+    account          BLOB NOT NULL,
+    epoch            INTEGER NOT NULL,
+    share_set        BLOB NOT NULL,
+    party            INTEGER NOT NULL,
+    acknowledgement  BLOB NOT NULL,
+    PRIMARY KEY (share_set, party)
+) STRICT;
+CREATE INDEX acknowledgements_by_account ON acknowledgements (account);

@@ -84,6 +84,24 @@ CREATE TABLE entries (
     PRIMARY KEY (plan, name)
 );
 
+-- The word of the other parties that they have activated a share set, signed. With all of them, and an order that names it or a
+-- later one, the other share sets of the account are erased.
+CREATE TABLE acknowledgements (
+    plan             BYTEA NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
+    party            BIGINT NOT NULL,
+    acknowledgement  BYTEA NOT NULL,
+    PRIMARY KEY (plan, party)
+);
+
+-- Parties that have promised a share and also said that they never would, with both of their signed statements.
+CREATE TABLE contradictions (
+    plan   BYTEA NOT NULL,
+    party  BIGINT NOT NULL,
+    ready  BYTEA NOT NULL,
+    abort  BYTEA NOT NULL,
+    PRIMARY KEY (plan, party)
+);
+
 -- Parties that this party never works with again on a share set of an account, by their indices. share_set is empty for
 -- a ban from the account's keygen.
 CREATE TABLE bans (

@@ -84,6 +84,24 @@ CREATE TABLE entries (
     PRIMARY KEY (plan, name)
 ) STRICT;
 
+-- The word of the other parties that they have activated a share set, signed. With all of them, and an order that names it or a
+-- later one, the other share sets of the account are erased.
+CREATE TABLE acknowledgements (
+    plan             BLOB NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
+    party            INTEGER NOT NULL,
+    acknowledgement  BLOB NOT NULL,
+    PRIMARY KEY (plan, party)
+) STRICT;
+
+-- Parties that have promised a share and also said that they never would, with both of their signed statements.
+CREATE TABLE contradictions (
+    plan   BLOB NOT NULL,
+    party  INTEGER NOT NULL,
+    ready  BLOB NOT NULL,
+    abort  BLOB NOT NULL,
+    PRIMARY KEY (plan, party)
+) STRICT;
+
 -- Parties that this party never works with again on a share set of an account, by their indices. share_set is empty for
 -- a ban from the account's keygen.
 CREATE TABLE bans (

@@ -203,6 +203,7 @@ fn exhausted() -> Outcome {
         culprits: vec![],
         code: RefusedCode::OrderExhausted,
         reason: "it has succeeded".into(),
+        notice: None,
     }
 }
 

@@ -5,3 +5,4 @@ mod clocks;
 mod cluster;
 mod operator;
 mod sessions;
+mod share_sets;

@@ -148,7 +148,7 @@ async fn a_component_of_another_protocol_never_gets_near_a_share() {
     }
 }
 
-fn is_about_promises(frame: &Frame) -> bool {
+pub(super) fn is_about_promises(frame: &Frame) -> bool {
     matches!(frame, Frame::Ready(_) | Frame::Certificate(_))
 }
 
@@ -252,39 +252,6 @@ async fn a_refresh_that_one_party_never_finished_does_not_stand_in_the_way_of_th
 
 /// The round of DKLs23's refresh after whose messages a party is done.
 const LAST_REFRESH_ROUND: u16 = 3;
-
-async fn retired_shares(cluster: &Cluster) -> i64 {
-    let mut all = 0;
-    for index in 0..3 {
-        all += count(&cluster.file(index), "SELECT count(*) FROM shares WHERE state = 'retired'").await;
-    }
-    all
-}
-
-#[tokio::test]
-async fn old_shares_are_erased_when_all_parties_have_said_that_they_have_the_new_ones() {
-    let is_lost = Arc::new(AtomicBool::new(true));
-    let for_router = Arc::clone(&is_lost);
-    let router = hostile(move |from, _, frame, sent| {
-        let is_word = matches!(frame, Frame::Acknowledgement(_)) && from == 3;
-        if is_word && for_router.load(Ordering::Relaxed) { vec![] } else { vec![sent] }
-    });
-    let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
-    cluster.keygen().await;
-    cluster.activate(Operation::Refresh).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    // Party 3 itself has heard from all.
-    assert_eq!(retired_shares(&cluster).await, 2, "erased without the word of party 3");
-    is_lost.store(false, Ordering::Relaxed);
-    for _ in 0..40 {
-        if retired_shares(&cluster).await == 0 {
-            cluster.assert_signed(&cluster.sign(&[2, 3], [1; 32]).await, [1; 32]);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("old shares were not erased");
-}
 
 #[tokio::test]
 async fn a_word_that_nothing_was_promised_frees_those_who_have_promised_in_vain() {

@@ -67,6 +67,13 @@ impl Operation {
         matches!(self, Self::Keygen | Self::Refresh | Self::Repair(_))
     }
 
+    /// How many sessions a party starts for such an order: for one that makes shares one, because a share that was promised in
+    /// it would stand in the way of another; for any other the first and two retries.
+    #[must_use]
+    pub fn max_sessions(&self) -> u32 {
+        if self.makes_shares() { 1 } else { 3 }
+    }
+
     /// Whether it signs.
     #[must_use]
     pub fn is_signing(&self) -> bool {

@@ -1,5 +1,5 @@
 //! The fourth phase of a keygen or refresh (rule 9). The order of events is: store the share with its promise, send
-//! the promise, wait for the certificate, activate, broadcast the certificate, erase the shares from before.
+//! the promise, wait for the certificate, activate, broadcast the certificate, keep the acknowledgements of the others.
 //!
 //! The promise outlives the session: if there is no certificate in time it is reported, and the certificate of all n
 //! comes with a later plan.
@@ -62,7 +62,7 @@ async fn await_certificate(
     let mut tick = interval(REPEAT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let cancelled = context.cancelled();
-    let mut released = false;
+    let (mut released, mut contradictions) = (false, 0);
     let until = Instant::now() + context.remaining() + LATE_FRAMES_DURATION;
     loop {
         if Instant::now() >= until || cancelled.is_cancelled() {
@@ -80,6 +80,10 @@ async fn await_certificate(
                 None
             }
         };
+        if promise.contradictions().count() > contradictions {
+            context.party.keep_contradictions(promise.contradictions()).await?;
+            contradictions = promise.contradictions().count();
+        }
         match event {
             Some(PromiseEvent::Activate(certificate)) => return Ok(Some(certificate)),
             Some(PromiseEvent::Release { by }) if !released => {

@@ -50,6 +50,7 @@ pub(super) async fn deliver(
         Promise::make(activation, context.me(), &context.party.key(), record.spec.parties.clone());
     let until = Instant::now() + context.remaining();
     let ready = await_promises(context, &mut connection, &mut promise, until).await;
+    context.party.keep_contradictions(promise.contradictions()).await?;
     let sealed = ready.and_then(|certificate| Ok((certificate, seal(&user_share, user)?)));
     let (certificate, sealed) = match sealed {
         Ok(ready) => ready,

@@ -1,14 +1,15 @@
 //! The last phase: this party has its result, and goes on answering peers for a while, without holding up the result.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::acknowledgement::{Acknowledgement, Acknowledgements};
-use quorate_core::certificate::{Activation, Certificate};
+use quorate_core::acknowledgement::Acknowledgement;
+use quorate_core::certificate::Certificate;
 use quorate_core::codec::{decode, encode};
-use quorate_core::identity::PublicKey;
+use quorate_core::identity::{PublicKey, key_of};
 use quorate_core::session::Frame;
-use quorate_core::{AccountId, PartyIndex, UnixMillis};
+use quorate_core::{PartyIndex, PlanHash, UnixMillis};
 use quorate_net::router_client::RouterEvent;
 use quorate_net::telemetry::chain;
 use quorate_party_store::PartyStore;
@@ -39,28 +40,25 @@ pub(super) fn linger(context: &SessionContext, mut connection: Connection) {
     spawn_for(context, at_most, lingering);
 }
 
-/// Sends the certificate to peers that may lack it and acknowledges it, in a task of its own; and erases the shares
-/// from before when all parties have acknowledged these.
+/// Sends the certificate to peers that may lack it, acknowledges it, and keeps the acknowledgements of the others, in a task of
+/// its own.
 pub(super) fn broadcast_certificate(
     context: &SessionContext,
     connection: Connection,
     certificate: Certificate,
     parties: Vec<PublicKey>,
 ) {
-    let Activation { plan, account, epoch, .. } = certificate.activation;
+    let plan = certificate.activation.plan;
     let own = Acknowledgement::sign(plan, context.me(), &context.party.key());
-    let mut acknowledgements = Acknowledgements::new(plan, parties);
-    acknowledgements.take(&own);
     let broadcast = CertificateBroadcast {
         connection,
         peers: context.peers().collect(),
+        plan,
+        parties,
         certificate: encode(&Frame::Certificate(certificate)),
         own: encode(&Frame::Acknowledgement(own)),
-        acknowledgements,
+        kept: BTreeSet::new(),
         store: context.party.store.clone(),
-        account,
-        epoch,
-        erased: false,
     };
     let clock = Arc::clone(&context.party.clock);
     spawn_for(context, LINGER_DURATION, broadcast.run(move || clock.millis()));
@@ -81,16 +79,16 @@ fn spawn_for(context: &SessionContext, at_most: Duration, work: impl Future<Outp
 struct CertificateBroadcast {
     connection: Connection,
     peers: Vec<PartyIndex>,
+    plan: PlanHash,
+    /// The identity keys of all parties, in index order.
+    parties: Vec<PublicKey>,
     /// The frame with the certificate.
     certificate: Vec<u8>,
     /// The frame with this party's acknowledgement.
     own: Vec<u8>,
-    acknowledgements: Acknowledgements,
+    /// Whose acknowledgements are in the store.
+    kept: BTreeSet<PartyIndex>,
     store: PartyStore,
-    account: AccountId,
-    /// The epoch of the new shares.
-    epoch: u32,
-    erased: bool,
 }
 
 impl CertificateBroadcast {
@@ -116,30 +114,26 @@ impl CertificateBroadcast {
             Ok(Frame::Ready(ready)) if self.peers.contains(&ready.by) => {
                 self.connection.send(ready.by, self.certificate.clone());
             }
-            Ok(Frame::Acknowledgement(acknowledgement)) => {
-                if self.acknowledgements.take(&acknowledgement) && !self.erased {
-                    self.erased = erase_retired(&self.store, self.account, self.epoch).await;
-                }
-            }
+            Ok(Frame::Acknowledgement(acknowledgement)) => self.keep(acknowledgement).await,
             Ok(_) => drop(self.connection.answer(frame, now)),
             Err(_) => {}
         }
     }
-}
 
-/// Erases the shares from before the epoch that all parties have acknowledged; false if it has to be tried again.
-async fn erase_retired(store: &PartyStore, account: AccountId, epoch: u32) -> bool {
-    match store.erase_retired(account, epoch).await {
-        Ok(shares) => {
-            // A keygen leaves none.
-            if shares > 0 {
-                tracing::info!(shares, epoch, "all parties have the new shares: old shares erased");
-            }
-            true
+    /// Stores a peer's acknowledgement. One that the store refuses comes again.
+    async fn keep(&mut self, acknowledgement: Acknowledgement) {
+        let by = acknowledgement.by;
+        let key = key_of(&self.parties, by).filter(|key| acknowledgement.verify(key).is_ok());
+        if key.is_none()
+            || acknowledgement.plan != self.plan
+            || !self.peers.contains(&by)
+            || self.kept.contains(&by)
+        {
+            return;
         }
-        Err(error) => {
-            tracing::error!(error = %chain(&error), "failed to erase old shares");
-            false
+        match self.store.keep_acknowledgements(&[acknowledgement]).await {
+            Ok(()) => drop(self.kept.insert(by)),
+            Err(error) => tracing::error!(error = %chain(&error), "an acknowledgement was not stored"),
         }
     }
 }

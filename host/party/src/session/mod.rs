@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! connect → drive → Ended::Done    → verify, record, report           → linger               (a signature)
-//!                                  → store, promise, wait, activate   → broadcast, erase     (a share that the party keeps)
-//!                                  → wait, deliver, wait for the user → broadcast, erase     (a share that a user keeps)
+//!                                  → store, promise, wait, activate   → broadcast            (a share that the party keeps)
+//!                                  → wait, deliver, wait for the user → broadcast            (a share that a user keeps)
 //!                 → Ended::Aborted → report                           → linger
 //! ```
 //!

@@ -328,7 +328,8 @@ impl World {
         let run = &mut self.parties[party].runs[plan];
         match packet {
             Packet::Frame(frame) => {
-                if let (Some(promise), Ok(Frame::Abort(abort))) = (&run.volatile.promise, decode(&frame)) {
+                if let (Some(promise), Ok(Frame::Abort(abort))) = (&mut run.volatile.promise, decode(&frame))
+                {
                     let kept = promise.on_abort(&abort);
                     return self.keep(party, plan, kept);
                 }
@@ -342,7 +343,7 @@ impl World {
                 self.keep(party, plan, kept);
             }
             Packet::Certificate(bytes) => {
-                let (Some(promise), Ok(certificate)) = (&run.volatile.promise, decode(&bytes)) else {
+                let (Some(promise), Ok(certificate)) = (&mut run.volatile.promise, decode(&bytes)) else {
                     return;
                 };
                 let kept = promise.on_certificate(certificate);
