@@ -236,16 +236,7 @@ impl OrderDriver<'_> {
                 self.recorded = session.attempt;
                 self.begun.push(session.id);
             }
-            // Another coordinator has begun it meanwhile.
-            RecordOutcome::AttemptTaken => {
-                let sessions = sessions_of(state, request).await.map_err(AttemptFailed::Permanent)?;
-                self.note_recorded(&sessions);
-                let theirs = sessions.into_iter().next();
-                let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
-                let failed =
-                    if request.is_signing() { AttemptFailed::Retry } else { AttemptFailed::Permanent };
-                return self.resume(theirs).await.map_err(failed);
-            }
+            RecordOutcome::AttemptTaken => return self.follow_other().await,
         }
         let mut wait = state.reports.waiters.wait(&session, &request.order);
         let published = match state.outbox.publish(&outgoing).await {
@@ -285,6 +276,16 @@ impl OrderDriver<'_> {
             Code::Overloaded => Err(AttemptFailed::Permanent(verdict)),
             _ => Err(AttemptFailed::Retry(verdict)),
         }
+    }
+
+    /// Goes on with the session that another coordinator has begun meanwhile.
+    async fn follow_other(&mut self) -> Result<(), AttemptFailed> {
+        let sessions = sessions_of(self.state, self.request).await.map_err(AttemptFailed::Permanent)?;
+        self.note_recorded(&sessions);
+        let theirs = sessions.into_iter().next();
+        let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
+        let failed = if self.request.is_signing() { AttemptFailed::Retry } else { AttemptFailed::Permanent };
+        self.resume(theirs).await.map_err(failed)
     }
 
     /// Ends a session that has failed, here and at its parties.

@@ -39,6 +39,8 @@ pub enum Trouble {
     Router,
     /// Its clock is behind the latest time that it has seen.
     Clock,
+    /// It was set back to an earlier state.
+    SetBack,
 }
 
 impl Wire for Trouble {
@@ -51,6 +53,7 @@ impl Wire for Trouble {
             0 => Ok(Self::Store),
             1 => Ok(Self::Router),
             2 => Ok(Self::Clock),
+            3 => Ok(Self::SetBack),
             _ => Err(Malformed),
         }
     }

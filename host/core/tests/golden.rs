@@ -347,7 +347,7 @@ fn reports_keep_their_encoding() {
     };
     golden.value("report.with-statements", &full.sign(&identity(1)));
     golden.value("report.heartbeat", &heartbeat().sign(&identity(1)));
-    golden.value("report.troubles", &vec![Trouble::Store, Trouble::Router, Trouble::Clock]);
+    golden.value("report.troubles", &vec![Trouble::Store, Trouble::Router, Trouble::Clock, Trouble::SetBack]);
     let codes: Vec<AbortCode> = vec![
         AbortCode::Timeout,
         AbortCode::PeerFault,
@@ -439,7 +439,7 @@ impl Network {
                 Effect::Abort { notices, .. } => {
                     notices.into_iter().for_each(|(to, frame)| self.send(from, to, frame));
                 }
-                Effect::Start { .. } | Effect::Deliver(_) => {}
+                Effect::Start { .. } | Effect::Deliver(_) | Effect::SetBack { .. } => {}
             }
         }
     }
@@ -497,6 +497,8 @@ fn session_frames_keep_their_encoding() {
     }
     golden.value("frame.ready", &Frame::Ready(ready(1)));
     golden.value("frame.certificate", &Frame::Certificate(certificate()));
+    let Ok(Frame::Hello(hello)) = decode(&network.seen[0]) else { panic!("the first frame is no hello") };
+    golden.value("frame.earlier-hello", &Frame::EarlierHello(hello));
     golden.value("frame.acknowledgement", &Frame::Acknowledgement(acknowledgement(1)));
     golden.check("frame.");
 }

@@ -8,9 +8,9 @@ use quorate_core::abort::{AbortCode, AbortNotice};
 use quorate_core::acknowledgement::Acknowledgement;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
+use quorate_core::hello::{Hello, SignedHello};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::promise::Contradiction;
-use quorate_core::session::PeerState;
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{
     AccountId, DatabaseId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId,
@@ -48,6 +48,7 @@ macro_rules! suite {
             open_signings_with_one_counterparty_are_bounded,
             signings_of_unknown_outcome_ask_for_new_shares_and_then_for_nothing_else,
             a_peer_that_went_back_is_noticed,
+            a_party_that_was_set_back_stops_until_its_operator_accepts_it,
             a_peer_with_another_database_is_noticed_until_it_is_readmitted,
             time_and_orders_are_remembered_for_a_day,
             the_stored_time_follows_orders_and_is_set_back_only,
@@ -623,29 +624,64 @@ pub(crate) async fn a_peer_that_went_back_is_noticed(store: &PartyStore) {
         (late + 3 * COUNTER_SETTLING_PERIOD, 8, Current),
     ] {
         assert_eq!(
-            store.check_peer(keys()[1], peer_state(counter), now).await.unwrap(),
+            store.check_peer(keys()[1], &peer_state(counter), now).await.unwrap(),
             expected,
             "{counter} at {now:?}"
         );
     }
-    assert_eq!(store.check_peer(keys()[0], peer_state(0), NOW).await.unwrap(), Current);
+    assert_eq!(store.check_peer(keys()[0], &peer_state(0), NOW).await.unwrap(), Current);
+    assert_eq!(store.highest_hello(keys()[1]).await.unwrap(), Some(peer_state(8)));
+    assert_eq!(store.highest_hello(PublicKey([9; 32])).await.unwrap(), None);
 }
 
-fn peer_state(counter: u64) -> PeerState {
-    PeerState { counter, database: DatabaseId([1; 16]) }
+fn hello(counter: u64, database: u8) -> SignedHello {
+    let hello = Hello {
+        plan: PlanHash([1; 32]),
+        index: PartyIndex::FIRST,
+        ephemeral: [1; 32],
+        fresh: [1; 32],
+        counter,
+        database: DatabaseId([database; 16]),
+    };
+    hello.sign(&secrets()[1])
+}
+
+fn peer_state(counter: u64) -> SignedHello {
+    hello(counter, 1)
+}
+
+pub(crate) async fn a_party_that_was_set_back_stops_until_its_operator_accepts_it(store: &PartyStore) {
+    let is_stopped = async || {
+        let facts = store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+        assert_eq!(store.was_set_back().await.unwrap(), facts.set_back);
+        facts.set_back
+    };
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    store.note_once_counter(counter(store).await).await.unwrap();
+    store.note_once_counter(u64::MAX).await.unwrap();
+    assert!(!is_stopped().await && !store.accept_set_back().await.unwrap());
+    store.note_once_counter(9).await.unwrap();
+    store.note_once_counter(8).await.unwrap();
+    assert!(is_stopped().await && store.accept_set_back().await.unwrap());
+    // What was accepted is no news.
+    store.note_once_counter(9).await.unwrap();
+    assert!(!is_stopped().await && !store.accept_set_back().await.unwrap());
+    store.note_once_counter(10).await.unwrap();
+    assert!(is_stopped().await);
 }
 
 pub(crate) async fn a_peer_with_another_database_is_noticed_until_it_is_readmitted(store: &PartyStore) {
-    let other = PeerState { database: DatabaseId([2; 16]), ..peer_state(9) };
+    let other = &hello(9, 2);
     let (peer, late) = (keys()[1], NOW + 3 * COUNTER_SETTLING_PERIOD);
-    assert_eq!(store.check_peer(peer, peer_state(9), NOW).await.unwrap(), PeerStanding::Current);
+    assert_eq!(store.check_peer(peer, &peer_state(9), NOW).await.unwrap(), PeerStanding::Current);
     for now in [NOW, late] {
         assert_eq!(store.check_peer(peer, other, now).await.unwrap(), PeerStanding::OtherDatabase);
     }
-    assert_eq!(store.check_peer(peer, peer_state(9), late).await.unwrap(), PeerStanding::Current);
+    assert_eq!(store.check_peer(peer, &peer_state(9), late).await.unwrap(), PeerStanding::Current);
     assert!(store.readmit(peer).await.unwrap());
     assert_eq!(store.check_peer(peer, other, late).await.unwrap(), PeerStanding::Current);
-    assert_eq!(store.check_peer(peer, peer_state(9), late).await.unwrap(), PeerStanding::OtherDatabase);
+    assert_eq!(store.check_peer(peer, &peer_state(9), late).await.unwrap(), PeerStanding::OtherDatabase);
 }
 
 pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore) {
@@ -712,11 +748,11 @@ pub(crate) async fn an_operator_frees_an_account_and_readmits_a_peer(store: &Par
     assert!(store.unlock(ACCOUNT).await.unwrap() && !store.unlock(ACCOUNT).await.unwrap());
     store.activate(&certificate(1, 1)).await.unwrap();
     let peer = keys()[1];
-    assert_eq!(store.check_peer(peer, peer_state(9), NOW).await.unwrap(), PeerStanding::Current);
+    assert_eq!(store.check_peer(peer, &peer_state(9), NOW).await.unwrap(), PeerStanding::Current);
     let later = NOW + 3 * COUNTER_SETTLING_PERIOD;
-    assert_eq!(store.check_peer(peer, peer_state(3), later).await.unwrap(), PeerStanding::WentBack);
+    assert_eq!(store.check_peer(peer, &peer_state(3), later).await.unwrap(), PeerStanding::WentBack);
     assert!(store.readmit(peer).await.unwrap() && !store.readmit(peer).await.unwrap());
-    assert_eq!(store.check_peer(peer, peer_state(3), later).await.unwrap(), PeerStanding::Current);
+    assert_eq!(store.check_peer(peer, &peer_state(3), later).await.unwrap(), PeerStanding::Current);
 }
 
 /// Claims a keygen and delivers its share to a user, until a second after `NOW`.

@@ -15,6 +15,7 @@ pub mod crypter;
 
 mod bans;
 mod peers;
+mod refusals;
 mod sessions;
 mod share_sets;
 mod shares;
@@ -40,6 +41,7 @@ use quorate_core::{
 pub use bans::BannedParty;
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use peers::PeerStanding;
+pub use refusals::{Refusal, RefusalOutcome};
 pub use shares::{PromisedShare, ShareState};
 pub use users::{
     Confirmation, DeliveryState, NewDelivery, PromiseState, SealedDelivery, ShareDelivery, ShareLookup,
@@ -71,6 +73,8 @@ pub struct AdmissionFacts {
     pub promised: bool,
     /// Whether there are retired shares of the account, which wait to be erased.
     pub has_retired: bool,
+    /// Whether this party was set back to an earlier state, and its operator has not accepted that.
+    pub set_back: bool,
     /// The latest time ever seen.
     pub latest_seen: UnixSeconds,
     /// The earliest time of orders that are taken.
@@ -115,40 +119,6 @@ pub struct Claim {
     pub now: UnixSeconds,
     /// How many sessions an order may have.
     pub at_most: u32,
-}
-
-/// A plan for new shares that is refused for good.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The session.
-    pub session: SessionId,
-    /// The plan.
-    pub plan: PlanHash,
-    /// Its order.
-    pub order: OrderId,
-    /// When the order expires.
-    pub expires_at: UnixSeconds,
-    /// The account.
-    pub account: AccountId,
-    /// This party's index in it.
-    pub me: PartyIndex,
-    /// The component that it names.
-    pub digest: Digest,
-    /// The name of the replica that refuses it.
-    pub replica: String,
-    /// When the session would have ended.
-    pub deadline: UnixMillis,
-}
-
-/// Whether a refusal is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalOutcome {
-    /// It is: this party never takes the plan on.
-    Recorded,
-    /// The session or the plan was claimed or refused before.
-    KnownBefore,
-    /// As many sessions of the order are recorded as may be.
-    TooMany,
 }
 
 /// The result of a claim.
@@ -221,9 +191,6 @@ pub(crate) const SET_BACK_PERIOD: Duration = Duration::from_secs(660);
 
 /// How long an order's id is kept after it has expired, in seconds.
 pub(crate) const ORDER_RETENTION_SECONDS: u32 = 86_400;
-
-/// How many sessions of one order are recorded at most, those included that were refused.
-pub(crate) const MAX_RECORDED_SESSIONS: u32 = 16;
 
 /// How long after its deadline a session without an outcome counts as abandoned: the replica that runs it has
 /// ended it within a few seconds.

@@ -1,8 +1,9 @@
 //! What peers tell of their state, and suspended components.
 
-use quorate_backends::database::{StoreError, signed, sql};
+use quorate_backends::database::{StoreError, decoded, signed, sql};
+use quorate_core::codec::encode;
+use quorate_core::hello::{Hello, SignedHello};
 use quorate_core::identity::PublicKey;
-use quorate_core::session::PeerState;
 use quorate_core::{DatabaseId, Digest, UnixSeconds};
 
 use super::{COUNTER_SETTLING_PERIOD, PartyStore};
@@ -46,7 +47,7 @@ impl PartyStore {
         rows.iter().map(|row| row.read("digest", "suspended")).collect()
     }
 
-    /// Compares a peer's state with what was seen of it before: its database with the first that was seen, its counter
+    /// Compares what a peer's hello tells of its state with what was seen of it before: its database with the first that was seen, its counter
     /// with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos of sessions that run at the same
     /// time may come in another order than they were sent.
     ///
@@ -55,11 +56,12 @@ impl PartyStore {
     pub async fn check_peer(
         &self,
         peer: PublicKey,
-        state: PeerState,
+        hello: &SignedHello,
         now: UnixSeconds,
     ) -> Result<PeerStanding, StoreError> {
+        let Hello { counter, database, .. } = hello.hello;
         // No party has raised its counter that often: the peer says what it likes.
-        let Ok(counter) = signed(state.counter) else { return Ok(PeerStanding::WentBack) };
+        let Ok(counter) = signed(counter) else { return Ok(PeerStanding::WentBack) };
         // Most often there is nothing new.
         let known = sql("SELECT settled FROM peers
                  WHERE identity = $1 AND highest >= $2 AND turned > $3 - $4 AND database = $5")
@@ -67,30 +69,32 @@ impl PartyStore {
         .bind(counter)
         .bind(signed(now.0)?)
         .bind(signed(COUNTER_SETTLING_PERIOD.as_secs())?)
-        .bind(state.database.as_bytes())
+        .bind(database.as_bytes())
         .fetch_optional(&self.database)
         .await?;
         if let Some(row) = known {
             return Ok(PeerStanding::of(counter, row.get("settled")?));
         }
         let mut tx = self.database.begin(&peer.0).await?;
-        let row = sql("SELECT database, highest, marked, settled, turned FROM peers WHERE identity = $1")
-            .bind(peer.0.as_slice())
-            .fetch_optional(&mut tx)
-            .await?;
+        let row =
+            sql("SELECT database, highest, marked, settled, turned, hello FROM peers WHERE identity = $1")
+                .bind(peer.0.as_slice())
+                .fetch_optional(&mut tx)
+                .await?;
         if let Some(row) = &row
-            && row.read::<DatabaseId>("database", "peers")? != state.database
+            && row.read::<DatabaseId>("database", "peers")? != database
         {
             return Ok(PeerStanding::OtherDatabase);
         }
-        let (mut highest, mut marked, mut settled, mut turned) = match row {
+        let (mut highest, mut marked, mut settled, mut turned, shown) = match row {
             Some(row) => (
                 row.get::<i64>("highest")?,
                 row.get::<i64>("marked")?,
                 row.get::<i64>("settled")?,
                 UnixSeconds(row.get("turned")?),
+                row.get("hello")?,
             ),
-            None => (0, 0, 0, now),
+            None => (0, 0, 0, now, encode(hello)),
         };
         // The highest time of the last turn is settled at this turn. After two turns without a message, all of it is.
         let since_turn = now.since(turned);
@@ -98,21 +102,66 @@ impl PartyStore {
             settled = if since_turn >= 2 * COUNTER_SETTLING_PERIOD { highest } else { marked };
             (marked, turned) = (highest, now);
         }
+        let shown = if counter >= highest { encode(hello) } else { shown };
         highest = highest.max(counter);
-        sql("INSERT INTO peers (identity, highest, marked, settled, turned, database)
-             VALUES ($1, $2, $3, $4, $5, $6)
+        sql("INSERT INTO peers (identity, highest, marked, settled, turned, database, hello)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (identity) DO UPDATE SET highest = excluded.highest, marked = excluded.marked,
-               settled = excluded.settled, turned = excluded.turned")
+               settled = excluded.settled, turned = excluded.turned, hello = excluded.hello")
         .bind(peer.0.as_slice())
         .bind(highest)
         .bind(marked)
         .bind(settled)
         .bind(signed(turned.0)?)
-        .bind(state.database.as_bytes())
+        .bind(database.as_bytes())
+        .bind(shown)
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
         Ok(PeerStanding::of(counter, settled))
+    }
+
+    /// The hello with which a peer has told its highest state counter.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn highest_hello(&self, peer: PublicKey) -> Result<Option<SignedHello>, StoreError> {
+        let row = sql("SELECT hello FROM peers WHERE identity = $1").bind(peer.0.as_slice());
+        let row = row.fetch_optional(&self.database).await?;
+        row.map(|row| decoded(&row.get::<Vec<u8>>("hello")?, "peers")).transpose()
+    }
+
+    /// Notes that this party once had a state counter. It was set back if its own is lower now.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn note_once_counter(&self, counter: u64) -> Result<(), StoreError> {
+        // No party has raised its counter further.
+        let Ok(counter) = signed(counter) else { return Ok(()) };
+        sql("UPDATE state SET once_counter = $1 WHERE counter < $1 AND once_counter < $1")
+            .bind(counter)
+            .execute(&self.database)
+            .await
+            .map(drop)
+    }
+
+    /// Whether this party was set back to an earlier state, and its operator has not accepted that.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn was_set_back(&self) -> Result<bool, StoreError> {
+        let row = sql("SELECT once_counter > accepted_counter AS set_back FROM state");
+        row.fetch_one(&self.database).await?.get("set_back")
+    }
+
+    /// Goes on in the state that this party was set back to. Says whether it was.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn accept_set_back(&self) -> Result<bool, StoreError> {
+        let accepted =
+            sql("UPDATE state SET accepted_counter = once_counter WHERE once_counter > accepted_counter");
+        Ok(accepted.execute(&self.database).await? == 1)
     }
 
     /// Forgets what was seen of the state of a peer that was restored from an older backup or has a new database. Says

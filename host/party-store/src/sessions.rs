@@ -6,9 +6,8 @@ use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeco
 
 use super::bans::{Counterparties, REFRESH_WANTED, check_counterparties, exposed_to};
 use super::{
-    ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, MAX_RECORDED_SESSIONS,
-    ORDER_RETENTION_SECONDS, PartyStore, Refusal, RefusalOutcome, SET_BACK_PERIOD, SessionResult, Started,
-    Unreported, abort_session, end, outcome_of, started,
+    ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
+    SET_BACK_PERIOD, SessionResult, Started, Unreported, abort_session, end, outcome_of, started,
 };
 
 impl PartyStore {
@@ -23,18 +22,19 @@ impl PartyStore {
         plan: PlanHash,
     ) -> Result<AdmissionFacts, StoreError> {
         // The claim reads the facts that matter again, so that this need not be one transaction.
-        let row = sql("SELECT latest_seen, orders_from, counter,
+        let row =
+            sql("SELECT latest_seen, orders_from, counter, once_counter > accepted_counter AS set_back,
                (SELECT sessions FROM orders WHERE id = $1) AS sessions,
                (SELECT succeeded FROM orders WHERE id = $1) AS succeeded,
                EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'pending') AS promised,
                EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'retired') AS has_retired,
                EXISTS (SELECT 1 FROM sessions WHERE plan = $3) AS claimed
              FROM state")
-        .bind(order.as_bytes())
-        .bind(account.as_bytes())
-        .bind(plan.as_bytes())
-        .fetch_one(&self.database)
-        .await?;
+            .bind(order.as_bytes())
+            .bind(account.as_bytes())
+            .bind(plan.as_bytes())
+            .fetch_one(&self.database)
+            .await?;
         let record = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
         let sessions = row.get::<Option<u32>>("sessions")?.unwrap_or_default();
         let sealed = record.map(|row| self.open_facts(account, &row)).transpose()?;
@@ -49,6 +49,7 @@ impl PartyStore {
             share_set,
             promised: row.get("promised")?,
             has_retired: row.get("has_retired")?,
+            set_back: row.get("set_back")?,
             latest_seen: UnixSeconds(row.get("latest_seen")?),
             orders_from: UnixSeconds(row.get("orders_from")?),
             counter: row.get("counter")?,
@@ -143,51 +144,6 @@ impl PartyStore {
             .await?;
         tx.commit().await?;
         Ok(ClaimOutcome::Claimed { refresh_wanted: counterparties == Counterparties::RefreshWanted })
-    }
-
-    /// Records that this party never takes a plan for new shares on. It may say so only then: a claim and a refusal of one plan,
-    /// or of two plans of one session, exclude each other over all replicas.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn refuse(&self, refusal: &Refusal) -> Result<RefusalOutcome, StoreError> {
-        let mut tx = self.database.begin(refusal.account.as_bytes()).await?;
-        let row = sql("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
-               (SELECT count(*) FROM sessions WHERE order_id = $3) AS recorded")
-        .bind(refusal.session.as_bytes())
-        .bind(refusal.plan.as_bytes())
-        .bind(refusal.order.as_bytes())
-        .fetch_one(&mut tx)
-        .await?;
-        if row.get("before")? {
-            return Ok(RefusalOutcome::KnownBefore);
-        }
-        if row.get::<u32>("recorded")? >= MAX_RECORDED_SESSIONS {
-            return Ok(RefusalOutcome::TooMany);
-        }
-        sql("INSERT INTO orders (id, expires_at, sessions) VALUES ($1, $2, 0) ON CONFLICT (id) DO NOTHING")
-            .bind(refusal.order.as_bytes())
-            .bind(signed(refusal.expires_at.0)?)
-            .execute(&mut tx)
-            .await?;
-        let recorded = sql("INSERT INTO sessions
-             (id, plan, order_id, account, exclusive, me, digest, replica, deadline, exposed_to, outcome)
-             VALUES ($1, $2, $3, $4, TRUE, $5, $6, $7, $8, 0, 'aborted') ON CONFLICT DO NOTHING")
-        .bind(refusal.session.as_bytes())
-        .bind(refusal.plan.as_bytes())
-        .bind(refusal.order.as_bytes())
-        .bind(refusal.account.as_bytes())
-        .bind(refusal.me.number())
-        .bind(refusal.digest.as_bytes())
-        .bind(&refusal.replica)
-        .bind(signed(refusal.deadline.0)?)
-        .execute(&mut tx)
-        .await?;
-        if recorded == 0 {
-            return Ok(RefusalOutcome::KnownBefore);
-        }
-        tx.commit().await?;
-        Ok(RefusalOutcome::Recorded)
     }
 
     /// Records that a session has ended without a promise and will never have one. Frees the account.

@@ -60,6 +60,9 @@ pub(crate) async fn admit_and_claim_for(
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
     }
+    if facts.set_back {
+        return Err(PlanRefusal::SetBack);
+    }
     let entry = party.registry.active(plan.digest);
     let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
     if facts.has_retired {

@@ -45,6 +45,8 @@ pub struct Party {
     not_ended: Mutex<HashSet<PlanHash>>,
     /// How many seconds the clock is behind the latest time seen; 0 if it is not.
     clock_behind: AtomicU64,
+    /// Whether this party was set back to an earlier state, and its operator has not accepted that.
+    set_back: AtomicBool,
     /// Whether no router took this party in when it was last asked.
     router_refuses: AtomicBool,
     /// Cancelled when running sessions are to end; the tokens of sessions are its children.
@@ -95,6 +97,7 @@ impl Party {
             bans: BanGate::default(),
             not_ended: Mutex::default(),
             clock_behind: AtomicU64::new(0),
+            set_back: AtomicBool::new(false),
             router_refuses: AtomicBool::new(false),
             closing,
         })
@@ -127,6 +130,34 @@ impl Party {
             );
         }
         self.clock_behind.store(behind, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Notes that a peer has shown that this party's state counter was once higher. If it was, the party stops by itself (rule 10): the
+    /// counts, bans and activations since are lost, and a peer that does not remember must not be the next to work with it.
+    pub(crate) async fn note_set_back(&self, counter: u64) -> Result<(), StoreError> {
+        self.store.note_once_counter(counter).await?;
+        self.check_set_back().await?;
+        if self.is_set_back() {
+            self.running.cancel_all();
+        }
+        Ok(())
+    }
+
+    /// Whether this party was set back to an earlier state, as far as this process knows.
+    pub(crate) fn is_set_back(&self) -> bool {
+        self.set_back.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the store says that this party was set back.
+    pub(crate) async fn check_set_back(&self) -> Result<(), StoreError> {
+        let set_back = self.store.was_set_back().await?;
+        if set_back && !self.is_set_back() {
+            tracing::error!(
+                "this party was set back to an earlier state: it takes nothing on until its operator re-admits it"
+            );
+        }
+        self.set_back.store(set_back, Ordering::Relaxed);
         Ok(())
     }
 
@@ -218,6 +249,9 @@ impl Party {
         if self.clock_behind.load(Ordering::Relaxed) > 0 {
             return Some(Trouble::Clock);
         }
+        if self.is_set_back() {
+            return Some(Trouble::SetBack);
+        }
         self.router_refuses.load(Ordering::Relaxed).then_some(Trouble::Router)
     }
 
@@ -241,6 +275,9 @@ impl Party {
                  the clock; if it was ahead before, run `quorate admin clock` at the party",
                 self.clock_behind.load(Ordering::Relaxed)
             ),
+            Trouble::SetBack => "the party was set back to an earlier state: bring its database up to date, or run `quorate admin \
+                                 readmit` with its own key at it, and at each of its peers"
+                .to_owned(),
             // The next session may find another router.
             Trouble::Router => return None,
         })
@@ -281,12 +318,18 @@ impl Party {
         self.store.unlock(account).await
     }
 
-    /// Forgets what state a peer was in: it counts from the one that it is in now (rule 10). Says whether it was known.
+    /// Forgets what state a peer was in: it counts from the one that it is in now (rule 10). Says whether it was known. With this
+    /// party's own key it goes on in the state that it was set back to.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn readmit(&self, peer: PublicKey) -> Result<bool, StoreError> {
-        self.store.readmit(peer).await
+        if peer != self.identity {
+            return self.store.readmit(peer).await;
+        }
+        let accepted = self.store.accept_set_back().await?;
+        self.check_set_back().await?;
+        Ok(accepted)
     }
 
     /// Keeps the proofs that parties have lied about their promises, and says so.

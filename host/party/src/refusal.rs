@@ -39,6 +39,12 @@ pub enum PlanRefusal {
     /// A ban on the account is not stored yet.
     #[error("a ban on this account can't be stored: its operator mends this party's database")]
     BanNotStored,
+    /// The party was set back to an earlier state.
+    #[error(
+        "this party was set back to an earlier state: its operator brings its database up to date, or re-admits it at the \
+         party itself and at its peers (quorate admin readmit)"
+    )]
+    SetBack,
     /// The store did not answer whether the plan was claimed. No report is sent, because its session may be running.
     #[error("it is not known whether this plan was claimed before")]
     NotKnown(#[source] StoreError),
@@ -73,7 +79,7 @@ impl PlanRefusal {
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
             Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
             Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
-            Self::Store(_) | Self::BanNotStored => (RefusedCode::Store, vec![]),
+            Self::Store(_) | Self::BanNotStored | Self::SetBack => (RefusedCode::Store, vec![]),
             Self::Refused(refused) => (code(refused), culprit(refused).into_iter().collect()),
         })
     }
@@ -117,6 +123,7 @@ mod tests {
             (PlanRefusal::Full(party), RefusedCode::NoRoom, vec![party]),
             (PlanRefusal::RefreshRequired(party), RefusedCode::RefreshRequired, vec![party]),
             (PlanRefusal::BanNotStored, RefusedCode::Store, vec![]),
+            (PlanRefusal::SetBack, RefusedCode::Store, vec![]),
             (StoreError::Conflict("full").into(), RefusedCode::Store, vec![]),
             (Refused::Banned(party).into(), RefusedCode::Banned, vec![party]),
             (Refused::NotPinned(party).into(), RefusedCode::NotAcceptable, vec![party]),

@@ -205,6 +205,7 @@ impl PartyWorker {
             let maintained = async {
                 self.party.store_again().await;
                 self.party.check_clock().await?;
+                self.party.check_set_back().await?;
                 self.party.load_suspensions().await?;
                 let ended = recovery::end_abandoned(&self.party, None).await?;
                 // What is not reported now is reported after the restart.

@@ -7,14 +7,18 @@ CREATE TABLE key_check (
     sealed  BYTEA NOT NULL
 );
 
--- One row: the latest time that was seen, the earliest time of orders that are taken (an operator has set the time back), the counter that every consumption, ban and activation raises, and a random
--- number that tells this database from every other.
+-- One row: the latest time that was seen, the earliest time of orders that are taken (an operator has set the time back), the counter
+-- that every consumption, ban and activation raises, a random number that tells this database from every other, the highest counter
+-- that peers have shown that the party once had (it was set back to an earlier state if its own is lower), and the one up to which its
+-- operator has accepted that.
 CREATE TABLE state (
     id           BIGINT PRIMARY KEY CHECK (id = 1),
     latest_seen  BIGINT NOT NULL,
     orders_from  BIGINT NOT NULL,
     counter      BIGINT NOT NULL,
-    database_id  BYTEA
+    database_id  BYTEA,
+    once_counter      BIGINT NOT NULL DEFAULT 0,
+    accepted_counter  BIGINT NOT NULL DEFAULT 0
 );
 INSERT INTO state (id, latest_seen, orders_from, counter) VALUES (1, 0, 0, 0);
 
@@ -127,7 +131,9 @@ CREATE TABLE peers (
     highest   BIGINT NOT NULL,
     marked    BIGINT NOT NULL,
     settled   BIGINT NOT NULL,
-    turned    BIGINT NOT NULL
+    turned    BIGINT NOT NULL,
+    -- The hello that told the highest counter, signed: it shows the peer itself that it was set back since.
+    hello     BYTEA NOT NULL
 );
 
 -- Components that made a signature that does not verify: no new session runs on them here.

@@ -7,14 +7,18 @@ CREATE TABLE key_check (
     sealed  BLOB NOT NULL
 ) STRICT;
 
--- One row: the latest time that was seen, the earliest time of orders that are taken (an operator has set the time back), the counter that every consumption, ban and activation raises, and a random
--- number that tells this database from every other.
+-- One row: the latest time that was seen, the earliest time of orders that are taken (an operator has set the time back), the counter
+-- that every consumption, ban and activation raises, a random number that tells this database from every other, the highest counter
+-- that peers have shown that the party once had (it was set back to an earlier state if its own is lower), and the one up to which its
+-- operator has accepted that.
 CREATE TABLE state (
     id           INTEGER PRIMARY KEY CHECK (id = 1),
     latest_seen  INTEGER NOT NULL,
     orders_from  INTEGER NOT NULL,
     counter      INTEGER NOT NULL,
-    database_id  BLOB
+    database_id  BLOB,
+    once_counter      INTEGER NOT NULL DEFAULT 0,
+    accepted_counter  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO state (id, latest_seen, orders_from, counter) VALUES (1, 0, 0, 0);
 
@@ -127,7 +131,9 @@ CREATE TABLE peers (
     highest   INTEGER NOT NULL,
     marked    INTEGER NOT NULL,
     settled   INTEGER NOT NULL,
-    turned    INTEGER NOT NULL
+    turned    INTEGER NOT NULL,
+    -- The hello that told the highest counter, signed: it shows the peer itself that it was set back since.
+    hello     BLOB NOT NULL
 ) STRICT;
 
 -- Components that made a signature that does not verify: no new session runs on them here.

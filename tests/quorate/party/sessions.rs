@@ -333,8 +333,27 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
     let Ok(Outcome::Aborted { code, culprits, reason, .. }) = &ended[1] else { panic!("{ended:?}") };
     assert_eq!((*code, culprits.len()), (AbortCode::PeerFault, 1), "{reason}");
     assert!(reason.contains("party 1 was set back"), "{reason}");
-    // Who never heard of the later state goes on with it.
+    // It has learned of it, and works with nobody any more: not with who never heard of the later state either, nor after a
+    // restart.
+    for restart in [false, true] {
+        if restart {
+            cluster.parties[0] = cluster.start(0).await;
+        }
+        let stopped = run(&cluster.parties[0], cluster.plan(signing([8; 32]), &[1, 3])).await;
+        assert!(matches!(stopped, Err(PlanRefusal::SetBack)), "{stopped:?}");
+    }
+    let own = cluster.keys()[0];
+    assert!(
+        cluster.parties[0].readmit(own).await.unwrap() && !cluster.parties[0].readmit(own).await.unwrap()
+    );
     cluster.assert_signed(&cluster.sign(&[1, 3], [8; 32]).await, [8; 32]);
+    // The peer still holds it against the party, until its operator decides too. What was accepted is no news.
+    let mut plan = cluster.plan(signing([9; 32]), &[1, 2]);
+    plan.deadline = cluster.clock.millis() + Duration::from_millis(5_000);
+    let ended = cluster.run(&plan).await;
+    assert!(matches!(ended[1], Ok(Outcome::Aborted { code: AbortCode::PeerFault, .. })), "{ended:?}");
+    assert!(cluster.parties[1].readmit(own).await.unwrap());
+    cluster.assert_signed(&cluster.sign(&[1, 2], [9; 32]).await, [9; 32]);
 }
 
 /// Two processes with one identity would each keep half of what the party must remember.

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 use crate::PartyIndex;
 use crate::abort::Abort;
 use crate::envelope::PayloadKind;
-use crate::ids::{DatabaseId, ExecutionId};
+use crate::hello::SignedHello;
+use crate::ids::ExecutionId;
 
 /// A message for the component. Wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,15 +41,6 @@ pub enum To {
     ReliableBroadcast,
 }
 
-/// What a party tells of its durable state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerState {
-    /// Its state counter.
-    pub counter: u64,
-    /// The database that the state is in.
-    pub database: DatabaseId,
-}
-
 /// The caller applies effects one after the other, in the order given. Effects that arise while one is applied go to
 /// the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +56,14 @@ pub enum Effect {
     Start {
         /// The id of this execution.
         execution: ExecutionId,
-        /// What the peers told of their state, to be held against what was seen before (rules 3 and 10).
-        states: BTreeMap<PartyIndex, PeerState>,
+        /// The hellos of the peers. What they tell of their state is to be held against what was seen before (rules 3 and 10).
+        hellos: BTreeMap<PartyIndex, SignedHello>,
+    },
+    /// A peer has shown a hello of this party, from this database, with a higher state counter than it has now: this party was set
+    /// back to an earlier state, unless its counter has risen since the session began.
+    SetBack {
+        /// The counter of that hello.
+        counter: u64,
     },
     /// Hand a message to the component.
     Deliver(Message),

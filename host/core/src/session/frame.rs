@@ -10,7 +10,7 @@ use crate::envelope::{Envelope, SignedEcho};
 use crate::hello::SignedHello;
 use crate::session::handshake::SignedHelloEcho;
 
-/// One frame. Every kind but the last is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about
+/// One frame. Every kind but `Finished` and `EarlierHello` is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about
 /// what a session has made and are for the party's promise ([`promise`](crate::promise)), not for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -33,6 +33,8 @@ pub enum Frame {
     /// This party has its result and needs nothing more. It is not authenticated: a forged one only stops
     /// retransmissions, which a router could drop anyway.
     Finished(PartyIndex),
+    /// A hello of the receiver from an earlier session, which shows it that its state was set back since.
+    EarlierHello(SignedHello),
 }
 
 impl Frame {
@@ -51,7 +53,7 @@ impl Frame {
         matches!(self, Self::Ready(_) | Self::Certificate(_) | Self::Acknowledgement(_))
     }
 
-    /// The claimed sender; none for a certificate, which all parties have signed.
+    /// The claimed sender; none for a certificate, which all parties have signed, and for a hello that is shown to its signer.
     pub(super) fn sender(&self) -> Option<PartyIndex> {
         match self {
             Self::Hello(hello) => Some(hello.hello.index),
@@ -62,7 +64,7 @@ impl Frame {
             Self::Ready(ready) => Some(ready.by),
             Self::Acknowledgement(acknowledgement) => Some(acknowledgement.by),
             Self::Finished(by) => Some(*by),
-            Self::Certificate(_) => None,
+            Self::Certificate(_) | Self::EarlierHello(_) => None,
         }
     }
 }
@@ -106,6 +108,10 @@ impl Wire for Frame {
                 9_u8.put(out);
                 by.put(out);
             }
+            Self::EarlierHello(hello) => {
+                10_u8.put(out);
+                hello.put(out);
+            }
         }
     }
 
@@ -120,6 +126,7 @@ impl Wire for Frame {
             7 => Wire::take(input).map(Self::Certificate),
             8 => Wire::take(input).map(Self::Acknowledgement),
             9 => Wire::take(input).map(Self::Finished),
+            10 => Wire::take(input).map(Self::EarlierHello),
             _ => Err(Malformed),
         }
     }

@@ -59,7 +59,7 @@ pub(super) struct Handshake {
 pub(super) struct HandshakeResult {
     pub(super) execution: ExecutionId,
     pub(super) ephemeral: Ephemeral,
-    pub(super) hellos: BTreeMap<PartyIndex, Hello>,
+    pub(super) hellos: BTreeMap<PartyIndex, SignedHello>,
 }
 
 impl Handshake {
@@ -161,9 +161,7 @@ impl Handshake {
             return None;
         }
         let ephemeral = self.ephemeral.take()?;
-        let hellos = std::mem::take(&mut self.hellos);
-        let hellos = hellos.into_iter().map(|(party, signed)| (party, signed.hello)).collect();
-        Some(HandshakeResult { execution, ephemeral, hellos })
+        Some(HandshakeResult { execution, ephemeral, hellos: std::mem::take(&mut self.hellos) })
     }
 
     /// Holds the echoes so far against the hellos so far. Two hellos that one signer has signed prove its lie; one that its

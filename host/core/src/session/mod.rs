@@ -37,10 +37,10 @@ use zeroize::Zeroizing;
 
 use crate::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use crate::codec::{decode, encode};
-use crate::hello::Hello;
+use crate::hello::{Hello, SignedHello};
 use crate::identity::SecretKey;
 use crate::{PartyIndex, UnixMillis};
-pub use effect::{Effect, Message, PeerState, To};
+pub use effect::{Effect, Message, To};
 pub use frame::Frame;
 use handshake::{Handshake, HandshakeResult};
 use reply_throttle::ReplyThrottle;
@@ -117,6 +117,9 @@ impl Session {
             }
             return vec![];
         }
+        if let Frame::EarlierHello(signed) = &frame {
+            return self.on_earlier_hello(signed);
+        }
         if matches!(self.state, SessionState::Done { .. } | SessionState::Over { .. }) {
             return self.answer(&frame, now);
         }
@@ -124,6 +127,17 @@ impl Session {
             Ok(effects) => effects,
             Err(abort) => self.abort(abort, now),
         }
+    }
+
+    /// Takes in a hello that is said to be this party's own, of whatever session. The signature proves it, so that anybody may
+    /// show it, at any time.
+    fn on_earlier_hello(&self, signed: &SignedHello) -> Effects {
+        let Hello { counter, database, .. } = signed.hello;
+        let is_ahead = database == self.terms.database && counter > self.terms.counter;
+        if !is_ahead || signed.verify(&self.key.public()).is_err() {
+            return vec![];
+        }
+        vec![Effect::SetBack { counter }]
     }
 
     /// Sends again what a peer that goes on sending still lacks.
@@ -291,15 +305,14 @@ impl Session {
         }
         let SessionState::Greeting { handshake, early } = &mut self.state else { return Ok(effects) };
         handshake.check_echoes(&self.terms)?;
-        let Some(HandshakeResult { execution, ephemeral, hellos }) = handshake.complete(&self.terms) else {
+        let Some(HandshakeResult { execution, ephemeral, mut hellos }) = handshake.complete(&self.terms)
+        else {
             return Ok(effects);
         };
         let early = std::mem::take(early);
-        let peers = hellos.iter().filter(|(p, _)| **p != self.terms.me);
-        let state = |hello: &Hello| PeerState { counter: hello.counter, database: hello.database };
-        let states = peers.map(|(&party, hello)| (party, state(hello))).collect();
-        effects.push(Effect::Start { execution, states });
-        let keys = hellos.iter().map(|(&party, hello): (_, &Hello)| (party, hello.ephemeral)).collect();
+        let keys = hellos.iter().map(|(&party, signed)| (party, signed.hello.ephemeral)).collect();
+        hellos.remove(&self.terms.me);
+        effects.push(Effect::Start { execution, hellos });
         // Taken, not borrowed: what can compute the ephemeral key again is gone with it.
         let Some(mut random) = self.random.take() else { return Ok(effects) };
         let streams = Streams::new(&self.terms, execution, ephemeral, &keys, &mut random)?;
@@ -382,5 +395,50 @@ impl core::fmt::Debug for Session {
             SessionState::Over { .. } => "over",
         };
         write!(f, "Session(party {}, {state})", self.terms.me)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Threshold;
+    use crate::ids::{DatabaseId, PlanHash};
+    use crate::order::tests::identities;
+
+    #[test]
+    fn only_an_own_hello_with_a_higher_counter_shows_that_a_party_was_set_back() {
+        let keys = identities(2);
+        let terms = SessionTerms {
+            plan: PlanHash([1; 32]),
+            me: PartyIndex::FIRST,
+            signers: PartyIndex::all(2).collect(),
+            threshold: Threshold::new(2, 2).unwrap(),
+            parties: keys.iter().map(SecretKey::public).collect(),
+            deadline: UnixMillis(1_000),
+            counter: 7,
+            database: DatabaseId([1; 16]),
+        };
+        let hello = |counter, database| Hello {
+            plan: PlanHash([9; 32]),
+            index: PartyIndex::all(2).last().unwrap(),
+            ephemeral: [2; 32],
+            fresh: [3; 32],
+            counter,
+            database: DatabaseId([database; 16]),
+        };
+        let (mut session, _) =
+            Session::begin(terms, identities(2).swap_remove(0), &Zeroizing::new([5; 32]), UnixMillis(0));
+        let mut show =
+            |hello: SignedHello| session.receive(&encode(&Frame::EarlierHello(hello)), UnixMillis(0));
+        // An equal counter, another database, another party's word.
+        for (counter, database, key) in [(7, 1, 0), (8, 2, 0), (8, 1, 1)] {
+            assert_eq!(show(hello(counter, database).sign(&keys[key])), []);
+        }
+        assert_eq!(show(hello(8, 1).sign(&keys[0])), [Effect::SetBack { counter: 8 }]);
+        // It is told after its session has ended as well.
+        session.fail(Abort::of(AbortCode::Timeout, "late"), UnixMillis(0));
+        let shown = encode(&Frame::EarlierHello(hello(9, 1).sign(&keys[0])));
+        assert_eq!(session.receive(&shown, UnixMillis(0)), [Effect::SetBack { counter: 9 }]);
     }
 }

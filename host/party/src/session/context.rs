@@ -126,6 +126,7 @@ impl SessionContext {
         let bans = &self.party.bans;
         self.running.token.is_cancelled()
             && !self.party.closing.is_cancelled()
+            && !self.party.is_set_back()
             && !bans.is_closed(parties.account)
             && bans.banned_among(&parties).is_none()
     }
@@ -138,7 +139,9 @@ impl SessionContext {
             let reason = format!("party {banned} was banned in another session of this account");
             return Abort { code: AbortCode::Ban, culprits: vec![banned], reason };
         }
-        let reason = if is_closed {
+        let reason = if self.party.is_set_back() {
+            "the party was set back to an earlier state"
+        } else if is_closed {
             "a ban on this account can't be stored: the party's database fails"
         } else if self.party.closing.is_cancelled() {
             "the party is shutting down"

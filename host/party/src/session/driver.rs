@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
-use quorate_core::session::{Effect, Message, PeerState};
+use quorate_core::codec::encode;
+use quorate_core::hello::SignedHello;
+use quorate_core::session::{Effect, Frame, Message};
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
@@ -184,8 +186,14 @@ impl Driver<'_> {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Send { to, frame } => self.connection.send(to, frame),
-                Effect::Start { execution, states } => {
-                    if let Some(abort) = check_peers(self.context, &states).await? {
+                Effect::SetBack { counter } => self.context.party.note_set_back(counter).await?,
+                Effect::Start { execution, hellos } => {
+                    if let Some(PeerRefused { peer, abort, shown }) =
+                        check_peers(self.context, &hellos).await?
+                    {
+                        if let Some(hello) = shown {
+                            self.connection.send(peer, encode(&Frame::EarlierHello(hello)));
+                        }
                         effects = self.connection.session.fail(abort, self.context.now()).into();
                         continue;
                     }
@@ -320,27 +328,38 @@ async fn stepped(component: &mut ComponentState) -> (ExecutionId, Result<Step, S
     stepped
 }
 
+/// A peer with which this party does not go on.
+struct PeerRefused {
+    peer: PartyIndex,
+    abort: Abort,
+    /// What the peer has said itself and contradicts now: it may not know that it was set back.
+    shown: Option<SignedHello>,
+}
+
 /// Checks that no peer's state counter went back (rule 10): such a peer was restored from an old backup. And that no peer
 /// has another database than before (rule 3): it may be a second process with the identity of the first.
 async fn check_peers(
     context: &SessionContext,
-    states: &BTreeMap<PartyIndex, PeerState>,
-) -> Result<Option<Abort>, StoreError> {
+    hellos: &BTreeMap<PartyIndex, SignedHello>,
+) -> Result<Option<PeerRefused>, StoreError> {
     let party = &context.party;
-    for (&peer, &state) in states {
+    for (&peer, hello) in hellos {
         let Some(key) = context.order().spec.party(peer) else { continue };
-        let fault = match party.store.check_peer(*key, state, party.clock.seconds()).await? {
+        let (fault, shown) = match party.store.check_peer(*key, hello, party.clock.seconds()).await? {
             PeerStanding::Current => continue,
-            PeerStanding::WentBack => {
-                "was set back to an earlier state: the operators of the others re-admit it"
-            }
-            PeerStanding::OtherDatabase => {
+            PeerStanding::WentBack => (
+                "was set back to an earlier state: its operator and those of the others re-admit it",
+                party.store.highest_hello(*key).await?,
+            ),
+            PeerStanding::OtherDatabase => (
                 "has another database than before: its operator stops the second process with this identity; if the \
-                 database is new on purpose, the operators of the others re-admit the party"
-            }
+                 database is new on purpose, the operators of the others re-admit the party",
+                None,
+            ),
         };
         let reason = format!("party {peer} {fault}");
-        return Ok(Some(Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason }));
+        let abort = Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason };
+        return Ok(Some(PeerRefused { peer, abort, shown }));
     }
     Ok(None)
 }

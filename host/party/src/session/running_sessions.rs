@@ -73,6 +73,11 @@ impl RunningSessions {
         }
     }
 
+    /// Cancels all sessions.
+    pub(crate) fn cancel_all(&self) {
+        self.lock().values().for_each(|running| running.token.cancel());
+    }
+
     /// Cancels all sessions of an account.
     pub(crate) fn cancel_account(&self, account: AccountId) {
         for running in self.lock().values().filter(|running| running.parties.account == account) {

@@ -29,9 +29,9 @@ enum Act {
         /// The account's id
         account: AccountId,
     },
-    /// Let a peer that was set back to an earlier state take part again
+    /// Let a peer that was set back to an earlier state take part again, or this party itself
     Readmit {
-        /// The peer's public identity key
+        /// The public identity key of the peer, or of this party
         peer: PublicKey,
     },
     /// Set the party's stored time back, after a clock that was ahead is set right; orders are taken again eleven minutes later

@@ -187,6 +187,7 @@ impl World {
                         self.promise(party, plan, outcome);
                     }
                 }
+                Effect::SetBack { .. } => panic!("no party is set back"),
                 Effect::Abort { abort, notices } => {
                     let key = secret(me);
                     let notice = AbortNotice { plan: plan_hash(plan), by: me, code: abort.code };
