@@ -120,7 +120,8 @@ impl OrderDriver<'_> {
             self.note_recorded(&sessions);
             // Those for which a party had no room count as none.
             let counts = |session: &&SessionRecord| !matches!(&session.status, SessionStatus::Failed { code, .. } if code == Code::Overloaded.text());
-            made = u32::try_from(sessions.iter().filter(counts).count()).unwrap_or(u32::MAX);
+            let counted = sessions.iter().filter(|session| !self.request.is_signing() || counts(session));
+            made = u32::try_from(counted.count()).unwrap_or(u32::MAX);
             if let Some(latest) = sessions.into_iter().next() {
                 match self.resume(latest).await {
                     Ok(()) => return Ok(()),
@@ -263,7 +264,7 @@ impl OrderDriver<'_> {
             state.open_signings.mark_full(request.order.spec.account, *by, *with);
             *self.failures.entry(*by).or_default() += 1;
         }
-        let is_full = !failure.full.is_empty();
+        let is_full = request.is_signing() && !failure.full.is_empty();
         if !is_full {
             self.count_suspects(&failure);
         }

@@ -39,10 +39,10 @@ impl RankedReport {
         self.evidence == Evidence::Result
     }
 
-    /// The rank of a report among those of one party, by evidence: an abort with a signed notice that its party will
-    /// never promise outranks one without.
+    /// The rank of a report among those of one party, by evidence: an abort or refusal with a signed notice that its party
+    /// will never promise outranks one without.
     pub(super) fn rank(&self) -> u16 {
-        let has_notice = matches!(self.signed.report.outcome, Outcome::Aborted { notice: Some(_), .. });
+        let has_notice = self.signed.report.outcome.denial().is_some();
         2 * self.evidence as u16 + u16::from(has_notice)
     }
 }

@@ -298,7 +298,7 @@ impl PartyStore {
         sql("DELETE FROM orders WHERE expires_at < (SELECT latest_seen FROM state) - $1
              AND NOT EXISTS (
                SELECT 1 FROM sessions LEFT JOIN shares USING (plan) WHERE order_id = orders.id
-               AND (outcome IS NULL OR outcome = 'delivered' OR state IN ('pending', 'active')
+               AND (outcome IS NULL OR outcome = 'delivered' OR state IS NOT NULL
                     OR outcome = 'aborted' AND exclusive AND NOT reported))")
         .bind(ORDER_RETENTION_SECONDS)
         .execute(&self.database)

@@ -46,6 +46,10 @@ pub(crate) async fn admit_and_claim_for(
     if party.bans.is_closed(order.spec.account) {
         return Err(PlanRefusal::BanNotStored);
     }
+    // Before anything of the plan is followed.
+    if party.is_set_back() {
+        return Err(PlanRefusal::SetBack);
+    }
     // A refusal says that nothing will ever be promised: a second copy of a plan must not lead to one.
     if order.operation.makes_shares()
         && party.store.was_claimed(plan.session_id()).await.map_err(PlanRefusal::NotKnown)?

@@ -137,11 +137,7 @@ impl Party {
     /// counts, bans and activations since are lost, and a peer that does not remember must not be the next to work with it.
     pub(crate) async fn note_set_back(&self, counter: u64) -> Result<(), StoreError> {
         self.store.note_once_counter(counter).await?;
-        self.check_set_back().await?;
-        if self.is_set_back() {
-            self.running.cancel_all();
-        }
-        Ok(())
+        self.check_set_back().await
     }
 
     /// Whether this party was set back to an earlier state, as far as this process knows.
@@ -158,6 +154,10 @@ impl Party {
             );
         }
         self.set_back.store(set_back, Ordering::Relaxed);
+        if set_back {
+            // Another replica may have learned it.
+            self.running.cancel_all();
+        }
         Ok(())
     }
 

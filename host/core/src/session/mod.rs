@@ -406,19 +406,47 @@ mod tests {
     use crate::ids::{DatabaseId, PlanHash};
     use crate::order::tests::identities;
 
-    #[test]
-    fn only_an_own_hello_with_a_higher_counter_shows_that_a_party_was_set_back() {
-        let keys = identities(2);
+    /// The session of a party, whose fresh randomness is of this seed, and its hello.
+    fn begin(me: u16, parties: u8, seed: u8) -> (Session, Vec<u8>) {
+        let keys = identities(parties);
         let terms = SessionTerms {
             plan: PlanHash([1; 32]),
-            me: PartyIndex::FIRST,
-            signers: PartyIndex::all(2).collect(),
-            threshold: Threshold::new(2, 2).unwrap(),
+            me: PartyIndex::try_from(me).unwrap(),
+            signers: PartyIndex::all(parties.into()).collect(),
+            threshold: Threshold::new(2, parties.into()).unwrap(),
             parties: keys.iter().map(SecretKey::public).collect(),
             deadline: UnixMillis(1_000),
             counter: 7,
             database: DatabaseId([1; 16]),
         };
+        let key = identities(parties).swap_remove(usize::from(me) - 1);
+        let (session, effects) = Session::begin(terms, key, &Zeroizing::new([seed; 32]), UnixMillis(0));
+        let Some(Effect::Send { frame, .. }) = effects.into_iter().next() else { panic!() };
+        (session, frame)
+    }
+
+    #[test]
+    fn nothing_starts_between_parties_that_were_told_different_hellos() {
+        let ((mut first, hello_of_first), (mut second, hello_of_second)) = (begin(1, 3, 1), begin(2, 3, 2));
+        let (to_first, to_second) = (begin(3, 3, 3).1, begin(3, 3, 4).1);
+        let mut echo = None;
+        for hello in [hello_of_first, to_second] {
+            for effect in second.receive(&hello, UnixMillis(0)) {
+                let Effect::Send { frame, .. } = effect else { panic!("{effect:?}") };
+                echo = Some(frame);
+            }
+        }
+        for hello in [hello_of_second, to_first] {
+            first.receive(&hello, UnixMillis(0));
+        }
+        let effects = first.receive(&echo.unwrap(), UnixMillis(0));
+        let [Effect::Abort { abort, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+        assert_eq!(abort.culprits, [PartyIndex::try_from(3).unwrap()]);
+    }
+
+    #[test]
+    fn only_an_own_hello_with_a_higher_counter_shows_that_a_party_was_set_back() {
+        let keys = identities(2);
         let hello = |counter, database| Hello {
             plan: PlanHash([9; 32]),
             index: PartyIndex::all(2).last().unwrap(),
@@ -427,8 +455,7 @@ mod tests {
             counter,
             database: DatabaseId([database; 16]),
         };
-        let (mut session, _) =
-            Session::begin(terms, identities(2).swap_remove(0), &Zeroizing::new([5; 32]), UnixMillis(0));
+        let (mut session, _) = begin(1, 2, 5);
         let mut show =
             |hello: SignedHello| session.receive(&encode(&Frame::EarlierHello(hello)), UnixMillis(0));
         // An equal counter, another database, another party's word.
