@@ -90,7 +90,7 @@ struct OrderDriver<'a> {
     state: &'a CoordinatorState,
     request: &'a SubmittedOrder,
     failures: FailureCounts,
-    /// The sessions that this call has begun or resumed.
+    /// The sessions that this call has begun, or resumed after their coordinator was gone.
     begun: Vec<SessionId>,
     /// The number of the order's latest session, as far as this call knows.
     recorded: u32,
@@ -123,6 +123,7 @@ impl OrderDriver<'_> {
             let counted = sessions.iter().filter(|session| !self.request.is_signing() || counts(session));
             made = u32::try_from(counted.count()).unwrap_or(u32::MAX);
             if let Some(latest) = sessions.into_iter().next() {
+                self.begun.push(latest.session.id);
                 match self.resume(latest).await {
                     Ok(()) => return Ok(()),
                     Err(verdict) => last = verdict,
@@ -180,7 +181,6 @@ impl OrderDriver<'_> {
 
     /// Goes on with a session that another call has begun.
     async fn resume(&mut self, record: SessionRecord) -> Result<(), Verdict> {
-        self.begun.push(record.session.id);
         match forward_session(self.state, self.request, &record).await {
             Ok(()) => Ok(()),
             Err(failure) => {
@@ -285,8 +285,12 @@ impl OrderDriver<'_> {
         self.note_recorded(&sessions);
         let theirs = sessions.into_iter().next();
         let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
-        let failed = if self.request.is_signing() { AttemptFailed::Retry } else { AttemptFailed::Permanent };
-        self.resume(theirs).await.map_err(failed)
+        if self.request.is_signing() {
+            // Its coordinator goes on, and says itself which session is the last.
+            return self.resume(theirs).await.map_err(AttemptFailed::Retry);
+        }
+        self.begun.push(theirs.session.id);
+        self.resume(theirs).await.map_err(AttemptFailed::Permanent)
     }
 
     /// Ends a session that has failed, here and at its parties.

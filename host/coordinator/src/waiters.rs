@@ -173,7 +173,7 @@ mod tests {
     use quorate_core::codec::Bytes;
     use quorate_core::identity::SecretKey;
     use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, OrderTerms, SignItem, Version};
-    use quorate_core::report::Report;
+    use quorate_core::report::{RefusedCode, Report};
     use quorate_core::{
         AccountId, Digest, KeySpec, OrderId, PlanHash, SchemeSignature, Threshold, UnixSeconds,
     };
@@ -226,6 +226,17 @@ mod tests {
         let notice = AbortNotice { plan: PlanHash([5; 32]), by: PartyIndex::FIRST, code };
         let notice = with_notice.then(|| notice.sign(&keys()[0]));
         Outcome::Aborted { code, plugin_code: None, culprits: vec![], reason: reason.into(), notice }
+    }
+
+    #[test]
+    fn a_denial_outranks_a_refusal_that_may_pass() {
+        let session = watched();
+        let (code, reason) = (RefusedCode::Busy, String::from("busy"));
+        let refused = |notice| Outcome::Refused { culprits: vec![], code, reason: reason.clone(), notice };
+        assert_eq!(noted(&session, refused(None), Evidence::None), (true, false, true));
+        let Outcome::Aborted { notice, .. } = aborted("", true) else { panic!() };
+        assert_eq!(noted(&session, refused(notice), Evidence::None), (true, false, true));
+        assert_eq!(noted(&session, refused(None), Evidence::None), (false, false, false));
     }
 
     #[test]

@@ -21,7 +21,6 @@ pub struct Promise {
     readies: BTreeMap<PartyIndex, Ready>,
     /// What parties have said that they never promised.
     aborts: BTreeMap<PartyIndex, SignedAbort>,
-    contradictions: BTreeMap<PartyIndex, Contradiction>,
 }
 
 /// A party's promise together with its word that it never promised and never will. It proves that the party lies: an honest
@@ -68,14 +67,14 @@ impl Promise {
     pub fn make(activation: Activation, me: PartyIndex, key: &SecretKey, parties: Vec<PublicKey>) -> Self {
         let own = Ready::sign(activation, me, key);
         let readies = [(me, own.clone())].into();
-        Self { readies, own, parties, aborts: BTreeMap::new(), contradictions: BTreeMap::new() }
+        Self { readies, own, parties, aborts: BTreeMap::new() }
     }
 
     /// A promise that was stored earlier, after a restart.
     #[must_use]
     pub fn restore(own: Ready, parties: Vec<PublicKey>) -> Self {
         let readies = [(own.by, own.clone())].into();
-        Self { readies, own, parties, aborts: BTreeMap::new(), contradictions: BTreeMap::new() }
+        Self { readies, own, parties, aborts: BTreeMap::new() }
     }
 
     /// Our own promise, to be sent to all others for as long as this lasts.
@@ -92,9 +91,7 @@ impl Promise {
         if ready.activation != self.own.activation || ready.verify(&key).is_err() {
             return None;
         }
-        let by = ready.by;
-        self.readies.insert(by, ready);
-        self.note_contradiction(by);
+        self.readies.insert(ready.by, ready);
         let all: Vec<Ready> = self.readies.values().cloned().collect();
         Certificate::of(&all, &self.parties).map(PromiseEvent::Activate)
     }
@@ -106,10 +103,8 @@ impl Promise {
         if !ours || certificate.verify(&self.parties).is_err() {
             return None;
         }
-        let denied: Vec<PartyIndex> = self.aborts.keys().copied().collect();
-        for by in denied {
+        for &by in self.aborts.keys() {
             self.readies.extend(certificate.promise_of(by).map(|ready| (by, ready)));
-            self.note_contradiction(by);
         }
         Some(PromiseEvent::Activate(certificate))
     }
@@ -123,21 +118,14 @@ impl Promise {
             return None;
         }
         self.aborts.entry(by).or_insert_with(|| abort.clone());
-        self.note_contradiction(by);
         // A promise can't be withdrawn: a peer that received it may already have activated.
         (!self.readies.contains_key(&by)).then_some(PromiseEvent::Release { by })
     }
 
-    /// The parties that have both promised and denied it, so far: the proof is to be kept.
-    pub fn contradictions(&self) -> impl Iterator<Item = &Contradiction> {
-        self.contradictions.values()
-    }
-
-    fn note_contradiction(&mut self, by: PartyIndex) {
-        if let (Some(ready), Some(abort)) = (self.readies.get(&by), self.aborts.get(&by)) {
-            let contradiction = Contradiction { ready: ready.clone(), abort: abort.clone() };
-            self.contradictions.entry(by).or_insert(contradiction);
-        }
+    /// The proofs against parties that have both promised and denied it, so far. They are to be kept.
+    pub fn contradictions(&self) -> impl Iterator<Item = Contradiction> + '_ {
+        let both = self.aborts.iter().filter_map(|(by, abort)| Some((self.readies.get(by)?, abort)));
+        both.map(|(ready, abort)| Contradiction { ready: ready.clone(), abort: abort.clone() })
     }
 
     fn key(&self, party: PartyIndex) -> Option<PublicKey> {
@@ -240,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_promise_and_a_denial_of_one_party_name_it_in_whatever_order_they_come() {
-        let by = |promise: &Promise| promise.contradictions().map(Contradiction::by).collect::<Vec<_>>();
+        let by = |promise: &Promise| promise.contradictions().map(|found| found.by()).collect::<Vec<_>>();
         let (mut first, mut second, mut third) = (promise(), promise(), promise());
         let _ = first.on_ready(ready(2, 0));
         assert_eq!(by(&first), []);

@@ -59,6 +59,7 @@ macro_rules! suite {
             refusals_of_one_order_are_bounded,
             old_shares_are_erased_with_the_word_of_all_parties_and_an_order,
             a_contradiction_is_kept_once,
+            a_retired_share_set_that_comes_back_is_reported,
             a_delivered_share_is_promised_only_when_it_is_confirmed,
             a_delivery_that_nobody_confirms_expires_and_frees_the_account,
             a_plan_waits_until_its_session_is_claimed,
@@ -406,6 +407,27 @@ pub(crate) async fn old_shares_are_erased_with_the_word_of_all_parties_and_an_or
     assert_eq!(active(store).await, Some(3));
 }
 
+/// Days after its order has expired, its session is still there to be reported.
+pub(crate) async fn a_retired_share_set_that_comes_back_is_reported(store: &PartyStore) {
+    for session in 1..=2 {
+        promise(store, session, 1).await;
+        store.release(PlanHash([session; 32])).await.unwrap();
+    }
+    for session in 1..=2 {
+        store.activate_named(&certificate(session, 1)).await.unwrap();
+        store.mark_reported(PlanHash([session; 32])).await.unwrap();
+    }
+    let later = NOW + secs(200_000);
+    let signing = Claim { issued_at: later, now: later, expires_at: later + secs(600), ..claim(9, 9, false) };
+    let signing = Claim { share_set: Some(PlanHash([2; 32])), ..signing };
+    assert_eq!(store.claim(&signing).await.unwrap(), CLAIMED);
+    store.forget_expired().await.unwrap();
+    assert_eq!(store.unreported().await.unwrap(), []);
+    store.activate_named(&certificate(1, 1)).await.unwrap();
+    let told: Vec<Started> = store.unreported().await.unwrap().into_iter().map(|told| told.started).collect();
+    assert_eq!(told, [started(1)]);
+}
+
 pub(crate) async fn a_contradiction_is_kept_once(store: &PartyStore) {
     let (ready, key) = (readies(1, 1)[1].clone(), &secrets()[1]);
     let notice = AbortNotice { plan: ready.activation.plan, by: ready.by, code: AbortCode::Timeout };
@@ -651,13 +673,18 @@ fn peer_state(counter: u64) -> SignedHello {
 }
 
 pub(crate) async fn a_party_that_was_set_back_stops_until_its_operator_accepts_it(store: &PartyStore) {
-    let is_stopped = async || {
-        let facts = store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
-        assert_eq!(store.was_set_back().await.unwrap(), facts.set_back);
-        facts.set_back
-    };
     promise(store, 1, 1).await;
     store.activate(&certificate(1, 1)).await.unwrap();
+    let sessions = std::cell::Cell::new(10);
+    let is_stopped = async || {
+        sessions.set(sessions.get() + 1);
+        let signing = claim(sessions.get(), sessions.get(), false);
+        let signing = Claim { share_set: Some(PlanHash([1; 32])), ..signing };
+        let stopped = store.was_set_back().await.unwrap();
+        let expected = if stopped { ClaimOutcome::SetBack } else { CLAIMED };
+        assert_eq!(store.claim(&signing).await.unwrap(), expected);
+        stopped
+    };
     store.note_once_counter(counter(store).await).await.unwrap();
     store.note_once_counter(u64::MAX).await.unwrap();
     assert!(!is_stopped().await && !store.accept_set_back().await.unwrap());

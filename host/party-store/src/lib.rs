@@ -73,8 +73,6 @@ pub struct AdmissionFacts {
     pub promised: bool,
     /// Whether there are retired shares of the account, which wait to be erased.
     pub has_retired: bool,
-    /// Whether this party was set back to an earlier state, and its operator has not accepted that.
-    pub set_back: bool,
     /// The latest time ever seen.
     pub latest_seen: UnixSeconds,
     /// The earliest time of orders that are taken.
@@ -139,6 +137,8 @@ pub enum ClaimOutcome {
     Suspended,
     /// The facts of the plan's admission have changed since: another share set is active, or a signer was banned.
     Stale,
+    /// This party was set back to an earlier state, and its operator has not accepted that.
+    SetBack,
     /// As many signing sessions are open with this counterparty as may be.
     Full(PartyIndex),
     /// Too many signing sessions with this counterparty have an unknown outcome: the shares are refreshed first.

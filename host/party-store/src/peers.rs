@@ -47,9 +47,9 @@ impl PartyStore {
         rows.iter().map(|row| row.read("digest", "suspended")).collect()
     }
 
-    /// Compares what a peer's hello tells of its state with what was seen of it before: its database with the first that was seen, its counter
-    /// with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos of sessions that run at the same
-    /// time may come in another order than they were sent.
+    /// Compares what a peer's hello tells of its state with what was seen of it before: its database with the first that was
+    /// seen, its counter with the highest that was seen more than [`COUNTER_SETTLING_PERIOD`] ago. Hellos of sessions that
+    /// run at the same time may come in another order than they were sent.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -68,9 +68,9 @@ impl PartyStore {
             .bind(signed(refusal.expires_at.0)?)
             .execute(&mut tx)
             .await?;
-        let recorded = sql("INSERT INTO sessions
+        sql("INSERT INTO sessions
              (id, plan, order_id, account, exclusive, me, digest, replica, deadline, exposed_to, outcome)
-             VALUES ($1, $2, $3, $4, TRUE, $5, $6, $7, $8, 0, 'aborted') ON CONFLICT DO NOTHING")
+             VALUES ($1, $2, $3, $4, TRUE, $5, $6, $7, $8, 0, 'aborted')")
         .bind(refusal.session.as_bytes())
         .bind(refusal.plan.as_bytes())
         .bind(refusal.order.as_bytes())
@@ -81,9 +81,6 @@ impl PartyStore {
         .bind(signed(refusal.deadline.0)?)
         .execute(&mut tx)
         .await?;
-        if recorded == 0 {
-            return Ok(RefusalOutcome::KnownBefore);
-        }
         tx.commit().await?;
         Ok(RefusalOutcome::Recorded)
     }

@@ -22,19 +22,18 @@ impl PartyStore {
         plan: PlanHash,
     ) -> Result<AdmissionFacts, StoreError> {
         // The claim reads the facts that matter again, so that this need not be one transaction.
-        let row =
-            sql("SELECT latest_seen, orders_from, counter, once_counter > accepted_counter AS set_back,
+        let row = sql("SELECT latest_seen, orders_from, counter,
                (SELECT sessions FROM orders WHERE id = $1) AS sessions,
                (SELECT succeeded FROM orders WHERE id = $1) AS succeeded,
                EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'pending') AS promised,
                EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'retired') AS has_retired,
                EXISTS (SELECT 1 FROM sessions WHERE plan = $3) AS claimed
              FROM state")
-            .bind(order.as_bytes())
-            .bind(account.as_bytes())
-            .bind(plan.as_bytes())
-            .fetch_one(&self.database)
-            .await?;
+        .bind(order.as_bytes())
+        .bind(account.as_bytes())
+        .bind(plan.as_bytes())
+        .fetch_one(&self.database)
+        .await?;
         let record = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
         let sessions = row.get::<Option<u32>>("sessions")?.unwrap_or_default();
         let sealed = record.map(|row| self.open_facts(account, &row)).transpose()?;
@@ -49,7 +48,6 @@ impl PartyStore {
             share_set,
             promised: row.get("promised")?,
             has_retired: row.get("has_retired")?,
-            set_back: row.get("set_back")?,
             latest_seen: UnixSeconds(row.get("latest_seen")?),
             orders_from: UnixSeconds(row.get("orders_from")?),
             counter: row.get("counter")?,
@@ -85,6 +83,7 @@ impl PartyStore {
         let plan = claim.plan.as_bytes();
         let row = sql("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
                (SELECT plan FROM shares WHERE account = $3 AND state = 'active') AS share_set,
+               (SELECT once_counter > accepted_counter FROM state) AS set_back,
                EXISTS (SELECT 1 FROM suspended WHERE digest = $4) AS suspended,
                EXISTS (SELECT 1 FROM bans WHERE account = $3) AS bans,
                (SELECT count(*) FROM sessions
@@ -101,6 +100,9 @@ impl PartyStore {
         .await?;
         if row.get("before")? {
             return Ok(ClaimOutcome::AlreadyClaimed);
+        }
+        if row.get("set_back")? {
+            return Ok(ClaimOutcome::SetBack);
         }
         if row.get("suspended")? {
             return Ok(ClaimOutcome::Suspended);

@@ -64,9 +64,6 @@ pub(crate) async fn admit_and_claim_for(
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
     }
-    if facts.set_back {
-        return Err(PlanRefusal::SetBack);
-    }
     let entry = party.registry.active(plan.digest);
     let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
     if facts.has_retired {
@@ -158,6 +155,10 @@ async fn claim(
             Err(Refused::PluginNotActive.into())
         }
         ClaimOutcome::Stale => Err(PlanRefusal::Stale),
+        ClaimOutcome::SetBack => {
+            party.check_set_back().await?;
+            Err(PlanRefusal::SetBack)
+        }
         ClaimOutcome::Full(with) => Err(PlanRefusal::Full(with)),
         ClaimOutcome::RefreshRequired(with) => Err(PlanRefusal::RefreshRequired(with)),
     }
@@ -230,7 +231,7 @@ async fn apply_aborts(party: &Party, order: &Order, aborts: &[SignedAbort]) -> R
             promised.certificate.and_then(|certificate| certificate.promise_of(abort.notice.by))
         {
             let contradiction = Contradiction::of(ready, abort.clone(), key);
-            party.keep_contradictions(contradiction.iter()).await?;
+            party.keep_contradictions(contradiction).await?;
         }
         if promised.state == ShareState::Pending {
             match party.store.release(abort.notice.plan).await {

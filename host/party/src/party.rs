@@ -82,6 +82,7 @@ impl Party {
         let PartySetup { seed, originators, pinned, minimum_plugins, store, replica, clock, router } = setup;
         let identity = SecretKey::from_seed(&seed).public();
         let registry = Registry::new(store.suspended().await?, minimum_plugins);
+        let set_back = store.was_set_back().await?;
         let closing = CancellationToken::new();
         Ok(Self {
             seed,
@@ -97,7 +98,7 @@ impl Party {
             bans: BanGate::default(),
             not_ended: Mutex::default(),
             clock_behind: AtomicU64::new(0),
-            set_back: AtomicBool::new(false),
+            set_back: AtomicBool::new(set_back),
             router_refuses: AtomicBool::new(false),
             closing,
         })
@@ -133,8 +134,9 @@ impl Party {
         Ok(())
     }
 
-    /// Notes that a peer has shown that this party's state counter was once higher. If it was, the party stops by itself (rule 10): the
-    /// counts, bans and activations since are lost, and a peer that does not remember must not be the next to work with it.
+    /// Notes that a peer has shown that this party's state counter was once higher. If it was, the party stops by itself
+    /// (rule 10): the counts, bans and activations since are lost, and a peer that does not remember must not be the next to
+    /// work with it.
     pub(crate) async fn note_set_back(&self, counter: u64) -> Result<(), StoreError> {
         self.store.note_once_counter(counter).await?;
         self.check_set_back().await
@@ -335,10 +337,10 @@ impl Party {
     /// Keeps the proofs that parties have lied about their promises, and says so.
     pub(crate) async fn keep_contradictions(
         &self,
-        contradictions: impl Iterator<Item = &Contradiction>,
+        contradictions: impl IntoIterator<Item = Contradiction>,
     ) -> Result<(), StoreError> {
         for contradiction in contradictions {
-            if self.store.keep_contradiction(contradiction).await? {
+            if self.store.keep_contradiction(&contradiction).await? {
                 tracing::error!(
                     party = %contradiction.by(),
                     account = %contradiction.ready.activation.account,

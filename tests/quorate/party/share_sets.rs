@@ -49,9 +49,12 @@ async fn old_shares_are_erased_when_all_parties_have_said_that_they_have_the_new
     let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
     cluster.keygen().await;
     let refreshed = cluster.activate(Operation::Refresh).await;
-    while acknowledgements(&cluster, 2).await < 2 || acknowledgements(&cluster, 0).await < 1 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let heard = async {
+        while acknowledgements(&cluster, 2).await < 2 || acknowledgements(&cluster, 0).await < 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), heard).await.expect("no acknowledgement was kept");
     for index in 0..3 {
         assert_eq!(
             retired_shares(&cluster, index).await,

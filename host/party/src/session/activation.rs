@@ -73,7 +73,9 @@ async fn await_certificate(
                 tracing::info!(reason = context.cancellation().reason, "session ended early: its promise is reported");
                 return Ok(None);
             }
-            RouterEvent::Frame(frame) = connection.router.receive() => on_frame(context, connection, promise, &frame),
+            RouterEvent::Frame(frame) = connection.router.receive() => {
+                on_frame(context, connection, promise, &frame).await
+            }
             _ = tick.tick() => {
                 // A frame that finds no room is sent again with the next tick.
                 context.peers().for_each(|peer| connection.send(peer, own.clone()));
@@ -96,7 +98,7 @@ async fn await_certificate(
     }
 }
 
-fn on_frame(
+async fn on_frame(
     context: &SessionContext,
     connection: &mut Connection,
     promise: &mut Promise,
@@ -108,7 +110,7 @@ fn on_frame(
         Frame::Abort(abort) => promise.on_abort(&abort),
         // A peer that still runs the session may lack a frame of it.
         _ => {
-            connection.answer(frame, context.now());
+            connection.answer(frame, context.now()).await;
             None
         }
     }

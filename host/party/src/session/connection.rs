@@ -7,6 +7,7 @@ use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::session::{Effect, Session, SessionTerms};
 use quorate_core::{PartyIndex, UnixMillis};
 use quorate_net::router_client::{FrameSender, RouterSession};
+use quorate_net::telemetry::chain;
 use zeroize::Zeroizing;
 
 use super::context::SessionContext;
@@ -75,8 +76,16 @@ impl Connection {
     }
 
     /// Hands a frame to a session that has its result, and sends what it answers. Says whether it answered.
-    pub(super) fn answer(&mut self, frame: &[u8], now: UnixMillis) -> bool {
+    pub(super) async fn answer(&mut self, frame: &[u8], now: UnixMillis) -> bool {
         let effects = self.session.receive(frame, now);
+        for effect in &effects {
+            if let Effect::SetBack { counter } = effect
+                && let Err(error) = self.party.note_set_back(*counter).await
+            {
+                // The next peer that refuses this party shows it again.
+                tracing::error!(error = %chain(&error), "the party was set back, and that is not stored");
+            }
+        }
         self.send_all(effects)
     }
 

@@ -100,7 +100,7 @@ async fn await_promises(
                 Ok(Frame::Ready(ready)) => promise.on_ready(ready),
                 Ok(Frame::Abort(abort)) => promise.on_abort(&abort),
                 Ok(_) => {
-                    connection.answer(&frame, context.now());
+                    connection.answer(&frame, context.now()).await;
                     None
                 }
                 Err(_) => None,
@@ -144,7 +144,7 @@ async fn await_confirmation(
             () = tokio::time::sleep_until(until) => return,
             () = cancelled.cancelled() => return,
             RouterEvent::Frame(frame) = connection.router.receive() => {
-                connection.answer(&frame, context.now());
+                connection.answer(&frame, context.now()).await;
             }
             _ = tick.tick() => match context.party.store.promise_state(plan).await {
                 Ok(PromiseState::Active) => {

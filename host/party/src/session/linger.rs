@@ -31,7 +31,7 @@ pub(super) fn linger(context: &SessionContext, mut connection: Connection) {
             && let Ok(event) = timeout_at(until, connection.router.receive()).await
         {
             let RouterEvent::Frame(frame) = event else { continue };
-            if connection.answer(&frame, clock.millis()) {
+            if connection.answer(&frame, clock.millis()).await {
                 // A peer still waits, and the answer may be lost too.
                 until = Instant::now() + LINGER_DURATION;
             }
@@ -115,7 +115,7 @@ impl CertificateBroadcast {
                 self.connection.send(ready.by, self.certificate.clone());
             }
             Ok(Frame::Acknowledgement(acknowledgement)) => self.keep(acknowledgement).await,
-            Ok(_) => drop(self.connection.answer(frame, now)),
+            Ok(_) => drop(self.connection.answer(frame, now).await),
             Err(_) => {}
         }
     }
