@@ -4,6 +4,7 @@
 
 mod adversary;
 mod api;
+mod coordinator;
 mod deployment;
 mod outage;
 mod party;

@@ -13,6 +13,7 @@
 
 mod accounts;
 mod acknowledgements;
+mod bans;
 mod idempotency;
 mod row_key_rotation;
 mod row_keys;

@@ -1,88 +1,88 @@
-//! Bans as far as they are known here: which party never works with which other on which account. A hint that saves
-//! sessions: each party holds to its own bans, whatever a coordinator knows.
+//! Bans that parties have decided, as they signed them: which party never works with which other on a share set.
+//!
+//! They are kept for the parties: plans carry them to all, so that no party forgets one when it is set back to an earlier
+//! state. And they are a hint that saves sessions: each party holds to its own bans, whatever a coordinator knows.
 
 use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
-use quorate_core::abort::AbortCode;
-use quorate_core::report::{Outcome, RefusedCode};
-use quorate_core::{AccountId, PartyIndex};
+use quorate_backends::database::StoreError;
+use quorate_core::ban::SignedBan;
+use quorate_core::order::Order;
+use quorate_core::report::Report;
+use quorate_core::{AccountId, PartyIndex, PlanHash};
+use quorate_net::telemetry::chain;
 
-/// Accounts whose bans are remembered between sessions. What is forgotten is learned again from a refusal.
-const MAX_ACCOUNTS: usize = 10_000;
+use super::services::Services;
+
+/// How many share sets are remembered. When they are more, all are read anew.
+const MAX_REMEMBERED: usize = 10_000;
 
 /// A party, and the counterparty that it has banned.
-pub(crate) type Ban = (PartyIndex, PartyIndex);
+pub(super) type Ban = (PartyIndex, PartyIndex);
 
-/// The bans that are known here.
-#[derive(Default)]
-pub(crate) struct KnownBans(Mutex<HashMap<AccountId, BTreeSet<Ban>>>);
+/// What bans are about: an account's share set, or its keygen.
+type Subject = (AccountId, Option<PlanHash>);
 
-impl KnownBans {
-    /// The bans of an account.
-    pub(crate) fn of(&self, account: AccountId) -> BTreeSet<Ban> {
-        let bans = self.0.lock();
-        bans.get(&account).cloned().unwrap_or_default()
-    }
-
-    /// Records the bans that a party's outcome tells of.
-    pub(crate) fn record(&self, account: AccountId, by: PartyIndex, outcome: &Outcome) {
-        let culprits = match outcome {
-            Outcome::Aborted { code: AbortCode::Ban, culprits, .. } => culprits,
-            Outcome::Refused { code: RefusedCode::Banned, culprits, .. } => culprits,
-            _ => return,
-        };
-        let mut bans = self.0.lock();
-        if bans.len() >= MAX_ACCOUNTS && !bans.contains_key(&account) {
-            bans.clear();
-        }
-        bans.entry(account).or_default().extend(culprits.iter().map(|&culprit| (by, culprit)));
-    }
+/// The bans of all accounts.
+pub(super) struct Bans {
+    services: Services,
+    known: Mutex<HashMap<Subject, Vec<SignedBan>>>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn subject(order: &Order) -> Subject {
+    (order.spec.account, order.share_set)
+}
 
-    #[test]
-    fn only_a_partys_own_ban_is_recorded_and_for_its_account_alone() {
-        let bans = KnownBans::default();
-        let [one, two, three] = [1, 2, 3].map(|number| PartyIndex::try_from(number).unwrap());
-        let account = AccountId([1; 16]);
-        let aborted = |code, culprit| Outcome::Aborted {
-            code,
-            plugin_code: None,
-            culprits: vec![culprit],
-            reason: String::new(),
-            notice: None,
-        };
-        bans.record(account, one, &aborted(AbortCode::Timeout, two));
-        bans.record(account, one, &aborted(AbortCode::PeerFault, two));
-        assert!(bans.of(account).is_empty(), "a fault is no ban");
-        bans.record(account, one, &aborted(AbortCode::Ban, two));
-        let (code, reason) = (RefusedCode::Banned, String::new());
-        bans.record(account, three, &Outcome::Refused { code, culprits: vec![one], reason, notice: None });
-        assert_eq!(bans.of(account), BTreeSet::from([(one, two), (three, one)]));
-        assert!(bans.of(AccountId([2; 16])).is_empty());
+impl Bans {
+    pub(super) fn new(services: Services) -> Self {
+        Self { services, known: Mutex::default() }
     }
 
-    #[test]
-    fn no_more_accounts_are_remembered_than_there_is_room_for() {
-        let bans = KnownBans::default();
-        let ban = Outcome::Aborted {
-            code: AbortCode::Ban,
-            plugin_code: None,
-            culprits: vec![PartyIndex::FIRST],
-            reason: String::new(),
-            notice: None,
-        };
-        for number in 0..=MAX_ACCOUNTS as u128 {
-            bans.record(AccountId(number.to_be_bytes()), PartyIndex::FIRST, &ban);
+    /// Keeps the bans on an order's share set that a report tells of.
+    pub(super) async fn take(&self, order: &Order, report: &Report) -> Result<(), StoreError> {
+        for signed in &report.bans {
+            let ban = &signed.ban;
+            let is_of_order = (ban.account, ban.share_set) == subject(order);
+            let parties = order.spec.party(ban.by).zip(order.spec.party(ban.banned));
+            if is_of_order && parties.is_some_and(|(by, _)| signed.verify(by).is_ok()) {
+                self.services.store.add_ban(signed).await?;
+            }
         }
-        assert!(bans.0.lock().len() <= MAX_ACCOUNTS);
-        assert!(
-            !bans.of(AccountId((MAX_ACCOUNTS as u128).to_be_bytes())).is_empty(),
-            "the latest is forgotten"
-        );
+        if !report.bans.is_empty() {
+            self.known.lock().remove(&subject(order));
+        }
+        Ok(())
+    }
+
+    /// The bans on the share set of an order.
+    pub(super) async fn of(&self, order: &Order) -> Vec<SignedBan> {
+        let subject = subject(order);
+        if let Some(bans) = self.known.lock().get(&subject) {
+            return bans.clone();
+        }
+        let (account, share_set) = subject;
+        let bans = match self.services.store.bans(account, share_set).await {
+            Ok(bans) => bans,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "failed to read the bans on a share set");
+                return vec![];
+            }
+        };
+        let mut known = self.known.lock();
+        if known.len() >= MAX_REMEMBERED {
+            known.clear();
+        }
+        known.insert(subject, bans.clone());
+        bans
+    }
+
+    /// The pairs of which one party takes part in no session of an order with the other. A refresh is tried: its parties'
+    /// operators may have lifted the ban for it.
+    pub(super) async fn pairs(&self, order: &Order) -> BTreeSet<Ban> {
+        if order.operation.makes_shares() {
+            return BTreeSet::new();
+        }
+        self.of(order).await.iter().map(|signed| (signed.ban.by, signed.ban.banned)).collect()
     }
 }

@@ -111,7 +111,6 @@ impl<'a> Collector<'a> {
         self.proved |= report.is_proof();
         self.request.tell(Event::Report(encode(&report.signed).into()));
         let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
-        self.state.bans.record(self.request.order.spec.account, by, &outcome);
         if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
             self.end_at(self.state.services.now() + FAILURE_GRACE_PERIOD);
         }

@@ -22,7 +22,7 @@ use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
 use super::in_flight::{OrderEnd, OrderRole};
 use super::outbox::OutgoingPlan;
-use super::plan::new_session;
+use super::plan::{Carried, new_session};
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
 use super::session_records::{
     EarlierResult, LATE_REPORTS_DURATION, await_result, forward_result, forward_session, sessions_of,
@@ -224,10 +224,11 @@ impl OrderDriver<'_> {
             SessionTime::HalfOfWhatIsLeft => now + request.until.since(now) / 2,
         };
         let erasure = state.erasures.of(&request.order).await;
+        let carried = Carried { erasure, bans: state.bans.of(&request.order).await };
         let _open = request
             .is_signing()
             .then(|| state.open_signings.begin(request.order.spec.account, &quorum.signers));
-        let (session, plan) = new_session(request, quorum, self.recorded + 1, erasure, now, deadline)
+        let (session, plan) = new_session(request, quorum, self.recorded + 1, carried, now, deadline)
             .map_err(AttemptFailed::Permanent)?;
         let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };
         state.outbox.check_queue_capacity(&outgoing).await.map_err(AttemptFailed::Permanent)?;
@@ -331,7 +332,7 @@ impl OrderDriver<'_> {
             choose(order, &self.request.submission.signers, &input)
         };
         loop {
-            let (online, banned) = (state.presence.online(), state.bans.of(order.spec.account));
+            let (online, banned) = (state.presence.online(), state.bans.pairs(order).await);
             let full = self.full_pairs(&online);
             let avoided = banned.union(&full).copied().collect();
             let mut chosen = choose(&online, &avoided);

@@ -3,6 +3,7 @@
 use quorate_control_store::NewSession;
 use quorate_core::UnixMillis;
 use quorate_core::acknowledgement::ErasureCertificate;
+use quorate_core::ban::SignedBan;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::plan::Plan;
@@ -11,12 +12,18 @@ use super::quorum::Quorum;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
+/// What plans carry from party to party.
+pub(super) struct Carried {
+    pub(super) erasure: Option<ErasureCertificate>,
+    pub(super) bans: Vec<SignedBan>,
+}
+
 /// The session of a quorum, from `now` to a deadline, and its plan. `attempt` is its number among those of its order.
 pub(super) fn new_session(
     request: &SubmittedOrder,
     quorum: Quorum,
     attempt: u32,
-    erasure: Option<ErasureCertificate>,
+    carried: Carried,
     now: UnixMillis,
     deadline: UnixMillis,
 ) -> Result<(NewSession, Plan), Verdict> {
@@ -33,8 +40,8 @@ pub(super) fn new_session(
         helpers: vec![],
         certificate: submission.certificate.clone(),
         aborts: submission.aborts.clone(),
-        erasure,
-        bans: vec![],
+        erasure: carried.erasure,
+        bans: carried.bans,
         nonce,
         deadline,
     };

@@ -10,6 +10,7 @@ use quorate_core::report::{Outcome, SignedReport};
 use quorate_net::telemetry::chain;
 use quorate_net::topics::REPORTS;
 
+use super::bans::Bans;
 use super::erasures::Erasures;
 use super::services::Services;
 use super::verdict::verdict;
@@ -22,6 +23,7 @@ const MAX_REPORT_BYTES: usize = 16 << 10;
 pub(super) struct Reports {
     services: Services,
     erasures: Arc<Erasures>,
+    bans: Arc<Bans>,
     pub(super) waiters: Waiters,
 }
 
@@ -61,8 +63,8 @@ pub(super) enum ReportError {
 }
 
 impl Reports {
-    pub(super) fn new(services: Services, erasures: Arc<Erasures>) -> Self {
-        Self { services, erasures, waiters: Waiters::default() }
+    pub(super) fn new(services: Services, erasures: Arc<Erasures>, bans: Arc<Bans>) -> Self {
+        Self { services, erasures, bans, waiters: Waiters::default() }
     }
 
     /// Keeps a report that a party gives, and passes it on to the calls that wait for it, here or at another
@@ -122,6 +124,7 @@ impl Reports {
             return Err(ReportError::TooMuch);
         }
         let (id, by) = (report.session, report.by);
+        self.bans.take(order, report).await?;
         let ranked = RankedReport { evidence: session.evidence_of(&report.outcome), signed };
         if source == Source::Party && ranked.is_proof() {
             self.erasures.take(order, &ranked.signed.report).await?;

@@ -9,7 +9,7 @@ use quorate_core::identity::PublicKey;
 use quorate_net::clock::Clock;
 use quorate_net::join_token::JoinKey;
 
-use super::bans::KnownBans;
+use super::bans::Bans;
 use super::erasures::Erasures;
 use super::in_flight::InFlight;
 use super::open_signings::OpenSignings;
@@ -40,7 +40,7 @@ pub struct CoordinatorSetup {
 pub(super) struct CoordinatorState {
     pub(super) services: Services,
     pub(super) presence: Presence,
-    pub(super) bans: KnownBans,
+    pub(super) bans: Arc<Bans>,
     pub(super) open_signings: OpenSignings,
     pub(super) outbox: Outbox,
     pub(super) reports: Arc<Reports>,
@@ -55,13 +55,14 @@ impl CoordinatorState {
             setup;
         let services = Services { store, queue, originators: originators.into(), clock };
         let erasures = Arc::new(Erasures::new(services.clone()));
+        let bans = Arc::new(Bans::new(services.clone()));
         Self {
             presence: Presence::new(parties, require_distinct_master_keys),
-            bans: KnownBans::default(),
             open_signings: OpenSignings::default(),
             outbox: Outbox::new(services.clone(), key),
-            reports: Arc::new(Reports::new(services.clone(), Arc::clone(&erasures))),
+            reports: Arc::new(Reports::new(services.clone(), Arc::clone(&erasures), Arc::clone(&bans))),
             erasures,
+            bans,
             in_flight: InFlight::default(),
             rotation: AtomicU64::new(0),
             services,

@@ -192,6 +192,7 @@ impl Wire for Threshold {
 }
 
 /// Implements [`Wire`] for a struct, field by field in the order given.
+#[macro_export]
 macro_rules! wire_struct {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::codec::Wire for $name {

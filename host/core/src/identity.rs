@@ -38,6 +38,8 @@ pub enum Tag {
     KeyName,
     /// That a party never works with another again.
     Ban,
+    /// The bans that a party keeps for another one.
+    BanExport,
     /// That a party is there.
     Heartbeat,
 }
@@ -58,6 +60,7 @@ impl Tag {
             Self::Submission => b"quorate 1 submission\0",
             Self::KeyName => b"quorate 1 key name\0",
             Self::Ban => b"quorate 1 ban\0",
+            Self::BanExport => b"quorate 1 ban export\0",
             Self::Heartbeat => b"quorate 1 heartbeat\0",
         }
     }

@@ -62,7 +62,6 @@ impl Plan {
         let fields = [
             (!self.pools.is_empty() || !self.prepared.is_empty(), "prepared material"),
             (!self.helpers.is_empty(), "helpers of a repair"),
-            (!self.bans.is_empty(), "bans"),
         ];
         fields.into_iter().find(|(filled, _)| *filled).map(|(_, what)| what)
     }

@@ -3,7 +3,7 @@
 
 use crate::abort::{AbortCode, SignedAbort};
 use crate::acknowledgement::Acknowledgement;
-use crate::ban::SignedBan;
+use crate::ban::{MAX_BANS, SignedBan};
 use crate::certificate::{Certificate, KeyOutputs, Ready};
 use crate::codec::{Malformed, Reader, Wire, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
@@ -257,7 +257,7 @@ impl Report {
         let acknowledgements = &self.acknowledgements;
         acknowledgements.is_sorted_by(|a, b| a.by < b.by)
             && acknowledgements.iter().all(|acknowledgement| acknowledgement.by.number() <= parties)
-            && self.bans.is_empty()
+            && self.bans.len() <= MAX_BANS
             && match &self.outcome {
                 Outcome::Aborted { plugin_code: Some(_), .. } => false,
                 Outcome::Aborted { culprits, .. } | Outcome::Refused { culprits, .. } => {
@@ -274,6 +274,12 @@ impl Report {
     #[must_use]
     pub fn with_acknowledgements(self, acknowledgements: Vec<Acknowledgement>) -> Self {
         Self { acknowledgements, ..self }
+    }
+
+    /// The same report with bans.
+    #[must_use]
+    pub fn with_bans(self, bans: Vec<SignedBan>) -> Self {
+        Self { bans, ..self }
     }
 
     /// A report that carries nothing beside its outcome.
@@ -351,7 +357,7 @@ mod tests {
         let acknowledgement = Acknowledgement::sign(PlanHash([1; 32]), PartyIndex::FIRST, key);
         let ban = Ban {
             account: AccountId([1; 16]),
-            share_set: PlanHash([1; 32]),
+            share_set: Some(PlanHash([1; 32])),
             by: PartyIndex::FIRST,
             banned: PartyIndex::FIRST,
             session: SessionId([1; 32]),
@@ -367,7 +373,7 @@ mod tests {
                 notice: None,
             }),
             Report { acknowledgements: vec![acknowledgement; 2], ..plain.clone() },
-            Report { bans: vec![ban.sign(key)], ..plain },
+            Report { bans: vec![ban.sign(key); MAX_BANS + 1], ..plain },
         ] {
             assert_eq!(decode(&encode(&future)), Ok(future.clone()));
             assert!(!future.is_acceptable(3), "{future:?}");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use quorate_core::acknowledgement::{Acknowledgement, ErasureCertificate};
 use quorate_core::admission::PluginFacts;
-use quorate_core::ban::{Ban, SignedBan};
+use quorate_core::ban::{Ban, BanExport, SignedBan};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::{Bytes, Wire, decode, encode};
 use quorate_core::heartbeat::{Heartbeat, Trouble};
@@ -161,7 +161,7 @@ fn erasure() -> ErasureCertificate {
 
 fn ban() -> SignedBan {
     let (account, session) = (AccountId([7; 16]), SessionId([1; 32]));
-    Ban { account, share_set: SHARE_SET, by: party(1), banned: party(3), session }.sign(&identity(1))
+    Ban { account, share_set: Some(SHARE_SET), by: party(1), banned: party(3), session }.sign(&identity(1))
 }
 
 fn outputs() -> KeyOutputs {
@@ -263,6 +263,8 @@ fn promises_keep_their_encoding() {
     golden.value("promise.acknowledgement", &acknowledgement(1));
     golden.value("promise.erasure", &erasure());
     golden.value("promise.ban", &ban());
+    let export = BanExport { by: identity(1).public(), to: identity(2).public(), at: NOW, bans: vec![ban()] };
+    golden.value("promise.ban-export", &export.sign(&identity(1)));
     let written_by = "1.2.3".parse().unwrap();
     let facts = KeyRecord { spec: spec(), epoch: 1, key: outputs(), written_by, share_format: 2 };
     golden.value("promise.sealed-facts", &(facts, vec!["share".to_owned(), "other".to_owned()]));

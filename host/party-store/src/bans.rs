@@ -1,9 +1,10 @@
 //! Bans, open signings and signings of unknown outcome: what a counterparty may have learned (rule 8).
 
-use quorate_backends::database::{Row, Statement, StoreError, Tx, sql};
-use quorate_core::{AccountId, PartyIndex, PlanHash, Threshold};
+use quorate_backends::database::{StoreError, Tx, sql};
+use quorate_core::{AccountId, PartyIndex, PlanHash, SessionId, Threshold};
 
-use super::{Claim, ClaimOutcome, PartyStore, abort_session, end, raise_counter, unlock};
+use super::account_state::{AccountState, StoredBan, UnknownOutcomes, share_set_key};
+use super::{Claim, ClaimOutcome, PartyStore, abort_session, end, unlock};
 
 /// Sessions of unknown outcome with one counterparty on one share set, from which on the shares should be refreshed.
 pub(crate) const REFRESH_WANTED: u32 = 32;
@@ -22,6 +23,15 @@ pub struct BannedParty {
     pub party: PartyIndex,
 }
 
+/// The session in which a ban was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DecidedIn {
+    /// The session.
+    pub session: SessionId,
+    /// Its plan.
+    pub plan: PlanHash,
+}
+
 /// What earlier sessions say about the counterparties of a claim.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counterparties {
@@ -35,34 +45,51 @@ pub(super) enum Counterparties {
 
 impl PartyStore {
     /// Bars counterparties from an account's share set for ever, ends the session in which they cheated, and raises the state
-    /// counter. A second time it changes nothing.
+    /// counter. A second time it changes nothing, except that a lift which was granted before is void.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn ban(&self, banned: &[BannedParty], session: PlanHash) -> Result<(), StoreError> {
+    pub async fn ban(&self, banned: &[BannedParty], decided_in: DecidedIn) -> Result<(), StoreError> {
         let Some(first) = banned.first() else { return Ok(()) };
         let mut tx = self.database.begin(first.account.as_bytes()).await?;
-        let mut new = 0;
-        for banned in banned {
-            new += sql(
-                "INSERT INTO bans (account, share_set, party) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            )
-            .bind(banned.account.as_bytes())
-            .bind(share_set_key(banned.share_set))
-            .bind(banned.party.number())
-            .execute(&mut tx)
-            .await?;
+        if self.insert_bans(&mut tx, banned, decided_in.session).await? {
+            self.raise_counter(&mut tx).await?;
         }
-        if new > 0 {
-            raise_counter(&mut tx).await?;
-        }
-        if end(&mut tx, session, "aborted").await? {
-            unlock(&mut tx, session).await?;
+        if end(&mut tx, decided_in.plan, "aborted").await? {
+            unlock(&mut tx, decided_in.plan).await?;
         }
         tx.commit().await
     }
 
-    /// The counterparties that are banned on an account's share set.
+    /// Stores bans on one account. Says whether this changes anything.
+    async fn insert_bans(
+        &self,
+        tx: &mut Tx,
+        banned: &[BannedParty],
+        session: SessionId,
+    ) -> Result<bool, StoreError> {
+        let mut changed = 0;
+        let Some(BannedParty { account, .. }) = banned.first().copied() else { return Ok(false) };
+        self.account_state(&mut *tx, account).await?;
+        for banned in banned {
+            changed += sql("INSERT INTO bans (account, share_set, party, session) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (account, share_set, party) DO UPDATE SET lifted = FALSE, lift_plan = NULL
+                 WHERE bans.lifted")
+            .bind(account.as_bytes())
+            .bind(share_set_key(banned.share_set))
+            .bind(banned.party.number())
+            .bind(session.as_bytes())
+            .execute(&mut *tx)
+            .await?;
+        }
+        if changed > 0 {
+            self.seal_account(tx, account).await?;
+        }
+        Ok(changed > 0)
+    }
+
+    /// The counterparties with which nothing may be done on an account's share set, in a session that is not the refresh of
+    /// this plan which an operator has permitted.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -70,8 +97,11 @@ impl PartyStore {
         &self,
         account: AccountId,
         share_set: Option<PlanHash>,
+        plan: PlanHash,
     ) -> Result<Vec<PartyIndex>, StoreError> {
-        banned_parties(&banned_rows(account, share_set).fetch_all(&self.database).await?)
+        let known = self.account_state(&self.database, account).await?;
+        let bans = known.bans_on(share_set).filter(|ban| ban.lift_plan != Some(plan));
+        Ok(bans.map(|ban| ban.party).collect())
     }
 
     /// Records that a signing session has ended, and that nobody knows whether its counterparties cheated.
@@ -79,14 +109,17 @@ impl PartyStore {
     /// # Errors
     /// [`StoreError::Conflict`] when it has a result.
     pub async fn abort_unknown(&self, plan: PlanHash) -> Result<(), StoreError> {
-        let mut tx = self.database.begin(plan.as_bytes()).await?;
+        let row =
+            sql("SELECT account, share_set, exposed_to FROM sessions WHERE plan = $1").bind(plan.as_bytes());
+        let Some(row) = row.fetch_optional(&self.database).await? else {
+            return Err(StoreError::Conflict("only a running session can be aborted"));
+        };
+        let account: AccountId = row.read("account", "sessions")?;
+        let mut tx = self.database.begin(account.as_bytes()).await?;
+        self.account_state(&mut tx, account).await?;
         if !abort_session(&mut tx, plan).await? {
             return Ok(());
         }
-        let row = sql("SELECT share_set, exposed_to FROM sessions WHERE plan = $1")
-            .bind(plan.as_bytes())
-            .fetch_one(&mut tx)
-            .await?;
         let share_set = row.get::<Option<Vec<u8>>>("share_set")?;
         let exposed_to: i64 = row.get("exposed_to")?;
         for party in parties_of(exposed_to) {
@@ -100,43 +133,31 @@ impl PartyStore {
             .await?;
         }
         if exposed_to != 0 {
-            raise_counter(&mut tx).await?;
+            self.seal_account(&mut tx, account).await?;
+            self.raise_counter(&mut tx).await?;
         }
         tx.commit().await
     }
 }
 
 /// Checks the counterparties of a claim: whether one is banned, has as many open signings as may be, or too many of unknown
-/// outcome. `row` has the columns `bans`, `open_signings` and `unknown`, which say where to look at all.
+/// outcome. `open_signings` is the number of those that the account has with anybody.
 pub(super) async fn check_counterparties(
     tx: &mut Tx,
     claim: &Claim,
-    row: &Row,
+    known: &AccountState,
+    open_signings: u32,
 ) -> Result<Counterparties, StoreError> {
-    if row.get("bans")? && names_banned_party(tx, claim).await? {
+    let bars = |ban: &StoredBan| {
+        claim.signers.contains(&ban.party) && !(claim.is_refresh() && ban.permits_refresh())
+    };
+    if known.bans_on(claim.share_set).any(bars) {
         return Ok(Counterparties::Obstacle(ClaimOutcome::Stale));
     }
-    if let Some(full) = full_counterparty(tx, claim, row.get("open_signings")?).await? {
+    if let Some(full) = full_counterparty(tx, claim, open_signings).await? {
         return Ok(Counterparties::Obstacle(ClaimOutcome::Full(full)));
     }
-    if row.get("unknown")? { unknown_outcomes(tx, claim).await } else { Ok(Counterparties::Clear) }
-}
-
-/// Whether a signer of a claim is banned on its share set.
-async fn names_banned_party(tx: &mut Tx, claim: &Claim) -> Result<bool, StoreError> {
-    let banned = banned_parties(&banned_rows(claim.account, claim.share_set).fetch_all(&mut *tx).await?)?;
-    Ok(claim.signers.iter().any(|signer| banned.contains(signer)))
-}
-
-/// Reads the bans on a share set.
-fn banned_rows(account: AccountId, share_set: Option<PlanHash>) -> Statement {
-    sql("SELECT party FROM bans WHERE account = $1 AND share_set = $2 ORDER BY party")
-        .bind(account.as_bytes())
-        .bind(share_set_key(share_set))
-}
-
-fn banned_parties(rows: &[Row]) -> Result<Vec<PartyIndex>, StoreError> {
-    rows.iter().map(|row| party_of(row.get("party")?)).collect()
+    Ok(unknown_outcomes(claim, known))
 }
 
 /// A counterparty of a claim with which as many signing sessions are open as may be, over all replicas. `open` is the number
@@ -156,26 +177,20 @@ async fn full_counterparty(tx: &mut Tx, claim: &Claim, open: u32) -> Result<Opti
 }
 
 /// How many signing sessions of unknown outcome there were with the counterparties of a claim.
-async fn unknown_outcomes(tx: &mut Tx, claim: &Claim) -> Result<Counterparties, StoreError> {
-    let rows = sql(
-        "SELECT party, sessions FROM unknown_outcomes WHERE share_set = $1 AND sessions >= $2 ORDER BY party",
-    )
-    .bind(share_set_key(claim.share_set))
-    .bind(REFRESH_WANTED)
-    .fetch_all(&mut *tx)
-    .await?;
+fn unknown_outcomes(claim: &Claim, known: &AccountState) -> Counterparties {
+    let (exposed_to, share_set) = (exposed_to(claim), share_set_key(claim.share_set));
+    let of_claim =
+        |unknown: &&UnknownOutcomes| unknown.share_set.0 == share_set && exposed_to & bit(unknown.party) != 0;
     let mut found = Counterparties::Clear;
-    for row in &rows {
-        let party = party_of(row.get("party")?)?;
-        if exposed_to(claim) & bit(party) == 0 {
-            continue;
+    for unknown in known.unknown.iter().filter(of_claim) {
+        if unknown.sessions >= REFRESH_REQUIRED {
+            return Counterparties::Obstacle(ClaimOutcome::RefreshRequired(unknown.party));
         }
-        if row.get::<u32>("sessions")? >= REFRESH_REQUIRED {
-            return Ok(Counterparties::Obstacle(ClaimOutcome::RefreshRequired(party)));
+        if unknown.sessions >= REFRESH_WANTED {
+            found = Counterparties::RefreshWanted;
         }
-        found = Counterparties::RefreshWanted;
     }
-    Ok(found)
+    found
 }
 
 /// The counterparties that may learn a bit of a secret from a session, a bit for each.
@@ -194,11 +209,6 @@ fn parties_of(exposed_to: i64) -> impl Iterator<Item = PartyIndex> {
     PartyIndex::all(Threshold::MAX_PARTIES).filter(move |party| exposed_to & bit(*party) != 0)
 }
 
-fn party_of(number: u16) -> Result<PartyIndex, StoreError> {
+pub(super) fn party_of(number: u16) -> Result<PartyIndex, StoreError> {
     PartyIndex::try_from(number).map_err(|_| StoreError::Malformed("bans"))
-}
-
-/// A share set as part of a key: one that is not there is empty.
-pub(super) fn share_set_key(share_set: Option<PlanHash>) -> Vec<u8> {
-    share_set.map(|plan| plan.as_bytes().to_vec()).unwrap_or_default()
 }

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use quorate_backends::database::StoreError;
+use quorate_backends::database::{StoreError, sql};
 use quorate_core::abort::{AbortCode, AbortNotice};
 use quorate_core::acknowledgement::Acknowledgement;
+use quorate_core::ban::Ban;
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
 use quorate_core::codec::Bytes;
 use quorate_core::hello::{Hello, SignedHello};
@@ -20,9 +21,10 @@ use zeroize::Zeroizing;
 
 use crate::bans::{REFRESH_REQUIRED, REFRESH_WANTED};
 use crate::{
-    BannedParty, COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DeliveryState, NewDelivery,
-    ORDER_RETENTION_SECONDS, PartyStore, PeerStanding, PromiseState, PromisedShare, Refusal, RefusalOutcome,
-    SealedDelivery, SessionResult, ShareLookup, ShareState, Started, Unreported, WaitingPlan,
+    BannedParty, COUNTER_SETTLING_PERIOD, Claim, ClaimOutcome, Confirmation, DecidedIn, DeliveryState,
+    KeptBans, NewDelivery, ORDER_RETENTION_SECONDS, OwnBan, PartyStore, PeerStanding, PromiseState,
+    PromisedShare, Refusal, RefusalOutcome, SealedDelivery, SessionResult, ShareLookup, ShareState, Started,
+    Unreported, WaitingPlan,
 };
 
 const CLAIMED: ClaimOutcome = ClaimOutcome::Claimed { refresh_wanted: false };
@@ -44,6 +46,10 @@ macro_rules! suite {
             a_session_is_abandoned_by_its_replica_or_when_its_time_is_over,
             an_operator_frees_an_account_and_readmits_a_peer,
             bans_stay_and_raise_the_counter_once,
+            a_lifted_ban_ends_with_the_one_refresh_that_it_permits,
+            a_lift_is_void_when_its_party_cheats_again_and_for_every_other_refresh,
+            a_lost_ban_is_taken_up_again_and_a_lifted_one_is_not,
+            what_a_party_knows_of_an_account_and_of_itself_can_not_be_changed_by_others,
             a_ban_ends_the_session_in_which_it_was_decided,
             open_signings_with_one_counterparty_are_bounded,
             signings_of_unknown_outcome_ask_for_new_shares_and_then_for_nothing_else,
@@ -167,8 +173,9 @@ pub(crate) async fn promise(store: &PartyStore, session: u8, epoch: u32) {
 
 async fn active(store: &PartyStore) -> Option<u8> {
     let share = store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().record?;
-    assert!(store.active_entries(ACCOUNT, share.epoch + 1).await.unwrap().is_none());
-    store.active_entries(ACCOUNT, share.epoch).await.unwrap().map(|entries| entries["share"][0])
+    assert_eq!(store.active_share_set(ACCOUNT, share.epoch + 1).await.unwrap(), None);
+    let share_set = store.active_share_set(ACCOUNT, share.epoch).await.unwrap()?;
+    store.entries(ACCOUNT, share_set).await.unwrap().map(|entries| entries["share"][0])
 }
 
 async fn counter(store: &PartyStore) -> u64 {
@@ -475,7 +482,7 @@ pub(crate) async fn a_claim_on_what_has_changed_since_admission_is_stale(store: 
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Stale, "a keygen beside a key");
     assert_eq!(store.claim(&signing(3, 2)).await.unwrap(), ClaimOutcome::Stale, "another share set");
     assert_eq!(store.claim(&signing(4, 1)).await.unwrap(), CLAIMED);
-    store.ban(&[banned(Some(1), 2)], PlanHash([4; 32])).await.unwrap();
+    store.ban(&[banned(Some(1), 2)], decided_in(4)).await.unwrap();
     assert_eq!(store.claim(&signing(5, 1)).await.unwrap(), ClaimOutcome::Stale, "a banned signer");
 }
 
@@ -515,6 +522,11 @@ pub(crate) async fn a_restart_finds_what_runs_and_what_nobody_knows(store: &Part
     assert!(abandoned(store, Some("a")).await.is_empty());
 }
 
+/// The session in which a ban is decided.
+fn decided_in(session: u8) -> DecidedIn {
+    DecidedIn { session: SessionId([session; 32]), plan: PlanHash([session; 32]) }
+}
+
 /// A ban of the party with this index, on the share set that a session has made.
 fn banned(share_set: Option<u8>, party: u16) -> BannedParty {
     let share_set = share_set.map(|session| PlanHash([session; 32]));
@@ -527,23 +539,172 @@ pub(crate) async fn bans_stay_and_raise_the_counter_once(store: &PartyStore) {
     promise(store, 2, 2).await;
     let before = counter(store).await;
     for _ in 0..2 {
-        store.ban(&[banned(Some(1), 2), banned(Some(1), 1)], PlanHash([9; 32])).await.unwrap();
+        store.ban(&[banned(Some(1), 2), banned(Some(1), 1)], decided_in(9)).await.unwrap();
     }
     let facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
     assert_eq!((facts.banned, facts.counter), (PartyIndex::all(2).collect(), before + 1));
     let other = store.admission_facts(OrderId([1; 32]), AccountId([9; 16]), PlanHash([1; 32])).await.unwrap();
     assert!(other.banned.is_empty());
     // It is of one share set. It goes over to one that was promised before: only an operator lifts a ban.
-    assert_eq!(store.banned(ACCOUNT, None).await.unwrap(), []);
+    assert_eq!(store.banned(ACCOUNT, None, PlanHash([7; 32])).await.unwrap(), []);
     store.activate(&certificate(2, 2)).await.unwrap();
     let facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
     assert_eq!(facts.banned, PartyIndex::all(2).collect::<Vec<_>>());
-    assert_eq!(store.banned(ACCOUNT, Some(PlanHash([1; 32]))).await.unwrap().len(), 2);
+    assert_eq!(store.banned(ACCOUNT, Some(PlanHash([1; 32])), PlanHash([7; 32])).await.unwrap().len(), 2);
+}
+
+fn refresh(session: u8, share_set: u8) -> Claim {
+    Claim { share_set: Some(PlanHash([share_set; 32])), ..claim(session, session, true) }
+}
+
+async fn banned_on(store: &PartyStore, share_set: u8) -> Vec<PartyIndex> {
+    store.banned(ACCOUNT, Some(PlanHash([share_set; 32])), PlanHash([99; 32])).await.unwrap()
+}
+
+pub(crate) async fn a_lifted_ban_ends_with_the_one_refresh_that_it_permits(store: &PartyStore) {
+    let second = PartyIndex::try_from(2).unwrap();
+    assert!(!store.lift_ban(ACCOUNT, second).await.unwrap(), "an account without a share");
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    store.ban(&[banned(Some(1), 2)], decided_in(9)).await.unwrap();
+    assert!(!store.lift_ban(ACCOUNT, PartyIndex::FIRST).await.unwrap(), "a party that is not banned");
+    assert_eq!(store.claim(&refresh(2, 1)).await.unwrap(), ClaimOutcome::Stale, "no lift");
+    let before = counter(store).await;
+    assert!(store.lift_ban(ACCOUNT, second).await.unwrap());
+    let signing = Claim { exclusive: false, ..refresh(3, 1) };
+    assert_eq!(store.claim(&signing).await.unwrap(), ClaimOutcome::Stale, "a signing");
+    // The refresh that uses it up ends without shares.
+    assert_eq!(store.claim(&refresh(4, 1)).await.unwrap(), CLAIMED);
+    assert_eq!(counter(store).await, before + 2);
+    store.abort(PlanHash([4; 32])).await.unwrap();
+    assert_eq!(store.claim(&refresh(5, 1)).await.unwrap(), ClaimOutcome::Stale, "a second refresh");
+    assert!(store.lift_ban(ACCOUNT, second).await.unwrap());
+    assert_eq!(store.claim(&refresh(6, 1)).await.unwrap(), CLAIMED);
+    let running = store.banned(ACCOUNT, Some(PlanHash([1; 32])), PlanHash([6; 32])).await.unwrap();
+    assert_eq!(running, [], "the refresh itself");
+    store.promise(&readies(6, 2)[0], &record(2), &entries(6)).await.unwrap();
+    assert_eq!(banned_on(store, 1).await, [second], "it ended before the new shares are active");
+    store.activate(&certificate(6, 2)).await.unwrap();
+    assert_eq!(banned_on(store, 6).await, []);
+    assert_eq!(banned_on(store, 1).await, [second], "the older share set");
+    let signing = Claim { exclusive: false, ..refresh(7, 6) };
+    assert_eq!(store.claim(&signing).await.unwrap(), CLAIMED);
+}
+
+pub(crate) async fn a_lift_is_void_when_its_party_cheats_again_and_for_every_other_refresh(
+    store: &PartyStore,
+) {
+    let second = PartyIndex::try_from(2).unwrap();
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    // A refresh that was promised before the ban, and waits.
+    promise(store, 2, 2).await;
+    store.release(PlanHash([2; 32])).await.unwrap();
+    store.ban(&[banned(Some(1), 2)], decided_in(9)).await.unwrap();
+    store.lift_ban(ACCOUNT, second).await.unwrap();
+    assert_eq!(store.claim(&refresh(3, 1)).await.unwrap(), CLAIMED);
+    store.promise(&readies(3, 2)[0], &record(2), &entries(3)).await.unwrap();
+    store.activate(&certificate(3, 2)).await.unwrap();
+    assert_eq!(banned_on(store, 3).await, []);
+    // It comes back because an order names it: the lift was not for it.
+    store.activate_named(&certificate(2, 2)).await.unwrap();
+    assert_eq!(banned_on(store, 2).await, [second]);
+    store.lift_ban(ACCOUNT, second).await.unwrap();
+    assert_eq!(store.claim(&refresh(4, 2)).await.unwrap(), CLAIMED);
+    store.promise(&readies(4, 3)[0], &record(3), &entries(4)).await.unwrap();
+    store.ban(&[banned(Some(2), 2)], decided_in(8)).await.unwrap();
+    store.activate(&certificate(4, 3)).await.unwrap();
+    assert_eq!(banned_on(store, 4).await, [second], "it has cheated again");
+}
+
+pub(crate) async fn a_lost_ban_is_taken_up_again_and_a_lifted_one_is_not(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    let second = PartyIndex::try_from(2).unwrap();
+    let own = OwnBan { banned: banned(Some(1), 2), session: SessionId([9; 32]) };
+    let before = counter(store).await;
+    for restored in [vec![own], vec![]] {
+        assert_eq!(store.restore_bans(ACCOUNT, &[own]).await.unwrap(), restored);
+    }
+    assert_eq!(counter(store).await, before + 1);
+    assert_eq!(store.claim(&refresh(2, 1)).await.unwrap(), ClaimOutcome::Stale);
+    store.lift_ban(ACCOUNT, second).await.unwrap();
+    store.restore_bans(ACCOUNT, &[own]).await.unwrap();
+    assert_eq!(store.claim(&refresh(2, 1)).await.unwrap(), CLAIMED, "a report has voided a lift");
+    // Those of others bind nobody, and are kept once.
+    let of_other = Ban {
+        account: ACCOUNT,
+        share_set: Some(PlanHash([1; 32])),
+        by: second,
+        banned: PartyIndex::FIRST,
+        session: SessionId([9; 32]),
+    };
+    let of_other = of_other.sign(&secrets()[1]);
+    for _ in 0..2 {
+        store.keep_ban_reports(ACCOUNT, std::slice::from_ref(&of_other)).await.unwrap();
+    }
+    let kept = store.kept_bans(ACCOUNT, Some(PlanHash([1; 32]))).await.unwrap();
+    assert_eq!(kept, KeptBans { own: vec![own], of_others: vec![of_other] });
+    assert_eq!(store.kept_bans(ACCOUNT, None).await.unwrap(), KeptBans::default());
+    assert_eq!(banned_on(store, 1).await, [second]);
+    assert_eq!(store.accounts_with_bans().await.unwrap(), [ACCOUNT]);
+}
+
+/// A database that was changed by another program, without a commit.
+async fn altered(store: &PartyStore, harm: &'static str) -> bool {
+    let mut tx = store.database().begin(b"").await.unwrap();
+    let changed = sql(harm).execute(&mut tx).await.unwrap();
+    assert_eq!(changed, 1, "{harm}");
+    let account = store.account_state(&mut tx, ACCOUNT).await.err();
+    let party = store.change_state(&mut tx, |_| {}).await.err();
+    [account, party].into_iter().flatten().any(|error| matches!(error, StoreError::Altered(_)))
+}
+
+pub(crate) async fn what_a_party_knows_of_an_account_and_of_itself_can_not_be_changed_by_others(
+    store: &PartyStore,
+) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    promise(store, 2, 2).await;
+    store.activate(&certificate(2, 2)).await.unwrap();
+    store.ban(&[banned(Some(2), 2)], decided_in(9)).await.unwrap();
+    let of_other = Ban {
+        account: ACCOUNT,
+        share_set: Some(PlanHash([2; 32])),
+        by: PartyIndex::try_from(2).unwrap(),
+        banned: PartyIndex::FIRST,
+        session: SessionId([9; 32]),
+    };
+    store.keep_ban_reports(ACCOUNT, &[of_other.sign(&secrets()[1])]).await.unwrap();
+    let third = Claim { share_set: Some(PlanHash([2; 32])), ..exposed(4, &[1, 3]) };
+    store.claim(&third).await.unwrap();
+    store.abort_unknown(PlanHash([4; 32])).await.unwrap();
+    assert!(!altered(store, "UPDATE state SET id = id").await, "nothing was changed");
+    for harm in [
+        "DELETE FROM bans",
+        "UPDATE bans SET party = 3",
+        "UPDATE bans SET lifted = TRUE",
+        "DELETE FROM ban_reports",
+        "DELETE FROM unknown_outcomes",
+        "UPDATE unknown_outcomes SET sessions = 0",
+        "DELETE FROM shares WHERE state = 'retired'",
+        "DELETE FROM shares WHERE state = 'active'",
+        "UPDATE shares SET state = 'retired' WHERE state = 'active'",
+        "UPDATE shares SET epoch = 3 WHERE state = 'active'",
+        "DELETE FROM account_macs",
+        "DELETE FROM state",
+        "UPDATE state SET counter = counter + 1",
+        "UPDATE state SET latest_seen = 0",
+        "UPDATE state SET orders_from = 1",
+        "UPDATE state SET once_counter = 1",
+    ] {
+        assert!(altered(store, harm).await, "{harm}");
+    }
 }
 
 pub(crate) async fn a_ban_ends_the_session_in_which_it_was_decided(store: &PartyStore) {
     store.claim(&claim(1, 1, true)).await.unwrap();
-    store.ban(&[banned(None, 2)], PlanHash([1; 32])).await.unwrap();
+    store.ban(&[banned(None, 2)], decided_in(1)).await.unwrap();
     assert!(abandoned(store, Some("a")).await.is_empty(), "the session still runs");
     assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), ClaimOutcome::Stale, "the pair makes a key");
     let alone = Claim { signers: vec![PartyIndex::FIRST], ..claim(3, 3, true) };
@@ -675,6 +836,7 @@ fn peer_state(counter: u64) -> SignedHello {
 pub(crate) async fn a_party_that_was_set_back_stops_until_its_operator_accepts_it(store: &PartyStore) {
     promise(store, 1, 1).await;
     store.activate(&certificate(1, 1)).await.unwrap();
+    let before = store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().database;
     let sessions = std::cell::Cell::new(10);
     let is_stopped = async || {
         sessions.set(sessions.get() + 1);
@@ -691,10 +853,11 @@ pub(crate) async fn a_party_that_was_set_back_stops_until_its_operator_accepts_i
     store.note_once_counter(9).await.unwrap();
     store.note_once_counter(8).await.unwrap();
     assert!(is_stopped().await && store.accept_set_back().await.unwrap());
-    // What was accepted is no news.
-    store.note_once_counter(9).await.unwrap();
+    // From there on it counts under a new id of the database, and a second time is noticed too.
+    let after = store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap().database;
+    assert_ne!(after, before);
     assert!(!is_stopped().await && !store.accept_set_back().await.unwrap());
-    store.note_once_counter(10).await.unwrap();
+    store.note_once_counter(3).await.unwrap();
     assert!(is_stopped().await);
 }
 

@@ -6,6 +6,7 @@
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
 use quorate_backends::database::StoreError;
 use quorate_core::codec::{Bytes, encode};
 use quorate_core::identity::{PublicKey, SecretKey, Signature, Tag};
@@ -111,6 +112,26 @@ impl Crypter {
         let payload = Payload { msg: sealed, aad: &self.associated(context) };
         let opened = self.cipher(context.account).decrypt(Nonce::from_slice(nonce), payload);
         opened.map(Zeroizing::new).map_err(|_| wrong())
+    }
+
+    /// A MAC (HMAC-SHA256, RFC 2104) over what rows of a table tell in the clear.
+    pub(super) fn mac(&self, table: &'static str, told: &[u8]) -> Vec<u8> {
+        self.keyed(table, told).finalize().into_bytes().to_vec()
+    }
+
+    /// Whether this party has written that MAC over what rows of a table tell.
+    pub(super) fn is_mac(&self, table: &'static str, told: &[u8], mac: &[u8]) -> bool {
+        self.keyed(table, told).verify_slice(mac).is_ok()
+    }
+
+    fn keyed(&self, table: &'static str, told: &[u8]) -> Hmac<Sha256> {
+        let key = derive(&self.master, b"quorate 1 row mac");
+        // HMAC takes keys of any length.
+        #[allow(clippy::expect_used)]
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key.as_slice()).expect("a key of 32 bytes");
+        mac.update(&encode(&(self.party, table.to_owned())));
+        mac.update(told);
+        mac
     }
 
     /// The cipher with an account's data key. Its key schedule is wiped when it is dropped: the features that

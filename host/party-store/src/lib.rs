@@ -13,7 +13,11 @@ use polyval as _;
 
 pub mod crypter;
 
+mod account_state;
+mod ban_reports;
 mod bans;
+mod lifts;
+mod party_state;
 mod peers;
 mod refusals;
 mod sessions;
@@ -37,8 +41,10 @@ use quorate_core::{
     AccountId, DatabaseId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId, UnixMillis,
     UnixSeconds,
 };
+use tokio::time::Instant;
 
-pub use bans::BannedParty;
+pub use ban_reports::{KeptBans, OwnBan};
+pub use bans::{BannedParty, DecidedIn};
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use peers::PeerStanding;
 pub use refusals::{Refusal, RefusalOutcome};
@@ -65,6 +71,8 @@ pub struct AdmissionFacts {
     pub order_succeeded: bool,
     /// Counterparties banned on the active share set.
     pub banned: Vec<PartyIndex>,
+    /// Those among them with which the operator permits one refresh.
+    pub lifted: Vec<PartyIndex>,
     /// The record that is sealed with the active share.
     pub record: Option<KeyRecord>,
     /// The share set of the active share.
@@ -79,6 +87,10 @@ pub struct AdmissionFacts {
     pub orders_from: UnixSeconds,
     /// The party's own state counter.
     pub counter: u64,
+    /// The random number that tells the party's database from every other. A copy of the database has the same.
+    pub database: DatabaseId,
+    /// When this was read.
+    pub read_at: Instant,
 }
 
 /// A session to claim.
@@ -117,6 +129,13 @@ pub struct Claim {
     pub now: UnixSeconds,
     /// How many sessions an order may have.
     pub at_most: u32,
+}
+
+impl Claim {
+    /// Whether it gives an account new shares of the key that it has.
+    pub(crate) fn is_refresh(&self) -> bool {
+        self.exclusive && self.share_set.is_some()
+    }
 }
 
 /// The result of a claim.
@@ -204,7 +223,6 @@ const KNOWN_TEXT: &[u8] = b"quorate key check";
 pub struct PartyStore {
     database: Database,
     crypter: Arc<Crypter>,
-    id: DatabaseId,
 }
 
 impl PartyStore {
@@ -214,13 +232,13 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
     pub async fn open(database: Database, crypter: Crypter) -> Result<Self, StoreError> {
-        let mut store = Self { database, crypter: Arc::new(crypter), id: DatabaseId([0; 16]) };
+        let store = Self { database, crypter: Arc::new(crypter) };
         store.check_key().await?;
         store.database.migrate(&SCHEMA).await?;
         store.note_key().await?;
-        store.id = store.database_id().await?;
         // Of two processes that start on a new database at once, one has set the key.
         store.check_key().await?;
+        store.state().await?;
         Ok(store)
     }
 
@@ -228,23 +246,6 @@ impl PartyStore {
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
-    }
-
-    /// The random number that tells this database from every other. A copy of the database has the same.
-    #[must_use]
-    pub fn id(&self) -> DatabaseId {
-        self.id
-    }
-
-    /// Reads the id of the database, which gets one when it is first opened.
-    async fn database_id(&self) -> Result<DatabaseId, StoreError> {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|_| StoreError::Conflict("no randomness"))?;
-        sql("UPDATE state SET database_id = $1 WHERE database_id IS NULL")
-            .bind(id.as_slice())
-            .execute(&self.database)
-            .await?;
-        sql("SELECT database_id FROM state").fetch_one(&self.database).await?.read("database_id", "state")
     }
 
     /// A name of the master key that the rows are sealed with: see [`Crypter::proved_name`].
@@ -279,14 +280,20 @@ impl PartyStore {
         }
     }
 
+    /// Writes the rows of a database that has just been made.
     async fn note_key(&self) -> Result<(), StoreError> {
         let sealed = self.crypter.seal(&self.key_context(), KNOWN_TEXT)?;
-        sql("INSERT INTO key_check (id, key_id, sealed) VALUES (1, $1, $2) ON CONFLICT DO NOTHING")
-            .bind(self.crypter.key_id())
-            .bind(sealed)
-            .execute(&self.database)
-            .await?;
-        Ok(())
+        let mut tx = self.database.begin(b"").await?;
+        let is_new =
+            sql("INSERT INTO key_check (id, key_id, sealed) VALUES (1, $1, $2) ON CONFLICT DO NOTHING")
+                .bind(self.crypter.key_id())
+                .bind(sealed)
+                .execute(&mut tx)
+                .await?;
+        if is_new == 1 {
+            self.insert_state(&mut tx).await?;
+        }
+        tx.commit().await
     }
 
     fn open_facts(&self, account: AccountId, row: &Row) -> Result<SealedFacts, StoreError> {
@@ -323,13 +330,6 @@ fn facts_context(account: AccountId, epoch: u32, plan: PlanHash) -> RowContext<'
 
 fn entry_context(account: AccountId, epoch: u32, plan: PlanHash, name: &str) -> RowContext<'_> {
     RowContext { table: "entries", account, epoch, plan, name }
-}
-
-const ACTIVE_FACTS: &str = "SELECT plan, epoch, facts FROM shares WHERE account = $1 AND state = 'active'";
-
-async fn raise_counter(tx: &mut Tx) -> Result<(), StoreError> {
-    sql("UPDATE state SET counter = counter + 1").execute(&mut *tx).await?;
-    Ok(())
 }
 
 /// Ends a running session; false when it does not run.

@@ -6,6 +6,7 @@ use quorate_core::hello::{Hello, SignedHello};
 use quorate_core::identity::PublicKey;
 use quorate_core::{DatabaseId, Digest, UnixSeconds};
 
+use super::party_state::new_database_id;
 use super::{COUNTER_SETTLING_PERIOD, PartyStore};
 
 /// A peer's state, compared with what was seen of it before.
@@ -137,12 +138,17 @@ impl PartyStore {
     /// See [`StoreError`].
     pub async fn note_once_counter(&self, counter: u64) -> Result<(), StoreError> {
         // No party has raised its counter further.
-        let Ok(counter) = signed(counter) else { return Ok(()) };
-        sql("UPDATE state SET once_counter = $1 WHERE counter < $1 AND once_counter < $1")
-            .bind(counter)
-            .execute(&self.database)
-            .await
-            .map(drop)
+        if signed(counter).is_err() {
+            return Ok(());
+        }
+        let mut tx = self.database.begin(b"").await?;
+        self.change_state(&mut tx, |state| {
+            if counter > state.counter {
+                state.once_counter = state.once_counter.max(counter);
+            }
+        })
+        .await?;
+        tx.commit().await
     }
 
     /// Whether this party was set back to an earlier state, and its operator has not accepted that.
@@ -150,18 +156,26 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn was_set_back(&self) -> Result<bool, StoreError> {
-        let row = sql("SELECT once_counter > accepted_counter AS set_back FROM state");
-        row.fetch_one(&self.database).await?.get("set_back")
+        Ok(self.state().await?.is_set_back())
     }
 
-    /// Goes on in the state that this party was set back to. Says whether it was.
+    /// Goes on in the state that this party was set back to, under a new id of the database: from there on the counter goes up
+    /// again, and peers compare it with none from before. Says whether it was set back.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn accept_set_back(&self) -> Result<bool, StoreError> {
-        let accepted =
-            sql("UPDATE state SET accepted_counter = once_counter WHERE once_counter > accepted_counter");
-        Ok(accepted.execute(&self.database).await? == 1)
+        let database = new_database_id()?;
+        let mut tx = self.database.begin(b"").await?;
+        let accepted = self
+            .change_state(&mut tx, |state| {
+                if state.is_set_back() {
+                    (state.once_counter, state.database) = (0, database);
+                }
+            })
+            .await?;
+        tx.commit().await?;
+        Ok(accepted)
     }
 
     /// Forgets what was seen of the state of a peer that was restored from an older backup or has a new database. Says

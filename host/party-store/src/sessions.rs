@@ -2,11 +2,14 @@
 
 use quorate_backends::database::{StoreError, Tx, signed, sql};
 use quorate_core::order::MAX_CLOCK_SKEW;
-use quorate_core::{AccountId, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
+use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
-use super::bans::{Counterparties, REFRESH_WANTED, check_counterparties, exposed_to};
+use tokio::time::Instant;
+
+use super::bans::{Counterparties, check_counterparties, exposed_to};
+use super::party_state::state_columns;
 use super::{
-    ABANDONMENT_AGE, ACTIVE_FACTS, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
+    ABANDONMENT_AGE, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
     SET_BACK_PERIOD, SessionResult, Started, Unreported, abort_session, end, outcome_of, started,
 };
 
@@ -22,36 +25,57 @@ impl PartyStore {
         plan: PlanHash,
     ) -> Result<AdmissionFacts, StoreError> {
         // The claim reads the facts that matter again, so that this need not be one transaction.
-        let row = sql("SELECT latest_seen, orders_from, counter,
-               (SELECT sessions FROM orders WHERE id = $1) AS sessions,
+        let read_at = Instant::now();
+        let row = sql(concat!(
+            "SELECT ",
+            state_columns!(),
+            ", (SELECT sessions FROM orders WHERE id = $1) AS sessions,
                (SELECT succeeded FROM orders WHERE id = $1) AS succeeded,
-               EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'pending') AS promised,
-               EXISTS (SELECT 1 FROM shares WHERE account = $2 AND state = 'retired') AS has_retired,
-               EXISTS (SELECT 1 FROM sessions WHERE plan = $3) AS claimed
-             FROM state")
+               EXISTS (SELECT 1 FROM sessions WHERE plan = $2) AS claimed
+             FROM state"
+        ))
         .bind(order.as_bytes())
-        .bind(account.as_bytes())
         .bind(plan.as_bytes())
         .fetch_one(&self.database)
         .await?;
-        let record = sql(ACTIVE_FACTS).bind(account.as_bytes()).fetch_optional(&self.database).await?;
-        let sessions = row.get::<Option<u32>>("sessions")?.unwrap_or_default();
-        let sealed = record.map(|row| self.open_facts(account, &row)).transpose()?;
-        let (share_set, record) = sealed.map(|facts| (facts.plan, facts.record)).unzip();
-        let banned = self.banned(account, share_set).await?;
+        let state = self.opened_state(&row)?;
+        let known = self.account_state(&self.database, account).await?;
+        let share_set = known.active()?;
+        let record = match share_set {
+            Some(share_set) => Some(self.record_of(account, share_set).await?),
+            None => None,
+        };
         Ok(AdmissionFacts {
             claimed: row.get("claimed")?,
-            sessions_of_order: sessions,
+            sessions_of_order: row.get::<Option<u32>>("sessions")?.unwrap_or_default(),
             order_succeeded: row.get::<Option<bool>>("succeeded")?.unwrap_or_default(),
-            banned,
+            banned: known.bans_on(share_set).map(|ban| ban.party).collect(),
+            lifted: known
+                .bans_on(share_set)
+                .filter(|ban| ban.permits_refresh())
+                .map(|ban| ban.party)
+                .collect(),
             record,
             share_set,
-            promised: row.get("promised")?,
-            has_retired: row.get("has_retired")?,
-            latest_seen: UnixSeconds(row.get("latest_seen")?),
-            orders_from: UnixSeconds(row.get("orders_from")?),
-            counter: row.get("counter")?,
+            promised: known.has("pending"),
+            has_retired: known.has("retired"),
+            latest_seen: state.latest_seen,
+            orders_from: state.orders_from,
+            counter: state.counter,
+            database: state.database,
+            read_at,
         })
+    }
+
+    /// The record that is sealed with a share which is there.
+    pub(super) async fn record_of(
+        &self,
+        account: AccountId,
+        share_set: PlanHash,
+    ) -> Result<KeyRecord, StoreError> {
+        let row = sql("SELECT plan, epoch, facts FROM shares WHERE plan = $1").bind(share_set.as_bytes());
+        let row = row.fetch_optional(&self.database).await?.ok_or(StoreError::Altered("shares"))?;
+        Ok(self.open_facts(account, &row)?.record)
     }
 
     /// Whether a session was claimed, here or by another replica.
@@ -81,38 +105,36 @@ impl PartyStore {
     pub async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
         let mut tx = self.database.begin(claim.account.as_bytes()).await?;
         let plan = claim.plan.as_bytes();
-        let row = sql("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
-               (SELECT plan FROM shares WHERE account = $3 AND state = 'active') AS share_set,
-               (SELECT once_counter > accepted_counter FROM state) AS set_back,
+        let row = sql(concat!(
+            "SELECT ",
+            state_columns!(),
+            ", EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
                EXISTS (SELECT 1 FROM suspended WHERE digest = $4) AS suspended,
-               EXISTS (SELECT 1 FROM bans WHERE account = $3) AS bans,
                (SELECT count(*) FROM sessions
-                WHERE account = $3 AND outcome IS NULL AND exposed_to <> 0) AS open_signings,
-               EXISTS (SELECT 1 FROM unknown_outcomes WHERE share_set = $5 AND sessions >= $6) AS unknown
-             ")
+                WHERE account = $3 AND outcome IS NULL AND exposed_to <> 0) AS open_signings
+             FROM state"
+        ))
         .bind(claim.session.as_bytes())
         .bind(plan)
         .bind(claim.account.as_bytes())
         .bind(claim.digest.as_bytes())
-        .bind(claim.share_set.map(|plan| plan.as_bytes().to_vec()))
-        .bind(REFRESH_WANTED)
         .fetch_one(&mut tx)
         .await?;
+        let state = self.opened_state(&row)?;
         if row.get("before")? {
             return Ok(ClaimOutcome::AlreadyClaimed);
         }
-        if row.get("set_back")? {
+        if state.is_set_back() {
             return Ok(ClaimOutcome::SetBack);
         }
         if row.get("suspended")? {
             return Ok(ClaimOutcome::Suspended);
         }
-        let share_set = row.get::<Option<Vec<u8>>>("share_set")?;
-        let ordered = claim.share_set.map(|plan| plan.as_bytes().to_vec());
-        if share_set != ordered {
+        let known = self.account_state(&mut tx, claim.account).await?;
+        if known.active()? != claim.share_set {
             return Ok(ClaimOutcome::Stale);
         }
-        let counterparties = check_counterparties(&mut tx, claim, &row).await?;
+        let counterparties = check_counterparties(&mut tx, claim, &known, row.get("open_signings")?).await?;
         if let Counterparties::Obstacle(obstacle) = counterparties {
             return Ok(obstacle);
         }
@@ -139,11 +161,14 @@ impl PartyStore {
             }
         }
         insert_session(&mut tx, claim).await?;
-        sql("UPDATE state SET latest_seen = $1 WHERE latest_seen < $1")
-            // A clock that is wrong by days locks the party out for minutes only, once it is set right.
-            .bind(signed(claim.now.min(claim.issued_at + MAX_CLOCK_SKEW).0)?)
-            .execute(&mut tx)
-            .await?;
+        if claim.exclusive {
+            self.use_lifts(&mut tx, claim, &known).await?;
+        }
+        // A clock that is wrong by days locks the party out for minutes only, once it is set right.
+        let seen = claim.now.min(claim.issued_at + MAX_CLOCK_SKEW);
+        if seen > state.latest_seen {
+            self.change_state(&mut tx, |state| state.latest_seen = state.latest_seen.max(seen)).await?;
+        }
         tx.commit().await?;
         Ok(ClaimOutcome::Claimed { refresh_wanted: counterparties == Counterparties::RefreshWanted })
     }
@@ -273,11 +298,16 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn set_time_back(&self, now: UnixSeconds) -> Result<bool, StoreError> {
-        let set = sql("UPDATE state SET latest_seen = $1, orders_from = $2 WHERE latest_seen > $3")
-            .bind(signed(now.0)?)
-            .bind(signed((now + SET_BACK_PERIOD).0)?)
-            .bind(signed((now + MAX_CLOCK_SKEW).0)?);
-        Ok(set.execute(&self.database).await? == 1)
+        let mut tx = self.database.begin(b"").await?;
+        let is_set = self
+            .change_state(&mut tx, |state| {
+                if state.latest_seen > now + MAX_CLOCK_SKEW {
+                    (state.latest_seen, state.orders_from) = (now, now + SET_BACK_PERIOD);
+                }
+            })
+            .await?;
+        tx.commit().await?;
+        Ok(is_set)
     }
 
     /// The latest time that was stored with a claim; 1970 before the first.
@@ -285,8 +315,7 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn latest_seen(&self) -> Result<UnixSeconds, StoreError> {
-        let row = sql("SELECT latest_seen FROM state").fetch_one(&self.database).await?;
-        row.get("latest_seen").map(UnixSeconds)
+        Ok(self.state().await?.latest_seen)
     }
 
     /// Forgets orders and their sessions a day after they have expired, by the latest time that was stored with a
@@ -296,13 +325,14 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn forget_expired(&self) -> Result<(), StoreError> {
+        let latest_seen = signed(self.latest_seen().await?.0)?;
         // Sessions that still run keep their order: they end first.
-        sql("DELETE FROM orders WHERE expires_at < (SELECT latest_seen FROM state) - $1
+        sql("DELETE FROM orders WHERE expires_at < $1
              AND NOT EXISTS (
                SELECT 1 FROM sessions LEFT JOIN shares USING (plan) WHERE order_id = orders.id
                AND (outcome IS NULL OR outcome = 'delivered' OR state IS NOT NULL
                     OR outcome = 'aborted' AND exclusive AND NOT reported))")
-        .bind(ORDER_RETENTION_SECONDS)
+        .bind(latest_seen.saturating_sub(ORDER_RETENTION_SECONDS.into()))
         .execute(&self.database)
         .await?;
         Ok(())

@@ -43,6 +43,7 @@ impl PartyStore {
         parties: u16,
     ) -> Result<u64, StoreError> {
         let mut tx = self.database.begin(account.as_bytes()).await?;
+        self.account_state(&mut tx, account).await?;
         let kept = sql("SELECT plan, epoch FROM shares
              WHERE account = $1 AND certificate IS NOT NULL AND (plan = $2 OR epoch < $3)
              AND (SELECT count(*) FROM acknowledgements WHERE acknowledgements.plan = shares.plan) >= $4
@@ -62,6 +63,7 @@ impl PartyStore {
         .bind(kept.get::<u32>("epoch")?)
         .execute(&mut tx)
         .await?;
+        self.seal_account(&mut tx, account).await?;
         tx.commit().await?;
         Ok(erased)
     }

@@ -3,12 +3,12 @@
 use quorate_backends::database::StoreError;
 use quorate_backends::database::{Tx, decoded, sql};
 use quorate_core::KeyRecord;
-use quorate_core::certificate::{Activation, Certificate, Ready};
+use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, PlanHash};
 
-use super::bans::share_set_key;
-use super::{PartyStore, end, entry_context, facts_context, outcome_of, raise_counter, unlock};
+use super::lifts::carry_bans_over;
+use super::{PartyStore, end, entry_context, facts_context, outcome_of, unlock};
 use quorate_core::user_share::ShareEntries;
 
 /// A share that this party has promised.
@@ -50,22 +50,22 @@ pub(super) enum Stored {
 }
 
 impl PartyStore {
-    /// The entries of the active share, if it is of this epoch.
+    /// The entries of a share, which the caller knows to be the active one of its account; `None` when it is not there.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn active_entries(
+    pub async fn entries(
         &self,
         account: AccountId,
-        epoch: u32,
+        share_set: PlanHash,
     ) -> Result<Option<ShareEntries>, StoreError> {
         let rows = sql("SELECT plan, epoch, facts, name, sealed FROM shares LEFT JOIN entries USING (plan)
-             WHERE account = $1 AND epoch = $2 AND state = 'active' ORDER BY name")
-        .bind(account.as_bytes())
-        .bind(epoch)
+             WHERE plan = $1 ORDER BY name")
+        .bind(share_set.as_bytes())
         .fetch_all(&self.database)
         .await?;
         let Some(first) = rows.first() else { return Ok(None) };
+        let epoch: u32 = first.get("epoch")?;
         let facts = self.open_facts(account, first)?;
         let mut entries = ShareEntries::new();
         for row in &rows {
@@ -78,6 +78,18 @@ impl PartyStore {
             return Err(StoreError::Sealed("entries"));
         }
         Ok(Some(entries))
+    }
+
+    /// The active share set of an account, if it is of this epoch.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn active_share_set(
+        &self,
+        account: AccountId,
+        epoch: u32,
+    ) -> Result<Option<PlanHash>, StoreError> {
+        self.account_state(&self.database, account).await?.active_of(epoch)
     }
 
     /// Stores a pending share together with its promise and with what is to be known of it. Only then may the promise
@@ -114,6 +126,7 @@ impl PartyStore {
             Stored::Delivered => ("delivered", "delivered"),
         };
         let mut tx = self.database.begin(account.as_bytes()).await?;
+        self.account_state(&mut tx, account).await?;
         if !end(&mut tx, plan, outcome).await? {
             return Err(StoreError::Conflict("only a running session can be promised"));
         }
@@ -153,6 +166,7 @@ impl PartyStore {
                 .execute(&mut tx)
                 .await?;
         }
+        self.seal_account(&mut tx, account).await?;
         Ok(tx)
     }
 
@@ -216,6 +230,7 @@ impl PartyStore {
         let plan = activation.plan.as_bytes();
         let account = activation.account.as_bytes();
         let mut tx = self.database.begin(account).await?;
+        let known = self.account_state(&mut tx, activation.account).await?;
         let row = sql("SELECT state, ready FROM shares WHERE plan = $1").bind(plan);
         let Some(row) = row.fetch_optional(&mut tx).await? else {
             return Err(StoreError::Conflict("there is no promise to activate"));
@@ -239,7 +254,7 @@ impl PartyStore {
         if later.is_some() {
             return Err(StoreError::Conflict("the account has a share of this epoch or a later one"));
         }
-        carry_bans_over(&mut tx, activation).await?;
+        carry_bans_over(&mut tx, activation, known.active()?).await?;
         sql("UPDATE shares SET state = 'retired'
              WHERE account = $1 AND plan <> $2 AND (state = 'active' OR state = 'pending' AND epoch <= $3)")
         .bind(account)
@@ -263,26 +278,8 @@ impl PartyStore {
             .bind(account)
             .execute(&mut tx)
             .await?;
-        raise_counter(&mut tx).await?;
+        self.seal_account(&mut tx, activation.account).await?;
+        self.raise_counter(&mut tx).await?;
         tx.commit().await
     }
-}
-
-/// Bans of the share set before hold for the new one. A refresh of a banned pair is refused: this one was promised before the
-/// ban, and only an operator lifts a ban.
-async fn carry_bans_over(tx: &mut Tx, activation: &Activation) -> Result<(), StoreError> {
-    let before = sql("SELECT plan FROM shares WHERE account = $1 AND state = 'active'")
-        .bind(activation.account.as_bytes())
-        .fetch_optional(&mut *tx)
-        .await?;
-    let before = before.map(|row| row.read("plan", "shares")).transpose()?;
-    sql("INSERT INTO bans (account, share_set, party)
-         SELECT account, $2, party FROM bans WHERE account = $1 AND share_set = $3
-         ON CONFLICT DO NOTHING")
-    .bind(activation.account.as_bytes())
-    .bind(activation.plan.as_bytes())
-    .bind(share_set_key(before))
-    .execute(&mut *tx)
-    .await
-    .map(drop)
 }

@@ -83,7 +83,7 @@ async fn what_is_stored_survives_a_restart() {
     let (store, folder) = with_active_share().await;
     store.database.close().await;
     let store = open(&folder, "aa").await.unwrap();
-    assert_eq!(store.active_entries(ACCOUNT, 1).await.unwrap().unwrap()["share"].len(), 1_000);
+    assert_eq!(store.entries(ACCOUNT, PlanHash([1; 32])).await.unwrap().unwrap()["share"].len(), 1_000);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_changed_or_moved_row_does_not_open() {
             .unwrap()
             .get(0);
         sqlx::query(harm).execute(store.database.sqlite_pool()).await.unwrap();
-        let error = store.active_entries(ACCOUNT, 1).await.unwrap_err();
+        let error = store.entries(ACCOUNT, PlanHash([1; 32])).await.unwrap_err();
         assert!(matches!(error, StoreError::Sealed("entries")), "{harm}: {error}");
         if let Some(mend) = mend {
             sqlx::query(mend).execute(store.database.sqlite_pool()).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_changed_or_moved_row_does_not_open() {
             .execute(store.database.sqlite_pool())
             .await
             .unwrap();
-        assert!(store.active_entries(ACCOUNT, 1).await.is_ok());
+        assert!(store.entries(ACCOUNT, PlanHash([1; 32])).await.is_ok());
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_truncated_database_is_a_clear_error() {
     std::fs::File::options().write(true).open(&file).unwrap().set_len(length / 3).unwrap();
     let opened = open(&folder, "aa").await;
     let failed = match opened {
-        Ok(store) => store.active_entries(ACCOUNT, 1).await.is_err(),
+        Ok(store) => store.entries(ACCOUNT, PlanHash([1; 32])).await.is_err(),
         Err(error) => matches!(error, StoreError::Database(_) | StoreError::Schema(_)),
     };
     assert!(failed, "a truncated database was used");
@@ -208,7 +208,7 @@ async fn a_full_disk_is_a_clear_error_and_what_was_stored_stays() {
         }
     }
     assert!(matches!(failed, Some(StoreError::Database(_))), "{failed:?}");
-    assert!(store.active_entries(ACCOUNT, 1).await.unwrap().is_some());
+    assert!(store.entries(ACCOUNT, PlanHash([1; 32])).await.unwrap().is_some());
     sqlx::query("PRAGMA max_page_count = 100000").execute(store.database.sqlite_pool()).await.unwrap();
     assert_eq!(store.claim(&with_share(250)).await.unwrap(), ClaimOutcome::Claimed { refresh_wanted: false });
 }

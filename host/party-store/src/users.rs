@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_backends::database::{Row, StoreError, signed, sql};
 use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
-use quorate_core::{KeyRecord, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
+use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
 
 use super::shares::Stored;
 use super::{PartyStore, Started, started, unlock};
@@ -252,7 +252,11 @@ impl PartyStore {
         by: Option<[u8; 32]>,
         now: UnixMillis,
     ) -> Result<Confirmation, StoreError> {
-        let mut tx = self.database.begin(session.as_bytes()).await?;
+        let row = sql("SELECT account FROM sessions WHERE id = $1").bind(session.as_bytes());
+        let Some(row) = row.fetch_optional(&self.database).await? else { return Ok(Confirmation::Unknown) };
+        let account: AccountId = row.read("account", "sessions")?;
+        let mut tx = self.database.begin(account.as_bytes()).await?;
+        self.account_state(&mut tx, account).await?;
         let row = sql("SELECT plan, state, confirmed_by FROM deliveries WHERE session = $1")
             .bind(session.as_bytes())
             .fetch_optional(&mut tx)
@@ -285,6 +289,7 @@ impl PartyStore {
                 return Err(StoreError::Conflict("the delivered share is missing"));
             }
         }
+        self.seal_account(&mut tx, account).await?;
         tx.commit().await?;
         Ok(Confirmation::Confirmed)
     }
@@ -295,14 +300,17 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn expire_deliveries(&self, now: UnixMillis) -> Result<u64, StoreError> {
-        let rows = sql("SELECT plan FROM deliveries WHERE state = 'delivered' AND expires_at < $1")
+        let rows = sql("SELECT deliveries.plan, account FROM deliveries JOIN sessions ON sessions.id = deliveries.session
+             WHERE state = 'delivered' AND expires_at < $1")
             .bind(signed(now.0)?)
             .fetch_all(&self.database)
             .await?;
         let mut expired = 0;
         for row in &rows {
             let plan: PlanHash = row.read("plan", "deliveries")?;
-            let mut tx = self.database.begin(plan.as_bytes()).await?;
+            let account: AccountId = row.read("account", "sessions")?;
+            let mut tx = self.database.begin(account.as_bytes()).await?;
+            self.account_state(&mut tx, account).await?;
             expired +=
                 sql("UPDATE deliveries SET state = 'expired', sealed = NULL WHERE plan = $1 AND state = 'delivered'")
                     .bind(plan.as_bytes())
@@ -316,16 +324,18 @@ impl PartyStore {
             if forgotten.bind(plan.as_bytes()).execute(&mut tx).await? == 1 {
                 unlock(&mut tx, plan).await?;
             }
+            self.seal_account(&mut tx, account).await?;
             tx.commit().await?;
         }
         let old = signed((now - DELIVERY_RETENTION).0)?;
+        let latest_seen = signed(self.latest_seen().await?.0)?;
         for (statement, before) in [
             ("DELETE FROM deliveries WHERE state <> 'delivered' AND expires_at < $1", old),
             ("DELETE FROM waiting_plans WHERE deadline < $1", signed(now.0)?),
             // By the stored time: a clock that jumps ahead and back makes no number new again.
             (
-                "DELETE FROM nonces WHERE expires_at < (SELECT latest_seen FROM state) - $1",
-                signed(NONCE_RETENTION.as_secs())?,
+                "DELETE FROM nonces WHERE expires_at < $1",
+                latest_seen.saturating_sub(signed(NONCE_RETENTION.as_secs())?),
             ),
         ] {
             sql(statement).bind(before).execute(&self.database).await?;

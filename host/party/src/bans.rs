@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use quorate_core::order::Order;
+use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::{AccountId, PartyIndex, PlanHash};
-use quorate_party_store::BannedParty;
+use quorate_party_store::{AdmissionFacts, BannedParty, DecidedIn};
 use tokio::time::Instant;
 
 /// The parties of a session, on one share set of an account.
@@ -20,19 +20,36 @@ pub(crate) struct SessionParties {
     /// None in a keygen.
     pub(crate) share_set: Option<PlanHash>,
     pub(crate) signers: Vec<PartyIndex>,
+    /// Those whose ban the operator has lifted for this session, which is a refresh.
+    pub(crate) permitted: Vec<PartyIndex>,
+    /// When the facts were read on which the session was admitted. No ban from later is lifted.
+    pub(crate) admitted_at: Instant,
 }
 
 impl SessionParties {
     /// The parties of a plan, on the share set that its order names.
-    pub(crate) fn of(order: &Order, plan: &Plan) -> Self {
-        let (account, share_set) = (order.spec.account, order.share_set);
-        Self { account, share_set, signers: plan.signers.clone() }
+    pub(crate) fn of(order: &Order, plan: &Plan, facts: &AdmissionFacts) -> Self {
+        let is_refresh = order.operation == Operation::Refresh;
+        Self {
+            account: order.spec.account,
+            share_set: order.share_set,
+            signers: plan.signers.clone(),
+            permitted: if is_refresh { facts.lifted.clone() } else { vec![] },
+            admitted_at: facts.read_at,
+        }
     }
 
     /// Whether a banned party is one of them.
     pub(crate) fn include(&self, banned: &BannedParty) -> bool {
         (banned.account, banned.share_set) == (self.account, self.share_set)
             && self.signers.contains(&banned.party)
+    }
+
+    /// Whether a ban stands against this session.
+    fn are_barred(&self, banned: &BannedParty, state: &BanState) -> bool {
+        let is_lifted = self.permitted.contains(&banned.party)
+            && matches!(state, BanState::Stored(since) if *since < self.admitted_at);
+        self.include(banned) && !is_lifted
     }
 
     /// A party of them, as it is banned.
@@ -46,8 +63,8 @@ impl SessionParties {
 enum BanState {
     /// It is being stored.
     Decided,
-    /// The store has refused it: only this process knows of it. It was decided in the session of this plan.
-    NotStored(PlanHash),
+    /// The store has refused it: only this process knows of it.
+    NotStored(DecidedIn),
     /// The store has it since then: admission refuses the pair for ever.
     Stored(Instant),
 }
@@ -65,7 +82,11 @@ impl BanGate {
     pub(crate) fn decide(&self, banned: &[BannedParty], stop: impl Fn(&BannedParty)) {
         let mut bans = self.0.write();
         for banned in banned {
-            bans.entry(*banned).or_insert(BanState::Decided);
+            let state = bans.entry(*banned).or_insert(BanState::Decided);
+            // A party that cheats again, in the refresh that was permitted.
+            if matches!(state, BanState::Stored(_)) {
+                *state = BanState::Decided;
+            }
             stop(banned);
         }
     }
@@ -77,15 +98,15 @@ impl BanGate {
     }
 
     /// Records that the store has refused bans.
-    pub(crate) fn mark_not_stored(&self, banned: &[BannedParty], session: PlanHash) {
+    pub(crate) fn mark_not_stored(&self, banned: &[BannedParty], decided_in: DecidedIn) {
         let mut bans = self.0.write();
-        bans.extend(banned.iter().map(|banned| (*banned, BanState::NotStored(session))));
+        bans.extend(banned.iter().map(|banned| (*banned, BanState::NotStored(decided_in))));
     }
 
     /// Sends something for a session, unless one of its parties is banned. No ban is decided meanwhile.
     pub(crate) fn pass<T>(&self, parties: &SessionParties, send: impl FnOnce() -> T) -> Option<T> {
         let bans = self.0.read();
-        let open = bans.is_empty() || !bans.keys().any(|banned| parties.include(banned));
+        let open = bans.is_empty() || !bans.iter().any(|(banned, state)| parties.are_barred(banned, state));
         open.then(send)
     }
 
@@ -93,7 +114,8 @@ impl BanGate {
     pub(crate) fn banned_among(&self, parties: &SessionParties) -> Option<PartyIndex> {
         let bans = self.0.read();
         let is_stored = |state: &BanState| matches!(state, BanState::Stored(_));
-        let (banned, _) = bans.iter().find(|(banned, state)| is_stored(state) && parties.include(banned))?;
+        let (banned, _) =
+            bans.iter().find(|(banned, state)| is_stored(state) && parties.are_barred(banned, state))?;
         Some(banned.party)
     }
 
@@ -106,11 +128,11 @@ impl BanGate {
     }
 
     /// The bans that are not stored yet, by the session in which they were decided.
-    pub(crate) fn not_stored(&self) -> HashMap<PlanHash, Vec<BannedParty>> {
-        let mut sessions: HashMap<PlanHash, Vec<BannedParty>> = HashMap::new();
+    pub(crate) fn not_stored(&self) -> HashMap<DecidedIn, Vec<BannedParty>> {
+        let mut sessions: HashMap<DecidedIn, Vec<BannedParty>> = HashMap::new();
         for (banned, state) in &*self.0.read() {
-            if let BanState::NotStored(session) = state {
-                sessions.entry(*session).or_default().push(*banned);
+            if let BanState::NotStored(decided_in) = state {
+                sessions.entry(*decided_in).or_default().push(*banned);
             }
         }
         sessions
@@ -127,6 +149,8 @@ impl BanGate {
 mod tests {
     use std::cell::Cell;
 
+    use quorate_core::SessionId;
+
     use super::*;
 
     fn parties(account: u8, share_set: u8) -> SessionParties {
@@ -135,6 +159,8 @@ mod tests {
             account: AccountId([account; 16]),
             share_set: Some(PlanHash([share_set; 32])),
             signers,
+            permitted: vec![],
+            admitted_at: Instant::now(),
         }
     }
 
@@ -159,13 +185,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_account_is_closed_until_its_ban_is_stored() {
-        let (gate, session, account) = (BanGate::default(), PlanHash([9; 32]), AccountId([1; 16]));
+        let (gate, account) = (BanGate::default(), AccountId([1; 16]));
+        let decided_in = DecidedIn { session: SessionId([9; 32]), plan: PlanHash([9; 32]) };
         let banned = parties(1, 1).banned(PartyIndex::FIRST);
         gate.decide(&[banned], |_| {});
         assert!(!gate.is_closed(account), "every ban closes its account");
-        gate.mark_not_stored(&[banned], session);
+        gate.mark_not_stored(&[banned], decided_in);
         assert!(gate.is_closed(account) && !gate.is_closed(AccountId([2; 16])));
-        assert_eq!(gate.not_stored(), HashMap::from([(session, vec![banned])]));
+        assert_eq!(gate.not_stored(), HashMap::from([(decided_in, vec![banned])]));
         gate.forget_stored(|_| false);
         assert!(gate.is_closed(account), "a ban that is nowhere else was forgotten");
         gate.mark_stored(&[banned]);
@@ -177,5 +204,23 @@ mod tests {
         assert!(gate.pass(&parties(1, 1), || ()).is_none(), "a session may still run");
         gate.forget_stored(|_| false);
         assert!(gate.pass(&parties(1, 1), || ()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lifted_ban_lets_one_refresh_pass_until_its_party_cheats_again() {
+        let (gate, second) = (BanGate::default(), PartyIndex::all(2).last().unwrap());
+        let banned = parties(1, 1).banned(second);
+        gate.decide(&[banned], |_| {});
+        gate.mark_stored(&[banned]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let refresh = SessionParties { permitted: vec![second], ..parties(1, 1) };
+        assert!(gate.pass(&refresh, || ()).is_some() && gate.banned_among(&refresh).is_none());
+        assert!(gate.pass(&parties(1, 1), || ()).is_none(), "a lift lets any session pass");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let stopped = Cell::new(0);
+        gate.decide(&[banned], |banned| stopped.set(u32::from(refresh.include(banned))));
+        assert!(stopped.get() == 1 && gate.pass(&refresh, || ()).is_none(), "a second ban is not held to");
+        gate.mark_stored(&[banned]);
+        assert!(gate.pass(&refresh, || ()).is_none() && gate.banned_among(&refresh) == Some(second));
     }
 }

@@ -60,6 +60,7 @@ pub(crate) async fn admit_and_claim_for(
         roll_forward(party, &order, certificate).await?;
     }
     apply_aborts(party, &order, &plan.aborts).await?;
+    party.take_bans(&order, &plan.bans).await?;
     let facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
@@ -92,6 +93,7 @@ async fn admit(
         share_set: facts.share_set,
         promised: facts.promised,
         banned: &facts.banned,
+        lifted: &facts.lifted,
         sessions_of_order: facts.sessions_of_order,
         order_succeeded: facts.order_succeeded,
         now,

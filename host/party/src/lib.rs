@@ -21,6 +21,7 @@ pub mod recovery;
 pub mod user;
 pub mod worker;
 
+mod ban_reports;
 mod bans;
 mod heartbeat;
 mod party;
@@ -30,6 +31,7 @@ mod reporter;
 mod runner;
 mod session;
 
+pub use ban_reports::ReadmitRefused;
 pub use party::{Party, PartySetup};
 pub use refusal::PlanRefusal;
 pub use registry::NotInstalled;

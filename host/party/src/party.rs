@@ -17,7 +17,7 @@ use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
 use quorate_net::router_client::RouterClient;
 use quorate_net::telemetry::chain;
-use quorate_party_store::{BannedParty, PartyStore, Started};
+use quorate_party_store::{BannedParty, DecidedIn, PartyStore, Started};
 use quorate_runtime::Plugin;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -196,16 +196,16 @@ impl Party {
     /// Bars parties from an account's share set (rule 8). First nothing of any session with them leaves this process any more;
     /// then the ban is stored, together with the end of the session in which they cheated; then their other sessions end, and
     /// may tell why. If the store fails, the account is closed at this party until the store has the ban.
-    pub(crate) async fn ban(&self, banned: &[BannedParty], session: PlanHash) -> Result<(), StoreError> {
+    pub(crate) async fn ban(&self, banned: &[BannedParty], decided_in: DecidedIn) -> Result<(), StoreError> {
         self.bans.decide(banned, |banned| self.running.silence(banned));
-        let stored = self.store.ban(banned, session).await;
+        let stored = self.store.ban(banned, decided_in).await;
         match &stored {
             Ok(()) => {
                 self.bans.mark_stored(banned);
                 banned.iter().for_each(|banned| self.running.end_banned(banned));
             }
             Err(_) => {
-                self.bans.mark_not_stored(banned, session);
+                self.bans.mark_not_stored(banned, decided_in);
                 banned.iter().for_each(|banned| self.running.cancel_account(banned.account));
             }
         }
@@ -221,8 +221,8 @@ impl Party {
 
     /// Stores bans, and ends of sessions, that could not be stored before. One that fails again holds up no other.
     pub(crate) async fn store_again(&self) {
-        for (session, banned) in self.bans.not_stored() {
-            if let Err(error) = self.ban(&banned, session).await {
+        for (decided_in, banned) in self.bans.not_stored() {
+            if let Err(error) = self.ban(&banned, decided_in).await {
                 tracing::error!(error = %chain(&error), "bans not stored");
             }
         }
@@ -320,18 +320,12 @@ impl Party {
         self.store.unlock(account).await
     }
 
-    /// Forgets what state a peer was in: it counts from the one that it is in now (rule 10). Says whether it was known. With this
-    /// party's own key it goes on in the state that it was set back to.
+    /// Forgets what state a peer was in: it counts from the one that it is in now (rule 10). Says whether it was known.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn readmit(&self, peer: PublicKey) -> Result<bool, StoreError> {
-        if peer != self.identity {
-            return self.store.readmit(peer).await;
-        }
-        let accepted = self.store.accept_set_back().await?;
-        self.check_set_back().await?;
-        Ok(accepted)
+        self.store.readmit(peer).await
     }
 
     /// Keeps the proofs that parties have lied about their promises, and says so.
@@ -351,8 +345,8 @@ impl Party {
         Ok(())
     }
 
-    /// Signs what became of a session.
-    pub(crate) fn sign_report(&self, started: &Started, outcome: Outcome) -> SignedReport {
+    /// What became of a session, to be signed.
+    pub(crate) fn report_of(&self, started: &Started, outcome: Outcome) -> Report {
         let Started { session, order, me, digest, .. } = *started;
         // An active share is durable: its acknowledgement may travel further than the party's frames.
         let acknowledgements = match &outcome {
@@ -361,8 +355,12 @@ impl Party {
             }
             _ => vec![],
         };
-        let report = Report::new(session, order, me, digest, outcome);
-        report.with_acknowledgements(acknowledgements).sign(&self.key())
+        Report::new(session, order, me, digest, outcome).with_acknowledgements(acknowledgements)
+    }
+
+    /// Signs what became of a session.
+    pub(crate) fn sign_report(&self, started: &Started, outcome: Outcome) -> SignedReport {
+        self.report_of(started, outcome).sign(&self.key())
     }
 
     /// This party's word that it never promises anything for a plan. That is recorded before.

@@ -74,7 +74,7 @@ pub(crate) async fn record_store_failure(party: &Party, started: &Started, error
         reason,
         notice: None,
     };
-    if party.bans.not_stored().contains_key(&started.plan) {
+    if party.bans.not_stored().keys().any(|decided_in| decided_in.plan == started.plan) {
         // Nobody hears of a ban before it is stored. The session ends in the store together with it: if the process dies before,
         // it has an unknown outcome.
         return not_stored(AbortCode::Unavailable, "this party's database fails".into());

@@ -64,9 +64,12 @@ impl PlanRunner {
         match taken {
             Ok(task) => {
                 let started = task.started();
+                let order = task.order().clone();
                 let outcome = task.with_permit(permit).run().await;
                 if let Some(outcome) = outcome.clone() {
-                    self.reporter.report(self.party.sign_report(&started, outcome)).await;
+                    let report = self.party.report_of(&started, outcome);
+                    let report = self.party.with_bans(report, &order).await;
+                    self.reporter.report(report.sign(&self.party.key())).await;
                 }
                 Ok(outcome)
             }
@@ -99,6 +102,7 @@ impl PlanRunner {
             }
         }
         let report = Report::new(session, order.id, by, plan.digest, outcome);
+        let report = party.with_bans(report, &order).await;
         self.reporter.report(report.sign(&party.key())).await;
     }
 }

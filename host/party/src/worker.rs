@@ -230,7 +230,7 @@ mod tests {
     use quorate_net::clock::SystemClock;
     use quorate_net::memory::{channel, in_memory};
     use quorate_net::router_client::RouterClient;
-    use quorate_party_store::{BannedParty, Crypter, MasterKey, PartyStore};
+    use quorate_party_store::{BannedParty, Crypter, DecidedIn, MasterKey, PartyStore};
     use zeroize::Zeroizing;
 
     use super::*;
@@ -265,8 +265,9 @@ mod tests {
             .execute(&database)
             .await
             .unwrap();
+        let decided_in = DecidedIn { session: SessionId([4; 32]), plan: PlanHash([4; 32]) };
         let cheat = BannedParty { account, share_set: None, party: PartyIndex::FIRST };
-        party.ban(&[cheat], PlanHash([4; 32])).await.unwrap_err();
+        party.ban(&[cheat], decided_in).await.unwrap_err();
         assert!(party.trouble_text().is_some());
         sql("DROP TRIGGER refuse").execute(&database).await.unwrap();
         let queue = Arc::new(MemoryQueue::default());

@@ -57,3 +57,14 @@ CREATE TABLE acknowledgements (
     PRIMARY KEY (share_set, party)
 );
 CREATE INDEX acknowledgements_by_account ON acknowledgements (account);
+
+-- Parties that others never work with again on a share set of an account, as those have signed it. share_set is empty for a ban from
+-- the account's keygen.
+CREATE TABLE bans (
+    account     BYTEA NOT NULL,
+    share_set   BYTEA NOT NULL,
+    decided_by  BIGINT NOT NULL,
+    party       BIGINT NOT NULL,
+    ban         BYTEA NOT NULL,
+    PRIMARY KEY (account, share_set, decided_by, party)
+);

@@ -1,4 +1,4 @@
--- What one party must not forget. Secrets are sealed before they come here (quorate-broker, store/crypter.rs).
+-- What one party must not forget. Secrets are sealed before they come here (party-store/crypter.rs).
 
 -- One row: a known text sealed under the master key, so that a wrong key is noticed at the start.
 CREATE TABLE key_check (
@@ -7,20 +7,19 @@ CREATE TABLE key_check (
     sealed  BYTEA NOT NULL
 );
 
--- One row: the latest time that was seen, the earliest time of orders that are taken (an operator has set the time back), the counter
--- that every consumption, ban and activation raises, a random number that tells this database from every other, the highest counter
--- that peers have shown that the party once had (it was set back to an earlier state if its own is lower), and the one up to which its
--- operator has accepted that.
+-- One row, written with key_check when the database is first opened: the latest time that was seen, the earliest time of orders that
+-- are taken (an operator has set the time back), the counter that every consumption, ban and activation raises, a random number that
+-- tells this database from every other, and the highest counter that peers have shown that the party once had in this database: it was
+-- set back to an earlier state if its own is lower. mac: over all of them, under a key that comes from the master key.
 CREATE TABLE state (
-    id           BIGINT PRIMARY KEY CHECK (id = 1),
-    latest_seen  BIGINT NOT NULL,
-    orders_from  BIGINT NOT NULL,
-    counter      BIGINT NOT NULL,
-    database_id  BYTEA,
-    once_counter      BIGINT NOT NULL DEFAULT 0,
-    accepted_counter  BIGINT NOT NULL DEFAULT 0
+    id            BIGINT PRIMARY KEY CHECK (id = 1),
+    latest_seen   BIGINT NOT NULL,
+    orders_from   BIGINT NOT NULL,
+    counter       BIGINT NOT NULL,
+    database_id   BYTEA NOT NULL,
+    once_counter  BIGINT NOT NULL,
+    mac           BYTEA NOT NULL
 );
-INSERT INTO state (id, latest_seen, orders_from, counter) VALUES (1, 0, 0, 0);
 
 -- Orders that this party has started sessions for; kept until a day after they expire.
 CREATE TABLE orders (
@@ -106,13 +105,35 @@ CREATE TABLE contradictions (
     PRIMARY KEY (plan, party)
 );
 
--- Parties that this party never works with again on a share set of an account, by their indices. share_set is empty for
--- a ban from the account's keygen.
+-- Parties that this party never works with again on a share set of an account, by their indices, and the session in which they
+-- cheated. share_set is empty for a ban from the account's keygen. lifted: the operator permits one refresh with the party, which is
+-- the session of lift_plan once that is claimed.
 CREATE TABLE bans (
     account    BYTEA NOT NULL,
     share_set  BYTEA NOT NULL,
     party      BIGINT NOT NULL,
+    session    BYTEA NOT NULL,
+    lifted     BOOLEAN NOT NULL DEFAULT FALSE,
+    lift_plan  BYTEA,
     PRIMARY KEY (account, share_set, party)
+);
+
+-- Bans that other parties have decided, as they signed them. They bind nobody but those who decided
+-- them, and are kept for their sake.
+CREATE TABLE ban_reports (
+    account    BYTEA NOT NULL,
+    share_set  BYTEA NOT NULL,
+    decided_by BIGINT NOT NULL,
+    party      BIGINT NOT NULL,
+    report     BYTEA NOT NULL,
+    PRIMARY KEY (account, share_set, decided_by, party)
+);
+
+-- A MAC for each account over the rows in shares (plan, epoch, state), bans, ban_reports and unknown_outcomes that belong to it, under
+-- a key that comes from the master key: a row that is missing or was changed is noticed.
+CREATE TABLE account_macs (
+    account  BYTEA PRIMARY KEY,
+    mac      BYTEA NOT NULL
 );
 
 -- Signing sessions of which nobody knows whether the counterparty cheated: their process died, or their last step was cut.

@@ -9,6 +9,32 @@ pub struct ReadmitRequest {
     /// The identity key.
     #[prost(bytes = "bytes", tag = "1")]
     pub peer: ::prost::bytes::Bytes,
+    /// For this party itself: what ExportBans has given at the other parties.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub bans: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Parties that are lost for ever and can't give theirs.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub without: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportBansRequest {
+    /// The identity key of the party that they are for.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub to: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportBansResponse {
+    /// In the encoding of core, signed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub export: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiftBanRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub account: ::prost::bytes::Bytes,
+    /// The index of the party that is banned.
+    #[prost(uint32, tag = "2")]
+    pub party: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetTimeBackRequest {}
@@ -153,7 +179,7 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("quorate.v1.Admin", "Unlock"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lets a peer that was set back to an earlier state take part again, from the state that it is in now.
+        /// Lets a peer that was set back to an earlier state take part again, from the state that it is in now; or this party itself.
         pub async fn readmit(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadmitRequest>,
@@ -170,6 +196,50 @@ pub mod admin_client {
             let path = http::uri::PathAndQuery::from_static("/quorate.v1.Admin/Readmit");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("quorate.v1.Admin", "Readmit"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The bans that this party keeps of the accounts of another one, which was set back.
+        pub async fn export_bans(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportBansRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExportBansResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/quorate.v1.Admin/ExportBans",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("quorate.v1.Admin", "ExportBans"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Permits one refresh of an account with a party that this one has banned.
+        pub async fn lift_ban(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LiftBanRequest>,
+        ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/quorate.v1.Admin/LiftBan");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("quorate.v1.Admin", "LiftBan"));
             self.inner.unary(req, path, codec).await
         }
         /// Sets the stored time back to the clock of the party's machine, after a clock that was ahead is set right.
@@ -257,10 +327,23 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::UnlockRequest>,
         ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status>;
-        /// Lets a peer that was set back to an earlier state take part again, from the state that it is in now.
+        /// Lets a peer that was set back to an earlier state take part again, from the state that it is in now; or this party itself.
         async fn readmit(
             &self,
             request: tonic::Request<super::ReadmitRequest>,
+        ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status>;
+        /// The bans that this party keeps of the accounts of another one, which was set back.
+        async fn export_bans(
+            &self,
+            request: tonic::Request<super::ExportBansRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExportBansResponse>,
+            tonic::Status,
+        >;
+        /// Permits one refresh of an account with a party that this one has banned.
+        async fn lift_ban(
+            &self,
+            request: tonic::Request<super::LiftBanRequest>,
         ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status>;
         /// Sets the stored time back to the clock of the party's machine, after a clock that was ahead is set right.
         async fn set_time_back(
@@ -429,6 +512,92 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReadmitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/quorate.v1.Admin/ExportBans" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportBansSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ExportBansRequest>
+                    for ExportBansSvc<T> {
+                        type Response = super::ExportBansResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportBansRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::export_bans(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportBansSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/quorate.v1.Admin/LiftBan" => {
+                    #[allow(non_camel_case_types)]
+                    struct LiftBanSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::LiftBanRequest>
+                    for LiftBanSvc<T> {
+                        type Response = super::ActResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LiftBanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::lift_ban(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LiftBanSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,5 +1,4 @@
 //! Processes that die and services that go away.
 
 mod killed_processes;
-mod late_reports;
 mod services;

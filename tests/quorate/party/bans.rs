@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use quorate_core::abort::AbortCode;
 use quorate_core::admission::Refused;
-use quorate_core::codec::Bytes;
+use quorate_core::ban::{BanExport, SignedBan};
+use quorate_core::codec::{Bytes, encode};
+use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{HashFunction, Operation, SignItem};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
-use quorate_core::{PartyIndex, PlanHash};
-use quorate_party::{PlanRefusal, recovery};
-use quorate_party_store::BannedParty;
+use quorate_core::{PartyIndex, PlanHash, SessionId};
+use quorate_net::clock::Clock;
+use quorate_party::{PlanRefusal, ReadmitRefused, recovery};
+use quorate_party_store::{BannedParty, DecidedIn};
 use quorate_tests::sandbox_tasks::load;
 use tokio::task::JoinHandle;
 
-use super::cluster::{ACCOUNT, Cluster, count, run};
+use super::cluster::{ACCOUNT, Cluster, count, run, signing};
 
 /// How long sessions are given to exchange their first messages.
 const UNDER_WAY: Duration = Duration::from_millis(1_500);
@@ -180,11 +183,117 @@ async fn a_ban_of_another_replica_ends_a_run_before_its_first_message() {
     let third = PartyIndex::try_from(3).unwrap();
     let share_set = cluster.certificate.as_ref().map(|made| made.activation.plan);
     let banned = BannedParty { account: ACCOUNT, share_set, party: third };
-    cluster.store(0).await.ban(&[banned], PlanHash([9; 32])).await.unwrap();
+    let decided_in = DecidedIn { session: SessionId([9; 32]), plan: PlanHash([9; 32]) };
+    cluster.store(0).await.ban(&[banned], decided_in).await.unwrap();
     let (party, theirs) = (Arc::clone(&cluster.parties[2]), late);
     let at_third = tokio::spawn(async move { run(&party, theirs).await });
     let ended = at_first.await.unwrap();
     let Ok(Outcome::Aborted { code: AbortCode::Ban, culprits, .. }) = &ended else { panic!("{ended:?}") };
     assert_eq!(culprits, &[third]);
     at_third.abort();
+}
+
+/// Who has banned party 2, for cheating in a signing with it.
+async fn banned_by_first(cluster: &Cluster) -> SignedBan {
+    for ended in begin(cluster, &plan(cluster, "first-bans-who-speaks", &[1, 2])) {
+        assert!(matches!(ended.await.unwrap(), Ok(Outcome::Aborted { .. })));
+    }
+    let export = cluster.parties[0].export_bans(cluster.keys()[1]).await.unwrap();
+    let export = export.open(&cluster.keys()[1], cluster.clock.seconds()).unwrap();
+    let [ban] = export.bans.try_into().unwrap();
+    ban
+}
+
+fn is_banned(ended: &Ended) -> bool {
+    let second = PartyIndex::try_from(2).unwrap();
+    matches!(ended, Err(PlanRefusal::Refused(Refused::Banned(party))) if *party == second)
+}
+
+#[tokio::test]
+async fn a_ban_that_a_restored_database_has_lost_is_taken_up_again_from_peers_and_from_plans() {
+    let mut cluster = cluster().await;
+    let backup = cluster.backup(0).await;
+    let ban = banned_by_first(&cluster).await;
+    // The third party hears of it in a plan, and keeps it.
+    let mut telling = plan(&cluster, "speaks-and-waits", &[1, 3]);
+    telling.bans = vec![ban.clone()];
+    let told = begin(&cluster, &telling);
+    tokio::time::sleep(UNDER_WAY).await;
+    told.iter().for_each(JoinHandle::abort);
+    let keys = cluster.keys();
+    let export = cluster.parties[2].export_bans(keys[0]).await.unwrap();
+    let kept = export.clone().open(&keys[0], cluster.clock.seconds()).unwrap().bans;
+    assert_eq!(kept, std::slice::from_ref(&ban));
+    for from_plan in [true, false] {
+        cluster.restore(0, &backup).await;
+        if from_plan {
+            let mut carrying = plan(&cluster, "speaks-and-waits", &[1, 2]);
+            carrying.bans = vec![ban.clone()];
+            assert!(is_banned(&run(&cluster.parties[0], carrying).await), "a plan with the ban");
+        } else {
+            // Its peers have shown it that it was set back.
+            cluster.store(0).await.note_once_counter(1_000).await.unwrap();
+            cluster.parties[0] = cluster.start(0).await;
+            let of_other = cluster.parties[1].export_bans(keys[0]).await.unwrap();
+            let exports = [encode(&export), encode(&of_other)];
+            assert!(cluster.parties[0].accept_set_back(&exports, &[]).await.unwrap());
+        }
+        let without = run(&cluster.parties[0], plan(&cluster, "speaks-and-waits", &[1, 2])).await;
+        assert!(is_banned(&without), "{without:?}");
+    }
+}
+
+#[tokio::test]
+async fn exports_of_bans_count_only_from_all_pinned_parties_and_for_the_party_that_they_are_for() {
+    let cluster = cluster().await;
+    let keys = cluster.keys();
+    let store = cluster.store(0).await;
+    let [of_second, of_third] = [1, 2].map(|party: usize| Arc::clone(&cluster.parties[party]));
+    let (good, other) = (
+        encode(&of_second.export_bans(keys[0]).await.unwrap()),
+        encode(&of_third.export_bans(keys[0]).await.unwrap()),
+    );
+    let for_another = encode(&of_second.export_bans(keys[2]).await.unwrap());
+    let own = encode(&cluster.parties[0].export_bans(keys[0]).await.unwrap());
+    let stranger = SecretKey::from_seed(&[77; 32]);
+    let at = cluster.clock.seconds();
+    let strange = BanExport { by: stranger.public(), to: keys[0], at, bans: vec![] }.sign(&stranger);
+    let accept = async |exports: &[&Vec<u8>], without: &[PublicKey]| {
+        store.note_once_counter(1_000).await.unwrap();
+        let exports: Vec<Vec<u8>> = exports.iter().map(|export| (*export).clone()).collect();
+        cluster.parties[0].accept_set_back(&exports, without).await
+    };
+    assert!(matches!(accept(&[&good], &[]).await, Err(ReadmitRefused::Missing(key)) if key == keys[2]));
+    assert!(
+        matches!(accept(&[&own, &other], &[]).await, Err(ReadmitRefused::Missing(key)) if key == keys[1])
+    );
+    assert!(matches!(accept(&[&for_another, &other], &[]).await, Err(ReadmitRefused::Export(_))));
+    let strange = encode(&strange);
+    assert!(matches!(accept(&[&good, &strange], &[]).await, Err(ReadmitRefused::NotPinned(_))));
+    let broken = good[..good.len() - 1].to_vec();
+    assert!(matches!(accept(&[&broken, &other], &[]).await, Err(ReadmitRefused::Malformed)));
+    assert!(accept(&[&good], &[keys[2]]).await.unwrap(), "a party that is lost for ever");
+    assert!(accept(&[&good, &other], &[]).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_ban_ends_with_a_refresh_that_the_operator_permits_and_no_report_revives_it() {
+    let mut cluster = cluster().await;
+    let ban = banned_by_first(&cluster).await;
+    let (old, second) = (cluster.certificate.clone(), PartyIndex::try_from(2).unwrap());
+    let refresh = |cluster: &Cluster| cluster.plan(Operation::Refresh, &[1, 2, 3]);
+    assert!(is_banned(&run(&cluster.parties[0], refresh(&cluster)).await));
+    assert!(cluster.parties[0].lift_ban(ACCOUNT, second).await.unwrap());
+    assert!(is_banned(&run(&cluster.parties[0], plan(&cluster, "speaks-and-waits", &[1, 2])).await));
+    cluster.activate(Operation::Refresh).await;
+    cluster.assert_signed(&cluster.sign(&[1, 2], [7; 32]).await, [7; 32]);
+    // The report of it is still about, and names the shares of before.
+    let mut carrying = cluster.plan(signing([8; 32]), &[1, 2]);
+    carrying.bans = vec![ban];
+    let ended = cluster.run(&carrying).await;
+    assert!(ended.iter().all(|ended| matches!(ended, Ok(Outcome::Signed(_)))), "{ended:?}");
+    let (before, now) = (old.unwrap().activation.plan, cluster.certificate.clone().unwrap().activation.plan);
+    let (store, none) = (cluster.store(0).await, PlanHash([0; 32]));
+    assert_eq!(store.banned(ACCOUNT, Some(before), none).await.unwrap(), [second], "the older share set");
+    assert_eq!(store.banned(ACCOUNT, Some(now), none).await.unwrap(), []);
 }

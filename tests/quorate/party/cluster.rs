@@ -1,6 +1,7 @@
 //! Three parties with real components and real databases, over the router's hub.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -98,18 +99,26 @@ impl Cluster {
         self.seeds.iter().map(|seed| SecretKey::from_seed(seed).public()).collect()
     }
 
-    pub(super) fn file(&self, index: usize) -> std::path::PathBuf {
+    pub(super) fn file(&self, index: usize) -> PathBuf {
         self.folder.path().join(format!("party-{index}.db"))
     }
 
     pub(super) async fn store(&self, index: usize) -> PartyStore {
+        self.store_in(index, &self.file(index)).await
+    }
+
+    /// The store of a party in another file.
+    pub(super) async fn store_in(&self, index: usize, file: &Path) -> PartyStore {
         let master = MasterKey::from_hex(&format!("{index:02x}").repeat(32)).unwrap();
-        let database = Database::sqlite(&self.file(index)).await.unwrap();
+        let database = Database::sqlite(file).await.unwrap();
         PartyStore::open(database, Crypter::new(master, self.keys()[index])).await.unwrap()
     }
 
     pub(super) async fn start(&self, index: usize) -> Arc<Party> {
-        let store = self.store(index).await;
+        self.start_on(index, self.store(index).await).await
+    }
+
+    pub(super) async fn start_on(&self, index: usize, store: PartyStore) -> Arc<Party> {
         let party = Party::new(PartySetup {
             minimum_plugins: BTreeMap::new(),
             seed: Zeroizing::new(self.seeds[index]),
@@ -181,6 +190,25 @@ impl Cluster {
         futures::future::join_all(runs).await
     }
 
+    /// A backup of a party's database.
+    pub(super) async fn backup(&self, party: usize) -> PathBuf {
+        let to = self.folder.path().join(format!("backup-{party}.db"));
+        let from = format!("sqlite:{}", self.file(party).display());
+        let pool = sqlx::SqlitePool::connect(&from).await.unwrap();
+        sqlx::query("VACUUM INTO ?").bind(to.to_str().unwrap()).execute(&pool).await.unwrap();
+        pool.close().await;
+        to
+    }
+
+    /// Starts a party anew, on a backup of its database.
+    pub(super) async fn restore(&mut self, party: usize, backup: &Path) {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", self.file(party).display()));
+        }
+        std::fs::copy(backup, self.file(party)).unwrap();
+        self.parties[party] = self.start(party).await;
+    }
+
     pub(super) async fn activate(&mut self, operation: Operation) -> Certificate {
         let ended = self.run(&self.plan(operation, &[1, 2, 3])).await;
         let activated: Vec<(Certificate, KeyOutputs)> = ended
@@ -241,7 +269,7 @@ pub(super) fn signing(digest: [u8; 32]) -> Operation {
 }
 
 /// Runs a query that counts, in the database of a party.
-pub(super) async fn count(file: &std::path::Path, query: &'static str) -> i64 {
+pub(super) async fn count(file: &Path, query: &'static str) -> i64 {
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
     let count = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
     pool.close().await;

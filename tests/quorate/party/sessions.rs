@@ -7,16 +7,17 @@ use std::time::Duration;
 use quorate_core::abort::{AbortCode, AbortNotice};
 use quorate_core::admission::Refused;
 use quorate_core::certificate::{Certificate, Ready};
+use quorate_core::codec::encode;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{Operation, Order, OrderRefused, OrderTerms};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::session::Frame;
-use quorate_core::{AccountId, Digest, OrderId, PartyIndex, PlanHash};
+use quorate_core::{AccountId, Digest, OrderId, PartyIndex, PlanHash, SessionId};
 use quorate_kit::random32;
 use quorate_net::clock::Clock;
-use quorate_party::{PlanRefusal, recovery};
-use quorate_party_store::BannedParty;
+use quorate_party::{PlanRefusal, ReadmitRefused, recovery};
+use quorate_party_store::{BannedParty, DecidedIn};
 use quorate_verify::proof::{Proved, proved_by_promises};
 
 use quorate_tests::hostile_router::hostile;
@@ -314,17 +315,13 @@ async fn a_router_that_loses_doubles_and_changes_frames_costs_time_and_nothing_e
 async fn a_party_that_was_set_back_is_refused_by_its_peers() {
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
     cluster.keygen().await;
-    let backup = cluster.folder.path().join("backup.db");
-    copy(&cluster.file(0), &backup).await;
+    let backup = cluster.backup(0).await;
     // Something that raises its counter, and a session in which its peer hears of it.
     let elsewhere = BannedParty { account: AccountId([1; 16]), share_set: None, party: PartyIndex::FIRST };
-    cluster.store(0).await.ban(&[elsewhere], PlanHash([9; 32])).await.unwrap();
+    let decided_in = DecidedIn { session: SessionId([9; 32]), plan: PlanHash([9; 32]) };
+    cluster.store(0).await.ban(&[elsewhere], decided_in).await.unwrap();
     cluster.assert_signed(&cluster.sign(&[1, 2], [6; 32]).await, [6; 32]);
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{suffix}", cluster.file(0).display()));
-    }
-    std::fs::copy(&backup, cluster.file(0)).unwrap();
-    cluster.parties[0] = cluster.start(0).await;
+    cluster.restore(0, &backup).await;
     // Hellos may overtake each other for a while; after that they are refused.
     cluster.clock.0.fetch_add(130_000, Ordering::Relaxed);
     let mut plan = cluster.plan(signing([7; 32]), &[1, 2]);
@@ -343,17 +340,25 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
         assert!(matches!(stopped, Err(PlanRefusal::SetBack)), "{stopped:?}");
     }
     let own = cluster.keys()[0];
-    assert!(
-        cluster.parties[0].readmit(own).await.unwrap() && !cluster.parties[0].readmit(own).await.unwrap()
-    );
-    cluster.assert_signed(&cluster.sign(&[1, 3], [8; 32]).await, [8; 32]);
-    // The peer still holds it against the party, until its operator decides too. What was accepted is no news.
-    let mut plan = cluster.plan(signing([9; 32]), &[1, 2]);
-    plan.deadline = cluster.clock.millis() + Duration::from_millis(5_000);
-    let ended = cluster.run(&plan).await;
-    assert!(matches!(ended[1], Ok(Outcome::Aborted { code: AbortCode::PeerFault, .. })), "{ended:?}");
-    assert!(cluster.parties[1].readmit(own).await.unwrap());
-    cluster.assert_signed(&cluster.sign(&[1, 2], [9; 32]).await, [9; 32]);
+    // Its operator accepts it with the bans of all other parties.
+    let [second, third] = [1, 2].map(|peer| Arc::clone(&cluster.parties[peer]));
+    let [second, third] = [second.export_bans(own).await.unwrap(), third.export_bans(own).await.unwrap()];
+    let (second, third) = (encode(&second), encode(&third));
+    let accept = async |exports: &[Vec<u8>]| cluster.parties[0].accept_set_back(exports, &[]).await;
+    for some in [vec![], vec![second.clone()], vec![third.clone(), third.clone()]] {
+        assert!(matches!(accept(&some).await, Err(ReadmitRefused::Missing(_))));
+    }
+    let both = [second, third];
+    assert!(accept(&both).await.unwrap() && !accept(&both).await.unwrap());
+    // Its peers hold it against the party, until their operators decide too. What was accepted is no news.
+    for (peer, digest) in [(2, [8; 32]), (3, [9; 32])] {
+        let mut plan = cluster.plan(signing(digest), &[1, peer]);
+        plan.deadline = cluster.clock.millis() + Duration::from_millis(5_000);
+        let ended = cluster.run(&plan).await;
+        assert!(matches!(ended[1], Ok(Outcome::Aborted { code: AbortCode::PeerFault, .. })), "{ended:?}");
+        assert!(cluster.parties[usize::from(peer) - 1].readmit(own).await.unwrap());
+        cluster.assert_signed(&cluster.sign(&[1, peer], digest).await, digest);
+    }
 }
 
 /// Two processes with one identity would each keep half of what the party must remember.
@@ -361,10 +366,12 @@ async fn a_party_that_was_set_back_is_refused_by_its_peers() {
 async fn a_process_with_the_same_identity_and_another_database_is_refused_by_its_peers() {
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
     cluster.keygen().await;
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", cluster.file(0).display())).await.unwrap();
-    sqlx::query("UPDATE state SET database_id = randomblob(16)").execute(&pool).await.unwrap();
-    pool.close().await;
-    let second = cluster.start(0).await;
+    // A copy of the first one's database, under another id.
+    let copy = cluster.backup(0).await;
+    let store = cluster.store_in(0, &copy).await;
+    store.note_once_counter(1_000).await.unwrap();
+    assert!(store.accept_set_back().await.unwrap());
+    let second = cluster.start_on(0, store).await;
     let first = std::mem::replace(&mut cluster.parties[0], second);
     let mut plan = cluster.plan(signing([7; 32]), &[1, 2]);
     plan.deadline = cluster.clock.millis() + Duration::from_millis(5_000);
@@ -413,12 +420,6 @@ async fn after_a_jump_of_the_clocks_no_order_counts_as_new_that_was_seen_before(
 }
 
 /// A consistent copy of a party's database.
-async fn copy(from: &std::path::Path, to: &std::path::Path) {
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", from.display())).await.unwrap();
-    sqlx::query("VACUUM INTO ?").bind(to.to_str().unwrap()).execute(&pool).await.unwrap();
-    pool.close().await;
-}
-
 async fn locks(file: &std::path::Path) -> i64 {
     count(file, "SELECT count(*) FROM locks").await
 }

@@ -1,27 +1,33 @@
-//! The gRPC service behind `quorate admin`: unlock, readmit, registry, suspend, clock.
+//! The gRPC service behind `quorate admin`: unlock, bans, readmit, registry, suspend, clock.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_backends::database::StoreError;
+use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
-use quorate_core::{AccountId, Digest};
+use quorate_core::{AccountId, Digest, PartyIndex};
+use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_net::telemetry::chain;
 use quorate_proto::convert::array;
 use quorate_proto::v1::admin_server::{Admin, AdminServer};
 use quorate_proto::v1::{
-    ActResponse, ReadmitRequest, RegistryEntry, RegistryRequest, RegistryResponse, SetTimeBackRequest,
-    SuspendRequest, UnlockRequest,
+    ActResponse, ExportBansRequest, ExportBansResponse, LiftBanRequest, ReadmitRequest, RegistryEntry,
+    RegistryRequest, RegistryResponse, SetTimeBackRequest, SuspendRequest, UnlockRequest,
 };
 use tonic::{Request, Response, Status};
 
 use crate::Party;
+use crate::ban_reports::ReadmitRefused;
 
 struct AdminGrpc(Arc<Party>);
 
 /// The service, to be served on the party's own socket and nowhere else.
 pub fn service(party: Arc<Party>) -> axum::Router {
-    tonic::service::Routes::new(AdminServer::new(AdminGrpc(party))).prepare().into_axum_router()
+    let server = AdminServer::new(AdminGrpc(party))
+        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
+    tonic::service::Routes::new(server).prepare().into_axum_router()
 }
 
 fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Status> {
@@ -31,6 +37,13 @@ fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Status> {
 fn store_failed(error: StoreError) -> Status {
     tracing::error!(error = %chain(&error), "the party's store failed");
     Status::internal("the party's store failed: the log says why")
+}
+
+fn readmit_refused(refused: ReadmitRefused) -> Status {
+    match refused {
+        ReadmitRefused::Store(error) => store_failed(error),
+        refused => Status::failed_precondition(refused.to_string()),
+    }
 }
 
 #[tonic::async_trait]
@@ -43,9 +56,41 @@ impl Admin for AdminGrpc {
     }
 
     async fn readmit(&self, request: Request<ReadmitRequest>) -> Result<Response<ActResponse>, Status> {
-        let peer = PublicKey(id(&request.into_inner().peer)?);
-        let done = self.0.readmit(peer).await.map_err(store_failed)?;
-        tracing::warn!(%peer, done, "operator readmits a peer");
+        let ReadmitRequest { peer, bans, without } = request.into_inner();
+        let peer = PublicKey(id(&peer)?);
+        let done = if peer == self.0.identity() {
+            let bans: Vec<Vec<u8>> = bans.iter().map(|export| export.to_vec()).collect();
+            let without: Vec<PublicKey> =
+                without.iter().map(|key| id(key).map(PublicKey)).collect::<Result<_, _>>()?;
+            self.0.accept_set_back(&bans, &without).await.map_err(readmit_refused)?
+        } else if bans.is_empty() && without.is_empty() {
+            self.0.readmit(peer).await.map_err(store_failed)?
+        } else {
+            return Err(Status::invalid_argument(
+                "bans of other parties are for this party itself, not for a peer",
+            ));
+        };
+        tracing::warn!(%peer, done, "operator readmits a party");
+        Ok(Response::new(ActResponse { done }))
+    }
+
+    async fn export_bans(
+        &self,
+        request: Request<ExportBansRequest>,
+    ) -> Result<Response<ExportBansResponse>, Status> {
+        let to = PublicKey(id(&request.into_inner().to)?);
+        let export = self.0.export_bans(to).await.map_err(store_failed)?;
+        Ok(Response::new(ExportBansResponse { export: encode(&export).into() }))
+    }
+
+    async fn lift_ban(&self, request: Request<LiftBanRequest>) -> Result<Response<ActResponse>, Status> {
+        let LiftBanRequest { account, party } = request.into_inner();
+        let account = AccountId(id(&account)?);
+        let no_index = || Status::invalid_argument("parties are numbered from 1 to 16");
+        let party = u16::try_from(party).map_err(|_| no_index())?;
+        let party = PartyIndex::try_from(party).map_err(|_| no_index())?;
+        let done = self.0.lift_ban(account, party).await.map_err(store_failed)?;
+        tracing::warn!(%account, %party, done, "operator permits one refresh with a banned party");
         Ok(Response::new(ActResponse { done }))
     }
 

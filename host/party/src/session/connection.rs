@@ -61,7 +61,7 @@ fn terms(context: &SessionContext) -> SessionTerms {
         parties: order.spec.parties.clone(),
         deadline: context.plan.deadline,
         counter: context.facts.counter,
-        database: context.party.store.id(),
+        database: context.facts.database,
     }
 }
 

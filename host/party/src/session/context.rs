@@ -11,7 +11,7 @@ use quorate_core::order::Order;
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::{PartyIndex, PlanHash, SessionId, UnixMillis};
-use quorate_party_store::{AdmissionFacts, Started};
+use quorate_party_store::{AdmissionFacts, DecidedIn, Started};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +65,7 @@ impl SessionContext {
         facts: AdmissionFacts,
     ) -> Self {
         let (id, plan_hash) = (plan.session_id(), plan.hash());
-        let parties = SessionParties::of(&admitted.order, &plan);
+        let parties = SessionParties::of(&admitted.order, &plan, &facts);
         let running = Arc::new(party.running.add(id, parties.clone()));
         // What was decided while the session was claimed has not seen it among those that run.
         if party.bans.banned_among(&parties).is_some() {
@@ -107,7 +107,12 @@ impl SessionContext {
 
     /// The parties of the session, on the share set that it uses.
     pub(super) fn parties(&self) -> SessionParties {
-        SessionParties::of(self.order(), &self.plan)
+        SessionParties::of(self.order(), &self.plan, &self.facts)
+    }
+
+    /// This session, as the one in which a ban is decided.
+    pub(super) fn decided_here(&self) -> DecidedIn {
+        DecidedIn { session: self.id, plan: self.plan_hash }
     }
 
     /// The chain code of the account's key, where it has one.

@@ -271,7 +271,7 @@ impl Driver<'_> {
                 let parties = self.context.parties();
                 let banned: Vec<_> =
                     fault.culprits.iter().filter(|_| fault.ban).map(|&party| parties.banned(party)).collect();
-                self.context.party.ban(&banned, self.context.plan_hash).await?;
+                self.context.party.ban(&banned, self.context.decided_here()).await?;
                 let code = if fault.ban { AbortCode::Ban } else { AbortCode::PeerFault };
                 Abort { code, culprits: fault.culprits, reason: fault.reason }
             }
@@ -367,7 +367,7 @@ async fn check_peers(
 /// Asks the store once more, before the first message of a peer: another replica may have banned a party since.
 async fn check_bans(context: &SessionContext) -> Result<Option<Abort>, StoreError> {
     let parties = context.parties();
-    let banned = context.party.store.banned(parties.account, parties.share_set).await?;
+    let banned = context.party.store.banned(parties.account, parties.share_set, context.plan_hash).await?;
     let Some(&party) = banned.iter().find(|banned| parties.signers.contains(banned)) else {
         return Ok(None);
     };

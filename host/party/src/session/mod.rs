@@ -30,7 +30,7 @@ use std::sync::Arc;
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::admission::Admitted;
-use quorate_core::order::Operation;
+use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::user_share::ShareEntries;
@@ -71,6 +71,11 @@ impl SessionTask {
     /// The record of this session in the party's store.
     pub(crate) fn started(&self) -> Started {
         self.context.started()
+    }
+
+    /// The order that it carries out.
+    pub(crate) fn order(&self) -> &Order {
+        self.context.order()
     }
 
     /// Holds a permit until the session has nothing left to compute.
@@ -155,8 +160,10 @@ async fn load_share(context: &SessionContext, custody: &Custody) -> Result<Optio
     let party = &context.party;
     let user = match custody {
         Custody::Own => {
-            let share = party.store.active_entries(order.spec.account, order.epoch).await?;
             let missing = || Abort::of(AbortCode::Share, "this party has no active share of the account");
+            // Admission and the claim have found it to be the active one.
+            let share_set = context.facts.share_set.ok_or_else(missing)?;
+            let share = party.store.entries(order.spec.account, share_set).await?;
             return Ok(Some(share.ok_or_else(missing)?));
         }
         Custody::User(user) => user,

@@ -100,12 +100,19 @@ impl Drop for RunningSession {
 #[cfg(test)]
 mod tests {
     use quorate_core::PartyIndex;
+    use tokio::time::Instant;
 
     use super::*;
 
     fn parties(account: u8, signers: u16) -> SessionParties {
         let signers = PartyIndex::all(signers).collect();
-        SessionParties { account: AccountId([account; 16]), share_set: None, signers }
+        SessionParties {
+            account: AccountId([account; 16]),
+            share_set: None,
+            signers,
+            permitted: vec![],
+            admitted_at: Instant::now(),
+        }
     }
 
     #[test]

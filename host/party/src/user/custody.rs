@@ -70,7 +70,10 @@ impl Party {
         epoch: u32,
         share: &UserShare,
     ) -> Result<ShareMatch, StoreError> {
-        let Some(kept) = self.store.active_entries(account, epoch).await? else {
+        let Some(share_set) = self.store.active_share_set(account, epoch).await? else {
+            return Ok(ShareMatch::Unknown);
+        };
+        let Some(kept) = self.store.entries(account, share_set).await? else {
             return Ok(ShareMatch::Unknown);
         };
         Ok(if kept == hash_of(share) { ShareMatch::Matches } else { ShareMatch::Foreign })

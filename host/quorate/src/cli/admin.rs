@@ -1,13 +1,17 @@
 //! Implements `quorate admin`: what only an operator may do at a party, over its socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use quorate_core::identity::PublicKey;
 use quorate_core::{AccountId, Digest};
+use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_party::admin;
 use quorate_proto::v1::admin_client::AdminClient;
-use quorate_proto::v1::{ReadmitRequest, RegistryRequest, SetTimeBackRequest, SuspendRequest, UnlockRequest};
+use quorate_proto::v1::{
+    ExportBansRequest, LiftBanRequest, ReadmitRequest, RegistryRequest, SetTimeBackRequest, SuspendRequest,
+    UnlockRequest,
+};
 
 use super::output::{CliError, print};
 use crate::config::Config;
@@ -33,6 +37,24 @@ enum Act {
     Readmit {
         /// The public identity key of the peer, or of this party
         peer: PublicKey,
+        /// For this party itself: what `quorate admin bans` has written at each of the other parties
+        #[arg(long, value_name = "FILE")]
+        bans: Vec<PathBuf>,
+        /// For this party itself: a party that is lost for ever and can't tell its bans
+        #[arg(long, value_name = "KEY")]
+        without: Vec<PublicKey>,
+    },
+    /// Write the bans that this party keeps of the accounts of a party that was set back, for the operator of that one
+    Bans {
+        /// The public identity key of the party that was set back
+        peer: PublicKey,
+    },
+    /// Permit one refresh of an account with a party that this one has banned: the ban ends with the new shares
+    LiftBan {
+        /// The account's id
+        account: AccountId,
+        /// The number of the banned party
+        party: u16,
     },
     /// Set the party's stored time back, after a clock that was ahead is set right; orders are taken again eleven minutes later
     Clock,
@@ -53,15 +75,29 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
         format!("{name}: no party listens here, or not to this user: {remedy} ({error})").into()
     };
     let refused = |status: tonic::Status| format!("the party refused: {}", status.message());
-    let mut client = AdminClient::new(admin::connect(&path).await.map_err(failed)?);
+    let mut client = AdminClient::new(admin::connect(&path).await.map_err(failed)?)
+        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
     let done = match arguments.act {
         Act::Unlock { account } => {
             let account = account.as_bytes().to_vec().into();
             client.unlock(UnlockRequest { account }).await.map_err(refused)?.into_inner().done
         }
-        Act::Readmit { peer } => {
-            let peer = peer.0.to_vec().into();
-            client.readmit(ReadmitRequest { peer }).await.map_err(refused)?.into_inner().done
+        Act::Readmit { peer, bans, without } => {
+            let bans = bans.iter().map(|file| read_export(file).map(Into::into)).collect::<Result<_, _>>()?;
+            let without = without.iter().map(|key| key.0.to_vec().into()).collect();
+            let request = ReadmitRequest { peer: peer.0.to_vec().into(), bans, without };
+            client.readmit(request).await.map_err(refused)?.into_inner().done
+        }
+        Act::Bans { peer } => {
+            let request = ExportBansRequest { to: peer.0.to_vec().into() };
+            let export = client.export_bans(request).await.map_err(refused)?.into_inner().export;
+            return print(&hex::encode(export));
+        }
+        Act::LiftBan { account, party } => {
+            let account = account.as_bytes().to_vec().into();
+            let request = LiftBanRequest { account, party: party.into() };
+            client.lift_ban(request).await.map_err(refused)?.into_inner().done
         }
         Act::Suspend { digest } => {
             let digest = digest.as_bytes().to_vec().into();
@@ -82,4 +118,12 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
         }
     };
     print(if done { "done" } else { "there was nothing to do" })
+}
+
+/// Reads what `quorate admin bans` has written.
+fn read_export(file: &Path) -> Result<Vec<u8>, CliError> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    let bytes = hex::decode(text.trim());
+    Ok(bytes.map_err(|_| format!("{name} is not what `quorate admin bans` has written"))?)
 }

@@ -1,5 +1,4 @@
-//! Reports that arrive after a coordinator has cancelled their session. The coordinator is a real one; the test plays the
-//! parties, so that it decides what they report and when.
+//! A coordinator, which is a real one, and two parties that the test plays: it decides what they report and when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +8,8 @@ use quorate_backends::database::Database;
 use quorate_backends::queue::{Consumer, MemoryQueue, Queue};
 use quorate_control_store::SessionStore;
 use quorate_coordinator::{Coordinator, CoordinatorSetup};
-use quorate_core::abort::AbortCode;
 use quorate_core::admission::PluginFacts;
+use quorate_core::ban::SignedBan;
 use quorate_core::codec::{Bytes, decode, encode};
 use quorate_core::heartbeat::Heartbeat;
 use quorate_core::identity::{SecretKey, Tag};
@@ -18,7 +17,7 @@ use quorate_core::order::{
     HashFunction, MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, SignItem, Version,
 };
 use quorate_core::plan::Plan;
-use quorate_core::report::{Outcome, RefusedCode, Report, SignedReport};
+use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::submission::Submission;
 use quorate_core::{
     AccountId, Digest, KeySpec, OrderId, PartyIndex, PlanHash, SchemeSignature, SessionId, Threshold,
@@ -37,21 +36,25 @@ use tonic::transport::Channel;
 use quorate_tests::in_memory::{join_key, served};
 
 const DIGEST: Digest = Digest([5; 32]);
+pub(super) const ACCOUNT: AccountId = AccountId([1; 16]);
+pub(super) const SHARE_SET: PlanHash = PlanHash([1; 32]);
 const MESSAGE: [u8; 32] = [7; 32];
 
 /// How long any event may take.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A coordinator, and two parties that do what the test says.
-struct ScriptedParties {
+pub(super) struct ScriptedParties {
     client: CoordinatorClient<Channel>,
     originator: SecretKey,
-    parties: Vec<SecretKey>,
+    pub(super) parties: Vec<SecretKey>,
     /// The plans of the second party.
     plans: Box<dyn Consumer>,
     key: secp256k1::SecretKey,
     stop: CancellationToken,
-    _folder: TempDir,
+    seed: [u8; 32],
+    seeds: [[u8; 32]; 2],
+    folder: Arc<TempDir>,
 }
 
 impl Drop for ScriptedParties {
@@ -86,12 +89,20 @@ fn heartbeat(party: &SecretKey, number: u64) -> Vec<u8> {
 }
 
 impl ScriptedParties {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub(super) async fn start() -> Self {
+        let (originator, parties) = (random32(), [random32(), random32()]);
+        Self::start_on(Arc::new(tempfile::tempdir().unwrap()), originator, parties).await
+    }
+
+    /// Another coordinator on the same database, with the same parties.
+    pub(super) async fn start_again(&self) -> Self {
+        Self::start_on(Arc::clone(&self.folder), self.seed, self.seeds).await
+    }
+
+    async fn start_on(folder: Arc<TempDir>, seed: [u8; 32], seeds: [[u8; 32]; 2]) -> Self {
         let database = Database::sqlite(&folder.path().join("coordinator.db")).await.unwrap();
         let (queue, stop) = (Arc::new(MemoryQueue::default()), CancellationToken::new());
-        let originator = SecretKey::from_seed(&random32());
-        let seeds = [random32(), random32()];
+        let originator = SecretKey::from_seed(&seed);
         let parties: Vec<SecretKey> = seeds.iter().map(SecretKey::from_seed).collect();
         let coordinator = Coordinator::new(CoordinatorSetup {
             store: SessionStore::open(database).await.unwrap(),
@@ -118,11 +129,11 @@ impl ScriptedParties {
         let identities: Vec<_> = parties.iter().map(SecretKey::public).collect();
         assert!(coordinator.wait_for_plugin(DIGEST, &identities, EVENT_TIMEOUT).await);
         let key = secp256k1::SecretKey::from_byte_array(random32()).unwrap();
-        Self { client, originator, parties, plans, key, stop, _folder: folder }
+        Self { client, originator, parties, plans, key, stop, seed, seeds, folder }
     }
 
     /// Submits an order to sign [`MESSAGE`].
-    async fn submit(&mut self) -> Streaming<SubmitEvent> {
+    pub(super) async fn submit(&mut self) -> Streaming<SubmitEvent> {
         let signing = SignItem {
             message: Bytes(MESSAGE.to_vec()),
             hash: HashFunction::None,
@@ -130,8 +141,13 @@ impl ScriptedParties {
             tweak: None,
             presignatures: false,
         };
+        self.submit_to(Operation::Sign(signing.into())).await
+    }
+
+    /// Submits an order on the share set [`SHARE_SET`] of the account [`ACCOUNT`].
+    pub(super) async fn submit_to(&mut self, operation: Operation) -> Streaming<SubmitEvent> {
         let spec = KeySpec {
-            account: AccountId([1; 16]),
+            account: ACCOUNT,
             scheme: "ecdsa-secp256k1".into(),
             protocol: "dkls23".into(),
             threshold: Threshold::new(2, 2).unwrap(),
@@ -139,11 +155,11 @@ impl ScriptedParties {
             mandatory: vec![],
         };
         let terms = OrderTerms {
-            operation: Operation::Sign(signing.into()),
+            operation,
             spec,
             minimum_plugin: Version::default(),
             epoch: 1,
-            share_set: Some(PlanHash([1; 32])),
+            share_set: Some(SHARE_SET),
             public_key: self.key.public_key(&secp256k1::Secp256k1::new()).serialize().to_vec(),
             recipient: None,
         };
@@ -162,7 +178,7 @@ impl ScriptedParties {
     }
 
     /// The next plan that the second party is given.
-    async fn plan(&mut self) -> Plan {
+    pub(super) async fn plan(&mut self) -> Plan {
         let delivery = tokio::time::timeout(EVENT_TIMEOUT, self.plans.next()).await.unwrap().unwrap();
         let plan = Delivery::decode(delivery.payload()).unwrap().plan;
         delivery.ack().await.unwrap();
@@ -170,16 +186,21 @@ impl ScriptedParties {
     }
 
     /// Has a party report of a session.
-    async fn report(&mut self, by: u16, plan: &Plan, outcome: Outcome) {
+    pub(super) async fn report(&mut self, by: u16, plan: &Plan, outcome: Outcome) {
+        self.report_with(by, plan, outcome, vec![]).await;
+    }
+
+    /// Has a party report of a session, and of bans.
+    pub(super) async fn report_with(&mut self, by: u16, plan: &Plan, outcome: Outcome, bans: Vec<SignedBan>) {
         let order: Order = decode(plan.order.bytes()).unwrap();
         let by = PartyIndex::try_from(by).unwrap();
         let report = Report::new(plan.session_id(), order.id, by, DIGEST, outcome);
-        let signed = report.sign(&self.parties[usize::from(by.number()) - 1]);
+        let signed = report.with_bans(bans).sign(&self.parties[usize::from(by.number()) - 1]);
         self.client.report(ReportRequest { report: encode(&signed).into() }).await.unwrap();
     }
 
     /// The signature that the order asks for.
-    fn signed(&self) -> Outcome {
+    pub(super) fn signed(&self) -> Outcome {
         let message = secp256k1::Message::from_digest(MESSAGE);
         let signature = secp256k1::Secp256k1::new().sign_ecdsa_recoverable(message, &self.key);
         let (recovery_id, bytes) = signature.serialize_compact();
@@ -188,34 +209,30 @@ impl ScriptedParties {
     }
 }
 
-fn aborted() -> Outcome {
-    Outcome::Aborted {
-        code: AbortCode::PeerAborted,
-        plugin_code: None,
-        culprits: vec![],
-        reason: "party 2 has left".into(),
-        notice: None,
-    }
-}
-
-fn exhausted() -> Outcome {
-    Outcome::Refused {
-        culprits: vec![],
-        code: RefusedCode::OrderExhausted,
-        reason: "it has succeeded".into(),
-        notice: None,
-    }
-}
-
 /// What a caller was told until the end.
-struct Answer {
+pub(super) struct Answer {
     /// The session that it heard of last.
-    session: SessionId,
-    last_report: Option<SignedReport>,
-    failure_code: Option<String>,
+    pub(super) session: SessionId,
+    pub(super) last_report: Option<SignedReport>,
+    pub(super) failure_code: Option<String>,
 }
 
-async fn answer(mut events: Streaming<SubmitEvent>) -> Answer {
+pub(super) async fn answer(events: Streaming<SubmitEvent>) -> Answer {
+    let (session, last_report, failure_code) = read(events).await;
+    let session = session.expect("no session was begun");
+    Answer { session, last_report, failure_code }
+}
+
+/// The code with which an order ends that no session is begun for.
+pub(super) async fn failure_without_session(events: Streaming<SubmitEvent>) -> Option<String> {
+    let (session, _, failure_code) = read(events).await;
+    assert_eq!(session, None, "a session was begun");
+    failure_code
+}
+
+async fn read(
+    mut events: Streaming<SubmitEvent>,
+) -> (Option<SessionId>, Option<SignedReport>, Option<String>) {
     let (mut session, mut last_report, mut failure_code) = (None, None, None);
     let reading = async {
         while let Some(event) = events.message().await.unwrap() {
@@ -227,56 +244,6 @@ async fn answer(mut events: Streaming<SubmitEvent>) -> Answer {
         }
     };
     tokio::time::timeout(EVENT_TIMEOUT, reading).await.expect("the order does not end");
-    let session = session.expect("no session was begun");
-    Answer { session: SessionId(session.as_ref().try_into().unwrap()), last_report, failure_code }
-}
-
-#[tokio::test]
-async fn a_signature_that_is_reported_after_its_session_was_cancelled_is_answered() {
-    // At once, and while the coordinator waits for a late report (LATE_REPORTS_DURATION, 1 s).
-    for delay in [Duration::ZERO, Duration::from_millis(700)] {
-        let mut scripted = ScriptedParties::start().await;
-        let events = scripted.submit().await;
-        let first = scripted.plan().await;
-        // The second party has signed, and its report is still on its way.
-        scripted.report(1, &first, aborted()).await;
-        let second = scripted.plan().await;
-        scripted.report(2, &second, exhausted()).await;
-        tokio::time::sleep(delay).await;
-        let signed = scripted.signed();
-        scripted.report(2, &first, signed.clone()).await;
-        let told = answer(events).await;
-        assert_eq!((told.session, told.failure_code), (first.session_id(), None), "{delay:?}");
-        assert_eq!(told.last_report.unwrap().report.outcome, signed, "{delay:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_signature_ends_the_session_that_was_begun_because_its_report_was_late() {
-    let mut scripted = ScriptedParties::start().await;
-    let events = scripted.submit().await;
-    let first = scripted.plan().await;
-    scripted.report(1, &first, aborted()).await;
-    // The parties of the second session say nothing.
-    let second = scripted.plan().await;
-    let signed = scripted.signed();
-    scripted.report(2, &first, signed.clone()).await;
-    let told = answer(events).await;
-    assert_eq!((told.session, told.failure_code), (first.session_id(), None));
-    assert_eq!(told.last_report.unwrap().report.outcome, signed);
-    assert!(SystemClock.millis() < second.deadline, "the second session was waited for");
-}
-
-#[tokio::test]
-async fn an_order_that_its_parties_run_no_more_is_answered_with_a_code_that_says_try_again() {
-    let mut scripted = ScriptedParties::start().await;
-    let events = scripted.submit().await;
-    for _ in 0..3 {
-        // The other party waits for the one that refuses, and says nothing.
-        let plan = scripted.plan().await;
-        scripted.report(2, &plan, exhausted()).await;
-    }
-    let told = answer(events).await;
-    assert_eq!(told.failure_code.as_deref(), Some("unavailable"));
-    assert!(told.last_report.is_some());
+    let session = session.map(|session| SessionId(session.as_ref().try_into().unwrap()));
+    (session, last_report, failure_code)
 }

@@ -1,0 +1,199 @@
+//! Bans as they travel: what this party tells of them, and what it keeps of what others tell (rule 8).
+//!
+//! A signed ban binds nobody but the party that has decided it. Others keep it for that party, which may be set back to a
+//! state from before its ban, and takes it up again when it is shown it.
+
+use std::collections::BTreeMap;
+
+use quorate_backends::database::StoreError;
+use quorate_core::abort::AbortCode;
+use quorate_core::ban::{Ban, BanExport, ExportRefused, MAX_BANS, SignedBan, SignedBanExport};
+use quorate_core::codec::decode;
+use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_core::order::Order;
+use quorate_core::report::{Outcome, RefusedCode, Report};
+use quorate_core::{AccountId, KeySpec, PartyIndex};
+use quorate_net::telemetry::chain;
+use quorate_party_store::{BannedParty, KeptBans, OwnBan};
+
+use crate::party::Party;
+
+/// Why this party is not readmitted by its operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadmitRefused {
+    /// An export is not one that counts.
+    #[error(transparent)]
+    Export(#[from] ExportRefused),
+    /// It does not decode.
+    #[error("a file with bans is not what `quorate admin bans` has written")]
+    Malformed,
+    /// Its maker is not pinned.
+    #[error("an export of bans is by {0}, which is no party that this one works with (QUORATE_PARTY_KEYS)")]
+    NotPinned(PublicKey),
+    /// A party has not given its bans.
+    #[error(
+        "party {0} has not told which bans it keeps for this one: its operator runs `quorate admin bans` with this party's key, \
+         and this one's names the file with --bans; if that party is lost for ever, name it with --without"
+    )]
+    Missing(PublicKey),
+    /// The store failed.
+    #[error("the party's store failed: the log says why")]
+    Store(#[from] StoreError),
+}
+
+/// Signs what a party keeps of an account, in which it is `me`.
+fn signed(kept: KeptBans, me: PartyIndex, key: &SecretKey) -> Vec<SignedBan> {
+    let sign = |OwnBan { banned, session }: OwnBan| {
+        let BannedParty { account, share_set, party } = banned;
+        Ban { account, share_set, by: me, banned: party, session }.sign(key)
+    };
+    kept.own.into_iter().map(sign).chain(kept.of_others).collect()
+}
+
+/// Whether an outcome tells of a ban.
+fn tells_of_ban(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Aborted { code: AbortCode::Ban, .. } | Outcome::Refused { code: RefusedCode::Banned, .. }
+    )
+}
+
+/// The bans of an account that a party has verified.
+#[derive(Default)]
+struct Verified {
+    own: Vec<OwnBan>,
+    of_others: Vec<SignedBan>,
+}
+
+impl Verified {
+    /// Those that the parties of a key have signed.
+    fn of<'a>(bans: impl IntoIterator<Item = &'a SignedBan>, spec: &KeySpec, me: &PublicKey) -> Self {
+        let mut verified = Self::default();
+        for signed in bans {
+            let Ban { account, share_set, by, banned, session } = signed.ban;
+            let Some(key) = spec.party(by) else { continue };
+            if account != spec.account || spec.party(banned).is_none() || signed.verify(key).is_err() {
+                continue;
+            }
+            if key == me {
+                let banned = BannedParty { account, share_set, party: banned };
+                verified.own.push(OwnBan { banned, session });
+            } else {
+                verified.of_others.push(signed.clone());
+            }
+        }
+        verified
+    }
+}
+
+impl Party {
+    /// A report with the bans on an order's share set, if it tells of one.
+    pub(crate) async fn with_bans(&self, report: Report, order: &Order) -> Report {
+        if !tells_of_ban(&report.outcome) {
+            return report;
+        }
+        match self.store.kept_bans(order.spec.account, order.share_set).await {
+            Ok(kept) => {
+                let mut bans = signed(kept, report.by, &self.key());
+                bans.truncate(MAX_BANS);
+                report.with_bans(bans)
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "bans not reported; they are with the next refusal");
+                report
+            }
+        }
+    }
+
+    /// Keeps the bans that a plan carries on the share set of its order, and takes those up again that this party has decided
+    /// itself and lost. The order is genuine.
+    pub(crate) async fn take_bans(&self, order: &Order, bans: &[SignedBan]) -> Result<(), StoreError> {
+        if bans.is_empty() {
+            return Ok(());
+        }
+        // Whoever makes a key is in its order; from then on those count that were sealed with the share.
+        let sealed = self.store.record(order.spec.account).await?.map(|record| record.spec);
+        let spec = sealed.as_ref().unwrap_or(&order.spec);
+        let of_order = bans.iter().take(MAX_BANS).filter(|signed| signed.ban.share_set == order.share_set);
+        self.take_verified(order.spec.account, Verified::of(of_order, spec, &self.identity())).await
+    }
+
+    async fn take_verified(&self, account: AccountId, verified: Verified) -> Result<(), StoreError> {
+        for OwnBan { banned, session } in self.store.restore_bans(account, &verified.own).await? {
+            tracing::error!(
+                %account, party = %banned.party, %session,
+                "this party has lost a ban that it had decided, and takes it up again: its database was set back"
+            );
+            self.follow_ban(banned);
+        }
+        self.store.keep_ban_reports(account, &verified.of_others).await
+    }
+
+    /// All bans that this party keeps of the accounts of another one, signed for that one: it was set back.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn export_bans(&self, to: PublicKey) -> Result<SignedBanExport, StoreError> {
+        let mut bans = Vec::new();
+        for account in self.store.accounts_with_bans().await? {
+            let Some(record) = self.store.record(account).await? else { continue };
+            let (Some(me), Some(_)) = (record.spec.index_of(&self.identity()), record.spec.index_of(&to))
+            else {
+                continue;
+            };
+            bans.extend(signed(self.store.all_kept_bans(account).await?, me, &self.key()));
+        }
+        let export = BanExport { by: self.identity(), to, at: self.clock.seconds(), bans };
+        Ok(export.sign(&self.key()))
+    }
+
+    /// Goes on in the state that this party was set back to. Before that it takes up the bans that it has lost since, from the
+    /// exports of all parties that it works with, except those of `without`, which are lost for ever: a coordinator alone could
+    /// keep them from it. Says whether it was set back.
+    ///
+    /// # Errors
+    /// See [`ReadmitRefused`].
+    pub async fn accept_set_back(
+        &self,
+        exports: &[Vec<u8>],
+        without: &[PublicKey],
+    ) -> Result<bool, ReadmitRefused> {
+        if !self.store.was_set_back().await? {
+            return Ok(false);
+        }
+        let mut given: BTreeMap<PublicKey, Vec<SignedBan>> = BTreeMap::new();
+        for export in exports {
+            let export: SignedBanExport = decode(export).map_err(|_| ReadmitRefused::Malformed)?;
+            let BanExport { by, bans, .. } = export.open(&self.identity(), self.clock.seconds())?;
+            if !self.pinned.contains(&by) {
+                return Err(ReadmitRefused::NotPinned(by));
+            }
+            given.entry(by).or_default().extend(bans);
+        }
+        let others = self.pinned.iter().filter(|key| **key != self.identity());
+        if let Some(missing) = others.copied().find(|key| !given.contains_key(key) && !without.contains(key))
+        {
+            return Err(ReadmitRefused::Missing(missing));
+        }
+        let mut by_account: BTreeMap<AccountId, Vec<SignedBan>> = BTreeMap::new();
+        for signed in given.into_values().flatten() {
+            by_account.entry(signed.ban.account).or_default().push(signed);
+        }
+        for (account, bans) in by_account {
+            // Without a share of its key there is nothing that a ban could bar.
+            let Some(record) = self.store.record(account).await? else { continue };
+            self.take_verified(account, Verified::of(&bans, &record.spec, &self.identity())).await?;
+        }
+        let accepted = self.store.accept_set_back().await?;
+        self.check_set_back().await?;
+        Ok(accepted)
+    }
+
+    /// Permits one refresh of an account with a party that this one has banned. Says whether it has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn lift_ban(&self, account: AccountId, party: PartyIndex) -> Result<bool, StoreError> {
+        self.store.lift_ban(account, party).await
+    }
+}

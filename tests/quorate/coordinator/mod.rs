@@ -1,0 +1,5 @@
+//! A real coordinator, with parties that do what the test says.
+
+mod bans;
+mod late_reports;
+mod scripted;
