@@ -4,6 +4,7 @@
 //! state. And they are a hint that saves sessions: each party holds to its own bans, whatever a coordinator knows.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quorate_backends::database::StoreError;
@@ -18,6 +19,9 @@ use super::services::Services;
 /// How many share sets are remembered. When they are more, all are read anew.
 const MAX_REMEMBERED: usize = 10_000;
 
+/// How long they are: another coordinator may hear of a ban.
+const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+
 /// A party, and the counterparty that it has banned.
 pub(super) type Ban = (PartyIndex, PartyIndex);
 
@@ -27,7 +31,7 @@ type Subject = (AccountId, Option<PlanHash>);
 /// The bans of all accounts.
 pub(super) struct Bans {
     services: Services,
-    known: Mutex<HashMap<Subject, Vec<SignedBan>>>,
+    known: Mutex<HashMap<Subject, (Instant, Vec<SignedBan>)>>,
 }
 
 fn subject(order: &Order) -> Subject {
@@ -45,7 +49,8 @@ impl Bans {
             let ban = &signed.ban;
             let is_of_order = (ban.account, ban.share_set) == subject(order);
             let parties = order.spec.party(ban.by).zip(order.spec.party(ban.banned));
-            if is_of_order && parties.is_some_and(|(by, _)| signed.verify(by).is_ok()) {
+            if is_of_order && ban.by != ban.banned && parties.is_some_and(|(by, _)| signed.verify(by).is_ok())
+            {
                 self.services.store.add_ban(signed).await?;
             }
         }
@@ -58,9 +63,12 @@ impl Bans {
     /// The bans on the share set of an order.
     pub(super) async fn of(&self, order: &Order) -> Vec<SignedBan> {
         let subject = subject(order);
-        if let Some(bans) = self.known.lock().get(&subject) {
+        if let Some((since, bans)) = self.known.lock().get(&subject)
+            && since.elapsed() < REMEMBERED_FOR
+        {
             return bans.clone();
         }
+        let since = Instant::now();
         let (account, share_set) = subject;
         let bans = match self.services.store.bans(account, share_set).await {
             Ok(bans) => bans,
@@ -73,7 +81,7 @@ impl Bans {
         if known.len() >= MAX_REMEMBERED {
             known.clear();
         }
-        known.insert(subject, bans.clone());
+        known.insert(subject, (since, bans.clone()));
         bans
     }
 

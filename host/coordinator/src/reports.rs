@@ -16,8 +16,8 @@ use super::services::Services;
 use super::verdict::verdict;
 use super::waiters::{Ingested, RankedReport, Waiters, WatchedSession};
 
-/// The longest report: a certificate and the public outputs of 16 parties take 3 kB.
-const MAX_REPORT_BYTES: usize = 16 << 10;
+/// The longest report: a certificate and the public outputs of 16 parties take 3 kB, all bans that there can be 36 kB.
+const MAX_REPORT_BYTES: usize = 48 << 10;
 
 /// Takes reports in, keeps them, and passes them on.
 pub(super) struct Reports {

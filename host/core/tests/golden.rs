@@ -441,7 +441,7 @@ impl Network {
                 Effect::Abort { notices, .. } => {
                     notices.into_iter().for_each(|(to, frame)| self.send(from, to, frame));
                 }
-                Effect::Start { .. } | Effect::Deliver(_) | Effect::SetBack { .. } => {}
+                Effect::Start { .. } | Effect::Deliver(_) | Effect::SetBack { .. } | Effect::Bans(_) => {}
             }
         }
     }
@@ -501,6 +501,7 @@ fn session_frames_keep_their_encoding() {
     golden.value("frame.certificate", &Frame::Certificate(certificate()));
     let Ok(Frame::Hello(hello)) = decode(&network.seen[0]) else { panic!("the first frame is no hello") };
     golden.value("frame.earlier-hello", &Frame::EarlierHello(hello));
+    golden.value("frame.bans", &Frame::Bans(vec![ban()]));
     golden.value("frame.acknowledgement", &Frame::Acknowledgement(acknowledgement(1)));
     golden.check("frame.");
 }

@@ -9,7 +9,6 @@ use quorate_core::codec::{Bytes, encode};
 use quorate_core::{AccountId, PartyIndex, PlanHash, SessionId, wire_struct};
 
 use super::PartyStore;
-use super::bans::party_of;
 
 /// The rows of an account. Each list is sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub(super) struct AccountState {
     /// Parties that this party has banned.
     pub(super) bans: Vec<StoredBan>,
     /// Bans that other parties have decided.
-    reports: Vec<BanReport>,
+    pub(super) reports: Vec<BanReport>,
     /// Signings of unknown outcome.
     pub(super) unknown: Vec<UnknownOutcomes>,
 }
@@ -48,10 +47,12 @@ pub(super) struct StoredBan {
 
 /// A ban that another party has decided.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct BanReport {
+pub(super) struct BanReport {
     share_set: Bytes,
     by: PartyIndex,
     party: PartyIndex,
+    /// As it was signed.
+    pub(super) signed: Bytes,
 }
 
 /// How many signings with a party on a share set have an unknown outcome.
@@ -64,7 +65,7 @@ pub(super) struct UnknownOutcomes {
 
 wire_struct!(ShareSet { plan, epoch, state });
 wire_struct!(StoredBan { share_set, party, session, lifted, lift_plan });
-wire_struct!(BanReport { share_set, by, party });
+wire_struct!(BanReport { share_set, by, party, signed });
 wire_struct!(UnknownOutcomes { share_set, party, sessions });
 wire_struct!(AccountState { shares, bans, reports, unknown });
 
@@ -117,7 +118,8 @@ impl AccountState {
             }),
             "share" => self.shares.push(ShareSet { plan: share_set, epoch: first, state: row.get("state")? }),
             "report" => {
-                self.reports.push(BanReport { share_set, by: party(first)?, party: party(second)? });
+                let signed = Bytes(row.get("session")?);
+                self.reports.push(BanReport { share_set, by: party(first)?, party: party(second)?, signed });
             }
             _ => self.unknown.push(UnknownOutcomes { share_set, party: party(first)?, sessions: second }),
         }
@@ -138,13 +140,17 @@ pub(super) fn share_set_key(share_set: Option<PlanHash>) -> Vec<u8> {
     share_set.map(|plan| plan.as_bytes().to_vec()).unwrap_or_default()
 }
 
+pub(super) fn party_of(number: u16) -> Result<PartyIndex, StoreError> {
+    PartyIndex::try_from(number).map_err(|_| StoreError::Malformed("bans"))
+}
+
 /// All rows of an account, and its MAC, in one statement: another transaction may end between two.
 const ROWS: &str =
     "SELECT 'ban' AS kind, share_set, party AS first, CASE WHEN lifted THEN 1 ELSE 0 END AS second, '' AS state,
             session, lift_plan FROM bans WHERE account = $1
      UNION ALL SELECT 'mac', mac, 0, 0, '', NULL, NULL FROM account_macs WHERE account = $1
      UNION ALL SELECT 'share', plan, epoch, 0, state, NULL, NULL FROM shares WHERE account = $1
-     UNION ALL SELECT 'report', share_set, decided_by, party, '', NULL, NULL FROM ban_reports WHERE account = $1
+     UNION ALL SELECT 'report', share_set, decided_by, party, '', report, NULL FROM ban_reports WHERE account = $1
      UNION ALL SELECT 'unknown', share_set, party, sessions, '', NULL, NULL
        FROM unknown_outcomes WHERE share_set IN (SELECT plan FROM shares WHERE account = $1)";
 

@@ -1,12 +1,11 @@
 //! Signed bans: those of this party, which it may have lost, and those that others have told it of (rule 8).
 
-use quorate_backends::database::{Row, StoreError, sql};
+use quorate_backends::database::{StoreError, decoded, sql};
 use quorate_core::ban::{Ban, SignedBan};
 use quorate_core::codec::encode;
-use quorate_core::{AccountId, KeyRecord, PartyIndex, PlanHash, SessionId};
+use quorate_core::{AccountId, KeyRecord, PlanHash, SessionId};
 
-use super::account_state::share_set_key;
-use super::bans::party_of;
+use super::account_state::{StoredBan, share_set_key};
 use super::{BannedParty, PartyStore};
 
 /// A ban that this party has decided.
@@ -16,6 +15,15 @@ pub struct OwnBan {
     pub banned: BannedParty,
     /// The session in which it cheated.
     pub session: SessionId,
+}
+
+impl OwnBan {
+    /// What a signed ban of this party says.
+    #[must_use]
+    pub fn of(ban: &Ban) -> Self {
+        let Ban { account, share_set, banned, session, .. } = *ban;
+        Self { banned: BannedParty { account, share_set, party: banned }, session }
+    }
 }
 
 /// The bans that a party keeps.
@@ -48,36 +56,27 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn all_kept_bans(&self, account: AccountId) -> Result<KeptBans, StoreError> {
-        // It verifies what the statements below read.
-        self.account_state(&self.database, account).await?;
-        let own =
-            sql("SELECT share_set, party, session FROM bans WHERE account = $1 ORDER BY share_set, party")
-                .bind(account.as_bytes())
-                .fetch_all(&self.database)
-                .await?;
-        let of_others =
-            sql("SELECT report FROM ban_reports WHERE account = $1 ORDER BY share_set, decided_by, party")
-                .bind(account.as_bytes())
-                .fetch_all(&self.database)
-                .await?;
+        let known = self.account_state(&self.database, account).await?;
         Ok(KeptBans {
-            own: own.iter().map(|row| own_ban(account, row)).collect::<Result<_, _>>()?,
-            of_others: of_others
+            own: known.bans.iter().map(|ban| own_ban(account, ban)).collect::<Result<_, _>>()?,
+            of_others: known
+                .reports
                 .iter()
-                .map(|row| row.read("report", "ban_reports"))
+                .map(|report| decoded(&report.signed.0, "ban_reports"))
                 .collect::<Result<_, _>>()?,
         })
     }
 
-    /// The accounts on which this party keeps bans, and whose key it has a share of.
+    /// All accounts that this party knows anything of: what is missing from one shows when it is read.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn accounts_with_bans(&self) -> Result<Vec<AccountId>, StoreError> {
-        let rows = sql("SELECT account FROM bans UNION SELECT account FROM ban_reports ORDER BY account")
-            .fetch_all(&self.database)
-            .await?;
-        rows.iter().map(|row| row.read("account", "bans")).collect()
+    pub async fn accounts(&self) -> Result<Vec<AccountId>, StoreError> {
+        let rows = sql("SELECT account FROM account_macs UNION SELECT account FROM shares
+             UNION SELECT account FROM bans UNION SELECT account FROM ban_reports ORDER BY account")
+        .fetch_all(&self.database)
+        .await?;
+        rows.iter().map(|row| row.read("account", "account_macs")).collect()
     }
 
     /// The record of an account's key that is sealed with the active share, if there is one.
@@ -121,8 +120,9 @@ impl PartyStore {
         Ok(())
     }
 
-    /// Takes bans on one account up again that this party has decided and lost since: it was set back. One that it has is not
-    /// touched: a ban that was lifted stays so. Gives those that are new.
+    /// Takes bans on one account up again that this party has decided and lost since. They show that it was set back, which it
+    /// remembers until its operator accepts it. A ban that it has is not touched: one that was lifted stays so. Gives those that
+    /// are new.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -147,19 +147,21 @@ impl PartyStore {
         }
         if !restored.is_empty() {
             self.seal_account(&mut tx, account).await?;
-            self.raise_counter(&mut tx).await?;
+            self.change_state(&mut tx, |state| {
+                state.counter += 1;
+                state.once_counter = state.once_counter.max(state.counter);
+            })
+            .await?;
             tx.commit().await?;
         }
         Ok(restored)
     }
 }
 
-fn own_ban(account: AccountId, row: &Row) -> Result<OwnBan, StoreError> {
-    let share_set: Vec<u8> = row.get("share_set")?;
-    let share_set = match share_set.as_slice() {
+fn own_ban(account: AccountId, ban: &StoredBan) -> Result<OwnBan, StoreError> {
+    let share_set = match ban.share_set.0.as_slice() {
         [] => None,
         plan => Some(PlanHash(plan.try_into().map_err(|_| StoreError::Malformed("bans"))?)),
     };
-    let party: PartyIndex = party_of(row.get("party")?)?;
-    Ok(OwnBan { banned: BannedParty { account, share_set, party }, session: row.read("session", "bans")? })
+    Ok(OwnBan { banned: BannedParty { account, share_set, party: ban.party }, session: ban.session })
 }

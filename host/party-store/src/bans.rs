@@ -208,7 +208,3 @@ fn bit(party: PartyIndex) -> i64 {
 fn parties_of(exposed_to: i64) -> impl Iterator<Item = PartyIndex> {
     PartyIndex::all(Threshold::MAX_PARTIES).filter(move |party| exposed_to & bit(*party) != 0)
 }
-
-pub(super) fn party_of(number: u16) -> Result<PartyIndex, StoreError> {
-    PartyIndex::try_from(number).map_err(|_| StoreError::Malformed("bans"))
-}

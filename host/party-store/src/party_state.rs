@@ -25,7 +25,8 @@ pub(super) struct PartyState {
     pub(super) counter: u64,
     /// Tells this database from every other.
     pub(super) database: DatabaseId,
-    /// The highest counter that peers have shown that the party once had in this database.
+    /// The highest counter that the party is known to have had in this database before it was set back; 0 if it was not. Only its
+    /// operator sets it to 0.
     pub(super) once_counter: u64,
 }
 
@@ -44,7 +45,7 @@ impl PartyState {
 
     /// Whether this party was set back to an earlier state.
     pub(super) fn is_set_back(&self) -> bool {
-        self.once_counter > self.counter
+        self.once_counter != 0
     }
 
     fn mac(&self, crypter: &Crypter) -> Vec<u8> {
@@ -61,7 +62,17 @@ pub(super) fn new_database_id() -> Result<DatabaseId, StoreError> {
 
 impl PartyStore {
     /// Writes the row of a database that has just been made.
+    ///
+    /// # Errors
+    /// [`StoreError::Altered`] when the database is not new.
     pub(super) async fn insert_state(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let row = sql("SELECT EXISTS (SELECT 1 FROM account_macs) OR EXISTS (SELECT 1 FROM orders)
+               OR EXISTS (SELECT 1 FROM shares) AS used")
+        .fetch_one(&mut *tx)
+        .await?;
+        if row.get("used")? {
+            return Err(StoreError::Altered("state"));
+        }
         let state = PartyState::new(new_database_id()?);
         sql("INSERT INTO state (id, latest_seen, orders_from, counter, database_id, once_counter, mac)
              VALUES (1, 0, 0, 0, $1, 0, $2)")

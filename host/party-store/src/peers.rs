@@ -132,18 +132,18 @@ impl PartyStore {
         row.map(|row| decoded(&row.get::<Vec<u8>>("hello")?, "peers")).transpose()
     }
 
-    /// Notes that this party once had a state counter. It was set back if its own is lower now.
+    /// Notes that this party once had a state counter in this database. It was set back if its own is lower now.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn note_once_counter(&self, counter: u64) -> Result<(), StoreError> {
+    pub async fn note_once_counter(&self, counter: u64, database: DatabaseId) -> Result<(), StoreError> {
         // No party has raised its counter further.
         if signed(counter).is_err() {
             return Ok(());
         }
         let mut tx = self.database.begin(b"").await?;
         self.change_state(&mut tx, |state| {
-            if counter > state.counter {
+            if database == state.database && counter > state.counter {
                 state.once_counter = state.once_counter.max(counter);
             }
         })

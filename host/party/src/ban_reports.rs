@@ -12,9 +12,9 @@ use quorate_core::codec::decode;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::Order;
 use quorate_core::report::{Outcome, RefusedCode, Report};
-use quorate_core::{AccountId, KeySpec, PartyIndex};
+use quorate_core::{AccountId, PartyIndex};
 use quorate_net::telemetry::chain;
-use quorate_party_store::{BannedParty, KeptBans, OwnBan};
+use quorate_party_store::{AdmissionFacts, BannedParty, KeptBans, OwnBan};
 
 use crate::party::Party;
 
@@ -41,6 +41,19 @@ pub enum ReadmitRefused {
     Store(#[from] StoreError),
 }
 
+/// Why a party does not tell the bans that it keeps.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportFailed {
+    /// It may have lost some itself.
+    #[error(
+        "this party was set back to an earlier state itself: its operator accepts that first (quorate admin readmit)"
+    )]
+    SetBack,
+    /// The store failed.
+    #[error("the party's store failed: the log says why")]
+    Store(#[from] StoreError),
+}
+
 /// Signs what a party keeps of an account, in which it is `me`.
 fn signed(kept: KeptBans, me: PartyIndex, key: &SecretKey) -> Vec<SignedBan> {
     let sign = |OwnBan { banned, session }: OwnBan| {
@@ -56,34 +69,6 @@ fn tells_of_ban(outcome: &Outcome) -> bool {
         outcome,
         Outcome::Aborted { code: AbortCode::Ban, .. } | Outcome::Refused { code: RefusedCode::Banned, .. }
     )
-}
-
-/// The bans of an account that a party has verified.
-#[derive(Default)]
-struct Verified {
-    own: Vec<OwnBan>,
-    of_others: Vec<SignedBan>,
-}
-
-impl Verified {
-    /// Those that the parties of a key have signed.
-    fn of<'a>(bans: impl IntoIterator<Item = &'a SignedBan>, spec: &KeySpec, me: &PublicKey) -> Self {
-        let mut verified = Self::default();
-        for signed in bans {
-            let Ban { account, share_set, by, banned, session } = signed.ban;
-            let Some(key) = spec.party(by) else { continue };
-            if account != spec.account || spec.party(banned).is_none() || signed.verify(key).is_err() {
-                continue;
-            }
-            if key == me {
-                let banned = BannedParty { account, share_set, party: banned };
-                verified.own.push(OwnBan { banned, session });
-            } else {
-                verified.of_others.push(signed.clone());
-            }
-        }
-        verified
-    }
 }
 
 impl Party {
@@ -105,43 +90,75 @@ impl Party {
         }
     }
 
-    /// Keeps the bans that a plan carries on the share set of its order, and takes those up again that this party has decided
-    /// itself and lost. The order is genuine.
+    /// The bans that this party has decided on an order's share set, for the peers of a session: a coordinator could keep them
+    /// from them.
+    pub(crate) async fn own_bans(&self, order: &Order, facts: &AdmissionFacts) -> Vec<SignedBan> {
+        if facts.banned.is_empty() {
+            return vec![];
+        }
+        let Some(me) = self.index_in(order) else { return vec![] };
+        match self.store.kept_bans(order.spec.account, order.share_set).await {
+            Ok(KeptBans { own, .. }) => signed(KeptBans { own, of_others: vec![] }, me, &self.key()),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "bans not told to peers; they are with the next session");
+                vec![]
+            }
+        }
+    }
+
+    /// Keeps the bans that a plan or a peer tells of on the share set of an order, and takes those up again that this party has
+    /// decided itself and lost. The order is genuine.
     pub(crate) async fn take_bans(&self, order: &Order, bans: &[SignedBan]) -> Result<(), StoreError> {
         if bans.is_empty() {
             return Ok(());
         }
+        let account = order.spec.account;
         // Whoever makes a key is in its order; from then on those count that were sealed with the share.
-        let sealed = self.store.record(order.spec.account).await?.map(|record| record.spec);
+        let sealed = self.store.record(account).await?.map(|record| record.spec);
         let spec = sealed.as_ref().unwrap_or(&order.spec);
-        let of_order = bans.iter().take(MAX_BANS).filter(|signed| signed.ban.share_set == order.share_set);
-        self.take_verified(order.spec.account, Verified::of(of_order, spec, &self.identity())).await
+        let of_order = |signed: &&SignedBan| {
+            (signed.ban.account, signed.ban.share_set) == (account, order.share_set)
+                && signed.ban.by != signed.ban.banned
+                && spec.party(signed.ban.banned).is_some()
+        };
+        let (mut own, mut of_others) = (vec![], vec![]);
+        for signed in bans.iter().take(MAX_BANS).filter(of_order) {
+            let Some(key) = spec.party(signed.ban.by) else { continue };
+            match signed.verify(key) {
+                Ok(()) if *key == self.identity() => own.push(OwnBan::of(&signed.ban)),
+                Ok(()) => of_others.push(signed.clone()),
+                Err(_) => {}
+            }
+        }
+        self.restore_bans(account, &own).await?;
+        self.store.keep_ban_reports(account, &of_others).await
     }
 
-    async fn take_verified(&self, account: AccountId, verified: Verified) -> Result<(), StoreError> {
-        for OwnBan { banned, session } in self.store.restore_bans(account, &verified.own).await? {
+    /// Takes bans up again that this party has decided and lost. If it has, it was set back.
+    async fn restore_bans(&self, account: AccountId, bans: &[OwnBan]) -> Result<(), StoreError> {
+        let restored = self.store.restore_bans(account, bans).await?;
+        for OwnBan { banned, session } in &restored {
             tracing::error!(
                 %account, party = %banned.party, %session,
                 "this party has lost a ban that it had decided, and takes it up again: its database was set back"
             );
-            self.follow_ban(banned);
+            self.follow_ban(*banned);
         }
-        self.store.keep_ban_reports(account, &verified.of_others).await
+        if restored.is_empty() { Ok(()) } else { self.check_set_back().await }
     }
 
-    /// All bans that this party keeps of the accounts of another one, signed for that one: it was set back.
+    /// The bans of another party that this one keeps, signed for that one: it was set back.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn export_bans(&self, to: PublicKey) -> Result<SignedBanExport, StoreError> {
+    /// See [`ExportFailed`].
+    pub async fn export_bans(&self, to: PublicKey) -> Result<SignedBanExport, ExportFailed> {
+        if self.is_set_back() {
+            return Err(ExportFailed::SetBack);
+        }
         let mut bans = Vec::new();
-        for account in self.store.accounts_with_bans().await? {
-            let Some(record) = self.store.record(account).await? else { continue };
-            let (Some(me), Some(_)) = (record.spec.index_of(&self.identity()), record.spec.index_of(&to))
-            else {
-                continue;
-            };
-            bans.extend(signed(self.store.all_kept_bans(account).await?, me, &self.key()));
+        for account in self.store.accounts().await? {
+            let kept = self.store.all_kept_bans(account).await?.of_others;
+            bans.extend(kept.into_iter().filter(|signed| signed.verify(&to).is_ok()));
         }
         let export = BanExport { by: self.identity(), to, at: self.clock.seconds(), bans };
         Ok(export.sign(&self.key()))
@@ -158,7 +175,8 @@ impl Party {
         exports: &[Vec<u8>],
         without: &[PublicKey],
     ) -> Result<bool, ReadmitRefused> {
-        if !self.store.was_set_back().await? {
+        // Perhaps no peer has noticed yet: a ban that is found to be missing shows it too.
+        if exports.is_empty() && !self.store.was_set_back().await? {
             return Ok(false);
         }
         let mut given: BTreeMap<PublicKey, Vec<SignedBan>> = BTreeMap::new();
@@ -175,14 +193,13 @@ impl Party {
         {
             return Err(ReadmitRefused::Missing(missing));
         }
-        let mut by_account: BTreeMap<AccountId, Vec<SignedBan>> = BTreeMap::new();
-        for signed in given.into_values().flatten() {
-            by_account.entry(signed.ban.account).or_default().push(signed);
+        let mut own: BTreeMap<AccountId, Vec<OwnBan>> = BTreeMap::new();
+        // Its own signature is proof enough: the share that a ban is about may be one that it has still to hear of.
+        for signed in given.into_values().flatten().filter(|signed| signed.verify(&self.identity()).is_ok()) {
+            own.entry(signed.ban.account).or_default().push(OwnBan::of(&signed.ban));
         }
-        for (account, bans) in by_account {
-            // Without a share of its key there is nothing that a ban could bar.
-            let Some(record) = self.store.record(account).await? else { continue };
-            self.take_verified(account, Verified::of(&bans, &record.spec, &self.identity())).await?;
+        for (account, bans) in own {
+            self.restore_bans(account, &bans).await?;
         }
         let accepted = self.store.accept_set_back().await?;
         self.check_set_back().await?;

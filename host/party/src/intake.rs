@@ -61,6 +61,10 @@ pub(crate) async fn admit_and_claim_for(
     }
     apply_aborts(party, &order, &plan.aborts).await?;
     party.take_bans(&order, &plan.bans).await?;
+    // Perhaps a ban of its own has just shown it.
+    if party.is_set_back() {
+        return Err(PlanRefusal::SetBack);
+    }
     let facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);

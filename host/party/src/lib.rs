@@ -31,7 +31,7 @@ mod reporter;
 mod runner;
 mod session;
 
-pub use ban_reports::ReadmitRefused;
+pub use ban_reports::{ExportFailed, ReadmitRefused};
 pub use party::{Party, PartySetup};
 pub use refusal::PlanRefusal;
 pub use registry::NotInstalled;

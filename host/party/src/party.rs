@@ -13,7 +13,7 @@ use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{MAX_CLOCK_SKEW, Order, Version};
 use quorate_core::promise::Contradiction;
 use quorate_core::report::{Outcome, Report, SignedReport};
-use quorate_core::{AccountId, Digest, PartyIndex, PlanHash};
+use quorate_core::{AccountId, DatabaseId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
 use quorate_net::router_client::RouterClient;
 use quorate_net::telemetry::chain;
@@ -137,8 +137,8 @@ impl Party {
     /// Notes that a peer has shown that this party's state counter was once higher. If it was, the party stops by itself
     /// (rule 10): the counts, bans and activations since are lost, and a peer that does not remember must not be the next to
     /// work with it.
-    pub(crate) async fn note_set_back(&self, counter: u64) -> Result<(), StoreError> {
-        self.store.note_once_counter(counter).await?;
+    pub(crate) async fn note_set_back(&self, counter: u64, database: DatabaseId) -> Result<(), StoreError> {
+        self.store.note_once_counter(counter, database).await?;
         self.check_set_back().await
     }
 

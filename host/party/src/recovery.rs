@@ -38,6 +38,11 @@ pub(crate) async fn end_abandoned(
             Ok(()) => {}
             // A replica runs it after all.
             Err(StoreError::Conflict(_)) => continue,
+            // An operator has to look at this account. It holds up no other.
+            Err(error @ StoreError::Altered(_)) => {
+                tracing::error!(session = %started.session, error = %chain(&error), "session not ended");
+                continue;
+            }
             Err(error) => return Err(error),
         }
         let reason = "the party was restarted in the middle of the session";

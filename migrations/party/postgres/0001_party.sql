@@ -9,8 +9,9 @@ CREATE TABLE key_check (
 
 -- One row, written with key_check when the database is first opened: the latest time that was seen, the earliest time of orders that
 -- are taken (an operator has set the time back), the counter that every consumption, ban and activation raises, a random number that
--- tells this database from every other, and the highest counter that peers have shown that the party once had in this database: it was
--- set back to an earlier state if its own is lower. mac: over all of them, under a key that comes from the master key.
+-- tells this database from every other, and the highest counter that the party is known to have had in this database before it was set
+-- back to an earlier state (0 if it was not; its operator sets it to 0). mac: over all of them, under a key that comes from the
+-- master key.
 CREATE TABLE state (
     id            BIGINT PRIMARY KEY CHECK (id = 1),
     latest_seen   BIGINT NOT NULL,

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use quorate_core::abort::AbortCode;
 use quorate_core::admission::Refused;
-use quorate_core::ban::{BanExport, SignedBan};
+use quorate_core::ban::{Ban, BanExport, SignedBan};
 use quorate_core::codec::{Bytes, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{HashFunction, Operation, SignItem};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
-use quorate_core::{PartyIndex, PlanHash, SessionId};
+use quorate_core::{OrderId, PartyIndex, PlanHash, SessionId};
 use quorate_net::clock::Clock;
 use quorate_party::{PlanRefusal, ReadmitRefused, recovery};
-use quorate_party_store::{BannedParty, DecidedIn};
+use quorate_party_store::{BannedParty, DecidedIn, OwnBan};
 use quorate_tests::sandbox_tasks::load;
 use tokio::task::JoinHandle;
 
@@ -198,10 +198,19 @@ async fn banned_by_first(cluster: &Cluster) -> SignedBan {
     for ended in begin(cluster, &plan(cluster, "first-bans-who-speaks", &[1, 2])) {
         assert!(matches!(ended.await.unwrap(), Ok(Outcome::Aborted { .. })));
     }
-    let export = cluster.parties[0].export_bans(cluster.keys()[1]).await.unwrap();
-    let export = export.open(&cluster.keys()[1], cluster.clock.seconds()).unwrap();
-    let [ban] = export.bans.try_into().unwrap();
-    ban
+    let share_set = cluster.certificate.as_ref().map(|made| made.activation.plan);
+    let kept = cluster.store(0).await.kept_bans(ACCOUNT, share_set).await.unwrap();
+    let [OwnBan { banned: BannedParty { account, share_set, party }, session }] =
+        kept.own.try_into().unwrap();
+    let ban = Ban { account, share_set, by: PartyIndex::FIRST, banned: party, session };
+    ban.sign(&SecretKey::from_seed(&cluster.seeds[0]))
+}
+
+/// Has a party forget nothing, and believe that it was set back.
+async fn note_set_back(cluster: &Cluster, party: usize) {
+    let store = cluster.store(party).await;
+    let facts = store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([0; 32])).await.unwrap();
+    store.note_once_counter(1_000, facts.database).await.unwrap();
 }
 
 fn is_banned(ended: &Ended) -> bool {
@@ -214,10 +223,8 @@ async fn a_ban_that_a_restored_database_has_lost_is_taken_up_again_from_peers_an
     let mut cluster = cluster().await;
     let backup = cluster.backup(0).await;
     let ban = banned_by_first(&cluster).await;
-    // The third party hears of it in a plan, and keeps it.
-    let mut telling = plan(&cluster, "speaks-and-waits", &[1, 3]);
-    telling.bans = vec![ban.clone()];
-    let told = begin(&cluster, &telling);
+    // The third party hears of it from the first in a session, and keeps it. No coordinator tells it.
+    let told = begin(&cluster, &plan(&cluster, "speaks-and-waits", &[1, 3]));
     tokio::time::sleep(UNDER_WAY).await;
     told.iter().for_each(JoinHandle::abort);
     let keys = cluster.keys();
@@ -229,15 +236,13 @@ async fn a_ban_that_a_restored_database_has_lost_is_taken_up_again_from_peers_an
         if from_plan {
             let mut carrying = plan(&cluster, "speaks-and-waits", &[1, 2]);
             carrying.bans = vec![ban.clone()];
-            assert!(is_banned(&run(&cluster.parties[0], carrying).await), "a plan with the ban");
-        } else {
-            // Its peers have shown it that it was set back.
-            cluster.store(0).await.note_once_counter(1_000).await.unwrap();
-            cluster.parties[0] = cluster.start(0).await;
-            let of_other = cluster.parties[1].export_bans(keys[0]).await.unwrap();
-            let exports = [encode(&export), encode(&of_other)];
-            assert!(cluster.parties[0].accept_set_back(&exports, &[]).await.unwrap());
+            let stopped = run(&cluster.parties[0], carrying).await;
+            assert!(matches!(stopped, Err(PlanRefusal::SetBack)), "a plan with the ban: {stopped:?}");
+            assert!(cluster.parties[0].export_bans(keys[1]).await.is_err(), "it may have lost others");
         }
+        let of_other = cluster.parties[1].export_bans(keys[0]).await.unwrap();
+        let exports = [encode(&export), encode(&of_other)];
+        assert!(cluster.parties[0].accept_set_back(&exports, &[]).await.unwrap());
         let without = run(&cluster.parties[0], plan(&cluster, "speaks-and-waits", &[1, 2])).await;
         assert!(is_banned(&without), "{without:?}");
     }
@@ -247,7 +252,6 @@ async fn a_ban_that_a_restored_database_has_lost_is_taken_up_again_from_peers_an
 async fn exports_of_bans_count_only_from_all_pinned_parties_and_for_the_party_that_they_are_for() {
     let cluster = cluster().await;
     let keys = cluster.keys();
-    let store = cluster.store(0).await;
     let [of_second, of_third] = [1, 2].map(|party: usize| Arc::clone(&cluster.parties[party]));
     let (good, other) = (
         encode(&of_second.export_bans(keys[0]).await.unwrap()),
@@ -259,7 +263,7 @@ async fn exports_of_bans_count_only_from_all_pinned_parties_and_for_the_party_th
     let at = cluster.clock.seconds();
     let strange = BanExport { by: stranger.public(), to: keys[0], at, bans: vec![] }.sign(&stranger);
     let accept = async |exports: &[&Vec<u8>], without: &[PublicKey]| {
-        store.note_once_counter(1_000).await.unwrap();
+        note_set_back(&cluster, 0).await;
         let exports: Vec<Vec<u8>> = exports.iter().map(|export| (*export).clone()).collect();
         cluster.parties[0].accept_set_back(&exports, without).await
     };

@@ -23,7 +23,7 @@ use quorate_verify::proof::{Proved, proved_by_promises};
 use quorate_tests::hostile_router::hostile;
 use quorate_tests::sandbox_tasks::load;
 
-use super::cluster::{Cluster, ORDER_LIFETIME, count, run, signing};
+use super::cluster::{ACCOUNT, Cluster, ORDER_LIFETIME, count, run, signing};
 
 #[tokio::test]
 async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_restart() {
@@ -369,7 +369,9 @@ async fn a_process_with_the_same_identity_and_another_database_is_refused_by_its
     // A copy of the first one's database, under another id.
     let copy = cluster.backup(0).await;
     let store = cluster.store_in(0, &copy).await;
-    store.note_once_counter(1_000).await.unwrap();
+    let database =
+        store.admission_facts(OrderId([0; 32]), ACCOUNT, PlanHash([0; 32])).await.unwrap().database;
+    store.note_once_counter(1_000, database).await.unwrap();
     assert!(store.accept_set_back().await.unwrap());
     let second = cluster.start_on(0, store).await;
     let first = std::mem::replace(&mut cluster.parties[0], second);

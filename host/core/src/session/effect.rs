@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::PartyIndex;
 use crate::abort::Abort;
+use crate::ban::SignedBan;
 use crate::envelope::PayloadKind;
 use crate::hello::SignedHello;
 use crate::ids::ExecutionId;
@@ -59,6 +60,8 @@ pub enum Effect {
         /// The hellos of the peers. What they tell of their state is to be held against what was seen before (rules 3 and 10).
         hellos: BTreeMap<PartyIndex, SignedHello>,
     },
+    /// Look at these bans, which a peer or the router has sent: the signatures are not verified.
+    Bans(Vec<SignedBan>),
     /// A peer has shown a hello of this party, from this database, with a higher state counter than it has now: this party was set
     /// back to an earlier state, unless its counter has risen since the session began.
     SetBack {

@@ -4,13 +4,14 @@ use super::terms::SessionTerms;
 use crate::PartyIndex;
 use crate::abort::SignedAbort;
 use crate::acknowledgement::Acknowledgement;
+use crate::ban::SignedBan;
 use crate::certificate::{Certificate, Ready};
 use crate::codec::{Malformed, Reader, Wire};
 use crate::envelope::{Envelope, SignedEcho};
 use crate::hello::SignedHello;
 use crate::session::handshake::SignedHelloEcho;
 
-/// One frame. Every kind but `Finished` and `EarlierHello` is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about
+/// One frame. Every kind but `Finished`, `EarlierHello` and `Bans` is signed by its sender. `Ready`, `Certificate` and `Acknowledgement` are about
 /// what a session has made and are for the party's promise ([`promise`](crate::promise)), not for the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -35,6 +36,8 @@ pub enum Frame {
     Finished(PartyIndex),
     /// A hello of the receiver from an earlier session, which shows it that its state was set back since.
     EarlierHello(SignedHello),
+    /// Bans that the sender has decided on the account. Each is signed; the sender itself is not authenticated.
+    Bans(Vec<SignedBan>),
 }
 
 impl Frame {
@@ -64,7 +67,7 @@ impl Frame {
             Self::Ready(ready) => Some(ready.by),
             Self::Acknowledgement(acknowledgement) => Some(acknowledgement.by),
             Self::Finished(by) => Some(*by),
-            Self::Certificate(_) | Self::EarlierHello(_) => None,
+            Self::Certificate(_) | Self::EarlierHello(_) | Self::Bans(_) => None,
         }
     }
 }
@@ -112,6 +115,10 @@ impl Wire for Frame {
                 10_u8.put(out);
                 hello.put(out);
             }
+            Self::Bans(bans) => {
+                11_u8.put(out);
+                bans.put(out);
+            }
         }
     }
 
@@ -127,6 +134,7 @@ impl Wire for Frame {
             8 => Wire::take(input).map(Self::Acknowledgement),
             9 => Wire::take(input).map(Self::Finished),
             10 => Wire::take(input).map(Self::EarlierHello),
+            11 => Wire::take(input).map(Self::Bans),
             _ => Err(Malformed),
         }
     }

@@ -23,6 +23,7 @@ mod handshake;
 mod model;
 mod reply_throttle;
 mod running;
+mod shown;
 mod state;
 mod streams;
 mod terms;
@@ -37,7 +38,6 @@ use zeroize::Zeroizing;
 
 use crate::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use crate::codec::{decode, encode};
-use crate::hello::{Hello, SignedHello};
 use crate::identity::SecretKey;
 use crate::{PartyIndex, UnixMillis};
 pub use effect::{Effect, Message, To};
@@ -72,6 +72,8 @@ pub struct Session {
     sent: Vec<(PartyIndex, Vec<u8>)>,
     /// Peers that claim to have finished. The claim is not authenticated evidence.
     claimed_finished: BTreeSet<PartyIndex>,
+    /// How many frames with bans have come.
+    frames_with_bans: usize,
     /// When something new last came in or went out, or everything was sent again.
     quiet_since: UnixMillis,
 }
@@ -99,6 +101,7 @@ impl Session {
             state,
             sent: Vec::new(),
             claimed_finished: BTreeSet::new(),
+            frames_with_bans: 0,
             quiet_since: now,
         };
         let effects = session.send_all(&Frame::Hello(hello));
@@ -117,8 +120,8 @@ impl Session {
             }
             return vec![];
         }
-        if let Frame::EarlierHello(signed) = &frame {
-            return self.on_earlier_hello(signed);
+        if let Some(effects) = self.on_shown(&frame) {
+            return effects;
         }
         if matches!(self.state, SessionState::Done { .. } | SessionState::Over { .. }) {
             return self.answer(&frame, now);
@@ -127,17 +130,6 @@ impl Session {
             Ok(effects) => effects,
             Err(abort) => self.abort(abort, now),
         }
-    }
-
-    /// Takes in a hello that is said to be this party's own, of whatever session. The signature proves it, so that anybody may
-    /// show it, at any time.
-    fn on_earlier_hello(&self, signed: &SignedHello) -> Effects {
-        let Hello { counter, database, .. } = signed.hello;
-        let is_ahead = database == self.terms.database && counter > self.terms.counter;
-        if !is_ahead || signed.verify(&self.key.public()).is_err() {
-            return vec![];
-        }
-        vec![Effect::SetBack { counter }]
     }
 
     /// Sends again what a peer that goes on sending still lacks.
@@ -403,6 +395,7 @@ impl core::fmt::Debug for Session {
 mod tests {
     use super::*;
     use crate::Threshold;
+    use crate::hello::{Hello, SignedHello};
     use crate::ids::{DatabaseId, PlanHash};
     use crate::order::tests::identities;
 

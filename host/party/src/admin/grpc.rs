@@ -7,7 +7,6 @@ use quorate_backends::database::StoreError;
 use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
 use quorate_core::{AccountId, Digest, PartyIndex};
-use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_net::telemetry::chain;
 use quorate_proto::convert::array;
 use quorate_proto::v1::admin_server::{Admin, AdminServer};
@@ -18,15 +17,18 @@ use quorate_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::Party;
-use crate::ban_reports::ReadmitRefused;
+use crate::ban_reports::{ExportFailed, ReadmitRefused};
+
+/// The longest message of an operator or of the party: the bans of several parties, 150 bytes each.
+pub const MAX_ADMIN_MESSAGE_BYTES: usize = 64 << 20;
 
 struct AdminGrpc(Arc<Party>);
 
 /// The service, to be served on the party's own socket and nowhere else.
 pub fn service(party: Arc<Party>) -> axum::Router {
     let server = AdminServer::new(AdminGrpc(party))
-        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
+        .max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_ADMIN_MESSAGE_BYTES);
     tonic::service::Routes::new(server).prepare().into_axum_router()
 }
 
@@ -79,7 +81,10 @@ impl Admin for AdminGrpc {
         request: Request<ExportBansRequest>,
     ) -> Result<Response<ExportBansResponse>, Status> {
         let to = PublicKey(id(&request.into_inner().to)?);
-        let export = self.0.export_bans(to).await.map_err(store_failed)?;
+        let export = self.0.export_bans(to).await.map_err(|failed| match failed {
+            ExportFailed::Store(error) => store_failed(error),
+            failed => Status::failed_precondition(failed.to_string()),
+        })?;
         Ok(Response::new(ExportBansResponse { export: encode(&export).into() }))
     }
 

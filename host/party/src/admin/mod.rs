@@ -3,5 +3,5 @@
 mod grpc;
 mod socket;
 
-pub use grpc::service;
+pub use grpc::{MAX_ADMIN_MESSAGE_BYTES, service};
 pub use socket::{SocketError, UnixSocket, connect};

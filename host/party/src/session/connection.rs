@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::abort::{Abort, AbortCode};
-use quorate_core::session::{Effect, Session, SessionTerms};
-use quorate_core::{PartyIndex, UnixMillis};
+use quorate_core::codec::encode;
+use quorate_core::session::{Effect, Frame, Session, SessionTerms};
+use quorate_core::{DatabaseId, PartyIndex, UnixMillis};
 use quorate_net::router_client::{FrameSender, RouterSession};
 use quorate_net::telemetry::chain;
 use zeroize::Zeroizing;
@@ -26,6 +27,8 @@ pub(super) struct Connection {
     /// Every frame passes the gate of the party's bans.
     party: Arc<Party>,
     parties: SessionParties,
+    /// The id of this party's database.
+    database: DatabaseId,
 }
 
 /// Joins the session at a router, and begins it: what comes back is to be carried out.
@@ -46,9 +49,16 @@ pub(super) async fn connect(
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice())
         .map_err(|_| Abort::of(AbortCode::Internal, "the machine has no randomness"))?;
-    let (session, effects) = Session::begin(terms(context), party.key(), &seed, context.now());
+    let (session, mut effects) = Session::begin(terms(context), party.key(), &seed, context.now());
     let (party, parties) = (Arc::clone(party), context.parties());
-    Ok((Connection { sender: router.sender(), router, session, party, parties }, effects))
+    let bans = party.own_bans(context.order(), &context.facts).await;
+    if !bans.is_empty() {
+        let frame = encode(&Frame::Bans(bans));
+        let peers = parties.signers.iter().filter(|signer| **signer != context.me());
+        effects.extend(peers.map(|&to| Effect::Send { to, frame: frame.clone() }));
+    }
+    let database = context.facts.database;
+    Ok((Connection { sender: router.sender(), router, session, party, parties, database }, effects))
 }
 
 fn terms(context: &SessionContext) -> SessionTerms {
@@ -80,7 +90,7 @@ impl Connection {
         let effects = self.session.receive(frame, now);
         for effect in &effects {
             if let Effect::SetBack { counter } = effect
-                && let Err(error) = self.party.note_set_back(*counter).await
+                && let Err(error) = self.party.note_set_back(*counter, self.database).await
             {
                 // The next peer that refuses this party shows it again.
                 tracing::error!(error = %chain(&error), "the party was set back, and that is not stored");

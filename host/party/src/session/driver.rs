@@ -186,7 +186,10 @@ impl Driver<'_> {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Send { to, frame } => self.connection.send(to, frame),
-                Effect::SetBack { counter } => self.context.party.note_set_back(counter).await?,
+                Effect::SetBack { counter } => {
+                    self.context.party.note_set_back(counter, self.context.facts.database).await?;
+                }
+                Effect::Bans(bans) => self.context.party.take_bans(self.context.order(), &bans).await?,
                 Effect::Start { execution, hellos } => {
                     if let Some(PeerRefused { peer, abort, shown }) =
                         check_peers(self.context, &hellos).await?

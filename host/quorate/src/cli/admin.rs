@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use quorate_core::identity::PublicKey;
 use quorate_core::{AccountId, Digest};
-use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_party::admin;
 use quorate_proto::v1::admin_client::AdminClient;
 use quorate_proto::v1::{
@@ -76,8 +75,8 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
     };
     let refused = |status: tonic::Status| format!("the party refused: {}", status.message());
     let mut client = AdminClient::new(admin::connect(&path).await.map_err(failed)?)
-        .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
+        .max_decoding_message_size(admin::MAX_ADMIN_MESSAGE_BYTES)
+        .max_encoding_message_size(admin::MAX_ADMIN_MESSAGE_BYTES);
     let done = match arguments.act {
         Act::Unlock { account } => {
             let account = account.as_bytes().to_vec().into();

@@ -188,6 +188,7 @@ impl World {
                     }
                 }
                 Effect::SetBack { .. } => panic!("no party is set back"),
+                Effect::Bans(_) => panic!("nobody is banned"),
                 Effect::Abort { abort, notices } => {
                     let key = secret(me);
                     let notice = AbortNotice { plan: plan_hash(plan), by: me, code: abort.code };
