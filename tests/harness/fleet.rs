@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use quorate_net::join_token::JoinKey;
 use quorate_net::web::guard::ApiKeyHashes;
 use reqwest::Method;
 use sqlx::{Connection, PgConnection};
@@ -401,7 +402,8 @@ impl Fleet {
                 ("JWT_SECRET_KEY", self.keys.jwt.clone()),
             ],
             Member::Router(_) => {
-                vec![("QUORATE_ROUTER_LISTEN", address), ("JWT_SECRET_KEY", self.keys.jwt.clone())]
+                let key = JoinKey::new(&self.keys.jwt).unwrap().public();
+                vec![("QUORATE_ROUTER_LISTEN", address), ("JWT_PUBLIC_KEYS", key.to_string())]
             }
             Member::Party(index) => vec![
                 ("QUORATE_PARTY_LISTEN", address),

@@ -8,6 +8,7 @@ use futures::Stream;
 use quorate_core::codec::decode;
 use quorate_core::session::Frame;
 use quorate_net::clock::SystemClock;
+use quorate_net::join_token::JoinVerifier;
 use quorate_net::router_client::RouterClient;
 use quorate_proto::v1::router_client::RouterClient as Client;
 use quorate_proto::v1::router_request::Request as RequestKind;
@@ -38,15 +39,16 @@ impl Router for Hostile {
         request: Request<Streaming<RouterRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let mut incoming = request.into_inner();
-        let first = incoming.message().await?.unwrap();
-        let Some(RequestKind::Join(join)) = &first.request else {
-            return Err(Status::invalid_argument("no join"));
-        };
-        let (from, fault) = (join.party, Arc::clone(&self.fault));
+        let fault = Arc::clone(&self.fault);
         let (sender, requests) = tokio::sync::mpsc::channel(1_024);
-        sender.send(first).await.unwrap();
         tokio::spawn(async move {
+            let mut from = 0;
             while let Ok(Some(request)) = incoming.message().await {
+                if let Some(RequestKind::Join(join)) = &request.request {
+                    from = join.party;
+                    let _ = sender.send(request).await;
+                    continue;
+                }
                 let Some(RequestKind::Outgoing(outgoing)) = request.request else { continue };
                 let frame = decode::<Frame>(&outgoing.frame).unwrap();
                 for (delay, outgoing) in fault(from, outgoing.to, &frame, outgoing) {
@@ -71,7 +73,7 @@ impl Router for Hostile {
 fn service() -> axum::Router {
     quorate_router::service(RouterSetup {
         hub: Hub::default(),
-        key: join_key(),
+        tokens: JoinVerifier::new(vec![join_key().public()]),
         clock: Arc::new(SystemClock),
         peering: None,
     })

@@ -13,7 +13,7 @@ use quorate_backends::queue::QueueError;
 use quorate_core::codec::decode;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
-use quorate_net::join_token::JoinKey;
+use quorate_net::join_token::{JoinKey, Joiner};
 use quorate_net::telemetry::chain;
 use quorate_net::topics::queue_of;
 use quorate_proto::v1::Delivery;
@@ -23,10 +23,6 @@ use super::verdict::Verdict;
 
 /// How long a plan may lie in the outbox before another coordinator publishes it.
 const STALE_PLAN_AGE: Duration = Duration::from_millis(1_500);
-
-/// How long after its session's deadline a join token is still good: parties exchange promises for a little
-/// longer.
-const TOKEN_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// A plan, and its bytes as they were recorded.
 pub(super) struct OutgoingPlan<'a> {
@@ -65,11 +61,12 @@ impl Outbox {
         let OutgoingPlan { order, plan, bytes } = outgoing;
         let (session, now) = (plan.session_id(), self.services.now());
         let time_to_live = plan.deadline.since(now);
-        let expires = plan.deadline.seconds() + TOKEN_GRACE_PERIOD;
         let bytes = Bytes::copy_from_slice(bytes);
         let publishing = plan.signers.iter().filter_map(|&signer| {
-            let queue = queue_of(order.spec.party(signer)?);
-            let token = self.key.token(session, signer, order.spec.threshold.parties(), expires);
+            let identity = order.spec.party(signer)?;
+            let queue = queue_of(identity);
+            let joiner = Joiner { identity, party: signer, parties: order.spec.threshold.parties() };
+            let token = self.key.token(session, joiner, plan.deadline.seconds());
             let payload = Delivery { plan: bytes.clone(), token }.encode_to_vec();
             Some(async move { self.services.queue.publish(&queue, payload, time_to_live).await })
         });

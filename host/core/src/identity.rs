@@ -42,6 +42,8 @@ pub enum Tag {
     BanExport,
     /// That a party is there.
     Heartbeat,
+    /// The answer to a router's challenge.
+    Join,
 }
 
 impl Tag {
@@ -62,6 +64,7 @@ impl Tag {
             Self::Ban => b"quorate 1 ban\0",
             Self::BanExport => b"quorate 1 ban export\0",
             Self::Heartbeat => b"quorate 1 heartbeat\0",
+            Self::Join => b"quorate 1 join\0",
         }
     }
 

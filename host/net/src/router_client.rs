@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use quorate_core::identity::Signature;
 use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SessionId, Threshold};
 use quorate_proto::convert;
@@ -21,6 +22,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::grpc::MAX_GRPC_MESSAGE_BYTES;
+use crate::join_token::Challenge;
 use crate::replicas::Replicas;
 
 /// Frames that wait for the connection to the router: what a session of 16 parties sends in a round, several times
@@ -80,9 +82,8 @@ pub struct RouterClient {
 /// router or at another, until the session's time is over.
 pub struct RouterSession {
     routers: Replicas,
-    join: Join,
+    joining: Joining,
     until: Instant,
-    closed: CancellationToken,
     sender: FrameSender,
     state: ConnectionState,
 }
@@ -91,6 +92,19 @@ enum ConnectionState {
     Attached(Box<Streaming<Frame>>),
     Again(Pin<Box<dyn Future<Output = Option<Stream>> + Send>>),
     Over,
+}
+
+/// Signs the challenge of a router with the party's identity key.
+pub type AnswerChallenge = Arc<dyn Fn(&Challenge) -> Signature + Send + Sync>;
+
+/// What a party says to be let into its session.
+#[derive(Clone)]
+struct Joining {
+    /// Without the answer to a challenge.
+    join: Join,
+    answer: AnswerChallenge,
+    /// Once it is cancelled nothing leaves any more.
+    closed: CancellationToken,
 }
 
 /// Both directions of a stream.
@@ -110,16 +124,16 @@ impl RouterClient {
         Self { routers: routers.into() }
     }
 
-    /// Attaches a party to a session, with the token that came with the plan. Frames of it are kept for
-    /// `time_to_live` at most. Once `closed` is cancelled nothing leaves any more, not even what waits to be sent.
+    /// Attaches a party to a session, with the token that came with the plan and its answer to the router's challenge. Frames of
+    /// it are kept for `time_to_live` at most. Once `closed` is cancelled nothing leaves any more, not even what waits to be
+    /// sent.
     ///
     /// # Errors
     /// The reason of the router: it has no room, does not accept the token, or does not answer.
     pub async fn attach(
         &self,
-        session: SessionId,
-        party: PartyIndex,
-        token: &str,
+        (session, party): (SessionId, PartyIndex),
+        (token, answer): (&str, AnswerChallenge),
         time_to_live: Duration,
         closed: CancellationToken,
     ) -> Result<RouterSession, Status> {
@@ -129,15 +143,16 @@ impl RouterClient {
             time_to_live_ms: whole_millis(time_to_live),
             token: token.to_owned(),
             rejoined: false,
+            answer: Bytes::new(),
         };
         let until = Instant::now() + time_to_live;
-        let Stream { requests, frames } = attach(&self.routers, &join, &closed).await?;
+        let joining = Joining { join, answer, closed };
+        let Stream { requests, frames } = attach(&self.routers, &joining).await?;
         let sender = FrameSender(Arc::new(Mutex::new(requests)));
         Ok(RouterSession {
             routers: self.routers.clone(),
-            join,
+            joining,
             until,
-            closed,
             sender,
             state: ConnectionState::Attached(Box::new(frames)),
         })
@@ -145,39 +160,53 @@ impl RouterClient {
 }
 
 /// Tries every router once, beginning with the one where the session's parties meet.
-async fn attach(routers: &Replicas, join: &Join, closed: &CancellationToken) -> Result<Stream, Status> {
-    let meeting =
-        join.session.iter().fold(0_usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+async fn attach(routers: &Replicas, joining: &Joining) -> Result<Stream, Status> {
+    let meeting = joining
+        .join
+        .session
+        .iter()
+        .fold(0_usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let attaching = routers.call_from(meeting, ATTACH_TIMEOUT, |channel: Channel| {
         let (requests, stream) = mpsc::channel(MAX_WAITING_FRAMES);
-        // There is room: it is the first.
-        let _ = requests.try_send(RouterRequest { request: Some(RequestKind::Join(join.clone())) });
-        let closed = closed.clone();
+        let joining = joining.clone();
+        let closed = joining.closed.clone();
         let stream = ReceiverStream::new(stream).take_while(move |_| !closed.is_cancelled());
         let client = Client::new(channel)
             .max_decoding_message_size(MAX_GRPC_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_GRPC_MESSAGE_BYTES);
-        async {
-            let frames = { client }.attach(stream).await?.into_inner();
+        async move {
+            let mut frames = { client }.attach(stream).await?.into_inner();
+            let Some(challenge) = Challenge::from_bytes(&first(&mut frames).await?.challenge) else {
+                return Err(Status::unavailable(
+                    "the router gives no challenge: it may be of another version",
+                ));
+            };
+            let answer = Bytes::copy_from_slice(&(joining.answer)(&challenge).0);
+            let join = Join { answer, ..joining.join };
+            // There is room: it is the first.
+            let _ = requests.try_send(RouterRequest { request: Some(RequestKind::Join(join)) });
+            if !first(&mut frames).await?.attached {
+                return Err(Status::unavailable("the router does not say that this party is attached"));
+            }
             Ok(Stream { requests, frames })
         }
     });
     attaching.await
 }
 
+/// The next frame of a router that has more to say.
+async fn first(frames: &mut Streaming<Frame>) -> Result<Frame, Status> {
+    frames.message().await?.ok_or_else(|| Status::unavailable("the router has ended the stream"))
+}
+
 /// Tries until the session's time is over, or until a router says that there is no use in it.
-async fn attach_again(
-    routers: Replicas,
-    mut join: Join,
-    until: Instant,
-    closed: CancellationToken,
-) -> Option<Stream> {
-    join.rejoined = true;
+async fn attach_again(routers: Replicas, mut joining: Joining, until: Instant) -> Option<Stream> {
+    joining.join.rejoined = true;
     let [mut wait, longest] = RECONNECT_DELAYS;
     while Instant::now() < until {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(longest);
-        match attach(&routers, &join, &closed).await {
+        match attach(&routers, &joining).await {
             Ok(stream) => return Some(stream),
             Err(status) if matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied) => {
                 tracing::warn!(%status, "router refused to let this party back in");
@@ -205,12 +234,7 @@ impl RouterSession {
                         return frame.into();
                     }
                     tracing::debug!("the stream to the router has broken");
-                    let again = attach_again(
-                        self.routers.clone(),
-                        self.join.clone(),
-                        self.until,
-                        self.closed.clone(),
-                    );
+                    let again = attach_again(self.routers.clone(), self.joining.clone(), self.until);
                     ConnectionState::Again(Box::pin(again))
                 }
                 ConnectionState::Again(attaching) => match attaching.as_mut().await {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::clock::Clock;
-use quorate_net::join_token::{JoinGrant, JoinKey};
+use quorate_net::join_token::{Challenge, JoinGrant, JoinVerifier};
 use quorate_net::router_client::session_party_index;
 use quorate_proto::convert::session_id;
-use quorate_proto::v1::Join;
 use quorate_proto::v1::router_request::Request as RequestKind;
+use quorate_proto::v1::{Frame, Join};
 use tonic::Status;
 
 use super::hub::{Attached, Hub, MAX_TIME_TO_LIVE, Sent};
@@ -34,8 +34,8 @@ const BUFFER_ATTEMPT_DELAY: Duration = Duration::from_millis(20);
 pub struct RouterSetup {
     /// Its buffers.
     pub hub: Hub,
-    /// The key that verifies join tokens.
-    pub key: JoinKey,
+    /// The keys by which it knows join tokens.
+    pub tokens: JoinVerifier,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The way to the other routers, if there may be any.
@@ -57,9 +57,19 @@ pub(super) struct Joined {
 }
 
 impl Router {
-    /// Lets a party into a session, if its token does.
-    pub(super) fn join(&self, first: Option<RequestKind>) -> Result<(Joined, Attached), Status> {
-        let Some(RequestKind::Join(Join { session, party: me, time_to_live_ms, token, rejoined })) = first
+    /// What a party is to sign with its identity key before it is let into a session.
+    pub(super) fn challenge() -> Result<Challenge, Status> {
+        Challenge::random().ok_or_else(|| Status::internal("the router's machine has no randomness"))
+    }
+
+    /// Lets a party into a session, if its token and its answer to the challenge do.
+    pub(super) fn join(
+        &self,
+        challenge: &Challenge,
+        first: Option<RequestKind>,
+    ) -> Result<(Joined, Attached), Status> {
+        let Some(RequestKind::Join(Join { session, party: me, time_to_live_ms, token, rejoined, answer })) =
+            first
         else {
             return Err(Status::invalid_argument("the first message names the session"));
         };
@@ -67,7 +77,8 @@ impl Router {
             session_id(&session).map_err(|_| Status::invalid_argument("a session id is 32 bytes long"))?;
         let me =
             session_party_index(me).ok_or_else(|| Status::invalid_argument("this is not a party index"))?;
-        let checked = self.0.key.check(&token, session, me, self.0.clock.seconds());
+        let now = self.0.clock.seconds();
+        let checked = self.0.tokens.check(&token, (session, me), (challenge, &answer), now);
         let JoinGrant { parties, left } =
             checked.map_err(|error| Status::permission_denied(error.to_string()))?;
         let time_to_live = Duration::from_millis(time_to_live_ms).min(MAX_TIME_TO_LIVE).min(left);
@@ -78,6 +89,16 @@ impl Router {
         }
         Ok((Joined { router: self.clone(), session, me, parties, time_to_live }, attached))
     }
+}
+
+/// The first message on a stream.
+pub(super) fn challenge_frame(challenge: &Challenge) -> Frame {
+    Frame { challenge: Bytes::copy_from_slice(challenge.as_bytes()), ..Frame::default() }
+}
+
+/// The message on a stream that says that its party is attached.
+pub(super) fn attached_frame() -> Frame {
+    Frame { attached: true, ..Frame::default() }
 }
 
 /// The result of handling a party's message.

@@ -13,7 +13,7 @@ use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::{Frame, RouterRequest};
 use tokio_tungstenite::tungstenite;
 
-use super::membership::{Handled, JOIN_TIMEOUT, Router, UNEXPECTED_FRAME};
+use super::membership::{Handled, JOIN_TIMEOUT, Router, UNEXPECTED_FRAME, attached_frame, challenge_frame};
 
 /// How long a message may take to leave: a party that does not read is as good as gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,22 +32,33 @@ pub(super) async fn upgrade(
 }
 
 async fn carry(router: Router, mut socket: WebSocket) {
+    let challenge = match Router::challenge() {
+        Ok(challenge) => challenge,
+        Err(status) => return close(socket, status.message()).await,
+    };
+    if !send(&mut socket, challenge_frame(&challenge)).await {
+        return;
+    }
     let first = match tokio::time::timeout(JOIN_TIMEOUT, next(&mut socket)).await {
         Ok(SocketEvent::Request(first)) => first,
         Ok(SocketEvent::Bad(reason)) => return close(socket, reason).await,
         Ok(SocketEvent::End) => return,
         Err(_) => return close(socket, "the first message was not sent within ten seconds").await,
     };
-    let (joined, mut attached) = match router.join(first) {
+    let (joined, mut attached) = match router.join(&challenge, first) {
         Ok(joined) => joined,
         Err(status) => return close(socket, status.message()).await,
     };
+    if !send(&mut socket, attached_frame()).await {
+        return;
+    }
     loop {
         tokio::select! {
             event = attached.receive() => {
                 let Some(event) = event else { return close(socket, "the session is over").await };
-                let sending = socket.send(Message::Binary(Frame::from(event).encode_to_vec().into()));
-                let Ok(Ok(())) = tokio::time::timeout(SEND_TIMEOUT, sending).await else { return };
+                if !send(&mut socket, event.into()).await {
+                    return;
+                }
             }
             request = next(&mut socket) => match request {
                 SocketEvent::Request(request) => match joined.handle(request).await {
@@ -60,6 +71,12 @@ async fn carry(router: Router, mut socket: WebSocket) {
             },
         }
     }
+}
+
+/// Sends a frame to a party; false if it does not take it.
+async fn send(socket: &mut WebSocket, frame: Frame) -> bool {
+    let sending = socket.send(Message::Binary(frame.encode_to_vec().into()));
+    matches!(tokio::time::timeout(SEND_TIMEOUT, sending).await, Ok(Ok(())))
 }
 
 /// The next event on the connection of a party.

@@ -1609,6 +1609,9 @@ pub struct Join {
     /// The party was attached before, perhaps at another router: the others are told that it is back.
     #[prost(bool, tag = "5")]
     pub rejoined: bool,
+    /// The router's challenge, signed with the identity key that the token names.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub answer: ::prost::bytes::Bytes,
 }
 /// A frame for another party.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1618,7 +1621,7 @@ pub struct Outgoing {
     #[prost(bytes = "bytes", tag = "2")]
     pub frame: ::prost::bytes::Bytes,
 }
-/// Something for this party. It is attached when the stream's headers are there.
+/// Something for this party.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Frame {
     /// What another party has sent.
@@ -1630,6 +1633,12 @@ pub struct Frame {
     /// This party is connected (again).
     #[prost(uint32, tag = "3")]
     pub back: u32,
+    /// 32 random bytes to be signed: the first message on a stream.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub challenge: ::prost::bytes::Bytes,
+    /// This party is attached: the second message on a stream.
+    #[prost(bool, tag = "5")]
+    pub attached: bool,
 }
 /// A frame on its way from one router to the others, whose parties it may be for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1741,7 +1750,8 @@ pub mod router_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// One stream per session and party. The first message is `join`; the stream ends when the party lets go of it.
+        /// One stream per session and party. The router begins with a challenge, which the party signs in its first message, `join`. The
+        /// party is attached when the router has said so; the stream ends when the party lets go of it.
         pub async fn attach(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::RouterRequest>,
@@ -1784,7 +1794,8 @@ pub mod router_server {
             >
             + std::marker::Send
             + 'static;
-        /// One stream per session and party. The first message is `join`; the stream ends when the party lets go of it.
+        /// One stream per session and party. The router begins with a challenge, which the party signs in its first message, `join`. The
+        /// party is attached when the router has said so; the stream ends when the party lets go of it.
         async fn attach(
             &self,
             request: tonic::Request<tonic::Streaming<super::RouterRequest>>,

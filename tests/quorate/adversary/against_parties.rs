@@ -17,7 +17,7 @@ use quorate_core::session::Frame;
 use quorate_core::submission::Submission;
 use quorate_core::{Digest, OrderId, PartyIndex, UnixMillis};
 use quorate_kit::random32;
-use quorate_net::join_token::JoinKey;
+use quorate_net::join_token::{JoinKey, Joiner};
 use quorate_net::server::serve;
 use quorate_net::topics::{CANCELLED, PRESENCE, queue_of};
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
@@ -140,7 +140,10 @@ impl World {
     fn token(&self) -> impl Fn(&Plan, PartyIndex) -> String + Send + Sync + use<> {
         let key = JoinKey::new(self.fleet.jwt_secret()).unwrap();
         move |plan, party| {
-            key.token(plan.session_id(), party, 3, plan.deadline.seconds() + Duration::from_secs(60))
+            let order: Order = decode(plan.order.bytes()).unwrap();
+            let identity = order.spec.party(party).unwrap();
+            let joiner = Joiner { identity, party, parties: 3 };
+            key.token(plan.session_id(), joiner, plan.deadline.seconds() + Duration::from_secs(60))
         }
     }
 

@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{SinkExt, Stream, StreamExt};
+use quorate_core::identity::SecretKey;
 use quorate_core::{PartyIndex, SessionId, UnixSeconds};
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
-use quorate_net::join_token::JoinKey;
+use quorate_net::join_token::{Challenge, JoinKey, Joiner};
 use quorate_net::server::serve;
 use quorate_proto::v1::router_client::RouterClient;
 use quorate_proto::v1::router_request::Request as RequestKind;
@@ -16,6 +17,7 @@ use quorate_proto::v1::{Frame, Join, Leave, Outgoing, RouterRequest};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
@@ -45,15 +47,45 @@ async fn next(socket: &mut Socket) -> Result<Frame, String> {
     }
 }
 
+/// The identity key of a party.
+fn identity(party: u16) -> SecretKey {
+    SecretKey::from_seed(&[u8::try_from(party).unwrap(); 32])
+}
+
+/// Without the answer to a challenge.
 fn join(key: &JoinKey, session: SessionId, party: u16, expires: UnixSeconds) -> Join {
     let index = PartyIndex::try_from(party).unwrap();
+    let joiner = Joiner { identity: &identity(party).public(), party: index, parties: 3 };
     Join {
         session: session.as_bytes().to_vec().into(),
         party: party.into(),
         time_to_live_ms: 60_000,
-        token: key.token(session, index, 3, expires),
+        token: key.token(session, joiner, expires),
         rejoined: false,
+        answer: vec![].into(),
     }
+}
+
+/// The same with the answer of this key to a router's challenge.
+fn answered(join: Join, challenge: &[u8], key: &SecretKey) -> RequestKind {
+    let challenge = Challenge::from_bytes(challenge).unwrap();
+    let session = SessionId(join.session.as_ref().try_into().unwrap());
+    let party = PartyIndex::try_from(u16::try_from(join.party).unwrap()).unwrap();
+    let answer = challenge.answer(session, party, key).0.to_vec().into();
+    RequestKind::Join(Join { answer, ..join })
+}
+
+/// Asks to be let in, with the key of the party that is named.
+async fn ask(socket: &mut Socket, join: Join) {
+    let challenge = next(socket).await.unwrap().challenge;
+    let key = identity(u16::try_from(join.party).unwrap());
+    send(socket, answered(join, &challenge, &key)).await;
+}
+
+/// Is let in.
+async fn enter(socket: &mut Socket, join: Join) {
+    ask(socket, join).await;
+    assert!(next(socket).await.unwrap().attached);
 }
 
 fn outgoing(to: u32, frame: &'static [u8]) -> RequestKind {
@@ -78,20 +110,30 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
         (other_party, "another party"),
     ] {
         let mut socket = open(routers[0]).await;
-        send(&mut socket, RequestKind::Join(join)).await;
+        ask(&mut socket, join).await;
         let refused = next(&mut socket).await.unwrap_err();
         assert!(refused.contains(reason), "{refused}");
     }
+    // A token that somebody has read on its way: with the key of another party, and with the answer to an earlier challenge.
     let mut socket = open(routers[0]).await;
+    let earlier = next(&mut socket).await.unwrap().challenge;
+    send(&mut socket, answered(join(&key, session, 1, later), &earlier, &identity(2))).await;
+    assert!(next(&mut socket).await.unwrap_err().contains("challenge is not signed"));
+    let mut socket = open(routers[0]).await;
+    assert_ne!(next(&mut socket).await.unwrap().challenge, earlier);
+    send(&mut socket, answered(join(&key, session, 1, later), &earlier, &identity(1))).await;
+    assert!(next(&mut socket).await.unwrap_err().contains("challenge is not signed"));
+    let mut socket = open(routers[0]).await;
+    next(&mut socket).await.unwrap();
     socket.send(Message::Text("hello".into())).await.unwrap();
     assert!(next(&mut socket).await.unwrap_err().contains("binary"));
 
     // Until the routers have heard of each other, only frames of one router arrive.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let mut one = open(routers[0]).await;
-    send(&mut one, RequestKind::Join(join(&key, session, 1, later))).await;
+    enter(&mut one, join(&key, session, 1, later)).await;
     let mut two = open(routers[1]).await;
-    send(&mut two, RequestKind::Join(join(&key, session, 2, later))).await;
+    enter(&mut two, join(&key, session, 2, later)).await;
     send(&mut one, outgoing(2, b"across")).await;
     assert_eq!(next(&mut two).await.unwrap().frame[..], *b"across");
     send(&mut two, outgoing(1, b"and back")).await;
@@ -100,7 +142,7 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     // A party that comes back, elsewhere, gets what came in between or is told to the others.
     drop(two);
     let mut two = open(routers[0]).await;
-    send(&mut two, RequestKind::Join(Join { rejoined: true, ..join(&key, session, 2, later) })).await;
+    enter(&mut two, Join { rejoined: true, ..join(&key, session, 2, later) }).await;
     assert_eq!(next(&mut one).await.unwrap().back, 2);
     send(&mut one, outgoing(2, b"again")).await;
     let mut got = next(&mut two).await.unwrap();
@@ -121,12 +163,13 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
     assert_eq!(last, Err(String::new()));
 
     let mut large = open(routers[0]).await;
-    send(&mut large, RequestKind::Join(join(&key, session, 3, later))).await;
+    enter(&mut large, join(&key, session, 3, later)).await;
     let frame = vec![0; 5 << 20].into();
     let bytes = RouterRequest { request: Some(RequestKind::Outgoing(Outgoing { to: 1, frame })) };
     let _ = large.send(Message::Binary(prost::Message::encode_to_vec(&bytes).into())).await;
     assert!(next(&mut large).await.unwrap_err().contains("at most 4 MiB"));
     let mut malformed = open(routers[0]).await;
+    next(&mut malformed).await.unwrap();
     malformed.send(Message::Binary(vec![0xff; 10].into())).await.unwrap();
     assert!(next(&mut malformed).await.unwrap_err().contains("RouterRequest"));
 
@@ -137,10 +180,13 @@ async fn routers_pass_frames_on_to_each_other_and_let_in_only_who_has_a_token() 
         (RequestKind::Join(join(&key, session, 3, later)), Code::InvalidArgument),
         (RequestKind::Outgoing(Outgoing { to: 1, frame: vec![0; 5 << 20].into() }), Code::OutOfRange),
     ] {
-        let said = [RequestKind::Join(join(&key, session, 3, later)), wrong]
-            .map(|r| RouterRequest { request: Some(r) });
-        let stream = futures::stream::iter(said).chain(futures::stream::pending());
+        let (requests, said) = tokio::sync::mpsc::channel(2);
+        let stream = ReceiverStream::new(said);
         let mut frames = RouterClient::new(to_router.clone()).attach(stream).await.unwrap().into_inner();
+        let challenge = frames.message().await.unwrap().unwrap().challenge;
+        for request in [answered(join(&key, session, 3, later), &challenge, &identity(3)), wrong] {
+            requests.send(RouterRequest { request: Some(request) }).await.unwrap();
+        }
         let ended = loop {
             match frames.message().await {
                 Ok(Some(_)) => {}

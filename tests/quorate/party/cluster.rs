@@ -19,6 +19,7 @@ use quorate_core::{
 };
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
+use quorate_net::join_token::Joiner;
 use quorate_net::router_client::RouterClient;
 use quorate_party::{Party, PartySetup, PlanRefusal, intake};
 use quorate_party_store::{Crypter, MasterKey, PartyStore};
@@ -62,9 +63,14 @@ impl Clock for Later {
 pub(super) async fn run(party: &Arc<Party>, plan: Plan) -> Result<Outcome, PlanRefusal> {
     let (key, session) = (join_key(), plan.session_id());
     let order: Order = decode(plan.order.bytes()).unwrap();
-    let me = order.spec.index_of(&party.identity());
+    let party_identity = party.identity();
+    let me = order.spec.index_of(&party_identity);
     // A stranger has none.
-    let token = me.map(|me| key.token(session, me, 16, UnixSeconds(u64::MAX / 2))).unwrap_or_default();
+    let token = me.map(|party| {
+        let joiner = Joiner { identity: &party_identity, party, parties: 16 };
+        key.token(session, joiner, UnixSeconds(u64::MAX / 2))
+    });
+    let token = token.unwrap_or_default();
     Ok(intake::admit_and_claim(party, plan, token).await?.run().await.unwrap())
 }
 

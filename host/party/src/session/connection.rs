@@ -7,7 +7,7 @@ use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::codec::encode;
 use quorate_core::session::{Effect, Frame, Session, SessionTerms};
 use quorate_core::{DatabaseId, PartyIndex, UnixMillis};
-use quorate_net::router_client::{FrameSender, RouterSession};
+use quorate_net::router_client::{AnswerChallenge, FrameSender, RouterSession};
 use quorate_net::telemetry::chain;
 use zeroize::Zeroizing;
 
@@ -38,8 +38,10 @@ pub(super) async fn connect(
 ) -> Result<(Connection, Vec<Effect>), Abort> {
     let party = &context.party;
     let time_to_live = context.remaining() + LINGER_DURATION;
+    let (id, me, signer) = (context.id, context.me(), Arc::clone(party));
+    let answer: AnswerChallenge = Arc::new(move |challenge| challenge.answer(id, me, &signer.key()));
     let attached =
-        party.router.attach(context.id, context.me(), token, time_to_live, context.running.banned.clone());
+        party.router.attach((id, me), (token, answer), time_to_live, context.running.banned.clone());
     let attached = attached.await;
     party.note_router(attached.is_ok());
     let router = attached.map_err(|status| {

@@ -1,10 +1,11 @@
-//! Implements `quorate key`: makes signing keys and shows their public sides, and hashes API keys.
+//! Implements `quorate key`: makes signing keys and shows the public sides of keys, and hashes API keys.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use quorate_core::identity::SecretKey;
+use quorate_net::join_token::JoinKey;
 use quorate_net::web::guard::ApiKeyHashes;
 use zeroize::Zeroizing;
 
@@ -31,6 +32,8 @@ enum KeyCommand {
         /// Its file
         file: PathBuf,
     },
+    /// Print the public side of the JWT_SECRET_KEY that standard input has, for JWT_PUBLIC_KEYS of routers
+    Join,
     /// Print the SHA-256 hashes of API keys that standard input has, one in a line or with commas between
     Hash,
 }
@@ -39,6 +42,10 @@ pub(super) fn key(arguments: KeyArguments) -> Result<(), CliError> {
     let seed = match &arguments.command {
         KeyCommand::New { file } => make(file)?,
         KeyCommand::Public { file } => read(file)?,
+        KeyCommand::Join => {
+            let secret = read_text(io::stdin(), MAX_API_KEYS_BYTES)?;
+            return print(&JoinKey::new(secret.trim())?.public().to_string());
+        }
         KeyCommand::Hash => return print(&hashes(&read_text(io::stdin(), MAX_API_KEYS_BYTES)?)?),
     };
     print(&SecretKey::from_seed(&seed).public().to_string())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_control_store::RowKeys;
 use quorate_core::identity::PublicKey;
-use quorate_net::join_token::JoinKey;
+use quorate_net::join_token::{JoinKey, JoinVerifier};
 use quorate_net::tcp::Address;
 use quorate_party_store::MasterKey;
 use zeroize::Zeroizing;
@@ -42,9 +42,11 @@ pub struct RolesConfig {
     /// `QUORATE_ROUTERS`: the addresses of all routers, separated by commas; the same list in the same order
     /// everywhere.
     pub routers: Vec<Address>,
-    /// `JWT_SECRET_KEY`: what join tokens are signed with: 32 characters or more, the same for coordinators and
-    /// routers.
+    /// `JWT_SECRET_KEY`: what coordinators sign join tokens with: 32 characters or more, the same for all of them.
     pub join_key: Option<JoinKey>,
+    /// `JWT_PUBLIC_KEYS`: the keys by which routers know join tokens, separated by commas: `quorate key join` prints the one
+    /// that belongs to a secret. Several while a secret is being replaced.
+    pub join_verifier: Option<JoinVerifier>,
     /// `QUORATE_ORIGINATOR_KEY`: the key with which the account service signs orders.
     pub originator: Option<Seed>,
     /// `QUORATE_ORIGINATORS`: public keys of account services whose orders are carried out, separated by commas.
@@ -117,6 +119,7 @@ impl RolesConfig {
                 name: "JWT_SECRET_KEY",
                 wanted: "32 characters or more, for example from `openssl rand -hex 32`",
             })?,
+            join_verifier: join_verifier(variables)?,
             originator: seed(variables, "QUORATE_ORIGINATOR_KEY")?,
             originators: variables.list("QUORATE_ORIGINATORS", keys, public_key)?,
             row_keys: row_keys(variables)?,
@@ -191,6 +194,15 @@ fn row_keys(variables: &mut Variables) -> Result<Option<RowKeys>, ConfigError> {
 
 fn public_key(text: &str) -> Option<PublicKey> {
     text.parse().ok()
+}
+
+/// The public keys of those who sign join tokens. They may come in a file, like the secret that they belong to.
+fn join_verifier(variables: &mut Variables) -> Result<Option<JoinVerifier>, ConfigError> {
+    let Some(list) = variables.secret("JWT_PUBLIC_KEYS")? else { return Ok(None) };
+    let keys = list.split(',').map(|key| public_key(key.trim())).collect::<Option<Vec<_>>>();
+    let wanted = "public keys of 64 hex characters, with commas between: `quorate key join` prints them";
+    let keys = keys.ok_or(ConfigError::Invalid { name: "JWT_PUBLIC_KEYS", wanted })?;
+    Ok(Some(JoinVerifier::new(keys)))
 }
 
 /// The identity key of the users' party, which is none of the other parties.

@@ -19,7 +19,7 @@ use quorate_coordinator::{self, Coordinator, CoordinatorSetup};
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::{PartyIndex, Threshold};
 use quorate_net::clock::{Clock, SystemClock};
-use quorate_net::join_token::JoinKey;
+use quorate_net::join_token::{JoinKey, JoinVerifier};
 use quorate_net::memory::{MemoryConnector, channel, in_memory};
 use quorate_net::router_client::RouterClient;
 use quorate_net::server::serve;
@@ -280,7 +280,7 @@ fn start_router(shared: &Shared, tasks: &TaskGroup) -> MemoryConnector {
     let (router, to_router) = in_memory();
     let setup = RouterSetup {
         hub: Hub::default(),
-        key: shared.join_key.clone(),
+        tokens: JoinVerifier::new(vec![shared.join_key.public()]),
         clock: Arc::clone(&shared.clock),
         // There is no other router.
         peering: None,

@@ -13,7 +13,7 @@ use super::role::Role;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let by = Role::Router;
-    let key = needed(context.config.roles.join_key.clone(), "JWT_SECRET_KEY", by)?;
+    let tokens = needed(context.config.roles.join_verifier.clone(), "JWT_PUBLIC_KEYS", by)?;
     let address = context.config.roles.router_listen;
     let port = context.listen(address, Callers::Roles).await?;
     let queue = context.rabbitmq(by).await?;
@@ -23,7 +23,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let hub = Hub::default();
     context.tasks.spawn(Arc::clone(&peering).work(outbox, hub.clone(), context.stop.clone()));
     let health = Health::of(by.name()).with_queue(queue);
-    let setup = RouterSetup { hub, key, clock: context.clock.clone(), peering: Some(peering) };
+    let setup = RouterSetup { hub, tokens, clock: context.clock.clone(), peering: Some(peering) };
     let routes = service(setup).merge(health::routes(health));
     context.tasks.spawn(port.serve(routes, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     tracing::info!(%address, "router ready");

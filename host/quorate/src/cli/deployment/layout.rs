@@ -11,6 +11,8 @@ pub(super) enum Origin {
     Setting(&'static str),
     /// The hashes of the API keys that a setting of `.env` has. A role that checks a key does not hold it.
     KeyHashes(ApiKeyKind),
+    /// The public keys that belong to a secret of `.env`. A role that verifies does not hold what signs.
+    PublicKeys(&'static str),
     /// Made by `init`, and kept in `secrets/` only.
     Generated,
 }
@@ -152,8 +154,8 @@ pub(super) const SCRIPT_SETTINGS: [(&str, &str); 7] = [
 ];
 
 /// All secrets.
-pub(super) const SECRETS: [SecretLayout; 27] = {
-    use Origin::{Generated, KeyHashes, Setting};
+pub(super) const SECRETS: [SecretLayout; 28] = {
+    use Origin::{Generated, KeyHashes, PublicKeys, Setting};
     const fn secret(
         name: &'static str,
         file: &'static str,
@@ -179,12 +181,8 @@ pub(super) const SECRETS: [SecretLayout; 27] = {
             Setting("REDIS_PASSWORD"),
             &["redis", ACCOUNTS[0], ACCOUNTS[1]],
         ),
-        secret(
-            "jwt_secret_key",
-            "shared/jwt_secret_key",
-            Setting("JWT_SECRET_KEY"),
-            &[COORDINATORS[0], COORDINATORS[1], ROUTERS[0], ROUTERS[1]],
-        ),
+        secret("jwt_secret_key", "shared/jwt_secret_key", Setting("JWT_SECRET_KEY"), &COORDINATORS),
+        secret("jwt_public_keys", "shared/jwt_public_keys", PublicKeys("JWT_SECRET_KEY"), &ROUTERS),
         secret("mpc_api_key_sha256", "shared/mpc_api_key_sha256", KeyHashes(ApiKeyKind::Sign), &ACCOUNTS),
         secret(
             "mpc_shares_api_key_sha256",
@@ -363,6 +361,14 @@ mod tests {
     }
 
     #[test]
+    fn no_container_that_verifies_join_tokens_can_sign_one() {
+        let readers = |origin| SECRETS.iter().find(|secret| secret.origin == origin).unwrap().readers;
+        let sign = readers(Origin::Setting("JWT_SECRET_KEY"));
+        let verify = readers(Origin::PublicKeys("JWT_SECRET_KEY"));
+        assert!(!verify.is_empty() && !verify.iter().any(|reader| sign.contains(reader)));
+    }
+
+    #[test]
     fn the_compose_file_publishes_these_ports() {
         for port in PORTS {
             assert!(COMPOSE.contains(&format!("${{{port}:-")), "{port}");
@@ -456,6 +462,6 @@ mod tests {
         }
         let shared = SECRETS.iter().filter(|secret| secret.file.starts_with("shared/"));
         assert!(shared.clone().all(|secret| secret.origin != Origin::Generated));
-        assert_eq!(shared.count(), 7);
+        assert_eq!(shared.count(), 8);
     }
 }

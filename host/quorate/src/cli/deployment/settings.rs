@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use quorate_core::identity::{PublicKey, SecretKey};
+use quorate_net::join_token::JoinKey;
 use quorate_net::web::guard::ApiKeyHashes;
 use zeroize::Zeroizing;
 
@@ -117,6 +118,12 @@ impl DeploymentSettings {
                 Ok(Zeroizing::new(self.get(name).ok_or_else(missing)?.to_owned()))
             }
             Origin::KeyHashes(kind) => Ok(Zeroizing::new(self.key_hashes(kind)?.to_list())),
+            Origin::PublicKeys(name) => {
+                let key = JoinKey::new(self.text(name)).map_err(|error| {
+                    Finding::refused(format!("{name} in .env can't be used: {error}"), PASSWORD_REMEDY)
+                })?;
+                Ok(Zeroizing::new(key.public().to_string()))
+            }
             Origin::Generated => {
                 let bytes = read_bounded(&self.secrets().join(secret.file))
                     .map_err(|error| unreadable(secret.file, &error))?;
@@ -223,7 +230,7 @@ pub(super) fn password_settings() -> impl Iterator<Item = &'static str> {
     SECRETS.iter().filter_map(|secret| match secret.origin {
         Origin::Setting(name) => Some(name),
         Origin::KeyHashes(kind) => Some(kind.setting()),
-        Origin::Generated => None,
+        Origin::PublicKeys(_) | Origin::Generated => None,
     })
 }
 
