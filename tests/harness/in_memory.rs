@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use quorate_net::join_token::JoinKey;
 use quorate_net::memory::{channel, in_memory};
-use quorate_net::server::serve;
+use quorate_net::server::{Callers, serve};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 /// Serves the gRPC service of a role in memory.
 pub fn served(service: axum::Router) -> Channel {
     let (listener, connector) = in_memory();
-    tokio::spawn(serve(listener, service, CancellationToken::new(), Duration::ZERO));
+    tokio::spawn(serve(listener, service, Callers::Roles, CancellationToken::new(), Duration::ZERO));
     channel(connector)
 }
 

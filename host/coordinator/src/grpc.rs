@@ -12,6 +12,7 @@ use quorate_core::codec::decode;
 use quorate_core::order::OrderRefused;
 use quorate_core::submission::{SignedSubmission, SubmissionRefused};
 use quorate_net::grpc::{self, MAX_GRPC_MESSAGE_BYTES};
+use quorate_net::server::Caller;
 use quorate_net::telemetry::chain;
 use quorate_proto::convert::{numbers, order_id, session_id};
 use quorate_proto::v1::coordinator_server::{Coordinator as Service, CoordinatorServer};
@@ -90,7 +91,11 @@ impl Service for CoordinatorGrpc {
         let slot = Arc::clone(&coordinator.permits).try_acquire_owned();
         let slot = slot.map_err(|_| Status::resource_exhausted("too many orders are being carried out"))?;
         let (events, receiver) = mpsc::channel(MAX_WAITING_EVENTS);
+        let caller = request.extensions().get::<Caller>().cloned();
         let submitted = self.read(&request.into_inner().submission, events)?;
+        if let Some(caller) = caller {
+            caller.mark_known();
+        }
         let role = coordinator.state.in_flight.join(submitted.order.id);
         let role = role
             .map_err(|_| Status::resource_exhausted("the order was submitted too often: wait for its end"))?;
@@ -123,8 +128,14 @@ impl Service for CoordinatorGrpc {
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         match self.0.state.reports.ingest(&request.into_inner().report).await {
-            Ok(()) => Ok(Response::new(ReportResponse {})),
+            Ok(()) => {
+                if let Some(caller) = caller {
+                    caller.mark_known();
+                }
+                Ok(Response::new(ReportResponse {}))
+            }
             Err(ReportError::Store(error)) => Err(store_failed(error)),
             Err(panicked @ ReportError::TaskPanicked) => Err(Status::unavailable(panicked.to_string())),
             Err(refused) => Err(Status::invalid_argument(refused.to_string())),

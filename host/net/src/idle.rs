@@ -1,8 +1,9 @@
-//! When a connection ends because nothing happens on it, or because one request never ends.
+//! What a connection is doing, and when it ends: because nothing happens on it, or because one request never ends.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,24 +18,59 @@ pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection from outside may be without a request.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// How often a connection is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How long a request may be under way: nothing takes longer than an order lives, and what comes after. A client that
 /// has not read its answer by then never will.
 pub(crate) const MAX_REQUEST_DURATION: Duration = MAX_ORDER_LIFETIME.saturating_add(Duration::from_secs(300));
 
-/// The requests on a connection.
+/// The requests of strangers that are under way at a port.
 #[derive(Default)]
-pub(crate) struct Activity(Mutex<Requests>);
+pub(crate) struct StrangerRequests {
+    /// How many there are.
+    pub(crate) under_way: AtomicUsize,
+    /// How many of them are on connections that stay open.
+    pub(crate) to_stay: AtomicUsize,
+}
 
-#[derive(Default)]
+/// The requests on a connection, and whether its caller is known.
+pub(crate) struct Activity {
+    requests: Mutex<Requests>,
+    of_strangers: Arc<StrangerRequests>,
+}
+
 struct Requests {
     /// When those that are under way began, by their numbers.
     under_way: BTreeMap<u64, Instant>,
     /// How many there ever were.
     count: u64,
+    /// Whether the caller has proved who it is, with any of its requests.
+    is_known: bool,
+    /// Whether the connection is being closed.
+    is_closing: bool,
+    /// When the connection was opened, or its last request ended.
+    quiet_since: Instant,
 }
 
 /// A request under way.
 pub(crate) struct ActiveRequest(Arc<Activity>, u64);
+
+/// The caller of a request, among its extensions. Whoever finds out that it has a key, a token or the signature of a role
+/// says so: from then on the bounds for strangers do not hold for its connection.
+#[derive(Clone)]
+pub struct Caller(pub(crate) Arc<Activity>);
+
+impl Caller {
+    /// Records that the caller has proved who it is.
+    pub fn mark_known(&self) {
+        let mut requests = self.0.requests();
+        if !requests.is_known {
+            requests.is_known = true;
+            self.0.forget(&requests, requests.under_way.len());
+        }
+    }
+}
 
 /// The body of an answer, whose request is under way until it ends.
 pub(crate) struct TrackedBody {
@@ -63,42 +99,83 @@ impl http_body::Body for TrackedBody {
 }
 
 impl Activity {
-    fn requests(&self) -> MutexGuard<'_, Requests> {
-        self.0.lock()
+    /// Of a connection that is opened now.
+    pub(crate) fn new(of_strangers: Arc<StrangerRequests>) -> Self {
+        let quiet_since = Instant::now();
+        let requests = Requests {
+            under_way: BTreeMap::new(),
+            count: 0,
+            is_known: false,
+            is_closing: false,
+            quiet_since,
+        };
+        Self { requests: Mutex::new(requests), of_strangers }
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> ActiveRequest {
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock()
+    }
+
+    /// Begins a request; `None` if the caller is a stranger, and as many of its requests are under way as may be.
+    pub(crate) fn begin(self: &Arc<Self>, at_most: usize) -> Option<ActiveRequest> {
         let mut requests = self.requests();
+        if !requests.is_known && requests.under_way.len() >= at_most {
+            return None;
+        }
         requests.count += 1;
         let number = requests.count;
         requests.under_way.insert(number, Instant::now());
-        ActiveRequest(Arc::clone(self), number)
+        if !requests.is_known {
+            self.of_strangers.under_way.fetch_add(1, Ordering::Relaxed);
+            self.of_strangers.to_stay.fetch_add(usize::from(!requests.is_closing), Ordering::Relaxed);
+        }
+        Some(ActiveRequest(Arc::clone(self), number))
     }
 
-    /// How many requests there were so far, when none is under way.
-    fn idle_after(&self) -> Option<u64> {
+    /// Takes requests of a stranger out of the count.
+    fn forget(&self, requests: &Requests, count: usize) {
+        self.of_strangers.under_way.fetch_sub(count, Ordering::Relaxed);
+        if !requests.is_closing {
+            self.of_strangers.to_stay.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that the connection is being closed.
+    pub(crate) fn mark_closing(&self) {
+        let mut requests = self.requests();
+        if !requests.is_closing && !requests.is_known {
+            self.of_strangers.to_stay.fetch_sub(requests.under_way.len(), Ordering::Relaxed);
+        }
+        requests.is_closing = true;
+    }
+
+    /// Since when a stranger has the connection for nothing: its oldest request is under way since then, or there is none.
+    /// `None` if the caller is known.
+    pub(crate) fn stranger_since(&self) -> Option<Instant> {
         let requests = self.requests();
-        requests.under_way.is_empty().then_some(requests.count)
+        let since = requests.under_way.values().next().copied().unwrap_or(requests.quiet_since);
+        (!requests.is_known).then_some(since)
     }
 
-    /// Whether a request is under way for longer than any may be. They are numbered as they began.
-    fn is_stuck(&self) -> bool {
-        self.requests().under_way.values().next().is_some_and(|began| began.elapsed() > MAX_REQUEST_DURATION)
+    /// Whether the connection is to be closed: no first request within [`HEADER_TIMEOUT`], no request for
+    /// [`IDLE_TIMEOUT`], or one that takes longer than [`MAX_REQUEST_DURATION`], of a stranger longer than `patience`.
+    fn is_over(&self, patience: Duration) -> bool {
+        let requests = self.requests();
+        let quiet = requests.quiet_since.elapsed();
+        // They are numbered as they began.
+        match requests.under_way.values().next() {
+            Some(began) if requests.is_known => began.elapsed() > MAX_REQUEST_DURATION,
+            Some(began) => began.elapsed() > patience,
+            None if requests.count == 0 => quiet >= HEADER_TIMEOUT,
+            None => quiet >= IDLE_TIMEOUT,
+        }
     }
 
-    /// Waits until the connection is to be closed: no first request within [`HEADER_TIMEOUT`], no request for
-    /// [`IDLE_TIMEOUT`], or one that takes longer than [`MAX_REQUEST_DURATION`].
-    pub(crate) async fn wait_until_closable(&self) {
+    /// Waits until the connection is to be closed. A request of a stranger may be under way for `patience`.
+    pub(crate) async fn wait_until_closable(&self, patience: Duration) {
         tokio::time::sleep(HEADER_TIMEOUT).await;
-        loop {
-            let before = self.idle_after();
-            if before == Some(0) {
-                return;
-            }
-            tokio::time::sleep(IDLE_TIMEOUT).await;
-            if before.is_some() && self.idle_after() == before || self.is_stuck() {
-                return;
-            }
+        while !self.is_over(patience) {
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 }
@@ -112,6 +189,11 @@ impl ActiveRequest {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.requests().under_way.remove(&self.1);
+        let mut requests = self.0.requests();
+        requests.under_way.remove(&self.1);
+        if !requests.is_known {
+            self.0.forget(&requests, 1);
+        }
+        requests.quiet_since = Instant::now();
     }
 }

@@ -13,6 +13,7 @@
 //! the ports of `quorate-backends`, and never on a role, a store or the sandbox.
 
 pub mod clock;
+mod connections;
 pub mod grpc;
 mod idle;
 pub mod join_token;

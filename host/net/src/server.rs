@@ -1,7 +1,7 @@
 //! The accept loop that serves all roles: HTTP/1 and HTTP/2, JSON and gRPC, over TCP or in memory.
 //!
 //! The loop limits the number of open connections, the time to the first request, the time to read headers, the idle
-//! time, and the time of one request. When told to stop, it accepts no new connection, lets running requests finish,
+//! time, the time of one request, and what strangers have at a time. When told to stop, it accepts no new connection, lets running requests finish,
 //! and closes the rest after a grace period.
 
 use std::convert::Infallible;
@@ -11,20 +11,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::connections::{Connections, MAX_OPEN_CONNECTIONS, OpenConnection, StrangerLimits};
 use crate::grpc;
-use crate::idle::{Activity, HEADER_TIMEOUT};
+pub use crate::idle::Caller;
+use crate::idle::{HEADER_TIMEOUT, MAX_REQUEST_DURATION};
 use crate::listener::{ConnectionPermit, Listener, Peer};
-
-/// Connections at a time. Each may carry many requests; one more waits until another closes.
-const MAX_OPEN_CONNECTIONS: usize = 1_024;
+use crate::problem::Problem;
 
 /// How often an HTTP/2 peer is asked whether it is still there.
 const SERVER_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -32,31 +34,88 @@ const SERVER_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a peer may take to answer that.
 const SERVER_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Streams of one connection at a time: every session of a party is one.
-const MAX_STREAMS_PER_CONNECTION: u32 = 4_096;
+/// How much of an answer waits in memory for a client that does not read it.
+const MAX_WAITING_ANSWER_BYTES: usize = 256 << 10;
+
+/// Those for whom a port is meant. Whoever has not proved to be one of them is a stranger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// Any client. Each request is checked for itself.
+    Anybody,
+    /// Roles of this deployment: with TLS, those whom its authority has certified.
+    Roles,
+}
+
+impl Callers {
+    /// Streams of one connection at a time.
+    fn streams(self) -> u32 {
+        match self {
+            Self::Anybody => 128,
+            // Every session of a party is one.
+            Self::Roles => 2_048,
+        }
+    }
+
+    /// How many connections strangers may have. At a port for roles each may take 2 MB.
+    fn limits_for_strangers(self) -> StrangerLimits {
+        match self {
+            Self::Anybody => StrangerLimits { in_all: MAX_OPEN_CONNECTIONS, at_address: 64 },
+            Self::Roles => StrangerLimits { in_all: 64, at_address: 16 },
+        }
+    }
+
+    /// How many requests of a stranger may be under way on a connection, those included whose answers it has not read. With one
+    /// more the connection is closed.
+    fn requests_of_strangers(self) -> usize {
+        match self {
+            Self::Anybody => 128,
+            // A party whose connection has broken joins all its sessions again at once.
+            Self::Roles => 512,
+        }
+    }
+
+    /// How long a request of a stranger may be under way.
+    fn patience_with_strangers(self) -> Duration {
+        match self {
+            Self::Anybody => Duration::from_secs(30),
+            // Some ask for what takes long before they have shown an order.
+            Self::Roles => MAX_REQUEST_DURATION,
+        }
+    }
+}
 
 /// How long to wait after accepting has failed: most often there are no file descriptors left.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, and then for at most `grace`.
-pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: CancellationToken, grace: Duration) {
-    let slots = Arc::new(Semaphore::new(MAX_OPEN_CONNECTIONS));
+pub async fn serve<L: Listener>(
+    mut listener: L,
+    router: Router,
+    callers: Callers,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let open = Connections::new(callers.limits_for_strangers());
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = async {
-                // The semaphore is never closed.
-                let permit = Arc::clone(&slots).acquire_owned().await.ok().map(|slot| ConnectionPermit(Arc::new(slot)));
-                (listener.accept().await, permit)
+                let accepted = listener.accept().await;
+                (accepted, open.room().await)
             } => accepted,
         };
         match accepted {
             (Ok((accepted, peer)), permit) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let service = Service { router: router.clone(), callers, peer, permit };
+                let (open, stop) = (Arc::new(open.add(peer)), stop.clone());
                 connections.spawn(async move {
-                    match tokio::time::timeout(HEADER_TIMEOUT, L::establish(accepted)).await {
-                        Ok(Ok(io)) => connection(io, peer, permit, router, stop).await,
+                    let establishing = tokio::time::timeout(HEADER_TIMEOUT, L::establish(accepted));
+                    let Some(established) = open.close.run_until_cancelled(establishing).await else {
+                        return;
+                    };
+                    match established {
+                        Ok(Ok(io)) => connection(io, service, open, stop).await,
                         Ok(Err(error)) => tracing::debug!(%error, "connection not established"),
                         Err(_) => tracing::debug!("connection not established in time"),
                     }
@@ -75,15 +134,52 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: Cancellat
     }
 }
 
-async fn connection<Io>(
-    io: Io,
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    callers: Callers,
     peer: Peer,
     permit: Option<ConnectionPermit>,
-    router: Router,
-    stop: CancellationToken,
-) where
+}
+
+impl Service {
+    async fn answer(
+        self,
+        request: hyper::Request<hyper::body::Incoming>,
+        open: Arc<OpenConnection>,
+    ) -> Response {
+        // Roles keep their connections in memory for as many requests as they like.
+        let at_most = self.peer.0.map_or(usize::MAX, |_| self.callers.requests_of_strangers());
+        let Some(active) = open.begin(at_most) else { return refuse(request.headers()) };
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(Caller(Arc::clone(&open.activity)));
+        if let Some(permit) = self.permit {
+            request.extensions_mut().insert(permit);
+        }
+        let response = self.router.oneshot(request).await.unwrap_or_else(|never| match never {});
+        // A stream is under way for as long as its answer is.
+        response.map(|body| Body::new(active.track(body)))
+    }
+}
+
+/// The answer to a request too many.
+fn refuse(headers: &HeaderMap) -> Response {
+    let is_grpc =
+        headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc {
+        return tonic::Status::resource_exhausted("too many requests of this connection are under way")
+            .into_http();
+    }
+    Problem::overloaded().into_response()
+}
+
+async fn connection<Io>(io: Io, service: Service, open: Arc<OpenConnection>, stop: CancellationToken)
+where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (peer, callers) = (service.peer, service.callers);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
@@ -91,31 +187,24 @@ async fn connection<Io>(
         .timer(TokioTimer::new())
         .keep_alive_interval(SERVER_KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(SERVER_KEEP_ALIVE_TIMEOUT)
-        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .max_concurrent_streams(callers.streams())
+        .max_send_buf_size(MAX_WAITING_ANSWER_BYTES)
         .initial_stream_window_size(grpc::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(grpc::CONNECTION_WINDOW_BYTES)
         .max_frame_size(grpc::MAX_HTTP2_FRAME_BYTES);
-    let activity = Arc::new(Activity::default());
-    let active = Arc::clone(&activity);
-    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (router, active, permit) = (router.clone(), Arc::clone(&active), permit.clone());
-        async move {
-            let active = active.begin();
-            let mut request: Request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
-            if let Some(permit) = permit {
-                request.extensions_mut().insert(permit);
-            }
-            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-            // A stream is under way for as long as its answer is.
-            Ok::<_, Infallible>(response.map(|body| active.track(body)))
-        }
+    let of_requests = Arc::clone(&open);
+    let service = hyper::service::service_fn(move |request| {
+        let answering = service.clone().answer(request, Arc::clone(&of_requests));
+        async move { Ok::<_, Infallible>(answering.await) }
     });
     let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
     let mut served = std::pin::pin!(served);
     let mut stopping = false;
     loop {
         tokio::select! {
+            biased;
+            // Another connection takes its place. What it has sent is not read any more.
+            () = open.close.cancelled() => return,
             ended = served.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "connection ended with an error");
@@ -127,7 +216,7 @@ async fn connection<Io>(
                 served.as_mut().graceful_shutdown();
             }
             // Roles keep their connections in memory for as long as they live.
-            () = activity.wait_until_closable(), if peer.0.is_some() => return,
+            () = open.activity.wait_until_closable(callers.patience_with_strangers()), if peer.0.is_some() => return,
         }
     }
 }
@@ -140,15 +229,16 @@ mod tests {
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::mpsc;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::idle::{IDLE_TIMEOUT, MAX_REQUEST_DURATION};
+    use crate::idle::IDLE_TIMEOUT;
 
-    /// Gives these connections from outside, and then none.
-    struct Few(Vec<DuplexStream>);
+    /// Gives these connections, each from an address of its own.
+    struct Given(mpsc::UnboundedReceiver<DuplexStream>, u32);
 
-    impl Listener for Few {
+    impl Listener for Given {
         type Accepted = DuplexStream;
         type Io = DuplexStream;
 
@@ -157,23 +247,37 @@ mod tests {
         }
 
         async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
-            match self.0.pop() {
-                Some(stream) => Ok((stream, Peer(Some(Ipv4Addr::LOCALHOST.into())))),
+            self.1 += 1;
+            match self.0.recv().await {
+                Some(stream) => Ok((stream, Peer(Some(Ipv4Addr::from_bits(self.1).into())))),
                 None => std::future::pending().await,
             }
         }
     }
 
-    fn connect_to(router: Router, count: usize) -> Vec<DuplexStream> {
-        let (ours, theirs) = (0..count).map(|_| tokio::io::duplex(1 << 12)).unzip();
-        tokio::spawn(serve(Few(theirs), router, CancellationToken::new(), Duration::ZERO));
+    /// Serves what is sent to it.
+    fn served(router: Router) -> mpsc::UnboundedSender<DuplexStream> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let given = Given(receiver, 0);
+        tokio::spawn(serve(given, router, Callers::Anybody, CancellationToken::new(), Duration::ZERO));
+        sender
+    }
+
+    fn connect_to(server: &mpsc::UnboundedSender<DuplexStream>) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(1 << 12);
+        server.send(theirs).unwrap();
         ours
     }
 
     fn connect() -> DuplexStream {
         let never = || async { std::future::pending::<&str>().await };
-        let router = Router::new().route("/", get(|| async { "here" })).route("/never", get(never));
-        connect_to(router, 1).remove(0)
+        let known = |axum::Extension(caller): axum::Extension<Caller>| async move {
+            caller.mark_known();
+            std::future::pending::<&str>().await
+        };
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let router = router.route("/never", get(never)).route("/known", get(known));
+        connect_to(&served(router))
     }
 
     /// How long a connection stays open after this was sent on it.
@@ -202,11 +306,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_request_is_never_over_is_closed() {
-        let open = stays_open(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        assert!(
-            open > MAX_REQUEST_DURATION && open <= MAX_REQUEST_DURATION + HEADER_TIMEOUT + 2 * IDLE_TIMEOUT,
-            "{open:?}"
-        );
+        for (path, limit) in
+            [("never", Callers::Anybody.patience_with_strangers()), ("known", MAX_REQUEST_DURATION)]
+        {
+            let open = stays_open(format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+            assert!(open > limit && open <= limit + HEADER_TIMEOUT, "{path}: {open:?}");
+        }
     }
 
     #[tokio::test]
@@ -218,20 +323,20 @@ mod tests {
             kept.lock().unwrap().push(room);
             async { "held" }
         };
-        let mut connections = connect_to(Router::new().route("/", get(hold)), MAX_OPEN_CONNECTIONS + 1);
-        // The last is accepted first.
-        let mut first = connections.remove(0);
+        let server = served(Router::new().route("/", get(hold)));
         let ask = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        for mut connection in connections {
+        for _ in 0..MAX_OPEN_CONNECTIONS {
+            let mut connection = connect_to(&server);
             connection.write_all(ask).await.unwrap();
             connection.read_to_end(&mut Vec::new()).await.unwrap();
         }
-        first.write_all(ask).await.unwrap();
+        let mut more = connect_to(&server);
+        more.write_all(ask).await.unwrap();
         let mut byte = [0];
         let patience = Duration::from_millis(300);
-        let answered = tokio::time::timeout(patience, first.read(&mut byte)).await;
+        let answered = tokio::time::timeout(patience, more.read(&mut byte)).await;
         assert!(answered.is_err(), "one more than there is room for");
         held.lock().unwrap().clear();
-        first.read_exact(&mut byte).await.unwrap();
+        more.read_exact(&mut byte).await.unwrap();
     }
 }

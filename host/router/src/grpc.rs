@@ -5,6 +5,7 @@ use std::pin::Pin;
 use futures::future::Either;
 use futures::{Stream, StreamExt, stream};
 use quorate_net::join_token::Challenge;
+use quorate_net::server::Caller;
 use quorate_proto::v1::router_server::Router as Service;
 use quorate_proto::v1::{Frame, RouterRequest};
 use tokio::sync::oneshot;
@@ -24,9 +25,10 @@ impl Service for Router {
         request: Request<Streaming<RouterRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let challenge = Self::challenge()?;
+        let caller = request.extensions().get::<Caller>().cloned();
         let first = stream::iter([Ok(challenge_frame(&challenge))]);
         let (router, incoming) = (self.clone(), request.into_inner());
-        let then = stream::once(async move { router.let_in(challenge, incoming).await });
+        let then = stream::once(async move { router.let_in(caller, challenge, incoming).await });
         let then = then.flat_map(|attached| match attached {
             Ok(frames) => Either::Left(stream::iter([Ok(attached_frame())]).chain(frames)),
             Err(status) => Either::Right(stream::iter([Err(status)])),
@@ -39,12 +41,14 @@ impl Router {
     /// Waits for a party's first message, and gives the frames that are for it.
     async fn let_in(
         self,
+        caller: Option<Caller>,
         challenge: Challenge,
         mut incoming: Streaming<RouterRequest>,
     ) -> Result<impl Stream<Item = Result<Frame, Status>> + Send + use<>, Status> {
         let first = tokio::time::timeout(JOIN_TIMEOUT, incoming.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no session was named"))??;
-        let (joined, attached) = self.join(&challenge, first.and_then(|first| first.request))?;
+        let (joined, attached) =
+            self.join(caller.as_ref(), &challenge, first.and_then(|first| first.request))?;
         let (broken, breaks) = oneshot::channel();
         tokio::spawn(listen(joined, attached.expires(), incoming, broken));
         Ok(stream::unfold(Some((attached, breaks)), next_frame))

@@ -9,6 +9,7 @@ use quorate_core::{PartyIndex, SessionId};
 use quorate_net::clock::Clock;
 use quorate_net::join_token::{Challenge, JoinGrant, JoinVerifier};
 use quorate_net::router_client::session_party_index;
+use quorate_net::server::Caller;
 use quorate_proto::convert::session_id;
 use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::{Frame, Join};
@@ -65,6 +66,7 @@ impl Router {
     /// Lets a party into a session, if its token and its answer to the challenge do.
     pub(super) fn join(
         &self,
+        caller: Option<&Caller>,
         challenge: &Challenge,
         first: Option<RequestKind>,
     ) -> Result<(Joined, Attached), Status> {
@@ -81,6 +83,9 @@ impl Router {
         let checked = self.0.tokens.check(&token, (session, me), (challenge, &answer), now);
         let JoinGrant { parties, left } =
             checked.map_err(|error| Status::permission_denied(error.to_string()))?;
+        if let Some(caller) = caller {
+            caller.mark_known();
+        }
         let time_to_live = Duration::from_millis(time_to_live_ms).min(MAX_TIME_TO_LIVE).min(left);
         let attached = self.0.hub.attach(session, me, time_to_live);
         let attached = attached.ok_or_else(|| Status::resource_exhausted("no room for another session"))?;

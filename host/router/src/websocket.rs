@@ -9,6 +9,7 @@ use axum::response::Response;
 use prost::Message as _;
 use quorate_net::grpc::MAX_GRPC_MESSAGE_BYTES;
 use quorate_net::listener::ConnectionPermit;
+use quorate_net::server::Caller;
 use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::{Frame, RouterRequest};
 use tokio_tungstenite::tungstenite;
@@ -21,17 +22,18 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) async fn upgrade(
     State(router): State<Router>,
     permit: Option<Extension<ConnectionPermit>>,
+    caller: Option<Extension<Caller>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let bounded = upgrade.max_message_size(MAX_GRPC_MESSAGE_BYTES).max_frame_size(MAX_GRPC_MESSAGE_BYTES);
     bounded.max_write_buffer_size(4 * MAX_GRPC_MESSAGE_BYTES).on_upgrade(|socket| async move {
-        carry(router, socket).await;
+        carry(router, caller.map(|Extension(caller)| caller), socket).await;
         // It counts as a connection for as long as it lives.
         drop(permit);
     })
 }
 
-async fn carry(router: Router, mut socket: WebSocket) {
+async fn carry(router: Router, caller: Option<Caller>, mut socket: WebSocket) {
     let challenge = match Router::challenge() {
         Ok(challenge) => challenge,
         Err(status) => return close(socket, status.message()).await,
@@ -45,7 +47,7 @@ async fn carry(router: Router, mut socket: WebSocket) {
         Ok(SocketEvent::End) => return,
         Err(_) => return close(socket, "the first message was not sent within ten seconds").await,
     };
-    let (joined, mut attached) = match router.join(&challenge, first) {
+    let (joined, mut attached) = match router.join(caller.as_ref(), &challenge, first) {
         Ok(joined) => joined,
         Err(status) => return close(socket, status.message()).await,
     };

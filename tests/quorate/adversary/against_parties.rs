@@ -18,7 +18,7 @@ use quorate_core::submission::Submission;
 use quorate_core::{Digest, OrderId, PartyIndex, UnixMillis};
 use quorate_kit::random32;
 use quorate_net::join_token::{JoinKey, Joiner};
-use quorate_net::server::serve;
+use quorate_net::server::{Callers, serve};
 use quorate_net::topics::{CANCELLED, PRESENCE, queue_of};
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_proto::v1::{Delivery, Outgoing, SubmitRequest};
@@ -99,7 +99,7 @@ impl World {
             network_fault(from, to, frame, sent)
         });
         let routes = before(channel.connect_lazy(), network_faults);
-        tokio::spawn(serve(listener, routes, CancellationToken::new(), Duration::ZERO));
+        tokio::spawn(serve(listener, routes, Callers::Roles, CancellationToken::new(), Duration::ZERO));
 
         let (ours, parties) = (broker(&setup, fleet.namespace()).await, broker(&setup, &theirs).await);
         let delivered = Arc::new(Mutex::new(Vec::new()));

@@ -3,3 +3,4 @@
 mod against_account_service;
 mod against_parties;
 mod against_stored_accounts;
+mod strangers;

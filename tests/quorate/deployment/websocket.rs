@@ -9,7 +9,7 @@ use quorate_core::{PartyIndex, SessionId, UnixSeconds};
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::join_token::{Challenge, JoinKey, Joiner};
-use quorate_net::server::serve;
+use quorate_net::server::{Callers, serve};
 use quorate_proto::v1::router_client::RouterClient;
 use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::router_server::{Router, RouterServer};
@@ -240,7 +240,7 @@ async fn a_party_that_is_attached_by_websocket_makes_keys_and_signs() {
     let fleet = Fleet::prepare(setup).await;
     let server = RouterServer::new(Bridge(fleet.address(Member::Router(0))));
     let routes = tonic::service::Routes::new(server).prepare().into_axum_router();
-    tokio::spawn(serve(listener, routes, CancellationToken::new(), Duration::ZERO));
+    tokio::spawn(serve(listener, routes, Callers::Roles, CancellationToken::new(), Duration::ZERO));
     let fleet = fleet.go().await;
     let (id, key) = fleet.create(0).await;
     for signers in [[1, 2], [2, 3]] {

@@ -13,6 +13,7 @@ pub use super::api_keys::{ApiKeyHashes, InvalidApiKeys};
 use super::headers::{API_KEY_HEADER, FORWARDED_FOR_HEADER};
 use crate::listener::Peer;
 use crate::problem::Problem;
+use crate::server::Caller;
 
 /// Addresses that may call. With none listed, all may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +105,12 @@ impl Guard {
 pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
     match guard.check(peer, request.headers()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            if let Some(caller) = request.extensions().get::<Caller>() {
+                caller.mark_known();
+            }
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     }
 }

@@ -6,11 +6,11 @@ use quorate_account::api::{self, Api, ApiSetup};
 use quorate_account::{AccountService, AccountSetup, UserParty};
 use quorate_backends::cache::{Cache, MemoryCache};
 use quorate_control_store::AccountStore;
+use quorate_net::server::Callers;
 use quorate_net::web::health::Health;
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some, time_limits};
 use super::error::StartError;
-use super::listen::Callers;
 use super::role::Role;
 use crate::config::{ApiKeyKind, ConfigError};
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use quorate_control_store::SessionStore;
 use quorate_coordinator::{Coordinator, CoordinatorSetup};
+use quorate_net::server::Callers;
 use quorate_net::telemetry::chain;
 use quorate_net::web::health;
 use quorate_net::web::health::Health;
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some};
 use super::error::StartError;
-use super::listen::Callers;
 use super::role::Role;
 use crate::config::{ApiKeyKind, Environment};
 

@@ -22,7 +22,7 @@ use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::join_token::{JoinKey, JoinVerifier};
 use quorate_net::memory::{MemoryConnector, channel, in_memory};
 use quorate_net::router_client::RouterClient;
-use quorate_net::server::serve;
+use quorate_net::server::{Callers, serve};
 use quorate_net::telemetry::chain;
 use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, Guard};
 use quorate_net::web::health::Health;
@@ -285,7 +285,13 @@ fn start_router(shared: &Shared, tasks: &TaskGroup) -> MemoryConnector {
         // There is no other router.
         peering: None,
     };
-    tasks.tasks.spawn(serve(router, quorate_router::service(setup), tasks.token.clone(), CLOSE_TIMEOUT));
+    tasks.tasks.spawn(serve(
+        router,
+        quorate_router::service(setup),
+        Callers::Roles,
+        tasks.token.clone(),
+        CLOSE_TIMEOUT,
+    ));
     to_router
 }
 
@@ -307,7 +313,7 @@ fn start_coordinator(
     });
     let (listener, to_coordinator) = in_memory();
     let service = quorate_coordinator::service(Arc::clone(&coordinator));
-    tasks.tasks.spawn(serve(listener, service, tasks.token.clone(), CLOSE_TIMEOUT));
+    tasks.tasks.spawn(serve(listener, service, Callers::Roles, tasks.token.clone(), CLOSE_TIMEOUT));
     let work = Arc::clone(&coordinator).work(tasks.token.clone(), CLOSE_TIMEOUT);
     tasks.tasks.spawn(watch("coordinator", work, broken.clone()));
     (coordinator, to_coordinator)
@@ -374,7 +380,13 @@ fn start_api(
     let maintaining = api.clone();
     let maintained = async move { maintaining.maintain().await };
     tasks.tasks.spawn(tasks.token.clone().run_until_cancelled_owned(maintained));
-    tasks.tasks.spawn(serve(listener, api::router(api.clone()), tasks.token.clone(), SHUTDOWN_GRACE_PERIOD));
+    tasks.tasks.spawn(serve(
+        listener,
+        api::router(api.clone()),
+        Callers::Anybody,
+        tasks.token.clone(),
+        SHUTDOWN_GRACE_PERIOD,
+    ));
     api
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_net::listener::TlsListener;
 use quorate_net::replicas::Replicas;
-use quorate_net::server::serve;
+use quorate_net::server::{Callers, serve};
 use quorate_net::tcp::{Address, tcp_channel};
 use quorate_net::tls;
 use rustls::ClientConfig;
@@ -18,19 +18,12 @@ use tonic::transport::Channel;
 use super::context::Context;
 use super::error::{ListenError, StartError};
 
-/// A bound port.
-pub(super) enum Port {
+/// A bound port, and those for whom it is meant.
+pub(super) struct Port(Socket, Callers);
+
+enum Socket {
     Plain(TcpListener),
     Tls(TlsListener),
-}
-
-/// The clients that may connect.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Callers {
-    /// Any client. Each request is checked for itself.
-    Anybody,
-    /// Roles of this deployment: with TLS, those whom its authority has certified.
-    Roles,
 }
 
 impl Context<'_> {
@@ -39,13 +32,14 @@ impl Context<'_> {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let config = &self.config.tls;
         let clients = config.clients.as_deref().filter(|_| callers == Callers::Roles);
-        Ok(match &config.identity {
-            None => Port::Plain(listener),
+        let socket = match &config.identity {
+            None => Socket::Plain(listener),
             Some(identity) => {
                 let config = tls::server(identity, clients.map(Path::new))?;
-                Port::Tls(TlsListener::new(listener, config))
+                Socket::Tls(TlsListener::new(listener, config))
             }
-        })
+        };
+        Ok(Port(socket, callers))
     }
 
     fn client(&self) -> Result<Arc<ClientConfig>, StartError> {
@@ -63,9 +57,10 @@ impl Context<'_> {
 
 impl Port {
     pub(super) async fn serve(self, router: axum::Router, stop: CancellationToken, grace: Duration) {
-        match self {
-            Self::Plain(listener) => serve(listener, router, stop, grace).await,
-            Self::Tls(listener) => serve(listener, router, stop, grace).await,
+        let Self(socket, callers) = self;
+        match socket {
+            Socket::Plain(listener) => serve(listener, router, callers, stop, grace).await,
+            Socket::Tls(listener) => serve(listener, router, callers, stop, grace).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_net::router_client::RouterClient;
-use quorate_net::server::serve;
+use quorate_net::server::{Callers, serve};
 use quorate_net::web::health;
 use quorate_net::web::health::Health;
 use quorate_party::admin::{self, UnixSocket};
@@ -19,7 +19,6 @@ use quorate_runtime::{Grants, Runtime};
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some};
 use super::data_dir;
 use super::error::StartError;
-use super::listen::Callers;
 use super::role::Role;
 use crate::config::PluginsConfig;
 
@@ -134,7 +133,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     running.install().await?;
     let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
     let acts = admin::service(Arc::clone(&party));
-    context.tasks.spawn(serve(socket, acts, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
+    context.tasks.spawn(serve(socket, acts, Callers::Roles, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     let setup = WorkerSetup { party: Arc::clone(&party), queue: queue.clone(), coordinators };
     let health = Health::of(by.name()).with_database(database).with_queue(queue);
     let health = health.with_trouble(move || party.trouble_text());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate_net::server::Callers;
 use quorate_net::web::health;
 use quorate_party::api::{self, PartyApi};
 use quorate_party::user::inbox::UserInbox;
@@ -9,7 +10,6 @@ use quorate_party::worker::PartyWorker;
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed};
 use super::error::StartError;
-use super::listen::Callers;
 use super::party::{Prepared, RunningParty, identity, prepare};
 use super::role::Role;
 use crate::config::ApiKeyKind;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use quorate_net::server::Callers;
 use quorate_net::web::health;
 use quorate_net::web::health::Health;
 use quorate_router::{Hub, Peering, RouterSetup, service};
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed};
 use super::error::StartError;
-use super::listen::Callers;
 use super::role::Role;
 
 pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {

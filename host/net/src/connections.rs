@@ -1,0 +1,246 @@
+//! The connections that are open at a port. When there are as many as may be, a new one takes the place of the stranger that has
+//! had its own for nothing for the longest.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::idle::{ActiveRequest, Activity, StrangerRequests};
+use crate::listener::{ConnectionPermit, Peer};
+
+/// Connections at a time. Each may carry many requests.
+pub(crate) const MAX_OPEN_CONNECTIONS: usize = 1_024;
+
+/// How many requests of strangers may be under way at a port. A stream to a router takes up to 18 kB.
+const MAX_REQUESTS_OF_STRANGERS: usize = 1_024;
+
+/// With how many no more are taken on, until those connections are closed that have to make room.
+const MAX_REQUESTS_WHILE_CLOSING: usize = 2 * MAX_REQUESTS_OF_STRANGERS;
+
+/// How many connections strangers may have.
+#[derive(Clone, Copy)]
+pub(crate) struct StrangerLimits {
+    /// Together.
+    pub(crate) in_all: usize,
+    /// At one address.
+    pub(crate) at_address: usize,
+}
+
+/// The open connections. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    limits: StrangerLimits,
+    open: Arc<Mutex<Open>>,
+    slots: Arc<Semaphore>,
+    of_strangers: Arc<StrangerRequests>,
+}
+
+#[derive(Default)]
+struct Open {
+    by_number: HashMap<u64, Entry>,
+    /// How many there ever were.
+    count: u64,
+}
+
+struct Entry {
+    address: Option<IpAddr>,
+    activity: Arc<Activity>,
+    close: CancellationToken,
+}
+
+impl Entry {
+    /// Whether a stranger has it, and it is not being closed. This process itself is no stranger.
+    fn is_stranger(&self) -> bool {
+        self.address.is_some() && !self.close.is_cancelled() && self.activity.stranger_since().is_some()
+    }
+}
+
+/// A connection that is open, for as long as this lives.
+pub(crate) struct OpenConnection {
+    connections: Connections,
+    number: u64,
+    pub(crate) activity: Arc<Activity>,
+    /// Cancelled when another connection takes its place.
+    pub(crate) close: CancellationToken,
+}
+
+impl Connections {
+    /// None is open yet.
+    pub(crate) fn new(limits: StrangerLimits) -> Self {
+        Self {
+            limits,
+            open: Arc::default(),
+            slots: Arc::new(Semaphore::new(MAX_OPEN_CONNECTIONS)),
+            of_strangers: Arc::default(),
+        }
+    }
+
+    /// Waits for room for one more. If there is none, the stranger that has waited for the longest is closed.
+    pub(crate) async fn room(&self) -> Option<ConnectionPermit> {
+        let permit = |slot: OwnedSemaphorePermit| ConnectionPermit(Arc::new(slot));
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Some(permit(slot));
+        }
+        self.open.lock().close_longest(|_| true);
+        // The semaphore is never closed.
+        Arc::clone(&self.slots).acquire_owned().await.ok().map(permit)
+    }
+
+    /// Counts a connection as open.
+    pub(crate) fn add(&self, peer: Peer) -> OpenConnection {
+        let activity = Arc::new(Activity::new(Arc::clone(&self.of_strangers)));
+        let close = CancellationToken::new();
+        let address = peer.0.map(network_of);
+        let mut open = self.open.lock();
+        if address.is_some() {
+            let is_here = |entry: &Entry| entry.address == address;
+            if open.strangers(is_here) >= self.limits.at_address {
+                open.close_longest(is_here);
+            }
+            if open.strangers(|_| true) >= self.limits.in_all {
+                open.close_longest(|_| true);
+            }
+        }
+        open.count += 1;
+        let number = open.count;
+        let entry = Entry { address, activity: Arc::clone(&activity), close: close.clone() };
+        open.by_number.insert(number, entry);
+        OpenConnection { connections: self.clone(), number, activity, close }
+    }
+}
+
+impl Open {
+    fn strangers(&self, among: impl Fn(&Entry) -> bool) -> usize {
+        let is_one = |entry: &&Entry| among(entry) && entry.is_stranger();
+        self.by_number.values().filter(is_one).count()
+    }
+
+    /// Closes the stranger of these connections that has waited for the longest, if there is one.
+    fn close_longest(&self, among: impl Fn(&Entry) -> bool) {
+        let strangers = self.by_number.values().filter(|entry| among(entry) && entry.is_stranger());
+        let since = strangers.filter_map(|entry| Some((entry.activity.stranger_since()?, entry)));
+        if let Some((_, entry)) = since.min_by_key(|(since, _): &(Instant, _)| *since) {
+            entry.activity.mark_closing();
+            entry.close.cancel();
+        }
+    }
+}
+
+impl OpenConnection {
+    /// Begins a request; `None` if there is no room for it. A stranger with as many under way as may be is closed. If strangers
+    /// have too many together, the one that has waited for the longest is closed.
+    pub(crate) fn begin(&self, at_most: usize) -> Option<ActiveRequest> {
+        let of_strangers = &self.connections.of_strangers;
+        if self.activity.stranger_since().is_some()
+            && of_strangers.under_way.load(Ordering::Relaxed) >= MAX_REQUESTS_WHILE_CLOSING
+        {
+            return None;
+        }
+        let active = self.activity.begin(at_most);
+        if active.is_none() {
+            self.activity.mark_closing();
+            self.close.cancel();
+        }
+        if of_strangers.to_stay.load(Ordering::Relaxed) > MAX_REQUESTS_OF_STRANGERS {
+            self.connections.open.lock().close_longest(|_| true);
+        }
+        active
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.connections.open.lock().by_number.remove(&self.number);
+    }
+}
+
+/// What counts as one address: of IPv6 the first half, because a machine has as many of the others as it likes.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::idle::Caller;
+
+    const LIMITS: StrangerLimits = StrangerLimits { in_all: 20, at_address: 10 };
+
+    fn at(address: &str) -> Peer {
+        Peer(Some(address.parse().unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_more_at_an_address_takes_the_place_of_the_stranger_that_has_waited_longest() {
+        let connections = Connections::new(LIMITS);
+        let elsewhere = connections.add(at("192.0.2.1"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let known = connections.add(at("2001:db8::1"));
+        Caller(Arc::clone(&known.activity)).mark_known();
+        let mut strangers = Vec::new();
+        for last in 0..LIMITS.at_address {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            strangers.push(connections.add(at(&format!("2001:db8::{last:x}"))));
+        }
+        assert!(strangers.iter().all(|stranger| !stranger.close.is_cancelled()));
+        // The first is asking for something now, and the second has been answered just now.
+        let asking = strangers[0].activity.begin(1).unwrap();
+        drop(strangers[1].activity.begin(1));
+        drop(asking);
+        let more = connections.add(at("2001:db8::ffff"));
+        let closed: Vec<usize> =
+            (0..strangers.len()).filter(|&at| strangers[at].close.is_cancelled()).collect();
+        assert_eq!(closed, [2]);
+        for other in [&elsewhere, &known, &more] {
+            assert!(!other.close.is_cancelled());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_places_are_taken_the_stranger_that_has_waited_longest_makes_room() {
+        let connections = Connections::new(LIMITS);
+        let mut rooms = Vec::new();
+        for _ in 0..MAX_OPEN_CONNECTIONS {
+            rooms.push(connections.room().await.unwrap());
+        }
+        let known = connections.add(at("192.0.2.1"));
+        Caller(Arc::clone(&known.activity)).mark_known();
+        let own = connections.add(Peer(None));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let longest = connections.add(at("192.0.2.2"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let other = connections.add(at("192.0.2.3"));
+        let waiting = tokio::time::timeout(Duration::from_millis(10), connections.room()).await;
+        assert!(waiting.is_err(), "there is room before the place is free");
+        assert!(longest.close.is_cancelled());
+        assert!([&known, &own, &other].iter().all(|open| !open.close.is_cancelled()));
+        drop(rooms.pop());
+        assert!(connections.room().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_at_many_addresses_have_no_more_than_their_share_together() {
+        let connections = Connections::new(LIMITS);
+        let mut open = Vec::new();
+        for last in 0..=LIMITS.in_all {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            open.push(connections.add(at(&format!("192.0.2.{last}"))));
+        }
+        let closed: Vec<usize> = (0..open.len()).filter(|&at| open[at].close.is_cancelled()).collect();
+        assert_eq!(closed, [0]);
+    }
+}
