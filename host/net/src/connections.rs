@@ -59,6 +59,11 @@ impl Entry {
     fn is_stranger(&self) -> bool {
         self.address.is_some() && !self.close.is_cancelled() && self.activity.stranger_since().is_some()
     }
+
+    fn make_room(&self) {
+        self.activity.mark_closing();
+        self.close.cancel();
+    }
 }
 
 /// A connection that is open, for as long as this lives.
@@ -126,17 +131,46 @@ impl Open {
         let strangers = self.by_number.values().filter(|entry| among(entry) && entry.is_stranger());
         let since = strangers.filter_map(|entry| Some((entry.activity.stranger_since()?, entry)));
         if let Some((_, entry)) = since.min_by_key(|(since, _): &(Instant, _)| *since) {
-            entry.activity.mark_closing();
-            entry.close.cancel();
+            entry.make_room();
         }
+    }
+
+    /// Closes the stranger with the most requests under way, if there is one.
+    fn close_busiest(&self) {
+        let strangers = self.by_number.values().filter(|entry| entry.is_stranger());
+        let requests = strangers.filter_map(|entry| Some((entry.activity.stranger_requests()?, entry)));
+        if let Some((_, entry)) = requests.max_by_key(|(requests, _): &(usize, _)| *requests) {
+            entry.make_room();
+        }
+    }
+}
+
+/// The caller of a request, among its extensions. Whoever finds out that it has a key, a token or the signature of a role
+/// says so: from then on the bounds for strangers do not hold for its connection. A connection counts as open for as long as
+/// anybody has its caller.
+#[derive(Clone)]
+pub struct Caller(pub(crate) Arc<OpenConnection>);
+
+impl Caller {
+    /// Records that the caller has proved who it is.
+    pub fn mark_known(&self) {
+        self.0.activity.mark_known();
+    }
+
+    /// Carries on unless another connection takes the place of this one. For what outlives the requests, as a WebSocket does.
+    pub async fn while_open(&self, work: impl Future<Output = ()>) {
+        self.0.close.run_until_cancelled(work).await;
     }
 }
 
 impl OpenConnection {
     /// Begins a request; `None` if there is no room for it. A stranger with as many under way as may be is closed. If strangers
-    /// have too many together, the one that has waited for the longest is closed.
+    /// have too many together, the one that has most of them is closed.
     pub(crate) fn begin(&self, at_most: usize) -> Option<ActiveRequest> {
         let of_strangers = &self.connections.of_strangers;
+        if of_strangers.to_stay.load(Ordering::Relaxed) >= MAX_REQUESTS_OF_STRANGERS {
+            self.connections.open.lock().close_busiest();
+        }
         if self.activity.stranger_since().is_some()
             && of_strangers.under_way.load(Ordering::Relaxed) >= MAX_REQUESTS_WHILE_CLOSING
         {
@@ -146,9 +180,6 @@ impl OpenConnection {
         if active.is_none() {
             self.activity.mark_closing();
             self.close.cancel();
-        }
-        if of_strangers.to_stay.load(Ordering::Relaxed) > MAX_REQUESTS_OF_STRANGERS {
-            self.connections.open.lock().close_longest(|_| true);
         }
         active
     }
@@ -176,7 +207,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::idle::Caller;
 
     const LIMITS: StrangerLimits = StrangerLimits { in_all: 20, at_address: 10 };
 
@@ -190,7 +220,7 @@ mod tests {
         let elsewhere = connections.add(at("192.0.2.1"));
         tokio::time::advance(Duration::from_secs(1)).await;
         let known = connections.add(at("2001:db8::1"));
-        Caller(Arc::clone(&known.activity)).mark_known();
+        known.activity.mark_known();
         let mut strangers = Vec::new();
         for last in 0..LIMITS.at_address {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -218,7 +248,7 @@ mod tests {
             rooms.push(connections.room().await.unwrap());
         }
         let known = connections.add(at("192.0.2.1"));
-        Caller(Arc::clone(&known.activity)).mark_known();
+        known.activity.mark_known();
         let own = connections.add(Peer(None));
         tokio::time::advance(Duration::from_secs(1)).await;
         let longest = connections.add(at("192.0.2.2"));

@@ -51,26 +51,12 @@ struct Requests {
     is_closing: bool,
     /// When the connection was opened, or its last request ended.
     quiet_since: Instant,
+    /// How many bytes of bodies have come for requests that are under way, while the caller was not known.
+    body_bytes: usize,
 }
 
 /// A request under way.
 pub(crate) struct ActiveRequest(Arc<Activity>, u64);
-
-/// The caller of a request, among its extensions. Whoever finds out that it has a key, a token or the signature of a role
-/// says so: from then on the bounds for strangers do not hold for its connection.
-#[derive(Clone)]
-pub struct Caller(pub(crate) Arc<Activity>);
-
-impl Caller {
-    /// Records that the caller has proved who it is.
-    pub fn mark_known(&self) {
-        let mut requests = self.0.requests();
-        if !requests.is_known {
-            requests.is_known = true;
-            self.0.forget(&requests, requests.under_way.len());
-        }
-    }
-}
 
 /// The body of an answer, whose request is under way until it ends.
 pub(crate) struct TrackedBody {
@@ -108,6 +94,7 @@ impl Activity {
             is_known: false,
             is_closing: false,
             quiet_since,
+            body_bytes: 0,
         };
         Self { requests: Mutex::new(requests), of_strangers }
     }
@@ -130,6 +117,15 @@ impl Activity {
             self.of_strangers.to_stay.fetch_add(usize::from(!requests.is_closing), Ordering::Relaxed);
         }
         Some(ActiveRequest(Arc::clone(self), number))
+    }
+
+    /// Records that the caller has proved who it is.
+    pub(crate) fn mark_known(&self) {
+        let mut requests = self.requests();
+        if !requests.is_known {
+            requests.is_known = true;
+            self.forget(&requests, requests.under_way.len());
+        }
     }
 
     /// Takes requests of a stranger out of the count.
@@ -155,6 +151,27 @@ impl Activity {
         let requests = self.requests();
         let since = requests.under_way.values().next().copied().unwrap_or(requests.quiet_since);
         (!requests.is_known).then_some(since)
+    }
+
+    /// How many requests a stranger has under way; `None` if the caller is known.
+    pub(crate) fn stranger_requests(&self) -> Option<usize> {
+        let requests = self.requests();
+        (!requests.is_known).then_some(requests.under_way.len())
+    }
+
+    /// Counts what has come of a body; says how much of it is counted and whether that is more than a stranger may send.
+    pub(crate) fn count_body(&self, bytes: usize, at_most: usize) -> (usize, bool) {
+        let mut requests = self.requests();
+        if requests.is_known {
+            return (0, false);
+        }
+        requests.body_bytes += bytes;
+        (bytes, requests.body_bytes > at_most)
+    }
+
+    /// Takes what was counted of a body out of the count.
+    pub(crate) fn forget_body(&self, counted: usize) {
+        self.requests().body_bytes -= counted;
     }
 
     /// Whether the connection is to be closed: no first request within [`HEADER_TIMEOUT`], no request for

@@ -19,6 +19,7 @@ mod idle;
 pub mod join_token;
 pub mod listener;
 pub mod memory;
+mod metered_body;
 pub mod problem;
 pub mod replicas;
 pub mod router_client;

@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+pub use crate::connections::Caller;
 use crate::connections::{Connections, MAX_OPEN_CONNECTIONS, OpenConnection, StrangerLimits};
 use crate::grpc;
-pub use crate::idle::Caller;
 use crate::idle::{HEADER_TIMEOUT, MAX_REQUEST_DURATION};
 use crate::listener::{ConnectionPermit, Listener, Peer};
+use crate::metered_body::MeteredBody;
 use crate::problem::Problem;
 
 /// How often an HTTP/2 peer is asked whether it is still there.
@@ -56,11 +57,19 @@ impl Callers {
         }
     }
 
-    /// How many connections strangers may have. At a port for roles each may take 2 MB.
+    /// How many bytes may come before they are read, on a stream and on a connection: they wait in memory.
+    fn windows(self) -> (u32, u32) {
+        match self {
+            Self::Anybody => (64 << 10, 512 << 10),
+            Self::Roles => (512 << 10, 2 << 20),
+        }
+    }
+
+    /// How many connections strangers may have. At a port for roles each may take 3 MB.
     fn limits_for_strangers(self) -> StrangerLimits {
         match self {
             Self::Anybody => StrangerLimits { in_all: MAX_OPEN_CONNECTIONS, at_address: 64 },
-            Self::Roles => StrangerLimits { in_all: 64, at_address: 16 },
+            Self::Roles => StrangerLimits { in_all: 32, at_address: 8 },
         }
     }
 
@@ -71,6 +80,16 @@ impl Callers {
             Self::Anybody => 128,
             // A party whose connection has broken joins all its sessions again at once.
             Self::Roles => 512,
+        }
+    }
+
+    /// How many bytes of bodies a stranger may send on a connection for requests that are under way.
+    fn body_bytes_of_strangers(self) -> usize {
+        match self {
+            // A key is in the headers.
+            Self::Anybody => 64 << 10,
+            // An order with a user's share is the longest by which a role shows who it is.
+            Self::Roles => 1 << 20,
         }
     }
 
@@ -152,9 +171,12 @@ impl Service {
         // Roles keep their connections in memory for as many requests as they like.
         let at_most = self.peer.0.map_or(usize::MAX, |_| self.callers.requests_of_strangers());
         let Some(active) = open.begin(at_most) else { return refuse(request.headers()) };
-        let mut request: Request = request.map(Body::new);
+        let at_most = self.callers.body_bytes_of_strangers();
+        let metered = |body| Body::new(MeteredBody::new(body, Arc::clone(&open.activity), at_most));
+        let is_own = self.peer.0.is_none();
+        let mut request: Request = request.map(|body| if is_own { Body::new(body) } else { metered(body) });
         request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(Caller(Arc::clone(&open.activity)));
+        request.extensions_mut().insert(Caller(Arc::clone(&open)));
         if let Some(permit) = self.permit {
             request.extensions_mut().insert(permit);
         }
@@ -189,8 +211,8 @@ where
         .keep_alive_timeout(SERVER_KEEP_ALIVE_TIMEOUT)
         .max_concurrent_streams(callers.streams())
         .max_send_buf_size(MAX_WAITING_ANSWER_BYTES)
-        .initial_stream_window_size(grpc::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(grpc::CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(callers.windows().0)
+        .initial_connection_window_size(callers.windows().1)
         .max_frame_size(grpc::MAX_HTTP2_FRAME_BYTES);
     let of_requests = Arc::clone(&open);
     let service = hyper::service::service_fn(move |request| {

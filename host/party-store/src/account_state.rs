@@ -101,6 +101,13 @@ impl AccountState {
         self.bans.iter().filter(move |ban| ban.share_set.0 == key)
     }
 
+    /// Whether this party keeps bans on a share set, its own or those of others.
+    pub(super) fn keeps_bans_on(&self, share_set: Option<PlanHash>) -> bool {
+        let key = share_set_key(share_set);
+        self.bans_on(share_set).next().is_some()
+            || self.reports.iter().any(|report| report.share_set.0 == key)
+    }
+
     fn take(&mut self, row: &Row) -> Result<(), StoreError> {
         let share_set = Bytes(row.get("share_set")?);
         let (first, second): (u32, u32) = (row.get("first")?, row.get("second")?);

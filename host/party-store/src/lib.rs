@@ -73,6 +73,8 @@ pub struct AdmissionFacts {
     pub banned: Vec<PartyIndex>,
     /// Those among them with which the operator permits one refresh.
     pub lifted: Vec<PartyIndex>,
+    /// Whether the party keeps bans on the active share set, its own or those of others.
+    pub keeps_bans: bool,
     /// The record that is sealed with the active share.
     pub record: Option<KeyRecord>,
     /// The share set of the active share.

@@ -55,6 +55,7 @@ impl PartyStore {
                 .filter(|ban| ban.permits_refresh())
                 .map(|ban| ban.party)
                 .collect(),
+            keeps_bans: known.keeps_bans_on(share_set),
             record,
             share_set,
             promised: known.has("pending"),

@@ -90,15 +90,15 @@ impl Party {
         }
     }
 
-    /// The bans that this party has decided on an order's share set, for the peers of a session: a coordinator could keep them
-    /// from them.
-    pub(crate) async fn own_bans(&self, order: &Order, facts: &AdmissionFacts) -> Vec<SignedBan> {
-        if facts.banned.is_empty() {
+    /// The bans that this party keeps on an order's share set, for the peers of a session. A coordinator could keep from them
+    /// what this party has decided; and a peer that was set back may have lost what it had decided itself.
+    pub(crate) async fn bans_for_peers(&self, order: &Order, facts: &AdmissionFacts) -> Vec<SignedBan> {
+        if !facts.keeps_bans {
             return vec![];
         }
         let Some(me) = self.index_in(order) else { return vec![] };
         match self.store.kept_bans(order.spec.account, order.share_set).await {
-            Ok(KeptBans { own, .. }) => signed(KeptBans { own, of_others: vec![] }, me, &self.key()),
+            Ok(kept) => signed(kept, me, &self.key()),
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "bans not told to peers; they are with the next session");
                 vec![]

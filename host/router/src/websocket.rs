@@ -27,13 +27,16 @@ pub(super) async fn upgrade(
 ) -> Response {
     let bounded = upgrade.max_message_size(MAX_GRPC_MESSAGE_BYTES).max_frame_size(MAX_GRPC_MESSAGE_BYTES);
     bounded.max_write_buffer_size(4 * MAX_GRPC_MESSAGE_BYTES).on_upgrade(|socket| async move {
-        carry(router, caller.map(|Extension(caller)| caller), socket).await;
+        match caller {
+            Some(Extension(caller)) => caller.while_open(carry(router, Some(&caller), socket)).await,
+            None => carry(router, None, socket).await,
+        }
         // It counts as a connection for as long as it lives.
         drop(permit);
     })
 }
 
-async fn carry(router: Router, caller: Option<Caller>, mut socket: WebSocket) {
+async fn carry(router: Router, caller: Option<&Caller>, mut socket: WebSocket) {
     let challenge = match Router::challenge() {
         Ok(challenge) => challenge,
         Err(status) => return close(socket, status.message()).await,
@@ -47,7 +50,7 @@ async fn carry(router: Router, caller: Option<Caller>, mut socket: WebSocket) {
         Ok(SocketEvent::End) => return,
         Err(_) => return close(socket, "the first message was not sent within ten seconds").await,
     };
-    let (joined, mut attached) = match router.join(caller.as_ref(), &challenge, first) {
+    let (joined, mut attached) = match router.join(caller, &challenge, first) {
         Ok(joined) => joined,
         Err(status) => return close(socket, status.message()).await,
     };

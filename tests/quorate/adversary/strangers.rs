@@ -17,7 +17,7 @@ const CONNECTIONS: u32 = 200;
 const STREAMS: [u32; 2] = [512, 2_048];
 
 /// How much memory all of them may take together, in bytes.
-const MAX_GROWTH: u64 = 192 << 20;
+const MAX_GROWTH: u64 = 384 << 20;
 
 async fn connect(to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -53,6 +53,22 @@ fn calls(path: &str, count: u32) -> Vec<u8> {
     bytes
 }
 
+/// The begin of a connection, and calls that begin messages of 4 MiB and never end them.
+fn long_messages(path: &str, count: u32) -> Vec<u8> {
+    let mut bytes = calls(path, count);
+    // gRPC: not compressed, 4 MiB less what the frames below have.
+    let mut message = vec![0, 0, 0x3f, 0xff, 0xff];
+    message.resize(16 << 10, 7);
+    for number in 0..count {
+        for part in 0..4 {
+            // Only the first has the prefix.
+            let payload = if part == 0 { message.clone() } else { vec![7; 16 << 10] };
+            bytes.extend(frame(0, 0, 2 * number + 1, &payload));
+        }
+    }
+    bytes
+}
+
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -69,14 +85,15 @@ async fn strangers_hold_little_memory_and_an_honest_request_is_answered_meanwhil
         (Member::Coordinator(0), "/quorate.v1.Coordinator/Submit"),
         (Member::Account(0), "/api/v1/accounts"),
     ] {
-        let (pid, sent) = (fleet.pid(member), STREAMS.map(|count| calls(path, count)));
+        let [few, many] = STREAMS.map(|count| calls(path, count));
+        let (pid, sent) = (fleet.pid(member), [few, many, long_messages(path, 128)]);
         let before = resident(pid);
         let mut held = Vec::new();
         for number in 0..CONNECTIONS {
             let mut stream = connect(fleet.address(member)).await;
             // It may be closed for another one meanwhile.
             let _ =
-                tokio::time::timeout(Duration::from_secs(2), stream.write_all(&sent[number as usize % 2]))
+                tokio::time::timeout(Duration::from_secs(2), stream.write_all(&sent[number as usize % 3]))
                     .await;
             held.push(stream);
         }

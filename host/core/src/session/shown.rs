@@ -6,14 +6,17 @@ use super::{Effects, Session};
 use crate::ban::MAX_BANS;
 use crate::hello::{Hello, SignedHello};
 
+/// How many frames with bans are looked at in a session.
+const MAX_FRAMES_WITH_BANS: usize = 64;
+
 impl Session {
     /// Takes in what is shown; `None` for every other frame.
     pub(super) fn on_shown(&mut self, frame: &Frame) -> Option<Effects> {
         match frame {
             Frame::EarlierHello(signed) => Some(self.on_earlier_hello(signed)),
             Frame::Bans(bans) => {
-                // Anybody may send them: no more are looked at than all peers have to tell.
-                let is_wanted = self.frames_with_bans < self.terms.peers().count() && bans.len() <= MAX_BANS;
+                // Anybody may send them: no more are looked at than all peers have to tell, several times over.
+                let is_wanted = self.frames_with_bans < MAX_FRAMES_WITH_BANS && bans.len() <= MAX_BANS;
                 self.frames_with_bans += 1;
                 Some(if is_wanted { vec![Effect::Bans(bans.clone())] } else { vec![] })
             }

@@ -9,6 +9,7 @@ use quorate_core::order::{MAX_ORDER_LIFETIME, SignedOrder};
 use quorate_core::share_grant::ShareGrant;
 use quorate_net::grpc::{self, MAX_GRPC_MESSAGE_BYTES};
 use quorate_net::problem::Problem;
+use quorate_net::server::Caller;
 use quorate_party_store::ShareLookup;
 use quorate_proto::convert::{order_id, session_id};
 use quorate_proto::v1::share_request::Which as Requested;
@@ -41,6 +42,7 @@ impl UserParty for PartyApi {
         &self,
         request: Request<SubmitUserShareRequest>,
     ) -> Result<Response<SubmitUserShareResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let SubmitUserShareRequest { order, request, time_limit_ms } = request.into_inner();
         let order: SignedOrder =
             decode(&order).map_err(|_| Status::invalid_argument("this is not an order"))?;
@@ -53,6 +55,10 @@ impl UserParty for PartyApi {
                 Err(Problem::new(Code::UserShareUnreadable, detail))
             }
         };
+        // It has come with a genuine order.
+        if let (Ok(_), Some(caller)) = (&accepted, caller) {
+            caller.mark_known();
+        }
         Ok(Response::new(SubmitUserShareResponse { refused: accepted.err().map(failure) }))
     }
 

@@ -53,7 +53,7 @@ pub(super) async fn connect(
         .map_err(|_| Abort::of(AbortCode::Internal, "the machine has no randomness"))?;
     let (session, mut effects) = Session::begin(terms(context), party.key(), &seed, context.now());
     let (party, parties) = (Arc::clone(party), context.parties());
-    let bans = party.own_bans(context.order(), &context.facts).await;
+    let bans = party.bans_for_peers(context.order(), &context.facts).await;
     if !bans.is_empty() {
         let frame = encode(&Frame::Bans(bans));
         let peers = parties.signers.iter().filter(|signer| **signer != context.me());

@@ -30,22 +30,20 @@ use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_router::{Hub, RouterSetup};
 use quorate_runtime::{Grants, LoadError, Plugin, Runtime};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::context::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
-use super::error::{EmbeddedStartError, ListenError, LocalError};
+use super::error::{EmbeddedStartError, LocalError};
+use super::listen::reserve;
 use super::local_databases::{self, open_party, party_file};
 use super::task_groups::{TaskGroup, TaskGroups};
 use crate::config::{ApiKeyKind, LimitsConfig, PluginsConfig};
 
 /// How long servers wait for their connections to close, after all requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Connections at a time that wait to be accepted.
-const MAX_PENDING_CONNECTIONS: u32 = 1_024;
 
 /// How long the coordinator may take to hear of a new plugin.
 const PLUGIN_ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -248,31 +246,6 @@ async fn install(
     }
     tracing::info!(?plugin, "component installed");
     Ok(plugin)
-}
-
-/// Reserves a port. Callers can't connect to it yet: a request would wait there, and be carried out although its caller
-/// has given up.
-fn reserve(address: SocketAddr) -> Result<ReservedPort, ListenError> {
-    let failed = |source| ListenError { address, source };
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.map_err(failed)?;
-    socket.set_reuseaddr(true).and_then(|()| socket.bind(address)).map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    Ok(ReservedPort { socket, address })
-}
-
-struct ReservedPort {
-    socket: TcpSocket,
-    address: SocketAddr,
-}
-
-impl ReservedPort {
-    /// Lets callers connect.
-    fn listen(self) -> Result<TcpListener, ListenError> {
-        let address = self.address;
-        let listener = self.socket.listen(MAX_PENDING_CONNECTIONS);
-        listener.map_err(|source| ListenError { address, source })
-    }
 }
 
 /// Starts the router, and returns the way to it.

@@ -11,12 +11,15 @@ use quorate_net::server::{Callers, serve};
 use quorate_net::tcp::{Address, tcp_channel};
 use quorate_net::tls;
 use rustls::ClientConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::context::Context;
 use super::error::{ListenError, StartError};
+
+/// Connections at a time that wait to be accepted.
+const MAX_PENDING_CONNECTIONS: u32 = 1_024;
 
 /// A bound port, and those for whom it is meant.
 pub(super) struct Port(Socket, Callers);
@@ -62,5 +65,30 @@ impl Port {
             Socket::Plain(listener) => serve(listener, router, callers, stop, grace).await,
             Socket::Tls(listener) => serve(listener, router, callers, stop, grace).await,
         }
+    }
+}
+
+/// Reserves a port. Callers can't connect to it yet: a request would wait there, and be carried out although its caller
+/// has given up.
+pub(super) fn reserve(address: SocketAddr) -> Result<ReservedPort, ListenError> {
+    let failed = |source| ListenError { address, source };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(failed)?;
+    socket.set_reuseaddr(true).and_then(|()| socket.bind(address)).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    Ok(ReservedPort { socket, address })
+}
+
+pub(super) struct ReservedPort {
+    socket: TcpSocket,
+    pub(super) address: SocketAddr,
+}
+
+impl ReservedPort {
+    /// Lets callers connect.
+    pub(super) fn listen(self) -> Result<TcpListener, ListenError> {
+        let address = self.address;
+        let listener = self.socket.listen(MAX_PENDING_CONNECTIONS);
+        listener.map_err(|source| ListenError { address, source })
     }
 }
