@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::idle::{ActiveRequest, Activity, StrangerRequests};
@@ -22,6 +23,11 @@ const MAX_REQUESTS_OF_STRANGERS: usize = 1_024;
 
 /// With how many no more are taken on, until those connections are closed that have to make room.
 const MAX_REQUESTS_WHILE_CLOSING: usize = 2 * MAX_REQUESTS_OF_STRANGERS;
+
+/// How many connections may be about to close while another one is taken in, and how long it waits for them: what they hold is
+/// freed with them.
+const MAX_CLOSING: usize = 4;
+const CLOSING_TIME: Duration = Duration::from_millis(100);
 
 /// How many connections strangers may have.
 #[derive(Clone, Copy)]
@@ -39,6 +45,8 @@ pub(crate) struct Connections {
     open: Arc<Mutex<Open>>,
     slots: Arc<Semaphore>,
     of_strangers: Arc<StrangerRequests>,
+    /// Notified when a connection is gone.
+    gone: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -83,6 +91,7 @@ impl Connections {
             open: Arc::default(),
             slots: Arc::new(Semaphore::new(MAX_OPEN_CONNECTIONS)),
             of_strangers: Arc::default(),
+            gone: Arc::default(),
         }
     }
 
@@ -97,21 +106,22 @@ impl Connections {
         Arc::clone(&self.slots).acquire_owned().await.ok().map(permit)
     }
 
-    /// Counts a connection as open.
-    pub(crate) fn add(&self, peer: Peer) -> OpenConnection {
+    /// Counts a connection as open. Those that have to make room for it have some time to be gone, with all that they hold.
+    pub(crate) async fn add(&self, peer: Peer) -> OpenConnection {
         let activity = Arc::new(Activity::new(Arc::clone(&self.of_strangers)));
         let close = CancellationToken::new();
         let address = peer.0.map(network_of);
-        let mut open = self.open.lock();
         if address.is_some() {
-            let is_here = |entry: &Entry| entry.address == address;
-            if open.strangers(is_here) >= self.limits.at_address {
-                open.close_longest(is_here);
-            }
-            if open.strangers(|_| true) >= self.limits.in_all {
-                open.close_longest(|_| true);
+            self.open.lock().make_room(address, self.limits);
+            let until = Instant::now() + CLOSING_TIME;
+            loop {
+                let gone = self.gone.notified();
+                if self.open.lock().closing() <= MAX_CLOSING || timeout_at(until, gone).await.is_err() {
+                    break;
+                }
             }
         }
+        let mut open = self.open.lock();
         open.count += 1;
         let number = open.count;
         let entry = Entry { address, activity: Arc::clone(&activity), close: close.clone() };
@@ -121,6 +131,22 @@ impl Connections {
 }
 
 impl Open {
+    /// Closes the strangers that have to make room for one more at an address.
+    fn make_room(&self, address: Option<IpAddr>, limits: StrangerLimits) {
+        let is_here = |entry: &Entry| entry.address == address;
+        if self.strangers(is_here) >= limits.at_address {
+            self.close_longest(is_here);
+        }
+        if self.strangers(|_| true) >= limits.in_all {
+            self.close_longest(|_| true);
+        }
+    }
+
+    /// How many connections are being closed.
+    fn closing(&self) -> usize {
+        self.by_number.values().filter(|entry| entry.close.is_cancelled()).count()
+    }
+
     fn strangers(&self, among: impl Fn(&Entry) -> bool) -> usize {
         let is_one = |entry: &&Entry| among(entry) && entry.is_stranger();
         self.by_number.values().filter(is_one).count()
@@ -188,6 +214,7 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.connections.open.lock().by_number.remove(&self.number);
+        self.connections.gone.notify_waiters();
     }
 }
 
@@ -204,8 +231,6 @@ fn network_of(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const LIMITS: StrangerLimits = StrangerLimits { in_all: 20, at_address: 10 };
@@ -217,21 +242,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_more_at_an_address_takes_the_place_of_the_stranger_that_has_waited_longest() {
         let connections = Connections::new(LIMITS);
-        let elsewhere = connections.add(at("192.0.2.1"));
+        let elsewhere = connections.add(at("192.0.2.1")).await;
         tokio::time::advance(Duration::from_secs(1)).await;
-        let known = connections.add(at("2001:db8::1"));
+        let known = connections.add(at("2001:db8::1")).await;
         known.activity.mark_known();
         let mut strangers = Vec::new();
         for last in 0..LIMITS.at_address {
             tokio::time::advance(Duration::from_secs(1)).await;
-            strangers.push(connections.add(at(&format!("2001:db8::{last:x}"))));
+            strangers.push(connections.add(at(&format!("2001:db8::{last:x}"))).await);
         }
         assert!(strangers.iter().all(|stranger| !stranger.close.is_cancelled()));
         // The first is asking for something now, and the second has been answered just now.
         let asking = strangers[0].activity.begin(1).unwrap();
         drop(strangers[1].activity.begin(1));
         drop(asking);
-        let more = connections.add(at("2001:db8::ffff"));
+        let more = connections.add(at("2001:db8::ffff")).await;
         let closed: Vec<usize> =
             (0..strangers.len()).filter(|&at| strangers[at].close.is_cancelled()).collect();
         assert_eq!(closed, [2]);
@@ -247,13 +272,13 @@ mod tests {
         for _ in 0..MAX_OPEN_CONNECTIONS {
             rooms.push(connections.room().await.unwrap());
         }
-        let known = connections.add(at("192.0.2.1"));
+        let known = connections.add(at("192.0.2.1")).await;
         known.activity.mark_known();
-        let own = connections.add(Peer(None));
+        let own = connections.add(Peer(None)).await;
         tokio::time::advance(Duration::from_secs(1)).await;
-        let longest = connections.add(at("192.0.2.2"));
+        let longest = connections.add(at("192.0.2.2")).await;
         tokio::time::advance(Duration::from_secs(1)).await;
-        let other = connections.add(at("192.0.2.3"));
+        let other = connections.add(at("192.0.2.3")).await;
         let waiting = tokio::time::timeout(Duration::from_millis(10), connections.room()).await;
         assert!(waiting.is_err(), "there is room before the place is free");
         assert!(longest.close.is_cancelled());
@@ -268,7 +293,7 @@ mod tests {
         let mut open = Vec::new();
         for last in 0..=LIMITS.in_all {
             tokio::time::advance(Duration::from_secs(1)).await;
-            open.push(connections.add(at(&format!("192.0.2.{last}"))));
+            open.push(connections.add(at(&format!("192.0.2.{last}"))).await);
         }
         let closed: Vec<usize> = (0..open.len()).filter(|&at| open[at].close.is_cancelled()).collect();
         assert_eq!(closed, [0]);

@@ -127,7 +127,7 @@ pub async fn serve<L: Listener>(
         match accepted {
             (Ok((accepted, peer)), permit) => {
                 let service = Service { router: router.clone(), callers, peer, permit };
-                let (open, stop) = (Arc::new(open.add(peer)), stop.clone());
+                let (open, stop) = (Arc::new(open.add(peer).await), stop.clone());
                 connections.spawn(async move {
                     let establishing = tokio::time::timeout(HEADER_TIMEOUT, L::establish(accepted));
                     let Some(established) = open.close.run_until_cancelled(establishing).await else {

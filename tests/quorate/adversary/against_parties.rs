@@ -355,7 +355,8 @@ async fn a_hostile_coordinator_that_tells_parties_different_things_gets_errors_a
     });
     assert_typed(&world.sign([2; 32], &[1, 2]).await, "many sessions");
     for party in 0..PARTIES {
-        let most = "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM sessions GROUP BY order_id) AS counts";
+        // One that is given up before it has begun counts as none, and leaves a row in `sessions` too.
+        let most = "SELECT MAX(sessions) FROM orders";
         assert!(world.count(party, most).await <= 3, "an order had more than three sessions");
     }
     world.assert_well("many sessions").await;
