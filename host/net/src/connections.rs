@@ -63,9 +63,9 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether a stranger has it, and it is not being closed. This process itself is no stranger.
+    /// Whether a stranger has it, and it is not being closed.
     fn is_stranger(&self) -> bool {
-        self.address.is_some() && !self.close.is_cancelled() && self.activity.stranger_since().is_some()
+        !self.close.is_cancelled() && self.activity.stranger_since().is_some()
     }
 
     fn make_room(&self) {
@@ -120,6 +120,9 @@ impl Connections {
                     break;
                 }
             }
+        } else {
+            // It is this process itself.
+            activity.mark_known();
         }
         let mut open = self.open.lock();
         open.count += 1;
@@ -171,8 +174,8 @@ impl Open {
     }
 }
 
-/// The caller of a request, among its extensions. Whoever finds out that it has a key, a token or the signature of a role
-/// says so: from then on the bounds for strangers do not hold for its connection. A connection counts as open for as long as
+/// The caller of a request, among its extensions. The code that verifies its key, its token or its signature marks it as known: from
+/// then on the bounds for strangers do not hold for its connection. A connection counts as open for as long as
 /// anybody has its caller.
 #[derive(Clone)]
 pub struct Caller(pub(crate) Arc<OpenConnection>);

@@ -168,13 +168,11 @@ impl Service {
         request: hyper::Request<hyper::body::Incoming>,
         open: Arc<OpenConnection>,
     ) -> Response {
-        // Roles keep their connections in memory for as many requests as they like.
-        let at_most = self.peer.0.map_or(usize::MAX, |_| self.callers.requests_of_strangers());
+        let at_most = self.callers.requests_of_strangers();
         let Some(active) = open.begin(at_most) else { return refuse(request.headers()) };
         let at_most = self.callers.body_bytes_of_strangers();
         let metered = |body| Body::new(MeteredBody::new(body, Arc::clone(&open.activity), at_most));
-        let is_own = self.peer.0.is_none();
-        let mut request: Request = request.map(|body| if is_own { Body::new(body) } else { metered(body) });
+        let mut request: Request = request.map(metered);
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(Caller(Arc::clone(&open)));
         if let Some(permit) = self.permit {
