@@ -113,7 +113,18 @@ impl Party {
             return Ok(());
         }
         let account = order.spec.account;
-        // Whoever makes a key is in its order; from then on those count that were sealed with the share.
+        // They come with every session. Most often there is nothing new.
+        let kept = self.store.kept_bans(account, order.share_set).await?;
+        let me = self.index_in(order);
+        let is_new = |signed: &&SignedBan| match me == Some(signed.ban.by) {
+            true => !kept.own.contains(&OwnBan::of(&signed.ban)),
+            false => !kept.of_others.contains(signed),
+        };
+        let bans: Vec<&SignedBan> = bans.iter().take(MAX_BANS).filter(is_new).collect();
+        if bans.is_empty() {
+            return Ok(());
+        }
+        // A key is made by the parties of its order; from then on those count that were sealed with the share.
         let sealed = self.store.record(account).await?.map(|record| record.spec);
         let spec = sealed.as_ref().unwrap_or(&order.spec);
         let of_order = |signed: &&SignedBan| {
@@ -122,7 +133,7 @@ impl Party {
                 && spec.party(signed.ban.banned).is_some()
         };
         let (mut own, mut of_others) = (vec![], vec![]);
-        for signed in bans.iter().take(MAX_BANS).filter(of_order) {
+        for signed in bans.into_iter().filter(of_order) {
             let Some(key) = spec.party(signed.ban.by) else { continue };
             match signed.verify(key) {
                 Ok(()) if *key == self.identity() => own.push(OwnBan::of(&signed.ban)),
