@@ -233,8 +233,8 @@ read_words() { # FOLDER; nothing, or: without, a database
   databases=$(ask databases ${2:+--without "$3"})
 }
 
-# All databases as of one time: the roles are stopped. Each is read and restored by its own role: what a hostile party
-# has put into its own must not run with the rights of another. Nor is it text for psql, which would run commands in it.
+# All databases as of one time: the roles are stopped. Each is read and restored by its own role, and not as text for psql: what
+# a hostile party has put into its own must not run. Keys that users seal to are left out: a backup would keep them.
 backup() { # FOLDER; nothing, or: without, a database
   local folder databases postgres name service && need_whole_data
   read_words "$@"
@@ -249,7 +249,7 @@ backup() { # FOLDER; nothing, or: without, a database
   trap 'exit 143' TERM HUP
   [ ${#stopped[@]} = 0 ] || compose stop "${stopped[@]}"
   for name in $databases; do
-    { timeout --foreground 3600 docker exec "$postgres" pg_dump -Fc -U "$name" "$name" > "$unfinished/$name.dump" &&
+    { timeout --foreground 3600 docker exec "$postgres" pg_dump -Fc --exclude-table-data=sealing_keys -U "$name" "$name" > "$unfinished/$name.dump" &&
       timeout --foreground 3600 docker exec -i "$postgres" pg_restore -f /dev/null < "$unfinished/$name.dump"; } ||
       fail "$name was not backed up: it says why above. To do without a party's: ./deploy.sh backup $1 without $name"
   done

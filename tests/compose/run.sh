@@ -170,16 +170,17 @@ quorate() { docker run --rm -i --user "$(id -u):$(id -g)" -v "$work/user:/user" 
 
 with_a_user() {
   mkdir -p "$work/user"
-  local recipient made account session to digest
-  recipient=$(quorate share new-recipient recipient)
-  made=$(api POST 4000 /api/v1/accounts "{\"user_id\":\"user\",\"user_share\":true,\"recipient_key\":\"$recipient\"}")
+  local recipient claim made account session party digest
+  recipient=$(quorate share new-recipient recipient) claim=$(quorate share new-claim claim)
+  made=$(api POST 4000 /api/v1/accounts "{\"user_id\":\"user\",\"user_share\":true,\"recipient_key\":\"$recipient\",\"claim_hash\":\"$claim\"}")
   account=$(field id <<< "$made") session=$(field session_id <<< "$made")
   field user_share <<< "$made" | quorate share open --key recipient --out share >/dev/null
-  api POST 8083 /api/v1/shares/confirm "{\"session_id\":\"$session\"}" >/dev/null
-  to=$(api GET 8083 /api/v1/shares/key | field key)
+  api POST 8083 /api/v1/shares/confirm "{\"session_id\":\"$session\",\"claim\":\"$(cat "$work/user/claim")\"}" >/dev/null
+  api GET 8083 /api/v1/shares/key >"$work/user/to"
+  party=$(sed -n 's/^QUORATE_USER_PARTY_KEY=//p' .env)
   digest=$(openssl rand -hex 32)
   local sealed
-  sealed=$(quorate share seal --share share --to "$to" --account "$account" --message "$digest")
+  sealed=$(quorate share seal --share share --to to --party "$party" --account "$account" --message "$digest")
   api POST 4000 "/api/v1/accounts/$account/sign" "{\"message\":\"$digest\",\"user_share\":\"$sealed\"}" | field signers | grep -q 3
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use quorate_core::sealing_key::SealingKey;
 use quorate_kit::random32;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::embedded::{Caller, Reply, SHARES_KEY, try_send};
 use crate::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
 use crate::random::Random;
 use crate::services::unique;
-use crate::user::User;
+use crate::user::{User, sealing_key};
 use crate::verification::is_signed_by;
 
 /// How long after a fault all must be well again.
@@ -98,7 +99,7 @@ pub struct Account {
 /// A deployment to which faults happen, with an account that no user has to do with and another.
 pub struct Faults {
     fleet: Fleet,
-    seal_to: String,
+    seal_to: SealingKey,
     plain: Account,
     users: Account,
     /// How long operations take when nothing happens: without a user's share, and with one.
@@ -108,7 +109,7 @@ pub struct Faults {
 /// The place of an operation: its deployment and account.
 struct Scene<'a> {
     fleet: &'a Fleet,
-    seal_to: &'a str,
+    seal_to: &'a SealingKey,
     case: &'a str,
     /// When there was an answer.
     answered: Mutex<Option<Instant>>,
@@ -119,7 +120,7 @@ impl Faults {
     pub async fn start() -> Self {
         let fleet = Fleet::start(FleetSetup { party_apis: 2, wires: true, ..FleetSetup::default() }).await;
         let path = "/api/v1/shares/key";
-        let seal_to = party_apis(&fleet)[1].get(path).await.good().text("key").to_owned();
+        let seal_to = sealing_key(&party_apis(&fleet)[1].get(path).await.good());
         let scene = Scene::new(&fleet, &seal_to, "before any fault");
         let plain = scene.create_once(false).await.expect("an account");
         let users = scene.create_once(true).await.expect("an account");
@@ -180,7 +181,7 @@ impl Faults {
                 (had_result, scene.answered(), at)
             }
         };
-        assert_signs_again(&self.fleet, account, &self.seal_to, &described).await;
+        assert_signs_again(&self.fleet, account, Some(&self.seal_to), &described).await;
         assert_parties_agree(&self.fleet, account, &described).await;
         Happened { in_time: answered.is_none_or(|answered| happened < answered), had_result }
     }
@@ -198,7 +199,7 @@ fn party_apis(fleet: &Fleet) -> [Caller; 2] {
 }
 
 impl<'a> Scene<'a> {
-    fn new(fleet: &'a Fleet, seal_to: &'a str, case: &'a str) -> Self {
+    fn new(fleet: &'a Fleet, seal_to: &'a SealingKey, case: &'a str) -> Self {
         Self { fleet, seal_to, case, answered: Mutex::default() }
     }
 
@@ -240,13 +241,13 @@ impl<'a> Scene<'a> {
         match operation {
             FaultOperation::Keygen => {
                 let Some(made) = self.create_once(account.user.is_some()).await else { return false };
-                assert_signs_again(self.fleet, &made, self.seal_to, self.case).await;
+                assert_signs_again(self.fleet, &made, Some(self.seal_to), self.case).await;
                 assert_parties_agree(self.fleet, &made, self.case).await;
                 true
             }
             FaultOperation::Sign => {
                 let digest = random32();
-                let body = signing(account, self.seal_to, digest);
+                let body = signing(account, Some(self.seal_to), digest);
                 let path = format!("{ACCOUNTS}/{}/sign", account.id);
                 let Some(signed) = self.request(&path, &body).await else { return false };
                 assert!(is_signed_by(&signed, digest, &account.key), "{}: {signed:?}", self.case);
@@ -265,7 +266,11 @@ impl<'a> Scene<'a> {
             None => json!({}),
             Some(user) => {
                 let sealed = user.for_refresh(self.seal_to, &next);
-                json!({ "user_share": sealed, "recipient_key": next.recipient() })
+                json!({
+                    "user_share": sealed,
+                    "recipient_key": next.recipient(),
+                    "claim_hash": next.claim_hash(),
+                })
             }
         };
         let Some(refreshed) = self.request(&path, &body).await else { return false };
@@ -273,7 +278,7 @@ impl<'a> Scene<'a> {
         if account.user.is_some() {
             let Some(sealed) = refreshed.body["user_share"].as_str() else { return false };
             next.keep(sealed);
-            if !self.confirm(refreshed.text("session_id")).await {
+            if !self.confirm(refreshed.text("session_id"), &next).await {
                 return false;
             }
             account.user = Some(next);
@@ -282,11 +287,11 @@ impl<'a> Scene<'a> {
     }
 
     /// Confirms a share; false if its time was over.
-    async fn confirm(&self, session: &str) -> bool {
-        let began = Instant::now();
+    async fn confirm(&self, session: &str, user: &User) -> bool {
+        let (began, body) = (Instant::now(), json!({ "session_id": session, "claim": user.claim() }));
         for turn in 0.. {
             let request = party_apis(self.fleet)[turn % 2].request(Method::POST, "/api/v1/shares/confirm");
-            if let Some(reply) = try_send(request.json(&json!({ "session_id": session }))).await {
+            if let Some(reply) = try_send(request.json(&body)).await {
                 match reply.text("code") {
                     "" | "share_already_confirmed" => return true,
                     "share_expired" => return false,
@@ -306,6 +311,7 @@ impl<'a> Scene<'a> {
         if with_user {
             body["user_share"] = true.into();
             body["recipient_key"] = user.recipient().into();
+            body["claim_hash"] = user.claim_hash().into();
         }
         let made = self.request(ACCOUNTS, &body).await;
         let account = match made {
@@ -315,7 +321,7 @@ impl<'a> Scene<'a> {
                 user.keep(
                     made.body["user_share"].as_str().unwrap_or_else(|| panic!("{}: {made:?}", self.case)),
                 );
-                let confirmed = self.confirm(made.text("session_id")).await;
+                let confirmed = self.confirm(made.text("session_id"), &user).await;
                 confirmed.then(|| (made.text("id").to_owned(), Some(user)))
             }
             Some(made) => Some((made.text("id").to_owned(), None)),
@@ -350,16 +356,16 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn signing(account: &Account, seal_to: &str, digest: [u8; 32]) -> Value {
+fn signing(account: &Account, seal_to: Option<&SealingKey>, digest: [u8; 32]) -> Value {
     let mut body = json!({ "message": hex::encode(digest) });
     if let Some(user) = &account.user {
-        body["user_share"] = user.for_signing(seal_to, digest).into();
+        body["user_share"] = user.for_signing(seal_to.expect("a key to seal to"), digest).into();
     }
     body
 }
 
 /// Signs until it works, for as long as it may take.
-pub async fn assert_signs_again(fleet: &Fleet, account: &Account, seal_to: &str, case: &str) {
+pub async fn assert_signs_again(fleet: &Fleet, account: &Account, seal_to: Option<&SealingKey>, case: &str) {
     let (began, digest) = (Instant::now(), random32());
     loop {
         let path = format!("{ACCOUNTS}/{}/sign", account.id);

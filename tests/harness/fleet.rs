@@ -286,6 +286,12 @@ impl Fleet {
         self.caller(self.setup.accounts - 1)
     }
 
+    /// The public identity key of the users' party.
+    #[must_use]
+    pub fn user_party_key(&self) -> &str {
+        &self.keys.user.1
+    }
+
     /// The public identity keys of the parties.
     #[must_use]
     pub fn party_keys(&self) -> Vec<String> {

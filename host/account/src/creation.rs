@@ -49,6 +49,7 @@ impl AccountDefaults {
             }
         };
         let user_party = user.as_ref().and_then(|_| PartyIndex::try_from(threshold.parties()).ok());
+        let claim_hash = user.as_ref().map(|user| user.claim_hash);
         let is_mandatory = user.is_some_and(|user| user.mandatory);
         Ok(Account {
             spec: KeySpec {
@@ -62,6 +63,7 @@ impl AccountDefaults {
             user_id,
             state: AccountState::Creating,
             user_party,
+            claim_hash,
             open: vec![open],
             created: now,
         })

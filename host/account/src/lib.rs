@@ -27,6 +27,7 @@ mod present;
 mod recover;
 mod request;
 mod request_ids;
+mod sealed_share;
 mod stored_accounts;
 mod submit;
 mod user_share;
@@ -47,6 +48,7 @@ pub use operations::AccountService;
 pub use recover::{Recoverer, Recovery};
 pub use request::{Creation, RefreshRequest, SignRequest};
 pub use request_ids::RequestIds;
+pub use sealed_share::SealedShare;
 pub use user_share::{UserParty, UserShareOptions};
 pub use views::{
     AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,

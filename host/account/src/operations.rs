@@ -172,6 +172,7 @@ impl AccountService {
         let account = self.accounts.find(ids.account).await?;
         let mut order = self.order(ids.order, &account, Operation::Keygen, None)?;
         order.recipient = recipient;
+        order.claim_hash = account.claim_hash;
         let with_user = account.user_party.is_some();
         let limit = if with_user {
             self.users.keygen_limit(recipient)
@@ -222,7 +223,8 @@ impl AccountService {
         let (account, current) = self.accounts.active(ids.account).await?;
         let signers = user_share::signers(&account, request.signers.clone(), request.user_share.is_some())?;
         let signing = Operation::Sign(request.items.clone());
-        let order = self.order(ids.order, &account, signing, Some(&current))?;
+        let mut order = self.order(ids.order, &account, signing, Some(&current))?;
+        order.sealing_key = request.user_share.as_ref().map(|share| share.sealing_key);
         if let Some(share) = &request.user_share {
             self.users.submit_user_share(&order, share, self.limits.sign).await?;
         }
@@ -246,9 +248,11 @@ impl AccountService {
     pub async fn refresh(&self, ids: RequestIds, request: RefreshRequest) -> Result<AccountView, Problem> {
         let _permit = self.permit()?;
         let (account, current) = self.accounts.active(ids.account).await?;
-        let recipient = request.recipient_for(&account)?;
+        let new_share = request.new_share_for(&account)?;
         let mut order = self.order(ids.order, &account, Operation::Refresh, Some(&current))?;
-        order.recipient = recipient;
+        order.recipient = new_share.as_ref().map(|terms| terms.recipient);
+        order.claim_hash = new_share.map(|terms| terms.claim_hash);
+        order.sealing_key = request.user_share.as_ref().map(|share| share.sealing_key);
         let limit = self.limits.shares(account.spec.threshold.parties());
         let aborts = self.aborts_of_open_orders(&account).await?;
         self.stored.store().open_order(account.spec.account, self.accounts.open_order(ids.order)).await?;

@@ -109,6 +109,8 @@ pub(crate) struct ReconciledSession {
 pub(crate) struct OrderStatus {
     /// The session that has a result, or the latest, if any was made.
     pub(crate) session: Option<ReconciledSession>,
+    /// How many sessions were made.
+    pub(crate) sessions: u32,
     /// Whether a coordinator still drives the order: another session may follow.
     pub(crate) in_flight: bool,
     /// Whether the coordinator that drove the order says that no session follows.
@@ -135,6 +137,7 @@ impl Orders {
         let record = self.record_of(order).await?;
         let OrderRecord { in_flight, is_final, .. } = record;
         let (is_empty, has_failed) = (record.is_empty(), record.cannot_complete());
+        let sessions = u32::try_from(record.sessions.len()).unwrap_or(u32::MAX);
         let mut latest: Option<ReconciledSession> = None;
         for state in record.sessions {
             let session = self.reconcile_session(state).await?;
@@ -152,7 +155,7 @@ impl Orders {
                 self.stored.store().fail_account(account).await?;
             }
         }
-        Ok(OrderStatus { session: latest, in_flight, is_final, has_failed })
+        Ok(OrderStatus { session: latest, sessions, in_flight, is_final, has_failed })
     }
 
     /// The notices that parties signed when they ended the order's sessions without a promise.

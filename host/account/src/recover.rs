@@ -16,7 +16,7 @@ use super::coordinators::deadline_passed;
 use super::limits::TimeLimits;
 use super::order_status::{OrderStatus, Orders, ReconciledSession, ReconciledStatus};
 use super::present::{session_signature, view};
-use super::request::{Creation, RefreshRequest};
+use super::request::{Creation, RefreshRequest, SignRequest};
 use super::submit::ANSWER_GRACE_PERIOD;
 use super::user_share::{ShareAnswer, UserShareRequests, refused};
 use super::views::{AccountView, SignatureView};
@@ -29,8 +29,8 @@ const ORDER_POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub enum Recovery<T> {
     /// The request's answer.
     Completed(T),
-    /// No session was made for the order so far. Another run with the same ids makes nothing twice.
-    NotStarted,
+    /// No session was made for the order so far, or it may have another one. A run with the same ids makes nothing twice.
+    Repeatable,
     /// A session that failed.
     Failed,
 }
@@ -39,7 +39,7 @@ impl<T> Recovery<T> {
     fn of(session: Option<&ReconciledSession>, answer: Option<T>) -> Self {
         match (answer, session) {
             (Some(answer), _) => Self::Completed(answer),
-            (None, None) => Self::NotStarted,
+            (None, None) => Self::Repeatable,
             (None, Some(_)) => Self::Failed,
         }
     }
@@ -69,7 +69,7 @@ impl Recoverer {
             let recipient = creation.user.as_ref().and_then(|user| user.recipient);
             return self.recover_with_user(&account, ids, recipient).await;
         }
-        let session = self.finished_session(ids.order, Duration::ZERO).await?;
+        let session = self.finished_order(ids.order, Duration::ZERO).await?.session;
         let account = self.accounts.stored(ids.account).await?;
         let active = account.filter(|account| matches!(account.state, AccountState::Active { .. }));
         let active = active.as_ref().map(view).transpose()?;
@@ -93,7 +93,7 @@ impl Recoverer {
         if let Some(account) = account.filter(|account| account.user_party.is_some()) {
             return self.recover_with_user(&account, ids, request.recipient).await;
         }
-        let session = self.finished_session(ids.order, Duration::ZERO).await?;
+        let session = self.finished_order(ids.order, Duration::ZERO).await?.session;
         let account = match &session {
             Some(session) if session.status == ReconciledStatus::Completed => {
                 Some(view(&self.accounts.read(ids.account).await?)?)
@@ -107,35 +107,41 @@ impl Recoverer {
     ///
     /// # Errors
     /// [`Code::DeadlinePassed`] if a session has not ended in time.
-    pub async fn recover_signature(&self, ids: RequestIds) -> Result<Recovery<SignatureView>, Problem> {
+    pub async fn recover_signature(
+        &self,
+        ids: RequestIds,
+        request: &SignRequest,
+    ) -> Result<Recovery<SignatureView>, Problem> {
         // A coordinator that was lost may still make sessions of the same order, until its time is over.
-        let session = self.finished_session(ids.order, self.limits.sign).await?;
+        let OrderStatus { session, sessions, .. } = self.finished_order(ids.order, self.limits.sign).await?;
         let signature = session.as_ref().map(session_signature).transpose()?.flatten();
+        // A sealed share serves for one order, and for all sessions that the order may have.
+        if let (Some(session), None, Some(_)) = (&session, &signature, &request.user_share)
+            && sessions < session.order.operation.max_sessions()
+        {
+            return Ok(Recovery::Repeatable);
+        }
         Ok(Recovery::of(session.as_ref(), signature))
     }
 
     /// Waits until the sessions of an order have ended, and those that may follow a failed one `within` a time;
     /// stores what they have led to.
-    async fn finished_session(
-        &self,
-        order: OrderId,
-        within: Duration,
-    ) -> Result<Option<ReconciledSession>, Problem> {
+    async fn finished_order(&self, order: OrderId, within: Duration) -> Result<OrderStatus, Problem> {
         let until = self.wait_deadline();
         loop {
-            let OrderStatus { session, in_flight, is_final, .. } = self.orders.reconcile(order).await?;
-            let runs = match &session {
+            let status = self.orders.reconcile(order).await?;
+            let runs = match &status.session {
                 Some(session) if session.status == ReconciledStatus::Completed => false,
                 Some(session) => {
                     let now = self.clock.millis();
                     let may_run = session.status == ReconciledStatus::Running && session.deadline >= now;
-                    let may_follow = !is_final && session.created + within > now;
-                    in_flight || may_run || may_follow
+                    let may_follow = !status.is_final && session.created + within > now;
+                    status.in_flight || may_run || may_follow
                 }
-                None => in_flight,
+                None => status.in_flight,
             };
             if !runs {
-                return Ok(session);
+                return Ok(status);
             }
             if Instant::now() >= until {
                 return Err(deadline_passed());
@@ -156,7 +162,7 @@ impl Recoverer {
         loop {
             let OrderStatus { session, in_flight, has_failed, .. } = self.orders.reconcile(ids.order).await?;
             let Some(session) = session else {
-                return if in_flight { Err(still_running()) } else { Ok(Recovery::NotStarted) };
+                return if in_flight { Err(still_running()) } else { Ok(Recovery::Repeatable) };
             };
             if has_failed {
                 return Ok(Recovery::Failed);

@@ -8,6 +8,7 @@ use quorate_core::{PartyIndex, Threshold};
 use quorate_net::problem::Problem;
 
 use super::UserShareOptions;
+use super::sealed_share::SealedShare;
 
 /// The longest user id, in bytes.
 const MAX_USER_ID_BYTES: usize = 256;
@@ -68,7 +69,7 @@ pub struct SignRequest {
     /// Which parties should sign; empty: any.
     pub signers: Vec<PartyIndex>,
     /// The user's share, sealed with what it is for.
-    pub user_share: Option<Vec<u8>>,
+    pub user_share: Option<SealedShare>,
 }
 
 impl SignRequest {
@@ -98,27 +99,42 @@ impl SignRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefreshRequest {
     /// The user's share, sealed with what it is for.
-    pub user_share: Option<Vec<u8>>,
+    pub user_share: Option<SealedShare>,
     /// The key that the user's new share is sealed to.
     pub recipient: Option<[u8; 32]>,
+    /// SHA-256 of the claim to the user's new share.
+    pub claim_hash: Option<[u8; 32]>,
+}
+
+/// Who gets the new share of a refresh.
+pub(super) struct NewShareTerms {
+    /// The key that it is sealed to.
+    pub(super) recipient: [u8; 32],
+    /// SHA-256 of the claim to it.
+    pub(super) claim_hash: [u8; 32],
 }
 
 impl RefreshRequest {
-    /// Returns the key that the user's new share is sealed to, if the account has a user's share.
-    pub(super) fn recipient_for(&self, account: &Account) -> Result<Option<[u8; 32]>, Problem> {
+    /// Who gets the user's new share, if the account has a user's share.
+    pub(super) fn new_share_for(&self, account: &Account) -> Result<Option<NewShareTerms>, Problem> {
         let problem = |code, detail: &str| Err(Problem::new(code, detail));
         if account.user_party.is_none() {
-            return match (&self.user_share, self.recipient) {
-                (None, None) => Ok(None),
+            return match (&self.user_share, self.recipient, self.claim_hash) {
+                (None, None, None) => Ok(None),
                 _ => problem(Code::NoUserShare, "user_share: no user has a share of this account"),
             };
         }
         if self.user_share.is_none() {
             return problem(Code::UserShareRequired, "user_share: all parties take part, the user's too");
         }
-        match self.recipient {
-            Some(recipient) => Ok(Some(recipient)),
-            None => problem(Code::RecipientKeyRequired, "recipient_key: say whom the new share is sealed to"),
+        match (self.recipient, self.claim_hash) {
+            (Some(recipient), Some(claim_hash)) => Ok(Some(NewShareTerms { recipient, claim_hash })),
+            (None, _) => {
+                problem(Code::RecipientKeyRequired, "recipient_key: say whom the new share is sealed to")
+            }
+            (_, None) => {
+                problem(Code::ClaimRequired, "claim_hash: say with which claim the new share is confirmed")
+            }
         }
     }
 }

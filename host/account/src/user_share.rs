@@ -26,6 +26,7 @@ use tonic::transport::Channel;
 use super::coordinators::deadline_passed;
 use super::limits::TimeLimits;
 use super::originator::Originator;
+use super::sealed_share::SealedShare;
 use super::submit::{ANSWER_GRACE_PERIOD, OrderSubmission, Submitter};
 
 /// How long a keygen waits for a user who collects the share by a call of their own.
@@ -55,6 +56,8 @@ pub struct UserShareOptions {
     pub recipient: Option<[u8; 32]>,
     /// Whether nothing is signed without it.
     pub mandatory: bool,
+    /// SHA-256 of the claim to the share.
+    pub claim_hash: [u8; 32],
 }
 
 /// The index of the account's user party.
@@ -154,12 +157,12 @@ impl UserShareRequests {
     pub(crate) async fn submit_user_share(
         &self,
         order: &Order,
-        request: &[u8],
+        share: &SealedShare,
         limit: Duration,
     ) -> Result<(), Problem> {
         let request = SubmitUserShareRequest {
             order: encode(&order.sign(&self.originator.key())).into(),
-            request: Bytes::copy_from_slice(request),
+            request: Bytes::copy_from_slice(&share.bytes),
             time_limit_ms: whole_millis(limit),
         };
         let accepting = self.party()?.replicas.call(SUBMIT_SHARE_TIMEOUT, |channel| {

@@ -18,6 +18,8 @@ pub struct Account {
     pub state: AccountState,
     /// The party whose share a user keeps, if there is one.
     pub user_party: Option<PartyIndex>,
+    /// SHA-256 of the claim to the user's first share.
+    pub claim_hash: Option<[u8; 32]>,
     /// Keygens and refreshes whose result is not known yet.
     pub open: Vec<OpenOrder>,
     /// When it was made.
@@ -82,8 +84,8 @@ impl AccountStore {
     /// See [`StoreError`].
     pub async fn create_account(&self, account: &Account) -> Result<(), StoreError> {
         let mut tx = self.database.begin(account.spec.account.as_bytes()).await?;
-        sql("INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, user_party, mandatory, created, mac)
-             VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING")
+        sql("INSERT INTO accounts (id, user_id, state, scheme, protocol, threshold, parties, user_party, claim_hash, mandatory, created, mac)
+             VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING")
         .bind(account.spec.account.as_bytes())
         .bind(&account.user_id)
         .bind(&account.spec.scheme)
@@ -91,6 +93,7 @@ impl AccountStore {
         .bind(encode(&account.spec.threshold))
         .bind(encode(&account.spec.parties))
         .bind(account.user_party.map(PartyIndex::number))
+        .bind(account.claim_hash.as_ref().map(<[u8; 32]>::as_slice))
         .bind(encode(&account.spec.mandatory))
         .bind(signed(account.created.0)?)
         .bind(self.keys.authenticate("accounts", &account_fields(account)))
@@ -233,9 +236,15 @@ pub(crate) fn open_order_fields(account: AccountId, order: &OpenOrder) -> [Vec<u
 }
 
 /// What the MAC of an account covers: all that never changes. How far the account is proves itself.
-pub(crate) fn account_fields(account: &Account) -> [Vec<u8>; 4] {
-    let Account { spec, user_id, user_party, created, state: _, open: _ } = account;
-    [encode(spec), user_id.clone().into_bytes(), encode(user_party), created.0.to_be_bytes().to_vec()]
+pub(crate) fn account_fields(account: &Account) -> [Vec<u8>; 5] {
+    let Account { spec, user_id, user_party, claim_hash, created, state: _, open: _ } = account;
+    [
+        encode(spec),
+        user_id.clone().into_bytes(),
+        encode(user_party),
+        encode(claim_hash),
+        created.0.to_be_bytes().to_vec(),
+    ]
 }
 
 /// What the MAC of an account's key covers: a key is made once.
@@ -263,6 +272,8 @@ fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {
     };
     let user_party: Option<u16> = row.get("user_party")?;
     let user_party = user_party.map(PartyIndex::try_from).transpose();
+    let claim_hash: Option<Vec<u8>> = row.get("claim_hash")?;
+    let claim_hash = claim_hash.map(<[u8; 32]>::try_from).transpose();
     Ok(Account {
         spec: KeySpec {
             account: row.read("id", "accounts")?,
@@ -275,6 +286,7 @@ fn account(row: &Row, open: Vec<OpenOrder>) -> Result<Account, StoreError> {
         user_id: row.get("user_id")?,
         state,
         user_party: user_party.map_err(|_| StoreError::Malformed("accounts"))?,
+        claim_hash: claim_hash.map_err(|_| StoreError::Malformed("accounts"))?,
         open,
         created: UnixMillis(row.get("created")?),
     })

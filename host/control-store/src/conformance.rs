@@ -82,6 +82,7 @@ fn account() -> Account {
         user_id: "user123".into(),
         state: AccountState::Creating,
         user_party: Some(PartyIndex::FIRST),
+        claim_hash: Some([9; 32]),
         open: vec![opened(6)],
         created: NOW,
     }
@@ -186,6 +187,7 @@ pub(crate) async fn an_account_that_somebody_else_wrote_is_refused(store: &Accou
         "UPDATE accounts SET protocol = 'another'",
         "UPDATE accounts SET user_party = 2",
         "UPDATE accounts SET user_party = NULL",
+        "UPDATE accounts SET claim_hash = NULL",
         "UPDATE accounts SET created = created + 1",
         "UPDATE accounts SET mac = (SELECT mac FROM open_orders)",
     ] {
@@ -194,10 +196,11 @@ pub(crate) async fn an_account_that_somebody_else_wrote_is_refused(store: &Accou
         write(store, "DELETE FROM accounts").await;
         store.create_account(&account()).await.unwrap();
     }
-    let others: [(&'static str, Vec<u8>); 3] = [
+    let others: [(&'static str, Vec<u8>); 4] = [
         ("UPDATE accounts SET threshold = $1", encode(&Threshold::new(2, 3).unwrap())),
         ("UPDATE accounts SET parties = $1", encode(&parties().into_iter().rev().collect::<Vec<_>>())),
         ("UPDATE accounts SET mandatory = $1", encode(&Vec::<PartyIndex>::new())),
+        ("UPDATE accounts SET claim_hash = $1", vec![8; 32]),
     ];
     for (statement, value) in others {
         sql(statement).bind(value).execute(&store.database).await.unwrap();

@@ -118,6 +118,16 @@ codes! {
     ShareExpired = "share_expired", 409, "The share was not confirmed in time";
     /// A share that was sealed to another key.
     RecipientDiffers = "recipient_differs", 409, "The share was sealed to another key";
+    /// A user's new share has a claim, and the request names none.
+    ClaimRequired = "claim_required", 422, "A claim to the user's share is required";
+    /// A malformed claim, or hash of one.
+    InvalidClaim = "invalid_claim", 422, "The claim is not acceptable";
+    /// A claim to another share.
+    WrongClaim = "wrong_claim", 403, "The claim is not the one to this share";
+    /// A claim that has served for another share.
+    ClaimUsed = "claim_used", 409, "The claim was used for another share";
+    /// The key that a user's share was sealed to is gone.
+    SealingKeyExpired = "sealing_key_expired", 422, "The key that the user's share was sealed to has expired";
     /// Another keygen or refresh of the account is under way.
     Busy = "busy", 409, "Another operation on the account is under way";
 

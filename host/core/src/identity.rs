@@ -44,6 +44,8 @@ pub enum Tag {
     Heartbeat,
     /// The answer to a router's challenge.
     Join,
+    /// A key that users seal their shares to.
+    SealingKey,
 }
 
 impl Tag {
@@ -65,6 +67,7 @@ impl Tag {
             Self::BanExport => b"quorate 1 ban export\0",
             Self::Heartbeat => b"quorate 1 heartbeat\0",
             Self::Join => b"quorate 1 join\0",
+            Self::SealingKey => b"quorate 1 sealing key\0",
         }
     }
 

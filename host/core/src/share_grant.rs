@@ -3,13 +3,17 @@
 use zeroize::Zeroizing;
 
 use crate::codec::{Malformed, Reader, Wire, decode, encode, wire_struct};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, SealingKeyId};
 use crate::order::SignItems;
 use crate::sealed_box::{OpenError, RecipientKey, open, seal};
+use crate::sealing_key::SealingKey;
 use crate::time::UnixSeconds;
 use crate::user_share::{UserShare, part};
 
 const SEALED_REQUEST_MAGIC: &[u8; 4] = b"qur1";
+/// The length of the header of a sealed request: its kind, and the id of the key that it was sealed to.
+const SEALED_HEADER_BYTES: usize = 4 + 16;
+
 const REQUEST_INFO: &[u8] = b"quorate 1 user share request";
 
 /// The purpose and the time for which a user gives a share. The grant is valid for exactly this.
@@ -71,26 +75,37 @@ pub struct ShareGrant {
 }
 
 impl ShareGrant {
-    /// Seals it for the party API. `seed` is fresh randomness.
+    /// Seals it to a key of the party API. `seed` is fresh randomness.
     ///
     /// # Errors
-    /// When the recipient is no key.
-    pub fn seal(&self, recipient: &[u8; 32], seed: &[u8; 32]) -> Result<Vec<u8>, OpenError> {
+    /// When nothing can be sealed to the key.
+    pub fn seal(&self, to: &SealingKey, seed: &[u8; 32]) -> Result<Vec<u8>, OpenError> {
         let header = encode(&self.header);
         let mut plain = Zeroizing::new(Vec::with_capacity(4 + header.len() + self.share.bytes().len()));
         plain.extend_from_slice(&u32::try_from(header.len()).unwrap_or(u32::MAX).to_be_bytes());
         plain.extend_from_slice(&header);
         plain.extend_from_slice(self.share.bytes());
-        seal(recipient, REQUEST_INFO, SEALED_REQUEST_MAGIC.to_vec(), &plain, seed)
+        let sealed_header = [SEALED_REQUEST_MAGIC.as_slice(), to.id.as_bytes()].concat();
+        seal(&to.key, REQUEST_INFO, sealed_header, &plain, seed)
     }
 
-    /// Opens what was sealed for the holder of this key.
+    /// The id of the key that a request was sealed to.
+    ///
+    /// # Errors
+    /// [`OpenError::Malformed`] when it is no sealed request.
+    pub fn sealing_key(sealed: &[u8]) -> Result<SealingKeyId, OpenError> {
+        let (header, _) = sealed.split_at_checked(SEALED_HEADER_BYTES).ok_or(OpenError::Malformed)?;
+        Ok(decode(header.strip_prefix(SEALED_REQUEST_MAGIC).ok_or(OpenError::Malformed)?)?)
+    }
+
+    /// Opens what was sealed to this key.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(sealed: &[u8], key: &RecipientKey) -> Result<Self, OpenError> {
-        let rest = sealed.strip_prefix(SEALED_REQUEST_MAGIC).ok_or(OpenError::Malformed)?;
-        let plain = open(key, REQUEST_INFO, SEALED_REQUEST_MAGIC, rest)?;
+        Self::sealing_key(sealed)?;
+        let (header, rest) = sealed.split_at_checked(SEALED_HEADER_BYTES).ok_or(OpenError::Malformed)?;
+        let plain = open(key, REQUEST_INFO, header, rest)?;
         let (header, share) = part(&plain)?;
         let header = decode(header)?;
         Ok(Self { header, share: UserShare::read(Zeroizing::new(share.to_vec()))? })

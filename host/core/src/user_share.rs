@@ -7,7 +7,7 @@
 //! share     "qup1" account(16) epoch(4) party(2) then entries: name length(4) name, value length(4) value
 //! sealed    "qus1" account(16) epoch(4) party(2) encapsulated key(32) ciphertext         associated data: the first 26 bytes
 //! request   head length(4) head, then the share
-//! sealed    "qur1" encapsulated key(32) ciphertext                                       associated data: the first 4 bytes
+//! sealed    "qur1" sealing key(16) encapsulated key(32) ciphertext                       associated data: the first 20 bytes
 //! ```
 
 use std::collections::BTreeMap;
@@ -154,7 +154,10 @@ mod tests {
     use super::*;
     use crate::UnixSeconds;
     use crate::codec::Bytes;
+    use crate::identity::SecretKey;
+    use crate::ids::SealingKeyId;
     use crate::order::{HashFunction, SignItem};
+    use crate::sealing_key::SealingKey;
     use crate::share_grant::{GrantHeader, Purpose, ShareGrant};
 
     fn id() -> ShareId {
@@ -185,6 +188,15 @@ mod tests {
         ShareGrant { header, share: share() }
     }
 
+    fn sealing_key(key: &RecipientKey) -> SealingKey {
+        SealingKey {
+            id: SealingKeyId([6; 16]),
+            key: key.public(),
+            not_before: UnixSeconds(1_799_999_000),
+            not_after: UnixSeconds(1_800_001_000),
+        }
+    }
+
     #[test]
     fn a_share_opens_for_its_recipient_and_for_nobody_else() {
         let (key, other) = (RecipientKey::derive(&[1; 32]), RecipientKey::derive(&[2; 32]));
@@ -202,7 +214,7 @@ mod tests {
         let key = RecipientKey::derive(&[1; 32]);
         let (sealed, asked) = (
             share().seal(&key.public(), &[3; 32]).unwrap(),
-            request().seal(&key.public(), &[4; 32]).unwrap(),
+            request().seal(&sealing_key(&key), &[4; 32]).unwrap(),
         );
         for byte in 0..sealed.len() {
             let mut changed = sealed.clone();
@@ -222,7 +234,8 @@ mod tests {
     #[test]
     fn a_request_says_what_the_share_is_for() {
         let key = RecipientKey::derive(&[1; 32]);
-        let sealed = request().seal(&key.public(), &[4; 32]).unwrap();
+        let sealed = request().seal(&sealing_key(&key), &[4; 32]).unwrap();
+        assert_eq!(ShareGrant::sealing_key(&sealed), Ok(SealingKeyId([6; 16])));
         assert_eq!(ShareGrant::open(&sealed, &key), Ok(request()));
         assert_eq!(UserShare::open(&sealed, &key), Err(OpenError::Malformed));
     }
@@ -244,21 +257,28 @@ mod tests {
         let (user, party) = (RecipientKey::derive(&[1; 32]), RecipientKey::derive(&[2; 32]));
         let sealed = share().seal(&user.public(), &[3; 32]).unwrap();
         let request = request();
-        let asked = request.seal(&party.public(), &[4; 32]).unwrap();
+        let asked = request.seal(&sealing_key(&party), &[4; 32]).unwrap();
+        let identity = SecretKey::from_seed(&[3; 32]);
         let refresh = GrantHeader { purpose: Purpose::Refresh(user.public()), ..request.header.clone() };
         for (name, value) in [
             ("recipient secret", user.to_bytes().to_vec()),
             ("recipient_key", user.public().to_vec()),
             ("share", share().bytes().to_vec()),
             ("sealed share", sealed),
-            ("party API secret", party.to_bytes().to_vec()),
-            ("party API key", party.public().to_vec()),
+            ("sealing secret", party.to_bytes().to_vec()),
+            ("sealing key", party.public().to_vec()),
+            ("signed as", encode(&sealing_key(&party))),
+            ("identity", identity.public().0.to_vec()),
+            ("signature", sealing_key(&party).sign(&identity).signature.0.to_vec()),
             ("header to sign", encode(&request.header)),
             ("header to refresh", encode(&refresh)),
             ("sealed request", asked),
         ] {
             let line = format!("{name} = {}", hex(&value));
-            assert!(documented.contains(&line), "docs/user-shares.md lacks: {line}");
+            assert!(
+                documented.lines().any(|documented| documented == line),
+                "docs/user-shares.md lacks: {line}"
+            );
         }
     }
 

@@ -24,6 +24,7 @@ use quorate_core::order::{
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode, Report};
 use quorate_core::sealed_box::RecipientKey;
+use quorate_core::sealing_key::SealingKey;
 use quorate_core::session::{Effect, Frame, Session, SessionTerms, To};
 use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::submission::Submission;
@@ -390,6 +391,14 @@ fn user_shares_keep_their_encoding() {
     golden.add("user.recipient", key.public());
     golden.add("user.share", share.bytes());
     golden.add("user.share-sealed", share.seal(&key.public(), &[3; 32]).unwrap());
+    let to = SealingKey {
+        id: SealingKeyId([17; 16]),
+        key: key.public(),
+        not_before: NOW,
+        not_after: NOW + Duration::from_secs(86_400),
+    };
+    golden.value("user.sealing-key", &to);
+    golden.add("user.sealing-key-signature", to.clone().sign(&identity(3)).signature.0);
     for (grant, request, purpose) in [
         ("user.grant-sign", "user.request-sign", Purpose::Sign(items())),
         ("user.grant-refresh", "user.request-refresh", Purpose::Refresh([12; 32])),
@@ -397,7 +406,7 @@ fn user_shares_keep_their_encoding() {
         let header =
             GrantHeader { nonce: [5; 32], expires_at: NOW, account: AccountId([7; 16]), epoch: 3, purpose };
         golden.value(grant, &header);
-        let sealed = ShareGrant { header, share: share.clone() }.seal(&key.public(), &[4; 32]).unwrap();
+        let sealed = ShareGrant { header, share: share.clone() }.seal(&to, &[4; 32]).unwrap();
         golden.add(request, sealed);
     }
     golden.check("user.");

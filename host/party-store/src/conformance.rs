@@ -1,6 +1,7 @@
 //! The contract of every party store, as tests. An adapter's tests are `crate::conformance::suite!(async { … a fresh
 //! store … })`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_backends::database::{StoreError, sql};
@@ -14,8 +15,8 @@ use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::promise::Contradiction;
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{
-    AccountId, DatabaseId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash, SessionId,
-    Threshold, UnixMillis, UnixSeconds,
+    AccountId, DatabaseId, Digest, ExecutionId, KeyRecord, KeySpec, OrderId, PartyIndex, PlanHash,
+    SealingKeyId, SessionId, Threshold, UnixMillis, UnixSeconds,
 };
 use zeroize::Zeroizing;
 
@@ -70,6 +71,9 @@ macro_rules! suite {
             a_delivery_that_nobody_confirms_expires_and_frees_the_account,
             a_plan_waits_until_its_session_is_claimed,
             a_number_is_used_for_one_order,
+            a_claim_serves_for_the_share_of_one_order,
+            sealing_keys_are_random_rotated_and_deleted,
+            replicas_make_one_sealing_key,
         }
     };
 }
@@ -964,6 +968,7 @@ async fn deliver(store: &PartyStore, session: u8) {
         session: session_id,
         certificate,
         sealed,
+        claim_hash: [7; 32],
         expires_at: UnixMillis::from(NOW) + ms(1_000),
     };
     store.deliver(&readies(session, 1)[0], &record(1), &entries(session), &new_delivery).await.unwrap();
@@ -982,6 +987,7 @@ pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(stor
     let delivery = store.delivery(ShareLookup::Order(OrderId([1; 32]))).await.unwrap().unwrap();
     assert_eq!((delivery.state, delivery.recipient), (DeliveryState::Delivered, Some([8; 32])));
     assert_eq!((delivery.sealed, delivery.certificate), (Some(vec![9; 100]), certificate(1, 1)));
+    assert_eq!(delivery.claim_hash, [7; 32]);
     assert_eq!(store.confirm(SessionId([2; 32]), None, now).await.unwrap(), Confirmation::Unknown);
     assert_eq!(store.confirm(session, Some([3; 32]), now).await.unwrap(), Confirmation::Confirmed);
     assert_eq!(store.confirm(session, Some([3; 32]), now).await.unwrap(), Confirmation::Confirmed);
@@ -1055,4 +1061,46 @@ pub(crate) async fn a_number_is_used_for_one_order(store: &PartyStore) {
     assert!(!store.use_nonce([5; 32], other, NOW).await.unwrap());
     store.expire_deliveries((NOW + secs(86_400)).into()).await.unwrap();
     assert!(!store.use_nonce([5; 32], other, NOW).await.unwrap(), "a number was forgotten within a day");
+}
+
+pub(crate) async fn a_claim_serves_for_the_share_of_one_order(store: &PartyStore) {
+    let (order, other) = (OrderId([1; 32]), OrderId([2; 32]));
+    for _ in 0..2 {
+        assert!(store.use_claim([5; 32], order).await.unwrap(), "who repeats a request is refused");
+    }
+    assert!(!store.use_claim([5; 32], other).await.unwrap());
+    store.expire_deliveries((NOW + secs(1_000_000_000)).into()).await.unwrap();
+    assert!(!store.use_claim([5; 32], other).await.unwrap(), "a claim was forgotten");
+    assert!(store.use_claim([6; 32], other).await.unwrap());
+}
+
+pub(crate) async fn sealing_keys_are_random_rotated_and_deleted(store: &PartyStore) {
+    let (period, second) = (secs(100), secs(1));
+    let first = store.current_sealing_key(NOW, period).await.unwrap();
+    assert_eq!((first.not_before, first.not_after), (NOW, NOW + 2 * period));
+    assert_eq!(store.current_sealing_key(NOW + period - second, period).await.unwrap(), first);
+    let next = store.current_sealing_key(NOW + period, period).await.unwrap();
+    assert!(next.id != first.id && next.key != first.key, "a key was not replaced");
+    // Both open what was sealed to them, the first until its end.
+    for (key, until) in [(&first, NOW + 2 * period), (&next, NOW + 3 * period)] {
+        let held = store.sealing_key(key.id, until - second).await.unwrap();
+        assert_eq!(held.map(|secret| secret.public()), Some(key.key));
+        assert!(store.sealing_key(key.id, until).await.unwrap().is_none(), "a key serves for ever");
+    }
+    assert!(store.sealing_key(SealingKeyId([1; 16]), NOW).await.unwrap().is_none());
+    store.expire_deliveries((NOW + 2 * period - second).into()).await.unwrap();
+    assert!(store.sealing_key(first.id, NOW).await.unwrap().is_some());
+    store.expire_deliveries((NOW + 2 * period).into()).await.unwrap();
+    assert!(store.sealing_key(first.id, NOW).await.unwrap().is_none(), "a key is kept after its end");
+    assert!(store.sealing_key(next.id, NOW + 2 * period).await.unwrap().is_some());
+    // By a clock that was ahead for a while: what it made is not given out early.
+    assert_ne!(store.current_sealing_key(NOW, period).await.unwrap().id, next.id);
+}
+
+/// Replicas that start at once give out one key.
+pub(crate) async fn replicas_make_one_sealing_key(store: &PartyStore) {
+    let asked = (0..4).map(|_| store.current_sealing_key(NOW, secs(100)));
+    let keys: BTreeSet<SealingKeyId> =
+        futures::future::join_all(asked).await.into_iter().map(|key| key.unwrap().id).collect();
+    assert_eq!(keys.len(), 1);
 }

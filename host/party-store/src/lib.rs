@@ -20,9 +20,11 @@ mod lifts;
 mod party_state;
 mod peers;
 mod refusals;
+mod sealing_keys;
 mod sessions;
 mod share_sets;
 mod shares;
+mod user_requests;
 mod users;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_backends::database::{Row, StoreError, signed, sql};
 use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
-use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMillis, UnixSeconds};
+use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMillis};
 
 use super::shares::Stored;
 use super::{PartyStore, Started, started, unlock};
@@ -87,6 +87,8 @@ pub struct NewDelivery {
     pub certificate: Certificate,
     /// The share, sealed; `None` if it is given out as it is, once.
     pub sealed: Option<SealedDelivery>,
+    /// SHA-256 of the claim with which its user confirms it.
+    pub claim_hash: [u8; 32],
     /// Until when it may be confirmed.
     pub expires_at: UnixMillis,
 }
@@ -100,6 +102,8 @@ pub struct ShareDelivery {
     pub state: DeliveryState,
     /// The key that it was sealed to; `None` if it was given out as it is.
     pub recipient: Option<[u8; 32]>,
+    /// SHA-256 of the claim with which its user asks for it and confirms it.
+    pub claim_hash: [u8; 32],
     /// The sealed share, until it is confirmed or expires.
     pub sealed: Option<Vec<u8>>,
     /// The certificate that activates the share when it is confirmed.
@@ -200,13 +204,14 @@ impl PartyStore {
             Some(sealed) => (Some(sealed.recipient.as_slice()), Some(sealed.bytes.as_slice())),
             None => (None, None),
         };
-        sql("INSERT INTO deliveries (session, plan, state, certificate, recipient, sealed, expires_at)
-             VALUES ($1, $2, 'delivered', $3, $4, $5, $6)")
+        sql("INSERT INTO deliveries (session, plan, state, certificate, recipient, sealed, claim_hash, expires_at)
+             VALUES ($1, $2, 'delivered', $3, $4, $5, $6, $7)")
         .bind(new_delivery.session.as_bytes())
         .bind(ready.activation.plan.as_bytes())
         .bind(encode(&new_delivery.certificate))
         .bind(recipient)
         .bind(sealed)
+        .bind(new_delivery.claim_hash.as_slice())
         .bind(signed(new_delivery.expires_at.0)?)
         .execute(&mut tx)
         .await?;
@@ -219,7 +224,7 @@ impl PartyStore {
     /// See [`StoreError`].
     pub async fn delivery(&self, which: ShareLookup) -> Result<Option<ShareDelivery>, StoreError> {
         let row = sql("SELECT sessions.plan, sessions.id, order_id, me, digest, deliveries.state AS delivery, recipient,
-                    deliveries.sealed, deliveries.certificate
+                    deliveries.sealed, deliveries.certificate, claim_hash
              FROM deliveries JOIN sessions ON sessions.id = deliveries.session
              WHERE sessions.id = $1 OR sessions.order_id = $1")
         .bind(which.bytes())
@@ -236,6 +241,10 @@ impl PartyStore {
                 _ => DeliveryState::Expired,
             },
             recipient: recipient.map_err(|_| StoreError::Malformed("deliveries"))?,
+            claim_hash: row
+                .get::<Vec<u8>>("claim_hash")?
+                .try_into()
+                .map_err(|_| StoreError::Malformed("deliveries"))?,
             sealed: row.get("sealed")?,
             certificate: row.read("certificate", "deliveries")?,
         }))
@@ -345,33 +354,8 @@ impl PartyStore {
         ] {
             sql(statement).bind(before).execute(&self.database).await?;
         }
+        self.delete_sealing_keys(now.seconds()).await?;
         Ok(expired)
-    }
-
-    /// Notes that a request with this number is for this order; false if it was for another one. The number is
-    /// kept until a day after `expires_at`.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn use_nonce(
-        &self,
-        nonce: [u8; 32],
-        order: OrderId,
-        expires_at: UnixSeconds,
-    ) -> Result<bool, StoreError> {
-        let mut tx = self.database.begin(&nonce).await?;
-        sql("INSERT INTO nonces (nonce, order_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(nonce.as_slice())
-            .bind(order.as_bytes())
-            .bind(signed(expires_at.0)?)
-            .execute(&mut tx)
-            .await?;
-        let row = sql("SELECT order_id FROM nonces WHERE nonce = $1")
-            .bind(nonce.as_slice())
-            .fetch_one(&mut tx)
-            .await?;
-        tx.commit().await?;
-        Ok(row.read::<OrderId>("order_id", "nonces")? == order)
     }
 
     /// How far the promise of a session's share is.

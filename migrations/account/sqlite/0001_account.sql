@@ -13,6 +13,8 @@ CREATE TABLE accounts (
     parties      BLOB NOT NULL,
     -- The index of the party whose share a user keeps; and those that must be among the signers.
     user_party   INTEGER,
+    -- SHA-256 of the claim to the first share of that party.
+    claim_hash   BLOB,
     mandatory    BLOB NOT NULL,
     created      INTEGER NOT NULL,
     -- Over all columns above but state.

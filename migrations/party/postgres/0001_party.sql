@@ -184,6 +184,8 @@ CREATE TABLE deliveries (
     certificate   BYTEA NOT NULL,
     recipient     BYTEA,
     sealed        BYTEA,
+    -- SHA-256 of the claim with which the user asks for it and confirms it.
+    claim_hash    BYTEA NOT NULL,
     expires_at    BIGINT NOT NULL,
     -- The hash of the idempotency key with which it was confirmed.
     confirmed_by  BYTEA
@@ -195,4 +197,19 @@ CREATE TABLE nonces (
     nonce       BYTEA PRIMARY KEY,
     order_id    BYTEA NOT NULL,
     expires_at  BIGINT NOT NULL
+);
+
+-- Claims that were used, each for the share that one order made. Nothing is ever deleted here.
+CREATE TABLE share_claims (
+    claim_hash  BYTEA PRIMARY KEY,
+    order_id    BYTEA NOT NULL
+);
+
+-- Keys that users seal their shares to. Each is sealed under the master key and deleted when its time is over. Backups leave
+-- this table's rows out. Times are in seconds since 1970.
+CREATE TABLE sealing_keys (
+    id          BYTEA PRIMARY KEY,
+    sealed      BYTEA NOT NULL,
+    not_before  BIGINT NOT NULL,
+    not_after   BIGINT NOT NULL
 );

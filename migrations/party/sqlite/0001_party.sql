@@ -184,6 +184,8 @@ CREATE TABLE deliveries (
     certificate   BLOB NOT NULL,
     recipient     BLOB,
     sealed        BLOB,
+    -- SHA-256 of the claim with which the user asks for it and confirms it.
+    claim_hash    BLOB NOT NULL,
     expires_at    INTEGER NOT NULL,
     -- The hash of the idempotency key with which it was confirmed.
     confirmed_by  BLOB
@@ -195,4 +197,19 @@ CREATE TABLE nonces (
     nonce       BLOB PRIMARY KEY,
     order_id    BLOB NOT NULL,
     expires_at  INTEGER NOT NULL
+) STRICT;
+
+-- Claims that were used, each for the share that one order made. Nothing is ever deleted here.
+CREATE TABLE share_claims (
+    claim_hash  BLOB PRIMARY KEY,
+    order_id    BLOB NOT NULL
+) STRICT;
+
+-- Keys that users seal their shares to. Each is sealed under the master key and deleted when its time is over. Backups leave
+-- this table's rows out. Times are in seconds since 1970.
+CREATE TABLE sealing_keys (
+    id          BLOB PRIMARY KEY,
+    sealed      BLOB NOT NULL,
+    not_before  INTEGER NOT NULL,
+    not_after   INTEGER NOT NULL
 ) STRICT;

@@ -154,6 +154,7 @@ pub(super) async fn world_with_former(former_parties: Vec<PublicKey>) -> World {
         user_id: "user123".into(),
         state: AccountState::Creating,
         user_party: None,
+        claim_hash: None,
         open: vec![],
         created: UnixMillis(0),
     };

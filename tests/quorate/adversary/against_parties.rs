@@ -180,7 +180,7 @@ impl World {
     async fn assert_well(&self, case: &str) {
         self.plans(|_, _, delivery| vec![delivery]);
         self.frames(|_, _, _, sent| vec![(Duration::ZERO, sent)]);
-        assert_signs_again(&self.fleet, &self.account, "", case).await;
+        assert_signs_again(&self.fleet, &self.account, None, case).await;
         assert_parties_agree(&self.fleet, &self.account, case).await;
     }
 }

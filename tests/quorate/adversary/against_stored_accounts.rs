@@ -97,6 +97,7 @@ async fn parties_are_not_exchanged_before_the_keygen() {
         user_id: "user123".into(),
         state: AccountState::Creating,
         user_party: None,
+        claim_hash: None,
         open: vec![],
         created: UnixMillis(0),
     };
@@ -122,6 +123,7 @@ async fn parties_that_nobody_has_pinned_are_refused_and_former_ones_only_read() 
             user_id: "user123".into(),
             state: AccountState::Creating,
             user_party: None,
+            claim_hash: None,
             open: vec![],
             created: UnixMillis(0),
         };

@@ -82,8 +82,13 @@ async fn roles_reach_each_other_over_tls_and_strangers_reach_none() {
     assert_eq!(signed.status, 200, "{signed:?}");
     assert_signs(&signed, [7; 32]);
     // The account service reaches the port of the party API that is for roles only.
-    let recipient = User::default().recipient();
-    let body = json!({ "user_id": "user", "user_share": true, "recipient_key": recipient });
+    let user = User::default();
+    let body = json!({
+        "user_id": "user",
+        "user_share": true,
+        "recipient_key": user.recipient(),
+        "claim_hash": user.claim_hash(),
+    });
     let waiting = post("", body).await;
     assert_eq!((waiting.status, waiting.text("state")), (201, "pending"), "{waiting:?}");
     assert!(waiting.body["user_share"].is_string(), "{waiting:?}");

@@ -21,7 +21,7 @@ async fn health(fleet: &Fleet, member: Member) -> Reply {
 /// After a service is back, and with all parties of one mind.
 async fn signs_again(fleet: &Fleet, account: &Account, what: &str) {
     let case = format!("{what} is back");
-    assert_signs_again(fleet, account, "", &case).await;
+    assert_signs_again(fleet, account, None, &case).await;
     assert_parties_agree(fleet, account, &case).await;
 }
 

@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::idempotency::{IdempotentOperation, RequestFingerprint, respond};
+use super::idempotency::{IdempotentOperation, RequestFingerprint, respond, without_sealed_share};
 use super::state::Api;
 use crate::request::read_threshold;
 use crate::{
-    AccountView, Creation, Recovery, RefreshRequest, RequestIds, SignRequest, SignatureView, UserShareOptions,
+    AccountView, Creation, Recovery, RefreshRequest, RequestIds, SealedShare, SignRequest, SignatureView,
+    UserShareOptions,
 };
 
 /// An account to create.
@@ -39,6 +40,9 @@ pub(super) struct NewAccount {
     /// The X25519 key that the user's share is sealed to: 64 hex characters. Without it the share is to be asked for at
     /// the party API.
     recipient_key: Option<String>,
+    /// SHA-256 of the claim to the user's share: 64 hex characters. The claim is 32 random bytes, which you keep: the
+    /// party API asks for it. Required with `user_share`.
+    claim_hash: Option<String>,
     /// Whether nothing is signed without the user's share.
     #[serde(default)]
     user_share_mandatory: bool,
@@ -97,16 +101,33 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body<NewAccount>,
 ) -> Result<Response<axum::body::Body>, Problem> {
-    let NewAccount { user_id, scheme, protocol, threshold, user_share, recipient_key, user_share_mandatory } =
-        body.value;
+    let NewAccount {
+        user_id,
+        scheme,
+        protocol,
+        threshold,
+        user_share,
+        recipient_key,
+        claim_hash,
+        user_share_mandatory,
+    } = body.value;
     let creation = Creation::read(user_id, scheme, protocol)?;
     let threshold = threshold.map(|t| read_threshold(t.t, t.n)).transpose()?;
     let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
-    if !user_share && (recipient.is_some() || user_share_mandatory) {
-        let detail = "user_share: recipient_key and user_share_mandatory go with \"user_share\": true";
+    let claim_hash = claim_hash.as_deref().map(params::claim_hash).transpose()?;
+    if !user_share && (recipient.is_some() || claim_hash.is_some() || user_share_mandatory) {
+        let detail =
+            "user_share: recipient_key, claim_hash and user_share_mandatory go with \"user_share\": true";
         return Err(Problem::new(Code::InvalidBody, detail));
     }
-    let user = user_share.then_some(UserShareOptions { recipient, mandatory: user_share_mandatory });
+    let options = |claim_hash| UserShareOptions { recipient, mandatory: user_share_mandatory, claim_hash };
+    let user = match claim_hash {
+        None if user_share => {
+            let detail = "claim_hash: say with which claim the user's share is fetched and confirmed; `quorate share new-claim` makes one";
+            return Err(Problem::new(Code::ClaimRequired, detail));
+        }
+        claim_hash => claim_hash.map(options),
+    };
     let creation = Creation { threshold, user, ..creation };
     let fingerprint = RequestFingerprint { headers: &headers, operation: ["create", ""], body: &body.bytes };
     respond(&api, fingerprint, Create(creation)).await
@@ -161,7 +182,7 @@ impl IdempotentOperation for Sign {
     }
 
     async fn recover(&self, api: &Api, earlier: RequestIds) -> Result<Recovery<SignatureView>, Problem> {
-        api.accounts.recoverer().recover_signature(earlier).await
+        api.accounts.recoverer().recover_signature(earlier, &self.1).await
     }
 
     async fn run(self, api: &Api, ids: RequestIds) -> Result<SignatureView, Problem> {
@@ -192,9 +213,10 @@ pub(super) async fn sign(
     let account = params::account_id(&id)?;
     let NewSignature { message, hash, path, signers, user_share } = body.value;
     let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
-    let user_share = user_share.as_deref().map(params::sealed).transpose()?;
+    let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
     let request = SignRequest { user_share, ..request };
-    let fingerprint = RequestFingerprint { headers: &headers, operation: ["sign", &id], body: &body.bytes };
+    let body = without_sealed_share(&body.bytes)?;
+    let fingerprint = RequestFingerprint { headers: &headers, operation: ["sign", &id], body: &body };
     respond(&api, fingerprint, Sign(account, request)).await
 }
 
@@ -206,6 +228,8 @@ pub(super) struct NewRefresh {
     user_share: Option<String>,
     /// The X25519 key that the user's new share is sealed to: 64 hex characters.
     recipient_key: Option<String>,
+    /// SHA-256 of the claim with which the user's new share is confirmed: 64 hex characters. A new claim for each share.
+    claim_hash: Option<String>,
 }
 
 impl Fields for NewRefresh {
@@ -258,13 +282,14 @@ pub(super) async fn refresh(
     headers: HeaderMap,
     body: Body<NewRefresh>,
 ) -> Result<Response<axum::body::Body>, Problem> {
-    let NewRefresh { user_share, recipient_key } = body.value;
-    let user_share = user_share.as_deref().map(params::sealed).transpose()?;
+    let NewRefresh { user_share, recipient_key, claim_hash } = body.value;
+    let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
     let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
-    let request = RefreshRequest { user_share, recipient };
+    let claim_hash = claim_hash.as_deref().map(params::claim_hash).transpose()?;
+    let request = RefreshRequest { user_share, recipient, claim_hash };
     let account = params::account_id(&id)?;
-    let fingerprint =
-        RequestFingerprint { headers: &headers, operation: ["refresh", &id], body: &body.bytes };
+    let body = without_sealed_share(&body.bytes)?;
+    let fingerprint = RequestFingerprint { headers: &headers, operation: ["refresh", &id], body: &body };
     respond(&api, fingerprint, Refresh(account, request)).await
 }
 

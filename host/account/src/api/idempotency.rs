@@ -5,6 +5,7 @@
 //! and not made again. Only successes are stored: a failed request may be made again under its key, and runs again
 //! after a look at what the run before it has led to.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,6 +17,7 @@ use quorate_core::code::Code;
 use quorate_net::problem::Problem;
 use quorate_net::web::headers::{IDEMPOTENCY_KEY_HEADER, IDEMPOTENCY_REPLAYED_HEADER};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -61,6 +63,21 @@ impl RequestFingerprint<'_> {
         }
         hash.finalize().into()
     }
+}
+
+/// A body without the sealed share in it, which may be sealed anew for each attempt of one request. That a share came
+/// still counts.
+pub(super) fn without_sealed_share(body: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
+    const SHARE: &str = "user_share";
+    // A body without fields may be empty.
+    let Ok(mut fields) = serde_json::from_slice::<Map<String, Value>>(body) else {
+        return Ok(Cow::Borrowed(body));
+    };
+    match fields.get_mut(SHARE) {
+        Some(share) if share.is_string() => *share = Value::Bool(true),
+        _ => return Ok(Cow::Borrowed(body)),
+    }
+    Ok(Cow::Owned(to_json(&fields)?.into_bytes()))
 }
 
 /// An operation that can be run once per idempotency key.
@@ -205,7 +222,7 @@ async fn recover_or_run<O: IdempotentOperation>(
         Recovery::Completed(answer) => Ok(answer),
         // The interrupted run may still be at work. It has the same ids, so that it can't make a second account or
         // signature.
-        Recovery::NotStarted => operation.run(api, earlier).await,
+        Recovery::Repeatable => operation.run(api, earlier).await,
         Recovery::Failed => {
             let ids = operation.new_ids()?;
             lease.rebind(ids).await?;
@@ -226,4 +243,29 @@ fn json(status: StatusCode, text: String, replayed: bool) -> Response<Body> {
         headers.insert(IDEMPOTENCY_REPLAYED_HEADER, HeaderValue::from_static("true"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(json: &str) -> Vec<u8> {
+        without_sealed_share(json.as_bytes()).unwrap().into_owned()
+    }
+
+    #[test]
+    fn a_request_is_the_same_with_its_share_sealed_anew() {
+        let first = body(r#"{"message": "00", "user_share": "aa"}"#);
+        assert_eq!(first, body(r#"{"message": "00", "user_share": "bb"}"#));
+        for other in [
+            r#"{"message": "01", "user_share": "aa"}"#,
+            r#"{"message": "00"}"#,
+            r#"{"message": "00", "user_share": null}"#,
+            "",
+        ] {
+            assert_ne!(first, body(other), "{other}");
+        }
+        // Without a share the bytes count as they came.
+        assert_eq!(body(r#"{"message": "00" }"#), br#"{"message": "00" }"#);
+    }
 }

@@ -34,8 +34,8 @@ impl Order {
         if !(if self.operation == Operation::Keygen { has_none } else { has_key }) {
             return Some("epoch, share set and public key belong to every order but a keygen");
         }
-        if !self.operation.makes_shares() && (self.recipient.is_some() || self.claim_hash.is_some()) {
-            return Some("only new shares have a recipient or a claim");
+        if let Some(contradiction) = self.user_share_contradiction() {
+            return Some(contradiction);
         }
         match &self.operation {
             Operation::Sign(items) => {
@@ -49,6 +49,18 @@ impl Order {
             }
             _ => None,
         }
+    }
+
+    fn user_share_contradiction(&self) -> Option<&'static str> {
+        if !self.operation.makes_shares() && (self.recipient.is_some() || self.claim_hash.is_some()) {
+            return Some("only new shares have a recipient or a claim");
+        }
+        if self.recipient.is_some() && self.claim_hash.is_none() {
+            return Some("nobody has a claim to the user's new share");
+        }
+        let brings_share = self.operation.is_signing() || self.operation == Operation::Refresh;
+        (self.sealing_key.is_some() && !brings_share)
+            .then_some("a user brings a share to sign or to refresh only")
     }
 
     /// The part of the order that this version has room for and does not carry out. An order with it is refused: a part
@@ -68,8 +80,6 @@ impl Order {
         let fields = [
             (items.iter().any(|item| item.tweak.is_some()), "a tweak"),
             (items.iter().any(|item| item.presignatures), "presignatures"),
-            (self.claim_hash.is_some(), "a claim"),
-            (self.sealing_key.is_some(), "a sealing key"),
             (self.authorisations.is_some(), "authorisations of callers"),
             (self.policy.is_some(), "a policy"),
         ];

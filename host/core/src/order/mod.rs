@@ -352,6 +352,8 @@ pub(crate) mod tests {
             Order { public_key: Bytes(vec![]), ..good.clone() },
             Order { recipient: Some([1; 32]), ..good.clone() },
             Order { claim_hash: Some([1; 32]), ..good.clone() },
+            Order { recipient: Some([1; 32]), ..order(Operation::Refresh) },
+            Order { sealing_key: Some(SealingKeyId([1; 16])), ..order(Operation::Keygen) },
             Order { epoch: 1, ..order(Operation::Keygen) },
             Order { share_set: Some(SHARE_SET), ..order(Operation::Keygen) },
             with(SignItem { path: vec![1 << 31], ..item() }),
@@ -385,8 +387,6 @@ pub(crate) mod tests {
             (order(Operation::Auxiliary { at_most: 1 }), "auxiliary information"),
             (order(Operation::Prepare { at_most: 1 }), "prepared material"),
             (order(Operation::Repair(repair())), "repair"),
-            (Order { claim_hash: Some([1; 32]), ..order(Operation::Refresh) }, "a claim"),
-            (Order { sealing_key: Some(SealingKeyId([1; 16])), ..good.clone() }, "a sealing key"),
             (
                 Order {
                     authorisations: Some(Authorisations { required: 1, keys: vec![authorisation] }),

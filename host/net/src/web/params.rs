@@ -2,7 +2,9 @@
 
 use quorate_core::code::Code;
 use quorate_core::sealed_box::RecipientKey;
+use quorate_core::share_claim::ShareClaim;
 use quorate_core::{AccountId, SessionId};
+use zeroize::Zeroizing;
 
 use crate::problem::Problem;
 
@@ -35,13 +37,28 @@ pub fn recipient_key(text: &str) -> Result<[u8; 32], Problem> {
     RecipientKey::is_valid(&key).then_some(key).ok_or_else(problem)
 }
 
-/// Reads a sealed share.
+/// Reads the hash of the claim to a new share.
 ///
 /// # Errors
-/// [`Code::UserShareUnreadable`] when it is not hexadecimal.
-pub fn sealed(text: &str) -> Result<Vec<u8>, Problem> {
+/// [`Code::InvalidClaim`] when it is not 64 hexadecimal characters.
+pub fn claim_hash(text: &str) -> Result<[u8; 32], Problem> {
+    let mut hash = [0; 32];
     let problem = |_| {
-        Problem::new(Code::UserShareUnreadable, "user_share: give what `quorate share seal` gives, in hex")
+        let detail = "claim_hash: give SHA-256 of a claim of 32 random bytes, 64 hex characters; `quorate share new-claim` makes both";
+        Problem::new(Code::InvalidClaim, detail)
     };
-    hex::decode(text).map_err(problem)
+    hex::decode_to_slice(text, &mut hash).map_err(problem)?;
+    Ok(hash)
+}
+
+/// Reads the claim to a new share.
+///
+/// # Errors
+/// [`Code::InvalidClaim`] when it is not 64 hexadecimal characters. The error does not repeat it.
+pub fn share_claim(text: &str) -> Result<ShareClaim, Problem> {
+    let mut claim = Zeroizing::new([0; 32]);
+    let problem =
+        |_| Problem::new(Code::InvalidClaim, "claim: give the claim to the share, 64 hex characters");
+    hex::decode_to_slice(text, claim.as_mut_slice()).map_err(problem)?;
+    Ok(ShareClaim::new(claim))
 }

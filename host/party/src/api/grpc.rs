@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_core::code::Code;
 use quorate_core::codec::decode;
 use quorate_core::order::{MAX_ORDER_LIFETIME, SignedOrder};
-use quorate_core::share_grant::ShareGrant;
 use quorate_net::grpc::{self, MAX_GRPC_MESSAGE_BYTES};
 use quorate_net::problem::Problem;
 use quorate_net::server::Caller;
@@ -47,14 +45,7 @@ impl UserParty for PartyApi {
         let order: SignedOrder =
             decode(&order).map_err(|_| Status::invalid_argument("this is not an order"))?;
         let limit = Duration::from_millis(time_limit_ms).min(MAX_WAIT_DURATION);
-        let accepted = match ShareGrant::open(&request, &self.0.key) {
-            Ok(request) => self.0.shares.submit_user_share(order, request, limit).await,
-            Err(unreadable) => {
-                let detail =
-                    format!("user_share: {unreadable}; seal it to the key that the party API publishes");
-                Err(Problem::new(Code::UserShareUnreadable, detail))
-            }
-        };
+        let accepted = self.0.shares.submit_user_share(order, &request, limit).await;
         // It has come with a genuine order.
         if let (Ok(_), Some(caller)) = (&accepted, caller) {
             caller.mark_known();

@@ -7,16 +7,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quorate_core::code::Code;
+use quorate_core::share_claim::ShareClaim;
 use quorate_net::problem::Problem;
 use quorate_net::web::body::{Body, Fields};
 use quorate_net::web::guard;
 use quorate_net::web::guard::Guard;
 use quorate_net::web::headers::IDEMPOTENCY_KEY_HEADER;
-use quorate_net::web::params::{recipient_key, session_id};
+use quorate_net::web::params::{recipient_key, session_id, share_claim};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-use super::PartyApi;
+use super::sealing_key_view::SealingKeyView;
+use super::{PartyApi, PartyApiState};
 use crate::user::shares::DeliveredShare;
 
 /// The routes, behind the guard.
@@ -29,14 +32,10 @@ pub fn routes(api: PartyApi, guarded_by: Guard) -> Router {
         .layer(from_fn_with_state(guarded_by, guard::guard))
 }
 
-#[derive(Serialize)]
-struct SealingKeyView {
-    /// The X25519 key to which users seal their shares.
-    key: String,
-}
-
-async fn key(State(api): State<PartyApi>) -> Json<SealingKeyView> {
-    Json(SealingKeyView { key: hex::encode(api.0.key.public()) })
+async fn key(State(api): State<PartyApi>) -> Result<Json<SealingKeyView>, Problem> {
+    let PartyApiState { shares, sealing_key_period, .. } = &*api.0;
+    let signed = shares.sealing_key(*sealing_key_period).await?;
+    Ok(Json(SealingKeyView::of(&signed, &shares.party.identity())))
 }
 
 /// A share to be made for a user.
@@ -44,6 +43,7 @@ async fn key(State(api): State<PartyApi>) -> Json<SealingKeyView> {
 #[serde(deny_unknown_fields)]
 struct GenerateRequest {
     session_id: String,
+    claim: Option<String>,
     recipient_key: Option<String>,
 }
 
@@ -63,14 +63,15 @@ struct ShareView {
 }
 
 async fn generate(State(api): State<PartyApi>, body: Body<GenerateRequest>) -> Result<Response, Problem> {
-    let GenerateRequest { session_id: id, recipient_key: recipient } = body.value;
+    let GenerateRequest { session_id: id, claim, recipient_key: recipient } = body.value;
     let session = session_id(&id)?;
+    let claim = required_claim(claim)?;
     let recipient = recipient.as_deref().map(recipient_key).transpose()?;
     if recipient.is_none() && !api.0.unsealed {
         let detail = "recipient_key: give the X25519 key that the share is to be sealed to; `quorate share new-recipient` makes one";
         return Err(Problem::new(Code::RecipientKeyRequired, detail));
     }
-    let (delivery, recipient, share) = match api.0.shares.generate_share(session, recipient).await? {
+    let (delivery, recipient, share) = match api.0.shares.generate_share(session, &claim, recipient).await? {
         DeliveredShare::Sealed(delivery, recipient, sealed) => {
             (delivery, Some(recipient), hex::encode(sealed))
         }
@@ -89,11 +90,20 @@ async fn generate(State(api): State<PartyApi>, body: Body<GenerateRequest>) -> R
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
 }
 
+fn required_claim(claim: Option<String>) -> Result<ShareClaim, Problem> {
+    let missing = || {
+        let detail = "claim: show the claim whose hash went as claim_hash into the request for this share, 64 hex characters";
+        Problem::new(Code::ClaimRequired, detail)
+    };
+    share_claim(&Zeroizing::new(claim.ok_or_else(missing)?))
+}
+
 /// A share that is in good hands.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewConfirmation {
     session_id: String,
+    claim: Option<String>,
 }
 
 impl Fields for NewConfirmation {}
@@ -112,9 +122,11 @@ async fn confirm(
     headers: HeaderMap,
     body: Body<NewConfirmation>,
 ) -> Result<Json<ConfirmationView>, Problem> {
-    let id = body.value.session_id;
+    let NewConfirmation { session_id: id, claim } = body.value;
+    let session = session_id(&id)?;
+    let claim = required_claim(claim)?;
     let by = headers.get(IDEMPOTENCY_KEY_HEADER).map(|key| Sha256::digest(key.as_bytes()).into());
-    let delivery = api.0.shares.confirm(session_id(&id)?, by).await?;
+    let delivery = api.0.shares.confirm(session, &claim, by).await?;
     let activation = &delivery.certificate.activation;
     Ok(Json(ConfirmationView {
         session_id: id,

@@ -6,18 +6,16 @@
 
 mod grpc;
 mod http;
+mod sealing_key_view;
 
 use std::sync::Arc;
-
-use hkdf::Hkdf;
-use quorate_core::sealed_box::RecipientKey;
-use sha2::Sha256;
-use zeroize::Zeroizing;
+use std::time::Duration;
 
 use crate::user::shares::UserShares;
 
 pub use grpc::service;
 pub use http::routes;
+pub use sealing_key_view::{MalformedSealingKey, SealingKeyView};
 
 /// The party API. Clones share it.
 #[derive(Clone)]
@@ -25,20 +23,16 @@ pub struct PartyApi(Arc<PartyApiState>);
 
 struct PartyApiState {
     shares: Arc<UserShares>,
-    /// The key to which users seal their shares.
-    key: RecipientKey,
+    /// How long each key is given out to which users seal their shares.
+    sealing_key_period: Duration,
     /// Whether shares are handed out unsealed to callers that give no key.
     unsealed: bool,
 }
 
 impl PartyApi {
-    /// A party API. All its replicas have the same identity, and with it the same key to seal to.
+    /// A party API.
     #[must_use]
-    pub fn new(shares: Arc<UserShares>, identity: &Zeroizing<[u8; 32]>, unsealed: bool) -> Self {
-        let mut material = Zeroizing::new([0; 32]);
-        // 32 bytes are not too many for HKDF to give.
-        let _ = Hkdf::<Sha256>::new(None, identity.as_slice())
-            .expand(b"quorate 1 user share key", material.as_mut_slice());
-        Self(Arc::new(PartyApiState { shares, key: RecipientKey::derive(&material), unsealed }))
+    pub fn new(shares: Arc<UserShares>, sealing_key_period: Duration, unsealed: bool) -> Self {
+        Self(Arc::new(PartyApiState { shares, sealing_key_period, unsealed }))
     }
 }

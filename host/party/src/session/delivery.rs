@@ -40,6 +40,11 @@ pub(super) async fn deliver(
     new_share: NewShare,
     user: &UserShareContext,
 ) -> Result<Option<Outcome>, StoreError> {
+    // The party takes no order for a new share of a user that has no claim.
+    let Some(claim_hash) = context.order().claim_hash else {
+        let abort = Abort::of(AbortCode::Misconfigured, "nobody has a claim to the user's new share");
+        return outcome::abort(context, connection, abort).await.map(Some);
+    };
     let NewShare { activation, record, entries } = new_share;
     let share_id = ShareId { account: activation.account, epoch: activation.epoch, party: context.me() };
     let user_share = UserShare::new(&share_id, &entries);
@@ -58,7 +63,7 @@ pub(super) async fn deliver(
     };
     let expires_at = context.now() + user.confirm_within;
     let new_delivery =
-        NewDelivery { session: context.id, certificate: certificate.clone(), sealed, expires_at };
+        NewDelivery { session: context.id, certificate: certificate.clone(), sealed, claim_hash, expires_at };
     context.party.store.deliver(promise.own(), &record, &hash_of(&user_share), &new_delivery).await?;
     connection.session.mark_result_durable();
     tracing::info!(

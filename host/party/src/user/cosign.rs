@@ -10,6 +10,7 @@ use quorate_core::codec::decode;
 use quorate_core::order::{Operation, Order, SignedOrder};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
+use quorate_core::sealed_box::OpenError;
 use quorate_core::share_grant::{Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
 use quorate_net::problem::Problem;
@@ -32,17 +33,19 @@ impl UserShares {
     pub(crate) async fn submit_user_share(
         self: &Arc<Self>,
         signed: SignedOrder,
-        request: ShareGrant,
+        sealed: &[u8],
         limit: Duration,
     ) -> Result<(), Problem> {
         let now = self.party.clock.seconds();
         let order = signed.open(&self.party.originators, now);
         let order = order.map_err(|refused| Problem::new(Code::Refused, refused.to_string()))?;
+        let request = self.open_grant(&order, sealed, now).await?;
         self.check_grant(&order, &request, now).await?;
         let permit = self.inbox.permit()?;
         let ShareGrant { header, share } = request;
         if !self.party.store.use_nonce(header.nonce, order.id, header.expires_at).await? {
-            let detail = "user_share: this was used for another request: seal the share anew for each one";
+            let detail = "user_share: this was used for another order: repeat a failed request with its Idempotency-Key, \
+                          and seal the share anew for each new one";
             return Err(Problem::new(Code::UserShareReplayed, detail));
         }
         let until = Instant::now() + limit;
@@ -52,6 +55,30 @@ impl UserShares {
             drop(permit);
         });
         Ok(())
+    }
+
+    /// Opens what a user has sealed, to the key that the order names.
+    async fn open_grant(
+        &self,
+        order: &Order,
+        sealed: &[u8],
+        now: UnixSeconds,
+    ) -> Result<ShareGrant, Problem> {
+        let unreadable = |error: OpenError| {
+            let detail = format!("user_share: {error}; seal it to the key that the party API publishes");
+            Problem::new(Code::UserShareUnreadable, detail)
+        };
+        let id = ShareGrant::sealing_key(sealed).map_err(unreadable)?;
+        if order.sealing_key != Some(id) {
+            let detail = "user_share: it was sealed to another key than the order names";
+            return Err(Problem::new(Code::UserShareUnreadable, detail));
+        }
+        let Some(key) = self.party.store.sealing_key(id, now).await? else {
+            let detail = "user_share: the key that it was sealed to is gone: fetch the current one from the party API and seal \
+                          the share anew";
+            return Err(Problem::new(Code::SealingKeyExpired, detail));
+        };
+        ShareGrant::open(sealed, &key).map_err(unreadable)
     }
 
     /// Checks that the user has sealed the share for exactly this order.

@@ -10,8 +10,10 @@ use quorate_core::codec::{decode, encode};
 use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
+use quorate_core::sealing_key::SignedSealingKey;
+use quorate_core::share_claim::ShareClaim;
 use quorate_core::user_share::UserShare;
-use quorate_core::{SessionId, UnixMillis};
+use quorate_core::{OrderId, SessionId, UnixMillis};
 use quorate_net::problem::Problem;
 use quorate_net::telemetry::chain;
 use quorate_party_store::{Confirmation, DeliveryState, ShareDelivery, ShareLookup, WaitingPlan};
@@ -34,7 +36,7 @@ const PLAN_ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The shares of one party that users keep.
 pub struct UserShares {
-    pub(super) party: Arc<Party>,
+    pub(crate) party: Arc<Party>,
     pub(super) runner: Arc<PlanRunner>,
     reporter: Arc<Reporter>,
     pub(super) inbox: UserInbox,
@@ -71,6 +73,10 @@ impl UserShares {
             tracing::warn!("plan refused: its order is not acceptable, or ends before it");
             return acknowledge(delivered).await;
         };
+        if order.operation.makes_shares() && order.claim_hash.is_none() {
+            tracing::warn!(order = %order.id, "plan refused: nobody has a claim to the user's new share");
+            return acknowledge(delivered).await;
+        }
         if order.operation == Operation::Keygen && order.recipient.is_some() {
             let custody = Custody::User(self.inbox.context(None, order.recipient));
             return drop(
@@ -110,23 +116,32 @@ impl UserShares {
         }
     }
 
+    /// The key that users seal their shares to now, signed by this party. Each is given out for `period`.
+    pub(crate) async fn sealing_key(&self, period: Duration) -> Result<SignedSealingKey, Problem> {
+        let now = self.party.clock.seconds();
+        Ok(self.party.store.current_sealing_key(now, period).await?.sign(&self.party.key()))
+    }
+
     /// Generates the share of a keygen that waits for its user, and delivers it.
     ///
     /// # Errors
-    /// [`Code::SessionNotFound`] when no keygen waits, [`Code::Refused`] when it has failed, and what [`delivered`]
-    /// says.
+    /// [`Code::SessionNotFound`] when no keygen waits, [`Code::WrongClaim`] or [`Code::ClaimUsed`], [`Code::Refused`]
+    /// when it has failed, and what [`delivered`] says.
     pub(crate) async fn generate_share(
         &self,
         session: SessionId,
+        claim: &ShareClaim,
         recipient: Option<[u8; 32]>,
     ) -> Result<DeliveredShare, Problem> {
         if let Some(delivery) = self.party.store.delivery(ShareLookup::Session(session)).await? {
+            self.check_claim(claim, &delivery.claim_hash, delivery.started.order).await?;
             return delivered(delivery, recipient);
         }
         let permit = self.inbox.permit()?;
         let Some((waiting, plan)) = self.waiting_plan(session).await? else {
             drop(permit);
             let delivery = self.await_running_elsewhere(session).await?.ok_or_else(not_waiting)?;
+            self.check_claim(claim, &delivery.claim_hash, delivery.started.order).await?;
             return delivered(delivery, recipient);
         };
         let order: Order = plan.order.read(&self.party.originators).map_err(|_| not_waiting())?;
@@ -134,6 +149,7 @@ impl UserShares {
             let detail = "this session is not a keygen: sign and refresh bring a share";
             return Err(Problem::new(Code::SessionNotFound, detail));
         }
+        self.check_claim(claim, &order.claim_hash.ok_or_else(not_waiting)?, order.id).await?;
         let (sender, unsealed) = oneshot::channel();
         let user = self.inbox.context(None, recipient);
         if recipient.is_none() {
@@ -153,6 +169,24 @@ impl UserShares {
             return Ok(DeliveredShare::Unsealed(delivery, share));
         }
         delivered(delivery, recipient)
+    }
+
+    /// Checks that a claim is the one to the share of this order, and has served for no other.
+    async fn check_claim(
+        &self,
+        claim: &ShareClaim,
+        claim_hash: &[u8; 32],
+        order: OrderId,
+    ) -> Result<(), Problem> {
+        if !claim.is_of(claim_hash) {
+            let detail = "claim: this is not the claim whose hash came with the request for this share";
+            return Err(Problem::new(Code::WrongClaim, detail));
+        }
+        if self.party.store.use_claim(*claim_hash, order).await? {
+            return Ok(());
+        }
+        let detail = "claim: it has served for another share: ask for a new share with a new claim";
+        Err(Problem::new(Code::ClaimUsed, detail))
     }
 
     /// Waits until a keygen that runs here, or that another request has claimed meanwhile, has delivered its share.
@@ -244,13 +278,17 @@ impl UserShares {
     /// Confirms that the user has the share: it becomes active.
     ///
     /// # Errors
-    /// [`Code::ShareExpired`], [`Code::ShareAlreadyConfirmed`], or [`Code::SessionNotFound`].
+    /// [`Code::WrongClaim`], [`Code::ClaimUsed`], [`Code::ShareExpired`], [`Code::ShareAlreadyConfirmed`], or
+    /// [`Code::SessionNotFound`].
     pub(crate) async fn confirm(
         &self,
         session: SessionId,
+        claim: &ShareClaim,
         by: Option<[u8; 32]>,
     ) -> Result<ShareDelivery, Problem> {
         let store = &self.party.store;
+        let made = store.delivery(ShareLookup::Session(session)).await?.ok_or_else(not_waiting)?;
+        self.check_claim(claim, &made.claim_hash, made.started.order).await?;
         let confirmed = store.confirm(session, by, self.party.clock.millis()).await?;
         match confirmed {
             // The process that recorded an earlier confirmation may have died before the next step.

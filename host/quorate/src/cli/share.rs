@@ -7,11 +7,15 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use quorate_account::SignRequest;
 use quorate_core::AccountId;
+use quorate_core::identity::PublicKey;
 use quorate_core::sealed_box::RecipientKey;
+use quorate_core::sealing_key::SignedSealingKey;
+use quorate_core::share_claim::ShareClaim;
 use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::web::params::recipient_key;
+use quorate_party::api::{MalformedSealingKey, SealingKeyView};
 use zeroize::Zeroizing;
 
 use super::output::{CliError, print};
@@ -22,6 +26,9 @@ const DEFAULT_LIFETIME_SECONDS: u64 = 300;
 
 /// The longest input, in bytes: a share of 2 MiB in hex.
 const MAX_SHARE_FILE_BYTES: u64 = 4 << 20;
+
+/// The longest file with a sealing key, in bytes.
+const MAX_KEY_FILE_BYTES: u64 = 64 << 10;
 
 /// An action with shares.
 #[derive(Args)]
@@ -35,6 +42,11 @@ enum ShareCommand {
     /// Make a new recipient key in a file, and print its public side: the `recipient_key` of requests
     NewRecipient {
         /// The file; it must not be there yet
+        file: PathBuf,
+    },
+    /// Make a new claim to a share in a file, and print its hash: the `claim_hash` of requests
+    NewClaim {
+        /// The file; it must not be there yet. Its content is the `claim` of generate and confirm
         file: PathBuf,
     },
     /// Open a share that was sealed to a recipient key: hex on standard input, hex to a new file
@@ -55,9 +67,12 @@ struct Seal {
     /// The file with the opened share
     #[arg(long, value_name = "FILE")]
     share: PathBuf,
-    /// The party API's key, from GET /api/v1/shares/key
+    /// The file with the answer of the party API to GET /api/v1/shares/key
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// The identity key of the users' party, which must have signed that answer
     #[arg(long, value_name = "KEY")]
-    to: String,
+    party: PublicKey,
     /// The account
     #[arg(long, value_name = "ID")]
     account: AccountId,
@@ -85,6 +100,11 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), CliError> {
             write(&file, key.to_bytes().as_slice())?;
             print(&hex::encode(key.public()))?;
         }
+        ShareCommand::NewClaim { file } => {
+            let claim = random()?;
+            write(&file, claim.as_slice())?;
+            print(&hex::encode(ShareClaim::new(claim).hash()))?;
+        }
         ShareCommand::Open { key, out } => {
             let bytes: [u8; 32] = read(&key)?
                 .as_slice()
@@ -105,7 +125,9 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), CliError> {
 
 fn seal_for(seal: Seal) -> Result<String, CliError> {
     let share = UserShare::read(read(&seal.share)?)?;
-    let to = recipient_key(&seal.to)?;
+    let signed = sealing_key(&seal.to)?;
+    let to = signed.open(&seal.party, SystemClock.seconds());
+    let to = to.map_err(|refused| format!("{}: {refused}", seal.to.display()))?;
     let account = seal.account;
     let share_id = share.id()?;
     if share_id.account != account {
@@ -121,7 +143,17 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     };
     let expires_at = SystemClock.seconds() + Duration::from_secs(seal.good_for);
     let header = GrantHeader { nonce: *random()?, expires_at, account, epoch: share_id.epoch, purpose };
-    Ok(hex::encode(ShareGrant { header, share }.seal(&to, &*random()?)?))
+    Ok(hex::encode(ShareGrant { header, share }.seal(to, &*random()?)?))
+}
+
+/// The signed key in a file with the answer of the party API.
+fn sealing_key(file: &Path) -> Result<SignedSealingKey, CliError> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let mut text = String::new();
+    let opened = std::fs::File::open(file).map_err(|error| failed(&error))?;
+    opened.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    let view: SealingKeyView = serde_json::from_str(&text).map_err(|_| failed(&MalformedSealingKey))?;
+    Ok(view.signed_key().map_err(|error| failed(&error))?)
 }
 
 /// A sealed share from standard input.

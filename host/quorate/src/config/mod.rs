@@ -271,6 +271,7 @@ mod tests {
             ("USER_SHARE_PLAINTEXT", "yes"),
             ("USER_SHARE_PLAIN", "true"),
             ("QUORATE_CONFIRM_SECONDS", "0"),
+            ("QUORATE_SEALING_KEY_SECONDS", "2592001"),
             ("QUORATE_USER_PARTY_KEY", "short"),
             ("JWT_SECRET_KEY", "short"),
             ("JWT_SECRET", "of another name that is long enough to be one"),

@@ -37,6 +37,9 @@ pub struct RolesConfig {
     pub unsealed_shares: bool,
     /// `QUORATE_CONFIRM_SECONDS`: how long a user may take to confirm a new share; an hour if you say nothing.
     pub confirm_within: Duration,
+    /// `QUORATE_SEALING_KEY_SECONDS`: how long each key is given out to which users seal their shares; a day if you say
+    /// nothing. What was sealed to it opens for as long again.
+    pub sealing_key_period: Duration,
     /// `QUORATE_COORDINATORS`: the addresses of all coordinators, separated by commas.
     pub coordinators: Vec<Address>,
     /// `QUORATE_ROUTERS`: the addresses of all routers, separated by commas; the same list in the same order
@@ -79,6 +82,7 @@ impl std::fmt::Debug for RolesConfig {
         shown.field("party_listen", &self.party_listen).field("party_api_listen", &self.party_api_listen);
         shown.field("party_api_grpc_listen", &self.party_api_grpc_listen);
         shown.field("unsealed_shares", &self.unsealed_shares).field("confirm_within", &self.confirm_within);
+        shown.field("sealing_key_period", &self.sealing_key_period);
         shown.field("replica", &self.replica).finish_non_exhaustive()
     }
 }
@@ -112,7 +116,8 @@ impl RolesConfig {
             party_apis: variables.list("QUORATE_PARTY_APIS", addresses, |text| text.parse().ok())?,
             user_party,
             unsealed_shares: variables.parsed("USER_SHARE_PLAINTEXT", "true or false")?.unwrap_or(false),
-            confirm_within: confirm_within(variables)?,
+            confirm_within: seconds(variables, &CONFIRM_SECONDS)?,
+            sealing_key_period: seconds(variables, &SEALING_KEY_SECONDS)?,
             coordinators: variables.list("QUORATE_COORDINATORS", addresses, |text| text.parse().ok())?,
             routers: variables.list("QUORATE_ROUTERS", addresses, |text| text.parse().ok())?,
             join_key: join_key.map_err(|_| ConfigError::Invalid {
@@ -158,8 +163,27 @@ impl RolesConfig {
     }
 }
 
-/// The values that `QUORATE_CONFIRM_SECONDS` accepts.
-const CONFIRM_SECONDS_WANTED: &str = "a number of seconds from 1 to 86400";
+/// A setting that is a number of seconds.
+struct Seconds {
+    name: &'static str,
+    default: u64,
+    longest: u64,
+    wanted: &'static str,
+}
+
+const CONFIRM_SECONDS: Seconds = Seconds {
+    name: "QUORATE_CONFIRM_SECONDS",
+    default: 3_600,
+    longest: 86_400,
+    wanted: "a number of seconds from 1 to 86400",
+};
+
+const SEALING_KEY_SECONDS: Seconds = Seconds {
+    name: "QUORATE_SEALING_KEY_SECONDS",
+    default: 86_400,
+    longest: 2_592_000,
+    wanted: "a number of seconds from 1 to 2592000",
+};
 
 fn seed(variables: &mut Variables, name: &'static str) -> Result<Option<Seed>, ConfigError> {
     let read = |text: &Zeroizing<String>| {
@@ -238,11 +262,11 @@ fn former_parties(
     Ok(former)
 }
 
-fn confirm_within(variables: &mut Variables) -> Result<Duration, ConfigError> {
-    let name = "QUORATE_CONFIRM_SECONDS";
-    match variables.parsed(name, CONFIRM_SECONDS_WANTED)?.unwrap_or(3_600) {
-        seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),
-        _ => Err(ConfigError::Invalid { name, wanted: CONFIRM_SECONDS_WANTED }),
+fn seconds(variables: &mut Variables, setting: &Seconds) -> Result<Duration, ConfigError> {
+    let &Seconds { name, default, longest, wanted } = setting;
+    match variables.parsed(name, wanted)?.unwrap_or(default) {
+        seconds if (1..=longest).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(ConfigError::Invalid { name, wanted }),
     }
 }
 

@@ -21,9 +21,8 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     if needed(roles.user_party, "QUORATE_USER_PARTY_KEY", by)? != identity {
         return Err(StartError::NotUserParty(identity.to_string()));
     }
-    let seed = needed(roles.identity.clone(), "QUORATE_IDENTITY_KEY", by)?;
     let guard = context.guard(ApiKeyKind::Shares, Some(by))?;
-    let unsealed = roles.unsealed_shares;
+    let (unsealed, sealing_key_period) = (roles.unsealed_shares, roles.sealing_key_period);
     let inbox = UserInbox::new(roles.confirm_within);
     let port = context.listen(roles.party_api_listen, Callers::Anybody).await?;
     let port_for_roles = context.listen(roles.party_api_grpc_listen, Callers::Roles).await?;
@@ -31,7 +30,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<RunningParty, Sta
     let (worker, shares) = PartyWorker::with_user_shares(setup, inbox);
     let worker = Arc::new(worker);
     let unreported = worker.recover_unreported().await.map_err(|error| context.store_failed(error))?;
-    let party_api = PartyApi::new(shares, &seed, unsealed);
+    let party_api = PartyApi::new(shares, sealing_key_period, unsealed);
     let routes = api::routes(party_api.clone(), guard).merge(health::routes(health));
     context.tasks.spawn(port.serve(routes, context.stop.clone(), SHUTDOWN_GRACE_PERIOD));
     context.tasks.spawn(port_for_roles.serve(

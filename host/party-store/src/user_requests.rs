@@ -1,0 +1,54 @@
+//! The users' party: what a user may use once. Each claim and each request number is for one order.
+
+use quorate_backends::database::{StoreError, signed, sql};
+use quorate_core::{OrderId, UnixSeconds};
+
+use super::PartyStore;
+
+impl PartyStore {
+    /// Notes that a claim is the one to the share of this order; false if it was used for the share of another. It is kept for
+    /// ever: there is one for each share that was made.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn use_claim(&self, claim_hash: [u8; 32], order: OrderId) -> Result<bool, StoreError> {
+        let mut tx = self.database.begin(&claim_hash).await?;
+        sql("INSERT INTO share_claims (claim_hash, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(claim_hash.as_slice())
+            .bind(order.as_bytes())
+            .execute(&mut tx)
+            .await?;
+        let row = sql("SELECT order_id FROM share_claims WHERE claim_hash = $1")
+            .bind(claim_hash.as_slice())
+            .fetch_one(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(row.read::<OrderId>("order_id", "share_claims")? == order)
+    }
+
+    /// Notes that a request with this number is for this order; false if it was for another one. The number is
+    /// kept until a day after `expires_at`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn use_nonce(
+        &self,
+        nonce: [u8; 32],
+        order: OrderId,
+        expires_at: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.database.begin(&nonce).await?;
+        sql("INSERT INTO nonces (nonce, order_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(nonce.as_slice())
+            .bind(order.as_bytes())
+            .bind(signed(expires_at.0)?)
+            .execute(&mut tx)
+            .await?;
+        let row = sql("SELECT order_id FROM nonces WHERE nonce = $1")
+            .bind(nonce.as_slice())
+            .fetch_one(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(row.read::<OrderId>("order_id", "nonces")? == order)
+    }
+}
