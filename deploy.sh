@@ -249,13 +249,13 @@ backup() { # FOLDER; nothing, or: without, a database
   trap 'exit 143' TERM HUP
   [ ${#stopped[@]} = 0 ] || compose stop "${stopped[@]}"
   for name in $databases; do
-    { timeout --foreground 3600 docker exec "$postgres" pg_dump -Fc --exclude-table-data=sealing_keys -U "$name" "$name" > "$unfinished/$name.dump" &&
+    { timeout --foreground 3600 docker exec "$postgres" \
+        pg_dump -Fc --exclude-table-data=sealing_keys -U "$name" "$name" > "$unfinished/$name.dump" &&
       timeout --foreground 3600 docker exec -i "$postgres" pg_restore -f /dev/null < "$unfinished/$name.dump"; } ||
       fail "$name was not backed up: it says why above. To do without a party's: ./deploy.sh backup $1 without $name"
   done
   (cd "$unfinished" && sha256sum -- *.dump > SHA256SUMS)
-  mv -T "$unfinished" "$folder"
-  unfinished=
+  mv -T "$unfinished" "$folder"; unfinished=
   trap 'say "deploy.sh: interrupted; the backup is made: ./deploy.sh up waits for the roles" >&2; exit 130' INT
   say "the backup is whole${2:+, but for the database $3}: keep .env and secrets/, which are not in $1, apart from it"
   [ ${#stopped[@]} = 0 ] || { compose start "${stopped[@]}"; wait_for "$(value UP_SECONDS 120)" "${stopped[@]}"; }

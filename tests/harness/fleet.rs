@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use quorate_core::identity::SecretKey;
 use quorate_net::join_token::JoinKey;
 use quorate_net::web::guard::ApiKeyHashes;
 use reqwest::Method;
@@ -151,7 +152,7 @@ fn random_hex() -> String {
 
 fn signing_key() -> (String, String) {
     let seed = quorate_kit::random32();
-    (hex::encode(seed), quorate_core::identity::SecretKey::from_seed(&seed).public().to_string())
+    (hex::encode(seed), SecretKey::from_seed(&seed).public().to_string())
 }
 
 impl Fleet {
@@ -284,6 +285,12 @@ impl Fleet {
     #[must_use]
     pub fn last_caller(&self) -> Caller {
         self.caller(self.setup.accounts - 1)
+    }
+
+    /// The key with which account services sign orders.
+    #[must_use]
+    pub fn originator(&self) -> SecretKey {
+        SecretKey::from_seed(&hex::decode(&self.keys.originator.0).unwrap().try_into().unwrap())
     }
 
     /// The public identity key of the users' party.

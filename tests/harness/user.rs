@@ -7,7 +7,7 @@ use quorate_core::order::{HashFunction, SignItem};
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::sealing_key::SealingKey;
 use quorate_core::share_claim::ShareClaim;
-use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
+use quorate_core::share_grant::{GrantHeader, NewShareTerms, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
@@ -77,7 +77,13 @@ impl User {
     /// Seals the share for a refresh whose new share goes to `next`.
     #[must_use]
     pub fn for_refresh(&self, to: &SealingKey, next: &Self) -> String {
-        self.seal(to, Purpose::Refresh(next.key.public()))
+        self.seal(
+            to,
+            Purpose::Refresh(NewShareTerms {
+                recipient: next.key.public(),
+                claim_hash: ShareClaim::new(next.claim.clone()).hash(),
+            }),
+        )
     }
 
     fn seal(&self, to: &SealingKey, purpose: Purpose) -> String {

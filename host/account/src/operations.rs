@@ -166,6 +166,12 @@ impl AccountService {
         let _permit = self.permit()?;
         let recipient = creation.user.as_ref().and_then(|user| user.recipient);
         let open = self.accounts.open_order(ids.order);
+        if let Some(user) = &creation.user
+            && self.stored.store().claim_is_taken(user.claim_hash, ids.account).await?
+        {
+            let detail = "claim_hash: another account has this claim: make a new one for each share";
+            return Err(Problem::new(Code::ClaimUsed, detail));
+        }
         let account = self.defaults.account(ids.account, creation, open, self.clock.millis()).await?;
         self.stored.store().create_account(&account).await?;
         // An earlier run with the same ids may have stored its own choice.

@@ -3,6 +3,7 @@
 use quorate_control_store::AccountState;
 use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::KeyOutputs;
+use quorate_core::code::Code;
 use quorate_core::codec::decode;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignedOrder};
@@ -109,7 +110,7 @@ pub(crate) struct ReconciledSession {
 pub(crate) struct OrderStatus {
     /// The session that has a result, or the latest, if any was made.
     pub(crate) session: Option<ReconciledSession>,
-    /// How many sessions were made.
+    /// How many sessions were made, without those for which a party had no room: they count for nothing.
     pub(crate) sessions: u32,
     /// Whether a coordinator still drives the order: another session may follow.
     pub(crate) in_flight: bool,
@@ -137,7 +138,11 @@ impl Orders {
         let record = self.record_of(order).await?;
         let OrderRecord { in_flight, is_final, .. } = record;
         let (is_empty, has_failed) = (record.is_empty(), record.cannot_complete());
-        let sessions = u32::try_from(record.sessions.len()).unwrap_or(u32::MAX);
+        let had_no_room = |state: &&SessionState| {
+            state.failure.as_ref().is_some_and(|failure| failure.code == Code::Overloaded.text())
+        };
+        let sessions = record.sessions.iter().filter(|state| !had_no_room(state)).count();
+        let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
         let mut latest: Option<ReconciledSession> = None;
         for state in record.sessions {
             let session = self.reconcile_session(state).await?;

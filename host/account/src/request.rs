@@ -4,6 +4,7 @@ use quorate_control_store::Account;
 use quorate_core::code::Code;
 use quorate_core::codec::Bytes;
 use quorate_core::order::{HashFunction, SignItem, SignItems};
+use quorate_core::share_grant::NewShareTerms;
 use quorate_core::{PartyIndex, Threshold};
 use quorate_net::problem::Problem;
 
@@ -104,14 +105,6 @@ pub struct RefreshRequest {
     pub recipient: Option<[u8; 32]>,
     /// SHA-256 of the claim to the user's new share.
     pub claim_hash: Option<[u8; 32]>,
-}
-
-/// Who gets the new share of a refresh.
-pub(super) struct NewShareTerms {
-    /// The key that it is sealed to.
-    pub(super) recipient: [u8; 32],
-    /// SHA-256 of the claim to it.
-    pub(super) claim_hash: [u8; 32],
 }
 
 impl RefreshRequest {

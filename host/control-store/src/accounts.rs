@@ -115,6 +115,21 @@ impl AccountStore {
         self.verified(&row, &open).map(Some)
     }
 
+    /// Whether another account, which has a key or may get one, was made with this claim.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn claim_is_taken(
+        &self,
+        claim_hash: [u8; 32],
+        by_other_than: AccountId,
+    ) -> Result<bool, StoreError> {
+        let row = sql("SELECT 1 FROM accounts WHERE claim_hash = $1 AND id <> $2 AND state <> 'failed'")
+            .bind(claim_hash.as_slice())
+            .bind(by_other_than.as_bytes());
+        Ok(row.fetch_optional(&self.database).await?.is_some())
+    }
+
     /// Notes that a refresh of an account is about to begin, perhaps again.
     ///
     /// # Errors

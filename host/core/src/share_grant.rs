@@ -38,9 +38,20 @@ wire_struct!(GrantHeader { nonce, expires_at, account, epoch, purpose });
 pub enum Purpose {
     /// To sign exactly this.
     Sign(SignItems),
-    /// To be replaced by a new share, sealed to this X25519 key.
-    Refresh([u8; 32]),
+    /// To be replaced by a new share.
+    Refresh(NewShareTerms),
 }
+
+/// Who gets a user's new share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewShareTerms {
+    /// The X25519 key that it is sealed to.
+    pub recipient: [u8; 32],
+    /// SHA-256 of the claim with which it is confirmed.
+    pub claim_hash: [u8; 32],
+}
+
+wire_struct!(NewShareTerms { recipient, claim_hash });
 
 impl Wire for Purpose {
     fn put(&self, out: &mut Vec<u8>) {
@@ -49,9 +60,9 @@ impl Wire for Purpose {
                 1_u8.put(out);
                 items.put(out);
             }
-            Self::Refresh(recipient) => {
+            Self::Refresh(terms) => {
                 2_u8.put(out);
-                recipient.put(out);
+                terms.put(out);
             }
         }
     }

@@ -158,7 +158,8 @@ mod tests {
     use crate::ids::SealingKeyId;
     use crate::order::{HashFunction, SignItem};
     use crate::sealing_key::SealingKey;
-    use crate::share_grant::{GrantHeader, Purpose, ShareGrant};
+    use crate::share_claim::ShareClaim;
+    use crate::share_grant::{GrantHeader, NewShareTerms, Purpose, ShareGrant};
 
     fn id() -> ShareId {
         ShareId { account: AccountId([7; 16]), epoch: 3, party: PartyIndex::try_from(3).unwrap() }
@@ -259,10 +260,13 @@ mod tests {
         let request = request();
         let asked = request.seal(&sealing_key(&party), &[4; 32]).unwrap();
         let identity = SecretKey::from_seed(&[3; 32]);
-        let refresh = GrantHeader { purpose: Purpose::Refresh(user.public()), ..request.header.clone() };
+        let claim_hash = ShareClaim::new(Zeroizing::new([8; 32])).hash();
+        let terms = NewShareTerms { recipient: user.public(), claim_hash };
+        let refresh = GrantHeader { purpose: Purpose::Refresh(terms), ..request.header.clone() };
         for (name, value) in [
             ("recipient secret", user.to_bytes().to_vec()),
             ("recipient_key", user.public().to_vec()),
+            ("claim_hash", claim_hash.to_vec()),
             ("share", share().bytes().to_vec()),
             ("sealed share", sealed),
             ("sealing secret", party.to_bytes().to_vec()),

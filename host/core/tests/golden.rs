@@ -26,7 +26,7 @@ use quorate_core::report::{Outcome, RefusedCode, Report};
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::sealing_key::SealingKey;
 use quorate_core::session::{Effect, Frame, Session, SessionTerms, To};
-use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
+use quorate_core::share_grant::{GrantHeader, NewShareTerms, Purpose, ShareGrant};
 use quorate_core::submission::Submission;
 use quorate_core::user_share::{ShareId, UserShare};
 use quorate_core::{
@@ -401,7 +401,11 @@ fn user_shares_keep_their_encoding() {
     golden.add("user.sealing-key-signature", to.clone().sign(&identity(3)).signature.0);
     for (grant, request, purpose) in [
         ("user.grant-sign", "user.request-sign", Purpose::Sign(items())),
-        ("user.grant-refresh", "user.request-refresh", Purpose::Refresh([12; 32])),
+        (
+            "user.grant-refresh",
+            "user.request-refresh",
+            Purpose::Refresh(NewShareTerms { recipient: [12; 32], claim_hash: [16; 32] }),
+        ),
     ] {
         let header =
             GrantHeader { nonce: [5; 32], expires_at: NOW, account: AccountId([7; 16]), epoch: 3, purpose };

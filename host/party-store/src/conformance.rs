@@ -58,6 +58,7 @@ macro_rules! suite {
             a_party_that_was_set_back_stops_until_its_operator_accepts_it,
             a_peer_with_another_database_is_noticed_until_it_is_readmitted,
             time_and_orders_are_remembered_for_a_day,
+            an_order_is_remembered_for_a_day_after_its_latest_form,
             the_stored_time_follows_orders_and_is_set_back_only,
             a_claim_on_what_has_changed_since_admission_is_stale,
             a_suspended_component_is_remembered,
@@ -916,6 +917,23 @@ pub(crate) async fn time_and_orders_are_remembered_for_a_day(store: &PartyStore)
     assert_eq!(sessions(2, day + secs(1)).await, 1, "a session that still runs was forgotten");
 }
 
+/// An order is signed anew when it is submitted again: its sessions are counted together.
+pub(crate) async fn an_order_is_remembered_for_a_day_after_its_latest_form(store: &PartyStore) {
+    store.claim(&claim(1, 1, false)).await.unwrap();
+    store.abort(PlanHash([1; 32])).await.unwrap();
+    let later = NOW + secs(86_400);
+    store
+        .claim(&Claim { expires_at: later, now: later, issued_at: later, ..claim(1, 2, false) })
+        .await
+        .unwrap();
+    store.abort(PlanHash([2; 32])).await.unwrap();
+    let now = NOW + secs(600) + secs(ORDER_RETENTION_SECONDS.into()) + secs(1);
+    store.claim(&Claim { now, issued_at: now, ..claim(9, 9, false) }).await.unwrap();
+    store.forget_expired().await.unwrap();
+    let facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!(facts.sessions_of_order, 2);
+}
+
 pub(crate) async fn the_stored_time_follows_orders_and_is_set_back_only(store: &PartyStore) {
     let facts =
         || async { store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap() };
@@ -966,9 +984,10 @@ async fn deliver(store: &PartyStore, session: u8) {
     let (session_id, certificate) = (SessionId([session; 32]), certificate(session, 1));
     let new_delivery = NewDelivery {
         session: session_id,
+        order: OrderId([session; 32]),
         certificate,
         sealed,
-        claim_hash: [7; 32],
+        claim_hash: [session; 32],
         expires_at: UnixMillis::from(NOW) + ms(1_000),
     };
     store.deliver(&readies(session, 1)[0], &record(1), &entries(session), &new_delivery).await.unwrap();
@@ -987,7 +1006,7 @@ pub(crate) async fn a_delivered_share_is_promised_only_when_it_is_confirmed(stor
     let delivery = store.delivery(ShareLookup::Order(OrderId([1; 32]))).await.unwrap().unwrap();
     assert_eq!((delivery.state, delivery.recipient), (DeliveryState::Delivered, Some([8; 32])));
     assert_eq!((delivery.sealed, delivery.certificate), (Some(vec![9; 100]), certificate(1, 1)));
-    assert_eq!(delivery.claim_hash, [7; 32]);
+    assert_eq!(delivery.claim_hash, [1; 32]);
     assert_eq!(store.confirm(SessionId([2; 32]), None, now).await.unwrap(), Confirmation::Unknown);
     assert_eq!(store.confirm(session, Some([3; 32]), now).await.unwrap(), Confirmation::Confirmed);
     assert_eq!(store.confirm(session, Some([3; 32]), now).await.unwrap(), Confirmation::Confirmed);
@@ -1064,14 +1083,27 @@ pub(crate) async fn a_number_is_used_for_one_order(store: &PartyStore) {
 }
 
 pub(crate) async fn a_claim_serves_for_the_share_of_one_order(store: &PartyStore) {
-    let (order, other) = (OrderId([1; 32]), OrderId([2; 32]));
-    for _ in 0..2 {
-        assert!(store.use_claim([5; 32], order).await.unwrap(), "who repeats a request is refused");
-    }
-    assert!(!store.use_claim([5; 32], other).await.unwrap());
-    store.expire_deliveries((NOW + secs(1_000_000_000)).into()).await.unwrap();
-    assert!(!store.use_claim([5; 32], other).await.unwrap(), "a claim was forgotten");
-    assert!(store.use_claim([6; 32], other).await.unwrap());
+    assert_eq!(store.claimed_by([1; 32]).await.unwrap(), None);
+    deliver(store, 1).await;
+    assert_eq!(store.claimed_by([1; 32]).await.unwrap(), Some(OrderId([1; 32])));
+    // Nobody has confirmed the share: the account is free, and the claim is used.
+    let late = (NOW + secs(1_000_000_000)).into();
+    assert_eq!(store.expire_deliveries(late).await.unwrap(), 1);
+    assert_eq!(store.claim(&claim(2, 2, true)).await.unwrap(), CLAIMED);
+    let again = NewDelivery {
+        session: SessionId([2; 32]),
+        order: OrderId([2; 32]),
+        certificate: certificate(2, 1),
+        sealed: None,
+        claim_hash: [1; 32],
+        expires_at: late,
+    };
+    let refused = store.deliver(&readies(2, 1)[0], &record(1), &entries(2), &again).await;
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "a claim served twice");
+    store
+        .deliver(&readies(2, 1)[0], &record(1), &entries(2), &NewDelivery { claim_hash: [2; 32], ..again })
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn sealing_keys_are_random_rotated_and_deleted(store: &PartyStore) {
@@ -1088,13 +1120,21 @@ pub(crate) async fn sealing_keys_are_random_rotated_and_deleted(store: &PartySto
         assert!(store.sealing_key(key.id, until).await.unwrap().is_none(), "a key serves for ever");
     }
     assert!(store.sealing_key(SealingKeyId([1; 16]), NOW).await.unwrap().is_none());
-    store.expire_deliveries((NOW + 2 * period - second).into()).await.unwrap();
+    store.delete_sealing_keys(NOW + 2 * period - second).await.unwrap();
     assert!(store.sealing_key(first.id, NOW).await.unwrap().is_some());
-    store.expire_deliveries((NOW + 2 * period).into()).await.unwrap();
+    store.delete_sealing_keys(NOW + 2 * period).await.unwrap();
     assert!(store.sealing_key(first.id, NOW).await.unwrap().is_none(), "a key is kept after its end");
     assert!(store.sealing_key(next.id, NOW + 2 * period).await.unwrap().is_some());
-    // By a clock that was ahead for a while: what it made is not given out early.
-    assert_ne!(store.current_sealing_key(NOW, period).await.unwrap().id, next.id);
+    // By a clock that was ahead for a while: what it made is neither given out early nor kept.
+    assert!(store.sealing_key(next.id, NOW).await.unwrap().is_none());
+    let current = store.current_sealing_key(NOW, period).await.unwrap();
+    assert_ne!(current.id, next.id);
+    store.delete_sealing_keys(NOW).await.unwrap();
+    assert!(store.sealing_key(next.id, NOW + period).await.unwrap().is_none(), "a key of the future is kept");
+    // The party signs what the row says: nobody else can make a key serve longer.
+    sql("UPDATE sealing_keys SET not_after = not_after + 1").execute(&store.database).await.unwrap();
+    let altered = store.current_sealing_key(NOW, period).await;
+    assert!(matches!(altered, Err(StoreError::Sealed(_))), "{altered:?}");
 }
 
 /// Replicas that start at once give out one key.

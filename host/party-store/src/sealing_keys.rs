@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use quorate_backends::database::{Row, StoreError, Tx, signed, sql};
+use quorate_core::order::MAX_CLOCK_SKEW;
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::sealing_key::SealingKey;
 use quorate_core::{AccountId, PlanHash, SealingKeyId, UnixSeconds};
@@ -54,21 +55,23 @@ impl PartyStore {
         id: SealingKeyId,
         now: UnixSeconds,
     ) -> Result<Option<RecipientKey>, StoreError> {
-        let row = sql("SELECT * FROM sealing_keys WHERE id = $1 AND not_after > $2")
+        let row = sql("SELECT * FROM sealing_keys WHERE id = $1 AND not_after > $2 AND not_before <= $3")
             .bind(id.as_bytes())
             .bind(signed(now.0)?)
+            .bind(signed((now + MAX_CLOCK_SKEW).0)?)
             .fetch_optional(&self.database)
             .await?;
         row.map(|row| self.opened_sealing_key(&row).map(|(_, secret)| secret)).transpose()
     }
 
-    /// Deletes the keys whose time is over.
+    /// Deletes the keys whose time is over, and those of a clock that was ahead.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub(super) async fn delete_sealing_keys(&self, now: UnixSeconds) -> Result<(), StoreError> {
-        sql("DELETE FROM sealing_keys WHERE not_after <= $1")
+    pub async fn delete_sealing_keys(&self, now: UnixSeconds) -> Result<(), StoreError> {
+        sql("DELETE FROM sealing_keys WHERE not_after <= $1 OR not_before > $2")
             .bind(signed(now.0)?)
+            .bind(signed((now + MAX_CLOCK_SKEW).0)?)
             .execute(&self.database)
             .await?;
         Ok(())
@@ -85,8 +88,9 @@ impl PartyStore {
             .and_then(|()| getrandom::fill(material.as_mut_slice()))
             .map_err(|_| StoreError::Conflict("no randomness"))?;
         let (id, secret) = (SealingKeyId(id), RecipientKey::derive(&material));
-        let sealed = self.crypter.seal(&sealing_key_context(&name(id)), secret.to_bytes().as_slice())?;
         let made = SealingKey { id, key: secret.public(), not_before: now, not_after: now + period + period };
+        let name = name(id, made.not_before, made.not_after);
+        let sealed = self.crypter.seal(&sealing_key_context(&name), secret.to_bytes().as_slice())?;
         sql("INSERT INTO sealing_keys (id, sealed, not_before, not_after) VALUES ($1, $2, $3, $4)")
             .bind(id.as_bytes())
             .bind(sealed)
@@ -99,17 +103,14 @@ impl PartyStore {
 
     fn opened_sealing_key(&self, row: &Row) -> Result<(SealingKey, RecipientKey), StoreError> {
         let id: SealingKeyId = row.read("id", "sealing_keys")?;
-        let secret = self.crypter.open(&sealing_key_context(&name(id)), &row.get::<Vec<u8>>("sealed")?)?;
+        let (not_before, not_after) =
+            (UnixSeconds(row.get("not_before")?), UnixSeconds(row.get("not_after")?));
+        let name = name(id, not_before, not_after);
+        let secret = self.crypter.open(&sealing_key_context(&name), &row.get::<Vec<u8>>("sealed")?)?;
         let malformed = || StoreError::Malformed("sealing_keys");
         let secret = Zeroizing::new(secret.as_slice().try_into().map_err(|_| malformed())?);
         let secret = RecipientKey::from_bytes(&secret).map_err(|_| malformed())?;
-        let key = SealingKey {
-            id,
-            key: secret.public(),
-            not_before: UnixSeconds(row.get("not_before")?),
-            not_after: UnixSeconds(row.get("not_after")?),
-        };
-        Ok((key, secret))
+        Ok((SealingKey { id, key: secret.public(), not_before, not_after }, secret))
     }
 }
 
@@ -118,6 +119,8 @@ fn sealing_key_context(name: &str) -> RowContext<'_> {
     RowContext { table: "sealing_keys", account, epoch: 0, plan, name }
 }
 
-fn name(id: SealingKeyId) -> String {
-    id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+/// What a row says in the clear: the party signs it, so that it must not be changed.
+fn name(id: SealingKeyId, not_before: UnixSeconds, not_after: UnixSeconds) -> String {
+    let id: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{id} {} {}", not_before.0, not_after.0)
 }

@@ -139,15 +139,7 @@ impl PartyStore {
         if let Counterparties::Obstacle(obstacle) = counterparties {
             return Ok(obstacle);
         }
-        let counted = sql("INSERT INTO orders (id, expires_at, sessions) VALUES ($1, $2, 1)
-             ON CONFLICT (id) DO UPDATE SET sessions = orders.sessions + 1
-             WHERE orders.sessions < $3 AND NOT orders.succeeded")
-        .bind(claim.order.as_bytes())
-        .bind(signed(claim.expires_at.0)?)
-        .bind(i64::from(claim.at_most))
-        .execute(&mut tx)
-        .await?;
-        if counted == 0 {
+        if !count_session(&mut tx, claim).await? {
             return Ok(ClaimOutcome::OrderIsOver);
         }
         if claim.exclusive {
@@ -349,6 +341,21 @@ impl PartyStore {
              AND plan NOT IN (SELECT plan FROM sessions WHERE account = $1 AND (outcome IS NULL OR outcome = 'delivered'))");
         Ok(unlocked.bind(account.as_bytes()).execute(&self.database).await? == 1)
     }
+}
+
+/// Counts a session for its order; false if the order has had its sessions, or has succeeded. An order that is submitted
+/// again is kept for as long as its latest form.
+async fn count_session(tx: &mut Tx, claim: &Claim) -> Result<bool, StoreError> {
+    let counted = sql("INSERT INTO orders (id, expires_at, sessions) VALUES ($1, $2, 1)
+         ON CONFLICT (id) DO UPDATE SET sessions = orders.sessions + 1,
+           expires_at = CASE WHEN orders.expires_at < $2 THEN $2 ELSE orders.expires_at END
+         WHERE orders.sessions < $3 AND NOT orders.succeeded")
+    .bind(claim.order.as_bytes())
+    .bind(signed(claim.expires_at.0)?)
+    .bind(i64::from(claim.at_most))
+    .execute(tx)
+    .await?;
+    Ok(counted == 1)
 }
 
 async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {

@@ -1,29 +1,29 @@
 //! The users' party: what a user may use once. Each claim and each request number is for one order.
 
-use quorate_backends::database::{StoreError, signed, sql};
+use quorate_backends::database::{StoreError, Tx, signed, sql};
 use quorate_core::{OrderId, UnixSeconds};
 
 use super::PartyStore;
 
+/// Notes that a claim is the one to the share that an order makes. It is kept for ever: there is one for each share.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when it has served for the share of another order.
+pub(super) async fn use_claim(tx: &mut Tx, claim_hash: &[u8; 32], order: OrderId) -> Result<(), StoreError> {
+    let statement = "INSERT INTO share_claims (claim_hash, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    let inserted = sql(statement).bind(claim_hash.as_slice()).bind(order.as_bytes()).execute(tx).await?;
+    if inserted == 1 { Ok(()) } else { Err(StoreError::Conflict("the claim was used for another share")) }
+}
+
 impl PartyStore {
-    /// Notes that a claim is the one to the share of this order; false if it was used for the share of another. It is kept for
-    /// ever: there is one for each share that was made.
+    /// The order whose share a claim has served for.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn use_claim(&self, claim_hash: [u8; 32], order: OrderId) -> Result<bool, StoreError> {
-        let mut tx = self.database.begin(&claim_hash).await?;
-        sql("INSERT INTO share_claims (claim_hash, order_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(claim_hash.as_slice())
-            .bind(order.as_bytes())
-            .execute(&mut tx)
-            .await?;
-        let row = sql("SELECT order_id FROM share_claims WHERE claim_hash = $1")
-            .bind(claim_hash.as_slice())
-            .fetch_one(&mut tx)
-            .await?;
-        tx.commit().await?;
-        Ok(row.read::<OrderId>("order_id", "share_claims")? == order)
+    pub async fn claimed_by(&self, claim_hash: [u8; 32]) -> Result<Option<OrderId>, StoreError> {
+        let row = sql("SELECT order_id FROM share_claims WHERE claim_hash = $1").bind(claim_hash.as_slice());
+        let row = row.fetch_optional(&self.database).await?;
+        row.map(|row| row.read("order_id", "share_claims")).transpose()
     }
 
     /// Notes that a request with this number is for this order; false if it was for another one. The number is

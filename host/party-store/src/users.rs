@@ -9,6 +9,7 @@ use quorate_core::codec::encode;
 use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMillis};
 
 use super::shares::Stored;
+use super::user_requests::use_claim;
 use super::{PartyStore, Started, started, unlock};
 use quorate_core::user_share::ShareEntries;
 
@@ -83,6 +84,8 @@ pub enum PromiseState {
 pub struct NewDelivery {
     /// The session that made it.
     pub session: SessionId,
+    /// The order that asked for it.
+    pub order: OrderId,
     /// The certificate that activates the share when it is confirmed.
     pub certificate: Certificate,
     /// The share, sealed; `None` if it is given out as it is, once.
@@ -165,16 +168,21 @@ impl PartyStore {
         .bind(which.bytes())
         .fetch_all(&self.database)
         .await?;
-        let plan = |row: &Row| {
-            Ok(WaitingPlan {
-                session: row.read("session", "waiting_plans")?,
-                order: row.read("order_id", "waiting_plans")?,
-                plan: row.get("plan")?,
-                token: row.get("token")?,
-                deadline: UnixMillis(row.get("deadline")?),
-            })
-        };
-        rows.iter().map(plan).collect()
+        rows.iter().map(waiting_plan).collect()
+    }
+
+    /// The plan of a session, and whether the session was claimed. One that ran at once was never kept.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn kept_plan(&self, session: SessionId) -> Result<Option<(WaitingPlan, bool)>, StoreError> {
+        let row = sql("SELECT session, order_id, plan, token, deadline,
+                    EXISTS (SELECT 1 FROM sessions WHERE sessions.id = waiting_plans.session) AS claimed
+             FROM waiting_plans WHERE session = $1")
+        .bind(session.as_bytes())
+        .fetch_optional(&self.database)
+        .await?;
+        row.map(|row| Ok((waiting_plan(&row)?, row.get("claimed")?))).transpose()
     }
 
     /// Forgets a plan that was not taken on.
@@ -200,6 +208,7 @@ impl PartyStore {
         new_delivery: &NewDelivery,
     ) -> Result<(), StoreError> {
         let mut tx = self.store_share(ready, record, entries, Stored::Delivered).await?;
+        use_claim(&mut tx, &new_delivery.claim_hash, new_delivery.order).await?;
         let (recipient, sealed) = match &new_delivery.sealed {
             Some(sealed) => (Some(sealed.recipient.as_slice()), Some(sealed.bytes.as_slice())),
             None => (None, None),
@@ -354,7 +363,6 @@ impl PartyStore {
         ] {
             sql(statement).bind(before).execute(&self.database).await?;
         }
-        self.delete_sealing_keys(now.seconds()).await?;
         Ok(expired)
     }
 
@@ -374,4 +382,14 @@ impl PartyStore {
             Some(_) => PromiseState::Active,
         })
     }
+}
+
+fn waiting_plan(row: &Row) -> Result<WaitingPlan, StoreError> {
+    Ok(WaitingPlan {
+        session: row.read("session", "waiting_plans")?,
+        order: row.read("order_id", "waiting_plans")?,
+        plan: row.get("plan")?,
+        token: row.get("token")?,
+        deadline: UnixMillis(row.get("deadline")?),
+    })
 }

@@ -27,6 +27,7 @@ CREATE TABLE accounts (
     key_mac      BLOB
 ) STRICT;
 CREATE INDEX accounts_by_user ON accounts (user_id);
+CREATE INDEX accounts_by_claim ON accounts (claim_hash);
 
 -- Keygens and refreshes of which it is not known yet what came of them: they may still hold promises at some parties.
 CREATE TABLE open_orders (

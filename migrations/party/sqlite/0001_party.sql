@@ -199,7 +199,7 @@ CREATE TABLE nonces (
     expires_at  INTEGER NOT NULL
 ) STRICT;
 
--- Claims that were used, each for the share that one order made. Nothing is ever deleted here.
+-- Claims, each to the share that one order made. Nothing is ever deleted here.
 CREATE TABLE share_claims (
     claim_hash  BLOB PRIMARY KEY,
     order_id    BLOB NOT NULL

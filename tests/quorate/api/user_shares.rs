@@ -210,12 +210,21 @@ async fn a_user_makes_an_account_signs_and_refreshes() {
     let path = format!("{ACCOUNTS}/{id}/refresh");
     refused(&fleet.caller(0).post(&path, &json!({})).await, 422, "user_share_required");
     let next = User::new();
-    let given = user.seal("share", &to, id, &["--refresh", &next.recipient]).unwrap();
+    let given = user
+        .seal("share", &to, id, &["--refresh", &next.recipient, "--claim-hash", &next.claim_hash])
+        .unwrap();
     let unclaimed = json!({ "user_share": given, "recipient_key": next.recipient });
     refused(&fleet.caller(0).post(&path, &unclaimed).await, 422, "claim_required");
     let elsewhere =
         json!({ "user_share": given, "recipient_key": user.recipient, "claim_hash": next.claim_hash });
     refused(&fleet.caller(0).post(&path, &elsewhere).await, 422, "user_share_for_another_message");
+    let claimed =
+        json!({ "user_share": given, "recipient_key": next.recipient, "claim_hash": user.claim_hash });
+    refused(&fleet.caller(0).post(&path, &claimed).await, 422, "user_share_for_another_message");
+    let reused =
+        user.seal("share", &to, id, &["--refresh", &next.recipient, "--claim-hash", &user.claim_hash]);
+    let reused = json!({ "user_share": reused.unwrap(), "recipient_key": next.recipient, "claim_hash": user.claim_hash });
+    refused(&fleet.caller(0).post(&path, &reused).await, 409, "claim_used");
     let body = json!({ "user_share": given, "recipient_key": next.recipient, "claim_hash": next.claim_hash });
     let refreshed = fleet.caller(0).post(&path, &body).await.good();
     assert_eq!((refreshed.text("state"), &refreshed.body["epoch"]), ("active", &json!(1)), "{refreshed:?}");
@@ -343,10 +352,7 @@ async fn a_share_that_is_mandatory_is_asked_for_in_a_call_of_its_own() {
     assert_signed_by(&signed, [2; 32], &key);
     // A claim that has served for one share is none to another.
     body["user_share_mandatory"] = false.into();
-    let second = fleet.caller(0).post(ACCOUNTS, &body).await.good();
-    let again =
-        json!({ "session_id": second.text("session_id"), "claim": claim, "recipient_key": user.recipient });
-    refused(&generate(&fleet, 0, again).await, 409, "claim_used");
+    refused(&fleet.caller(0).post(ACCOUNTS, &body).await, 409, "claim_used");
     let another = fleet.caller(0).create().await;
     refused(&sign(&fleet, &another, [3; 32], Some(&sealed)).await, 422, "no_user_share");
     let wrong = user.seal("share", &to, &another, &["--message", &hex::encode([3; 32])]).unwrap_err();

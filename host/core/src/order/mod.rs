@@ -166,6 +166,14 @@ impl Order {
         }
     }
 
+    /// Whether both ask for the same. An order that is submitted again has other times, and may have come with a share that
+    /// was sealed anew.
+    #[must_use]
+    pub fn asks_for_the_same(&self, other: &Self) -> bool {
+        let Self { issued_at, expires_at, sealing_key, minimum_plugin, .. } = *other;
+        Self { issued_at, expires_at, sealing_key, minimum_plugin, ..self.clone() } == *other
+    }
+
     /// Signs the order.
     #[must_use]
     pub fn sign(&self, originator: &SecretKey) -> SignedOrder {
@@ -289,6 +297,31 @@ pub(crate) mod tests {
         assert_eq!(signed.open(&[originator().public()], NOW), Ok(order(signing())));
         assert_eq!(signed.open(&[identities(1)[0].public()], NOW), Err(OrderRefused::NotSigned));
         assert_eq!(signed.open(&[], NOW), Err(OrderRefused::NotSigned));
+    }
+
+    #[test]
+    fn two_orders_ask_for_the_same_whenever_they_were_signed() {
+        let first =
+            Order { claim_hash: Some([1; 32]), recipient: Some([2; 32]), ..order(Operation::Refresh) };
+        let sealing_key = Some(SealingKeyId([3; 16]));
+        let later = Order { issued_at: NOW + SECOND, expires_at: NOW, sealing_key, ..first.clone() };
+        assert!(first.asks_for_the_same(&later) && later.asks_for_the_same(&first));
+        for other in [
+            Order { id: OrderId([4; 32]), ..first.clone() },
+            Order { operation: signing(), ..first.clone() },
+            Order { operation: Operation::Keygen, ..first.clone() },
+            Order { epoch: 2, ..first.clone() },
+            Order { share_set: Some(PlanHash([4; 32])), ..first.clone() },
+            Order { public_key: Bytes(vec![3; 33]), ..first.clone() },
+            Order { recipient: Some([4; 32]), ..first.clone() },
+            Order { claim_hash: Some([4; 32]), ..first.clone() },
+            Order { spec: KeySpec { account: AccountId([4; 16]), ..first.spec.clone() }, ..first.clone() },
+        ] {
+            assert!(!first.asks_for_the_same(&other), "{other:?}");
+        }
+        let other_message = SignItem { message: Bytes(vec![8; 32]), ..item() };
+        let other_message = order(Operation::Sign(other_message.into()));
+        assert!(!order(signing()).asks_for_the_same(&other_message));
     }
 
     #[test]

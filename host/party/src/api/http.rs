@@ -63,9 +63,9 @@ struct ShareView {
 }
 
 async fn generate(State(api): State<PartyApi>, body: Body<GenerateRequest>) -> Result<Response, Problem> {
-    let GenerateRequest { session_id: id, claim, recipient_key: recipient } = body.value;
-    let session = session_id(&id)?;
+    let Body { value: GenerateRequest { session_id: id, claim, recipient_key: recipient }, .. } = body;
     let claim = required_claim(claim)?;
+    let session = session_id(&id)?;
     let recipient = recipient.as_deref().map(recipient_key).transpose()?;
     if recipient.is_none() && !api.0.unsealed {
         let detail = "recipient_key: give the X25519 key that the share is to be sealed to; `quorate share new-recipient` makes one";
@@ -122,9 +122,9 @@ async fn confirm(
     headers: HeaderMap,
     body: Body<NewConfirmation>,
 ) -> Result<Json<ConfirmationView>, Problem> {
-    let NewConfirmation { session_id: id, claim } = body.value;
-    let session = session_id(&id)?;
+    let Body { value: NewConfirmation { session_id: id, claim }, .. } = body;
     let claim = required_claim(claim)?;
+    let session = session_id(&id)?;
     let by = headers.get(IDEMPOTENCY_KEY_HEADER).map(|key| Sha256::digest(key.as_bytes()).into());
     let delivery = api.0.shares.confirm(session, &claim, by).await?;
     let activation = &delivery.certificate.activation;

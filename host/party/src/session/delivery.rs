@@ -62,8 +62,14 @@ pub(super) async fn deliver(
         Err(abort) => return outcome::abort(context, connection, abort).await.map(Some),
     };
     let expires_at = context.now() + user.confirm_within;
-    let new_delivery =
-        NewDelivery { session: context.id, certificate: certificate.clone(), sealed, claim_hash, expires_at };
+    let new_delivery = NewDelivery {
+        session: context.id,
+        order: context.order().id,
+        certificate: certificate.clone(),
+        sealed,
+        claim_hash,
+        expires_at,
+    };
     context.party.store.deliver(promise.own(), &record, &hash_of(&user_share), &new_delivery).await?;
     connection.session.mark_result_durable();
     tracing::info!(

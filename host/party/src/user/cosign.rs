@@ -41,6 +41,9 @@ impl UserShares {
         let order = order.map_err(|refused| Problem::new(Code::Refused, refused.to_string()))?;
         let request = self.open_grant(&order, sealed, now).await?;
         self.check_grant(&order, &request, now).await?;
+        if order.operation.makes_shares() {
+            self.check_claim_hash(&order).await?;
+        }
         let permit = self.inbox.permit()?;
         let ShareGrant { header, share } = request;
         if !self.party.store.use_nonce(header.nonce, order.id, header.expires_at).await? {
@@ -48,7 +51,7 @@ impl UserShares {
                           and seal the share anew for each new one";
             return Err(Problem::new(Code::UserShareReplayed, detail));
         }
-        let until = Instant::now() + limit;
+        let until = Instant::now() + limit.min(header.expires_at.since(now));
         let shares = Arc::clone(self);
         tokio::spawn(async move {
             shares.serve_order(order, share, until).await;
@@ -106,11 +109,14 @@ impl UserShares {
         }
         let same = match (&header.purpose, &order.operation) {
             (Purpose::Sign(allowed), Operation::Sign(ordered)) => allowed == ordered,
-            (Purpose::Refresh(recipient), Operation::Refresh) => Some(*recipient) == order.recipient,
+            (Purpose::Refresh(terms), Operation::Refresh) => {
+                (order.recipient, order.claim_hash) == (Some(terms.recipient), Some(terms.claim_hash))
+            }
             _ => false,
         };
         if !same {
-            let detail = "it was sealed for another message, hash, path or recipient than this request names";
+            let detail =
+                "it was sealed for another message, hash, path, recipient or claim than this request names";
             return wrong(Code::UserShareForAnotherMessage, detail);
         }
         match self.party.index_in(order) {
@@ -132,6 +138,16 @@ impl UserShares {
                 self.party.store.waiting_plans(ShareLookup::Order(order.id)).await.unwrap_or_default();
             for waiting in waiting {
                 let Ok(plan) = decode::<Plan>(&waiting.plan) else { continue };
+                // The user has given the share for one request, not for all that orders with this id may ask for.
+                let planned = plan.order.read(&self.party.originators);
+                if !planned.is_ok_and(|planned| planned.asks_for_the_same(&order)) {
+                    tracing::error!(
+                        session = %waiting.session, order = %order.id,
+                        "plan refused: its order asks for something else than the order that came with the user's share"
+                    );
+                    let _ = self.party.store.drop_plan(waiting.session).await;
+                    continue;
+                }
                 let custody = Custody::User(self.inbox.context(Some(share.clone()), order.recipient));
                 let incoming = IncomingPlan { plan, token: waiting.token };
                 match self.runner.run(incoming, custody, None, None).await {

@@ -73,8 +73,10 @@ impl UserShares {
             tracing::warn!("plan refused: its order is not acceptable, or ends before it");
             return acknowledge(delivered).await;
         };
-        if order.operation.makes_shares() && order.claim_hash.is_none() {
-            tracing::warn!(order = %order.id, "plan refused: nobody has a claim to the user's new share");
+        if order.operation.makes_shares()
+            && let Err(problem) = self.check_claim_hash(&order).await
+        {
+            tracing::warn!(order = %order.id, reason = problem.detail, "plan refused");
             return acknowledge(delivered).await;
         }
         if order.operation == Operation::Keygen && order.recipient.is_some() {
@@ -105,6 +107,8 @@ impl UserShares {
         loop {
             tick.tick().await;
             let expired = async {
+                // Before all else: nothing may keep a key longer than it serves.
+                self.party.store.delete_sealing_keys(self.party.clock.seconds()).await?;
                 if self.party.store.expire_deliveries(self.party.clock.millis()).await? > 0 {
                     self.reporter.flush_reports().await?;
                 }
@@ -137,19 +141,19 @@ impl UserShares {
             self.check_claim(claim, &delivery.claim_hash, delivery.started.order).await?;
             return delivered(delivery, recipient);
         }
-        let permit = self.inbox.permit()?;
-        let Some((waiting, plan)) = self.waiting_plan(session).await? else {
-            drop(permit);
-            let delivery = self.await_running_elsewhere(session).await?.ok_or_else(not_waiting)?;
-            self.check_claim(claim, &delivery.claim_hash, delivery.started.order).await?;
-            return delivered(delivery, recipient);
-        };
+        let (waiting, is_claimed) = self.kept_plan(session).await?;
+        let plan = decode::<Plan>(&waiting.plan).map_err(|_| not_waiting())?;
         let order: Order = plan.order.read(&self.party.originators).map_err(|_| not_waiting())?;
         if order.operation != Operation::Keygen {
             let detail = "this session is not a keygen: sign and refresh bring a share";
             return Err(Problem::new(Code::SessionNotFound, detail));
         }
         self.check_claim(claim, &order.claim_hash.ok_or_else(not_waiting)?, order.id).await?;
+        if is_claimed {
+            let delivery = self.await_running_elsewhere(session).await?.ok_or_else(not_waiting)?;
+            return delivered(delivery, recipient);
+        }
+        let permit = self.inbox.permit()?;
         let (sender, unsealed) = oneshot::channel();
         let user = self.inbox.context(None, recipient);
         if recipient.is_none() {
@@ -182,11 +186,24 @@ impl UserShares {
             let detail = "claim: this is not the claim whose hash came with the request for this share";
             return Err(Problem::new(Code::WrongClaim, detail));
         }
-        if self.party.store.use_claim(*claim_hash, order).await? {
-            return Ok(());
+        self.check_unused(*claim_hash, order).await
+    }
+
+    /// Checks that an order for a new share of a user names a claim, which has served for no other.
+    pub(super) async fn check_claim_hash(&self, order: &Order) -> Result<(), Problem> {
+        let missing =
+            || Problem::new(Code::ClaimRequired, "claim_hash: nobody has a claim to the user's new share");
+        self.check_unused(order.claim_hash.ok_or_else(missing)?, order.id).await
+    }
+
+    async fn check_unused(&self, claim_hash: [u8; 32], order: OrderId) -> Result<(), Problem> {
+        match self.party.store.claimed_by(claim_hash).await? {
+            Some(other) if other != order => {
+                let detail = "claim: it has served for another share: ask for a new share with a new claim";
+                Err(Problem::new(Code::ClaimUsed, detail))
+            }
+            _ => Ok(()),
         }
-        let detail = "claim: it has served for another share: ask for a new share with a new claim";
-        Err(Problem::new(Code::ClaimUsed, detail))
     }
 
     /// Waits until a keygen that runs here, or that another request has claimed meanwhile, has delivered its share.
@@ -234,17 +251,13 @@ impl UserShares {
         }
     }
 
-    /// The plan of a session, which may still be on its way; `None` when its session is claimed.
-    async fn waiting_plan(&self, session: SessionId) -> Result<Option<(WaitingPlan, Plan)>, Problem> {
+    /// The plan of a session, which may still be on its way, and whether the session was claimed.
+    async fn kept_plan(&self, session: SessionId) -> Result<(WaitingPlan, bool), Problem> {
+        let _permit = self.inbox.follow()?;
         let until = Instant::now() + PLAN_ARRIVAL_TIMEOUT;
         loop {
-            if let Some(waiting) = self.party.store.waiting_plans(ShareLookup::Session(session)).await?.pop()
-            {
-                let plan = decode::<Plan>(&waiting.plan).map_err(|_| not_waiting())?;
-                return Ok(Some((waiting, plan)));
-            }
-            if self.party.store.was_claimed(session).await? {
-                return Ok(None);
+            if let Some(kept) = self.party.store.kept_plan(session).await? {
+                return Ok(kept);
             }
             if Instant::now() >= until {
                 return Err(not_waiting());

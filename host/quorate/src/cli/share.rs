@@ -11,10 +11,10 @@ use quorate_core::identity::PublicKey;
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::sealing_key::SignedSealingKey;
 use quorate_core::share_claim::ShareClaim;
-use quorate_core::share_grant::{GrantHeader, Purpose, ShareGrant};
+use quorate_core::share_grant::{GrantHeader, NewShareTerms, Purpose, ShareGrant};
 use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
-use quorate_net::web::params::recipient_key;
+use quorate_net::web::params::{claim_hash, recipient_key};
 use quorate_party::api::{MalformedSealingKey, SealingKeyView};
 use zeroize::Zeroizing;
 
@@ -86,8 +86,11 @@ struct Seal {
     #[arg(long, requires = "message")]
     path: Option<String>,
     /// To refresh the account: the new share is sealed to this key
-    #[arg(long, value_name = "RECIPIENT_KEY")]
+    #[arg(long, value_name = "RECIPIENT_KEY", requires = "claim_hash")]
     refresh: Option<String>,
+    /// The hash of the claim with which the new share is confirmed
+    #[arg(long, value_name = "CLAIM_HASH", requires = "refresh")]
+    claim_hash: Option<String>,
     /// For how many seconds it is good
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_LIFETIME_SECONDS)]
     good_for: u64,
@@ -133,13 +136,16 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     if share_id.account != account {
         return Err(format!("{}: this share is of another account", seal.share.display()).into());
     }
-    let purpose = match (&seal.message, &seal.refresh) {
-        (Some(message), _) => {
+    let purpose = match (&seal.message, &seal.refresh, &seal.claim_hash) {
+        (Some(message), ..) => {
             let request = SignRequest::read(message, seal.hash.as_deref(), seal.path.as_deref(), None)?;
             Purpose::Sign(request.items)
         }
-        (None, Some(recipient)) => Purpose::Refresh(recipient_key(recipient)?),
-        (None, None) => return Err("say what the share is for: --message or --refresh".into()),
+        (None, Some(recipient), Some(hash)) => Purpose::Refresh(NewShareTerms {
+            recipient: recipient_key(recipient)?,
+            claim_hash: claim_hash(hash)?,
+        }),
+        _ => return Err("say what the share is for: --message, or --refresh and --claim-hash".into()),
     };
     let expires_at = SystemClock.seconds() + Duration::from_secs(seal.good_for);
     let header = GrantHeader { nonce: *random()?, expires_at, account, epoch: share_id.epoch, purpose };
