@@ -68,7 +68,7 @@ run() {
     rabbitmq)
       export HOME=$folder RABBITMQ_NODENAME="quorate-$port@localhost" RABBITMQ_NODE_PORT=$port
       export RABBITMQ_DIST_PORT=$((port + 1)) RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
-      export RABBITMQ_MNESIA_BASE=$folder/mnesia RABBITMQ_LOG_BASE=$folder/log RABBITMQ_CONFIG_FILE=$folder/none
+      export RABBITMQ_MNESIA_BASE=$folder/mnesia RABBITMQ_LOG_BASE=$folder/log RABBITMQ_CONFIG_FILE=$folder/own
       export RABBITMQ_ENABLED_PLUGINS_FILE=$folder/plugins RABBITMQ_CONF_ENV_FILE=$folder/none.conf RABBITMQ_PID_FILE=$folder/pid
       export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-setcookie quorate"
       exec "$(rabbitmq_server)" ;;

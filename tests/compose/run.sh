@@ -589,10 +589,10 @@ changed_secrets() { # an account
   [ "$(status_of "$old") $(status_of "$(key)")" = "404 404" ] || die "two keys: $(status_of "$old") $(status_of "$(key)")"
   ok "an old key and a new one are valid at once"
   in_env_file MPC_API_KEY "$(key)"
-  for name in MPC_SHARES_API_KEY MPC_OPERATOR_API_KEY POSTGRES_PASSWORD RABBITMQ_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY; do
+  for name in MPC_SHARES_API_KEY MPC_OPERATOR_API_KEY POSTGRES_PASSWORD REDIS_PASSWORD JWT_SECRET_KEY; do
     sed -i "s/^$name=.*/$name=$(openssl rand -hex 32)/" .env
   done
-  for file in secrets/party-1/postgres_password secrets/party-2/rabbitmq_password secrets/account/postgres_password secrets/coordinator/postgres_password; do
+  for file in secrets/party-1/postgres_password secrets/party-2/rabbitmq_password secrets/coordinator/rabbitmq_password secrets/account/postgres_password secrets/coordinator/postgres_password; do
     chmod u+w "$file"
     openssl rand -hex 32 > "$file"
   done
@@ -626,8 +626,10 @@ rabbitmqctl() { docker exec -i -e HOME=/var/lib/rabbitmq "$(running rabbitmq)" r
 
 # The broker is asked what it would let party 1 do, and with which password. What it may do shows that the question is the right one.
 rights_at_rabbitmq() {
-  local own other what kind name may asked=() wanted=() said
+  local own other presence what kind name may asked=() wanted=() said
   IFS=, read -r own other _ <<< "$(sed -n 's/^QUORATE_PARTY_KEYS=//p' .env)"
+  presence=quorate.topic.presence
+  local own_presence=$presence.$own other_presence=$presence.$other
   own=quorate.party.$own other=quorate.party.$other
   rabbitmqctl authenticate_user party-1 <secrets/party-1/rabbitmq_password >/dev/null 2>&1 || die "RabbitMQ does not let party 1 in"
   rabbitmqctl authenticate_user party-1 <secrets/party-2/rabbitmq_password >/dev/null 2>&1 && die "RabbitMQ lets party 2 in as party 1"
@@ -636,9 +638,16 @@ rights_at_rabbitmq() {
     asked+=("{$what, $kind, <<\"$name\">>}")
   done <<END
 may read queue $own
-may write exchange $own.dead
-may write exchange quorate.topic.presence
+may write exchange $own_presence
 may read exchange quorate.topic.cancelled
+may configure queue quorate.listener.party-1.1
+not configure queue $own
+not write queue $own
+not write exchange $own.dead
+not write exchange quorate.queues
+not write exchange $other_presence
+not read exchange $own_presence
+not configure queue quorate.listener.party-2.1
 not read queue $other
 not write queue $other
 not configure queue $other

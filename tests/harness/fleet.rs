@@ -7,8 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use quorate_core::identity::SecretKey;
+use quorate_backends::queue::RabbitAddress;
+use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_net::join_token::JoinKey;
+use quorate_net::topics::broker_layout;
 use quorate_net::web::guard::ApiKeyHashes;
 use reqwest::Method;
 use sqlx::{Connection, PgConnection};
@@ -59,6 +61,8 @@ pub struct FleetSetup {
     pub wires: bool,
     /// Where PostgreSQL, RabbitMQ and Redis are.
     pub services: [String; 3],
+    /// Whether the queues are there before the first process starts.
+    pub makes_queues: bool,
 }
 
 impl Default for FleetSetup {
@@ -75,6 +79,7 @@ impl Default for FleetSetup {
             tls: false,
             wires: false,
             services: ["TEST_POSTGRES_URL", "TEST_RABBITMQ_URL", "TEST_REDIS_URL"].map(service),
+            makes_queues: true,
         }
     }
 }
@@ -199,6 +204,9 @@ impl Fleet {
         if fleet.setup.wires {
             fleet.lay_wires().await;
         }
+        if fleet.setup.makes_queues {
+            fleet.make_queues_in(&fleet.namespace).await;
+        }
         let compiled = compiled(&fleet.setup.plugins);
         for member in fleet.members() {
             if let Some(folder) = fleet.data(member) {
@@ -207,6 +215,14 @@ impl Fleet {
             }
         }
         fleet
+    }
+
+    /// Makes the queues of the parties in a namespace, as `quorate migrate queues` does.
+    pub async fn make_queues_in(&self, namespace: &str) {
+        let keys = self.party_keys().into_iter().chain([self.keys.user.1.clone()]);
+        let keys: Vec<PublicKey> = keys.map(|key| key.parse().unwrap()).collect();
+        let address = RabbitAddress::new(&self.setup.services[1]).unwrap();
+        broker_layout(namespace, &keys).create(&address).await.unwrap();
     }
 
     /// Where a party keeps what it has compiled.

@@ -80,14 +80,39 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts `postgres`, `rabbitmq` or `redis`.
     pub async fn start(service: &'static str) -> Self {
+        let mut server = Self::prepare(service);
+        server.go().await;
+        server
+    }
+
+    /// RabbitMQ that is not started yet: see [`OwnServer::define`].
+    #[must_use]
+    pub fn prepare_rabbitmq() -> Self {
+        Self::prepare("rabbitmq")
+    }
+
+    /// Has RabbitMQ read definitions when it starts.
+    pub fn define(&self, definitions: &str) {
+        let folder = self.folder.path().join("data");
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("definitions.json");
+        std::fs::write(&file, definitions).unwrap();
+        let setting = format!("load_definitions = {}\n", file.display());
+        std::fs::write(folder.join("own.conf"), setting).unwrap();
+    }
+
+    fn prepare(service: &'static str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         // PostgreSQL does not run as root: another user must get to its folder.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut server =
-            Self { service, port: crate::single_process::free_address().port(), folder, child: None };
-        server.go().await;
-        server
+        Self { service, port: crate::single_process::free_address().port(), folder, child: None }
+    }
+
+    /// Its address, for a user with a password.
+    #[must_use]
+    pub fn url_of(&self, user: &str, password: &str) -> String {
+        format!("amqp://{user}:{password}@127.0.0.1:{}", self.port)
     }
 
     /// Starts it again, on the same data and port.

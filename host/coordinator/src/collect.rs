@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_backends::queue::QueueError;
 use quorate_control_store::SessionStatus;
 use quorate_core::codec::encode;
 use quorate_core::report::{Outcome, RefusedCode};
@@ -11,6 +10,7 @@ use quorate_core::{PartyIndex, SessionId, UnixMillis};
 use quorate_proto::v1::submit_event::Event;
 use quorate_verify::proof::proved_by_promises;
 
+use super::outbox::NotQueued;
 use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::{Verdict, suspects, verdict};
@@ -36,8 +36,9 @@ pub(super) struct SessionFailure {
 
 impl SessionFailure {
     /// A session whose plan did not reach all its parties.
-    pub(super) fn unpublished(error: QueueError) -> Self {
-        Self { verdict: error.into(), suspects: BTreeSet::new(), order_exhausted: false, full: vec![] }
+    pub(super) fn unpublished(why: &NotQueued) -> Self {
+        let suspects = why.is_of_this_party().then_some(why.party).into_iter().collect();
+        Self { verdict: why.error.into(), suspects, order_exhausted: false, full: vec![] }
     }
 }
 

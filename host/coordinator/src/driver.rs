@@ -21,7 +21,7 @@ use super::bans::Ban;
 use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
 use super::in_flight::{OrderEnd, OrderRole};
-use super::outbox::OutgoingPlan;
+use super::outbox::{NotQueued, OutgoingPlan};
 use super::plan::{Carried, new_session};
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
 use super::session_records::{
@@ -217,7 +217,7 @@ impl OrderDriver<'_> {
     /// Runs one session of the order.
     async fn attempt(&mut self, time: SessionTime) -> Result<(), AttemptFailed> {
         let (state, request) = (self.state, self.request);
-        let quorum = self.quorum().await.map_err(AttemptFailed::Permanent)?;
+        let quorum = self.quorum_with_queues().await.map_err(AttemptFailed::Permanent)?;
         let now = state.services.now();
         let deadline = match time {
             SessionTime::AllThatIsLeft => request.until,
@@ -231,7 +231,6 @@ impl OrderDriver<'_> {
         let (session, plan) = new_session(request, quorum, self.recorded + 1, carried, now, deadline)
             .map_err(AttemptFailed::Permanent)?;
         let outgoing = OutgoingPlan { order: &request.order, plan: &plan, bytes: encode(&plan) };
-        state.outbox.check_queue_capacity(&outgoing).await.map_err(AttemptFailed::Permanent)?;
         let recorded = state.services.store.record_session(&session, &outgoing.bytes).await;
         match recorded.map_err(not_recorded).map_err(AttemptFailed::Permanent)? {
             RecordOutcome::Recorded => {
@@ -243,8 +242,10 @@ impl OrderDriver<'_> {
         let mut wait = state.reports.waiters.wait(&session, &request.order);
         let published = match state.outbox.publish(&outgoing).await {
             // A session that no other can replace waits in the outbox: the queue may be back in time.
-            Err(error) if !request.is_signing() => {
-                tracing::warn!(error = %chain(&error), session = %session.id, "plan not published; it waits in the outbox");
+            Err(NotQueued { party, error }) if !request.is_signing() => {
+                tracing::warn!(
+                    error = %chain(&error), %party, session = %session.id, "plan not published; it waits in the outbox"
+                );
                 Ok(())
             }
             other => other,
@@ -257,7 +258,7 @@ impl OrderDriver<'_> {
                 let Err(failure) = collector.collect(&mut wait).await else { return Ok(()) };
                 failure
             }
-            Err(error) => SessionFailure::unpublished(error),
+            Err(why) => SessionFailure::unpublished(&why),
         };
         self.cancel_session(session.id, &failure.verdict).await;
         // A party that has no room is no worse than others, but others are tried first.
@@ -273,10 +274,28 @@ impl OrderDriver<'_> {
         if is_full {
             return Err(AttemptFailed::Full(verdict));
         }
-        // A refusal may be one party's lie or mistake: another quorum decides. A full queue is full for all.
-        match verdict.code {
-            Code::Overloaded => Err(AttemptFailed::Permanent(verdict)),
-            _ => Err(AttemptFailed::Retry(verdict)),
+        // A refusal may be one party's lie or mistake, and a full queue that of one party: another quorum decides.
+        Err(AttemptFailed::Retry(verdict))
+    }
+
+    /// Chooses a quorum whose queues take plans. A signer whose queue takes none is chosen around, and last for a while.
+    async fn quorum_with_queues(&mut self) -> Result<Quorum, Verdict> {
+        let mut avoided = BTreeSet::new();
+        loop {
+            let quorum = self.quorum().await?;
+            let Err(why) = self.state.outbox.check_queues(&self.request.order, &quorum.signers).await else {
+                return Ok(quorum);
+            };
+            tracing::warn!(order = %self.request.order.id, party = %why.party, error = %why.error, "a queue takes no plan");
+            // Chosen again: there is no quorum without this party.
+            let is_new = avoided.insert(why.party);
+            if !is_new || !why.is_of_this_party() || !self.request.is_signing() {
+                return Err(Verdict { culprits: vec![why.party], ..why.error.into() });
+            }
+            *self.failures.entry(why.party).or_default() += 1;
+            if let Some(key) = self.request.order.spec.party(why.party) {
+                self.state.presence.suspect(key);
+            }
         }
     }
 

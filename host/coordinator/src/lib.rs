@@ -35,12 +35,13 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use quorate_backends::database::StoreError;
 use quorate_core::Digest;
 use quorate_core::admission::PluginFacts;
 use quorate_core::identity::PublicKey;
 use quorate_net::telemetry::chain;
-use quorate_net::topics::{PRESENCE, REPORTS, listen_to};
+use quorate_net::topics::{REPORTS, listen_to, presence_of};
 use session_records::LATE_REPORTS_DURATION;
 use state::CoordinatorState;
 use tokio::sync::Semaphore;
@@ -118,7 +119,10 @@ impl Coordinator {
         let take = |payload: Vec<u8>| async move {
             self.state.presence.on_heartbeat(&payload, self.state.services.now());
         };
-        listen_to(&*self.state.services.queue, PRESENCE, take).await;
+        // Each has a topic of its own: one that floods it pushes nobody else's heartbeats out.
+        let topics: Vec<String> = self.state.presence.parties().iter().map(presence_of).collect();
+        let queue = &*self.state.services.queue;
+        join_all(topics.iter().map(|topic| listen_to(queue, topic, take))).await;
     }
 
     async fn listen_to_reports(&self) {

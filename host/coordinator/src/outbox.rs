@@ -10,6 +10,7 @@ use futures::future::try_join_all;
 use prost::Message;
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
+use quorate_core::PartyIndex;
 use quorate_core::codec::decode;
 use quorate_core::order::Order;
 use quorate_core::plan::Plan;
@@ -19,7 +20,6 @@ use quorate_net::topics::queue_of;
 use quorate_proto::v1::Delivery;
 
 use super::services::Services;
-use super::verdict::Verdict;
 
 /// How long a plan may lie in the outbox before another coordinator publishes it.
 const STALE_PLAN_AGE: Duration = Duration::from_millis(1_500);
@@ -29,6 +29,24 @@ pub(super) struct OutgoingPlan<'a> {
     pub(super) order: &'a Order,
     pub(super) plan: &'a Plan,
     pub(super) bytes: Vec<u8>,
+}
+
+/// A plan did not get into a queue.
+pub(super) struct NotQueued {
+    /// The party whose queue it is.
+    pub(super) party: PartyIndex,
+    pub(super) error: QueueError,
+}
+
+impl NotQueued {
+    /// Whether the other parties' queues may well take plans. A party that does not empty its queue, or has none, stops
+    /// nobody else.
+    pub(super) fn is_of_this_party(&self) -> bool {
+        match self.error {
+            QueueError::Full | QueueError::Refused => true,
+            QueueError::Unavailable => false,
+        }
+    }
 }
 
 /// Publishes plans, through the store's outbox.
@@ -43,21 +61,21 @@ impl Outbox {
         Self { services, key }
     }
 
-    /// Says no before anything is recorded if the queue of a signer is full.
-    pub(super) async fn check_queue_capacity(&self, outgoing: &OutgoingPlan<'_>) -> Result<(), Verdict> {
-        let keys = outgoing.plan.signers.iter().filter_map(|signer| outgoing.order.spec.party(*signer));
-        for key in keys {
+    /// Says no before anything is recorded if the queue of a signer takes no plan.
+    pub(super) async fn check_queues(&self, order: &Order, signers: &[PartyIndex]) -> Result<(), NotQueued> {
+        for &party in signers {
+            let Some(key) = order.spec.party(party) else { continue };
             match self.services.queue.has_room(&queue_of(key)).await {
                 Ok(true) => {}
-                Ok(false) => return Err(QueueError::Full.into()),
-                Err(error) => return Err(error.into()),
+                Ok(false) => return Err(NotQueued { party, error: QueueError::Full }),
+                Err(error) => return Err(NotQueued { party, error }),
             }
         }
         Ok(())
     }
 
     /// Publishes a plan that has been recorded, to all its signers.
-    pub(super) async fn publish(&self, outgoing: &OutgoingPlan<'_>) -> Result<(), QueueError> {
+    pub(super) async fn publish(&self, outgoing: &OutgoingPlan<'_>) -> Result<(), NotQueued> {
         let OutgoingPlan { order, plan, bytes } = outgoing;
         let (session, now) = (plan.session_id(), self.services.now());
         let time_to_live = plan.deadline.since(now);
@@ -68,7 +86,10 @@ impl Outbox {
             let joiner = Joiner { identity, party: signer, parties: order.spec.threshold.parties() };
             let token = self.key.token(session, joiner, plan.deadline.seconds());
             let payload = Delivery { plan: bytes.clone(), token }.encode_to_vec();
-            Some(async move { self.services.queue.publish(&queue, payload, time_to_live).await })
+            Some(async move {
+                let published = self.services.queue.publish(&queue, payload, time_to_live).await;
+                published.map_err(|error| NotQueued { party: signer, error })
+            })
         });
         try_join_all(publishing).await?;
         if let Err(error) = self.services.store.mark_published(session).await {
@@ -85,8 +106,9 @@ impl Outbox {
             let Ok(plan) = decode::<Plan>(&bytes) else { continue };
             let Ok(order) = decode::<Order>(plan.order.bytes()) else { continue };
             tracing::info!(session = %plan.session_id(), "publishing a plan that another coordinator has left in the outbox");
-            if let Err(error) = self.publish(&OutgoingPlan { order: &order, plan: &plan, bytes }).await {
-                tracing::warn!(error = %chain(&error), "failed to publish a plan of the outbox");
+            let published = self.publish(&OutgoingPlan { order: &order, plan: &plan, bytes }).await;
+            if let Err(NotQueued { party, error }) = published {
+                tracing::warn!(error = %chain(&error), %party, "failed to publish a plan of the outbox");
             }
         }
         Ok(())

@@ -55,6 +55,11 @@ impl Presence {
         Self { pinned, seen: Mutex::default(), changed: Notify::new(), require_distinct_master_keys }
     }
 
+    /// The parties of this deployment.
+    pub(super) fn parties(&self) -> &[PublicKey] {
+        &self.pinned
+    }
+
     /// Takes in a heartbeat. One that its party has not signed, or that has come before, is ignored.
     pub(super) fn on_heartbeat(&self, payload: &[u8], clock: UnixMillis) {
         let signed = decode::<SignedHeartbeat>(payload).ok();

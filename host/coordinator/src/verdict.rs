@@ -37,6 +37,10 @@ impl From<QueueError> for Verdict {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::Full => Self::of(Code::Overloaded, "a party's queue is full"),
+            QueueError::Refused => Self::of(
+                Code::Misconfigured,
+                "a party's queue is not there: an administrator of RabbitMQ runs `quorate migrate queues`",
+            ),
             QueueError::Unavailable => Self::of(Code::Unavailable, "the queue does not answer"),
         }
     }

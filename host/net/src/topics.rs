@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use quorate_backends::queue::Queue;
+use quorate_backends::queue::{BrokerLayout, Queue};
 use quorate_core::identity::PublicKey;
 
 use crate::telemetry::chain;
 
-/// The topic of heartbeats: every party announces itself on it, every coordinator reads it.
-pub const PRESENCE: &str = "presence";
+/// The topic of what account services may show of sessions while they run. They only read it.
+pub const EVENTS: &str = "events";
 
 /// The topic on which a coordinator announces the sessions that it has cancelled. Parties read it.
 pub const CANCELLED: &str = "cancelled";
@@ -42,6 +42,21 @@ pub async fn listen_to<Handled: Future<Output = ()>>(
         }
         tokio::time::sleep(LISTEN_RETRY_DELAY).await;
     }
+}
+
+/// The topic of one party's heartbeats: the party announces itself on it, every coordinator reads it.
+#[must_use]
+pub fn presence_of(identity: &PublicKey) -> String {
+    format!("presence.{identity}")
+}
+
+/// What a deployment of these parties has at its broker.
+#[must_use]
+pub fn broker_layout(namespace: &str, parties: &[PublicKey]) -> BrokerLayout {
+    let queues: Vec<String> = parties.iter().map(queue_of).collect();
+    let shared = [CANCELLED, REPORTS, FRAMES, EVENTS].map(str::to_owned);
+    let topics: Vec<String> = shared.into_iter().chain(parties.iter().map(presence_of)).collect();
+    BrokerLayout::new(namespace, &queues, &topics)
 }
 
 /// The queue of a party's plans.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_backends::queue::Queue;
 use quorate_core::codec::encode;
 use quorate_core::heartbeat::{Heartbeat, Trouble};
-use quorate_net::topics::{PARTY_HEARTBEAT_INTERVAL, PRESENCE};
+use quorate_net::topics::{PARTY_HEARTBEAT_INTERVAL, presence_of};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::party::Party;
@@ -16,6 +16,7 @@ pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
     if getrandom::fill(&mut process.id).is_err() {
         return tracing::error!("no heartbeats: the machine has no randomness");
     }
+    let topic = presence_of(&party.identity());
     let mut tick = interval(PARTY_HEARTBEAT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -25,7 +26,7 @@ pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
         }
         let asked = timeout(PARTY_HEARTBEAT_INTERVAL, party.store.database().ping()).await;
         let heartbeat = process.heartbeat(&party, matches!(asked, Ok(Ok(()))));
-        if let Err(error) = queue.announce(PRESENCE, encode(&heartbeat.sign(&party.key()))).await {
+        if let Err(error) = queue.announce(&topic, encode(&heartbeat.sign(&party.key()))).await {
             tracing::warn!(%error, "heartbeat not sent");
         }
     }

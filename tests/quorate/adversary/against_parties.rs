@@ -19,7 +19,7 @@ use quorate_core::{Digest, OrderId, PartyIndex, UnixMillis};
 use quorate_kit::random32;
 use quorate_net::join_token::{JoinKey, Joiner};
 use quorate_net::server::{Callers, serve};
-use quorate_net::topics::{CANCELLED, PRESENCE, queue_of};
+use quorate_net::topics::{CANCELLED, presence_of, queue_of};
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_proto::v1::{Delivery, Outgoing, SubmitRequest};
 use quorate_tests::embedded::Reply;
@@ -101,6 +101,7 @@ impl World {
         let routes = before(channel.connect_lazy(), network_faults);
         tokio::spawn(serve(listener, routes, Callers::Roles, CancellationToken::new(), Duration::ZERO));
 
+        fleet.make_queues_in(&theirs).await;
         let (ours, parties) = (broker(&setup, fleet.namespace()).await, broker(&setup, &theirs).await);
         let delivered = Arc::new(Mutex::new(Vec::new()));
         for (index, key) in PartyIndex::all(3).zip(fleet.party_keys()) {
@@ -111,9 +112,9 @@ impl World {
                 (Arc::clone(&plan_fault), Arc::clone(&delivered)),
             );
             tokio::spawn(relay);
+            tokio::spawn(repeat(presence_of(&identity(&key)), parties.clone(), ours.clone()));
         }
-        tokio::spawn(repeat(PRESENCE, parties.clone(), ours.clone()));
-        tokio::spawn(repeat(CANCELLED, ours, parties.clone()));
+        tokio::spawn(repeat(CANCELLED.to_owned(), ours, parties.clone()));
         let fleet = fleet.go().await;
         let (id, key) = fleet.create(0).await;
         let account = Account { id, key, user: None };
@@ -207,11 +208,11 @@ async fn relay(
 }
 
 /// Tells the listeners of one broker what is told at another.
-async fn repeat(topic: &'static str, from: RabbitQueue, to: RabbitQueue) {
-    let mut listener = from.listen(topic).await.unwrap();
+async fn repeat(topic: String, from: RabbitQueue, to: RabbitQueue) {
+    let mut listener = from.listen(&topic).await.unwrap();
     loop {
         let payload = listener.next().await.unwrap();
-        to.announce(topic, payload).await.unwrap();
+        to.announce(&topic, payload).await.unwrap();
     }
 }
 

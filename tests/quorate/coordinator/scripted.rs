@@ -24,7 +24,7 @@ use quorate_core::{
 };
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
-use quorate_net::topics::{PRESENCE, queue_of};
+use quorate_net::topics::{presence_of, queue_of};
 use quorate_proto::v1::coordinator_client::CoordinatorClient;
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Delivery, ReportRequest, SubmitEvent, SubmitRequest};
@@ -121,7 +121,7 @@ impl ScriptedParties {
         tokio::spawn(stopped.run_until_cancelled_owned(async move {
             for number in 1.. {
                 for party in &beating {
-                    queue.announce(PRESENCE, heartbeat(party, number)).await.unwrap();
+                    queue.announce(&presence_of(&party.public()), heartbeat(party, number)).await.unwrap();
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

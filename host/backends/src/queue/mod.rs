@@ -18,7 +18,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use memory::MemoryQueue;
-pub use rabbitmq::{RabbitAddress, RabbitAddressError, RabbitQueue};
+pub use rabbitmq::{
+    BrokerLayout, ExchangeLayout, LayoutError, QueueArgument, QueueLayout, RabbitAddress, RabbitAddressError,
+    RabbitQueue, Routing,
+};
 
 /// How often a message is delivered before it becomes a dead letter: a consumer that dies of it takes few others
 /// along.
@@ -40,6 +43,9 @@ pub enum QueueError {
     /// As many messages wait as may. The caller is told to come back later.
     #[error("the queue is full")]
     Full,
+    /// The broker refuses: the queue is not there, or this process may not use it. The log says what to do.
+    #[error("the queue is not there, or this process has no right to it")]
+    Refused,
     /// The queue can't be reached.
     #[error("the queue does not answer")]
     Unavailable,

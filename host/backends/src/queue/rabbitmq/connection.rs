@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use crate::queue::{MAX_DEAD_LETTERS, MAX_DELIVERIES, MAX_QUEUE_LENGTH, QueueError};
+use super::layout::{dead_name, listener_prefix, queue_name, topic_exchange};
+use super::publishers::Publishers;
+use crate::queue::QueueError;
 
 /// How long a new connection may take.
 const RABBITMQ_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,9 +21,6 @@ const RABBITMQ_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often both sides say that they are there, in seconds: a broker that is gone without a word is noticed after two
 /// of these.
 const HEARTBEAT_SECONDS: u16 = 5;
-
-/// How long dead letters are kept: a week, for the operator who looks for the cause.
-const DEAD_LETTER_RETENTION_MILLIS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// Where a broker is, and how to log in. `Debug` does not show the password.
 #[derive(Clone)]
@@ -42,6 +40,15 @@ impl RabbitAddress {
         let mut uri: AMQPUri = url.parse().map_err(|_| RabbitAddressError)?;
         uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
         Ok(Self(uri))
+    }
+
+    pub(super) fn uri(&self) -> AMQPUri {
+        self.0.clone()
+    }
+
+    /// The user.
+    fn user(&self) -> &str {
+        &self.0.authority.userinfo.username
     }
 
     /// With this password.
@@ -77,13 +84,15 @@ pub(super) struct Connections {
 /// A connection with the channels that all share.
 pub(super) struct Connected {
     pub(super) connection: Connection,
-    /// With confirms.
-    pub(super) publisher: Channel,
-    /// Without.
+    /// Channels with confirms.
+    pub(super) publishers: Publishers,
+    /// Without confirms.
     pub(super) announcer: Channel,
-    namespace: String,
-    /// Queues and topics that are known to be there.
-    declared: Mutex<HashSet<String>>,
+    pub(super) namespace: String,
+    /// What the names of our own queues begin with.
+    listener_prefix: String,
+    /// Topics that are known to be there.
+    topics: Mutex<HashSet<String>>,
 }
 
 impl Connections {
@@ -134,112 +143,55 @@ impl Connections {
 
     async fn connect(&self) -> Result<Connected, lapin::Error> {
         let properties = ConnectionProperties::default().with_connection_name("quorate".into());
-        let connection = Connection::connect_uri(self.address.0.clone(), properties).await?;
-        let publisher = connection.create_channel().await?;
-        publisher.confirm_select(ConfirmSelectOptions::default()).await?;
+        let connection = Connection::connect_uri(self.address.uri(), properties).await?;
         let announcer = connection.create_channel().await?;
-        let (namespace, declared) = (self.namespace.clone(), Mutex::default());
-        Ok(Connected { connection, publisher, announcer, namespace, declared })
+        Ok(Connected {
+            connection,
+            publishers: Publishers::default(),
+            announcer,
+            namespace: self.namespace.clone(),
+            listener_prefix: listener_prefix(&self.namespace, self.address.user()),
+            topics: Mutex::default(),
+        })
     }
 }
 
 impl Connected {
     fn is_alive(&self) -> bool {
-        self.connection.status().connected()
-            && self.publisher.status().connected()
-            && self.announcer.status().connected()
+        self.connection.status().connected() && self.announcer.status().connected()
     }
 
     pub(super) fn queue_name(&self, queue: &str) -> String {
-        format!("{}.{queue}", self.namespace)
+        queue_name(&self.namespace, queue)
     }
 
     pub(super) fn dead_name(&self, queue: &str) -> String {
-        format!("{}.{queue}.dead", self.namespace)
+        dead_name(&self.namespace, queue)
     }
 
-    fn declared(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.declared.lock()
+    /// A name for a queue of our own, which no other process has.
+    pub(super) fn new_listener_name(&self) -> Result<String, getrandom::Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        Ok(format!("{}{:032x}", self.listener_prefix, u128::from_be_bytes(random)))
     }
 
-    /// Forgets that a queue is declared.
-    pub(super) fn forget(&self, queue: &str) {
-        self.declared().remove(queue);
-    }
-
-    /// Makes sure that a queue is there.
-    pub(super) async fn declare(&self, queue: &str) -> Result<(), lapin::Error> {
-        if !self.declared().contains(queue) {
-            self.declare_anew(queue).await?;
-        }
-        Ok(())
-    }
-
-    /// Declares a queue, and says how many messages wait in it.
-    pub(super) async fn declare_anew(&self, queue: &str) -> Result<u32, lapin::Error> {
-        let dead_name = self.dead_name(queue);
-        if !self.declared().contains(queue) {
-            // Not the default exchange: a user that may write to it reaches every queue.
-            let (options, arguments) = (durable(), FieldTable::default());
-            let exchange = dead_name.clone().into();
-            self.publisher.exchange_declare(exchange, ExchangeKind::Fanout, options, arguments).await?;
-            let mut dead = FieldTable::default();
-            dead.insert("x-max-length".into(), number(MAX_DEAD_LETTERS));
-            dead.insert("x-message-ttl".into(), AMQPValue::LongLongInt(DEAD_LETTER_RETENTION_MILLIS));
-            let (name, exchange) = (dead_name.clone(), dead_name.clone().into());
-            self.publisher.queue_declare(name.clone().into(), QueueDeclareOptions::durable(), dead).await?;
-            let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-            self.publisher.queue_bind(name.into(), exchange, "".into(), options, arguments).await?;
-        }
-        let mut arguments = FieldTable::default();
-        let text = |text: &str| AMQPValue::LongString(text.into());
-        arguments.insert("x-queue-type".into(), text("quorum"));
-        arguments.insert("x-max-length".into(), number(MAX_QUEUE_LENGTH));
-        arguments.insert("x-overflow".into(), text("reject-publish"));
-        // The first delivery does not count.
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(MAX_DELIVERIES) - 1));
-        arguments.insert("x-dead-letter-exchange".into(), text(&dead_name));
-        let name = self.queue_name(queue).into();
-        let there = self.publisher.queue_declare(name, QueueDeclareOptions::durable(), arguments).await?;
-        self.declared().insert(queue.to_owned());
-        Ok(there.message_count())
-    }
-
-    /// Makes sure that a topic is there; gives the name of its exchange. One that is there is only looked at: that
-    /// takes no right to make or delete it, which a broker need not give to every process.
-    pub(super) async fn declare_topic(&self, topic: &str) -> Result<String, lapin::Error> {
-        let exchange = format!("{}.topic.{topic}", self.namespace);
-        if self.declared().contains(&exchange) {
+    /// The name of a topic's exchange, which is looked for the first time. It takes no right to look.
+    pub(super) async fn topic(&self, topic: &str) -> Result<String, lapin::Error> {
+        let exchange = topic_exchange(&self.namespace, topic);
+        if self.topics.lock().contains(&exchange) {
             return Ok(exchange);
         }
-        let look = ExchangeDeclareOptions { passive: true, ..durable() };
+        let look =
+            ExchangeDeclareOptions { durable: true, passive: true, ..ExchangeDeclareOptions::default() };
         // A channel of its own: the broker closes it when nothing is there.
         let looking = self.connection.create_channel().await?;
-        let (name, kind, arguments) = (exchange.clone().into(), ExchangeKind::Fanout, FieldTable::default());
-        match looking.exchange_declare(name, kind, look, arguments).await {
-            Ok(()) => looking.close(200, "".into()).await?,
-            Err(error) if is_not_found(&error) => {
-                let (name, arguments) = (exchange.clone().into(), FieldTable::default());
-                self.announcer.exchange_declare(name, ExchangeKind::Fanout, durable(), arguments).await?;
-            }
-            Err(error) => return Err(error),
-        }
-        self.declared().insert(exchange.clone());
+        let (name, kind) = (exchange.clone().into(), ExchangeKind::Fanout);
+        looking.exchange_declare(name, kind, look, FieldTable::default()).await?;
+        looking.close(200, "".into()).await?;
+        self.topics.lock().insert(exchange.clone());
         Ok(exchange)
     }
-}
-
-fn durable() -> ExchangeDeclareOptions {
-    ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() }
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error)
-        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
-}
-
-pub(super) fn number(number: usize) -> AMQPValue {
-    AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::connection::{Connected, number};
+use super::connection::Connected;
 use super::consumer::close;
 use crate::queue::{MAX_WAITING_ANNOUNCEMENTS, QueueError, TopicListener};
 
@@ -22,15 +22,18 @@ pub(super) struct RabbitListener {
 
 impl RabbitListener {
     pub(super) async fn begin(connected: &Connected, topic: &str) -> Result<Self, lapin::Error> {
-        let exchange = connected.declare_topic(topic).await?;
+        let exchange = connected.topic(topic).await?;
+        let name = connected.new_listener_name().map_err(std::io::Error::other)?;
         let channel = connected.connection.create_channel().await?;
         let mut arguments = FieldTable::default();
+        let waiting = MAX_WAITING_ANNOUNCEMENTS - usize::from(MAX_UNACKED_ANNOUNCEMENTS);
         arguments.insert(
             "x-max-length".into(),
-            number(MAX_WAITING_ANNOUNCEMENTS - usize::from(MAX_UNACKED_ANNOUNCEMENTS)),
+            AMQPValue::LongLongInt(i64::try_from(waiting).unwrap_or(i64::MAX)),
         );
         arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
-        let queue = channel.queue_declare("".into(), QueueDeclareOptions::exclusive(), arguments).await?;
+        let options = QueueDeclareOptions::exclusive();
+        let queue = channel.queue_declare(name.into(), options, arguments).await?;
         let name = queue.name().clone();
         let binding = QueueBindOptions::default();
         channel.queue_bind(name.clone(), exchange.into(), "".into(), binding, FieldTable::default()).await?;

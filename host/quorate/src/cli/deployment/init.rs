@@ -3,6 +3,7 @@
 //! Both are written under other names and get their own at the end: an init that is interrupted leaves nothing that
 //! counts, and the next one completes or replaces it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
@@ -134,7 +135,8 @@ struct PublicKeys {
 
 /// Makes the folder with all secrets that are files.
 fn make_secrets(folder: &Path, user: u32, group: u32) -> Result<PublicKeys, CliError> {
-    for name in PARTIES.iter().map(|party| party.name).chain(["account", "coordinator", "shared"]) {
+    let folders: BTreeSet<&str> = SECRETS.iter().filter_map(|secret| secret.file.split('/').next()).collect();
+    for name in folders {
         make_folder(&folder.join(name))?;
     }
     let mut keys = PublicKeys { originator: String::new(), parties: vec![], users_party: String::new() };

@@ -73,8 +73,25 @@ pub(super) const DATABASES: [DatabaseLayout; 6] = [
     DatabaseLayout { name: "user_party", kind: DatabaseKind::Party, max_connections: 25 },
 ];
 
-/// The user of coordinators and routers at RabbitMQ, and the file of its password.
-pub(super) const TRUSTED_QUEUE_USER: (&str, &str) = ("quorate", "shared/rabbitmq_password");
+/// A role as a user of RabbitMQ.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueUserLayout {
+    /// Its name there.
+    pub(super) name: &'static str,
+    /// The file of its password.
+    pub(super) file: &'static str,
+}
+
+/// The names of coordinators and routers at RabbitMQ.
+pub(super) const COORDINATOR: &str = "coordinator";
+pub(super) const ROUTER: &str = "router";
+
+/// The roles at RabbitMQ; every party is a user too. The account service may read what others tell of running sessions.
+pub(super) const QUEUE_USERS: [QueueUserLayout; 3] = [
+    QueueUserLayout { name: COORDINATOR, file: "coordinator/rabbitmq_password" },
+    QueueUserLayout { name: ROUTER, file: "router/rabbitmq_password" },
+    QueueUserLayout { name: "account", file: "account/rabbitmq_password" },
+];
 
 /// A container of the deployment.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +171,7 @@ pub(super) const SCRIPT_SETTINGS: [(&str, &str); 7] = [
 ];
 
 /// All secrets.
-pub(super) const SECRETS: [SecretLayout; 28] = {
+pub(super) const SECRETS: [SecretLayout; 30] = {
     use Origin::{Generated, KeyHashes, PublicKeys, Setting};
     const fn secret(
         name: &'static str,
@@ -169,12 +186,6 @@ pub(super) const SECRETS: [SecretLayout; 28] = {
     const ACCOUNTS: [&str; 2] = ["account-service", "account-service-2"];
     [
         secret("postgres_password", "shared/postgres_password", Setting("POSTGRES_PASSWORD"), &["postgres"]),
-        secret(
-            "rabbitmq_password",
-            "shared/rabbitmq_password",
-            Setting("RABBITMQ_PASSWORD"),
-            &[COORDINATORS[0], COORDINATORS[1], ROUTERS[0], ROUTERS[1]],
-        ),
         secret(
             "redis_password",
             "shared/redis_password",
@@ -208,6 +219,10 @@ pub(super) const SECRETS: [SecretLayout; 28] = {
             Generated,
             &["postgres", COORDINATORS[0], COORDINATORS[1]],
         ),
+        secret("coordinator_rabbitmq_password", "coordinator/rabbitmq_password", Generated, &COORDINATORS),
+        secret("router_rabbitmq_password", "router/rabbitmq_password", Generated, &ROUTERS),
+        // No container reads it before account services read what others tell of running sessions.
+        secret("account_rabbitmq_password", "account/rabbitmq_password", Generated, &[]),
         secret("originator", "account/originator", Generated, &ACCOUNTS),
         secret("account_row_keys", "account/row_keys", Generated, &ACCOUNTS),
         secret("party_1_identity", "party-1/identity", Generated, &["server-party-1"]),
@@ -446,7 +461,8 @@ mod tests {
         let roles: BTreeSet<String> = DATABASES.iter().map(|database| database.name.to_owned()).collect();
         assert_eq!(urls("postgres://"), roles);
         let mut users: BTreeSet<String> = PARTIES.iter().map(|party| party.name.to_owned()).collect();
-        users.insert(TRUSTED_QUEUE_USER.0.into());
+        // Account services do not connect: they work with RabbitMQ stopped.
+        users.extend([COORDINATOR, ROUTER].map(String::from));
         assert_eq!(urls("amqp://"), users);
     }
 
@@ -462,6 +478,6 @@ mod tests {
         }
         let shared = SECRETS.iter().filter(|secret| secret.file.starts_with("shared/"));
         assert!(shared.clone().all(|secret| secret.origin != Origin::Generated));
-        assert_eq!(shared.count(), 8);
+        assert_eq!(shared.count(), 7);
     }
 }

@@ -1,16 +1,20 @@
-//! RabbitMQ's definitions: which user may do what. The server reads them at every start.
+//! RabbitMQ's definitions: its queues and topics, and which user may do what. The server reads them at every start.
 //!
-//! A party has its own queue of plans and its dead letters, announces its presence, and hears which sessions were
-//! cancelled. It can neither read nor fill nor delete the queue of another party.
+//! Every role has a user of its own, and so has every party. A user may make queues in which announcements wait for it, and
+//! nothing else: none may change or delete what others use. A party reads its own queue of plans, announces its own
+//! presence, and hears which sessions were cancelled. It reads and fills no other queue.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use quorate_backends::queue::{BrokerLayout, QueueArgument, Routing};
 use quorate_core::identity::PublicKey;
-use quorate_net::topics::{CANCELLED, FRAMES, PRESENCE, REPORTS};
+use quorate_net::topics::{CANCELLED, EVENTS, FRAMES, REPORTS, broker_layout, presence_of, queue_of};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-use super::layout::{PARTIES, TRUSTED_QUEUE_USER};
+use super::layout::{COORDINATOR, PARTIES, QUEUE_USERS, ROUTER};
 use super::settings::DeploymentSettings;
 use crate::cli::output::CliError;
 use crate::config::Namespace;
@@ -24,25 +28,31 @@ pub(super) fn definitions_of(settings: &DeploymentSettings) -> Result<String, Cl
     let wanted = "QUORATE_NAMESPACE: give up to 64 letters, digits, dots, dashes and underscores";
     namespace.parse::<Namespace>().map_err(|()| wanted)?;
     let secret = |file: &str| settings.secret_in(file).map_err(|finding| finding.to_string());
-    let passwords = PARTIES.map(|party| secret(&format!("{}/rabbitmq_password", party.name)));
-    let mut parties = vec![];
-    for (party, password) in PARTIES.iter().zip(&passwords) {
-        let key = settings.identity_of(party).map_err(|finding| finding.to_string())?;
-        parties.push(QueueUser {
-            name: party.name,
-            key,
-            password: password.as_ref().map_err(String::clone)?,
-        });
+    let mut users = vec![];
+    for user in QUEUE_USERS {
+        users.push(QueueUser { name: user.name, key: None, password: secret(user.file)? });
     }
-    Ok(serde_json::to_string(&definitions(namespace, &secret(TRUSTED_QUEUE_USER.1)?, &parties))?)
+    for party in &PARTIES {
+        let key = Some(settings.identity_of(party).map_err(|finding| finding.to_string())?);
+        let password = secret(&format!("{}/rabbitmq_password", party.name))?;
+        users.push(QueueUser { name: party.name, key, password });
+    }
+    Ok(serde_json::to_string(&definitions(namespace, &users))?)
 }
 
-/// A party as a user of RabbitMQ.
-struct QueueUser<'a> {
-    name: &'a str,
-    /// The party's identity key, which names its queue.
-    key: PublicKey,
-    password: &'a str,
+/// The connections and channels that a party may have at a time: far more than its processes need.
+const MAX_PARTY_CONNECTIONS: u32 = 8;
+const MAX_PARTY_CHANNELS: u32 = 64;
+
+/// RabbitMQ's own name of the only virtual host.
+const VHOST: &str = "/";
+
+/// A user of RabbitMQ.
+struct QueueUser {
+    name: &'static str,
+    /// The identity key of a party, which names its queue; the other users are roles.
+    key: Option<PublicKey>,
+    password: Zeroizing<String>,
 }
 
 #[derive(Serialize)]
@@ -51,6 +61,8 @@ struct Definitions {
     users: Vec<BrokerUser>,
     permissions: Vec<Permission>,
     exchanges: Vec<Exchange>,
+    queues: Vec<QueueDefinition>,
+    bindings: Vec<Binding>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +76,7 @@ struct BrokerUser {
     password_hash: String,
     hashing_algorithm: &'static str,
     tags: &'static str,
+    limits: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -83,57 +96,124 @@ struct Exchange {
     durable: bool,
     auto_delete: bool,
     internal: bool,
-    arguments: serde_json::Map<String, serde_json::Value>,
+    arguments: Map<String, Value>,
 }
 
-/// `namespace` is what names of queues and exchanges begin with; `password` is that of coordinators and
-/// routers.
-fn definitions(namespace: &str, password: &str, parties: &[QueueUser<'_>]) -> Definitions {
-    let prefix = namespace.replace('.', "[.]");
-    let (trusted, own) = (TRUSTED_QUEUE_USER.0, format!("{prefix}[.].*|amq[.]gen.*"));
-    let mut users = vec![user(trusted, password)];
-    let mut permissions = vec![permission(trusted, &own, &format!("{own}|amq[.]default"), &own)];
-    for party in parties {
-        let own = format!("{prefix}[.]party[.]{}([.]dead)?|amq[.]gen.*", party.key);
-        let topic = |topic: &str| format!("{own}|{prefix}[.]topic[.]{topic}");
-        users.push(user(party.name, party.password));
-        permissions.push(permission(party.name, &own, &topic(PRESENCE), &topic(CANCELLED)));
-    }
-    let exchange = |topic: &str| Exchange {
-        name: format!("{namespace}.topic.{topic}"),
-        vhost: "/",
-        r#type: "fanout",
+#[derive(Serialize)]
+struct QueueDefinition {
+    name: String,
+    vhost: &'static str,
+    durable: bool,
+    auto_delete: bool,
+    arguments: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct Binding {
+    source: String,
+    vhost: &'static str,
+    destination: String,
+    destination_type: &'static str,
+    routing_key: String,
+    arguments: Map<String, Value>,
+}
+
+/// `namespace` is what names of queues and exchanges begin with.
+fn definitions(namespace: &str, users: &[QueueUser]) -> Definitions {
+    let parties: Vec<PublicKey> = users.iter().filter_map(|user| user.key).collect();
+    let BrokerLayout { exchanges, queues } = broker_layout(namespace, &parties);
+    let exchange = |name, routing| Exchange {
+        name,
+        vhost: VHOST,
+        r#type: match routing {
+            Routing::Fanout => "fanout",
+            Routing::Direct => "direct",
+        },
         durable: true,
         auto_delete: false,
         internal: false,
-        arguments: serde_json::Map::new(),
+        arguments: Map::new(),
     };
-    let exchanges = [PRESENCE, CANCELLED, REPORTS, FRAMES].map(exchange).into();
-    Definitions { vhosts: vec![VirtualHost { name: "/" }], users, permissions, exchanges }
+    let value = |argument: &QueueArgument| match argument {
+        QueueArgument::Text(text) => Value::from(text.as_str()),
+        QueueArgument::Number(number) => Value::from(*number),
+    };
+    let bindings = queues.iter().map(|queue| Binding {
+        source: queue.exchange.clone(),
+        vhost: VHOST,
+        destination: queue.name.clone(),
+        destination_type: "queue",
+        routing_key: queue.key.clone(),
+        arguments: Map::new(),
+    });
+    Definitions {
+        vhosts: vec![VirtualHost { name: VHOST }],
+        users: users.iter().map(stored).collect(),
+        permissions: users.iter().map(|user| permission(namespace, user)).collect(),
+        exchanges: exchanges.into_iter().map(|it| exchange(it.name, it.routing)).collect(),
+        bindings: bindings.collect(),
+        queues: queues
+            .iter()
+            .map(|queue| QueueDefinition {
+                name: queue.name.clone(),
+                vhost: VHOST,
+                durable: true,
+                auto_delete: false,
+                arguments: queue.arguments.iter().map(|(name, it)| ((*name).to_owned(), value(it))).collect(),
+            })
+            .collect(),
+    }
+}
+
+/// What a user may do. RabbitMQ takes regular expressions.
+fn permission(namespace: &str, user: &QueueUser) -> Permission {
+    let own = format!("listener.{}.", user.name);
+    let topic = |topic: &str| format!("topic.{topic}");
+    let (write, read) = match (&user.key, user.name) {
+        (Some(key), _) => (vec![topic(&presence_of(key))], vec![queue_of(key), topic(CANCELLED)]),
+        (None, COORDINATOR) => {
+            (vec!["queues".into(), topic(CANCELLED), topic(REPORTS)], vec![topic(REPORTS)])
+        }
+        (None, ROUTER) => (vec![topic(FRAMES)], vec![topic(FRAMES)]),
+        (None, _) => (vec![], vec![topic(EVENTS)]),
+    };
+    let escaped = |name: &str| name.replace('.', "[.]");
+    let allowed = |names: &[String]| -> Vec<String> {
+        std::iter::once(escaped(&own) + ".*").chain(names.iter().map(|name| escaped(name))).collect()
+    };
+    let pattern = |names: Vec<String>| format!("^{}[.]({})$", escaped(namespace), names.join("|"));
+    let mut read = allowed(&read);
+    if user.name == COORDINATOR {
+        read.push(escaped("topic.presence.") + "[0-9a-f]+");
+    }
+    Permission {
+        user: user.name.into(),
+        vhost: VHOST,
+        configure: pattern(allowed(&[])),
+        write: pattern(allowed(&write)),
+        read: pattern(read),
+    }
 }
 
 /// A user as RabbitMQ stores it: four bytes of salt, and SHA-256 of salt and password. The salt follows from name and
 /// password, so that the file changes only when a password does.
-fn user(name: &str, password: &str) -> BrokerUser {
-    let seed = Sha256::digest(format!("{name}:{password}"));
+fn stored(user: &QueueUser) -> BrokerUser {
+    let QueueUser { name, key, password } = user;
+    let seed = Sha256::digest(format!("{name}:{}", password.as_str()));
     let salt = &seed[..4];
-    let hash = Sha256::new().chain_update(salt).chain_update(password).finalize();
+    let hash = Sha256::new().chain_update(salt).chain_update(password.as_bytes()).finalize();
+    let limits = match key {
+        Some(_) => {
+            json!({ "max-connections": MAX_PARTY_CONNECTIONS, "max-channels": MAX_PARTY_CHANNELS })
+        }
+        None => json!({}),
+    };
     BrokerUser {
-        name: name.into(),
+        name: (*name).into(),
         password_hash: STANDARD.encode([salt, &hash].concat()),
         hashing_algorithm: "rabbit_password_hashing_sha256",
         tags: "",
-    }
-}
-
-fn permission(user: &str, configure: &str, write: &str, read: &str) -> Permission {
-    let whole = |pattern: &str| format!("^({pattern})$");
-    Permission {
-        user: user.into(),
-        vhost: "/",
-        configure: whole(configure),
-        write: whole(write),
-        read: whole(read),
+        limits: limits.as_object().cloned().unwrap_or_default(),
     }
 }
 
@@ -142,26 +222,83 @@ mod tests {
     use super::*;
     use crate::cli::deployment::testing::TestDeployment;
 
-    fn sample() -> serde_json::Value {
-        let key = PublicKey([0xab; 32]);
-        let parties = [QueueUser { name: "party-1", key, password: "secret of party 1" }];
-        serde_json::to_value(definitions("quo.rate", "secret", &parties)).unwrap()
+    fn user(name: &'static str, key: Option<PublicKey>, password: &str) -> QueueUser {
+        QueueUser { name, key, password: Zeroizing::new(password.into()) }
+    }
+
+    fn sample() -> Value {
+        let parties = [("party-1", 0xab), ("party-2", 0xcd)];
+        let parties = parties.map(|(name, byte)| user(name, Some(PublicKey([byte; 32])), "secret"));
+        let roles = QUEUE_USERS.map(|role| user(role.name, None, "secret"));
+        let users: Vec<QueueUser> = roles.into_iter().chain(parties).collect();
+        serde_json::to_value(definitions("quo.rate", &users)).unwrap()
+    }
+
+    fn names(list: &Value) -> Vec<&str> {
+        list.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect()
     }
 
     #[test]
-    fn a_party_has_its_own_queue_and_two_topics() {
+    fn everybody_may_do_what_the_role_needs_and_nothing_else() {
         let sample = sample();
-        let [trusted, party] = [0, 1].map(|index| sample["permissions"][index].clone());
-        assert_eq!(trusted["write"], "^(quo[.]rate[.].*|amq[.]gen.*|amq[.]default)$");
-        let own = format!("quo[.]rate[.]party[.]{}([.]dead)?|amq[.]gen.*", "ab".repeat(32));
-        assert_eq!(party["user"], "party-1");
-        assert_eq!(party["configure"], format!("^({own})$"));
-        assert_eq!(party["write"], format!("^({own}|quo[.]rate[.]topic[.]presence)$"));
-        assert_eq!(party["read"], format!("^({own}|quo[.]rate[.]topic[.]cancelled)$"));
-        let exchanges = sample["exchanges"].as_array().unwrap();
-        let names: Vec<&str> = exchanges.iter().map(|exchange| exchange["name"].as_str().unwrap()).collect();
-        let topics = ["presence", "cancelled", "reports", "frames"];
-        assert_eq!(names, topics.map(|topic| format!("quo.rate.topic.{topic}")));
+        let key = "ab".repeat(32);
+        let expected = [
+            (
+                "coordinator",
+                "queues|topic[.]cancelled|topic[.]reports".to_owned(),
+                "topic[.]reports|topic[.]presence[.][0-9a-f]+".to_owned(),
+            ),
+            ("router", "topic[.]frames".into(), "topic[.]frames".into()),
+            ("account", String::new(), "topic[.]events".into()),
+            ("party-1", format!("topic[.]presence[.]{key}"), format!("party[.]{key}|topic[.]cancelled")),
+        ];
+        for (permission, (user, write, read)) in
+            sample["permissions"].as_array().unwrap().iter().zip(expected)
+        {
+            let own = format!("listener[.]{user}[.].*");
+            let with = |rest: &str| {
+                let bar = if rest.is_empty() { "" } else { "|" };
+                format!("^quo[.]rate[.]({own}{bar}{rest})$")
+            };
+            assert_eq!(permission["user"], user);
+            assert_eq!(permission["configure"], with(""));
+            assert_eq!(
+                (&permission["write"], &permission["read"]),
+                (&with(&write).into(), &with(&read).into())
+            );
+        }
+    }
+
+    #[test]
+    fn all_that_roles_use_is_there() {
+        let sample = sample();
+        let (one, two) = ("ab".repeat(32), "cd".repeat(32));
+        let exchanges = names(&sample["exchanges"]);
+        for topic in [
+            "cancelled",
+            "reports",
+            "frames",
+            "events",
+            &format!("presence.{one}"),
+            &format!("presence.{two}"),
+        ] {
+            assert!(
+                exchanges.contains(&format!("quo.rate.topic.{topic}").as_str()),
+                "{topic}: {exchanges:?}"
+            );
+        }
+        let queues = names(&sample["queues"]);
+        assert_eq!(queues.len(), 4);
+        for key in [&one, &two] {
+            let queue = format!("quo.rate.party.{key}");
+            assert!(queues.contains(&queue.as_str()) && queues.contains(&format!("{queue}.dead").as_str()));
+            let bindings = sample["bindings"].as_array().unwrap();
+            let binding = bindings.iter().find(|binding| binding["destination"] == queue.as_str()).unwrap();
+            assert_eq!(binding["source"], "quo.rate.queues");
+            assert_eq!(binding["routing_key"], format!("party.{key}"));
+        }
+        let limits = |index: usize| &sample["users"][index]["limits"];
+        assert_eq!((limits(0), &limits(3)["max-connections"]), (&json!({}), &json!(8)));
     }
 
     #[test]
@@ -171,11 +308,11 @@ mod tests {
         deployment.set("QUORATE_PARTY_KEYS", &keys);
         deployment.set("QUORATE_USER_PARTY_KEY", &"04".repeat(32));
         let definitions = definitions_of(&deployment.settings()).unwrap();
-        let definitions: serde_json::Value = serde_json::from_str(&definitions).unwrap();
+        let definitions: Value = serde_json::from_str(&definitions).unwrap();
         let permissions = definitions["permissions"].as_array().unwrap();
-        assert_eq!(permissions.len(), 1 + PARTIES.len());
+        assert_eq!(permissions.len(), QUEUE_USERS.len() + PARTIES.len());
         for (permission, (party, byte)) in
-            permissions[1..].iter().zip(PARTIES.iter().zip(["01", "02", "03", "04"]))
+            permissions[QUEUE_USERS.len()..].iter().zip(PARTIES.iter().zip(["01", "02", "03", "04"]))
         {
             assert_eq!(permission["user"], party.name);
             assert!(permission["read"].as_str().unwrap().contains(&byte.repeat(32)), "{}", party.name);
@@ -200,13 +337,14 @@ mod tests {
     /// RabbitMQ's own description of the format: base64 of the salt and of SHA-256 over salt and UTF-8 password.
     #[test]
     fn a_password_is_stored_as_a_salted_hash_that_changes_with_it_only() {
-        let stored = |name, password| STANDARD.decode(user(name, password).password_hash).unwrap();
-        let hash = stored("party-1", "secret");
+        let hash_of =
+            |name, password| STANDARD.decode(stored(&user(name, None, password)).password_hash).unwrap();
+        let hash = hash_of("party-1", "secret");
         let (salt, digest) = hash.split_at(4);
         assert_eq!(digest, Sha256::digest([salt, b"secret"].concat()).as_slice());
-        assert_eq!(hash, stored("party-1", "secret"));
-        assert_ne!(hash, stored("party-1", "secreT"));
-        assert_ne!(hash[..4], stored("party-2", "secret")[..4]);
+        assert_eq!(hash, hash_of("party-1", "secret"));
+        assert_ne!(hash, hash_of("party-1", "secreT"));
+        assert_ne!(hash[..4], hash_of("party-2", "secret")[..4]);
         assert!(!sample().to_string().contains("secret"));
     }
 }
