@@ -233,8 +233,8 @@ read_words() { # FOLDER; nothing, or: without, a database
   databases=$(ask databases ${2:+--without "$3"})
 }
 
-# All databases as of one time: the roles are stopped. Each is read and restored by its own role, and not as text: what a
-# hostile party has put into its own must not run. Keys that users seal to are left out: a backup would keep them.
+# All databases as of one time: the roles are stopped. Each is read and restored by its own role, and not as text: what
+# a hostile party has put into its own must not run. Keys that users seal to are left out: a backup would keep them.
 backup() { # FOLDER; nothing, or: without, a database
   local folder databases postgres name service && need_whole_data
   read_words "$@"

@@ -1,39 +1,22 @@
 //! What a deployment has at its broker: queues, topics, and the exchanges between. An administrator makes it, once; roles only
 //! use it, so that none may change what another relies on.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::time::timeout;
 
-use super::BROKER_TIMEOUT;
-use super::connection::RabbitAddress;
+use super::address::RabbitAddress;
+use super::names::{dead_name, queue_name, queues_exchange, topic_exchange};
 use crate::queue::{MAX_DEAD_LETTERS, MAX_DELIVERIES, MAX_QUEUE_LENGTH};
+
+/// How long it may take to make everything.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long dead letters are kept: a week, for the operator who looks for the cause.
 const DEAD_LETTER_RETENTION_MILLIS: i64 = 7 * 24 * 60 * 60 * 1_000;
-
-/// The name of the exchange that takes messages for queues.
-pub(super) fn queues_exchange(namespace: &str) -> String {
-    format!("{namespace}.queues")
-}
-
-pub(super) fn queue_name(namespace: &str, queue: &str) -> String {
-    format!("{namespace}.{queue}")
-}
-
-pub(super) fn dead_name(namespace: &str, queue: &str) -> String {
-    format!("{namespace}.{queue}.dead")
-}
-
-pub(super) fn topic_exchange(namespace: &str, topic: &str) -> String {
-    format!("{namespace}.topic.{topic}")
-}
-
-/// What the names of a user's own queues begin with: those in which announcements wait for one listener.
-pub(super) fn listener_prefix(namespace: &str, user: &str) -> String {
-    format!("{namespace}.listener.{user}.")
-}
 
 /// How an exchange passes messages on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +118,7 @@ impl BrokerLayout {
             self.declare(&channel).await?;
             connection.close(200, "".into()).await
         };
-        match timeout(BROKER_TIMEOUT * 6, creating).await {
+        match timeout(CREATE_TIMEOUT, creating).await {
             Ok(created) => created.map_err(|error| LayoutError::Refused(error.to_string())),
             Err(_) => Err(LayoutError::Silent),
         }

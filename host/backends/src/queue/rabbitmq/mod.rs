@@ -7,10 +7,12 @@
 //! Queues and topics are made by an administrator ([`BrokerLayout`]). A process makes none but its own, in which
 //! announcements wait for it: no user at the broker may change what others use.
 
+mod address;
 mod connection;
 mod consumer;
 mod layout;
 mod listener;
+mod names;
 mod publishers;
 
 use std::collections::HashMap;
@@ -27,7 +29,7 @@ use tokio::time::timeout;
 
 use super::{Consumer, MAX_DEAD_LETTERS, MAX_QUEUE_LENGTH, Queue, QueueError, TopicListener};
 
-pub use connection::{RabbitAddress, RabbitAddressError};
+pub use address::{RabbitAddress, RabbitAddressError};
 pub use layout::{BrokerLayout, ExchangeLayout, LayoutError, QueueArgument, QueueLayout, Routing};
 
 /// How long the broker may take to answer.

@@ -7,7 +7,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use parking_lot::Mutex;
 
-use super::layout::{queue_name, queues_exchange};
+use super::names::{queue_name, queues_exchange};
 
 /// The channels of one connection, by queue. Each has confirms.
 #[derive(Default)]
