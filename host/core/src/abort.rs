@@ -57,6 +57,8 @@ impl Wire for AbortCode {
 pub struct Abort {
     /// Why.
     pub code: AbortCode,
+    /// The code of the plugin's failure, if the plugin has failed with one.
+    pub plugin_code: Option<u16>,
     /// The parties that caused it, where there is proof or the plugin's word. The word of another party is not enough.
     pub culprits: Vec<PartyIndex>,
     /// For people. Contains no secrets.
@@ -65,13 +67,13 @@ pub struct Abort {
 
 impl Abort {
     pub(crate) fn fault(culprit: PartyIndex, reason: impl Into<String>) -> Self {
-        Self { code: AbortCode::PeerFault, culprits: vec![culprit], reason: reason.into() }
+        Self { culprits: vec![culprit], ..Self::of(AbortCode::PeerFault, reason) }
     }
 
     /// An abort that accuses no party.
     #[must_use]
     pub fn of(code: AbortCode, reason: impl Into<String>) -> Self {
-        Self { code, culprits: vec![], reason: reason.into() }
+        Self { code, plugin_code: None, culprits: vec![], reason: reason.into() }
     }
 }
 

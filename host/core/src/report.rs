@@ -14,6 +14,9 @@ use crate::{PartyIndex, SchemeSignature};
 /// The longest reason in a report, in bytes: a sentence or two.
 pub const MAX_REASON_BYTES: usize = 512;
 
+/// Stands in a report for a plugin's code that its descriptor does not list.
+pub const UNLISTED_PLUGIN_CODE: u16 = u16::MAX;
+
 /// The statement of one party about one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -58,7 +61,8 @@ pub enum Outcome {
     Aborted {
         /// Why.
         code: AbortCode,
-        /// The code of the plugin's failure, as its descriptor lists it.
+        /// The code of the plugin's failure, as its descriptor lists it; [`UNLISTED_PLUGIN_CODE`] for one that it does not
+        /// list.
         plugin_code: Option<u16>,
         /// The parties that caused it, by this party's judgement.
         culprits: Vec<PartyIndex>,
@@ -259,7 +263,8 @@ impl Report {
             && acknowledgements.iter().all(|acknowledgement| acknowledgement.by.number() <= parties)
             && self.bans.len() <= MAX_BANS
             && match &self.outcome {
-                Outcome::Aborted { plugin_code: Some(_), .. } => false,
+                // A plugin has no code 0.
+                Outcome::Aborted { plugin_code: Some(0), .. } => false,
                 Outcome::Aborted { culprits, .. } | Outcome::Refused { culprits, .. } => {
                     culprits.iter().all(|c| c.number() <= parties)
                         && self.outcome.clone().sanitized() == self.outcome
@@ -367,7 +372,7 @@ mod tests {
             report(Outcome::Prepared { count: 1 }),
             report(Outcome::Aborted {
                 code: AbortCode::Plugin,
-                plugin_code: Some(7),
+                plugin_code: Some(0),
                 culprits: vec![],
                 reason: "why".into(),
                 notice: None,

@@ -19,6 +19,7 @@ use quorate_net::router_client::RouterClient;
 use quorate_net::telemetry::chain;
 use quorate_party_store::{BannedParty, DecidedIn, PartyStore, Started};
 use quorate_runtime::Plugin;
+use quorate_runtime::PluginText;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -37,6 +38,8 @@ pub struct Party {
     pub(crate) replica: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) router: RouterClient,
+    /// Whether the texts of plugins are kept.
+    pub(crate) plugin_texts: PluginText,
     pub(crate) registry: Registry,
     pub(crate) running: RunningSessions,
     /// The bans that this process has decided.
@@ -71,6 +74,8 @@ pub struct PartySetup {
     pub clock: Arc<dyn Clock>,
     /// The router.
     pub router: RouterClient,
+    /// Whether the texts of plugins are kept. In production nothing is told of them but codes.
+    pub plugin_texts: PluginText,
 }
 
 impl Party {
@@ -79,7 +84,17 @@ impl Party {
     /// # Errors
     /// When its store fails.
     pub async fn new(setup: PartySetup) -> Result<Self, StoreError> {
-        let PartySetup { seed, originators, pinned, minimum_plugins, store, replica, clock, router } = setup;
+        let PartySetup {
+            seed,
+            originators,
+            pinned,
+            minimum_plugins,
+            store,
+            replica,
+            clock,
+            router,
+            plugin_texts,
+        } = setup;
         let identity = SecretKey::from_seed(&seed).public();
         let registry = Registry::new(store.suspended().await?, minimum_plugins);
         let set_back = store.was_set_back().await?;
@@ -93,6 +108,7 @@ impl Party {
             replica,
             clock,
             router,
+            plugin_texts,
             registry,
             running: RunningSessions::new(closing.clone()),
             bans: BanGate::default(),
@@ -370,8 +386,8 @@ impl Party {
 
     /// The outcome that is reported for an abort that has been recorded.
     pub(crate) fn aborted_outcome(&self, plan: PlanHash, me: PartyIndex, abort: Abort) -> Outcome {
-        let Abort { code, culprits, reason } = abort;
+        let Abort { code, plugin_code, culprits, reason } = abort;
         let notice = Some(self.sign_denial(plan, me, code));
-        Outcome::Aborted { code, plugin_code: None, culprits, reason, notice }
+        Outcome::Aborted { code, plugin_code, culprits, reason, notice }
     }
 }

@@ -3,6 +3,7 @@
 use quorate_core::Threshold;
 
 use crate::bindings::exports::quorate::party::protocol as wit;
+use crate::codes::PluginCodes;
 
 /// The identity and abilities of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Descriptor {
     /// How many signing sessions of one account may be open with one counterparty at a time; `None` under a protocol that
     /// bans nobody.
     pub open_signings: Option<u16>,
+    /// The codes of its failures, notes and log lines.
+    pub codes: PluginCodes,
 }
 
 /// A kind of session, or an ability of one.
@@ -79,6 +82,7 @@ pub(crate) fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String>
     if d.open_signings == Some(0) {
         return Err("it allows no signing session at all: give open-signings of 1 or more, or none".into());
     }
+    let codes = PluginCodes::new(d.codes).ok_or("its codes are not at most 256 of 1..=65534, ascending")?;
     let operations = [
         (wit::Operations::KEYGEN, PluginOperation::Keygen),
         (wit::Operations::SIGN, PluginOperation::Sign),
@@ -101,5 +105,6 @@ pub(crate) fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String>
         max_parties: d.max_parties,
         share_formats: d.share_formats,
         open_signings: d.open_signings,
+        codes,
     })
 }

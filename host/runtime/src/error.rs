@@ -2,6 +2,7 @@
 
 use quorate_core::{Digest, PartyIndex};
 
+use crate::codes::Detail;
 use crate::text::sanitize;
 
 /// Why a component was not loaded. The component's publisher or the operator who chose it must act.
@@ -80,16 +81,16 @@ pub struct SessionError {
 pub enum SessionErrorKind {
     /// The task can't be done as asked: the caller must ask for something else.
     #[error("the task can't be done: {0}")]
-    InvalidTask(String),
+    InvalidTask(Detail),
     /// The stored share can't be used: the operator must look into it.
     #[error("the stored share can't be used: {0}")]
-    InvalidShare(String),
+    InvalidShare(Detail),
     /// A peer broke the protocol.
-    #[error("a peer is at fault: {}", .0.reason)]
+    #[error("a peer is at fault: {}", .0.detail)]
     Fault(Fault),
     /// The component says that it has a bug.
     #[error("the plugin reports a bug of its own: {0}")]
-    Internal(String),
+    Internal(Detail),
     /// The component did what none may do.
     #[error("the plugin misbehaved: {0}")]
     Misbehaviour(#[from] Misbehaviour),
@@ -109,7 +110,7 @@ pub struct Fault {
     /// Never work with the culprits on this key again.
     pub ban: bool,
     /// Their fault.
-    pub reason: String,
+    pub detail: Detail,
 }
 
 /// How a component broke the rules of the sandbox: its publisher must act, and the operator may quarantine it.
@@ -161,6 +162,18 @@ pub(crate) enum Stop {
 }
 
 impl SessionErrorKind {
+    /// The number of the component's code, where the component has failed with one.
+    #[must_use]
+    pub fn plugin_code(&self) -> Option<u16> {
+        match self {
+            Self::InvalidTask(detail) | Self::InvalidShare(detail) | Self::Internal(detail) => {
+                detail.code.number()
+            }
+            Self::Fault(fault) => fault.detail.code.number(),
+            Self::Misbehaviour(_) | Self::Deadline | Self::Host(_) => None,
+        }
+    }
+
     /// Reads a wasmtime error: what we raised ourselves comes back as it was, the rest goes by trap code.
     pub(crate) fn from_wasmtime(error: &wasmtime::Error) -> Self {
         if let Some(own) = error.downcast_ref::<Misbehaviour>() {

@@ -11,6 +11,7 @@ use crate::capabilities::cache::CacheState;
 use crate::capabilities::entropy::EntropyState;
 use crate::capabilities::log::LogState;
 use crate::capabilities::vault::VaultState;
+use crate::codes::PluginCodes;
 use crate::error::{Misbehaviour, Stop};
 use crate::host_calls::HostCalls;
 use crate::limits;
@@ -30,18 +31,19 @@ pub(crate) struct HostState {
 impl HostState {
     pub(crate) fn new(
         plugin: &str,
+        codes: PluginCodes,
         party: PartyIndex,
         task: TaskKind,
         capabilities: Capabilities,
         deadline: Instant,
     ) -> Self {
-        let Capabilities { vault, pool, cache, bus, entropy, log } = capabilities;
+        let Capabilities { vault, pool, cache, bus, entropy, texts } = capabilities;
         Self {
             vault: VaultState::new(vault, pool, task),
             cache: CacheState::new(cache),
-            bus: BusState::new(bus),
+            bus: BusState::new(bus, codes.clone()),
             entropy: EntropyState::new(entropy),
-            log: LogState::new(log, plugin, party),
+            log: LogState::new(texts, codes, plugin, party),
             calls: HostCalls::new(deadline),
             memory_bytes: 0,
         }

@@ -16,6 +16,7 @@ pub mod capabilities;
 pub mod limits;
 
 mod bindings;
+mod codes;
 mod compile_cache;
 mod descriptor;
 mod engine;
@@ -36,6 +37,7 @@ mod ticker;
 mod unchecked;
 
 pub use capabilities::{Capabilities, Capability, Grants};
+pub use codes::{Detail, PluginCode, PluginCodes, PluginText};
 pub use compile_cache::CompileCache;
 pub use descriptor::{Descriptor, PluginOperation};
 pub use engine::{Runtime, RuntimeConfig};

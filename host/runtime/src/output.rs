@@ -8,16 +8,16 @@ use quorate_core::codec::Bytes;
 use quorate_core::session::To;
 use quorate_core::{ExecutionId, PartyIndex, SchemeSignature};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::bindings::exports::quorate::party::protocol as wit;
 use crate::capabilities::vault::{EntryName, Scope, Staged, VaultEntries};
+use crate::codes::{Detail, PluginCodes, PluginText};
 use crate::descriptor::Descriptor;
 use crate::error::{Fault, Misbehaviour, SessionErrorKind};
 use crate::limits;
 use crate::message::OutgoingMessage;
 use crate::task::{Roster, TaskKind};
-use crate::text::sanitize;
 
 /// The next need of a session.
 #[derive(Clone, Debug)]
@@ -58,8 +58,9 @@ pub struct GeneratedKey {
 
 type Checked<T> = Result<T, Misbehaviour>;
 
-fn invalid<T>(what: impl AsRef<str>) -> Checked<T> {
-    Err(Misbehaviour::InvalidOutput(sanitize(what.as_ref())))
+/// The reason has no value in it that the component has chosen: it gets into reports and answers.
+fn invalid<T>(what: &'static str) -> Checked<T> {
+    Err(Misbehaviour::InvalidOutput(what.into()))
 }
 
 /// Checks what a component returns against the session's roster and task, and against what it has sent so far.
@@ -70,18 +71,24 @@ pub(crate) struct OutputValidator {
     pub(crate) schemes: Vec<String>,
     /// The share format that it says it writes.
     pub(crate) format: Option<u32>,
+    /// The codes that it lists.
+    codes: PluginCodes,
+    /// Whether its texts are kept.
+    texts: PluginText,
     last_round: u16,
     sent: BTreeSet<(u16, To)>,
     sent_bytes: usize,
 }
 
 impl OutputValidator {
-    pub(crate) fn new(roster: Roster, task: TaskKind, descriptor: &Descriptor) -> Self {
+    pub(crate) fn new(roster: Roster, task: TaskKind, descriptor: &Descriptor, texts: PluginText) -> Self {
         Self {
             roster,
             task,
             schemes: descriptor.schemes.clone(),
             format: descriptor.share_formats.last().copied(),
+            codes: descriptor.codes.clone(),
+            texts,
             last_round: 0,
             sent: BTreeSet::new(),
             sent_bytes: 0,
@@ -97,19 +104,19 @@ impl OutputValidator {
         for (round, to, payload) in messages {
             let last = self.last_round;
             if round == 0 || round > limits::MAX_ROUNDS || round < last {
-                return invalid(format!("a message of round {round} after one of round {last}"));
+                return invalid("a message of a round that is past, or that there is not");
             }
             self.last_round = round;
             self.sent_bytes = self.sent_bytes.saturating_add(payload.len());
             if payload.len() > limits::MAX_MESSAGE_BYTES
                 || self.sent_bytes > limits::MAX_SESSION_MESSAGE_BYTES
             {
-                return invalid(format!("a message of {} bytes", payload.len()));
+                return invalid("a message that is too long, or one too many");
             }
             let to = recipient(to, &self.roster)?;
             // With rounds bounded this bounds the number of messages too.
             if !self.sent.insert((round, to)) {
-                return invalid(format!("a second message of round {round} to {to:?}"));
+                return invalid("a second message of one round to one receiver");
             }
             outgoing.push(OutgoingMessage { round, to, payload });
         }
@@ -157,14 +164,11 @@ impl OutputValidator {
             return invalid("a key of a scheme that it does not say it serves");
         }
         if Some(info.share_format) != self.format {
-            return invalid(format!(
-                "a share of format {}, which it does not say it writes",
-                info.share_format
-            ));
+            return invalid("a share of a format that it does not say it writes");
         }
         let point_bytes = if info.scheme == "ecdsa-secp256k1" { 33 } else { 32 };
         if info.public_key.len() != point_bytes {
-            return invalid(format!("a public key of {} bytes", info.public_key.len()));
+            return invalid("a public key of another length than its scheme has");
         }
         if info.verifying_shares.len() != usize::from(self.roster.threshold.parties()) {
             return invalid("not one verifying share per party");
@@ -231,7 +235,7 @@ fn recipient(to: wit::Recipient, roster: &Roster) -> Checked<To> {
         wit::Recipient::ReliableBroadcast => To::ReliableBroadcast,
         wit::Recipient::Party(index) => match peer(index, roster) {
             Some(party) => To::Party(party),
-            None => return invalid(format!("a message to party {index}, who is not a peer")),
+            None => return invalid("a message to a party that is not a peer"),
         },
     })
 }
@@ -243,12 +247,19 @@ fn peer(index: u16, roster: &Roster) -> Option<PartyIndex> {
 }
 
 /// A failure that the component reports, as ours.
-pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionErrorKind {
+pub(crate) fn check_failure(failure: wit::Failure, validator: &OutputValidator) -> SessionErrorKind {
+    let detail = |detail: wit::Detail| {
+        let wit::Detail { code, mut text } = detail;
+        let checked = Detail::new(validator.codes.known(code), &text, validator.texts);
+        text.zeroize();
+        checked
+    };
     match failure {
-        wit::Failure::InvalidTask(text) => SessionErrorKind::InvalidTask(sanitize(&text)),
-        wit::Failure::InvalidShare(text) => SessionErrorKind::InvalidShare(sanitize(&text)),
-        wit::Failure::Internal(text) => SessionErrorKind::Internal(sanitize(&text)),
+        wit::Failure::InvalidTask(told) => SessionErrorKind::InvalidTask(detail(told)),
+        wit::Failure::InvalidShare(told) => SessionErrorKind::InvalidShare(detail(told)),
+        wit::Failure::Internal(told) => SessionErrorKind::Internal(detail(told)),
         wit::Failure::Fault(fault) => {
+            let roster = &validator.roster;
             // As many as there are peers at most: a list of millions is no accusation.
             let few = fault.culprits.len() < roster.signers.len();
             let culprits: Option<BTreeSet<_>> =
@@ -256,11 +267,7 @@ pub(crate) fn check_failure(failure: wit::Failure, roster: &Roster) -> SessionEr
             match culprits {
                 Some(culprits) if few && !(fault.ban && culprits.is_empty()) => {
                     let culprits = culprits.into_iter().collect();
-                    SessionErrorKind::Fault(Fault {
-                        culprits,
-                        ban: fault.ban,
-                        reason: sanitize(&fault.reason),
-                    })
+                    SessionErrorKind::Fault(Fault { culprits, ban: fault.ban, detail: detail(fault.detail) })
                 }
                 _ => Misbehaviour::InvalidOutput("a fault of somebody who is not a peer".into()).into(),
             }

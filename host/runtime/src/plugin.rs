@@ -10,6 +10,7 @@ use wasmtime::component::{Component, Linker};
 
 use crate::bindings::{PluginPre, exports::quorate::party::protocol as wit};
 use crate::capabilities::{Capabilities, Capability, Grants};
+use crate::codes::PluginCodes;
 use crate::descriptor::{Descriptor, check_descriptor};
 use crate::engine::Runtime;
 use crate::error::{LoadError, SessionErrorKind, Stop};
@@ -115,7 +116,8 @@ impl Runtime {
     async fn describe(&self, ready: &PluginPre<HostState>) -> Result<wit::Descriptor, SessionErrorKind> {
         let deadline = Instant::now() + limits::DESCRIBE_TIMEOUT;
         let capabilities = Capabilities::for_describing();
-        let state = HostState::new("unknown", PartyIndex::FIRST, TaskKind::Refresh, capabilities, deadline);
+        let (codes, party) = (PluginCodes::default(), PartyIndex::FIRST);
+        let state = HostState::new("unknown", codes, party, TaskKind::Refresh, capabilities, deadline);
         let mut store = state.into_store(self.engine(), limits::DESCRIBE_TIMEOUT);
         let ready = ready.clone();
         self.executor(Priority::Interactive)

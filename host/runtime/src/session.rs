@@ -98,10 +98,12 @@ impl Plugin {
             Priority::Background => limits::MAX_BACKGROUND_CPU_TIME,
         };
         let me = roster.me;
-        let state = HostState::new(&plugin.descriptor.id, me, kind.clone(), capabilities, deadline);
+        let (id, codes) = (plugin.descriptor.id.clone(), plugin.descriptor.codes.clone());
+        let texts = capabilities.texts;
+        let state = HostState::new(&id, codes, me, kind.clone(), capabilities, deadline);
         let (ready, engine) = (plugin.ready.clone(), plugin.runtime.engine().clone());
         let (wit_roster, wit_task) = (roster.to_wit(), task.into_wit());
-        let validator = OutputValidator::new(roster, kind, &plugin.descriptor);
+        let validator = OutputValidator::new(roster, kind, &plugin.descriptor, texts);
         let started = on_executor(&plugin, priority, deadline, async move {
             let mut store = state.into_store(&engine, cpu);
             let bindings =
@@ -113,7 +115,7 @@ impl Plugin {
                 .await
                 .map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
             store.data_mut().calls.wipe_given_secrets();
-            let session = answer.map_err(|failure| output::check_failure(failure, &validator.roster))?;
+            let session = answer.map_err(|failure| output::check_failure(failure, &validator))?;
             Ok(Box::new(Instance { store, bindings, session, validator, idle_steps: 0 }))
         })
         .await;
@@ -171,7 +173,7 @@ impl Instance {
             .map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
         drop(incoming);
         self.store.data_mut().calls.wipe_given_secrets();
-        let progress = answer.map_err(|failure| output::check_failure(failure, &self.validator.roster))?;
+        let progress = answer.map_err(|failure| output::check_failure(failure, &self.validator))?;
         let (outgoing, state) = self.validator.check(progress)?;
         let next = match state {
             OutputState::Done(outcome) => {

@@ -81,5 +81,9 @@ pub(crate) fn auxiliary(host: &mut dyn Host, roster: &Roster) -> Result<Box<dyn 
 
 /// The library keeps the party that it blames private: a real plugin has to find it in the error's text.
 pub(crate) fn blame<E: std::fmt::Debug>(error: &E) -> Failure {
-    Failure::Fault { culprits: vec![], ban: false, reason: format!("{error:?}").chars().take(200).collect() }
+    Failure::Fault {
+        culprits: vec![],
+        ban: false,
+        detail: format!("{error:?}").chars().take(200).collect::<String>().into(),
+    }
 }

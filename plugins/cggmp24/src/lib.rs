@@ -28,6 +28,7 @@ impl Protocol for Cggmp24 {
             max_parties: 16,
             share_formats: &[FORMAT],
             open_signings: None,
+            codes: &[],
         }
     }
 

@@ -28,7 +28,7 @@ cggmp24::define_security_level!(Toy {
 
 /// The library's types are written with `flatten`, which needs a format that describes itself.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(value).map_err(|e| Failure::Internal(e.to_string()))
+    serde_json::to_vec(value).map_err(|e| Failure::Internal(e.to_string().into()))
 }
 
 pub(crate) fn from_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {

@@ -32,11 +32,12 @@ pub(crate) fn sign(
     }
     let entry = |scope, name| {
         host.vault_get(scope, name)?
-            .ok_or_else(|| Failure::InvalidShare(format!("the vault has no `{name}`")))
+            .ok_or_else(|| Failure::InvalidShare(format!("the vault has no `{name}`").into()))
     };
     let core: IncompleteKeyShare<Secp256k1> = from_json(&entry(Scope::Key, "share")?)?;
     let aux: AuxInfo<Toy> = from_json(&entry(Scope::Group, "aux")?)?;
-    let share = KeyShare::from_parts((core, aux)).map_err(|e| Failure::InvalidShare(format!("{e:?}")))?;
+    let share =
+        KeyShare::from_parts((core, aux)).map_err(|e| Failure::InvalidShare(format!("{e:?}").into()))?;
     let at_keygen: Vec<u16> = roster.signers().iter().map(|s| s.number() - 1).collect();
     let position = roster.signers().iter().position(|&s| s == roster.me());
     let i = position

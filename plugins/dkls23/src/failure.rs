@@ -1,26 +1,32 @@
 //! The library's verdicts as the contract's failures.
 
 use dkls23_core::protocols::{Abort, AbortKind, AbortReason, PartyIndex as LibraryIndex};
-use quorate_plugin_sdk::{Failure, PartyIndex};
+use quorate_plugin_sdk::{Detail, Failure, PartyIndex};
+
+use crate::codes;
 
 /// Turns an abort into a failure. Only `BanCounterparty` bans: it means that going on with that party would leak
 /// the key through the reused oblivious transfers.
 pub(crate) fn failure(abort: Abort) -> Failure {
     // `AbortReason` has a `Display` that names parties and phases, never values.
-    let reason = abort.reason.to_string();
+    let detail = Detail::new(codes::of(&abort.reason), abort.reason.to_string());
     let (culprit, ban) = match (abort.kind, blame(&abort.reason)) {
         (AbortKind::BanCounterparty(culprit), _) => (Some(culprit), true),
-        (AbortKind::Recoverable, Blame::OwnShare) => return Failure::InvalidShare(reason),
-        (AbortKind::Recoverable, Blame::Us) => return Failure::Internal(reason),
+        (AbortKind::Recoverable, Blame::OwnShare) => return Failure::InvalidShare(detail),
+        (AbortKind::Recoverable, Blame::Us) => return Failure::Internal(detail),
         (AbortKind::Recoverable, Blame::Peer(party)) => (Some(party), false),
         (AbortKind::Recoverable, Blame::Somebody) => (None, false),
     };
+    let internal = |why: &str| {
+        let text = format!("the library blames {why}: {}", detail.text);
+        Failure::Internal(Detail::new(detail.code, text))
+    };
     if culprit == Some(abort.index) {
-        return Failure::Internal(format!("the library blames this party: {reason}"));
+        return internal("this party");
     }
     match culprit.map(|party| PartyIndex::new(party.as_u8().into())) {
-        Some(None) => Failure::Internal(format!("the library blames party 0: {reason}")),
-        culprit => Failure::Fault { culprits: culprit.flatten().into_iter().collect(), ban, reason },
+        Some(None) => internal("party 0"),
+        culprit => Failure::Fault { culprits: culprit.flatten().into_iter().collect(), ban, detail },
     }
 }
 
@@ -71,7 +77,7 @@ pub(crate) fn library_index(party: PartyIndex) -> Result<LibraryIndex, Failure> 
     u8::try_from(party.number())
         .ok()
         .and_then(|number| LibraryIndex::new(number).ok())
-        .ok_or_else(|| Failure::InvalidTask(format!("party index {party} is too large")))
+        .ok_or_else(|| Failure::InvalidTask(format!("party index {party} is too large").into()))
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use dkls23_core::protocols::{PartiesMessage, PartyIndex as LibraryIndex};
 use dkls23_core::utilities::hashes::HashOutput;
 use dkls23_core::utilities::proofs::DLogProof;
 use k256::{AffinePoint, Scalar};
-use quorate_plugin_sdk::{Delivery, Failure, Inbox, Message, Outbox, PartyIndex, Roster};
+use quorate_plugin_sdk::{Delivery, Detail, Failure, Inbox, Message, Outbox, PartyIndex, Roster};
 use serde::{Deserialize, Serialize};
 
+use crate::codes;
 use crate::failure::library_index;
 use crate::scheme::Curve;
 
@@ -147,12 +148,13 @@ pub(crate) fn require_distinct(
     let mut seen = Vec::new();
     for (party, commitment) in others {
         if commitment == *own {
-            return Err(Failure::fault(party, "a copy of this party's commitment"));
+            let detail = Detail::new(codes::COPIED_COMMITMENT, "a copy of this party's commitment");
+            return Err(Failure::fault(party, detail));
         }
         if seen.contains(&commitment) {
             // One of the two copied; nobody can prove which.
-            let reason = "two parties sent the same commitment".into();
-            return Err(Failure::Fault { culprits: vec![], ban: false, reason });
+            let detail = Detail::new(codes::COPIED_COMMITMENT, "two parties sent the same commitment");
+            return Err(Failure::Fault { culprits: vec![], ban: false, detail });
         }
         seen.push(commitment);
     }
@@ -184,7 +186,7 @@ pub(crate) fn proofs_with_commitments(
     for (party, proof) in proofs {
         let commitment = *commitments
             .get(&party)
-            .ok_or_else(|| Failure::Internal(format!("no commitment of party {party}")))?;
+            .ok_or_else(|| Failure::Internal(format!("no commitment of party {party}").into()))?;
         all.push(ProofCommitment { index: library_index(party)?, proof, commitment });
     }
     all.sort_by_key(|entry| entry.index);

@@ -89,7 +89,7 @@ impl Keygen {
         let small =
             |x: u16| u8::try_from(x).map_err(|_| Failure::InvalidTask("t and n are at most 255".into()));
         let parameters = Parameters::new(small(roster.threshold())?, small(roster.parties())?)
-            .map_err(|e| Failure::InvalidTask(e.to_string()))?;
+            .map_err(|e| Failure::InvalidTask(e.to_string().into()))?;
         let me = library_index(roster.me())?;
         Ok(Self {
             roster: roster.clone(),

@@ -10,6 +10,7 @@
 //! - only the complete refresh is offered: the library's fast one heals nothing;
 //! - `ban` is set for the library's `BanCounterparty` and for nothing else ([`failure`]).
 
+mod codes;
 mod failure;
 mod init;
 mod keygen;
@@ -44,12 +45,13 @@ impl Protocol for Dkls23 {
             max_parties: MAX_PARTIES,
             share_formats: &[share::FORMAT],
             open_signings: Some(OPEN_SIGNINGS),
+            codes: codes::ALL,
         }
     }
 
     fn start(host: &mut dyn Host, roster: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
         if roster.parties() > MAX_PARTIES {
-            return Err(Failure::InvalidTask(format!("dkls23 takes at most {MAX_PARTIES} parties")));
+            return Err(Failure::InvalidTask(format!("dkls23 takes at most {MAX_PARTIES} parties").into()));
         }
         Ok(match task {
             Task::Keygen { scheme } => {
@@ -77,7 +79,7 @@ fn require_scheme(scheme: &str) -> Result<(), Failure> {
     if scheme == SCHEME {
         Ok(())
     } else {
-        Err(Failure::InvalidTask(format!("dkls23 serves {SCHEME} and no other scheme")))
+        Err(Failure::InvalidTask(format!("dkls23 serves {SCHEME} and no other scheme").into()))
     }
 }
 

@@ -32,7 +32,7 @@ impl Share {
 
     /// Loads the share of this key and checks that it belongs to the roster's party, t and n.
     pub(crate) fn load(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
-        let invalid = |what: &str| Failure::InvalidShare(format!("the stored share {what}"));
+        let invalid = |what: &str| Failure::InvalidShare(format!("the stored share {what}").into());
         let bytes = host.vault_get(Scope::Key, NAME)?.ok_or_else(|| invalid("is missing"))?;
         match postcard::take_from_bytes::<u32>(&bytes) {
             Ok((FORMAT, _)) => {}

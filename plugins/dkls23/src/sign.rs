@@ -110,7 +110,7 @@ fn derive(party: &mut Party<Curve>, path: &[u32]) -> Result<(), Failure> {
         let derived: DerivData<Curve> = party
             .derivation_data
             .derive_child(child)
-            .map_err(|e| Failure::InvalidTask(format!("path: {}", e.description)))?;
+            .map_err(|e| Failure::InvalidTask(format!("path: {}", e.description).into()))?;
         party.poly_point = derived.poly_point;
         party.pk = derived.pk;
         party.derivation_data = derived;

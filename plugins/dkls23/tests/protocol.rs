@@ -145,7 +145,7 @@ fn a_refresh_keeps_the_key_and_replaces_every_share() {
     for ended in cluster.run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), Some).values() {
         match ended {
             Err(Failure::Fault { culprits, ban: false, .. }) => assert!(culprits.is_empty(), "{ended:?}"),
-            Err(Failure::Internal(text)) if text == "timeout" => {}
+            Err(Failure::Internal(detail)) if detail.text == "timeout" => {}
             other => panic!("{other:?}"),
         }
     }
@@ -205,14 +205,17 @@ fn copy_of_party_1(
 fn a_party_that_repeats_anothers_commitment_is_refused() {
     let mut cluster = Cluster::new(3, 3);
     let ended = copy_of_party_1(&mut cluster, &keygen_task());
-    let Err(Failure::Fault { culprits, ban: false, reason }) = &ended[&1] else { panic!("{ended:?}") };
-    assert_eq!((culprits[0].number(), reason.contains("copy")), (2, true));
+    let Err(Failure::Fault { culprits, ban: false, detail }) = &ended[&1] else { panic!("{ended:?}") };
+    assert_eq!((culprits[0].number(), detail.text.contains("copy")), (2, true));
     let Err(Failure::Fault { culprits, ban: false, .. }) = &ended[&3] else { panic!("{ended:?}") };
     assert!(culprits.is_empty(), "who copied whom can't be proved: {ended:?}");
 
     let (mut cluster, _) = keygen(3, 3);
     let ended = copy_of_party_1(&mut cluster, &Task::Refresh);
-    assert!(matches!(&ended[&1], Err(Failure::Fault { reason, .. }) if reason.contains("copy")), "{ended:?}");
+    assert!(
+        matches!(&ended[&1], Err(Failure::Fault { detail, .. }) if detail.text.contains("copy")),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -256,7 +259,7 @@ fn a_broken_keygen_message_ends_the_session_and_bans_nobody() {
                     assert!(culprits.iter().all(|c| c.number() == 3), "round {round}: {ended:?}");
                 }
                 // The other honest party was the first to see it.
-                Err(Failure::Internal(text)) if text == "timeout" => {}
+                Err(Failure::Internal(detail)) if detail.text == "timeout" => {}
                 other => panic!("round {round}: {other:?}"),
             }
             assert!(cluster.host(party).vault_get(Scope::Key, "share").unwrap().is_none());

@@ -7,11 +7,17 @@
 use std::hint::black_box;
 
 use quorate_plugin_sdk::{
-    Descriptor, Failure, Host, Incoming, Level, Operation, Outcome, Outgoing, PartyIndex, Progress, Protocol,
-    PublicKeyInfo, Recipient, Roster, Scope, Session, Signature, State, Task,
+    Descriptor, Detail, Failure, Host, Incoming, Level, Operation, Outcome, Outgoing, PartyIndex, Progress,
+    Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, Signature, State, Task,
 };
 
 const SCHEME: &str = "ecdsa-secp256k1";
+
+/// The one code that the descriptor lists.
+const LISTED_CODE: u16 = 7;
+
+/// What a plugin could smuggle out in a text.
+const SPOKEN: &str = "a part of a share";
 
 struct Faulty;
 
@@ -33,6 +39,7 @@ impl Protocol for Faulty {
             max_parties: 16,
             share_formats: &[1],
             open_signings: Some(16),
+            codes: &[LISTED_CODE],
         }
     }
 
@@ -110,7 +117,16 @@ impl Session for Mode {
             }
             "keygen-of-a-strange-format" => state = State::Done(Outcome::Key(strange_key())),
             "blames-nobody-with-a-ban" => {
-                return Err(Failure::Fault { culprits: vec![], ban: true, reason: "as asked".into() });
+                return Err(Failure::Fault { culprits: vec![], ban: true, detail: "as asked".into() });
+            }
+            "fails-with-a-listed-code" => return Err(Failure::Internal(Detail::new(LISTED_CODE, SPOKEN))),
+            "fails-with-an-unlisted-code" => {
+                return Err(Failure::InvalidTask(Detail::new(LISTED_CODE + 1, SPOKEN)));
+            }
+            "fails-without-a-code" => return Err(Failure::InvalidShare(SPOKEN.into())),
+            "blames-with-a-code" => {
+                let culprit = PartyIndex::new(2).unwrap_or(PartyIndex::FIRST);
+                return Err(Failure::fault(culprit, Detail::new(LISTED_CODE, SPOKEN)));
             }
             "blames-itself" => return Err(Failure::fault(PartyIndex::FIRST, "as asked")),
             "bad-vault-name" => host.vault_put(Scope::Key, "../share", b"x")?,
@@ -121,7 +137,8 @@ impl Session for Mode {
             }
             "first-bans-who-speaks" if self.me == PartyIndex::FIRST => {
                 let culprits = incoming.iter().map(|message| message.from).take(1).collect();
-                return Err(Failure::Fault { culprits, ban: true, reason: "as asked".into() });
+                let detail = Detail::new(LISTED_CODE, SPOKEN);
+                return Err(Failure::Fault { culprits, ban: true, detail });
             }
             "loops-when-spoken-to" => loop {
                 black_box(());
@@ -133,7 +150,7 @@ impl Session for Mode {
             },
             "blames-millions" => {
                 let culprits = vec![PartyIndex::new(2).unwrap_or(PartyIndex::FIRST); 1_000_000];
-                return Err(Failure::Fault { culprits, ban: true, reason: "as asked".into() });
+                return Err(Failure::Fault { culprits, ban: true, detail: "as asked".into() });
             }
             "idle-for-ever" => state = State::Again,
             "busy" => {
@@ -142,7 +159,7 @@ impl Session for Mode {
                 }
                 state = State::Again;
             }
-            other => return Err(Failure::InvalidTask(format!("no mode `{other}`"))),
+            other => return Err(Failure::InvalidTask(format!("no mode `{other}`").into())),
         }
         Ok(Progress { outgoing, state })
     }

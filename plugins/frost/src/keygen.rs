@@ -106,7 +106,7 @@ impl Rounds for Keygen {
         let (key, public) =
             part3(&secret, &self.packages1, &packages2).map_err(|e| failure(&self.roster, &e))?;
         save(host, Scope::Key, "share", &(FORMAT, key, &public))?;
-        let encoding = |e: frost_ed25519::Error| Failure::Internal(e.to_string());
+        let encoding = |e: frost_ed25519::Error| Failure::Internal(e.to_string().into());
         Ok(Some(Outcome::Key(PublicKeyInfo {
             scheme: SCHEME.into(),
             public_key: public.verifying_key().serialize().map_err(encoding)?,

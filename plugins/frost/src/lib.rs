@@ -25,6 +25,7 @@ impl Protocol for Frost {
             max_parties: 16,
             share_formats: &[FORMAT],
             open_signings: None,
+            codes: &[],
         }
     }
 

@@ -11,12 +11,12 @@ pub(crate) const FORMAT: u32 = 1;
 
 /// The library's identifier of a party.
 pub(crate) fn identifier(party: PartyIndex) -> Result<Identifier, Failure> {
-    Identifier::try_from(party.number()).map_err(|e| Failure::InvalidTask(e.to_string()))
+    Identifier::try_from(party.number()).map_err(|e| Failure::InvalidTask(e.to_string().into()))
 }
 
 /// The library's error, and the parties that it proves at fault.
 pub(crate) fn failure(roster: &Roster, error: &frost_ed25519::Error) -> Failure {
     let culprits = error.culprits();
     let named = roster.peers().filter(|&p| identifier(p).is_ok_and(|id| culprits.contains(&id)));
-    Failure::Fault { culprits: named.collect(), ban: false, reason: error.to_string() }
+    Failure::Fault { culprits: named.collect(), ban: false, detail: error.to_string().into() }
 }

@@ -12,10 +12,11 @@ use crate::Failure;
 pub fn encode<T: Serialize>(value: &T) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // Measured first, so that no growing buffer leaves copies of a secret behind.
     let size = postcard::experimental::serialized_size(value)
-        .map_err(|e| Failure::Internal(format!("encoding: {e}")))?;
+        .map_err(|e| Failure::Internal(format!("encoding: {e}").into()))?;
     let mut bytes = Zeroizing::new(vec![0; size]);
-    let used =
-        postcard::to_slice(value, &mut bytes).map_err(|e| Failure::Internal(format!("encoding: {e}")))?.len();
+    let used = postcard::to_slice(value, &mut bytes)
+        .map_err(|e| Failure::Internal(format!("encoding: {e}").into()))?
+        .len();
     bytes.truncate(used);
     Ok(bytes)
 }

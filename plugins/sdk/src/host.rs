@@ -31,7 +31,7 @@ pub enum VaultError {
 
 impl From<VaultError> for Failure {
     fn from(error: VaultError) -> Self {
-        Self::Internal(format!("vault: {error:?}"))
+        Self::Internal(format!("vault: {error:?}").into())
     }
 }
 
@@ -67,7 +67,7 @@ pub trait Host {
     #[allow(clippy::missing_errors_doc)]
     fn vault_list(&self, scope: Scope, prefix: &str, limit: u16) -> Result<Vec<String>, VaultError>;
     /// Logs. `message` is dropped in production, `code` stays.
-    fn log(&mut self, level: Level, code: u32, message: &str);
+    fn log(&mut self, level: Level, code: u16, message: &str);
 }
 
 /// Reads and decodes an entry that must be there.
@@ -77,8 +77,8 @@ pub trait Host {
 pub fn load<T: DeserializeOwned>(host: &dyn Host, scope: Scope, name: &str) -> Result<T, Failure> {
     let bytes = host
         .vault_get(scope, name)?
-        .ok_or_else(|| Failure::InvalidShare(format!("the vault has no `{name}`")))?;
-    decode(&bytes).ok_or_else(|| Failure::InvalidShare(format!("`{name}` does not decode")))
+        .ok_or_else(|| Failure::InvalidShare(format!("the vault has no `{name}`").into()))?;
+    decode(&bytes).ok_or_else(|| Failure::InvalidShare(format!("`{name}` does not decode").into()))
 }
 
 /// Encodes and stages an entry.

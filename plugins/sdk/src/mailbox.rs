@@ -102,7 +102,7 @@ impl Mailbox {
         let Incoming { round, from, delivery, payload } = message;
         if !self.peers.contains(&from) {
             // The host authenticates senders: it would be its bug, not a peer's fault.
-            return Err(Failure::Internal(format!("message from {from}, who takes no part")));
+            return Err(Failure::Internal(format!("message from {from}, who takes no part").into()));
         }
         let Some(slot) = self.schedule.iter().find(|s| s.key() == (round, delivery)) else {
             return Err(Failure::fault(from, format!("no {delivery:?} belongs to round {round}")));

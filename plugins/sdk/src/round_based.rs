@@ -87,7 +87,7 @@ where
             .iter()
             .position(|&s| s == party)
             .and_then(|p| u16::try_from(p).ok())
-            .ok_or_else(|| Failure::Internal(format!("{party} is not a signer")))
+            .ok_or_else(|| Failure::Internal(format!("{party} is not a signer").into()))
     }
 
     fn outgoing(&self, message: ::round_based::Outgoing<SM::Msg>) -> Result<Outgoing, Failure> {
@@ -95,18 +95,17 @@ where
         let Some(&(_, slot)) = slot else {
             return Err(Failure::Internal("the library sends a message without a place".into()));
         };
-        let to =
-            match (message.recipient, slot.delivery()) {
-                (MessageDestination::OneParty(position), Delivery::PointToPoint) => {
-                    let party = self.signers.get(usize::from(position)).filter(|&&p| p != self.me);
-                    Recipient::Party(*party.ok_or_else(|| {
-                        Failure::Internal(format!("the library sends to position {position}"))
-                    })?)
-                }
-                (MessageDestination::AllParties, Delivery::Broadcast) => Recipient::Broadcast,
-                (MessageDestination::AllParties, Delivery::ReliableBroadcast) => Recipient::ReliableBroadcast,
-                _ => return Err(Failure::Internal("the library sends in another way than laid out".into())),
-            };
+        let to = match (message.recipient, slot.delivery()) {
+            (MessageDestination::OneParty(position), Delivery::PointToPoint) => {
+                let party = self.signers.get(usize::from(position)).filter(|&&p| p != self.me);
+                Recipient::Party(*party.ok_or_else(|| {
+                    Failure::Internal(format!("the library sends to position {position}").into())
+                })?)
+            }
+            (MessageDestination::AllParties, Delivery::Broadcast) => Recipient::Broadcast,
+            (MessageDestination::AllParties, Delivery::ReliableBroadcast) => Recipient::ReliableBroadcast,
+            _ => return Err(Failure::Internal("the library sends in another way than laid out".into())),
+        };
         Ok(Outgoing { round: slot.round(), to, payload: encode(&message.msg)? })
     }
 }
@@ -145,7 +144,7 @@ where
                     break State::Done(finish(output, host)?);
                 }
                 ProceedResult::Error(error) => {
-                    return Err(Failure::Internal(format!("state machine: {error}")));
+                    return Err(Failure::Internal(format!("state machine: {error}").into()));
                 }
             }
         };

@@ -47,6 +47,8 @@ pub struct Descriptor {
     /// For a protocol that bans: how many signing sessions of one account may be open with one counterparty at a time,
     /// because each may tell a counterparty that cheats one bit of a secret. `None` for a protocol that never bans.
     pub open_signings: Option<u16>,
+    /// The codes of its failures, notes and log lines, ascending: at most 256 of 1..=65534.
+    pub codes: &'static [u16],
 }
 
 /// A kind of session, or an ability of one.
@@ -88,7 +90,7 @@ impl Roster {
         group_id: &[u8],
         execution_id: &[u8],
     ) -> Result<Self, Failure> {
-        let invalid = |what: &str| Err(Failure::InvalidTask(format!("roster: {what}")));
+        let invalid = |what: &str| Err(Failure::InvalidTask(format!("roster: {what}").into()));
         if threshold < 2 || threshold > parties {
             return invalid("the threshold is not in 2..=n");
         }
@@ -170,10 +172,9 @@ impl Roster {
         if self.signers.len() == usize::from(count) {
             Ok(())
         } else {
-            Err(Failure::InvalidTask(format!(
-                "this session takes {who} ({count}), the roster has {}",
-                self.signers.len()
-            )))
+            Err(Failure::InvalidTask(
+                format!("this session takes {who} ({count}), the roster has {}", self.signers.len()).into(),
+            ))
         }
     }
 }
@@ -324,9 +325,9 @@ pub struct Signature {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The task can't be done as asked.
-    InvalidTask(String),
+    InvalidTask(Detail),
     /// The stored share or material can't be read or does not fit.
-    InvalidShare(String),
+    InvalidShare(Detail),
     /// A peer broke the protocol.
     Fault {
         /// The responsible peers; empty where the protocol can't tell.
@@ -334,16 +335,45 @@ pub enum Failure {
         /// Never work with the culprits on this key again.
         ban: bool,
         /// Their fault.
-        reason: String,
+        detail: Detail,
     },
     /// A bug.
-    Internal(String),
+    Internal(Detail),
+}
+
+/// What a failure says beside its kind. Never contains secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// One of the descriptor's codes, or 0 for a failure that says no more than its kind. All that operators are told in
+    /// production.
+    pub code: u16,
+    /// For the plugin's author: dropped in production.
+    pub text: String,
+}
+
+impl Detail {
+    /// A detail with a code.
+    pub fn new(code: u16, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Self {
+        Self::new(0, text)
+    }
+}
+
+impl From<&str> for Detail {
+    fn from(text: &str) -> Self {
+        Self::new(0, text)
+    }
 }
 
 impl Failure {
     /// A fault of one peer that calls for no ban.
-    pub fn fault(culprit: PartyIndex, reason: impl Into<String>) -> Self {
-        Self::Fault { culprits: vec![culprit], ban: false, reason: reason.into() }
+    pub fn fault(culprit: PartyIndex, detail: impl Into<Detail>) -> Self {
+        Self::Fault { culprits: vec![culprit], ban: false, detail: detail.into() }
     }
 }
 
@@ -359,6 +389,6 @@ pub enum Event {
     },
     /// Items of single-use material now in the pool.
     PoolLevel(u32),
-    /// A number from the plugin's documentation.
-    Note(u32),
+    /// One of the descriptor's codes.
+    Note(u16),
 }

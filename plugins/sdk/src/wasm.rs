@@ -9,7 +9,7 @@ use bindings::quorate::party as imports;
 use zeroize::Zeroizing;
 
 use crate::{
-    Delivery, Failure, HashFunction, Host, Incoming, Level, Operation, Outcome, PartyIndex, Progress,
+    Delivery, Detail, Failure, HashFunction, Host, Incoming, Level, Operation, Outcome, PartyIndex, Progress,
     Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignTask, State, Task, VaultError,
 };
 
@@ -52,6 +52,7 @@ impl<P: Protocol + 'static> wit::Guest for Component<P> {
             max_parties: d.max_parties,
             share_formats: d.share_formats.to_vec(),
             open_signings: d.open_signings,
+            codes: d.codes.to_vec(),
         }
     }
 }
@@ -115,7 +116,7 @@ impl Host for Imports {
         Ok(imports::vault::list(scope.into(), prefix, limit)?)
     }
 
-    fn log(&mut self, level: Level, code: u32, message: &str) {
+    fn log(&mut self, level: Level, code: u16, message: &str) {
         let level = match level {
             Level::Debug => imports::log::Level::Debug,
             Level::Info => imports::log::Level::Info,
@@ -287,17 +288,23 @@ impl From<PublicKeyInfo> for wit::PublicKeyInfo {
     }
 }
 
+impl From<Detail> for wit::Detail {
+    fn from(detail: Detail) -> Self {
+        Self { code: detail.code, text: detail.text }
+    }
+}
+
 impl From<Failure> for wit::Failure {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::InvalidTask(text) => Self::InvalidTask(text),
-            Failure::InvalidShare(text) => Self::InvalidShare(text),
-            Failure::Fault { culprits, ban, reason } => Self::Fault(wit::Fault {
+            Failure::InvalidTask(detail) => Self::InvalidTask(detail.into()),
+            Failure::InvalidShare(detail) => Self::InvalidShare(detail.into()),
+            Failure::Fault { culprits, ban, detail } => Self::Fault(wit::Fault {
                 culprits: culprits.into_iter().map(PartyIndex::number).collect(),
                 ban,
-                reason,
+                detail: detail.into(),
             }),
-            Failure::Internal(text) => Self::Internal(text),
+            Failure::Internal(detail) => Self::Internal(detail.into()),
         }
     }
 }

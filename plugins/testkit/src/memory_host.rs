@@ -16,7 +16,7 @@ pub struct MemoryHost {
     staged: Entries,
     stocked: Entries,
     /// The log, in order.
-    pub logs: Vec<(Level, u32, String)>,
+    pub logs: Vec<(Level, u16, String)>,
 }
 
 impl MemoryHost {
@@ -70,7 +70,7 @@ impl Host for MemoryHost {
         Ok(names)
     }
 
-    fn log(&mut self, level: Level, code: u32, message: &str) {
+    fn log(&mut self, level: Level, code: u16, message: &str) {
         self.logs.push((level, code, message.into()));
     }
 }

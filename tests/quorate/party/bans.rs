@@ -66,12 +66,14 @@ async fn a_ban_ends_every_session_of_its_pair_and_no_other() {
     tokio::time::sleep(UNDER_WAY).await;
     let cheating = begin(&cluster, &plan(&cluster, "first-bans-who-speaks", &[1, 2]));
     let second = PartyIndex::try_from(2).unwrap();
-    for mut ended in [cheating, pair] {
+    for (mut ended, told) in [(cheating, Some(7)), (pair, None)] {
         let ended = ended.remove(0).await.unwrap();
-        let Ok(Outcome::Aborted { code: AbortCode::Ban, culprits, reason, .. }) = &ended else {
+        let Ok(Outcome::Aborted { code: AbortCode::Ban, plugin_code, culprits, reason, .. }) = &ended else {
             panic!("{ended:?}")
         };
-        assert_eq!(culprits, &[second], "{reason}");
+        assert_eq!((culprits, plugin_code), (&vec![second], &told), "{reason}");
+        // What the component has written goes no further.
+        assert!(!reason.contains("a part of a share"), "{reason}");
     }
     assert!(others.iter().all(|other| !other.is_finished()), "another pair was stopped");
     let refused = run(&cluster.parties[0], plan(&cluster, "speaks-and-waits", &[1, 2])).await;

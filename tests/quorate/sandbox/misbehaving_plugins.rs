@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use quorate_core::{ExecutionId, GroupId, Threshold};
 use quorate_kit::{party, random32};
 use quorate_runtime::{
-    Capabilities, ComponentOutcome, Misbehaviour, Plugin, Progress, Roster, SessionError, SessionErrorKind,
-    SessionSpec, Task,
+    Capabilities, ComponentOutcome, Misbehaviour, Plugin, PluginText, Progress, Roster, SessionError,
+    SessionErrorKind, SessionSpec, Task,
 };
 
 use quorate_tests::sandbox_tasks::{keygen, load, sign};
@@ -28,14 +28,18 @@ fn spec(task: Task, deadline: Duration) -> SessionSpec {
             execution_id: ExecutionId(random32()),
         },
         task,
-        capabilities: Capabilities::without_backends(),
+        capabilities: Capabilities { texts: PluginText::Recorded, ..Capabilities::without_backends() },
         deadline: Instant::now() + deadline,
     }
 }
 
 /// Starts and steps until something fails.
 async fn fail(plugin: &Plugin, task: Task, deadline: Duration) -> SessionError {
-    let mut session = match plugin.start(spec(task, deadline)).await {
+    fail_in(plugin, spec(task, deadline)).await
+}
+
+async fn fail_in(plugin: &Plugin, spec: SessionSpec) -> SessionError {
+    let mut session = match plugin.start(spec).await {
         Ok(session) => session,
         Err(error) => return error,
     };
@@ -127,7 +131,7 @@ fn faulty_keygen(mode: &str) -> Task {
 async fn a_key_that_is_not_as_announced_is_refused() {
     let plugin = load("faulty").await;
     for (task, why) in [
-        (keygen(), "format 99"),
+        (keygen(), "a share of a format"),
         (Task::Refresh, "without a share"),
         (faulty_keygen("keygen-of-a-strange-format"), "another scheme"),
     ] {
@@ -152,7 +156,10 @@ async fn the_vault_refuses_what_is_not_the_sessions_to_write_or_take() {
         (mode("takes-what-it-likes"), "Denied"),
     ] {
         let error = fail(&plugin, task, Duration::from_secs(60)).await;
-        assert!(matches!(&error.kind, SessionErrorKind::Internal(text) if text.contains(why)), "{error}");
+        assert!(
+            matches!(&error.kind, SessionErrorKind::Internal(text) if text.to_string().contains(why)),
+            "{error}"
+        );
     }
 }
 
@@ -160,6 +167,25 @@ async fn the_vault_refuses_what_is_not_the_sessions_to_write_or_take() {
 async fn a_component_that_calls_without_end_is_stopped() {
     let calls = misbehaviour("calls-without-end").await;
     assert_eq!(calls, Misbehaviour::Quota("capability calls"));
+}
+
+#[tokio::test]
+async fn in_production_a_failure_tells_its_kind_and_a_listed_code_and_nothing_else() {
+    let plugin = load("faulty").await;
+    for (name, told, code) in [
+        ("fails-with-a-listed-code", "the plugin reports a bug of its own: plugin code 7", Some(7)),
+        ("fails-with-an-unlisted-code", "the task can't be done: plugin code unlisted", Some(u16::MAX)),
+        ("fails-without-a-code", "the stored share can't be used: plugin code no code", None),
+        ("blames-with-a-code", "a peer is at fault: plugin code 7", Some(7)),
+    ] {
+        let mut spec = spec(mode(name), Duration::from_secs(60));
+        spec.capabilities.texts = PluginText::Discarded;
+        let error = fail_in(&plugin, spec).await;
+        assert_eq!((error.kind.to_string().as_str(), error.kind.plugin_code()), (told, code));
+        assert!(!format!("{error} {error:?}").contains("a part of a share"), "{error:?}");
+        let recorded = fail(&plugin, mode(name), Duration::from_secs(60)).await;
+        assert!(recorded.to_string().contains("a part of a share"), "{recorded}");
+    }
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ impl SessionContext {
         let is_closed = self.party.bans.is_closed(parties.account);
         if let Some(banned) = self.party.bans.banned_among(&parties) {
             let reason = format!("party {banned} was banned in another session of this account");
-            return Abort { code: AbortCode::Ban, culprits: vec![banned], reason };
+            return Abort { culprits: vec![banned], ..Abort::of(AbortCode::Ban, reason) };
         }
         let reason = if self.party.is_set_back() {
             "the party was set back to an earlier state"

@@ -244,6 +244,7 @@ impl Driver<'_> {
             task,
             execution,
             vault,
+            self.context.party.plugin_texts,
             // The session ends at its deadline; a step that is under way then has some time to come to its verdict.
             self.context.remaining() + STEP_GRACE,
         );
@@ -266,34 +267,33 @@ impl Driver<'_> {
         }
     }
 
-    /// Translates a failure of the component. A ban is durable before anything else happens.
+    /// Translates a failure of the component. A ban is durable before anything else happens. The reason is the host's own: in
+    /// production it has the kind of the failure and the component's code, and nothing that the component has written.
     async fn on_failure(&mut self, error: SessionError) -> Result<Abort, StoreError> {
-        let reason = error.to_string();
-        Ok(match error.kind {
+        let reason = format!("plugin {}: {}", error.plugin, error.kind);
+        let plugin_code = error.kind.plugin_code();
+        let (code, culprits) = match error.kind {
             SessionErrorKind::Fault(fault) => {
                 let parties = self.context.parties();
                 let banned: Vec<_> =
                     fault.culprits.iter().filter(|_| fault.ban).map(|&party| parties.banned(party)).collect();
                 self.context.party.ban(&banned, self.context.decided_here()).await?;
-                let code = if fault.ban { AbortCode::Ban } else { AbortCode::PeerFault };
-                Abort { code, culprits: fault.culprits, reason: fault.reason }
+                (if fault.ban { AbortCode::Ban } else { AbortCode::PeerFault }, fault.culprits)
             }
-            SessionErrorKind::InvalidTask(_) => Abort::of(AbortCode::Misconfigured, reason),
-            SessionErrorKind::InvalidShare(_) => Abort::of(AbortCode::Share, reason),
-            SessionErrorKind::Internal(_) => Abort::of(AbortCode::Plugin, reason),
-            SessionErrorKind::Misbehaviour(_) => {
-                self.step_was_cut = self.delivered;
-                Abort::of(AbortCode::Plugin, reason)
-            }
-            SessionErrorKind::Deadline => {
-                self.step_was_cut = self.delivered;
-                Abort::of(AbortCode::Timeout, reason)
-            }
-            SessionErrorKind::Host(_) => {
-                self.step_was_cut = self.delivered;
-                Abort::of(AbortCode::Internal, reason)
-            }
-        })
+            SessionErrorKind::InvalidTask(_) => (AbortCode::Misconfigured, vec![]),
+            SessionErrorKind::InvalidShare(_) => (AbortCode::Share, vec![]),
+            SessionErrorKind::Internal(_) => (AbortCode::Plugin, vec![]),
+            SessionErrorKind::Misbehaviour(_) => (self.cut(AbortCode::Plugin), vec![]),
+            SessionErrorKind::Deadline => (self.cut(AbortCode::Timeout), vec![]),
+            SessionErrorKind::Host(_) => (self.cut(AbortCode::Internal), vec![]),
+        };
+        Ok(Abort { code, plugin_code, culprits, reason })
+    }
+
+    /// Notes that the step under way was cut: what it would have said of a peer is not known.
+    fn cut(&mut self, code: AbortCode) -> AbortCode {
+        self.step_was_cut = self.delivered;
+        code
     }
 
     fn send_messages(&mut self, outgoing: Vec<quorate_runtime::OutgoingMessage>) -> Vec<Effect> {
@@ -361,7 +361,7 @@ async fn check_peers(
             ),
         };
         let reason = format!("party {peer} {fault}");
-        let abort = Abort { code: AbortCode::PeerFault, culprits: vec![peer], reason };
+        let abort = Abort { culprits: vec![peer], ..Abort::of(AbortCode::PeerFault, reason) };
         return Ok(Some(PeerRefused { peer, abort, shown }));
     }
     Ok(None)
@@ -376,5 +376,5 @@ async fn check_bans(context: &SessionContext) -> Result<Option<Abort>, StoreErro
     };
     context.party.follow_ban(parties.banned(party));
     let reason = format!("party {party} was banned by another replica of this party");
-    Ok(Some(Abort { code: AbortCode::Ban, culprits: vec![party], reason }))
+    Ok(Some(Abort { culprits: vec![party], ..Abort::of(AbortCode::Ban, reason) }))
 }

@@ -9,7 +9,7 @@ use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::user_share::ShareEntries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
-use quorate_runtime::{Capabilities, Roster, SecretBytes, SessionSpec, SignTask, Task};
+use quorate_runtime::{Capabilities, PluginText, Roster, SecretBytes, SessionSpec, SignTask, Task};
 use zeroize::Zeroizing;
 
 /// A share's entries as the sandbox sees them.
@@ -40,6 +40,7 @@ pub(super) fn spec(
     task: Task,
     execution_id: ExecutionId,
     vault: Snapshot,
+    texts: PluginText,
     remaining: Duration,
 ) -> SessionSpec {
     let order = &admitted.order;
@@ -52,7 +53,7 @@ pub(super) fn spec(
             execution_id,
         },
         task,
-        capabilities: Capabilities { vault, ..Capabilities::without_backends() },
+        capabilities: Capabilities { vault, texts, ..Capabilities::without_backends() },
         deadline: Instant::now() + remaining,
     }
 }

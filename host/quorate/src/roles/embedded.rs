@@ -29,7 +29,7 @@ use quorate_net::web::health::Health;
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_router::{Hub, RouterSetup};
-use quorate_runtime::{Grants, LoadError, Plugin, Runtime};
+use quorate_runtime::{Grants, LoadError, Plugin, PluginText, Runtime};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -310,6 +310,7 @@ async fn make_parties(
             replica: "embedded".into(),
             clock: Arc::clone(&shared.clock),
             router: RouterClient::new(channel(to_router.clone())),
+            plugin_texts: PluginText::Recorded,
         });
         let failed = |source| EmbeddedStartError::Store { path: party_file(&setup.data, index), source };
         parties.push(Arc::new(party.await.map_err(failed)?));

@@ -14,13 +14,13 @@ use quorate_party::admin::{self, UnixSocket};
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, PartyStore};
-use quorate_runtime::{Grants, Runtime};
+use quorate_runtime::{Grants, PluginText, Runtime};
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some};
 use super::data_dir;
 use super::error::StartError;
 use super::role::Role;
-use crate::config::PluginsConfig;
+use crate::config::{Environment, PluginsConfig};
 
 /// A party that runs, and its sandbox.
 pub(super) struct RunningParty {
@@ -124,6 +124,10 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
         replica: roles.replica.clone(),
         clock: context.clock.clone(),
         router: RouterClient::new(routers),
+        plugin_texts: match context.config.environment {
+            Environment::Development => PluginText::Recorded,
+            Environment::Production => PluginText::Discarded,
+        },
     });
     let party = Arc::new(party.await.map_err(|error| context.store_failed(error))?);
     let plugins = context.config.embedded.plugins.clone();

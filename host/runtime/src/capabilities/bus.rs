@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::codes::{PluginCode, PluginCodes};
 use crate::limits;
 
 /// An event of a component.
@@ -16,8 +17,8 @@ pub enum Event {
     },
     /// Items of single-use material now in the pool.
     PoolLevel(u32),
-    /// A number from the plugin's documentation.
-    Note(u32),
+    /// A code of the component.
+    Note(PluginCode),
 }
 
 /// Where events go.
@@ -37,12 +38,18 @@ impl Bus for NoBus {
 /// The bus as one session has it.
 pub(crate) struct BusState {
     bus: Arc<dyn Bus>,
+    codes: PluginCodes,
     published: u32,
 }
 
 impl BusState {
-    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
-        Self { bus, published: 0 }
+    pub(crate) fn new(bus: Arc<dyn Bus>, codes: PluginCodes) -> Self {
+        Self { bus, codes, published: 0 }
+    }
+
+    /// The code of a note.
+    pub(crate) fn note(&self, code: u16) -> Event {
+        Event::Note(self.codes.known(code))
     }
 
     /// Passes an event on; those beyond [`limits::MAX_EVENTS`] are dropped.

@@ -3,17 +3,9 @@
 use quorate_core::PartyIndex;
 use zeroize::Zeroize;
 
+use crate::codes::{PluginCodes, PluginText};
 use crate::limits;
 use crate::text::sanitize_to;
-
-/// Whether the texts of log lines are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogText {
-    /// In development.
-    Recorded,
-    /// In production.
-    Discarded,
-}
 
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,26 +18,28 @@ pub(crate) enum LogLevel {
 
 /// The log as one session has it.
 pub(crate) struct LogState {
-    text: LogText,
+    texts: PluginText,
+    codes: PluginCodes,
     plugin: String,
     party: PartyIndex,
     lines: u32,
 }
 
 impl LogState {
-    pub(crate) fn new(text: LogText, plugin: &str, party: PartyIndex) -> Self {
-        Self { text, plugin: plugin.into(), party, lines: 0 }
+    pub(crate) fn new(texts: PluginText, codes: PluginCodes, plugin: &str, party: PartyIndex) -> Self {
+        Self { texts, codes, plugin: plugin.into(), party, lines: 0 }
     }
 
     /// Records a line; those beyond [`limits::MAX_LOG_LINES`] are dropped.
-    pub(crate) fn emit(&mut self, level: LogLevel, code: u32, mut message: String) {
+    pub(crate) fn emit(&mut self, level: LogLevel, code: u16, mut message: String) {
         self.lines = self.lines.saturating_add(1);
         if self.lines > limits::MAX_LOG_LINES {
             return;
         }
-        let text = match self.text {
-            LogText::Recorded => sanitize_to(&message, limits::MAX_LOG_LINE_CHARS),
-            LogText::Discarded => String::new(),
+        let code = self.codes.known(code).to_string();
+        let text = match self.texts {
+            PluginText::Recorded => sanitize_to(&message, limits::MAX_LOG_LINE_CHARS),
+            PluginText::Discarded => String::new(),
         };
         message.zeroize();
         let (plugin, party) = (self.plugin.as_str(), self.party.number());

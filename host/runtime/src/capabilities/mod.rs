@@ -9,6 +9,8 @@ pub mod vault;
 
 use std::sync::Arc;
 
+use crate::codes::PluginText;
+
 /// A capability, by the name of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Capability {
@@ -82,8 +84,8 @@ pub struct Capabilities {
     pub bus: Arc<dyn bus::Bus>,
     /// Where randomness comes from.
     pub entropy: Arc<dyn entropy::Entropy>,
-    /// Whether log texts are kept, or only their codes.
-    pub log: log::LogText,
+    /// Whether the component's texts are kept, or only its codes.
+    pub texts: PluginText,
 }
 
 impl Capabilities {
@@ -102,7 +104,7 @@ impl Capabilities {
             cache: Arc::new(cache::NoCache),
             bus: Arc::new(bus::NoBus),
             entropy: Arc::new(entropy::OsEntropy),
-            log: log::LogText::Discarded,
+            texts: PluginText::Discarded,
         }
     }
 }

@@ -11,11 +11,12 @@ pub(super) fn add_to<T: Provides<BusState>>(interface: &mut LinkerInstance<'_, T
     interface.func_wrap("publish", |mut store: StoreContextMut<'_, T>, (event,): (wit::Event,)| {
         let HostCall { calls, capability } = store.data_mut().host_call();
         calls.charge(0)?;
-        capability.publish(match event {
+        let event = match event {
             wit::Event::Progress(p) => Event::Progress { step: p.step, of: p.of },
             wit::Event::PoolLevel(level) => Event::PoolLevel(level),
-            wit::Event::Note(code) => Event::Note(code),
-        });
+            wit::Event::Note(code) => capability.note(code),
+        };
+        capability.publish(event);
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use crate::host_state::{HostCall, Provides};
 pub(super) fn add_to<T: Provides<LogState>>(interface: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     interface.func_wrap(
         "emit",
-        |mut store: StoreContextMut<'_, T>, (level, code, message): (Level, u32, String)| {
+        |mut store: StoreContextMut<'_, T>, (level, code, message): (Level, u16, String)| {
             let HostCall { calls, capability } = store.data_mut().host_call();
             calls.charge(message.len())?;
             let level = match level {
