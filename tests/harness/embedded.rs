@@ -187,6 +187,7 @@ async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         keys: ApiKeyHashes::of_keys([KEY]).unwrap(),
         allowed: AllowedAddresses::default(),
+        failed_keys: 0,
         proxies: AllowedAddresses::default(),
         limits,
         plugins: vec![components::folder().join("dkls23.wasm")],

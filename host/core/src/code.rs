@@ -74,6 +74,8 @@ codes! {
     InProgress = "in_progress", 409, "The same request is still being worked on";
     /// No key, or a wrong one.
     Unauthorized = "unauthorized", 401, "The API key is missing or wrong";
+    /// The caller's address has sent too many wrong keys.
+    TooManyFailedKeys = "too_many_failed_keys", 429, "Too many wrong API keys came from this address";
     /// The caller's address is not allowed.
     AddressNotAllowed = "address_not_allowed", 403, "This address may not call the API";
     /// No such account.

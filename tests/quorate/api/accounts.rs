@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate::config::LimitsConfig;
+use quorate::roles::embedded::{Embedded, EmbeddedSetup};
 use quorate_core::code::Code;
 use quorate_party::Party;
 use quorate_tests::components;
@@ -157,27 +158,51 @@ async fn bad_input_gets_a_code_and_a_sentence_and_starts_no_session() {
     assert_signs(&caller.sign(&id, [9; 32]).await.good(), [9; 32]);
 }
 
-#[tokio::test]
-async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at() {
-    let mut deployment = Deployment::start(2).await;
+/// An API on the data of a deployment that was stopped.
+async fn api(deployment: &mut Deployment, allowed: &str, failed_keys: u32) -> Embedded {
     deployment.stop().await;
-    let embedded = quorate::roles::embedded::Embedded::start(quorate::roles::embedded::EmbeddedSetup {
+    let embedded = Embedded::start(EmbeddedSetup {
         plugin_policy: quorate::config::PluginsConfig::default(),
         data: deployment.folder().to_owned(),
         parties: 2,
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
         keys: quorate_net::web::guard::ApiKeyHashes::of_keys([KEY]).unwrap(),
-        allowed: "10.0.0.0/8".parse().unwrap(),
+        allowed: allowed.parse().unwrap(),
         proxies: quorate_net::web::guard::AllowedAddresses::default(),
+        failed_keys,
         limits: LimitsConfig::default(),
         plugins: vec![],
     });
-    let embedded = embedded.await.unwrap();
+    embedded.await.unwrap()
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at() {
+    let mut deployment = Deployment::start(2).await;
+    let embedded = api(&mut deployment, "10.0.0.0/8", 0).await;
     let caller = quorate_tests::embedded::Caller::new(embedded.address());
     for request in [caller.request(Method::GET, "/api/v1/sessions/x"), caller.bare(Method::GET, "/api/v1/x")]
     {
         assert_problem(&send(request).await, 403, "address_not_allowed", "a forbidden address");
     }
+    assert_eq!(send(caller.bare(Method::GET, "/health")).await.status, 200);
+    embedded.stop().await;
+}
+
+#[tokio::test]
+async fn who_tries_keys_is_stopped_before_the_right_one_is_found() {
+    let mut deployment = Deployment::start(2).await;
+    let embedded = api(&mut deployment, "", 2).await;
+    let caller = quorate_tests::embedded::Caller::new(embedded.address());
+    let path = "/api/v1/accounts/00000000-0000-4000-8000-000000000000";
+    for guess in ["a guess of a key", "another guess of a key"] {
+        let tried = send(caller.bare(Method::GET, path).header("x-api-key", guess)).await;
+        assert_problem(&tried, 401, "unauthorized", guess);
+    }
+    let right = send(caller.bare(Method::GET, path).header("x-api-key", KEY)).await;
+    assert_problem(&right, 429, "too_many_failed_keys", "the right key");
+    let after: u64 = right.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=61).contains(&after), "{after}");
     assert_eq!(send(caller.bare(Method::GET, "/health")).await.status, 200);
     embedded.stop().await;
 }

@@ -1,15 +1,18 @@
 //! Checks callers: by address first, then by key.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use quorate_core::code::Code;
 
 pub use super::api_keys::{ApiKeyHashes, InvalidApiKeys};
+pub use super::failed_keys::FailedKeys;
 use super::headers::{API_KEY_HEADER, FORWARDED_FOR_HEADER};
 use crate::listener::Peer;
 use crate::problem::Problem;
@@ -66,6 +69,20 @@ pub struct Guard {
     pub allowed: AllowedAddresses,
     /// Proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
+    /// Who has tried wrong keys.
+    pub failed: FailedKeys,
+}
+
+/// Why a call is not let through, and when another may be.
+struct NotAllowed {
+    problem: Problem,
+    after: Option<Duration>,
+}
+
+impl From<Problem> for NotAllowed {
+    fn from(problem: Problem) -> Self {
+        Self { problem, after: None }
+    }
 }
 
 impl Guard {
@@ -84,15 +101,25 @@ impl Guard {
         caller
     }
 
-    fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
-        if !self.allowed.allow(self.caller(peer, headers)) {
+    fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), NotAllowed> {
+        let caller = self.caller(peer, headers);
+        if !self.allowed.allow(caller) {
             let detail = "your address is not in ALLOWED_IPS of this deployment: ask its operator";
-            return Err(Problem::new(Code::AddressNotAllowed, detail));
+            return Err(Problem::new(Code::AddressNotAllowed, detail).into());
         }
-        let unauthorized = |detail: &str| Err(Problem::new(Code::Unauthorized, detail));
+        // Before the key is compared: otherwise the right one would still be found.
+        if let Some(after) = self.failed.stopped(caller) {
+            let detail = "too many wrong keys came from your address in the last minute: find out who sends them, and wait";
+            let problem = Problem::new(Code::TooManyFailedKeys, detail);
+            return Err(NotAllowed { problem, after: Some(after) });
+        }
+        let unauthorized = |detail: &str| Err(Problem::new(Code::Unauthorized, detail).into());
         match (&self.keys, headers.get(API_KEY_HEADER)) {
             (Some(keys), Some(presented)) if keys.recognise(presented.as_bytes()) => Ok(()),
-            (Some(_), Some(_)) => unauthorized("the key in X-API-Key is wrong"),
+            (Some(_), Some(_)) => {
+                self.failed.note(caller);
+                unauthorized("the key in X-API-Key is wrong")
+            }
             (Some(_), None) => unauthorized("send your API key in the header X-API-Key"),
             (None, _) => {
                 unauthorized(&format!("this process was given no {}: ask its operator", self.keys_setting))
@@ -111,14 +138,19 @@ pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> 
             }
             next.run(request).await
         }
-        Err(problem) => problem.into_response(),
+        Err(NotAllowed { problem, after }) => {
+            let mut response = problem.into_response();
+            if let Some(after) = after {
+                // The whole second after it.
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs() + 1));
+            }
+            response
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -144,6 +176,7 @@ mod tests {
             keys_setting: "MPC_API_KEY",
             allowed: AllowedAddresses::default(),
             proxies: "10.0.0.0/8".parse().unwrap(),
+            failed: FailedKeys::new(0),
         };
         let peer = |address: &str| Peer(Some(address.parse().unwrap()));
         for (from, forwarded, caller) in [
@@ -161,5 +194,37 @@ mod tests {
             assert_eq!(guard.caller(peer(from), &headers).0, caller, "{from}: {forwarded}");
         }
         assert_eq!(guard.caller(peer("10.0.0.1"), &HeaderMap::new()).0, peer("10.0.0.1").0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_key_is_compared_for_an_address_that_has_tried_too_many() {
+        let guard = Guard {
+            keys: Some(ApiKeyHashes::of_list("the right key of this port").unwrap()),
+            keys_setting: "MPC_API_KEY",
+            allowed: AllowedAddresses::default(),
+            proxies: AllowedAddresses::default(),
+            failed: FailedKeys::new(2),
+        };
+        let check = |address: &str, key: &'static str| {
+            let headers = HeaderMap::from_iter([(API_KEY_HEADER, HeaderValue::from_static(key))]);
+            let checked = guard.check(Peer(Some(address.parse().unwrap())), &headers);
+            checked.map_err(|refused| (refused.problem.code, refused.after.is_some()))
+        };
+        let (right, wrong) = ("the right key of this port", "another key");
+        assert_eq!(check("192.0.2.1", right), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(check("192.0.2.1", wrong), Err((Code::Unauthorized, false)));
+        }
+        for key in [wrong, right] {
+            assert_eq!(check("192.0.2.1", key), Err((Code::TooManyFailedKeys, true)));
+        }
+        assert_eq!(check("192.0.2.2", right), Ok(()), "another address is stopped too");
+        // Without a key nothing was tried.
+        for _ in 0..3 {
+            let nothing = guard.check(Peer(Some("192.0.2.3".parse().unwrap())), &HeaderMap::new());
+            assert_eq!(nothing.map_err(|refused| refused.problem.code), Err(Code::Unauthorized));
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(check("192.0.2.1", right), Ok(()));
     }
 }

@@ -3,6 +3,7 @@
 
 mod api_keys;
 pub mod body;
+mod failed_keys;
 pub mod guard;
 pub mod headers;
 pub mod health;

@@ -154,6 +154,7 @@ async fn serve_embedded(
         listen: arguments.listen.unwrap_or(config.http.listen),
         keys,
         allowed: config.http.allowed,
+        failed_keys: config.http.failed_keys,
         proxies: config.http.proxies,
         limits: config.limits,
         plugins: plugins.clone(),

@@ -61,6 +61,9 @@ pub struct Config {
     names: BTreeSet<String>,
 }
 
+/// How many wrong keys an address may send in a minute, if nothing is said.
+const DEFAULT_FAILED_KEYS: u32 = 100;
+
 /// The API.
 #[derive(Debug)]
 pub struct HttpConfig {
@@ -70,6 +73,9 @@ pub struct HttpConfig {
     pub allowed: AllowedAddresses,
     /// `TRUSTED_PROXIES`: addresses and ranges of proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
+    /// `QUORATE_FAILED_KEYS_PER_MINUTE`: how many wrong keys an address may send before none of its keys is looked at for the
+    /// rest of the minute; 100 if you say nothing, and 0 for as many as come.
+    pub failed_keys: u32,
 }
 
 /// An embedded deployment.
@@ -181,6 +187,9 @@ impl HttpConfig {
             proxies: variables
                 .parsed("TRUSTED_PROXIES", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
                 .unwrap_or_default(),
+            failed_keys: variables
+                .parsed("QUORATE_FAILED_KEYS_PER_MINUTE", "a number; 0 for no limit")?
+                .unwrap_or(DEFAULT_FAILED_KEYS),
         })
     }
 }
@@ -264,6 +273,7 @@ mod tests {
             ("MPC_OPERATOR_API_KEY", "long enough to be one,short"),
             ("MPC_SHARES_API_KEY_SHA256", "short"),
             ("ALLOWED_IPS", "everybody"),
+            ("QUORATE_FAILED_KEYS_PER_MINUTE", "many"),
             ("QUORATE_LOG", "quorate=loud"),
             ("QUORATE_LOG", "inof"),
             ("QUORATE_LOG_FORMAT", "xml"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_account::TimeLimits;
 use quorate_net::clock::Clock;
-use quorate_net::web::guard::Guard;
+use quorate_net::web::guard::{FailedKeys, Guard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +44,7 @@ impl Context<'_> {
             keys_setting: kind.hashes_setting(),
             allowed: config.http.allowed.clone(),
             proxies: config.http.proxies.clone(),
+            failed: FailedKeys::new(config.http.failed_keys),
         })
     }
 }

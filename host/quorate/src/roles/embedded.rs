@@ -24,7 +24,7 @@ use quorate_net::memory::{MemoryConnector, channel, in_memory};
 use quorate_net::router_client::RouterClient;
 use quorate_net::server::{Callers, serve};
 use quorate_net::telemetry::chain;
-use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, Guard};
+use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, FailedKeys, Guard};
 use quorate_net::web::health::Health;
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
@@ -60,6 +60,8 @@ pub struct EmbeddedSetup {
     pub keys: ApiKeyHashes,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
+    /// How many wrong keys an address may send in a minute; 0: as many as it likes.
+    pub failed_keys: u32,
     /// Proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
     /// How long operations may take.
@@ -167,6 +169,7 @@ impl Embedded {
             keys_setting: ApiKeyKind::Sign.setting(),
             allowed: setup.allowed,
             proxies: setup.proxies,
+            failed: FailedKeys::new(setup.failed_keys),
         };
         let api = start_api(accounts, guard, port.listen()?, &parties, &groups.api);
         tracing::warn!(

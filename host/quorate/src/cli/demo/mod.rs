@@ -54,6 +54,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         keys: ApiKeyHashes::of_keys([key.as_str()])?,
         allowed: AllowedAddresses::default(),
+        failed_keys: 0,
         proxies: AllowedAddresses::default(),
         limits: LimitsConfig::default(),
         // The demo installs them itself and shows how long that takes.
