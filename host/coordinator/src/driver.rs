@@ -280,23 +280,54 @@ impl OrderDriver<'_> {
 
     /// Chooses a quorum whose queues take plans. A signer whose queue takes none is chosen around, and last for a while.
     async fn quorum_with_queues(&mut self) -> Result<Quorum, Verdict> {
+        let mut quorum = self.quorum().await?;
         let mut avoided = BTreeSet::new();
+        // Each time there is one party less to choose from.
         loop {
-            let quorum = self.quorum().await?;
-            let Err(why) = self.state.outbox.check_queues(&self.request.order, &quorum.signers).await else {
+            let order = &self.request.order;
+            let Err(why) = self.state.outbox.check_queues(order, &quorum.signers).await else {
                 return Ok(quorum);
             };
-            tracing::warn!(order = %self.request.order.id, party = %why.party, error = %why.error, "a queue takes no plan");
-            // Chosen again: there is no quorum without this party.
-            let is_new = avoided.insert(why.party);
-            if !is_new || !why.is_of_this_party() || !self.request.is_signing() {
-                return Err(Verdict { culprits: vec![why.party], ..why.error.into() });
+            tracing::warn!(order = %order.id, party = %why.party, error = %why.error, "a queue takes no plan");
+            if !why.is_of_this_party() {
+                return Err(why.error.into());
             }
+            let verdict = Verdict { culprits: vec![why.party], ..why.error.into() };
             *self.failures.entry(why.party).or_default() += 1;
-            if let Some(key) = self.request.order.spec.party(why.party) {
+            if let Some(key) = order.spec.party(why.party) {
                 self.state.presence.suspect(key);
+                avoided.insert(*key);
             }
+            if !self.request.is_signing() {
+                return Err(verdict);
+            }
+            quorum = self.quorum_without(&avoided).await.ok_or(verdict)?;
         }
+    }
+
+    /// A quorum of the parties that are there now and are none of these.
+    async fn quorum_without(&self, avoided: &BTreeSet<PublicKey>) -> Option<Quorum> {
+        let order = &self.request.order;
+        let mut online = self.state.presence.online();
+        online.retain(|key, _| !avoided.contains(key));
+        let banned = self.state.bans.pairs(order).await;
+        let pairs = banned.union(&self.full_pairs(&online)).copied().collect();
+        self.choose(&online, &pairs).ok()
+    }
+
+    /// Chooses among these parties, and around pairs that do not sign together.
+    fn choose(
+        &self,
+        online: &HashMap<PublicKey, Vec<PluginFacts>>,
+        avoided: &BTreeSet<Ban>,
+    ) -> Result<Quorum, NoQuorum> {
+        let (state, order) = (self.state, &self.request.order);
+        let rotation = state.next_rotation();
+        let mut failures = self.failures.clone();
+        let doubtful = order.spec.indexed_parties().filter(|(_, key)| state.presence.is_doubtful(key));
+        doubtful.for_each(|(party, _)| *failures.entry(party).or_default() += 1);
+        let input = QuorumInput { online, banned: avoided, failures: &failures, rotation };
+        choose(order, &self.request.submission.signers, &input)
     }
 
     /// Goes on with the session that another coordinator has begun meanwhile.
@@ -342,21 +373,13 @@ impl OrderDriver<'_> {
     async fn quorum(&self) -> Result<Quorum, Verdict> {
         let (state, order) = (self.state, &self.request.order);
         let patience = (state.services.now() + PARTIES_TIMEOUT).min(self.request.until);
-        let choose = |online: &_, avoided: &_| {
-            let rotation = state.next_rotation();
-            let mut failures = self.failures.clone();
-            let doubtful = order.spec.indexed_parties().filter(|(_, key)| state.presence.is_doubtful(key));
-            doubtful.for_each(|(party, _)| *failures.entry(party).or_default() += 1);
-            let input = QuorumInput { online, banned: avoided, failures: &failures, rotation };
-            choose(order, &self.request.submission.signers, &input)
-        };
         loop {
             let (online, banned) = (state.presence.online(), state.bans.pairs(order).await);
             let full = self.full_pairs(&online);
             let avoided = banned.union(&full).copied().collect();
-            let mut chosen = choose(&online, &avoided);
+            let mut chosen = self.choose(&online, &avoided);
             if chosen.is_err() && !full.is_empty() {
-                chosen = choose(&online, &banned);
+                chosen = self.choose(&online, &banned);
                 if chosen.is_ok() {
                     // Every quorum that there is has a pair that is full.
                     if self.is_late() {

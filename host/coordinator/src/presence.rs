@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// How long a party counts as online after a heartbeat: three may be lost.
 const ONLINE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
+/// The longest heartbeat, in bytes: far more than that of a party with 64 plugins. All of it is kept.
+const MAX_HEARTBEAT_BYTES: usize = 128 << 10;
+
 /// Plugins of one party that are looked at.
 const MAX_PLUGINS: usize = 64;
 
@@ -62,6 +65,10 @@ impl Presence {
 
     /// Takes in a heartbeat. One that its party has not signed, or that has come before, is ignored.
     pub(super) fn on_heartbeat(&self, payload: &[u8], clock: UnixMillis) {
+        if payload.len() > MAX_HEARTBEAT_BYTES {
+            tracing::debug!("a heartbeat that is too long");
+            return;
+        }
         let signed = decode::<SignedHeartbeat>(payload).ok();
         let signed = signed.filter(|signed| self.pinned.contains(&signed.heartbeat.identity));
         let Some(SignedHeartbeat { heartbeat, .. }) = signed.filter(|signed| signed.verify().is_ok()) else {
@@ -226,5 +233,13 @@ mod tests {
         tokio::time::advance(SUSPICION_DURATION).await;
         hear(&presence, Heartbeat { number: 2, ..heartbeat(1, 11, 1) }, 1);
         assert!(!presence.is_doubtful(&one) && !presence.is_doubtful(&three));
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_that_is_too_long_is_not_kept() {
+        let presence = presence(false);
+        let long = Heartbeat { replica: "x".repeat(MAX_HEARTBEAT_BYTES), ..heartbeat(1, 11, 1) };
+        hear(&presence, long, 1);
+        assert!(presence.online().is_empty());
     }
 }

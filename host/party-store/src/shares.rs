@@ -1,5 +1,7 @@
 //! Shares: promised, activated with a certificate, retired and erased.
 
+use std::collections::BTreeMap;
+
 use quorate_backends::database::StoreError;
 use quorate_backends::database::{Tx, decoded, sql};
 use quorate_core::KeyRecord;
@@ -60,24 +62,32 @@ impl PartyStore {
         share_set: PlanHash,
     ) -> Result<Option<ShareEntries>, StoreError> {
         let rows = sql("SELECT plan, epoch, facts, name, sealed FROM shares LEFT JOIN entries USING (plan)
-             WHERE plan = $1 ORDER BY name")
+             WHERE plan = $1")
         .bind(share_set.as_bytes())
         .fetch_all(&self.database)
         .await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let epoch: u32 = first.get("epoch")?;
         let facts = self.open_facts(account, first)?;
-        let mut entries = ShareEntries::new();
+        let mut kept = BTreeMap::new();
         for row in &rows {
-            let Some(name) = row.get::<Option<String>>("name")? else { continue };
-            let place = entry_context(account, epoch, facts.plan, &name);
-            let value = self.crypter.open(&place, &row.get::<Vec<u8>>("sealed")?)?;
+            let Some(name) = row.get::<Option<Vec<u8>>>("name")? else { continue };
+            kept.insert(name, row.get::<Vec<u8>>("sealed")?);
+        }
+        let mut entries = ShareEntries::new();
+        for name in facts.names {
+            let sealed =
+                kept.remove(&self.entry_name(facts.plan, &name)).ok_or(StoreError::Sealed("entries"))?;
+            let value = self.crypter.open(&entry_context(account, epoch, facts.plan, &name), &sealed)?;
             entries.insert(name, value);
         }
-        if entries.keys().ne(&facts.names) {
-            return Err(StoreError::Sealed("entries"));
-        }
-        Ok(Some(entries))
+        if kept.is_empty() { Ok(Some(entries)) } else { Err(StoreError::Sealed("entries")) }
+    }
+
+    /// The name of an entry as it is stored: a MAC. The component has chosen the name itself, and could put a part of a
+    /// share in it.
+    fn entry_name(&self, plan: PlanHash, name: &str) -> Vec<u8> {
+        self.crypter.mac("names of entries", &encode(&(plan, name.to_owned())))
     }
 
     /// The active share set of an account, if it is of this epoch.
@@ -160,7 +170,7 @@ impl PartyStore {
             let sealed = self.crypter.seal(&entry_context(account, epoch, plan, name), value)?;
             sql("INSERT INTO entries (plan, name, key_id, sealed) VALUES ($1, $2, $3, $4)")
                 .bind(plan.as_bytes())
-                .bind(name)
+                .bind(self.entry_name(plan, name))
                 .bind(self.crypter.key_id())
                 .bind(sealed)
                 .execute(&mut tx)

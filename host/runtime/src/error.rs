@@ -3,7 +3,6 @@
 use quorate_core::{Digest, PartyIndex};
 
 use crate::codes::Detail;
-use crate::text::sanitize;
 
 /// Why a component was not loaded. The component's publisher or the operator who chose it must act.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +191,8 @@ impl SessionErrorKind {
             // texts in place.
             None if text.contains("fuel allocated for hostcalls") => Misbehaviour::HostcallBytes,
             None if text.contains("handle limit exceeded") => Misbehaviour::Handles,
-            None => Misbehaviour::Trap(sanitize(&text)),
+            // The text may have numbers that the component has chosen.
+            None => Misbehaviour::Trap("a call that the component model does not allow".into()),
         })
     }
 }

@@ -84,6 +84,8 @@ pub const MAX_ENTROPY_SESSION_BYTES: usize = 64 << 20;
 
 /// Log lines of one session; later ones are counted and dropped.
 pub const MAX_LOG_LINES: u32 = 200;
+/// Log lines of one session in production, each with another code: more would be a way to tell anything.
+pub const MAX_PRODUCTION_LOG_LINES: u32 = 4;
 /// Characters of a log line that are kept.
 pub const MAX_LOG_LINE_CHARS: usize = 500;
 

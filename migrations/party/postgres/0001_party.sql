@@ -79,10 +79,10 @@ CREATE UNIQUE INDEX one_active_share ON shares (account) WHERE state = 'active';
 CREATE INDEX shares_by_account ON shares (account);
 CREATE INDEX pending_shares ON shares (plan) WHERE state = 'pending';
 
--- The vault entries of a share.
+-- The vault entries of a share. name: a MAC of it, because the plugin has chosen it.
 CREATE TABLE entries (
     plan    BYTEA NOT NULL REFERENCES shares (plan) ON DELETE CASCADE,
-    name    TEXT NOT NULL,
+    name    BYTEA NOT NULL,
     key_id  TEXT NOT NULL,
     sealed  BYTEA NOT NULL,
     PRIMARY KEY (plan, name)

@@ -17,6 +17,8 @@ async fn each_kind_of_key_opens_its_own_door_and_a_hash_opens_none() {
         parties: 2,
         party_apis: 1,
         own_settings: vec![(Member::Account(0), "MPC_API_KEY_SHA256".into(), both)],
+        // Many keys are tried here.
+        settings: vec![("QUORATE_FAILED_KEYS_PER_MINUTE".into(), "0".into())],
         ..FleetSetup::default()
     };
     let fleet = Fleet::start(setup).await;

@@ -13,7 +13,10 @@ use super::consumer::close;
 use crate::queue::{MAX_WAITING_ANNOUNCEMENTS, QueueError, TopicListener};
 
 /// Announcements that are on their way to us at a time; the rest waits at the broker, which drops the oldest.
-const MAX_UNACKED_ANNOUNCEMENTS: u16 = 128;
+const MAX_UNACKED_ANNOUNCEMENTS: u16 = 16;
+
+/// The bytes that wait for one listener at the broker.
+const MAX_WAITING_BYTES: i64 = 32 << 20;
 
 pub(super) struct RabbitListener {
     channel: Channel,
@@ -31,6 +34,7 @@ impl RabbitListener {
             "x-max-length".into(),
             AMQPValue::LongLongInt(i64::try_from(waiting).unwrap_or(i64::MAX)),
         );
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(MAX_WAITING_BYTES));
         arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
         let options = QueueDeclareOptions::exclusive();
         let queue = channel.queue_declare(name.into(), options, arguments).await?;

@@ -21,6 +21,7 @@ const RABBITMQ_CONF: &str = "\
 load_definitions = /etc/rabbitmq/definitions.json
 vm_memory_high_watermark.absolute = 400MiB
 disk_free_limit.absolute = 200MB
+max_message_size = 8388608
 log.console = true
 log.file = false
 ";

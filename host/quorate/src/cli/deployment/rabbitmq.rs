@@ -63,6 +63,7 @@ struct Definitions {
     exchanges: Vec<Exchange>,
     queues: Vec<QueueDefinition>,
     bindings: Vec<Binding>,
+    policies: Vec<Policy>,
 }
 
 #[derive(Serialize)]
@@ -108,6 +109,18 @@ struct QueueDefinition {
     arguments: Map<String, Value>,
 }
 
+/// Limits of queues that users make themselves.
+#[derive(Serialize)]
+struct Policy {
+    vhost: &'static str,
+    name: &'static str,
+    pattern: String,
+    #[serde(rename = "apply-to")]
+    apply_to: &'static str,
+    definition: Map<String, Value>,
+    priority: u8,
+}
+
 #[derive(Serialize)]
 struct Binding {
     source: String,
@@ -146,7 +159,20 @@ fn definitions(namespace: &str, users: &[QueueUser]) -> Definitions {
         routing_key: queue.key.clone(),
         arguments: Map::new(),
     });
+    // Announcements are of use for a moment: what a user leaves behind is gone soon, and never much.
+    let limits = json!({
+        "max-length": 1024, "max-length-bytes": 33_554_432, "message-ttl": 60_000, "expires": 60_000,
+    });
+    let listeners = Policy {
+        vhost: VHOST,
+        name: "listeners",
+        pattern: format!("^{}[.]listener[.]", namespace.replace('.', "[.]")),
+        apply_to: "queues",
+        definition: limits.as_object().cloned().unwrap_or_default(),
+        priority: 1,
+    };
     Definitions {
+        policies: vec![listeners],
         vhosts: vec![VirtualHost { name: VHOST }],
         users: users.iter().map(stored).collect(),
         permissions: users.iter().map(|user| permission(namespace, user)).collect(),
