@@ -3,27 +3,23 @@
 //! Of several calls with one order one leads and makes sessions, the others follow it
 //! ([`follower`](super::follower)). A keygen or refresh has one session, whichever coordinator records it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_control_store::{RecordOutcome, SessionRecord, SessionStatus};
-use quorate_core::admission::PluginFacts;
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
-use quorate_core::identity::PublicKey;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::telemetry::chain;
 use quorate_net::topics::CANCELLED;
 
-use super::bans::Ban;
 use super::collect::{Collector, SessionFailure};
 use super::follower::{TakenOver, follow};
 use super::in_flight::{OrderEnd, OrderRole};
 use super::outbox::{NotQueued, OutgoingPlan};
 use super::plan::{Carried, new_session};
-use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
 use super::session_records::{
     EarlierResult, LATE_REPORTS_DURATION, await_result, forward_result, forward_session, sessions_of,
     store_unavailable, unknown,
@@ -32,9 +28,6 @@ use super::state::CoordinatorState;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
 
-/// How long to wait for parties that are not there: as long as a restart of one takes.
-const PARTIES_TIMEOUT: Duration = Duration::from_millis(3_000);
-
 /// The shortest time that a session is worth beginning with.
 const MIN_SESSION_DURATION: Duration = Duration::from_millis(200);
 
@@ -42,7 +35,7 @@ const MIN_SESSION_DURATION: Duration = Duration::from_millis(200);
 const MAX_REPEATS: u32 = 16;
 
 /// How often each party was a suspect in sessions of one order.
-type FailureCounts = BTreeMap<PartyIndex, u32>;
+pub(super) type FailureCounts = BTreeMap<PartyIndex, u32>;
 
 /// Has an order carried out, in the role that the call has in it.
 pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder, role: OrderRole) {
@@ -86,10 +79,10 @@ enum AttemptFailed {
 }
 
 /// The leader of an order.
-struct OrderDriver<'a> {
-    state: &'a CoordinatorState,
-    request: &'a SubmittedOrder,
-    failures: FailureCounts,
+pub(super) struct OrderDriver<'a> {
+    pub(super) state: &'a CoordinatorState,
+    pub(super) request: &'a SubmittedOrder,
+    pub(super) failures: FailureCounts,
     /// The sessions that this call has begun, or resumed after their coordinator was gone.
     begun: Vec<SessionId>,
     /// The number of the order's latest session, as far as this call knows.
@@ -165,7 +158,7 @@ impl OrderDriver<'_> {
     }
 
     /// Whether there is no time for another session.
-    fn is_late(&self) -> bool {
+    pub(super) fn is_late(&self) -> bool {
         self.state.services.now() + MIN_SESSION_DURATION > self.request.until
     }
 
@@ -278,58 +271,6 @@ impl OrderDriver<'_> {
         Err(AttemptFailed::Retry(verdict))
     }
 
-    /// Chooses a quorum whose queues take plans. A signer whose queue takes none is chosen around, and last for a while.
-    async fn quorum_with_queues(&mut self) -> Result<Quorum, Verdict> {
-        let mut quorum = self.quorum().await?;
-        let mut avoided = BTreeSet::new();
-        // Each time there is one party less to choose from.
-        loop {
-            let order = &self.request.order;
-            let Err(why) = self.state.outbox.check_queues(order, &quorum.signers).await else {
-                return Ok(quorum);
-            };
-            tracing::warn!(order = %order.id, party = %why.party, error = %why.error, "a queue takes no plan");
-            if !why.is_of_this_party() {
-                return Err(why.error.into());
-            }
-            let verdict = Verdict { culprits: vec![why.party], ..why.error.into() };
-            *self.failures.entry(why.party).or_default() += 1;
-            if let Some(key) = order.spec.party(why.party) {
-                self.state.presence.suspect(key);
-                avoided.insert(*key);
-            }
-            if !self.request.is_signing() {
-                return Err(verdict);
-            }
-            quorum = self.quorum_without(&avoided).await.ok_or(verdict)?;
-        }
-    }
-
-    /// A quorum of the parties that are there now and are none of these.
-    async fn quorum_without(&self, avoided: &BTreeSet<PublicKey>) -> Option<Quorum> {
-        let order = &self.request.order;
-        let mut online = self.state.presence.online();
-        online.retain(|key, _| !avoided.contains(key));
-        let banned = self.state.bans.pairs(order).await;
-        let pairs = banned.union(&self.full_pairs(&online)).copied().collect();
-        self.choose(&online, &pairs).ok()
-    }
-
-    /// Chooses among these parties, and around pairs that do not sign together.
-    fn choose(
-        &self,
-        online: &HashMap<PublicKey, Vec<PluginFacts>>,
-        avoided: &BTreeSet<Ban>,
-    ) -> Result<Quorum, NoQuorum> {
-        let (state, order) = (self.state, &self.request.order);
-        let rotation = state.next_rotation();
-        let mut failures = self.failures.clone();
-        let doubtful = order.spec.indexed_parties().filter(|(_, key)| state.presence.is_doubtful(key));
-        doubtful.for_each(|(party, _)| *failures.entry(party).or_default() += 1);
-        let input = QuorumInput { online, banned: avoided, failures: &failures, rotation };
-        choose(order, &self.request.submission.signers, &input)
-    }
-
     /// Goes on with the session that another coordinator has begun meanwhile.
     async fn follow_other(&mut self) -> Result<(), AttemptFailed> {
         let sessions = sessions_of(self.state, self.request).await.map_err(AttemptFailed::Permanent)?;
@@ -351,56 +292,6 @@ impl OrderDriver<'_> {
         let status = verdict.clone().into_status(self.state.services.now());
         if let Err(error) = self.state.services.store.end_session(id, &status).await {
             tracing::error!(error = %chain(&error), "failed to record the end of a session");
-        }
-    }
-
-    /// Pairs of parties with as many open signings of the account as the protocol allows.
-    fn full_pairs(&self, online: &HashMap<PublicKey, Vec<PluginFacts>>) -> BTreeSet<Ban> {
-        let order = &self.request.order;
-        let of_protocol = |plugin: &&PluginFacts| plugin.protocol == order.spec.protocol;
-        let plugins = online.values().flatten().filter(of_protocol);
-        // The largest: one party that announces less holds up nobody. Each party counts for itself.
-        match plugins.filter_map(|plugin| plugin.open_signings).max() {
-            Some(at_most) if self.request.is_signing() => {
-                self.state.open_signings.full(order.spec.account, at_most)
-            }
-            _ => BTreeSet::new(),
-        }
-    }
-
-    /// Chooses a quorum; waits a little for parties that are not there, and as long as the order lasts for a place among the
-    /// signings that may be open.
-    async fn quorum(&self) -> Result<Quorum, Verdict> {
-        let (state, order) = (self.state, &self.request.order);
-        let patience = (state.services.now() + PARTIES_TIMEOUT).min(self.request.until);
-        loop {
-            let (online, banned) = (state.presence.online(), state.bans.pairs(order).await);
-            let full = self.full_pairs(&online);
-            let avoided = banned.union(&full).copied().collect();
-            let mut chosen = self.choose(&online, &avoided);
-            if chosen.is_err() && !full.is_empty() {
-                chosen = self.choose(&online, &banned);
-                if chosen.is_ok() {
-                    // Every quorum that there is has a pair that is full.
-                    if self.is_late() {
-                        return Err(Verdict::of(
-                            Code::Overloaded,
-                            "as many signings of this account are open as may be",
-                        ));
-                    }
-                    state.open_signings.wait_for_release(order.spec.account).await;
-                    continue;
-                }
-            }
-            let why = match chosen {
-                Ok(quorum) => return Ok(quorum),
-                Err(why) => why,
-            };
-            let waiting_helps = matches!(why, NoQuorum::Missing(_) | NoQuorum::NoPlugin);
-            if !waiting_helps || state.services.now() >= patience {
-                return Err(why.into());
-            }
-            state.presence.next_heartbeat().await;
         }
     }
 }

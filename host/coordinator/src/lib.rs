@@ -20,6 +20,7 @@ mod grpc;
 mod http;
 mod in_flight;
 mod open_signings;
+mod order_quorum;
 mod outbox;
 mod plan;
 mod presence;

@@ -1,0 +1,120 @@
+//! The quorum of an order's next session: of the parties that are there, whose queues take plans, and who sign together.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use quorate_core::admission::PluginFacts;
+use quorate_core::code::Code;
+use quorate_core::identity::PublicKey;
+
+use super::bans::Ban;
+use super::driver::OrderDriver;
+use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
+use super::verdict::Verdict;
+
+/// How long to wait for parties that are not there: as long as a restart of one takes.
+const PARTIES_TIMEOUT: Duration = Duration::from_millis(3_000);
+
+impl OrderDriver<'_> {
+    /// Chooses a quorum whose queues take plans. A signer whose queue takes none is chosen around, and last for a while.
+    pub(super) async fn quorum_with_queues(&mut self) -> Result<Quorum, Verdict> {
+        let mut quorum = self.quorum().await?;
+        let mut avoided = BTreeSet::new();
+        // Each time there is one party less to choose from.
+        loop {
+            let order = &self.request.order;
+            let Err(why) = self.state.outbox.check_queues(order, &quorum.signers).await else {
+                return Ok(quorum);
+            };
+            tracing::warn!(order = %order.id, party = %why.party, error = %why.error, "a queue takes no plan");
+            if !why.is_of_this_party() {
+                return Err(why.error.into());
+            }
+            let verdict = Verdict { culprits: vec![why.party], ..why.error.into() };
+            *self.failures.entry(why.party).or_default() += 1;
+            if let Some(key) = order.spec.party(why.party) {
+                self.state.presence.suspect(key);
+                avoided.insert(*key);
+            }
+            if !self.request.is_signing() {
+                return Err(verdict);
+            }
+            quorum = self.quorum_without(&avoided).await.ok_or(verdict)?;
+        }
+    }
+
+    /// A quorum of the parties that are there now and are none of these.
+    async fn quorum_without(&self, avoided: &BTreeSet<PublicKey>) -> Option<Quorum> {
+        let order = &self.request.order;
+        let mut online = self.state.presence.online();
+        online.retain(|key, _| !avoided.contains(key));
+        let banned = self.state.bans.pairs(order).await;
+        let pairs = banned.union(&self.full_pairs(&online)).copied().collect();
+        self.choose(&online, &pairs).ok()
+    }
+
+    /// Chooses among these parties, and around pairs that do not sign together.
+    fn choose(
+        &self,
+        online: &HashMap<PublicKey, Vec<PluginFacts>>,
+        avoided: &BTreeSet<Ban>,
+    ) -> Result<Quorum, NoQuorum> {
+        let (state, order) = (self.state, &self.request.order);
+        let rotation = state.next_rotation();
+        let mut failures = self.failures.clone();
+        let doubtful = order.spec.indexed_parties().filter(|(_, key)| state.presence.is_doubtful(key));
+        doubtful.for_each(|(party, _)| *failures.entry(party).or_default() += 1);
+        let input = QuorumInput { online, banned: avoided, failures: &failures, rotation };
+        choose(order, &self.request.submission.signers, &input)
+    }
+
+    /// Pairs of parties with as many open signings of the account as the protocol allows.
+    fn full_pairs(&self, online: &HashMap<PublicKey, Vec<PluginFacts>>) -> BTreeSet<Ban> {
+        let order = &self.request.order;
+        let of_protocol = |plugin: &&PluginFacts| plugin.protocol == order.spec.protocol;
+        let plugins = online.values().flatten().filter(of_protocol);
+        // The largest: one party that announces less holds up nobody. Each party counts for itself.
+        match plugins.filter_map(|plugin| plugin.open_signings).max() {
+            Some(at_most) if self.request.is_signing() => {
+                self.state.open_signings.full(order.spec.account, at_most)
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Chooses a quorum; waits a little for parties that are not there, and as long as the order lasts for a place among the
+    /// signings that may be open.
+    async fn quorum(&self) -> Result<Quorum, Verdict> {
+        let (state, order) = (self.state, &self.request.order);
+        let patience = (state.services.now() + PARTIES_TIMEOUT).min(self.request.until);
+        loop {
+            let (online, banned) = (state.presence.online(), state.bans.pairs(order).await);
+            let full = self.full_pairs(&online);
+            let avoided = banned.union(&full).copied().collect();
+            let mut chosen = self.choose(&online, &avoided);
+            if chosen.is_err() && !full.is_empty() {
+                chosen = self.choose(&online, &banned);
+                if chosen.is_ok() {
+                    // Every quorum that there is has a pair that is full.
+                    if self.is_late() {
+                        return Err(Verdict::of(
+                            Code::Overloaded,
+                            "as many signings of this account are open as may be",
+                        ));
+                    }
+                    state.open_signings.wait_for_release(order.spec.account).await;
+                    continue;
+                }
+            }
+            let why = match chosen {
+                Ok(quorum) => return Ok(quorum),
+                Err(why) => why,
+            };
+            let waiting_helps = matches!(why, NoQuorum::Missing(_) | NoQuorum::NoPlugin);
+            if !waiting_helps || state.services.now() >= patience {
+                return Err(why.into());
+            }
+            state.presence.next_heartbeat().await;
+        }
+    }
+}
