@@ -65,6 +65,13 @@ pub struct FleetSetup {
     pub makes_queues: bool,
 }
 
+impl FleetSetup {
+    /// The smallest fleet that serves users' shares: one process of each role, and two parties beside the user's.
+    pub fn small() -> Self {
+        Self { accounts: 1, coordinators: 1, routers: 1, parties: 2, party_apis: 1, ..Self::default() }
+    }
+}
+
 impl Default for FleetSetup {
     fn default() -> Self {
         Self {

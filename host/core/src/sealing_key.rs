@@ -1,15 +1,11 @@
 //! The keys of the users' party that users seal their shares to. Each is random and serves for a time; the party signs it,
-//! so that nobody between the party and a user can put another one in its place.
-
-use core::time::Duration;
+//! so that no process between the party and a user can put another one in its place.
 
 use crate::codec::{encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
 use crate::ids::SealingKeyId;
+use crate::order::MAX_CLOCK_SKEW;
 use crate::time::UnixSeconds;
-
-/// How far the clocks of a user and of the party may be apart for a key that is new.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// A key that users seal their shares to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +76,8 @@ impl SignedSealingKey {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

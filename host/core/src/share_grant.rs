@@ -11,6 +11,7 @@ use crate::time::UnixSeconds;
 use crate::user_share::{UserShare, part};
 
 const SEALED_REQUEST_MAGIC: &[u8; 4] = b"qur1";
+
 /// The length of the header of a sealed request: its kind, and the id of the key that it was sealed to.
 const SEALED_HEADER_BYTES: usize = 4 + 16;
 
@@ -105,8 +106,7 @@ impl ShareGrant {
     /// # Errors
     /// [`OpenError::Malformed`] when it is no sealed request.
     pub fn sealing_key(sealed: &[u8]) -> Result<SealingKeyId, OpenError> {
-        let (header, _) = sealed.split_at_checked(SEALED_HEADER_BYTES).ok_or(OpenError::Malformed)?;
-        Ok(decode(header.strip_prefix(SEALED_REQUEST_MAGIC).ok_or(OpenError::Malformed)?)?)
+        sealed_header(sealed).map(|(_, id, _)| id)
     }
 
     /// Opens what was sealed to this key.
@@ -114,11 +114,17 @@ impl ShareGrant {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(sealed: &[u8], key: &RecipientKey) -> Result<Self, OpenError> {
-        Self::sealing_key(sealed)?;
-        let (header, rest) = sealed.split_at_checked(SEALED_HEADER_BYTES).ok_or(OpenError::Malformed)?;
+        let (header, _, rest) = sealed_header(sealed)?;
         let plain = open(key, REQUEST_INFO, header, rest)?;
         let (header, share) = part(&plain)?;
         let header = decode(header)?;
         Ok(Self { header, share: UserShare::read(Zeroizing::new(share.to_vec()))? })
     }
+}
+
+/// Splits a sealed request into its header, the id of the key in it, and the rest.
+fn sealed_header(sealed: &[u8]) -> Result<(&[u8], SealingKeyId, &[u8]), OpenError> {
+    let (header, rest) = sealed.split_at_checked(SEALED_HEADER_BYTES).ok_or(OpenError::Malformed)?;
+    let id = header.strip_prefix(SEALED_REQUEST_MAGIC).ok_or(OpenError::Malformed)?;
+    Ok((header, decode(id)?, rest))
 }

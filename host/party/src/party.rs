@@ -18,8 +18,7 @@ use quorate_net::clock::Clock;
 use quorate_net::router_client::RouterClient;
 use quorate_net::telemetry::chain;
 use quorate_party_store::{BannedParty, DecidedIn, PartyStore, Started};
-use quorate_runtime::Plugin;
-use quorate_runtime::PluginText;
+use quorate_runtime::{Plugin, PluginText};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 

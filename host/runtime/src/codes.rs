@@ -72,7 +72,7 @@ impl PluginCode {
 impl std::fmt::Display for PluginCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::None => f.write_str("no code"),
+            Self::None => f.write_str("none"),
             Self::Listed(code) => code.fmt(f),
             Self::Unlisted => f.write_str("unlisted"),
         }
@@ -117,9 +117,7 @@ mod tests {
             let detail = Detail::new(codes.known(code), "a part\nof a share", texts);
             (detail.to_string(), detail.code.number())
         };
-        for (code, shown, number) in
-            [(0, "no code", None), (7, "7", Some(7)), (8, "unlisted", Some(u16::MAX))]
-        {
+        for (code, shown, number) in [(0, "none", None), (7, "7", Some(7)), (8, "unlisted", Some(u16::MAX))] {
             assert_eq!(told(code, PluginText::Discarded), (format!("plugin code {shown}"), number));
             let text = format!("a part of a share (plugin code {shown})");
             assert_eq!(told(code, PluginText::Recorded), (text, number));

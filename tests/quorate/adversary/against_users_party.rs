@@ -37,15 +37,7 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let setup = FleetSetup {
-            accounts: 1,
-            coordinators: 1,
-            routers: 1,
-            parties: 2,
-            party_apis: 1,
-            ..FleetSetup::default()
-        };
-        let fleet = Fleet::start(setup).await;
+        let fleet = Fleet::start(FleetSetup::small()).await;
         let mut user = User::default();
         let body = json!({
             "user_id": "user123",

@@ -469,12 +469,8 @@ async fn a_party_api_that_dies_in_the_middle_loses_nothing() {
     assert_signed_by(&signed, [2; 32], &key);
 }
 
-#[tokio::test]
-async fn what_is_sealed_to_a_key_opens_while_the_key_serves() {
-    let mut setup = with_user(2);
-    setup.settings.push(("QUORATE_SEALING_KEY_SECONDS".into(), "4".into()));
-    let fleet = Fleet::start(setup).await;
-    let user = User::new();
+/// An account whose user holds the confirmed share in the file `share`.
+async fn account_of(fleet: &Fleet, user: &User) -> String {
     let body = json!({
         "user_id": "user123",
         "user_share": true,
@@ -482,9 +478,19 @@ async fn what_is_sealed_to_a_key_opens_while_the_key_serves() {
         "claim_hash": user.claim_hash,
     });
     let made = fleet.caller(0).post(ACCOUNTS, &body).await.good();
-    let id = made.text("id");
     user.open(made.text("user_share"), "share");
-    let _ = confirm(&fleet, 0, made.text("session_id"), &user.claim()).await.good();
+    let _ = confirm(fleet, 0, made.text("session_id"), &user.claim()).await.good();
+    made.text("id").to_owned()
+}
+
+#[tokio::test]
+async fn what_is_sealed_to_a_key_opens_while_the_key_serves() {
+    let mut setup = with_user(2);
+    setup.settings.push(("QUORATE_SEALING_KEY_SECONDS".into(), "4".into()));
+    let fleet = Fleet::start(setup).await;
+    let user = User::new();
+    let account = account_of(&fleet, &user).await;
+    let id = account.as_str();
     let to = published_key(&fleet).await;
     let seal = |to: &SealTo, digest: [u8; 32]| {
         user.seal("share", to, id, &["--message", &hex::encode(digest), "--good-for", "100"])
@@ -527,16 +533,8 @@ async fn a_request_that_failed_is_repeated_with_the_same_share_or_with_one_that_
     setup.settings.push(("QUORATE_SIGN_TIMEOUT_MS".into(), "2000".into()));
     let fleet = Fleet::start(setup).await;
     let user = User::new();
-    let body = json!({
-        "user_id": "user123",
-        "user_share": true,
-        "recipient_key": user.recipient,
-        "claim_hash": user.claim_hash,
-    });
-    let made = fleet.caller(0).post(ACCOUNTS, &body).await.good();
-    let id = made.text("id");
-    user.open(made.text("user_share"), "share");
-    let _ = confirm(&fleet, 0, made.text("session_id"), &user.claim()).await.good();
+    let account = account_of(&fleet, &user).await;
+    let id = account.as_str();
     let key = hex::decode(state(&fleet, id).await.text("public_key")).unwrap();
     let to = published_key(&fleet).await;
     let seal = || user.seal("share", &to, id, &["--message", &hex::encode([1; 32])]).unwrap();

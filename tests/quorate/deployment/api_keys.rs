@@ -11,15 +11,10 @@ async fn each_kind_of_key_opens_its_own_door_and_a_hash_opens_none() {
     // A rotation: the old key and the new one are valid at once.
     let both = format!("{},{}", hash_of(KEY), hash_of(NEXT_KEY));
     let setup = FleetSetup {
-        accounts: 1,
-        coordinators: 1,
-        routers: 1,
-        parties: 2,
-        party_apis: 1,
         own_settings: vec![(Member::Account(0), "MPC_API_KEY_SHA256".into(), both)],
         // Many keys are tried here.
         settings: vec![("QUORATE_FAILED_KEYS_PER_MINUTE".into(), "0".into())],
-        ..FleetSetup::default()
+        ..FleetSetup::small()
     };
     let fleet = Fleet::start(setup).await;
     let doors = [

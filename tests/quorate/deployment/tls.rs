@@ -57,14 +57,9 @@ async fn roles_reach_each_other_over_tls_and_strangers_reach_none() {
     std::fs::write(&authority, &ours.certificate).unwrap();
     let authority = authority.display().to_string();
     let setup = FleetSetup {
-        accounts: 1,
-        coordinators: 1,
-        routers: 1,
-        parties: 2,
-        party_apis: 1,
         tls: true,
         settings: settings(&authority, &ours.certify(folder.path(), "ours")),
-        ..FleetSetup::default()
+        ..FleetSetup::small()
     };
     let fleet = Fleet::start(setup).await;
     let root = reqwest::Certificate::from_pem(ours.certificate.as_bytes()).unwrap();

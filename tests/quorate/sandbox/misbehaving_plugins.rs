@@ -175,7 +175,7 @@ async fn in_production_a_failure_tells_its_kind_and_a_listed_code_and_nothing_el
     for (name, told, code) in [
         ("fails-with-a-listed-code", "the plugin reports a bug of its own: plugin code 7", Some(7)),
         ("fails-with-an-unlisted-code", "the task can't be done: plugin code unlisted", Some(u16::MAX)),
-        ("fails-without-a-code", "the stored share can't be used: plugin code no code", None),
+        ("fails-without-a-code", "the stored share can't be used: plugin code none", None),
         ("blames-with-a-code", "a peer is at fault: plugin code 7", Some(7)),
     ] {
         let mut spec = spec(mode(name), Duration::from_secs(60));

@@ -1,5 +1,7 @@
 //! The routes under `/api/v1/accounts`: creates, shows, signs with and refreshes accounts.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response, StatusCode};
@@ -195,7 +197,7 @@ impl IdempotentOperation for Sign {
     post, path = "/api/v1/accounts/{id}/sign", tag = "accounts",
     params(
         ("id" = String, Path, description = "The account's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key. `user_share` may be sealed anew."),
     ),
     request_body = NewSignature,
     responses(
@@ -214,8 +216,11 @@ pub(super) async fn sign(
     let NewSignature { message, hash, path, signers, user_share } = body.value;
     let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
     let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
+    let body = match user_share {
+        Some(_) => without_sealed_share(&body.bytes)?,
+        None => Cow::Borrowed(&*body.bytes),
+    };
     let request = SignRequest { user_share, ..request };
-    let body = without_sealed_share(&body.bytes)?;
     let fingerprint = RequestFingerprint { headers: &headers, operation: ["sign", &id], body: &body };
     respond(&api, fingerprint, Sign(account, request)).await
 }
@@ -267,7 +272,7 @@ impl IdempotentOperation for Refresh {
     post, path = "/api/v1/accounts/{id}/refresh", tag = "accounts",
     params(
         ("id" = String, Path, description = "The account's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key. `user_share` may be sealed anew."),
     ),
     request_body = Option<NewRefresh>,
     responses(
@@ -286,9 +291,12 @@ pub(super) async fn refresh(
     let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
     let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
     let claim_hash = claim_hash.as_deref().map(params::claim_hash).transpose()?;
+    let body = match user_share {
+        Some(_) => without_sealed_share(&body.bytes)?,
+        None => Cow::Borrowed(&*body.bytes),
+    };
     let request = RefreshRequest { user_share, recipient, claim_hash };
     let account = params::account_id(&id)?;
-    let body = without_sealed_share(&body.bytes)?;
     let fingerprint = RequestFingerprint { headers: &headers, operation: ["refresh", &id], body: &body };
     respond(&api, fingerprint, Refresh(account, request)).await
 }

@@ -65,7 +65,7 @@ impl RequestFingerprint<'_> {
     }
 }
 
-/// A body without the sealed share in it, which may be sealed anew for each attempt of one request. That a share came
+/// The body of a request with a user's share, without the share: it may be sealed anew for each attempt. That a share came
 /// still counts.
 pub(super) fn without_sealed_share(body: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     const SHARE: &str = "user_share";

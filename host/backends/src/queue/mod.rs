@@ -37,6 +37,9 @@ pub const MAX_DEAD_LETTERS: usize = 1_000;
 /// 16 parties this is half a minute.
 pub const MAX_WAITING_ANNOUNCEMENTS: usize = 1_024;
 
+/// The bytes of announcements that wait for one listener; older ones are dropped first.
+pub const MAX_WAITING_BYTES: usize = 32 << 20;
+
 /// Why the queue did not take a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {

@@ -166,8 +166,8 @@ impl Order {
         }
     }
 
-    /// Whether both ask for the same. An order that is submitted again has other times, and may have come with a share that
-    /// was sealed anew.
+    /// Whether both ask for the same. An order that is submitted again has other times, may have come with a share that
+    /// was sealed anew, and may allow other plugins than before.
     #[must_use]
     pub fn asks_for_the_same(&self, other: &Self) -> bool {
         let Self { issued_at, expires_at, sealing_key, minimum_plugin, .. } = *other;

@@ -10,13 +10,10 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use super::connection::Connected;
 use super::consumer::close;
-use crate::queue::{MAX_WAITING_ANNOUNCEMENTS, QueueError, TopicListener};
+use crate::queue::{MAX_WAITING_ANNOUNCEMENTS, MAX_WAITING_BYTES, QueueError, TopicListener};
 
 /// Announcements that are on their way to us at a time; the rest waits at the broker, which drops the oldest.
 const MAX_UNACKED_ANNOUNCEMENTS: u16 = 16;
-
-/// The bytes that wait for one listener at the broker.
-const MAX_WAITING_BYTES: i64 = 32 << 20;
 
 pub(super) struct RabbitListener {
     channel: Channel,
@@ -29,12 +26,10 @@ impl RabbitListener {
         let name = connected.new_listener_name().map_err(std::io::Error::other)?;
         let channel = connected.connection.create_channel().await?;
         let mut arguments = FieldTable::default();
+        let number = |number| AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX));
         let waiting = MAX_WAITING_ANNOUNCEMENTS - usize::from(MAX_UNACKED_ANNOUNCEMENTS);
-        arguments.insert(
-            "x-max-length".into(),
-            AMQPValue::LongLongInt(i64::try_from(waiting).unwrap_or(i64::MAX)),
-        );
-        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(MAX_WAITING_BYTES));
+        arguments.insert("x-max-length".into(), number(waiting));
+        arguments.insert("x-max-length-bytes".into(), number(MAX_WAITING_BYTES));
         arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
         let options = QueueDeclareOptions::exclusive();
         let queue = channel.queue_declare(name.into(), options, arguments).await?;

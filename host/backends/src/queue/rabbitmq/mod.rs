@@ -38,6 +38,10 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the answer that a queue has room is cached.
 const CAPACITY_CACHE_DURATION: Duration = Duration::from_millis(200);
 
+/// What the log says of a queue or topic that is missing.
+const NOT_THERE: &str = "a queue or topic is not there: an administrator of RabbitMQ runs `quorate migrate queues`, or compose \
+                         `./deploy.sh up`";
+
 /// Queues on a RabbitMQ broker. Clones share the connection.
 #[derive(Clone)]
 pub struct RabbitQueue {
@@ -73,11 +77,7 @@ impl RabbitQueue {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if let Some(refusal) = refusal(&error) => {
                 match refusal {
-                    AMQPSoftError::NOTFOUND => tracing::error!(
-                        %error,
-                        "a queue or topic is not there: an administrator of RabbitMQ runs `quorate migrate queues`, or compose \
-                         `./deploy.sh up`"
-                    ),
+                    AMQPSoftError::NOTFOUND => tracing::error!(%error, "{NOT_THERE}"),
                     _ => tracing::error!(%error, "RabbitMQ refused: this process lacks a right there"),
                 }
                 Err(QueueError::Refused)
@@ -110,10 +110,7 @@ impl Queue for RabbitQueue {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Nack(_) => Err(QueueError::Full),
             Confirmation::Ack(Some(_)) | Confirmation::NotRequested => {
-                tracing::error!(
-                    queue,
-                    "the queue is not there: an administrator of RabbitMQ runs `quorate migrate queues`, or compose `./deploy.sh up`"
-                );
+                tracing::error!(queue, "{NOT_THERE}");
                 Err(QueueError::Refused)
             }
         }

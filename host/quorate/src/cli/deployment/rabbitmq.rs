@@ -6,7 +6,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use quorate_backends::queue::{BrokerLayout, QueueArgument, Routing};
+use quorate_backends::queue::{
+    BrokerLayout, MAX_WAITING_ANNOUNCEMENTS, MAX_WAITING_BYTES, QueueArgument, Routing,
+};
 use quorate_core::identity::PublicKey;
 use quorate_net::topics::{CANCELLED, EVENTS, FRAMES, REPORTS, broker_layout, presence_of, queue_of};
 use serde::Serialize;
@@ -43,6 +45,9 @@ pub(super) fn definitions_of(settings: &DeploymentSettings) -> Result<String, Cl
 /// The connections and channels that a party may have at a time: far more than its processes need.
 const MAX_PARTY_CONNECTIONS: u32 = 8;
 const MAX_PARTY_CHANNELS: u32 = 64;
+
+/// How long a listener's queue and its messages are kept that no process reads, in milliseconds.
+const UNUSED_LISTENER_MILLIS: u32 = 60_000;
 
 /// RabbitMQ's own name of the only virtual host.
 const VHOST: &str = "/";
@@ -161,7 +166,10 @@ fn definitions(namespace: &str, users: &[QueueUser]) -> Definitions {
     });
     // Announcements are of use for a moment: what a user leaves behind is gone soon, and never much.
     let limits = json!({
-        "max-length": 1024, "max-length-bytes": 33_554_432, "message-ttl": 60_000, "expires": 60_000,
+        "max-length": MAX_WAITING_ANNOUNCEMENTS,
+        "max-length-bytes": MAX_WAITING_BYTES,
+        "message-ttl": UNUSED_LISTENER_MILLIS,
+        "expires": UNUSED_LISTENER_MILLIS,
     });
     let listeners = Policy {
         vhost: VHOST,
