@@ -73,7 +73,7 @@ impl OrderDriver<'_> {
         let order = &self.request.order;
         let of_protocol = |plugin: &&PluginFacts| plugin.protocol == order.spec.protocol;
         let plugins = online.values().flatten().filter(of_protocol);
-        // The largest: one party that announces less holds up nobody. Each party counts for itself.
+        // The largest: one party that announces less holds up no other. Each party counts for itself.
         match plugins.filter_map(|plugin| plugin.open_signings).max() {
             Some(at_most) if self.request.is_signing() => {
                 self.state.open_signings.full(order.spec.account, at_most)
