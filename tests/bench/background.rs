@@ -53,6 +53,7 @@ async fn keep_busy(plugin: Plugin) {
             },
             task: Task::Prepare { items: 1 },
             capabilities: Capabilities::without_backends(),
+            memory: None,
             deadline: Instant::now() + Duration::from_secs(60),
         };
         let mut session = plugin.start(spec).await.unwrap();

@@ -13,7 +13,9 @@ use crate::components;
 /// When there can be none.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new(RuntimeConfig::default()).unwrap())
+    RUNTIME.get_or_init(|| {
+        Runtime::new(RuntimeConfig { memory_bytes: 4 << 30, ..RuntimeConfig::default() }).unwrap()
+    })
 }
 
 /// Loads the component of this name.

@@ -25,7 +25,7 @@ use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode, Report};
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::sealing_key::SealingKey;
-use quorate_core::session::{Effect, Frame, Session, SessionTerms, To};
+use quorate_core::session::{Effect, Frame, Session, SessionTerms, To, WaitingRoom};
 use quorate_core::share_grant::{GrantHeader, NewShareTerms, Purpose, ShareGrant};
 use quorate_core::submission::Submission;
 use quorate_core::user_share::{ShareId, UserShare};
@@ -437,6 +437,8 @@ impl Network {
                 deadline: UnixMillis(60_000),
                 counter: u64::from(index),
                 database: DatabaseId([u8::try_from(index).unwrap(); 16]),
+                longest_message: 1 << 10,
+                waiting_room: WaitingRoom::new(1 << 20),
             };
             let seed = Zeroizing::new([100 + u8::try_from(index).unwrap(); 32]);
             let (session, effects) = Session::begin(terms, identity(index), &seed, UnixMillis(0));

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use quorate_core::codec::Bytes;
 use quorate_core::envelope::PayloadKind;
 use quorate_core::order::{HashFunction, SignItem};
-use quorate_core::session::{Message, To};
+use quorate_core::session::{Message, Place, To};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 use quorate_runtime::capabilities::vault::{EntryName, Pool, Snapshot, Taking, VaultEntries};
 use quorate_runtime::{
@@ -141,7 +141,10 @@ impl Parties {
                 execution_id,
             };
             let capabilities = self.vaults[&party(me)].capabilities();
-            match plugin.start(SessionSpec { roster, task: task.clone(), capabilities, deadline }).await {
+            match plugin
+                .start(SessionSpec { roster, task: task.clone(), capabilities, memory: None, deadline })
+                .await
+            {
                 Ok(session) => due.push((me, session, Vec::new())),
                 Err(error) => drop(ended.insert(me, Err(error))),
             }
@@ -222,6 +225,7 @@ fn route(from: u16, signers: &[u16], message: OutgoingMessage, queues: &mut BTre
             from: party(from),
             kind,
             payload: message.payload.clone(),
+            place: Place::none(),
         });
     }
 }

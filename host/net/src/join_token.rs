@@ -74,6 +74,8 @@ pub enum TokenError {
 /// The rights of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinGrant {
+    /// The identity key of the party.
+    pub identity: PublicKey,
     /// The highest index that the party may send to.
     pub parties: u16,
     /// How long it still lets in: nothing is kept for longer.
@@ -231,7 +233,7 @@ impl JoinVerifier {
         let identity: PublicKey = claims.sub.parse().map_err(|_| TokenError::NotGenuine)?;
         let answer = answer.try_into().map(Signature).map_err(|_| TokenError::NotItsParty)?;
         challenge.verify(session, party, &identity, &answer).map_err(|_| TokenError::NotItsParty)?;
-        Ok(JoinGrant { parties: claims.parties, left: end.since(now) })
+        Ok(JoinGrant { identity, parties: claims.parties, left: end.since(now) })
     }
 
     /// The claims of a token that one of the keys has signed.
@@ -355,7 +357,7 @@ mod tests {
     fn a_token_lets_one_party_into_one_session_for_a_while() {
         let (session, end, own) = (SessionId([1; 32]), UnixSeconds(1_000), key("a"));
         let good = token(&own, session, end);
-        let grant = |left| Ok(JoinGrant { parties: 3, left });
+        let grant = |left| Ok(JoinGrant { identity: identity().public(), parties: 3, left });
         let ten = Duration::from_secs(10);
         assert_eq!(check(&[&own], &good, session, end - ten), grant(ten + MAX_TOKEN_CLOCK_SKEW));
         assert_eq!(check(&[&own], &good, session, end + MAX_TOKEN_CLOCK_SKEW), grant(Duration::ZERO));

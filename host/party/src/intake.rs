@@ -13,11 +13,13 @@ use quorate_core::promise::Contradiction;
 use quorate_core::submission::MAX_ABORTS;
 use quorate_core::{KeyField, UnixSeconds};
 use quorate_party_store::{AdmissionFacts, Claim, ClaimOutcome, ShareState};
+use quorate_runtime::Plugin;
 
 use crate::party::Party;
 use crate::refusal::PlanRefusal;
 use crate::registry::RegisteredPlugin;
 use crate::session::SessionTask;
+use crate::session::sandbox::ComponentTask;
 use crate::user::custody::Custody;
 
 /// Takes on a plan for a share that this party keeps itself, or says why not. The token came with the plan: routers
@@ -43,6 +45,12 @@ pub(crate) async fn admit_and_claim_for(
     plan.check_implemented()?;
     let now = party.clock.seconds();
     let order = plan.order.open(&party.originators, now).map_err(Refused::from)?;
+    let entry = party.registry.active(plan.digest);
+    let component = match &entry {
+        Some(entry) => prepare_component(party, &entry.plugin, &plan, &order).await?,
+        // Admission says so.
+        None => None,
+    };
     if party.bans.is_closed(order.spec.account) {
         return Err(PlanRefusal::BanNotStored);
     }
@@ -69,15 +77,27 @@ pub(crate) async fn admit_and_claim_for(
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
     }
-    let entry = party.registry.active(plan.digest);
     let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
     if facts.has_retired {
         erase_replaced(party, &plan, &admitted).await?;
     }
     // Admission has found it.
     let entry = entry.ok_or(Refused::PluginNotActive)?;
+    let component = component.ok_or(Refused::Plugin("it does not offer the order's operation"))?;
     claim(party, &plan, &admitted, entry.facts.open_signings, now).await?;
-    Ok(SessionTask::new(Arc::clone(party), plan, token, admitted, entry, facts, custody))
+    Ok(SessionTask::new(Arc::clone(party), plan, token, admitted, (entry, component), facts, custody))
+}
+
+/// Takes the memory for the session's component, before anything is claimed: a session that has begun is not ended for want of
+/// it. A part of its time is left for the session itself.
+async fn prepare_component(
+    party: &Party,
+    plugin: &Plugin,
+    plan: &Plan,
+    order: &Order,
+) -> Result<Option<ComponentTask>, PlanRefusal> {
+    let left = plan.deadline.since(party.clock.millis());
+    Ok(ComponentTask::prepare(plugin, plan, order, left / 2).await?)
 }
 
 async fn admit(

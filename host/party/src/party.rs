@@ -13,6 +13,7 @@ use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_core::order::{MAX_CLOCK_SKEW, Order, Version};
 use quorate_core::promise::Contradiction;
 use quorate_core::report::{Outcome, Report, SignedReport};
+use quorate_core::session::WaitingRoom;
 use quorate_core::{AccountId, DatabaseId, Digest, PartyIndex, PlanHash};
 use quorate_net::clock::Clock;
 use quorate_net::router_client::RouterClient;
@@ -25,6 +26,10 @@ use zeroize::Zeroizing;
 use crate::bans::BanGate;
 use crate::registry::{NotInstalled, Registry};
 use crate::session::running_sessions::RunningSessions;
+
+/// Bytes of one peer's messages that wait at this party, over all its sessions: twice what 128 signings have in a round
+/// (55 kB of each signer), or 32 keygens that are a round behind (two messages of 143 kB).
+const MAX_WAITING_BYTES_PER_PEER: usize = 16 << 20;
 
 /// The identity, stores and services of a party.
 pub struct Party {
@@ -41,6 +46,8 @@ pub struct Party {
     pub(crate) plugin_texts: PluginText,
     pub(crate) registry: Registry,
     pub(crate) running: RunningSessions,
+    /// Where messages of peers wait, in all sessions.
+    pub(crate) waiting_room: WaitingRoom,
     /// The bans that this process has decided.
     pub(crate) bans: BanGate,
     /// Sessions that have ended without a result, and whose end is not in the store yet, because it failed.
@@ -109,6 +116,7 @@ impl Party {
             router,
             plugin_texts,
             registry,
+            waiting_room: WaitingRoom::new(MAX_WAITING_BYTES_PER_PEER),
             running: RunningSessions::new(closing.clone()),
             bans: BanGate::default(),
             not_ended: Mutex::default(),

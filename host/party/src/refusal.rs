@@ -7,6 +7,8 @@ use quorate_core::admission::Refused;
 use quorate_core::order::OrderRefused;
 use quorate_core::report::{Outcome, RefusedCode};
 
+use crate::session::sandbox::NoMemory;
+
 /// Why a plan was not run. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanRefusal {
@@ -30,6 +32,9 @@ pub enum PlanRefusal {
         "as many signings of this account are open with party {0} as may be: another quorum signs, or a later session"
     )]
     Full(PartyIndex),
+    /// Sessions that run have the memory that it needs.
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
     /// Too many signings with this party have an unknown outcome.
     #[error(
         "too many signings of this account with party {0} have an unknown outcome: the shares must be refreshed before the \
@@ -78,6 +83,7 @@ impl PlanRefusal {
             Self::ClaimedBefore | Self::NotKnown(_) => return None,
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
             Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
+            Self::NoMemory(_) => (RefusedCode::NoRoom, vec![]),
             Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
             Self::Store(_) | Self::BanNotStored | Self::SetBack => (RefusedCode::Store, vec![]),
             Self::Refused(refused) => (code(refused), culprit(refused).into_iter().collect()),
@@ -121,6 +127,7 @@ mod tests {
             (PlanRefusal::Locked, RefusedCode::Busy, vec![]),
             (PlanRefusal::Stale, RefusedCode::Busy, vec![]),
             (PlanRefusal::Full(party), RefusedCode::NoRoom, vec![party]),
+            (PlanRefusal::NoMemory(NoMemory), RefusedCode::NoRoom, vec![]),
             (PlanRefusal::RefreshRequired(party), RefusedCode::RefreshRequired, vec![party]),
             (PlanRefusal::BanNotStored, RefusedCode::Store, vec![]),
             (PlanRefusal::SetBack, RefusedCode::Store, vec![]),

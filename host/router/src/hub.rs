@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use quorate_core::identity::PublicKey;
 use quorate_core::{PartyIndex, SessionId, Threshold};
 use quorate_net::router_client::RouterEvent;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -23,6 +24,10 @@ const MAX_BUFFERED_FRAMES: usize = 512;
 /// Bytes that wait for one party of one session. A round of a keygen of 16 parties is 15 times 143 kB, and frames
 /// that are sent again come on top.
 const MAX_BUFFER_BYTES: usize = 16 << 20;
+
+/// Bytes of one party's frames that wait in all buffers, over all sessions: a party whose frames nobody takes leaves room
+/// for the others. Twice what a keygen of 16 parties may have in one of its rounds.
+const MAX_SENDER_BYTES: usize = 64 << 20;
 
 /// Bytes that wait in all buffers. What comes beyond that is lost, and sent again.
 const MAX_TOTAL_BYTES: usize = 512 << 20;
@@ -39,6 +44,15 @@ const BUFFER_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 type BufferKey = (SessionId, PartyIndex);
 
+/// Who has sent a frame to this router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameSource {
+    /// A party, by the identity key with which it has joined.
+    Party(PublicKey),
+    /// Another router, for a party that has joined there.
+    OtherRouters,
+}
+
 /// All buffers of a router. Clones share them.
 #[derive(Clone)]
 pub struct Hub {
@@ -52,31 +66,38 @@ struct Buffers {
     attachments: u64,
     /// Bytes that wait in all of them.
     bytes: Arc<AtomicUsize>,
+    /// Bytes that wait in all of them, by who has sent them.
+    by_source: HashMap<FrameSource, Arc<AtomicUsize>>,
 }
 
 /// Something in a buffer, counted for as long as it waits.
 struct Waiting {
     event: RouterEvent,
     bytes: usize,
-    counted: [Arc<AtomicUsize>; 2],
+    counted: Vec<Arc<AtomicUsize>>,
 }
 
 impl Waiting {
-    fn new(event: RouterEvent, counted: [Arc<AtomicUsize>; 2]) -> Option<Self> {
-        let bytes = match &event {
-            RouterEvent::Frame(frame) => frame.len(),
-            RouterEvent::PeerDisconnected(_) | RouterEvent::PeerReconnected(_) => 0,
+    /// News of a party, which is no longer than its index.
+    fn news(event: RouterEvent) -> Self {
+        Self { event, bytes: 0, counted: Vec::new() }
+    }
+
+    /// A frame, counted in each of these, which have a most; `None` if there is no room for it.
+    fn frame(frame: Bytes, counts: [(&Arc<AtomicUsize>, usize); 3]) -> Option<Self> {
+        let bytes = frame.len();
+        // Nobody else counts up meanwhile: the buffers are locked.
+        let is_room = |(count, most): &(&Arc<AtomicUsize>, usize)| {
+            count.load(Ordering::Relaxed).saturating_add(bytes) <= *most
         };
-        let room = |(count, most): (&Arc<AtomicUsize>, usize)| {
-            count.load(Ordering::Relaxed).saturating_add(bytes) <= most
-        };
-        if !counted.iter().zip([MAX_BUFFER_BYTES, MAX_TOTAL_BYTES]).all(room) {
+        if !counts.iter().all(is_room) {
             return None;
         }
-        counted.iter().for_each(|count| {
+        let counted = counts.map(|(count, _)| {
             count.fetch_add(bytes, Ordering::Relaxed);
+            Arc::clone(count)
         });
-        Some(Self { event, bytes, counted })
+        Some(Self { event: RouterEvent::Frame(frame), bytes, counted: counted.into() })
     }
 }
 
@@ -125,8 +146,13 @@ pub enum Sent {
 
 impl Default for Hub {
     fn default() -> Self {
-        let buffers =
-            Buffers { of: HashMap::new(), swept: Instant::now(), attachments: 0, bytes: Arc::default() };
+        let buffers = Buffers {
+            of: HashMap::new(),
+            swept: Instant::now(),
+            attachments: 0,
+            bytes: Arc::default(),
+            by_source: HashMap::new(),
+        };
         Self { buffers: Arc::new(Mutex::new(buffers)) }
     }
 }
@@ -143,7 +169,7 @@ impl Hub {
             buffers.attachments += 1;
             buffers.attachments
         };
-        let receiver = self.with_buffer(key, time_to_live, |buffer, _| {
+        let receiver = self.with_buffer(key, time_to_live, |buffer, _, _| {
             buffer.expires = expires;
             let (sender, receiver) = match std::mem::replace(&mut buffer.state, BufferState::Left) {
                 BufferState::Waiting(sender, receiver) => (sender, receiver),
@@ -173,15 +199,23 @@ impl Hub {
     }
 
     /// Puts a frame into a party's buffer.
-    pub fn send(&self, session: SessionId, to: PartyIndex, frame: Bytes, time_to_live: Duration) -> Sent {
-        let sent = self.with_buffer((session, to), time_to_live, |buffer, all| {
+    pub fn send(
+        &self,
+        from: FrameSource,
+        (session, to): (SessionId, PartyIndex),
+        frame: Bytes,
+        time_to_live: Duration,
+    ) -> Sent {
+        let sent = self.with_buffer((session, to), time_to_live, |buffer, all, by_source| {
             let (sender, sent) = match &buffer.state {
                 BufferState::Waiting(sender, _) => (sender, Sent::Queued),
                 BufferState::Attached(sender, _) => (sender, Sent::Delivered),
                 BufferState::Left => return Sent::Delivered,
             };
-            let waiting =
-                Waiting::new(RouterEvent::Frame(frame), [Arc::clone(&buffer.bytes), Arc::clone(all)]);
+            let of_source = by_source.entry(from).or_default();
+            let counts =
+                [(&buffer.bytes, MAX_BUFFER_BYTES), (&*of_source, MAX_SENDER_BYTES), (all, MAX_TOTAL_BYTES)];
+            let waiting = Waiting::frame(frame, counts);
             match waiting.map(|waiting| sender.try_send(waiting)) {
                 Some(Ok(())) => sent,
                 _ => Sent::Dropped,
@@ -194,7 +228,7 @@ impl Hub {
         &self,
         key: BufferKey,
         time_to_live: Duration,
-        act: impl FnOnce(&mut Buffer, &Arc<AtomicUsize>) -> T,
+        act: impl FnOnce(&mut Buffer, &Arc<AtomicUsize>, &mut HashMap<FrameSource, Arc<AtomicUsize>>) -> T,
     ) -> Option<T> {
         let mut buffers = self.buffers.lock();
         let now = Instant::now();
@@ -212,8 +246,8 @@ impl Hub {
             let state = BufferState::Waiting(sender, receiver);
             buffers.of.insert(key, Buffer { state, expires: now + time_to_live, bytes: Arc::default() });
         }
-        let Buffers { of, bytes, .. } = &mut *buffers;
-        of.get_mut(&key).map(|buffer| act(buffer, bytes))
+        let Buffers { of, bytes, by_source, .. } = &mut *buffers;
+        of.get_mut(&key).map(|buffer| act(buffer, bytes, by_source))
     }
 }
 
@@ -222,12 +256,10 @@ impl Buffers {
     fn tell_others(&self, key: &BufferKey, event: &RouterEvent) {
         let &(session, party) = key;
         for other in PartyIndex::all(Threshold::MAX_PARTIES).filter(|&other| other != party) {
-            if let Some(Buffer { state: BufferState::Attached(sender, _), bytes, .. }) =
+            if let Some(Buffer { state: BufferState::Attached(sender, _), .. }) =
                 self.of.get(&(session, other))
-                && let Some(waiting) =
-                    Waiting::new(event.clone(), [Arc::clone(bytes), Arc::clone(&self.bytes)])
             {
-                let _ = sender.try_send(waiting);
+                let _ = sender.try_send(Waiting::news(event.clone()));
             }
         }
     }
@@ -236,6 +268,7 @@ impl Buffers {
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
         self.of.retain(|_, buffer| buffer.expires > now || matches!(buffer.state, BufferState::Attached(..)));
+        self.by_source.retain(|_, bytes| bytes.load(Ordering::Relaxed) > 0);
     }
 }
 
@@ -269,12 +302,18 @@ impl Drop for Attached {
 
 #[cfg(test)]
 mod tests {
+    use quorate_core::identity::SecretKey;
+
     use super::*;
 
     const SOON: Duration = Duration::from_secs(60);
 
     fn key() -> (SessionId, PartyIndex) {
         (SessionId([1; 32]), PartyIndex::FIRST)
+    }
+
+    fn party_of(seed: u8) -> FrameSource {
+        FrameSource::Party(SecretKey::from_seed(&[seed; 32]).public())
     }
 
     fn frame(byte: u8) -> Bytes {
@@ -284,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn frames_wait_for_a_party_that_is_not_attached() {
         let (hub, (session, party)) = (Hub::default(), key());
-        let send = |byte| hub.send(session, party, frame(byte), SOON);
+        let send = |byte| hub.send(party_of(1), (session, party), frame(byte), SOON);
         assert_eq!(send(1), Sent::Queued);
         let mut attached = hub.attach(session, party, SOON).unwrap();
         assert_eq!(send(2), Sent::Delivered);
@@ -307,7 +346,7 @@ mod tests {
         let mut new = hub.attach(session, party, SOON).unwrap();
         assert!(old.receive().await.is_none());
         drop(old);
-        assert_eq!(hub.send(session, party, frame(1), SOON), Sent::Delivered);
+        assert_eq!(hub.send(party_of(1), (session, party), frame(1), SOON), Sent::Delivered);
         assert_eq!(new.receive().await, Some(RouterEvent::Frame(frame(1))));
     }
 
@@ -324,7 +363,7 @@ mod tests {
         assert_eq!(attached.receive().await, Some(RouterEvent::PeerReconnected(other)));
         hub.leave(session, other);
         drop(leaving);
-        hub.send(session, party, frame(1), SOON);
+        hub.send(party_of(1), (session, party), frame(1), SOON);
         assert_eq!(
             attached.receive().await,
             Some(RouterEvent::Frame(frame(1))),
@@ -336,22 +375,31 @@ mod tests {
     async fn buffers_and_their_number_are_bounded() {
         let (hub, (session, party)) = (Hub::default(), key());
         let taken = (0..MAX_BUFFERED_FRAMES * 2)
-            .filter(|_| hub.send(session, party, Bytes::from_static(&[1]), SOON) != Sent::Dropped)
+            .filter(|_| {
+                hub.send(party_of(1), (session, party), Bytes::from_static(&[1]), SOON) != Sent::Dropped
+            })
             .count();
         assert_eq!(taken, MAX_BUFFERED_FRAMES);
         let large = Bytes::from(vec![0; 3 << 20]);
         let other = SessionId([9; 32]);
-        let taken = (0..10).filter(|_| hub.send(other, party, large.clone(), SOON) != Sent::Dropped).count();
+        let taken = (0..10)
+            .filter(|_| hub.send(party_of(1), (other, party), large.clone(), SOON) != Sent::Dropped)
+            .count();
         assert_eq!(taken, MAX_BUFFER_BYTES / large.len());
         let mut attached = hub.attach(other, party, SOON).unwrap();
         attached.receive().await.unwrap();
-        assert_eq!(hub.send(other, party, large, SOON), Sent::Delivered, "what was taken still counts");
+        assert_eq!(
+            hub.send(party_of(1), (other, party), large, SOON),
+            Sent::Delivered,
+            "what was taken still counts"
+        );
         let sessions = |hub: &Hub, from: usize, ttl| {
             (from..from + MAX_BUFFERS)
                 .filter(|i| {
                     let mut id = [2; 32];
                     id[..8].copy_from_slice(&(*i as u64).to_be_bytes());
-                    hub.send(SessionId(id), party, Bytes::from_static(&[1]), ttl) != Sent::Dropped
+                    hub.send(party_of(1), (SessionId(id), party), Bytes::from_static(&[1]), ttl)
+                        != Sent::Dropped
                 })
                 .count()
         };
@@ -361,5 +409,23 @@ mod tests {
         let over = Hub::default();
         assert_eq!(sessions(&over, 0, Duration::ZERO), MAX_BUFFERS);
         assert_eq!(sessions(&over, MAX_BUFFERS, SOON), MAX_BUFFERS);
+    }
+
+    #[tokio::test]
+    async fn a_party_whose_frames_nobody_takes_leaves_room_for_the_others() {
+        let (hub, (_, party)) = (Hub::default(), key());
+        let large = Bytes::from(vec![0; 4 << 20]);
+        let fill = |from: FrameSource, session: u8| {
+            let sent = (0..8).map(|_| hub.send(from, (SessionId([session; 32]), party), large.clone(), SOON));
+            sent.filter(|sent| *sent != Sent::Dropped).count()
+        };
+        let taken: usize = (1..=32).map(|session| fill(party_of(1), session)).sum();
+        assert_eq!(taken, MAX_SENDER_BYTES / large.len());
+        assert_eq!(fill(party_of(2), 40), MAX_BUFFER_BYTES / large.len(), "another party has no room");
+        assert_eq!(fill(FrameSource::OtherRouters, 41), MAX_BUFFER_BYTES / large.len());
+        // What is taken out gives room again.
+        let mut attached = hub.attach(SessionId([1; 32]), party, SOON).unwrap();
+        attached.receive().await.unwrap();
+        assert_eq!(fill(party_of(1), 42), 1);
     }
 }

@@ -15,7 +15,7 @@ use quorate_proto::v1::router_request::Request as RequestKind;
 use quorate_proto::v1::{Frame, Join};
 use tonic::Status;
 
-use super::hub::{Attached, Hub, MAX_TIME_TO_LIVE, Sent};
+use super::hub::{Attached, FrameSource, Hub, MAX_TIME_TO_LIVE, Sent};
 use super::peering::Peering;
 
 /// How long a party may take to say which session its stream is for.
@@ -52,6 +52,8 @@ pub(super) struct Joined {
     router: Router,
     session: SessionId,
     me: PartyIndex,
+    /// Its frames are counted under its identity key, over all its sessions.
+    source: FrameSource,
     /// The highest index.
     parties: u16,
     time_to_live: Duration,
@@ -81,7 +83,7 @@ impl Router {
             session_party_index(me).ok_or_else(|| Status::invalid_argument("this is not a party index"))?;
         let now = self.0.clock.seconds();
         let checked = self.0.tokens.check(&token, (session, me), (challenge, &answer), now);
-        let JoinGrant { parties, left } =
+        let JoinGrant { identity, parties, left } =
             checked.map_err(|error| Status::permission_denied(error.to_string()))?;
         if let Some(caller) = caller {
             caller.mark_known();
@@ -92,7 +94,8 @@ impl Router {
         if let Some(peering) = self.0.peering.as_ref().filter(|_| rejoined) {
             peering.announce_return(session, me);
         }
-        Ok((Joined { router: self.clone(), session, me, parties, time_to_live }, attached))
+        let source = FrameSource::Party(identity);
+        Ok((Joined { router: self.clone(), session, me, source, parties, time_to_live }, attached))
     }
 }
 
@@ -152,7 +155,8 @@ impl Joined {
     async fn send(&self, to: PartyIndex, frame: &Bytes) -> Sent {
         let mut left = MAX_BUFFER_ATTEMPTS;
         loop {
-            let sent = self.router.0.hub.send(self.session, to, frame.clone(), self.time_to_live);
+            let sent =
+                self.router.0.hub.send(self.source, (self.session, to), frame.clone(), self.time_to_live);
             left -= 1;
             if sent != Sent::Dropped || left == 0 {
                 return sent;

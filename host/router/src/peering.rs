@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::hub::{Hub, MAX_TIME_TO_LIVE};
+use super::hub::{FrameSource, Hub, MAX_TIME_TO_LIVE};
 
 /// Frames that wait to be passed on. What finds no room is lost, and sent again by its session.
 const MAX_WAITING_PEER_FRAMES: usize = 1_024;
@@ -119,12 +119,8 @@ impl Peering {
             hub.announce_return(session, back);
         }
         if let Some(to) = session_party_index(forwarded.to) {
-            hub.send(
-                session,
-                to,
-                forwarded.frame,
-                Duration::from_millis(forwarded.time_to_live_ms).min(MAX_TIME_TO_LIVE),
-            );
+            let time_to_live = Duration::from_millis(forwarded.time_to_live_ms).min(MAX_TIME_TO_LIVE);
+            hub.send(FrameSource::OtherRouters, (session, to), forwarded.frame, time_to_live);
         }
     }
 }

@@ -4,6 +4,8 @@ use quorate_core::Threshold;
 
 use crate::bindings::exports::quorate::party::protocol as wit;
 use crate::codes::PluginCodes;
+use crate::needs::Needs;
+use crate::operation::PluginOperation;
 
 /// The identity and abilities of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,27 +27,8 @@ pub struct Descriptor {
     pub open_signings: Option<u16>,
     /// The codes of its failures, notes and log lines.
     pub codes: PluginCodes,
-}
-
-/// A kind of session, or an ability of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PluginOperation {
-    /// Makes a key.
-    Keygen,
-    /// Signs.
-    Sign,
-    /// Makes presignatures ahead of time.
-    Presign,
-    /// Makes new shares of the same key.
-    Refresh,
-    /// Gives a party its lost share back.
-    Repair,
-    /// Makes material that a group of parties shares.
-    Auxiliary,
-    /// Makes material of one party ahead of time.
-    Prepare,
-    /// Signs with child keys (BIP-32).
-    Derivation,
+    /// What its sessions need at most.
+    pub needs: Needs,
 }
 
 /// Names and versions end up in file names, logs and answers: only plain ones are taken.
@@ -83,28 +66,17 @@ pub(crate) fn check_descriptor(d: wit::Descriptor) -> Result<Descriptor, String>
         return Err("it allows no signing session at all: give open-signings of 1 or more, or none".into());
     }
     let codes = PluginCodes::new(d.codes).ok_or("its codes are not at most 256 of 1..=65534, ascending")?;
-    let operations = [
-        (wit::Operations::KEYGEN, PluginOperation::Keygen),
-        (wit::Operations::SIGN, PluginOperation::Sign),
-        (wit::Operations::PRESIGN, PluginOperation::Presign),
-        (wit::Operations::REFRESH, PluginOperation::Refresh),
-        (wit::Operations::REPAIR, PluginOperation::Repair),
-        (wit::Operations::AUXILIARY, PluginOperation::Auxiliary),
-        (wit::Operations::PREPARE, PluginOperation::Prepare),
-        (wit::Operations::DERIVATION, PluginOperation::Derivation),
-    ];
+    let operations: Vec<_> = PluginOperation::of_flags(d.operations).collect();
+    let needs = Needs::new(&operations, &d.needs)?;
     Ok(Descriptor {
         id: d.id,
         version: d.version,
         schemes: d.schemes,
-        operations: operations
-            .into_iter()
-            .filter(|(f, _)| d.operations.contains(*f))
-            .map(|(_, o)| o)
-            .collect(),
+        operations,
         max_parties: d.max_parties,
         share_formats: d.share_formats,
         open_signings: d.open_signings,
         codes,
+        needs,
     })
 }

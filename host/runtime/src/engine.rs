@@ -8,6 +8,7 @@ use wasmtime::{Config, Engine};
 use crate::compile_cache::CompileCache;
 use crate::executor::{Executor, Priority};
 use crate::limits;
+use crate::memory_budget::MemoryBudget;
 use crate::ticker::Ticker;
 use crate::unchecked::WipedMemories;
 
@@ -18,6 +19,8 @@ pub struct RuntimeConfig {
     pub interactive_threads: usize,
     /// Threads for what is made ahead of time. 0: one.
     pub background_threads: usize,
+    /// Bytes of linear memory for all sessions together. 0: [`limits::DEFAULT_SANDBOX_MEMORY_BYTES`].
+    pub memory_bytes: usize,
     /// Where compiled code is kept; `None` compiles anew at every load.
     pub compile_cache: Option<CompileCache>,
 }
@@ -32,6 +35,7 @@ struct EngineState {
     engine: Engine,
     interactive: Executor,
     background: Executor,
+    memory: MemoryBudget,
     compile_cache: Option<CompileCache>,
 }
 
@@ -54,6 +58,10 @@ impl Runtime {
             inner: Arc::new(EngineState {
                 interactive: executor("interactive", interactive, Priority::Interactive)?,
                 background: executor("background", background, Priority::Background)?,
+                memory: MemoryBudget::new(match config.memory_bytes {
+                    0 => limits::DEFAULT_SANDBOX_MEMORY_BYTES,
+                    bytes => bytes,
+                }),
                 compile_cache: config.compile_cache,
                 engine,
             }),
@@ -68,6 +76,10 @@ impl Runtime {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    pub(crate) fn memory(&self) -> &MemoryBudget {
+        &self.inner.memory
     }
 
     pub(crate) fn executor(&self, priority: Priority) -> &Executor {

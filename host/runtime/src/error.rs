@@ -51,6 +51,17 @@ pub enum LoadError {
         /// The reason.
         reason: String,
     },
+    /// The process has less memory for all sessions than one session of it needs. The operator must act.
+    #[error(
+        "plugin {digest} needs {} MiB of memory for a session, and QUORATE_SANDBOX_MEMORY_MB is less than that",
+        needed.div_ceil(1 << 20)
+    )]
+    TooLittleMemory {
+        /// Which bytes.
+        digest: Digest,
+        /// Bytes of linear memory.
+        needed: usize,
+    },
     /// Its descriptor is invalid, or `describe` failed.
     #[error("plugin {digest} does not describe itself properly: {reason}")]
     BadDescriptor {

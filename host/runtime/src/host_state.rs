@@ -15,6 +15,7 @@ use crate::codes::PluginCodes;
 use crate::error::{Misbehaviour, Stop};
 use crate::host_calls::HostCalls;
 use crate::limits;
+use crate::memory_budget::SessionMemory;
 use crate::task::TaskKind;
 
 /// The host's state of one session.
@@ -25,6 +26,7 @@ pub(crate) struct HostState {
     pub(crate) entropy: EntropyState,
     pub(crate) log: LogState,
     pub(crate) calls: HostCalls,
+    memory: SessionMemory,
     memory_bytes: usize,
 }
 
@@ -35,6 +37,7 @@ impl HostState {
         party: PartyIndex,
         task: TaskKind,
         capabilities: Capabilities,
+        memory: SessionMemory,
         deadline: Instant,
     ) -> Self {
         let Capabilities { vault, pool, cache, bus, entropy, texts } = capabilities;
@@ -45,6 +48,7 @@ impl HostState {
             entropy: EntropyState::new(entropy),
             log: LogState::new(texts, codes, plugin, party),
             calls: HostCalls::new(deadline),
+            memory,
             memory_bytes: 0,
         }
     }
@@ -100,8 +104,8 @@ provides! {
 impl ResourceLimiter for HostState {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        if total > limits::MAX_MEMORY_BYTES {
-            let limit = limits::MAX_MEMORY_BYTES;
+        let limit = self.memory.bytes();
+        if total > limit {
             return Err(Misbehaviour::Memory { resource: "bytes of memory", limit }.into());
         }
         self.memory_bytes = total;

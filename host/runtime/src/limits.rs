@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
-/// Linear memory of one session. The largest known need is a DKLs23 keygen of 16 parties: about 30 MiB.
+/// Linear memory that a plugin may announce for one session. The largest known need is a DKLs23 refresh of 16 parties: 15 MB.
 pub const MAX_MEMORY_BYTES: usize = 128 << 20;
+
+/// Linear memory of all sessions of a process together, unless the operator sets another: 128 signings of DKLs23 by 3
+/// parties, which is as many sessions as a party runs at a time, with 384 MiB.
+pub const DEFAULT_SANDBOX_MEMORY_BYTES: usize = 512 << 20;
 
 /// Linear memories of one session. Components that we know have one.
 pub const MAX_MEMORIES: usize = 2;
@@ -54,7 +58,7 @@ pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// capability call.
 pub const DEADLINE_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// One message. The largest that a known protocol sends is 143 kB.
+/// The longest message that a plugin may announce. The longest that a known protocol sends is 143 kB.
 pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
 
 /// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3.

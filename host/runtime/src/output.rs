@@ -75,13 +75,21 @@ pub(crate) struct OutputValidator {
     codes: PluginCodes,
     /// Whether its texts are kept.
     texts: PluginText,
+    /// Bytes of the longest message that it says it sends.
+    longest_message: usize,
     last_round: u16,
     sent: BTreeSet<(u16, To)>,
     sent_bytes: usize,
 }
 
 impl OutputValidator {
-    pub(crate) fn new(roster: Roster, task: TaskKind, descriptor: &Descriptor, texts: PluginText) -> Self {
+    pub(crate) fn new(
+        roster: Roster,
+        task: TaskKind,
+        descriptor: &Descriptor,
+        texts: PluginText,
+        longest_message: usize,
+    ) -> Self {
         Self {
             roster,
             task,
@@ -89,6 +97,7 @@ impl OutputValidator {
             format: descriptor.share_formats.last().copied(),
             codes: descriptor.codes.clone(),
             texts,
+            longest_message,
             last_round: 0,
             sent: BTreeSet::new(),
             sent_bytes: 0,
@@ -108,9 +117,7 @@ impl OutputValidator {
             }
             self.last_round = round;
             self.sent_bytes = self.sent_bytes.saturating_add(payload.len());
-            if payload.len() > limits::MAX_MESSAGE_BYTES
-                || self.sent_bytes > limits::MAX_SESSION_MESSAGE_BYTES
-            {
+            if payload.len() > self.longest_message || self.sent_bytes > limits::MAX_SESSION_MESSAGE_BYTES {
                 return invalid("a message that is too long, or one too many");
             }
             let to = recipient(to, &self.roster)?;

@@ -18,7 +18,9 @@ use crate::executor::Priority;
 use crate::host_state::HostState;
 use crate::limits;
 use crate::linker;
-use crate::task::TaskKind;
+use crate::memory_budget::SessionMemory;
+use crate::needs::SessionNeed;
+use crate::task::{Task, TaskKind};
 use crate::text::sanitize;
 
 /// A component that is ready to start sessions. Cheap to clone.
@@ -45,6 +47,19 @@ impl Plugin {
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         &self.inner.descriptor
+    }
+
+    /// What a session of a task needs, for a key of so many parties; `None` if the plugin does not offer the task's operation.
+    #[must_use]
+    pub fn need(&self, task: &Task, parties: u16) -> Option<SessionNeed> {
+        let need = self.inner.descriptor.needs.of(task.operation())?;
+        Some(need.of_session(usize::from(parties.saturating_sub(1)), task.items()))
+    }
+
+    /// Takes the memory of a session, and waits for it behind those that came before. `None` if this process does not have so
+    /// much for all sessions together.
+    pub async fn take_memory(&self, need: SessionNeed) -> Option<SessionMemory> {
+        self.inner.runtime.memory().take(need.memory_bytes).await
     }
 }
 
@@ -84,6 +99,10 @@ impl Runtime {
             Err(SessionErrorKind::Host(reason)) => return Err(LoadError::Host { digest, reason }),
             Err(other) => return Err(bad(other.to_string())),
         };
+        let needed = descriptor.needs.largest_of_smallest();
+        if !self.memory().has(needed) {
+            return Err(LoadError::TooLittleMemory { digest, needed });
+        }
         let runtime = self.clone();
         Ok(Plugin { inner: Arc::new(PluginState { runtime, digest, descriptor, ready }) })
     }
@@ -116,8 +135,10 @@ impl Runtime {
     async fn describe(&self, ready: &PluginPre<HostState>) -> Result<wit::Descriptor, SessionErrorKind> {
         let deadline = Instant::now() + limits::DESCRIBE_TIMEOUT;
         let capabilities = Capabilities::for_describing();
+        let memory = SessionMemory::beside_the_budget(limits::MAX_MEMORY_BYTES);
         let (codes, party) = (PluginCodes::default(), PartyIndex::FIRST);
-        let state = HostState::new("unknown", codes, party, TaskKind::Refresh, capabilities, deadline);
+        let state =
+            HostState::new("unknown", codes, party, TaskKind::Refresh, capabilities, memory, deadline);
         let mut store = state.into_store(self.engine(), limits::DESCRIBE_TIMEOUT);
         let ready = ready.clone();
         self.executor(Priority::Interactive)

@@ -11,10 +11,12 @@ use wasmtime::component::ResourceAny;
 use crate::bindings::Plugin as Bindings;
 use crate::capabilities::Capabilities;
 use crate::capabilities::vault::Staged;
+use crate::codes::{Detail, PluginCode, PluginText};
 use crate::error::{Misbehaviour, SessionError, SessionErrorKind};
 use crate::executor::Priority;
 use crate::host_state::HostState;
 use crate::limits;
+use crate::memory_budget::SessionMemory;
 use crate::message::{Arriving, OutgoingMessage};
 use crate::output::{self, ComponentOutcome, OutputState, OutputValidator};
 use crate::plugin::{Plugin, PluginState};
@@ -28,6 +30,9 @@ pub struct SessionSpec {
     pub task: Task,
     /// The backends of the capabilities.
     pub capabilities: Capabilities,
+    /// The linear memory that was [taken](Plugin::take_memory) for it ahead of time; with `None` it is taken at the start,
+    /// which may wait until the deadline.
+    pub memory: Option<SessionMemory>,
     /// When the component is stopped, whatever it does.
     pub deadline: Instant,
 }
@@ -90,8 +95,24 @@ impl Plugin {
     /// # Errors
     /// See [`SessionErrorKind`].
     pub async fn start(&self, spec: SessionSpec) -> Result<ComponentSession, SessionError> {
-        let SessionSpec { roster, task, capabilities, deadline } = spec;
+        let SessionSpec { roster, task, capabilities, memory, deadline } = spec;
         let plugin = Arc::clone(&self.inner);
+        let Some(need) = self.need(&task, roster.threshold.parties()) else {
+            let text = "the plugin does not offer this operation";
+            let detail = Detail::new(PluginCode::None, text, PluginText::Recorded);
+            return Err(plugin.error(roster.me, SessionErrorKind::InvalidTask(detail)));
+        };
+        let memory = match memory {
+            Some(memory) => Some(memory),
+            None => {
+                let taking = tokio::time::timeout_at(deadline.into(), self.take_memory(need));
+                taking.await.map_err(|_| plugin.error(roster.me, SessionErrorKind::Deadline))?
+            }
+        };
+        let Some(memory) = memory else {
+            let reason = "the session needs more memory than this process has for sandboxes".into();
+            return Err(plugin.error(roster.me, SessionErrorKind::Host(reason)));
+        };
         let (kind, priority) = (task.kind(), task.priority());
         let cpu = match priority {
             Priority::Interactive => limits::MAX_INTERACTIVE_CPU_TIME,
@@ -100,10 +121,10 @@ impl Plugin {
         let me = roster.me;
         let (id, codes) = (plugin.descriptor.id.clone(), plugin.descriptor.codes.clone());
         let texts = capabilities.texts;
-        let state = HostState::new(&id, codes, me, kind.clone(), capabilities, deadline);
+        let state = HostState::new(&id, codes, me, kind.clone(), capabilities, memory, deadline);
         let (ready, engine) = (plugin.ready.clone(), plugin.runtime.engine().clone());
         let (wit_roster, wit_task) = (roster.to_wit(), task.into_wit());
-        let validator = OutputValidator::new(roster, kind, &plugin.descriptor, texts);
+        let validator = OutputValidator::new(roster, kind, &plugin.descriptor, texts, need.message_bytes);
         let started = on_executor(&plugin, priority, deadline, async move {
             let mut store = state.into_store(&engine, cpu);
             let bindings =

@@ -5,6 +5,7 @@ use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 
 use crate::bindings::exports::quorate::party::protocol as wit;
 use crate::executor::Priority;
+use crate::operation::PluginOperation;
 
 /// The parties of a session.
 #[derive(Clone, Debug)]
@@ -61,6 +62,30 @@ impl Task {
                 Priority::Interactive
             }
             Self::Presign { .. } | Self::Auxiliary | Self::Prepare { .. } => Priority::Background,
+        }
+    }
+
+    /// What a plugin must offer for it.
+    #[must_use]
+    pub fn operation(&self) -> PluginOperation {
+        match self {
+            Self::Keygen { .. } => PluginOperation::Keygen,
+            Self::Sign(_) => PluginOperation::Sign,
+            Self::Presign { .. } => PluginOperation::Presign,
+            Self::Refresh => PluginOperation::Refresh,
+            Self::Repair { .. } => PluginOperation::Repair,
+            Self::Auxiliary => PluginOperation::Auxiliary,
+            Self::Prepare { .. } => PluginOperation::Prepare,
+        }
+    }
+
+    /// How many messages are to be signed, or how much material is to be made; 1 for other tasks.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Presign { count } => (*count).into(),
+            Self::Prepare { items } => (*items).into(),
+            Self::Keygen { .. } | Self::Sign(_) | Self::Refresh | Self::Repair { .. } | Self::Auxiliary => 1,
         }
     }
 

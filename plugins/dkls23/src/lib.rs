@@ -19,7 +19,7 @@ mod scheme;
 mod share;
 mod sign;
 
-use quorate_plugin_sdk::{Descriptor, Failure, Host, Operation, Protocol, Roster, Run, Session, Task};
+use quorate_plugin_sdk::{Descriptor, Failure, Host, Need, Operation, Protocol, Roster, Run, Session, Task};
 
 use crate::scheme::SCHEME;
 
@@ -30,6 +30,25 @@ const MAX_PARTIES: u16 = 16;
 /// In each signing a counterparty that cheats in the oblivious-transfer extension learns one bit of a secret of 256 bits that
 /// lives until the next refresh, whether the check finds it or not: 16 at a time leave it far from knowing.
 const OPEN_SIGNINGS: u16 = 16;
+
+/// Measured in the sandbox with 2 to 16 parties, and about half as much again, because memory is never given back in a session: a
+/// keygen or refresh took 1.8 to 10.2 MB, a signature 1.6 to 4.1 MB. Messages are 143 kB at most, and 55 kB in a signing.
+const NEEDS: &[Need] = &[
+    Need {
+        operations: &[Operation::Keygen, Operation::Refresh],
+        message_bytes: 160 << 10,
+        memory_bytes: 3 << 20,
+        memory_bytes_per_party: 800 << 10,
+        memory_bytes_per_item: 0,
+    },
+    Need {
+        operations: &[Operation::Sign],
+        message_bytes: 64 << 10,
+        memory_bytes: 3 << 19,
+        memory_bytes_per_party: 256 << 10,
+        memory_bytes_per_item: 1 << 20,
+    },
+];
 
 /// The plugin.
 pub struct Dkls23;
@@ -46,6 +65,7 @@ impl Protocol for Dkls23 {
             share_formats: &[share::FORMAT],
             open_signings: Some(OPEN_SIGNINGS),
             codes: codes::ALL,
+            needs: NEEDS,
         }
     }
 

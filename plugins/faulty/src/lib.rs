@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use quorate_plugin_sdk::{
-    Descriptor, Detail, Failure, Host, Incoming, Level, Operation, Outcome, Outgoing, PartyIndex, Progress,
+    Descriptor, Detail, Failure, Host, Incoming, Level, Need, Operation, Outcome, Outgoing, PartyIndex, Progress,
     Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, Signature, State, Task,
 };
 
@@ -18,6 +18,24 @@ const LISTED_CODE: u16 = 7;
 
 /// What a plugin could smuggle out in a text.
 const SPOKEN: &str = "a part of a share";
+
+/// A keygen has less than the host would give, to see it stopped there.
+const NEEDS: &[Need] = &[
+    Need {
+        operations: &[Operation::Sign, Operation::Refresh, Operation::Prepare],
+        message_bytes: 2 << 20,
+        memory_bytes: 64 << 20,
+        memory_bytes_per_party: 0,
+        memory_bytes_per_item: 0,
+    },
+    Need {
+        operations: &[Operation::Keygen],
+        message_bytes: 1_000,
+        memory_bytes: 14 << 20,
+        memory_bytes_per_party: 1 << 20,
+        memory_bytes_per_item: 0,
+    },
+];
 
 struct Faulty;
 
@@ -35,11 +53,12 @@ impl Protocol for Faulty {
             id: if cfg!(feature = "imposter") { "dkls23" } else { "faulty" },
             version: env!("CARGO_PKG_VERSION"),
             schemes: &[SCHEME],
-            operations: &[Operation::Keygen, Operation::Sign],
+            operations: &[Operation::Keygen, Operation::Sign, Operation::Refresh, Operation::Prepare],
             max_parties: 16,
             share_formats: &[1],
             open_signings: Some(16),
             codes: &[LISTED_CODE],
+            needs: NEEDS,
         }
     }
 
@@ -90,6 +109,7 @@ impl Session for Mode {
                 black_box(recurse(black_box(0)));
             }
             "handle-flood" => flood_handles(),
+            "longer-than-it-says" => send(1, Recipient::Broadcast, 1_001),
             "huge-message" => send(1, Recipient::Broadcast, 3 << 20),
             "huge-output" => (0..9).for_each(|_| send(1, Recipient::Broadcast, 2 << 20)),
             "many-messages" => (0..100).for_each(|_| send(1, Recipient::Broadcast, 1)),

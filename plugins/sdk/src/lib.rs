@@ -16,6 +16,7 @@
 
 mod binding;
 mod codec;
+mod descriptor;
 mod host;
 mod mailbox;
 #[cfg(feature = "rand-core-06")]
@@ -32,6 +33,7 @@ pub mod wasm;
 
 pub use binding::Binding;
 pub use codec::{decode, encode};
+pub use descriptor::{Descriptor, Need, Operation};
 pub use host::{Host, Level, Scope, VaultError, load, save};
 pub use mailbox::{Inbox, Mailbox, Message, Outbox, Slot};
 #[cfg(feature = "rand-core-06")]

@@ -29,43 +29,6 @@ impl core::fmt::Display for PartyIndex {
     }
 }
 
-/// The identity and abilities of a plugin.
-#[derive(Clone, Debug)]
-pub struct Descriptor {
-    /// The protocol's name: `dkls23`.
-    pub id: &'static str,
-    /// Semantic version of the plugin.
-    pub version: &'static str,
-    /// Signature schemes it serves.
-    pub schemes: &'static [&'static str],
-    /// The operations that it implements.
-    pub operations: &'static [Operation],
-    /// The largest n.
-    pub max_parties: u16,
-    /// Share formats that it reads, ascending; the last is the one it writes.
-    pub share_formats: &'static [u32],
-    /// For a protocol that bans: how many signing sessions of one account may be open with one counterparty at a time,
-    /// because each may tell a counterparty that cheats one bit of a secret. `None` for a protocol that never bans.
-    pub open_signings: Option<u16>,
-    /// The codes of its failures, notes and log lines, ascending: at most 256 of 1..=65534.
-    pub codes: &'static [u16],
-}
-
-/// A kind of session, or an ability of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Operation {
-    Keygen,
-    Sign,
-    Presign,
-    Refresh,
-    Repair,
-    Auxiliary,
-    Prepare,
-    /// `sign` with a derivation path.
-    Derivation,
-}
-
 /// The parties of a session. The constructor checks them, and a plugin may rely on every line.
 #[derive(Clone, Debug)]
 pub struct Roster {

@@ -9,7 +9,7 @@ use bindings::quorate::party as imports;
 use zeroize::Zeroizing;
 
 use crate::{
-    Delivery, Detail, Failure, HashFunction, Host, Incoming, Level, Operation, Outcome, PartyIndex, Progress,
+    Delivery, Detail, Failure, HashFunction, Host, Incoming, Level, Need, Operation, Outcome, PartyIndex, Progress,
     Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignTask, State, Task, VaultError,
 };
 
@@ -32,27 +32,43 @@ impl<P: Protocol + 'static> wit::Guest for Component<P> {
 
     fn describe() -> wit::Descriptor {
         let d = P::describe();
-        let operations = d.operations.iter().fold(wit::Operations::empty(), |all, op| {
-            all | match op {
-                Operation::Keygen => wit::Operations::KEYGEN,
-                Operation::Sign => wit::Operations::SIGN,
-                Operation::Presign => wit::Operations::PRESIGN,
-                Operation::Refresh => wit::Operations::REFRESH,
-                Operation::Repair => wit::Operations::REPAIR,
-                Operation::Auxiliary => wit::Operations::AUXILIARY,
-                Operation::Prepare => wit::Operations::PREPARE,
-                Operation::Derivation => wit::Operations::DERIVATION,
-            }
-        });
         wit::Descriptor {
             id: d.id.into(),
             version: d.version.into(),
             schemes: d.schemes.iter().map(|&s| s.into()).collect(),
-            operations,
+            operations: flags(d.operations),
             max_parties: d.max_parties,
             share_formats: d.share_formats.to_vec(),
             open_signings: d.open_signings,
             codes: d.codes.to_vec(),
+            needs: d.needs.iter().map(wit::Need::from).collect(),
+        }
+    }
+}
+
+fn flags(operations: &[Operation]) -> wit::Operations {
+    operations.iter().fold(wit::Operations::empty(), |all, operation| {
+        all | match operation {
+            Operation::Keygen => wit::Operations::KEYGEN,
+            Operation::Sign => wit::Operations::SIGN,
+            Operation::Presign => wit::Operations::PRESIGN,
+            Operation::Refresh => wit::Operations::REFRESH,
+            Operation::Repair => wit::Operations::REPAIR,
+            Operation::Auxiliary => wit::Operations::AUXILIARY,
+            Operation::Prepare => wit::Operations::PREPARE,
+            Operation::Derivation => wit::Operations::DERIVATION,
+        }
+    })
+}
+
+impl From<&Need> for wit::Need {
+    fn from(need: &Need) -> Self {
+        Self {
+            operations: flags(need.operations),
+            message_bytes: need.message_bytes,
+            memory_bytes: need.memory_bytes,
+            memory_bytes_per_party: need.memory_bytes_per_party,
+            memory_bytes_per_item: need.memory_bytes_per_item,
         }
     }
 }

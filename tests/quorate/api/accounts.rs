@@ -264,7 +264,7 @@ async fn refresh_keeps_the_key_and_a_restart_keeps_everything() {
 
 #[tokio::test]
 async fn a_session_that_runs_out_of_time_can_still_be_read() {
-    let limits = LimitsConfig { sign: Duration::from_secs(10), shares_per_party: Duration::from_millis(200) };
+    let limits = LimitsConfig { shares_per_party: Duration::from_millis(200), ..LimitsConfig::default() };
     let deployment = Deployment::start_with(3, limits).await;
     let reply = deployment.caller().post("/api/v1/accounts", &json!({ "user_id": "u" })).await;
     assert_problem(&reply, 504, "deadline_passed", "too little time");

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use quorate_core::{ExecutionId, GroupId, Threshold};
 use quorate_kit::{party, random32};
+use quorate_runtime::limits::MAX_MEMORY_BYTES;
 use quorate_runtime::{
-    Capabilities, ComponentOutcome, Misbehaviour, Plugin, PluginText, Progress, Roster, SessionError,
-    SessionErrorKind, SessionSpec, Task,
+    Capabilities, ComponentOutcome, Grants, Misbehaviour, Plugin, PluginText, Progress, Roster, Runtime,
+    RuntimeConfig, SessionError, SessionErrorKind, SessionSpec, Task,
 };
 
+use quorate_tests::components;
 use quorate_tests::sandbox_tasks::{keygen, load, sign};
 
 fn mode(name: &str) -> Task {
@@ -29,6 +31,7 @@ fn spec(task: Task, deadline: Duration) -> SessionSpec {
         },
         task,
         capabilities: Capabilities { texts: PluginText::Recorded, ..Capabilities::without_backends() },
+        memory: None,
         deadline: Instant::now() + deadline,
     }
 }
@@ -85,6 +88,42 @@ async fn an_endless_loop_ends_at_the_deadline() {
 async fn a_memory_bomb_stops_at_the_limit() {
     let bomb = misbehaviour("memory-bomb").await;
     assert!(matches!(bomb, Misbehaviour::Memory { .. }), "{bomb}");
+}
+
+#[tokio::test]
+async fn a_session_gets_no_more_than_its_plugin_has_announced() {
+    let plugin = load("faulty").await;
+    let keygen = |mode| fail(&plugin, faulty_keygen(mode), Duration::from_secs(60));
+    let announced = plugin.need(&faulty_keygen("memory-bomb"), 3).unwrap();
+    let bomb = keygen("memory-bomb").await;
+    let limit = announced.memory_bytes;
+    let expected = Misbehaviour::Memory { resource: "bytes of memory", limit };
+    assert!(matches!(&bomb.kind, SessionErrorKind::Misbehaviour(found) if *found == expected), "{bomb}");
+    assert!(limit < MAX_MEMORY_BYTES / 2);
+    let long = keygen("longer-than-it-says").await;
+    assert!(matches!(&long.kind, SessionErrorKind::Misbehaviour(Misbehaviour::InvalidOutput(_))), "{long}");
+}
+
+#[tokio::test]
+async fn a_session_waits_for_memory_that_others_have() {
+    let task = faulty_keygen("idle-for-ever");
+    let need = load("faulty").await.need(&task, 3).unwrap();
+    let for_two = RuntimeConfig { memory_bytes: 2 * need.memory_bytes, ..RuntimeConfig::default() };
+    let bytes = components::bytes("faulty");
+    let error = Runtime::new(for_two).unwrap().load(&bytes, &Grants::default()).await.unwrap_err();
+    let says = error.to_string();
+    assert!(says.contains("64 MiB") && says.contains("QUORATE_SANDBOX_MEMORY_MB"), "{says}");
+    let for_five = RuntimeConfig { memory_bytes: 5 * need.memory_bytes, ..RuntimeConfig::default() };
+    let plugin = Runtime::new(for_five).unwrap().load(&bytes, &Grants::default()).await.unwrap();
+    let begin = |within: Duration| plugin.start(spec(task.clone(), within));
+    let mut running = Vec::new();
+    for _ in 0..5 {
+        running.push(begin(Duration::from_secs(60)).await.map_err(|error| error.to_string()).unwrap());
+    }
+    let Err(late) = begin(Duration::from_millis(200)).await else { panic!("it has memory of another") };
+    assert!(matches!(late.kind, SessionErrorKind::Deadline), "{late}");
+    running.pop();
+    assert!(begin(Duration::from_secs(60)).await.is_ok(), "what a session had is gone with it");
 }
 
 #[tokio::test]

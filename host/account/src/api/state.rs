@@ -4,8 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRef;
 use quorate_backends::cache::Cache;
 use quorate_net::telemetry::chain;
+use quorate_net::web::body::BodyRoom;
 use quorate_net::web::guard::Guard;
 use quorate_net::web::health::Health;
 use tokio::sync::Semaphore;
@@ -43,6 +45,8 @@ pub struct ApiState {
     pub(super) guard: Guard,
     pub(super) health: Health,
     pub(super) responses: ResponseCache,
+    /// The room for the bodies of requests.
+    pub(super) bodies: BodyRoom,
     /// Permits of requests with an idempotency key.
     pub(super) keyed_requests: Semaphore,
     /// Requests under way, which go on when their callers hang up.
@@ -57,15 +61,22 @@ impl Deref for Api {
     }
 }
 
+impl FromRef<Api> for BodyRoom {
+    fn from_ref(api: &Api) -> Self {
+        api.bodies.clone()
+    }
+}
+
 impl Api {
     /// An API.
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
         let ApiSetup { accounts, guard, health, cache } = setup;
         let responses = ResponseCache::new(cache, accounts.store().row_keys());
+        let bodies = BodyRoom::default();
         let keyed_requests = Semaphore::new(MAX_KEYED_REQUESTS);
         let requests = TaskTracker::new();
-        Self(Arc::new(ApiState { accounts, guard, health, responses, keyed_requests, requests }))
+        Self(Arc::new(ApiState { accounts, guard, health, responses, bodies, keyed_requests, requests }))
     }
 
     /// Authenticates rows of earlier row keys anew, and deletes expired idempotency keys at intervals, until it is

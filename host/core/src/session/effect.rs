@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use super::waiting_room::Place;
 use crate::PartyIndex;
 use crate::abort::Abort;
 use crate::ban::SignedBan;
@@ -22,11 +23,13 @@ pub struct Message {
     pub kind: PayloadKind,
     /// The message.
     pub payload: Zeroizing<Vec<u8>>,
+    /// Its place among the messages of its sender that wait.
+    pub place: Place,
 }
 
 impl core::fmt::Debug for Message {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { round, from, kind, payload } = self;
+        let Self { round, from, kind, payload, .. } = self;
         write!(f, "Message(round {round}, from {from}, {kind:?}, {} bytes)", payload.len())
     }
 }

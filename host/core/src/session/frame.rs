@@ -51,6 +51,15 @@ impl Frame {
         })
     }
 
+    /// How many bytes it takes while it waits for the hellos of a session: those of its payload.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        match self {
+            Self::Envelope(envelope) => envelope.payload.0.len(),
+            // Echoes have a name and a hash of each signer.
+            _ => 0,
+        }
+    }
+
     /// Whether it is about what a session has made, and not for the session itself.
     pub(super) fn is_about_promises(&self) -> bool {
         matches!(self, Self::Ready(_) | Self::Certificate(_) | Self::Acknowledgement(_))

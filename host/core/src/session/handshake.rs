@@ -211,6 +211,7 @@ mod tests {
 
     use super::*;
     use crate::order::tests::identities;
+    use crate::session::WaitingRoom;
     use crate::{DatabaseId, Threshold, UnixMillis};
 
     fn terms(me: u16) -> SessionTerms {
@@ -223,6 +224,8 @@ mod tests {
             deadline: UnixMillis(1_000),
             counter: 0,
             database: DatabaseId([0; 16]),
+            longest_message: 0,
+            waiting_room: WaitingRoom::new(0),
         }
     }
 

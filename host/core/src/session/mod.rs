@@ -27,6 +27,7 @@ mod shown;
 mod state;
 mod streams;
 mod terms;
+mod waiting_room;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,6 +50,7 @@ use state::SessionState;
 pub use streams::MAX_ROUNDS;
 use streams::Streams;
 pub use terms::SessionTerms;
+pub use waiting_room::{Place, WaitingRoom};
 
 /// Frames of one peer that are kept for a session whose hellos are not complete: what an honest peer can send by then
 /// is its first round, one or two frames.
@@ -154,11 +156,15 @@ impl Session {
         }
     }
 
-    /// Whether a frame that came too early is worth keeping: signed by a peer that has sent few.
-    fn is_worth_keeping(&self, early: &[Frame], frame: &Frame) -> bool {
-        let Some(from) = frame.sender() else { return false };
-        let few = early.iter().filter(|kept| kept.sender() == Some(from)).count() < MAX_EARLY_FRAMES;
-        few && frame.is_signed_for(&self.terms) && !early.contains(frame)
+    /// The place of a frame that came too early, if it is worth keeping: signed by a peer that has sent few.
+    fn place_of_early(&self, early: &[(Frame, Place)], frame: &Frame) -> Option<Place> {
+        let from = frame.sender()?;
+        let kept = early.iter().map(|(frame, _)| frame);
+        let few = kept.clone().filter(|kept| kept.sender() == Some(from)).count() < MAX_EARLY_FRAMES;
+        if !few || !frame.is_signed_for(&self.terms) || kept.clone().any(|kept| kept == frame) {
+            return None;
+        }
+        self.terms.waiting_room.take(self.terms.key_of_peer(from)?, frame.waiting_bytes())
     }
 
     /// Sends what the component wants sent.
@@ -260,8 +266,8 @@ impl Session {
                 // The sender has all hellos already, we do not. If it is dropped it will come again.
                 later => {
                     let mut kept = std::mem::take(early);
-                    if self.is_worth_keeping(&kept, &later) {
-                        kept.push(later);
+                    if let Some(place) = self.place_of_early(&kept, &later) {
+                        kept.push((later, place));
                     }
                     if let SessionState::Greeting { early, .. } = &mut self.state {
                         *early = kept;
@@ -310,7 +316,9 @@ impl Session {
         let streams = Streams::new(&self.terms, execution, ephemeral, &keys, &mut random)?;
         self.state =
             SessionState::Running(RunningState { execution, streams, broadcasts: Broadcasts::default() });
-        for frame in early {
+        for (frame, place) in early {
+            // It takes a place of its own if it has to wait again.
+            drop(place);
             effects.extend(self.on_frame(frame, now)?);
         }
         Ok(effects)
@@ -411,6 +419,8 @@ mod tests {
             deadline: UnixMillis(1_000),
             counter: 7,
             database: DatabaseId([1; 16]),
+            longest_message: 1_000,
+            waiting_room: WaitingRoom::new(1 << 20),
         };
         let key = identities(parties).swap_remove(usize::from(me) - 1);
         let (session, effects) = Session::begin(terms, key, &Zeroizing::new([seed; 32]), UnixMillis(0));
@@ -435,6 +445,61 @@ mod tests {
         let effects = first.receive(&echo.unwrap(), UnixMillis(0));
         let [Effect::Abort { abort, .. }] = effects.as_slice() else { panic!("{effects:?}") };
         assert_eq!(abort.culprits, [PartyIndex::try_from(3).unwrap()]);
+    }
+
+    /// Two sessions whose components have been started.
+    fn started(of_first: u8) -> (Session, Session) {
+        let ((mut first, hello_of_first), (mut second, hello_of_second)) =
+            (begin(1, 2, of_first), begin(2, 2, 2));
+        let starts = |effects: Vec<Effect>| matches!(effects.as_slice(), [Effect::Start { .. }]);
+        assert!(starts(first.receive(&hello_of_second, UnixMillis(0))));
+        assert!(starts(second.receive(&hello_of_first, UnixMillis(0))));
+        (first, second)
+    }
+
+    /// The frames of the second party with a message of so many bytes in each round.
+    fn frames(second: &mut Session, lengths: &[usize]) -> Vec<Vec<u8>> {
+        let rounds = lengths.iter().zip(1..);
+        let sent = rounds.flat_map(|(&length, round)| {
+            second.send(round, To::Party(PartyIndex::FIRST), &vec![0; length], UnixMillis(0))
+        });
+        let frame =
+            |effect| if let Effect::Send { frame, .. } = effect { frame } else { panic!("{effect:?}") };
+        sent.map(frame).collect()
+    }
+
+    #[test]
+    fn a_longer_message_than_the_plugin_has_announced_is_a_fault_of_its_sender() {
+        let (mut first, mut second) = started(1);
+        let frames = frames(&mut second, &[1_000, 1_001]);
+        let effects = first.receive(&frames[0], UnixMillis(0));
+        assert!(matches!(effects.as_slice(), [Effect::Deliver(_)]), "{effects:?}");
+        let effects = first.receive(&frames[1], UnixMillis(0));
+        let [Effect::Abort { abort, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+        assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
+    }
+
+    #[test]
+    fn what_waits_of_a_peer_is_bounded_over_all_sessions_and_comes_again() {
+        let ((mut first, mut second), (mut other, mut peer_of_other)) = (started(1), started(3));
+        let room = WaitingRoom::new(2_200);
+        first.terms.waiting_room = room.clone();
+        other.terms.waiting_room = room;
+        // Two of one session wait for the component.
+        let of_first = frames(&mut second, &[1_000, 1_000]);
+        let waiting: Vec<_> = of_first.iter().flat_map(|frame| first.receive(frame, UnixMillis(0))).collect();
+        assert_eq!(waiting.len(), 2);
+        let of_other = frames(&mut peer_of_other, &[100, 1_000]);
+        assert_eq!(other.receive(&of_other[0], UnixMillis(0)), []);
+        drop(waiting);
+        // The later one does not keep the earlier one out.
+        other.terms.waiting_room = WaitingRoom::new(1_100);
+        assert_eq!(other.receive(&of_other[1], UnixMillis(0)), []);
+        let delivered = other.receive(&of_other[0], UnixMillis(0));
+        assert!(matches!(delivered.as_slice(), [Effect::Deliver(_)]), "{delivered:?}");
+        drop(delivered);
+        let delivered = other.receive(&of_other[1], UnixMillis(0));
+        assert!(matches!(delivered.as_slice(), [Effect::Deliver(_)]), "{delivered:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::frame::Frame;
 use super::handshake::Handshake;
 use super::reply_throttle::ReplyThrottle;
 use super::running::RunningState;
+use super::waiting_room::Place;
 
 /// The state of a session.
 pub(super) enum SessionState {
@@ -11,7 +12,7 @@ pub(super) enum SessionState {
     Greeting {
         handshake: Handshake,
         /// Frames that have come too early.
-        early: Vec<Frame>,
+        early: Vec<(Frame, Place)>,
     },
     /// The component runs.
     Running(RunningState),

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::effect::Message;
 use super::terms::SessionTerms;
+use super::waiting_room::Place;
 use crate::PartyIndex;
 use crate::abort::{Abort, AbortCode};
 use crate::codec::{Bytes, encode};
@@ -27,7 +28,7 @@ pub const MAX_ROUNDS: u16 = 64;
 /// to one peer is 150 kB.
 const MAX_PEER_BYTES: usize = 16 << 20;
 
-/// The longest payload: the sandbox takes no longer message from a component, and sealing adds 48 bytes.
+/// The longest payload of any plugin: the sandbox takes no longer message from a component, and sealing adds 48 bytes.
 pub(super) const MAX_PAYLOAD_BYTES: usize = (2 << 20) + 48;
 
 /// The streams from and to all peers.
@@ -46,7 +47,7 @@ struct OutgoingStream {
 struct Incoming {
     opener: Opener,
     next: u32,
-    waiting: BTreeMap<u32, Envelope>,
+    waiting: BTreeMap<u32, (Envelope, Place)>,
     /// Bytes taken in so far.
     bytes: usize,
     /// The signers do not agree yet on a reliable broadcast of this sender: nothing later is delivered.
@@ -134,20 +135,32 @@ impl Streams {
         if header.sequence < stream.next || header.sequence >= stream.next.saturating_add(REORDER_WINDOW) {
             return Ok(());
         }
-        if envelope.payload.0.len() > MAX_PAYLOAD_BYTES || envelope.verify(key).is_err() {
+        let bytes = envelope.payload.0.len();
+        if bytes > MAX_PAYLOAD_BYTES || envelope.verify(key).is_err() {
             return Ok(());
         }
         match stream.waiting.get(&header.sequence) {
-            Some(first) if *first != envelope => {
+            Some((first, _)) if *first != envelope => {
                 Err(Abort::fault(header.from, "two different envelopes with one number"))
             }
             Some(_) => Ok(()),
             None => {
-                stream.bytes = stream.bytes.saturating_add(envelope.payload.0.len());
+                let take = || terms.waiting_room.take(key, bytes);
+                let place = match take() {
+                    // Later ones would wait for this one, and this one for their room.
+                    None if header.sequence == stream.next => {
+                        stream.waiting.clear();
+                        take()
+                    }
+                    place => place,
+                };
+                // What finds no room is sent again.
+                let Some(place) = place else { return Ok(()) };
+                stream.bytes = stream.bytes.saturating_add(bytes);
                 if stream.bytes > MAX_PEER_BYTES || header.round == 0 || header.round > MAX_ROUNDS {
                     return Err(Abort::fault(header.from, "more bytes or rounds than a session has"));
                 }
-                stream.waiting.insert(header.sequence, envelope);
+                stream.waiting.insert(header.sequence, (envelope, place));
                 Ok(())
             }
         }
@@ -159,7 +172,7 @@ impl Streams {
         let reliable_is_plain = terms.signers.len() == 2;
         for (&from, stream) in &mut self.incoming {
             while !stream.held {
-                let Some(envelope) = stream.waiting.remove(&stream.next) else { break };
+                let Some((envelope, place)) = stream.waiting.remove(&stream.next) else { break };
                 stream.next += 1;
                 let Envelope { header, payload: Bytes(payload), statement, .. } = envelope;
                 if statement.is_some() != (header.kind == PayloadKind::ReliableBroadcast) {
@@ -172,7 +185,10 @@ impl Streams {
                         .map_err(|_| Abort::fault(from, "a sealed payload that does not open"))?,
                     PayloadKind::Broadcast | PayloadKind::ReliableBroadcast => Zeroizing::new(payload),
                 };
-                let message = Message { round: header.round, from, kind: header.kind, payload };
+                if payload.len() > terms.longest_message {
+                    return Err(Abort::fault(from, "a longer message than the protocol has"));
+                }
+                let message = Message { round: header.round, from, kind: header.kind, payload, place };
                 match statement {
                     // With two signers no third party could have received another message.
                     Some(statement) if !reliable_is_plain => {

@@ -1,5 +1,6 @@
 //! The parties of a session and its deadline.
 
+use super::waiting_room::WaitingRoom;
 use crate::identity::{PublicKey, key_of};
 use crate::ids::{DatabaseId, PlanHash};
 use crate::{PartyIndex, Threshold, UnixMillis};
@@ -23,6 +24,10 @@ pub struct SessionTerms {
     pub counter: u64,
     /// The database that its state is in.
     pub database: DatabaseId,
+    /// Bytes of the longest message that the plugin says it sends.
+    pub longest_message: usize,
+    /// Where messages of peers wait, in all sessions of this party.
+    pub waiting_room: WaitingRoom,
 }
 
 impl SessionTerms {

@@ -1,12 +1,14 @@
 //! Bodies: JSON with exactly the fields that a request has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::header;
 use quorate_core::code::Code;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 
@@ -25,24 +27,61 @@ pub trait Fields: DeserializeOwned {
     const MAX_BODY_BYTES: usize = MAX_BODY_BYTES;
 }
 
+/// Bytes of the bodies that are read or kept at a port, all requests together: 32 of the longest, or 1,024 others.
+const MAX_BODY_BYTES_AT_A_TIME: usize = 64 << 20;
+
+/// The unit in which room for bodies is given, in bytes.
+const BODY_ROOM_UNIT: usize = 1 << 10;
+
+/// The room for the bodies of a port. Clones are the same room.
+#[derive(Clone)]
+pub struct BodyRoom(Arc<Semaphore>);
+
+impl Default for BodyRoom {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_BODY_BYTES_AT_A_TIME / BODY_ROOM_UNIT)))
+    }
+}
+
+impl BodyRoom {
+    /// Takes the room of a body, before anything of it is read.
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        // The longest body is far from the largest number.
+        let units = u32::try_from(bytes.div_ceil(BODY_ROOM_UNIT)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0).try_acquire_many_owned(units).map_err(|_| Problem::overloaded())
+    }
+}
+
 /// A body as bytes, and as what it says.
 pub struct Body<T> {
     /// As they came.
     pub bytes: Bytes,
     /// The parsed fields.
     pub value: T,
+    /// Held for as long as the body is kept.
+    pub room: OwnedSemaphorePermit,
 }
 
-impl<S: Send + Sync, T: Fields> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: Fields> FromRequest<S> for Body<T>
+where
+    BodyRoom: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_json = kind.is_some_and(|kind| {
             let kind = kind.split(';').next().unwrap_or_default().trim();
             kind.eq_ignore_ascii_case("application/json")
         });
         let declared_empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|l| l == "0");
+        // Who says nothing of the length may send the longest.
+        let declared = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let longest = declared.map_or(T::MAX_BODY_BYTES, |length: usize| length.min(T::MAX_BODY_BYTES));
+        let room = BodyRoom::from_ref(state).take(longest)?;
         let bytes = read(request, T::MAX_BODY_BYTES).await?;
         // A request without fields may come without a body.
         let json: &[u8] = if bytes.is_empty() && declared_empty { b"{}" } else { &bytes };
@@ -51,7 +90,7 @@ impl<S: Send + Sync, T: Fields> FromRequest<S> for Body<T> {
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
         let value = parse(json)?;
-        Ok(Self { bytes, value })
+        Ok(Self { bytes, value, room })
     }
 }
 
@@ -78,5 +117,59 @@ async fn read(request: Request, longest: usize) -> Result<Bytes, Problem> {
             Err(Problem::new(Code::BodyTooLarge, format!("body: send at most {longest} bytes")))
         }
         Err(_) => Err(Problem::new(Code::MalformedJson, "body: it ended early")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use tokio::sync::mpsc;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Shares {}
+
+    impl Fields for Shares {
+        const MAX_BODY_BYTES: usize = MAX_BODY_WITH_SHARE_BYTES;
+    }
+
+    #[tokio::test]
+    async fn a_body_takes_its_room_before_it_is_read() {
+        let (began, mut beginnings) = mpsc::unbounded_channel();
+        let keep = move |body: Body<Shares>| {
+            began.send(()).unwrap();
+            async move {
+                std::future::pending::<()>().await;
+                drop(body);
+            }
+        };
+        let router = axum::Router::new().route("/", post(keep)).with_state(BodyRoom::default());
+        let send = |length: Option<usize>| {
+            let mut request = Request::post("/").header(header::CONTENT_TYPE, "application/json");
+            if let Some(length) = length {
+                request = request.header(header::CONTENT_LENGTH, length);
+            }
+            router.clone().oneshot(request.body(axum::body::Body::from("{}")).unwrap())
+        };
+        // None says how long it is.
+        let longest = MAX_BODY_BYTES_AT_A_TIME / MAX_BODY_WITH_SHARE_BYTES;
+        let kept: Vec<_> = (0..longest).map(|_| tokio::spawn(send(None))).collect();
+        for _ in 0..longest {
+            beginnings.recv().await.unwrap();
+        }
+        for refused in [None, Some(2)] {
+            assert_eq!(send(refused).await.unwrap().status(), 503);
+        }
+        kept.iter().for_each(tokio::task::JoinHandle::abort);
+        for ended in kept {
+            assert!(ended.await.is_err());
+        }
+        // Short ones that say so.
+        for _ in 0..longest * 2 {
+            tokio::spawn(send(Some(2)));
+            beginnings.recv().await.unwrap();
+        }
     }
 }

@@ -63,9 +63,10 @@ struct ShareView {
 }
 
 async fn generate(State(api): State<PartyApi>, body: Body<GenerateRequest>) -> Result<Response, Problem> {
-    let Body { bytes, value: GenerateRequest { session_id: id, claim, recipient_key: recipient } } = body;
+    let Body { bytes, value: GenerateRequest { session_id: id, claim, recipient_key: recipient }, room } =
+        body;
     // The claim is in it, and a key generation takes a while.
-    drop(bytes);
+    drop((bytes, room));
     let claim = required_claim(claim)?;
     let session = session_id(&id)?;
     let recipient = recipient.as_deref().map(recipient_key).transpose()?;

@@ -11,6 +11,9 @@ mod sealing_key_view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRef;
+use quorate_net::web::body::BodyRoom;
+
 use crate::user::shares::UserShares;
 
 pub use grpc::service;
@@ -27,12 +30,21 @@ struct PartyApiState {
     sealing_key_period: Duration,
     /// Whether shares are handed out unsealed to callers that give no key.
     unsealed: bool,
+    /// The room for the bodies of requests.
+    bodies: BodyRoom,
+}
+
+impl FromRef<PartyApi> for BodyRoom {
+    fn from_ref(api: &PartyApi) -> Self {
+        api.0.bodies.clone()
+    }
 }
 
 impl PartyApi {
     /// A party API.
     #[must_use]
     pub fn new(shares: Arc<UserShares>, sealing_key_period: Duration, unsealed: bool) -> Self {
-        Self(Arc::new(PartyApiState { shares, sealing_key_period, unsealed }))
+        let bodies = BodyRoom::default();
+        Self(Arc::new(PartyApiState { shares, sealing_key_period, unsealed, bodies }))
     }
 }

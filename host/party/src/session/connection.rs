@@ -74,6 +74,8 @@ fn terms(context: &SessionContext) -> SessionTerms {
         deadline: context.plan.deadline,
         counter: context.facts.counter,
         database: context.facts.database,
+        longest_message: context.need.message_bytes,
+        waiting_room: context.party.waiting_room.clone(),
     }
 }
 

@@ -12,6 +12,7 @@ use quorate_core::plan::Plan;
 use quorate_core::report::Outcome;
 use quorate_core::{PartyIndex, PlanHash, SessionId, UnixMillis};
 use quorate_party_store::{AdmissionFacts, DecidedIn, Started};
+use quorate_runtime::SessionNeed;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,8 @@ pub(super) struct SessionContext {
     pub(super) admitted: Admitted,
     /// The component that it runs on.
     pub(super) entry: RegisteredPlugin,
+    /// What the component needs at most, as it says itself.
+    pub(super) need: SessionNeed,
     /// The party's facts at the admission of the plan.
     pub(super) facts: AdmissionFacts,
     /// Lives for as long as anything of the session may be sent.
@@ -62,6 +65,7 @@ impl SessionContext {
         plan: Plan,
         admitted: Admitted,
         entry: RegisteredPlugin,
+        need: SessionNeed,
         facts: AdmissionFacts,
     ) -> Self {
         let (id, plan_hash) = (plan.session_id(), plan.hash());
@@ -75,7 +79,7 @@ impl SessionContext {
         if party.bans.is_closed(parties.account) {
             running.token.cancel();
         }
-        Self { party, plan, plan_hash, id, admitted, entry, facts, running, permit: Mutex::default() }
+        Self { party, plan, plan_hash, id, admitted, entry, need, facts, running, permit: Mutex::default() }
     }
 
     pub(super) fn with_permit(self, permit: Option<OwnedSemaphorePermit>) -> Self {

@@ -14,15 +14,13 @@ use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
 use quorate_party_store::PeerStanding;
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_runtime::{
-    ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step, Task,
-};
+use quorate_runtime::{ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::Instrument;
 
 use super::connection::Connection;
 use super::context::{PhaseError, SessionContext};
-use super::sandbox;
+use super::sandbox::{self, ComponentTask};
 
 /// How often the session looks at the clock.
 const SESSION_TICK_INTERVAL: Duration = Duration::from_millis(200);
@@ -55,15 +53,14 @@ pub(super) struct ProtocolResult {
 pub(super) async fn drive(
     context: &SessionContext,
     connection: Connection,
-    task: Task,
+    component: ComponentTask,
     share: Option<ShareEntries>,
     effects: Vec<Effect>,
 ) -> Result<Ended, StoreError> {
-    let component = ComponentState::NotStarted { task, share };
     let mut driver = Driver {
         context,
         connection,
-        component,
+        component: ComponentState::NotStarted { component: Box::new(component), share },
         inbox: VecDeque::new(),
         round: 0,
         delivered: false,
@@ -101,7 +98,7 @@ struct Driver<'a> {
 /// Where the component is.
 enum ComponentState {
     /// The hellos are not complete. It will be given this task and share.
-    NotStarted { task: Task, share: Option<ShareEntries> },
+    NotStarted { component: Box<ComponentTask>, share: Option<ShareEntries> },
     /// It computes.
     Stepping { execution: ExecutionId, step: Stepping },
     /// It waits for messages.
@@ -236,12 +233,12 @@ impl Driver<'_> {
 
     fn start(&mut self, execution: ExecutionId) {
         let component = std::mem::replace(&mut self.component, ComponentState::Ended);
-        let ComponentState::NotStarted { task, share } = component else { return };
+        let ComponentState::NotStarted { component, share } = component else { return };
         let vault = share.map(|share| sandbox::snapshot(&share)).unwrap_or_default();
         let spec = sandbox::spec(
             &self.context.plan,
             &self.context.admitted,
-            task,
+            *component,
             execution,
             vault,
             self.context.party.plugin_texts,

@@ -23,7 +23,7 @@ mod driver;
 mod linger;
 mod outcome;
 pub(crate) mod running_sessions;
-mod sandbox;
+pub(crate) mod sandbox;
 
 use std::sync::Arc;
 
@@ -46,12 +46,14 @@ use crate::user::custody::{Custody, ShareMatch};
 use connection::Connection;
 use context::{PhaseError, SessionContext};
 use driver::{Ended, ProtocolResult};
+use sandbox::ComponentTask;
 
 /// A session that this party has taken on and claimed.
 pub struct SessionTask {
     context: SessionContext,
     /// Lets this party into the session at the routers.
     token: String,
+    component: ComponentTask,
     custody: Custody,
 }
 
@@ -61,11 +63,12 @@ impl SessionTask {
         plan: Plan,
         token: String,
         admitted: Admitted,
-        entry: RegisteredPlugin,
+        (entry, component): (RegisteredPlugin, ComponentTask),
         facts: AdmissionFacts,
         custody: Custody,
     ) -> Self {
-        Self { context: SessionContext::new(party, plan, admitted, entry, facts), token, custody }
+        let context = SessionContext::new(party, plan, admitted, entry, component.need, facts);
+        Self { context, token, component, custody }
     }
 
     /// The record of this session in the party's store.
@@ -99,21 +102,17 @@ impl SessionTask {
     }
 
     async fn run_phases(self) -> Result<Option<Outcome>, StoreError> {
-        let Self { context, token, custody } = self;
+        let Self { context, token, component, custody } = self;
         let share = match load_share(&context, &custody).await {
             Ok(share) => share,
             Err(PhaseError::Store(error)) => return Err(error),
             Err(PhaseError::Aborted(abort)) => return context.record_abort(abort).await.map(Some),
         };
-        let Some(task) = sandbox::task(&context.plan, context.order()) else {
-            let reason = "this version does not carry out the order's operation";
-            return context.record_abort(Abort::of(AbortCode::Misconfigured, reason)).await.map(Some);
-        };
         let (connection, effects) = match connection::connect(&context, &token).await {
             Ok(connected) => connected,
             Err(abort) => return context.record_abort(abort).await.map(Some),
         };
-        match driver::drive(&context, connection, task, share, effects).await? {
+        match driver::drive(&context, connection, component, share, effects).await? {
             Ended::Aborted { connection, abort } => {
                 linger::linger(&context, connection);
                 Ok(Some(context.aborted_outcome(abort)))

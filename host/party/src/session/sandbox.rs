@@ -9,8 +9,43 @@ use quorate_core::order::{Operation, Order};
 use quorate_core::plan::Plan;
 use quorate_core::user_share::ShareEntries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
-use quorate_runtime::{Capabilities, PluginText, Roster, SecretBytes, SessionSpec, SignTask, Task};
+use quorate_runtime::{
+    Capabilities, Plugin, PluginText, Roster, SecretBytes, SessionMemory, SessionNeed, SessionSpec, SignTask,
+    Task,
+};
 use zeroize::Zeroizing;
+
+/// What the component of a session is to do, and the memory that was taken for it.
+pub(crate) struct ComponentTask {
+    pub(super) task: Task,
+    pub(super) need: SessionNeed,
+    pub(super) memory: SessionMemory,
+}
+
+impl ComponentTask {
+    /// Takes the memory for an order's task, and waits for it `within` a time. `None` for a task that this version or the plugin
+    /// does not carry out.
+    ///
+    /// # Errors
+    /// When sessions that run have the memory, or the session needs more than this process has.
+    pub(crate) async fn prepare(
+        plugin: &Plugin,
+        plan: &Plan,
+        order: &Order,
+        within: Duration,
+    ) -> Result<Option<Self>, NoMemory> {
+        let Some(task) = task(plan, order) else { return Ok(None) };
+        let Some(need) = plugin.need(&task, order.spec.threshold.parties()) else { return Ok(None) };
+        let taken = tokio::time::timeout(within, plugin.take_memory(need)).await;
+        let memory = taken.ok().flatten().ok_or(NoMemory)?;
+        Ok(Some(Self { task, need, memory }))
+    }
+}
+
+/// There is no memory for another session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sessions that run have all memory that this party has for them (QUORATE_SANDBOX_MEMORY_MB)")]
+pub struct NoMemory;
 
 /// A share's entries as the sandbox sees them.
 pub(super) fn snapshot(entries: &ShareEntries) -> Snapshot {
@@ -37,7 +72,7 @@ pub(super) fn entries(staged: &Staged) -> ShareEntries {
 pub(super) fn spec(
     plan: &Plan,
     admitted: &Admitted,
-    task: Task,
+    ComponentTask { task, memory, .. }: ComponentTask,
     execution_id: ExecutionId,
     vault: Snapshot,
     texts: PluginText,
@@ -54,12 +89,13 @@ pub(super) fn spec(
         },
         task,
         capabilities: Capabilities { vault, texts, ..Capabilities::without_backends() },
+        memory: Some(memory),
         deadline: Instant::now() + remaining,
     }
 }
 
 /// The task of an admitted order; `None` for an operation that is not implemented, which no order is admitted for.
-pub(super) fn task(plan: &Plan, order: &Order) -> Option<Task> {
+fn task(plan: &Plan, order: &Order) -> Option<Task> {
     Some(match &order.operation {
         Operation::Keygen => Task::Keygen { scheme: order.spec.scheme.clone() },
         Operation::Refresh => Task::Refresh,

@@ -19,7 +19,7 @@ pub(super) struct CompileArguments {
 }
 
 pub(super) fn compile(config: &Config, arguments: CompileArguments) -> Result<(), CliError> {
-    let runtime = data_dir::sandbox(&config.embedded.data)?;
+    let runtime = data_dir::sandbox(&config.embedded.data, config.limits.sandbox_memory)?;
     for file in arguments.files {
         let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         runtime.compile_ahead(&bytes)?;

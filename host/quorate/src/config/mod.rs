@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use quorate_net::telemetry::{self, LogFormat};
 use quorate_net::web::guard::AllowedAddresses;
+use quorate_runtime::limits::DEFAULT_SANDBOX_MEMORY_BYTES;
 use read::Variables;
 
 pub use api_keys::{ApiKeyKind, ApiKeysConfig};
@@ -99,11 +100,17 @@ pub struct LimitsConfig {
     pub sign: Duration,
     /// `QUORATE_SHARES_TIMEOUT_MS`: of a keygen or refresh, for each of its parties.
     pub shares_per_party: Duration,
+    /// `QUORATE_SANDBOX_MEMORY_MB`, here in bytes: memory of all components of a party together. Sessions beyond that wait.
+    pub sandbox_memory: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { sign: Duration::from_secs(10), shares_per_party: Duration::from_secs(20) }
+        Self {
+            sign: Duration::from_secs(10),
+            shares_per_party: Duration::from_secs(20),
+            sandbox_memory: DEFAULT_SANDBOX_MEMORY_BYTES,
+        }
     }
 }
 
@@ -211,6 +218,9 @@ impl EmbeddedConfig {
     }
 }
 
+/// What a size of memory is to be.
+const MEGABYTES: &str = "a number of megabytes from 1 to 1000000";
+
 impl LimitsConfig {
     fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
         Ok(Self {
@@ -218,6 +228,16 @@ impl LimitsConfig {
             shares_per_party: variables
                 .millis("QUORATE_SHARES_TIMEOUT_MS")?
                 .unwrap_or(LimitsConfig::default().shares_per_party),
+            sandbox_memory: match variables.parsed::<usize>("QUORATE_SANDBOX_MEMORY_MB", MEGABYTES)? {
+                None => LimitsConfig::default().sandbox_memory,
+                Some(megabytes @ 1..=1_000_000) => megabytes << 20,
+                Some(_) => {
+                    return Err(ConfigError::Invalid {
+                        name: "QUORATE_SANDBOX_MEMORY_MB",
+                        wanted: MEGABYTES,
+                    });
+                }
+            },
         })
     }
 }
@@ -274,6 +294,8 @@ mod tests {
             ("MPC_SHARES_API_KEY_SHA256", "short"),
             ("ALLOWED_IPS", "everybody"),
             ("QUORATE_FAILED_KEYS_PER_MINUTE", "many"),
+            ("QUORATE_SANDBOX_MEMORY_MB", "0"),
+            ("QUORATE_SANDBOX_MEMORY_MB", "1 GB"),
             ("QUORATE_LOG", "quorate=loud"),
             ("QUORATE_LOG", "inof"),
             ("QUORATE_LOG_FORMAT", "xml"),

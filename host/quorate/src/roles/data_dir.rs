@@ -15,14 +15,15 @@ use super::local_databases::ACCOUNT_FILE;
 use crate::config::Seed;
 use crate::secret_file::{OWNER_ONLY_MODE, random_hex, write_new};
 
-/// A sandbox that keeps what it has compiled in a data folder.
-pub(crate) fn sandbox(data: &Path) -> Result<Runtime, LocalError> {
+/// A sandbox that keeps what it has compiled in a data folder. Its sessions have so many bytes of memory together.
+pub(crate) fn sandbox(data: &Path, memory_bytes: usize) -> Result<Runtime, LocalError> {
     make_folder(data)?;
     let key = compile_cache_key(data)?;
     let folder = data.join("compiled");
     let cache = CompileCache::open(&folder, key);
     let compile_cache = Some(cache.map_err(|source| LocalError::File { path: folder, source })?);
-    Runtime::new(RuntimeConfig { compile_cache, ..RuntimeConfig::default() }).map_err(LocalError::Runtime)
+    Runtime::new(RuntimeConfig { compile_cache, memory_bytes, ..RuntimeConfig::default() })
+        .map_err(LocalError::Runtime)
 }
 
 /// What happens when the file of a key is not there.

@@ -125,7 +125,8 @@ impl Embedded {
         let address = port.address;
         data_dir::make_folder(&setup.data)?;
         let lock = data_dir::lock(&setup.data)?;
-        let runtime = sandbox(&setup.data)?;
+        let parties = usize::from(setup.parties);
+        let runtime = sandbox(&setup.data, setup.limits.sandbox_memory.saturating_mul(parties))?;
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
         let shared = Shared::new(&keys)?;
         let row_keys = RowKeys::new(keys.account_rows, vec![]);

@@ -109,7 +109,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     let identity = identity(context, by)?;
     let coordinators = context.replicas(&roles.coordinators)?;
     let routers = context.replicas(&roles.routers)?;
-    let runtime = data_dir::sandbox(&context.config.embedded.data)?;
+    let runtime = data_dir::sandbox(&context.config.embedded.data, context.config.limits.sandbox_memory)?;
     let database = context.postgres(by).await?;
     let store = PartyStore::open(database.clone(), Crypter::new(master, identity)).await;
     let store = store.map_err(|error| context.store_failed(error))?;

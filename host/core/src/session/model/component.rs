@@ -37,7 +37,7 @@ impl Component {
     /// # Panics
     /// When a message comes twice, in a wrong round or of a wrong kind: the session must not let that happen.
     pub(super) fn step(&mut self, message: Message) -> (Out, Option<[u8; 32]>) {
-        let Message { round, from, kind, payload } = message;
+        let Message { round, from, kind, payload, .. } = message;
         let expected = [PayloadKind::PointToPoint, PayloadKind::ReliableBroadcast, PayloadKind::Broadcast]
             [usize::from(round) - 1];
         assert_eq!(kind, expected, "round {round}");

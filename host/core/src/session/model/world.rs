@@ -15,11 +15,14 @@ use crate::identity::{PublicKey, SecretKey};
 use crate::ids::{AccountId, DatabaseId, Digest, ExecutionId, OutputHash, PlanHash};
 use crate::promise::{Promise, PromiseEvent};
 use crate::session::streams::OutgoingPayload;
-use crate::session::{Effect, Frame, Session, SessionState, SessionTerms, To};
+use crate::session::{Effect, Frame, Session, SessionState, SessionTerms, To, WaitingRoom};
 use crate::{PartyIndex, Threshold, UnixMillis};
 
 /// Sessions with the same parties run side by side, so that frames can reach the wrong one.
 const PLANS: usize = 2;
+
+/// Room for the messages of a peer that wait, in all sessions of a party: three at most.
+const WAITING_BYTES_PER_PEER: usize = 200;
 
 const DEADLINE: UnixMillis = UnixMillis(1_000_000);
 
@@ -78,6 +81,7 @@ struct Run {
 
 struct Party {
     index: PartyIndex,
+    waiting_room: WaitingRoom,
     runs: Vec<Run>,
 }
 
@@ -105,7 +109,11 @@ impl World {
         let n = u16::try_from(parties).unwrap_or(2);
         let keys = PartyIndex::all(n).map(|p| secret(p).public()).collect();
         let parties = PartyIndex::all(n)
-            .map(|index| Party { index, runs: (0..PLANS).map(|_| Run::default()).collect() })
+            .map(|index| Party {
+                index,
+                waiting_room: WaitingRoom::new(WAITING_BYTES_PER_PEER),
+                runs: (0..PLANS).map(|_| Run::default()).collect(),
+            })
             .collect();
         let (network, history) = (Vec::new(), Vec::new());
         let mut world = Self { now: UnixMillis(0), keys, parties, network, history, liar };
@@ -142,6 +150,8 @@ impl World {
             deadline: DEADLINE,
             counter: 0,
             database: DatabaseId([0; 16]),
+            longest_message: 32,
+            waiting_room: world.parties[party].waiting_room.clone(),
         };
         let begin =
             |world: &Self, seed| Session::begin(terms(world), secret(me), &Zeroizing::new(seed), world.now);
