@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use quorate::config::{LimitsConfig, PluginsConfig};
+use quorate::config::{LimitsConfig, PluginsConfig, RatesConfig};
 use quorate::roles::embedded::{Embedded, EmbeddedSetup};
 use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes};
 use reqwest::header::HeaderMap;
@@ -187,7 +187,7 @@ async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         keys: ApiKeyHashes::of_keys([KEY]).unwrap(),
         allowed: AllowedAddresses::default(),
-        failed_keys: 0,
+        rates: RatesConfig::default(),
         proxies: AllowedAddresses::default(),
         limits,
         plugins: vec![components::folder().join("dkls23.wasm")],

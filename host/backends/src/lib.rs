@@ -15,6 +15,9 @@
 pub mod cache;
 pub mod database;
 pub mod queue;
+mod target;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+
+pub use target::ServiceTarget;

@@ -136,7 +136,7 @@ fn abort_rank(code: AbortCode) -> u8 {
 
 fn refused_rank(code: RefusedCode) -> u8 {
     match code {
-        RefusedCode::Banned | RefusedCode::RefreshRequired => 4,
+        RefusedCode::Banned | RefusedCode::RefreshRequired | RefusedCode::DailyMaximum => 4,
         RefusedCode::Share => 5,
         RefusedCode::Clock => 6,
         RefusedCode::Store => 7,

@@ -76,6 +76,10 @@ codes! {
     Unauthorized = "unauthorized", 401, "The API key is missing or wrong";
     /// The caller's address has sent too many wrong keys.
     TooManyFailedKeys = "too_many_failed_keys", 429, "Too many wrong API keys came from this address";
+    /// More requests came with this key, or for this account, than a minute may have.
+    TooManyRequests = "too_many_requests", 429, "Too many requests came within the minute";
+    /// A party has signed with this account as often as it does in a day.
+    DailyMaximum = "daily_maximum", 429, "The account has had its signatures of the day";
     /// The caller's address is not allowed.
     AddressNotAllowed = "address_not_allowed", 403, "This address may not call the API";
     /// No such account.
@@ -217,6 +221,7 @@ impl From<RefusedCode> for Code {
             RefusedCode::OrderExhausted => Self::Unavailable,
             RefusedCode::DeadlinePassed => Self::DeadlinePassed,
             RefusedCode::RefreshRequired => Self::RefreshRequired,
+            RefusedCode::DailyMaximum => Self::DailyMaximum,
         }
     }
 }

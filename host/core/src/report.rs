@@ -124,6 +124,8 @@ pub enum RefusedCode {
     DeadlinePassed,
     /// Too many signings with a counterparty have an unknown outcome: the account's shares are refreshed first.
     RefreshRequired,
+    /// This party signs no more with the account today.
+    DailyMaximum,
 }
 
 impl Wire for RefusedCode {
@@ -144,6 +146,7 @@ impl Wire for RefusedCode {
             8 => Self::OrderExhausted,
             9 => Self::DeadlinePassed,
             10 => Self::RefreshRequired,
+            11 => Self::DailyMaximum,
             _ => return Err(Malformed),
         })
     }

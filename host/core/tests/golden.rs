@@ -377,6 +377,7 @@ fn reports_keep_their_encoding() {
     golden.value("report.refused-codes", &codes);
     golden.value("report.refused-codes-2", &vec![RefusedCode::OrderExhausted, RefusedCode::DeadlinePassed]);
     golden.value("report.refused-codes-3", &RefusedCode::RefreshRequired);
+    golden.value("report.refused-codes-4", &RefusedCode::DailyMaximum);
     golden.check("report.");
 }
 

@@ -2,9 +2,9 @@
 //!
 //! | concern | modules |
 //! |---|---|
-//! | serving | [`server`] (the accept loop), [`listener`], `idle`, [`tls`] |
+//! | serving | [`server`] (the accept loop), [`listener`], `idle`, [`tls`], [`tls_files`] |
 //! | HTTP | [`web`]: callers, bodies, parameters, problem documents, `/health` |
-//! | gRPC | [`grpc`], over [`tcp`] or [`memory`], to one of several [`replicas`] |
+//! | gRPC | [`grpc`], over [`tcp`] or [`memory`], to one of several [`replicas`]; [`private_networks`] |
 //! | the router, as parties and coordinators use it | [`router_client`], [`join_token`] |
 //! | names and errors that roles have in common | [`topics`], [`problem`] |
 //! | a process | [`clock`], [`telemetry`] |
@@ -20,6 +20,7 @@ pub mod join_token;
 pub mod listener;
 pub mod memory;
 mod metered_body;
+pub mod private_networks;
 pub mod problem;
 pub mod replicas;
 pub mod router_client;
@@ -27,5 +28,6 @@ pub mod server;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;
+pub mod tls_files;
 pub mod topics;
 pub mod web;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::tls_files::TlsFiles;
 
 /// How long what was sent may stay unacknowledged, and how long a connection may be silent before the other end is
 /// asked.
@@ -76,17 +77,18 @@ fn set_keepalive(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Accepts connections with TLS.
+/// Accepts connections with TLS, with the certificate that the process has at that moment.
 pub struct TlsListener {
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    files: Arc<TlsFiles>,
+    for_roles: bool,
 }
 
 impl TlsListener {
-    /// Accepts on a port, with a certificate.
+    /// Accepts on a port. One that is `for_roles` takes only those whom their authority has certified, if there is one.
     #[must_use]
-    pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
-        Self { listener, acceptor: config.into() }
+    pub fn new(listener: TcpListener, files: Arc<TlsFiles>, for_roles: bool) -> Self {
+        Self { listener, files, for_roles }
     }
 }
 
@@ -96,7 +98,9 @@ impl Listener for TlsListener {
 
     async fn accept(&mut self) -> io::Result<((TcpStream, TlsAcceptor), Peer)> {
         let (stream, peer) = Listener::accept(&mut self.listener).await?;
-        Ok(((stream, self.acceptor.clone()), peer))
+        let server = self.files.server(self.for_roles);
+        let server = server.ok_or_else(|| io::Error::other("this process has no certificate"))?;
+        Ok(((stream, server.into()), peer))
     }
 
     async fn establish((stream, acceptor): (TcpStream, TlsAcceptor)) -> io::Result<TlsStream<TcpStream>> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -18,6 +17,8 @@ use tonic::codegen::http::Uri;
 use tonic::transport::Channel;
 
 use crate::grpc::endpoint;
+use crate::private_networks::Unencrypted;
+use crate::tls_files::TlsFiles;
 
 /// Where a role is: `http://host:port`, or `https://host:port` for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,17 +68,19 @@ impl std::fmt::Display for Address {
 }
 
 /// A channel to an address; the connection is made when it is needed, and made again when it breaks. `tls` is who we
-/// are and whom we trust, for addresses with TLS.
+/// are and whom we trust, for addresses with TLS; others must be within what is reached `unencrypted`.
 #[must_use]
-pub fn tcp_channel(address: &Address, tls: &Arc<ClientConfig>) -> Channel {
-    let connector = TcpConnector { address: address.clone(), tls: Arc::clone(tls) };
+pub fn tcp_channel(address: &Address, tls: &Arc<TlsFiles>, unencrypted: &Unencrypted) -> Channel {
+    let (tls, unencrypted) = (Arc::clone(tls), unencrypted.clone());
+    let connector = TcpConnector { address: address.clone(), tls, unencrypted };
     endpoint().connect_with_connector_lazy(connector)
 }
 
 #[derive(Clone)]
 struct TcpConnector {
     address: Address,
-    tls: Arc<ClientConfig>,
+    tls: Arc<TlsFiles>,
+    unencrypted: Unencrypted,
 }
 
 impl Service<Uri> for TcpConnector {
@@ -90,15 +93,18 @@ impl Service<Uri> for TcpConnector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { address, tls } = self.clone();
+        let Self { address, tls, unencrypted } = self.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-            stream.set_nodelay(true)?;
             if !address.tls {
+                let targets = unencrypted.resolve(&address.host, address.port).await?;
+                let stream = TcpStream::connect(targets.as_slice()).await?;
+                stream.set_nodelay(true)?;
                 return Ok(TokioIo::new(MaybeTls::Plain(stream)));
             }
+            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+            stream.set_nodelay(true)?;
             let name = ServerName::try_from(address.host).map_err(io::Error::other)?;
-            let stream = TlsConnector::from(tls).connect(name, stream).await?;
+            let stream = TlsConnector::from(tls.client()).connect(name, stream).await?;
             Ok(TokioIo::new(MaybeTls::Tls(Box::new(stream))))
         })
     }
@@ -145,6 +151,29 @@ impl AsyncWrite for MaybeTls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn another_role_is_reached_without_tls_only_where_that_is_allowed() {
+        use crate::private_networks::PrivateNetworks;
+
+        let tls = TlsFiles::read(crate::tls_files::TlsPaths::default()).unwrap();
+        let connect = async |address: &str, unencrypted| {
+            let address = address.parse().unwrap();
+            let mut connector = TcpConnector { address, tls: Arc::clone(&tls), unencrypted };
+            connector
+                .call(Uri::from_static("http://role"))
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        };
+        let here = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let production = Unencrypted::Within(PrivateNetworks::default());
+        let refused = connect("http://192.0.2.1:1", production.clone()).await.unwrap_err();
+        assert!(refused.contains("QUORATE_PRIVATE_NETWORKS"), "{refused}");
+        // Nobody listens any more: it was tried.
+        let tried = connect(&format!("http://{here}"), production).await.unwrap_err();
+        assert!(tried.contains("refused"), "{tried}");
+    }
 
     #[test]
     fn an_address_has_a_scheme_a_host_and_a_port() {

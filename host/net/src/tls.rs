@@ -163,7 +163,7 @@ impl ServerCertVerifier for OwnCertificateVerifier {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let wrong = || TlsError::File(path.to_owned(), "certificate");
     let read = CertificateDer::pem_file_iter(path).map_err(|_| wrong())?;
     let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| wrong())?;

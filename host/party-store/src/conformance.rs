@@ -2,6 +2,7 @@
 //! store … })`.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use quorate_backends::database::{StoreError, sql};
@@ -60,6 +61,7 @@ macro_rules! suite {
             time_and_orders_are_remembered_for_a_day,
             an_order_is_remembered_for_a_day_after_its_latest_form,
             the_stored_time_follows_orders_and_is_set_back_only,
+            a_day_has_so_many_signatures_of_an_account,
             a_claim_on_what_has_changed_since_admission_is_stale,
             a_suspended_component_is_remembered,
             a_promise_that_lost_to_another_holds_nothing_and_comes_back_only_by_an_order,
@@ -105,6 +107,8 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         digest: Digest([4; 32]),
         signers: PartyIndex::all(2).collect(),
         open_signings: None,
+        signatures: u32::from(!exclusive),
+        signatures_per_day: None,
         replica: "a".into(),
         deadline: (NOW + secs(60)).into(),
         now: NOW,
@@ -948,6 +952,34 @@ pub(crate) async fn the_stored_time_follows_orders_and_is_set_back_only(store: &
     assert!(!store.set_time_back(ahead - secs(60)).await.unwrap(), "clocks may be a minute apart");
     assert!(store.set_time_back(NOW).await.unwrap());
     assert_eq!((facts().await.latest_seen, facts().await.orders_from), (NOW, NOW + secs(660)));
+}
+
+pub(crate) async fn a_day_has_so_many_signatures_of_an_account(store: &PartyStore) {
+    let of_day =
+        |session, order| Claim { signatures_per_day: NonZeroU32::new(2), ..claim(order, session, false) };
+    let is_claimed = async |claim: Claim| match store.claim(&claim).await.unwrap() {
+        ClaimOutcome::Claimed { .. } => true,
+        ClaimOutcome::DailyMaximum => false,
+        other => panic!("{other:?}"),
+    };
+    let several = Claim { signatures: 3, ..of_day(1, 1) };
+    assert!(!is_claimed(several).await);
+    assert!(is_claimed(of_day(2, 2)).await);
+    // Another session of the order makes the same signature.
+    assert!(is_claimed(of_day(3, 2)).await);
+    assert!(is_claimed(of_day(4, 3)).await);
+    assert!(!is_claimed(of_day(5, 4)).await);
+    let facts = store.admission_facts(OrderId([4; 32]), ACCOUNT, PlanHash([5; 32])).await.unwrap();
+    assert_eq!((facts.sessions_of_order, facts.claimed), (0, false), "what was refused counts");
+    let other = AccountId([9; 16]);
+    assert!(is_claimed(Claim { account: other, ..of_day(6, 5) }).await, "another account has none");
+    assert!(is_claimed(claim(6, 7, false)).await, "it counts without a maximum");
+    let next = NOW + secs(86_400);
+    let tomorrow = |session, order| Claim { now: next, issued_at: next, ..of_day(session, order) };
+    assert!(is_claimed(tomorrow(8, 7)).await);
+    store.forget_expired().await.unwrap();
+    assert!(is_claimed(tomorrow(9, 8)).await);
+    assert!(!is_claimed(tomorrow(10, 9)).await, "what is not over was forgotten");
 }
 
 async fn abandoned(store: &PartyStore, replica: Option<&str>) -> Vec<Started> {

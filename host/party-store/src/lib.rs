@@ -16,6 +16,7 @@ pub mod crypter;
 mod account_state;
 mod ban_reports;
 mod bans;
+mod daily_signatures;
 mod lifts;
 mod party_state;
 mod peers;
@@ -32,6 +33,7 @@ mod conformance;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +127,10 @@ pub struct Claim {
     /// How many signing sessions of the account may be open with one counterparty at a time; `None` under a protocol that
     /// bans nobody.
     pub open_signings: Option<u16>,
+    /// How many signatures the order asks for.
+    pub signatures: u32,
+    /// How many there may be with the account in a day (UTC), over all replicas; `None`: as many as are asked for.
+    pub signatures_per_day: Option<NonZeroU32>,
     /// The name of the replica that claims it.
     pub replica: String,
     /// When the session ends.
@@ -164,6 +170,8 @@ pub enum ClaimOutcome {
     SetBack,
     /// As many signing sessions are open with this counterparty as may be.
     Full(PartyIndex),
+    /// The account has had the signatures that it may have in a day.
+    DailyMaximum,
     /// Too many signing sessions with this counterparty have an unknown outcome: the shares are refreshed first.
     RefreshRequired(PartyIndex),
 }

@@ -7,6 +7,7 @@ use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMilli
 use tokio::time::Instant;
 
 use super::bans::{Counterparties, check_counterparties, exposed_to};
+use super::daily_signatures::{count_signatures, forget_days};
 use super::party_state::state_columns;
 use super::{
     ABANDONMENT_AGE, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
@@ -141,6 +142,9 @@ impl PartyStore {
         }
         if !count_session(&mut tx, claim).await? {
             return Ok(ClaimOutcome::OrderIsOver);
+        }
+        if !count_signatures(&mut tx, claim).await? {
+            return Ok(ClaimOutcome::DailyMaximum);
         }
         if claim.exclusive {
             let locked = sql("INSERT INTO locks (account, plan) VALUES ($1, $2) ON CONFLICT DO NOTHING")
@@ -328,6 +332,7 @@ impl PartyStore {
         .bind(latest_seen.saturating_sub(ORDER_RETENTION_SECONDS.into()))
         .execute(&self.database)
         .await?;
+        forget_days(&self.database, latest_seen).await?;
         Ok(())
     }
 

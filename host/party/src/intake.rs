@@ -158,6 +158,8 @@ async fn claim(
         digest: plan.digest,
         signers: plan.signers.clone(),
         open_signings,
+        signatures: order.operation.signatures(),
+        signatures_per_day: party.signatures_per_day,
         replica: party.replica.clone(),
         deadline: plan.deadline,
         now,
@@ -185,6 +187,7 @@ async fn claim(
             party.check_set_back().await?;
             Err(PlanRefusal::SetBack)
         }
+        ClaimOutcome::DailyMaximum => Err(PlanRefusal::DailyMaximum),
         ClaimOutcome::Full(with) => Err(PlanRefusal::Full(with)),
         ClaimOutcome::RefreshRequired(with) => Err(PlanRefusal::RefreshRequired(with)),
     }

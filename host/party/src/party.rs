@@ -1,6 +1,7 @@
 //! The identity, stores and services of one party, shared by all its tasks.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -44,6 +45,8 @@ pub struct Party {
     pub(crate) router: RouterClient,
     /// Whether the texts of plugins are kept.
     pub(crate) plugin_texts: PluginText,
+    /// How often it signs with an account in a day (UTC); `None`: as often as orders come.
+    pub(crate) signatures_per_day: Option<NonZeroU32>,
     pub(crate) registry: Registry,
     pub(crate) running: RunningSessions,
     /// Where messages of peers wait, in all sessions.
@@ -82,6 +85,9 @@ pub struct PartySetup {
     pub router: RouterClient,
     /// Whether the texts of plugins are kept. In production nothing is told of them but codes.
     pub plugin_texts: PluginText,
+    /// How often it signs with an account in a day (UTC); `None`: as often as orders come. A party counts for itself: neither the
+    /// account service nor a coordinator can raise it.
+    pub signatures_per_day: Option<NonZeroU32>,
 }
 
 impl Party {
@@ -100,6 +106,7 @@ impl Party {
             clock,
             router,
             plugin_texts,
+            signatures_per_day,
         } = setup;
         let identity = SecretKey::from_seed(&seed).public();
         let registry = Registry::new(store.suspended().await?, minimum_plugins);
@@ -115,6 +122,7 @@ impl Party {
             clock,
             router,
             plugin_texts,
+            signatures_per_day,
             registry,
             waiting_room: WaitingRoom::new(MAX_WAITING_BYTES_PER_PEER),
             running: RunningSessions::new(closing.clone()),

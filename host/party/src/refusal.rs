@@ -41,6 +41,11 @@ pub enum PlanRefusal {
          two sign together again (POST /accounts/{{id}}/refresh)"
     )]
     RefreshRequired(PartyIndex),
+    /// It has signed with the account as often as it does in a day.
+    #[error(
+        "this party has signed with the account as often as it does in a day (QUORATE_SIGNATURES_PER_DAY): ask its operator, or          wait for the next day (UTC)"
+    )]
+    DailyMaximum,
     /// A ban on the account is not stored yet.
     #[error("a ban on this account can't be stored: its operator mends this party's database")]
     BanNotStored,
@@ -69,7 +74,11 @@ impl PlanRefusal {
     /// busy, its database fails, or a clock is wrong.
     pub(super) fn denial(&self) -> Option<AbortCode> {
         match self.judgement()?.0 {
-            RefusedCode::Busy | RefusedCode::NoRoom | RefusedCode::Store | RefusedCode::Clock => None,
+            RefusedCode::Busy
+            | RefusedCode::NoRoom
+            | RefusedCode::Store
+            | RefusedCode::Clock
+            | RefusedCode::DailyMaximum => None,
             RefusedCode::Banned => Some(AbortCode::Ban),
             RefusedCode::Plugin => Some(AbortCode::Plugin),
             RefusedCode::Share | RefusedCode::RefreshRequired => Some(AbortCode::Share),
@@ -85,6 +94,7 @@ impl PlanRefusal {
             Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
             Self::NoMemory(_) => (RefusedCode::NoRoom, vec![]),
             Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
+            Self::DailyMaximum => (RefusedCode::DailyMaximum, vec![]),
             Self::Store(_) | Self::BanNotStored | Self::SetBack => (RefusedCode::Store, vec![]),
             Self::Refused(refused) => (code(refused), culprit(refused).into_iter().collect()),
         })
@@ -129,6 +139,7 @@ mod tests {
             (PlanRefusal::Full(party), RefusedCode::NoRoom, vec![party]),
             (PlanRefusal::NoMemory(NoMemory), RefusedCode::NoRoom, vec![]),
             (PlanRefusal::RefreshRequired(party), RefusedCode::RefreshRequired, vec![party]),
+            (PlanRefusal::DailyMaximum, RefusedCode::DailyMaximum, vec![]),
             (PlanRefusal::BanNotStored, RefusedCode::Store, vec![]),
             (PlanRefusal::SetBack, RefusedCode::Store, vec![]),
             (StoreError::Conflict("full").into(), RefusedCode::Store, vec![]),
@@ -146,7 +157,13 @@ mod tests {
             let reason = refusal.to_string();
             let outcome = Outcome::Refused { culprits, code, reason, notice: None };
             assert_eq!(refusal.outcome(), Some(outcome), "{refusal:?}");
-            let may_still = [RefusedCode::Busy, RefusedCode::NoRoom, RefusedCode::Store, RefusedCode::Clock];
+            let may_still = [
+                RefusedCode::Busy,
+                RefusedCode::NoRoom,
+                RefusedCode::Store,
+                RefusedCode::Clock,
+                RefusedCode::DailyMaximum,
+            ];
             assert_eq!(refusal.denial().is_none(), may_still.contains(&code), "{refusal:?}");
         }
     }

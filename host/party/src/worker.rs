@@ -258,6 +258,7 @@ mod tests {
             replica: "test".into(),
             clock: Arc::new(SystemClock),
             router: RouterClient::new(channel(connector.clone())),
+            signatures_per_day: None,
             plugin_texts: quorate_runtime::PluginText::Discarded,
         });
         let party = Arc::new(party.await.unwrap());

@@ -27,7 +27,17 @@ CREATE TABLE orders (
     id          BYTEA PRIMARY KEY,
     expires_at  BIGINT NOT NULL,
     sessions    BIGINT NOT NULL,
-    succeeded   BOOLEAN NOT NULL DEFAULT FALSE
+    succeeded   BOOLEAN NOT NULL DEFAULT FALSE,
+    -- Whether its signatures are counted in daily_signatures.
+    counted     BOOLEAN NOT NULL DEFAULT FALSE
+);
+
+-- How many signatures orders have asked for, by account and day (since 1970, UTC). Kept only where the operator has set a maximum.
+CREATE TABLE daily_signatures (
+    account     BYTEA NOT NULL,
+    day         BIGINT NOT NULL,
+    signatures  BIGINT NOT NULL,
+    PRIMARY KEY (account, day)
 );
 
 -- Sessions that this party has claimed. outcome: NULL while it runs, then 'aborted', 'promised' or 'finished'; at the

@@ -27,7 +27,17 @@ CREATE TABLE orders (
     id          BLOB PRIMARY KEY,
     expires_at  INTEGER NOT NULL,
     sessions    INTEGER NOT NULL,
-    succeeded   INTEGER NOT NULL DEFAULT 0
+    succeeded   INTEGER NOT NULL DEFAULT 0,
+    -- Whether its signatures are counted in daily_signatures.
+    counted     INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- How many signatures orders have asked for, by account and day (since 1970, UTC). Kept only where the operator has set a maximum.
+CREATE TABLE daily_signatures (
+    account     BLOB NOT NULL,
+    day         INTEGER NOT NULL,
+    signatures  INTEGER NOT NULL,
+    PRIMARY KEY (account, day)
 ) STRICT;
 
 -- Sessions that this party has claimed. outcome: NULL while it runs, then 'aborted', 'promised' or 'finished'; at the

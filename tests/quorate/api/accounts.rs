@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate::config::LimitsConfig;
+use quorate::config::{LimitsConfig, RatesConfig};
 use quorate::roles::embedded::{Embedded, EmbeddedSetup};
 use quorate_core::code::Code;
 use quorate_party::Party;
@@ -159,7 +159,7 @@ async fn bad_input_gets_a_code_and_a_sentence_and_starts_no_session() {
 }
 
 /// An API on the data of a deployment that was stopped.
-async fn api(deployment: &mut Deployment, allowed: &str, failed_keys: u32) -> Embedded {
+async fn api(deployment: &mut Deployment, allowed: &str, rates: RatesConfig) -> Embedded {
     deployment.stop().await;
     let embedded = Embedded::start(EmbeddedSetup {
         plugin_policy: quorate::config::PluginsConfig::default(),
@@ -169,7 +169,7 @@ async fn api(deployment: &mut Deployment, allowed: &str, failed_keys: u32) -> Em
         keys: quorate_net::web::guard::ApiKeyHashes::of_keys([KEY]).unwrap(),
         allowed: allowed.parse().unwrap(),
         proxies: quorate_net::web::guard::AllowedAddresses::default(),
-        failed_keys,
+        rates,
         limits: LimitsConfig::default(),
         plugins: vec![],
     });
@@ -179,7 +179,7 @@ async fn api(deployment: &mut Deployment, allowed: &str, failed_keys: u32) -> Em
 #[tokio::test]
 async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at() {
     let mut deployment = Deployment::start(2).await;
-    let embedded = api(&mut deployment, "10.0.0.0/8", 0).await;
+    let embedded = api(&mut deployment, "10.0.0.0/8", RatesConfig::default()).await;
     let caller = quorate_tests::embedded::Caller::new(embedded.address());
     for request in [caller.request(Method::GET, "/api/v1/sessions/x"), caller.bare(Method::GET, "/api/v1/x")]
     {
@@ -192,7 +192,7 @@ async fn an_address_that_is_not_allowed_is_refused_before_its_key_is_looked_at()
 #[tokio::test]
 async fn who_tries_keys_is_stopped_before_the_right_one_is_found() {
     let mut deployment = Deployment::start(2).await;
-    let embedded = api(&mut deployment, "", 2).await;
+    let embedded = api(&mut deployment, "", RatesConfig { failed_keys: 2, ..RatesConfig::default() }).await;
     let caller = quorate_tests::embedded::Caller::new(embedded.address());
     let path = "/api/v1/accounts/00000000-0000-4000-8000-000000000000";
     for guess in ["a guess of a key", "another guess of a key"] {
@@ -205,6 +205,63 @@ async fn who_tries_keys_is_stopped_before_the_right_one_is_found() {
     assert!((1..=61).contains(&after), "{after}");
     assert_eq!(send(caller.bare(Method::GET, "/health")).await.status, 200);
     embedded.stop().await;
+}
+
+#[tokio::test]
+async fn requests_of_a_key_and_of_an_account_have_a_rate_that_headers_tell() {
+    let mut deployment = Deployment::start(2).await;
+    let rates = RatesConfig { per_key: 4, per_account: 1, ..RatesConfig::default() };
+    let embedded = api(&mut deployment, "", rates).await;
+    let caller = quorate_tests::embedded::Caller::new(embedded.address());
+    // The minute may end in between.
+    let minute = || quorate_net::clock::Clock::seconds(&quorate_net::clock::SystemClock).0 / 60;
+    loop {
+        let began = minute();
+        let unknown = "/api/v1/accounts/00000000-0000-4000-8000-000000000000";
+        let read = caller.get(unknown).await;
+        let (path, body) = (format!("{unknown}/sign"), json!({ "message": "07".repeat(32) }));
+        let sign = || caller.post(&path, &body);
+        let (first, second) = (sign().await, sign().await);
+        let (fourth, fifth) = (caller.get(unknown).await, caller.get(unknown).await);
+        if minute() != began {
+            continue;
+        }
+        let told = |reply: &Reply, name: &str| {
+            let lines = reply.headers.get_all(name).iter().map(|line| line.to_str().unwrap().to_owned());
+            lines.collect::<Vec<_>>().join(", ")
+        };
+        assert_problem(&read, 404, "account_not_found", "a request within the rates");
+        assert_eq!(told(&read, "ratelimit-policy"), "\"key\";q=4;w=60");
+        assert!(told(&read, "ratelimit").starts_with("\"key\";r=3;t="));
+        assert_problem(&first, 404, "account_not_found", "the first signature of the account");
+        assert!(told(&first, "ratelimit").contains("\"account\";r=0;t="), "{:?}", first.headers);
+        assert_problem(&second, 429, "too_many_requests", "the second signature of the account");
+        assert_problem(&fourth, 404, "account_not_found", "the last request of the key");
+        assert_problem(&fifth, 429, "too_many_requests", "one request too many of the key");
+        let after: u64 = fifth.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&after), "{after}");
+        break;
+    }
+    embedded.stop().await;
+}
+
+#[tokio::test]
+async fn a_party_signs_with_an_account_as_often_as_it_does_in_a_day() {
+    let limits = LimitsConfig { signatures_per_day: std::num::NonZeroU32::new(2), ..LimitsConfig::default() };
+    let deployment = Deployment::start_with(2, limits).await;
+    let caller = deployment.caller();
+    let day = || quorate_net::clock::Clock::seconds(&quorate_net::clock::SystemClock).0 / 86_400;
+    let began = day();
+    let id = caller.create().await;
+    for digest in [[1; 32], [2; 32]] {
+        assert_signs(&caller.sign(&id, digest).await.good(), digest);
+    }
+    let third = caller.sign(&id, [3; 32]).await;
+    if day() == began {
+        assert_problem(&third, 429, "daily_maximum", "the third signature of the day");
+    }
+    let other = caller.create().await;
+    assert_signs(&caller.sign(&other, [4; 32]).await.good(), [4; 32]);
 }
 
 #[tokio::test]

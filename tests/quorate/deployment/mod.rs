@@ -4,6 +4,7 @@ mod api_keys;
 mod many_processes;
 mod one_process;
 mod plugins;
+mod private_networks;
 mod queue_users;
 mod settings;
 mod tls;

@@ -1,6 +1,7 @@
 //! TLS between roles, both sides certified; and towards callers.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::user::User;
@@ -114,4 +115,55 @@ async fn roles_reach_each_other_over_tls_and_strangers_reach_none() {
     assert!(client.get(&for_roles).send().await.is_err(), "a party API talks about shares with a stranger");
     assert!(stranger.get(&for_roles).send().await.is_err(), "a party API talks about shares with a stranger");
     assert!(client.get(health.replace("https", "http")).send().await.is_err(), "a coordinator talks plainly");
+    certificates_are_replaced_while_it_runs(&fleet, &ours, &theirs, folder.path()).await;
+    let signed =
+        post(&format!("/{}/sign", made.text("id")), json!({ "message": hex::encode([8; 32]) })).await;
+    assert_eq!(signed.status, 200, "{signed:?}");
+}
+
+/// The certificate that a process shows on a new connection.
+async fn shown(fleet: &Fleet, member: Member, authority: &Authority) -> Vec<u8> {
+    let root = reqwest::Certificate::from_pem(authority.certificate.as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).tls_info(true).build().unwrap();
+    let url = format!("https://{}/health", fleet.address(member));
+    let answer = client.get(url).send().await.unwrap();
+    answer.extensions().get::<reqwest::tls::TlsInfo>().unwrap().peer_certificate().unwrap().to_vec()
+}
+
+/// All processes of the fleet have the same files.
+async fn certificates_are_replaced_while_it_runs(
+    fleet: &Fleet,
+    ours: &Authority,
+    theirs: &Authority,
+    folder: &Path,
+) {
+    let (told, not_told) = (Member::Account(0), Member::Party(1));
+    let before = shown(fleet, told, ours).await;
+    let becomes_new = async |member, within: Duration| {
+        let began = Instant::now();
+        while shown(fleet, member, ours).await == before {
+            assert!(began.elapsed() < within, "{member:?} goes on with its old certificate");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let [certificate, _] = ours.certify(folder, "ours");
+    let hang_up = || {
+        let sent = std::process::Command::new("kill").args(["-HUP", &fleet.pid(told).to_string()]).status();
+        assert!(sent.unwrap().success());
+    };
+    hang_up();
+    becomes_new(told, Duration::from_secs(5)).await;
+    // It looks at its files itself.
+    becomes_new(not_told, Duration::from_secs(20)).await;
+    let good = shown(fleet, told, ours).await;
+    // The key of another certificate.
+    let [other, _] = theirs.certify(folder, "theirs");
+    std::fs::copy(&other, &certificate).unwrap();
+    hang_up();
+    let began = Instant::now();
+    while !fleet.logged(told).contains("failed to reload") {
+        assert!(began.elapsed() < Duration::from_secs(5), "{}", fleet.logged(told));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(shown(fleet, told, ours).await, good);
 }

@@ -134,6 +134,7 @@ impl Cluster {
             replica: "test".into(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             router: self.router.clone(),
+            signatures_per_day: None,
             plugin_texts: quorate_runtime::PluginText::Discarded,
         })
         .await

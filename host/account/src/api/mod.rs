@@ -16,6 +16,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use quorate_core::code::Code;
 use quorate_net::problem::Problem;
+use quorate_net::web::rates::limit_account;
 use quorate_net::web::{guard, health};
 use utoipa::openapi::security::{ApiKey as ApiKeyPlace, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, SecurityRequirement};
@@ -41,6 +42,7 @@ pub fn router(api: Api) -> Router {
     description.merge(described);
     describe(&mut description);
     let guarded = guarded.method_not_allowed_fallback(method_not_allowed).with_state(api.clone());
+    let guarded = guarded.route_layer(from_fn_with_state(api.account_rate.clone(), limit_account));
     let guarded = guarded.fallback(not_found).layer(from_fn_with_state(api.guard.clone(), guard::guard));
     let description = Arc::new(description);
     open.route("/openapi.json", get(move || async move { axum::Json((*description).clone()) }))

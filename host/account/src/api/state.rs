@@ -10,6 +10,7 @@ use quorate_net::telemetry::chain;
 use quorate_net::web::body::BodyRoom;
 use quorate_net::web::guard::Guard;
 use quorate_net::web::health::Health;
+use quorate_net::web::rates::RequestRate;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,8 @@ pub struct ApiSetup {
     pub accounts: AccountService,
     /// Decides who may call.
     pub guard: Guard,
+    /// How many requests may be made for one account.
+    pub account_rate: RequestRate,
     /// Checks the services that the process needs.
     pub health: Health,
     /// The fast path of idempotency keys.
@@ -43,6 +46,7 @@ pub struct Api(Arc<ApiState>);
 pub struct ApiState {
     pub(super) accounts: AccountService,
     pub(super) guard: Guard,
+    pub(super) account_rate: RequestRate,
     pub(super) health: Health,
     pub(super) responses: ResponseCache,
     /// The room for the bodies of requests.
@@ -71,12 +75,21 @@ impl Api {
     /// An API.
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
-        let ApiSetup { accounts, guard, health, cache } = setup;
+        let ApiSetup { accounts, guard, account_rate, health, cache } = setup;
         let responses = ResponseCache::new(cache, accounts.store().row_keys());
         let bodies = BodyRoom::default();
         let keyed_requests = Semaphore::new(MAX_KEYED_REQUESTS);
         let requests = TaskTracker::new();
-        Self(Arc::new(ApiState { accounts, guard, health, responses, bodies, keyed_requests, requests }))
+        Self(Arc::new(ApiState {
+            accounts,
+            guard,
+            account_rate,
+            health,
+            responses,
+            bodies,
+            keyed_requests,
+            requests,
+        }))
     }
 
     /// Authenticates rows of earlier row keys anew, and deletes expired idempotency keys at intervals, until it is

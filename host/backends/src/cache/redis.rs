@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
+use redis::{Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
 
 use super::{Cache, CacheUnavailable, MAX_VALUE_BYTES};
+use crate::target::ServiceTarget;
 
 /// How long Redis may take to answer: what takes longer is faster without a cache.
 const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -48,6 +49,19 @@ impl RedisAddress {
     pub fn with_password(self, password: &str) -> Self {
         let settings = self.0.redis_settings().clone().set_password(password);
         Self(self.0.set_redis_settings(settings))
+    }
+}
+
+impl RedisAddress {
+    /// The server, as this process reaches it; `None` for a socket of this machine.
+    #[must_use]
+    pub fn target(&self) -> Option<ServiceTarget<'_>> {
+        let (host, port, has_verified_tls) = match self.0.addr() {
+            ConnectionAddr::Tcp(host, port) => (host, *port, false),
+            ConnectionAddr::TcpTls { host, port, insecure, .. } => (host, *port, !insecure),
+            _ => return None,
+        };
+        Some(ServiceTarget { host, port, has_verified_tls })
     }
 }
 
@@ -152,6 +166,18 @@ mod tests {
     }
 
     super::super::conformance::suite!(fresh());
+
+    #[test]
+    fn tls_counts_only_where_the_certificate_is_verified() {
+        for (url, is_verified) in [
+            ("redis://cache.example:6379", false),
+            ("rediss://cache.example:6379", true),
+            ("rediss://cache.example:6379/#insecure", false),
+        ] {
+            let address = RedisAddress::new(url).unwrap();
+            assert_eq!(address.target().unwrap().has_verified_tls, is_verified, "{url}");
+        }
+    }
 
     #[tokio::test]
     async fn without_a_server_there_is_no_cache_and_no_long_wait() {

@@ -4,12 +4,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, PgPool, Transaction};
 use tokio::time::timeout;
 
 use super::error::StoreError;
 use super::handle::{Database, DatabaseKind};
+use crate::target::ServiceTarget;
 
 /// Connections of one process. A transaction of ours takes a few milliseconds: this many carry far more than one
 /// process can sign.
@@ -53,6 +54,15 @@ impl PostgresAddress {
     #[must_use]
     pub fn with_password(self, password: &str) -> Self {
         Self(self.0.password(password))
+    }
+
+    /// The server, as this process reaches it; `None` for a socket of this machine.
+    #[must_use]
+    pub fn target(&self) -> Option<ServiceTarget<'_>> {
+        let is_socket = self.0.get_socket().is_some() || self.0.get_host().starts_with('/');
+        let has_verified_tls = matches!(self.0.get_ssl_mode(), PgSslMode::VerifyFull);
+        let target = ServiceTarget { host: self.0.get_host(), port: self.0.get_port(), has_verified_tls };
+        (!is_socket).then_some(target)
     }
 
     /// Another database of the same server.
@@ -131,6 +141,17 @@ mod tests {
         let address = PostgresAddress::new("postgres://user:secret@db.example:5433/party1").unwrap();
         assert_eq!(address.to_string(), "db.example:5433/party1");
         assert!(!format!("{address:?}").contains("secret"));
+        let verified = |query: &str| {
+            let url = format!("postgres://db.example/party1{query}");
+            PostgresAddress::new(&url).unwrap().target().unwrap().has_verified_tls
+        };
+        assert!(verified("?sslmode=verify-full"));
+        // A certificate of anybody's, or none at all.
+        for mode in ["", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-ca"] {
+            assert!(!verified(mode), "{mode}");
+        }
+        let socket = PostgresAddress::new("postgres://user@%2Frun%2Fpostgresql/party1").unwrap();
+        assert!(socket.target().is_none());
         for bad in ["", "mysql://host/db", "db.example:5432"] {
             assert_eq!(PostgresAddress::new(bad).err(), Some(PostgresAddressError), "{bad}");
         }

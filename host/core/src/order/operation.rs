@@ -61,6 +61,12 @@ impl Operation {
         if let Self::Sign(items) = self { items.all() } else { &[] }
     }
 
+    /// How many signatures it asks for.
+    #[must_use]
+    pub fn signatures(&self) -> u32 {
+        u32::try_from(self.sign_items().len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether it makes new shares: a keygen, refresh or repair. Each has one session, and all n parties take part.
     #[must_use]
     pub fn makes_shares(&self) -> bool {

@@ -9,6 +9,19 @@ use subtle::{Choice, ConstantTimeEq};
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyHashes(Vec<[u8; 32]>);
 
+/// What a key is counted under: a part of its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeyName(String);
+
+/// Bytes of a key's hash in its name.
+const KEY_NAME_BYTES: usize = 8;
+
+impl KeyName {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Why a list of API keys or of their hashes can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidApiKeys {
@@ -66,14 +79,15 @@ impl ApiKeyHashes {
     /// Whether one of the hashes is that of a key.
     #[must_use]
     pub fn are_of(&self, key: &str) -> bool {
-        self.recognise(key.as_bytes())
+        self.recognise(key.as_bytes()).is_some()
     }
 
-    /// Whether what a caller presents is one of the keys. It is compared with all of them, in constant time.
-    pub(super) fn recognise(&self, presented: &[u8]) -> bool {
+    /// The name of the key that a caller presents, if it is one of these. It is compared with all of them, in constant time.
+    pub(super) fn recognise(&self, presented: &[u8]) -> Option<KeyName> {
         let presented: [u8; 32] = Sha256::digest(presented).into();
         let matches = self.0.iter().map(|hash| hash.ct_eq(&presented));
-        matches.fold(Choice::from(0), |found, matches| found | matches).into()
+        let is_known: bool = matches.fold(Choice::from(0), |found, matches| found | matches).into();
+        is_known.then(|| KeyName(hex::encode(&presented[..KEY_NAME_BYTES])))
     }
 }
 
@@ -107,18 +121,19 @@ mod tests {
     fn each_key_is_recognised_and_none_is_shown() {
         let hashes = ApiKeyHashes::of_keys(KEYS).unwrap();
         for key in KEYS {
-            assert!(hashes.recognise(key.as_bytes()), "{key}");
+            assert!(hashes.recognise(key.as_bytes()).is_some(), "{key}");
         }
-        assert!(!hashes.recognise(b"correct horse batterz") && !hashes.recognise(b""));
+        assert!(hashes.recognise(b"correct horse batterz").is_none() && hashes.recognise(b"").is_none());
         assert_eq!(format!("{hashes:?}"), "ApiKeyHashes(2)");
     }
 
     #[test]
     fn a_hash_is_no_key() {
         let hashes = ApiKeyHashes::of_keys(KEYS).unwrap();
-        assert!(!hashes.recognise(hashes.to_list().as_bytes()));
+        assert!(hashes.recognise(hashes.to_list().as_bytes()).is_none());
         for hash in hashes.to_list().split(',') {
-            assert!(!hashes.recognise(hash.as_bytes()) && !hashes.recognise(&hex::decode(hash).unwrap()));
+            assert!(hashes.recognise(hash.as_bytes()).is_none());
+            assert!(hashes.recognise(&hex::decode(hash).unwrap()).is_none());
         }
     }
 

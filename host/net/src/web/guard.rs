@@ -11,9 +11,11 @@ use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use quorate_core::code::Code;
 
+use super::api_keys::KeyName;
 pub use super::api_keys::{ApiKeyHashes, InvalidApiKeys};
 pub use super::failed_keys::FailedKeys;
 use super::headers::{API_KEY_HEADER, FORWARDED_FOR_HEADER};
+use super::rates::{self, RequestRate};
 use crate::listener::Peer;
 use crate::problem::Problem;
 use crate::server::Caller;
@@ -71,6 +73,8 @@ pub struct Guard {
     pub proxies: AllowedAddresses,
     /// Who has tried wrong keys.
     pub failed: FailedKeys,
+    /// How many requests may come with one key.
+    pub rate: RequestRate,
 }
 
 /// Why a call is not let through, and when another may be.
@@ -101,7 +105,8 @@ impl Guard {
         caller
     }
 
-    fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<(), NotAllowed> {
+    /// Lets a caller through, by a name for its key that does not tell the key.
+    fn check(&self, peer: Peer, headers: &HeaderMap) -> Result<KeyName, NotAllowed> {
         let caller = self.caller(peer, headers);
         if !self.allowed.allow(caller) {
             let detail = "your address is not in ALLOWED_IPS of this deployment: ask its operator";
@@ -113,13 +118,15 @@ impl Guard {
             let problem = Problem::new(Code::TooManyFailedKeys, detail);
             return Err(NotAllowed { problem, after: Some(after) });
         }
-        let unauthorized = |detail: &str| Err(Problem::new(Code::Unauthorized, detail).into());
+        let unauthorized = |detail: &str| Err(NotAllowed::from(Problem::new(Code::Unauthorized, detail)));
         match (&self.keys, headers.get(API_KEY_HEADER)) {
-            (Some(keys), Some(presented)) if keys.recognise(presented.as_bytes()) => Ok(()),
-            (Some(_), Some(_)) => {
-                self.failed.note(caller);
-                unauthorized("the key in X-API-Key is wrong")
-            }
+            (Some(keys), Some(presented)) => match keys.recognise(presented.as_bytes()) {
+                Some(name) => Ok(name),
+                None => {
+                    self.failed.note(caller);
+                    unauthorized("the key in X-API-Key is wrong")
+                }
+            },
             (Some(_), None) => unauthorized("send your API key in the header X-API-Key"),
             (None, _) => {
                 unauthorized(&format!("this process was given no {}: ask its operator", self.keys_setting))
@@ -132,11 +139,11 @@ impl Guard {
 pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
     match guard.check(peer, request.headers()) {
-        Ok(()) => {
+        Ok(key) => {
             if let Some(caller) = request.extensions().get::<Caller>() {
                 caller.mark_known();
             }
-            next.run(request).await
+            rates::run(guard.rate.count(key.as_str()).await, request, next).await
         }
         Err(NotAllowed { problem, after }) => {
             let mut response = problem.into_response();
@@ -177,6 +184,7 @@ mod tests {
             allowed: AllowedAddresses::default(),
             proxies: "10.0.0.0/8".parse().unwrap(),
             failed: FailedKeys::new(0),
+            rate: RequestRate::unlimited(),
         };
         let peer = |address: &str| Peer(Some(address.parse().unwrap()));
         for (from, forwarded, caller) in [
@@ -204,11 +212,12 @@ mod tests {
             allowed: AllowedAddresses::default(),
             proxies: AllowedAddresses::default(),
             failed: FailedKeys::new(2),
+            rate: RequestRate::unlimited(),
         };
         let check = |address: &str, key: &'static str| {
             let headers = HeaderMap::from_iter([(API_KEY_HEADER, HeaderValue::from_static(key))]);
             let checked = guard.check(Peer(Some(address.parse().unwrap())), &headers);
-            checked.map_err(|refused| (refused.problem.code, refused.after.is_some()))
+            checked.map(drop).map_err(|refused| (refused.problem.code, refused.after.is_some()))
         };
         let (right, wrong) = ("the right key of this port", "another key");
         assert_eq!(check("192.0.2.1", right), Ok(()));
@@ -222,7 +231,7 @@ mod tests {
         // Without a key nothing was tried.
         for _ in 0..3 {
             let nothing = guard.check(Peer(Some("192.0.2.3".parse().unwrap())), &HeaderMap::new());
-            assert_eq!(nothing.map_err(|refused| refused.problem.code), Err(Code::Unauthorized));
+            assert_eq!(nothing.map(drop).map_err(|refused| refused.problem.code), Err(Code::Unauthorized));
         }
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(check("192.0.2.1", right), Ok(()));

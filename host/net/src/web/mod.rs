@@ -9,3 +9,4 @@ pub mod headers;
 pub mod health;
 pub mod params;
 pub mod problem_document;
+pub mod rates;

@@ -46,7 +46,7 @@ pub(super) async fn healthcheck(config: Config, arguments: HealthcheckArguments)
                  command the role's settings ({error})"
             )
         })?;
-        match &config.tls.identity {
+        match &config.tls.files.identity {
             None => ask(stream).await,
             Some(identity) => ask(tls::connect_to_self(identity, stream).await?).await,
         }

@@ -9,7 +9,7 @@ use quorate_party_store::{Crypter, PartyStore};
 
 use super::output::CliError;
 use crate::config::{Config, ConfigError};
-use crate::roles::{Role, connect_to_postgres};
+use crate::roles::{Role, check_rabbitmq, connect_to_postgres};
 
 /// What to bring up to date.
 #[derive(Args)]
@@ -50,7 +50,8 @@ pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Resu
         }
         Migration::Queues => {
             let missing = |name| ConfigError::Missing { name, by: "queues" };
-            let address = config.services.rabbitmq.ok_or_else(|| missing("RABBITMQ_URL"))?;
+            let address = config.services.rabbitmq.clone().ok_or_else(|| missing("RABBITMQ_URL"))?;
+            check_rabbitmq(&config.services, &address).await?;
             let mut parties = config.roles.parties;
             if parties.is_empty() {
                 return Err(missing("QUORATE_PARTY_KEYS").into());

@@ -124,9 +124,9 @@ async fn serve_roles(config: Config, named: &[RoleArgument], mut signals: Signal
                 return Err("a role can't go on: the log says which and why".into());
             }
             _ = signals.hangup.recv() => {
-                // A component that is not there or not good changes nothing: the others go on.
+                // What is not there or not good changes nothing: what was there before goes on.
                 if let Err(error) = running.reload().await {
-                    tracing::error!(error = %chain(&error), "failed to reload the plugins");
+                    tracing::error!(error = %chain(&error), "failed to reload certificates or plugins");
                 }
             }
         }
@@ -154,7 +154,7 @@ async fn serve_embedded(
         listen: arguments.listen.unwrap_or(config.http.listen),
         keys,
         allowed: config.http.allowed,
-        failed_keys: config.http.failed_keys,
+        rates: config.http.rates,
         proxies: config.http.proxies,
         limits: config.limits,
         plugins: plugins.clone(),

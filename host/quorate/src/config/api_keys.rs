@@ -150,7 +150,7 @@ mod tests {
             [(good.clone(), true), (of_nothing.to_owned(), false), (format!("{good},{of_example}"), false)]
         {
             let config = read(&[("ENVIRONMENT", "production"), ("MPC_API_KEY_SHA256", &list)]).unwrap();
-            assert_eq!(config.check_for_production(&[]).is_ok(), is_taken, "{list}");
+            assert_eq!(config.check_for_production(&[], &[]).is_ok(), is_taken, "{list}");
         }
     }
 

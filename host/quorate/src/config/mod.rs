@@ -6,6 +6,7 @@ mod api_keys;
 mod environment;
 mod plugins;
 mod production;
+mod rates;
 mod read;
 mod roles;
 mod services;
@@ -14,6 +15,7 @@ mod tls;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ pub use api_keys::{ApiKeyKind, ApiKeysConfig};
 pub use environment::Environment;
 pub(crate) use environment::is_example;
 pub use plugins::{MinimumPlugins, PluginNotAllowed, PluginsConfig};
+pub use rates::RatesConfig;
 pub use read::ConfigError;
 pub use roles::{RolesConfig, Seed};
 pub use services::{Namespace, Patience, ServicesConfig};
@@ -62,9 +65,6 @@ pub struct Config {
     names: BTreeSet<String>,
 }
 
-/// How many wrong keys an address may send in a minute, if nothing is said.
-const DEFAULT_FAILED_KEYS: u32 = 100;
-
 /// The API.
 #[derive(Debug)]
 pub struct HttpConfig {
@@ -74,9 +74,8 @@ pub struct HttpConfig {
     pub allowed: AllowedAddresses,
     /// `TRUSTED_PROXIES`: addresses and ranges of proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
-    /// `QUORATE_FAILED_KEYS_PER_MINUTE`: how many wrong keys an address may send before none of its keys is looked at for the
-    /// rest of the minute; 100 if you say nothing, and 0 for as many as come.
-    pub failed_keys: u32,
+    /// How much callers may ask for.
+    pub rates: RatesConfig,
 }
 
 /// An embedded deployment.
@@ -102,6 +101,9 @@ pub struct LimitsConfig {
     pub shares_per_party: Duration,
     /// `QUORATE_SANDBOX_MEMORY_MB`, here in bytes: memory of all components of a party together. Sessions beyond that wait.
     pub sandbox_memory: usize,
+    /// `QUORATE_SIGNATURES_PER_DAY`: how many signatures a party makes with one account in a day (UTC); `None`, by default: as many as
+    /// orders ask for.
+    pub signatures_per_day: Option<NonZeroU32>,
 }
 
 impl Default for LimitsConfig {
@@ -110,6 +112,7 @@ impl Default for LimitsConfig {
             sign: Duration::from_secs(10),
             shares_per_party: Duration::from_secs(20),
             sandbox_memory: DEFAULT_SANDBOX_MEMORY_BYTES,
+            signatures_per_day: None,
         }
     }
 }
@@ -157,14 +160,15 @@ impl Config {
         let (unrecognised, variables): (Vec<_>, Vec<_>) =
             variables.into_iter().partition(|(name, _)| read::is_unrecognised(name));
         let mut variables = Variables::new(variables)?;
+        let environment = variables.parsed("ENVIRONMENT", "development or production")?.unwrap_or_default();
         let mut config = Self {
-            environment: variables.parsed("ENVIRONMENT", "development or production")?.unwrap_or_default(),
+            environment,
             http: HttpConfig::read(&mut variables)?,
             keys: ApiKeysConfig::read(&mut variables)?,
             embedded: EmbeddedConfig::read(&mut variables)?,
             plugins: PluginsConfig::read(&mut variables)?,
             roles: RolesConfig::read(&mut variables)?,
-            services: ServicesConfig::read(&mut variables)?,
+            services: ServicesConfig::read(&mut variables, environment)?,
             tls: TlsConfig::read(&mut variables)?,
             limits: LimitsConfig::read(&mut variables)?,
             examples: vec![],
@@ -175,7 +179,7 @@ impl Config {
         // Where make puts components; of use to tests, and above.
         variables.take("QUORATE_PLUGINS");
         (config.examples, config.names) = variables.finish()?;
-        if config.tls.identity.is_some() {
+        if config.tls.files.identity.is_some() {
             config.roles.check_tls()?;
         }
         Ok(config)
@@ -194,9 +198,7 @@ impl HttpConfig {
             proxies: variables
                 .parsed("TRUSTED_PROXIES", "addresses like 10.0.0.1 or 10.0.0.0/8, with commas between")?
                 .unwrap_or_default(),
-            failed_keys: variables
-                .parsed("QUORATE_FAILED_KEYS_PER_MINUTE", "a number; 0 for no limit")?
-                .unwrap_or(DEFAULT_FAILED_KEYS),
+            rates: RatesConfig::read(variables)?,
         })
     }
 }
@@ -228,6 +230,9 @@ impl LimitsConfig {
             shares_per_party: variables
                 .millis("QUORATE_SHARES_TIMEOUT_MS")?
                 .unwrap_or(LimitsConfig::default().shares_per_party),
+            signatures_per_day: NonZeroU32::new(
+                variables.parsed("QUORATE_SIGNATURES_PER_DAY", "a number; 0 for no limit")?.unwrap_or(0),
+            ),
             sandbox_memory: match variables.parsed::<usize>("QUORATE_SANDBOX_MEMORY_MB", MEGABYTES)? {
                 None => LimitsConfig::default().sandbox_memory,
                 Some(megabytes @ 1..=1_000_000) => megabytes << 20,
@@ -294,7 +299,12 @@ mod tests {
             ("MPC_SHARES_API_KEY_SHA256", "short"),
             ("ALLOWED_IPS", "everybody"),
             ("QUORATE_FAILED_KEYS_PER_MINUTE", "many"),
+            ("QUORATE_REQUESTS_PER_MINUTE", "-1"),
+            ("QUORATE_ACCOUNT_REQUESTS_PER_MINUTE", "many"),
+            ("QUORATE_SIGNATURES_PER_DAY", "1.5"),
             ("QUORATE_SANDBOX_MEMORY_MB", "0"),
+            ("QUORATE_PRIVATE_NETWORKS", "0.0.0.0/0"),
+            ("QUORATE_PRIVATE_NETWORKS", "http://postgres"),
             ("QUORATE_SANDBOX_MEMORY_MB", "1 GB"),
             ("QUORATE_LOG", "quorate=loud"),
             ("QUORATE_LOG", "inof"),

@@ -2,25 +2,42 @@
 
 use std::net::SocketAddr;
 
+use quorate_net::private_networks::Unencrypted;
+
 use super::Config;
 use super::environment::Environment;
 use super::read::ConfigError;
 
 impl Config {
     /// In production, what callers reach over plain HTTP must lie behind a proxy, and no secret may be that of an
-    /// example.
+    /// example. A port that is for `roles` has TLS, or lies in a network that is declared to be private.
     ///
     /// # Errors
     /// See [`ConfigError`]. In development, never.
-    pub fn check_for_production(&self, public: &[(&'static str, SocketAddr)]) -> Result<(), ConfigError> {
+    pub fn check_for_production(
+        &self,
+        public: &[(&'static str, SocketAddr)],
+        roles: &[(&'static str, SocketAddr)],
+    ) -> Result<(), ConfigError> {
         if self.environment == Environment::Development {
             return Ok(());
         }
         if let Some(name) = self.examples.first() {
             return Err(ConfigError::Example(name));
         }
-        let protected = self.tls.identity.is_some() || self.http.proxies.is_restricted();
-        match public.iter().find(|(_, address)| !address.ip().is_loopback()) {
+        let is_open = |(_, address): &&(&str, SocketAddr)| !address.ip().is_loopback();
+        let is_declared = match &self.services.unencrypted {
+            Unencrypted::Anywhere => true,
+            Unencrypted::Within(networks) => !networks.is_empty(),
+        };
+        if self.tls.files.identity.is_none()
+            && !is_declared
+            && let Some((name, _)) = roles.iter().find(is_open)
+        {
+            return Err(ConfigError::UnprotectedFromRoles(name));
+        }
+        let protected = self.tls.files.identity.is_some() || self.http.proxies.is_restricted();
+        match public.iter().find(is_open) {
             Some((name, _)) if !protected => Err(ConfigError::Unprotected(name)),
             _ => Ok(()),
         }
@@ -34,7 +51,8 @@ mod tests {
     fn check(settings: &[(&str, &str)]) -> Result<(), ConfigError> {
         let variables = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let config = Config::read(variables).unwrap();
-        config.check_for_production(&[("QUORATE_LISTEN", config.http.listen)])
+        let for_roles = ("QUORATE_ROUTER_LISTEN", config.roles.router_listen);
+        config.check_for_production(&[("QUORATE_LISTEN", config.http.listen)], &[for_roles])
     }
 
     #[test]
@@ -51,5 +69,14 @@ mod tests {
         assert!(check(&[production, public, ("TRUSTED_PROXIES", "10.0.0.1")]).is_ok());
         let tls = [("TLS_CERT_FILE", "cert.pem"), ("TLS_KEY_FILE", "key.pem")];
         assert!(check(&[production, public, tls[0], tls[1]]).is_ok());
+        let for_roles = ("QUORATE_ROUTER_LISTEN", "0.0.0.0:8082");
+        assert!(check(&[for_roles]).is_ok());
+        let error = check(&[production, for_roles]).unwrap_err().to_string();
+        assert!(
+            error.contains("QUORATE_ROUTER_LISTEN") && error.contains("QUORATE_PRIVATE_NETWORKS"),
+            "{error}"
+        );
+        assert!(check(&[production, for_roles, ("QUORATE_PRIVATE_NETWORKS", "10.0.0.0/8")]).is_ok());
+        assert!(check(&[production, for_roles, tls[0], tls[1]]).is_ok());
     }
 }

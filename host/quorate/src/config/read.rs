@@ -50,6 +50,11 @@ pub enum ConfigError {
          name the proxy that has TLS in TRUSTED_PROXIES"
     )]
     Unprotected(&'static str),
+    /// Roles would talk over a network that nobody has declared to be private.
+    #[error(
+        "{0} is not this machine's own address, and there is no TLS: in production set TLS_CERT_FILE and TLS_KEY_FILE, or          declare in QUORATE_PRIVATE_NETWORKS where nobody else can read or change what passes"
+    )]
+    UnprotectedFromRoles(&'static str),
     /// All parties in one process.
     #[error(
         "ENVIRONMENT is production, and all parties in one process (--embedded) give no threshold security: run a process \

@@ -6,7 +6,10 @@ use quorate_backends::cache::RedisAddress;
 use quorate_backends::database::PostgresAddress;
 use quorate_backends::queue::RabbitAddress;
 
+use quorate_net::private_networks::{PrivateNetworks, Unencrypted};
+
 use super::ConfigError;
+use super::environment::Environment;
 use super::read::Variables;
 
 /// PostgreSQL, RabbitMQ and Redis.
@@ -24,6 +27,9 @@ pub struct ServicesConfig {
     pub namespace: Namespace,
     /// How often a service that is not there is tried at the start.
     pub patience: Patience,
+    /// `QUORATE_PRIVATE_NETWORKS`: address ranges and host names, separated by commas, that are reached without verified TLS in
+    /// production; this machine always is. It is for the other roles too.
+    pub unencrypted: Unencrypted,
 }
 
 /// A prefix of names.
@@ -61,7 +67,7 @@ pub struct Patience {
 }
 
 impl ServicesConfig {
-    pub(super) fn read(variables: &mut Variables) -> Result<Self, ConfigError> {
+    pub(super) fn read(variables: &mut Variables, environment: Environment) -> Result<Self, ConfigError> {
         let url = |variables: &mut Variables, name, password| {
             Ok::<_, ConfigError>((variables.secret(name)?, variables.secret(password)?))
         };
@@ -75,6 +81,9 @@ impl ServicesConfig {
         let rabbitmq = rabbitmq.map(|url| RabbitAddress::new(&url)).transpose().map_err(|_| wrong())?;
         let wrong = invalid("REDIS_URL", "an address like redis://host:6379");
         let redis = redis.map(|url| RedisAddress::new(&url)).transpose().map_err(|_| wrong())?;
+        let wanted = "private ranges like 10.0.0.0/8 and host names, with commas between";
+        let networks: PrivateNetworks =
+            variables.parsed("QUORATE_PRIVATE_NETWORKS", wanted)?.unwrap_or_default();
         let tries = variables.parsed("QUORATE_CONNECT_TRIES", "a number from 1 to 1000")?.unwrap_or(10);
         if !(1..=1_000).contains(&tries) {
             return Err(invalid("QUORATE_CONNECT_TRIES", "a number from 1 to 1000")());
@@ -95,6 +104,10 @@ impl ServicesConfig {
             namespace: variables
                 .parsed("QUORATE_NAMESPACE", "up to 64 letters, digits, dots, dashes and underscores")?
                 .unwrap_or_else(|| Namespace("quorate".into())),
+            unencrypted: match environment {
+                Environment::Development => Unencrypted::Anywhere,
+                Environment::Production => Unencrypted::Within(networks),
+            },
             patience: Patience {
                 tries,
                 base: variables.millis("QUORATE_CONNECT_BASE_MS")?.unwrap_or(Duration::from_secs(2)),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use quorate_net::tls::TlsIdentity;
+use quorate_net::tls_files::TlsPaths;
 
 use super::ConfigError;
 use super::read::Variables;
@@ -11,13 +12,10 @@ use super::read::Variables;
 #[derive(Debug, Default)]
 pub struct TlsConfig {
     /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: the certificate of this process and its key, in PEM. With them it serves
-    /// TLS only, and shows them to other roles.
-    pub identity: Option<TlsIdentity>,
-    /// `TLS_CLIENT_CA_FILE`: coordinators, routers and the gRPC port of party APIs accept only clients that this
-    /// authority has certified.
-    pub clients: Option<PathBuf>,
-    /// `TLS_CA_FILE`: the authority whose certificates of other roles are accepted.
-    pub authority: Option<PathBuf>,
+    /// TLS only, and shows them to other roles. `TLS_CLIENT_CA_FILE`: coordinators, routers and the gRPC port of party APIs accept
+    /// only clients that this authority has certified. `TLS_CA_FILE`: the authority whose certificates of other roles are
+    /// accepted. All are read again when they change.
+    pub files: TlsPaths,
 }
 
 impl TlsConfig {
@@ -38,6 +36,7 @@ impl TlsConfig {
         if clients.is_some() && identity.is_none() {
             return Err(ConfigError::Missing { name: "TLS_CERT_FILE", by: "TLS_CLIENT_CA_FILE" });
         }
-        Ok(Self { identity, clients, authority: path(variables, "TLS_CA_FILE") })
+        let authority = path(variables, "TLS_CA_FILE");
+        Ok(Self { files: TlsPaths { identity, clients, authority } })
     }
 }

@@ -7,7 +7,9 @@ use quorate_account::{AccountService, AccountSetup, UserParty};
 use quorate_backends::cache::{Cache, MemoryCache};
 use quorate_control_store::AccountStore;
 use quorate_net::server::Callers;
+use quorate_net::web::guard::Guard;
 use quorate_net::web::health::Health;
+use quorate_net::web::rates::RequestRate;
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some, time_limits};
 use super::error::StartError;
@@ -21,16 +23,16 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let row_keys = needed(context.config.roles.row_keys.clone(), "QUORATE_ACCOUNT_ROW_KEYS", by)?;
     some(&context.config.roles.parties, "QUORATE_PARTY_KEYS", by)?;
     some(&context.config.roles.coordinators, "QUORATE_COORDINATORS", by)?;
-    let coordinators = context.replicas(&context.config.roles.coordinators)?;
+    let coordinators = context.replicas(&context.config.roles.coordinators);
     let address = context.config.http.listen;
     let port = context.listen(address, Callers::Anybody).await?;
     let database = context.postgres(by).await?;
     let store =
         AccountStore::open(database.clone(), row_keys).await.map_err(|error| context.store_failed(error))?;
-    let cache = context.cache()?;
+    let cache = context.cache().await?;
     let user_party = match (context.config.roles.user_party, &context.config.roles.party_apis) {
         (None, apis) if apis.is_empty() => None,
-        (Some(key), apis) if !apis.is_empty() => Some(UserParty { key, replicas: context.replicas(apis)? }),
+        (Some(key), apis) if !apis.is_empty() => Some(UserParty { key, replicas: context.replicas(apis) }),
         (None, _) => {
             return Err(ConfigError::Missing { name: "QUORATE_USER_PARTY_KEY", by: by.name() }.into());
         }
@@ -48,13 +50,16 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         clock: context.clock.clone(),
         limits: time_limits(context.config.limits),
     });
+    let rate = |of, at_most| RequestRate::new(of, at_most, cache.clone(), Arc::clone(&context.clock));
+    let guard = Guard { rate: rate("key", context.config.http.rates.per_key), ..guard };
+    let account_rate = rate("account", context.config.http.rates.per_account);
     let health = Health::of(by.name()).with_database(database);
     let (health, cache) = match cache {
         Some(cache) => (health.with_cache(Arc::clone(&cache)), cache),
         // Every process its own: what it does not know is in the database.
         None => (health, Arc::new(MemoryCache::default()) as Arc<dyn Cache>),
     };
-    let api = Api::new(ApiSetup { accounts, guard, health, cache });
+    let api = Api::new(ApiSetup { accounts, guard, account_rate, health, cache });
     let maintaining = api.clone();
     let maintained = async move { maintaining.maintain().await };
     context.tasks.spawn(context.stop.clone().run_until_cancelled_owned(maintained));

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use quorate_account::TimeLimits;
 use quorate_net::clock::Clock;
+use quorate_net::tls_files::TlsFiles;
 use quorate_net::web::guard::{FailedKeys, Guard};
+use quorate_net::web::rates::RequestRate;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +21,8 @@ pub(super) const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(12);
 pub(super) struct Context<'a> {
     pub(super) config: &'a mut Config,
     pub(super) clock: Arc<dyn Clock>,
+    /// The certificates of this process, as they are at the moment.
+    pub(super) certificates: Arc<TlsFiles>,
     /// Cancelled when the process is told to stop.
     pub(super) stop: CancellationToken,
     /// Cancelled when a role has ended because it can't go on.
@@ -44,7 +48,9 @@ impl Context<'_> {
             keys_setting: kind.hashes_setting(),
             allowed: config.http.allowed.clone(),
             proxies: config.http.proxies.clone(),
-            failed: FailedKeys::new(config.http.failed_keys),
+            failed: FailedKeys::new(config.http.rates.failed_keys),
+            // Of this process alone, unless the role has a cache.
+            rate: RequestRate::new("key", config.http.rates.per_key, None, Arc::clone(&self.clock)),
         })
     }
 }

@@ -26,6 +26,7 @@ use quorate_net::server::{Callers, serve};
 use quorate_net::telemetry::chain;
 use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, FailedKeys, Guard};
 use quorate_net::web::health::Health;
+use quorate_net::web::rates::RequestRate;
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_router::{Hub, RouterSetup};
@@ -40,7 +41,7 @@ use super::error::{EmbeddedStartError, LocalError};
 use super::listen::reserve;
 use super::local_databases::{self, open_party, party_file};
 use super::task_groups::{TaskGroup, TaskGroups};
-use crate::config::{ApiKeyKind, LimitsConfig, PluginsConfig};
+use crate::config::{ApiKeyKind, LimitsConfig, PluginsConfig, RatesConfig};
 
 /// How long servers wait for their connections to close, after all requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -60,8 +61,8 @@ pub struct EmbeddedSetup {
     pub keys: ApiKeyHashes,
     /// The addresses that they may call from.
     pub allowed: AllowedAddresses,
-    /// How many wrong keys an address may send in a minute; 0: as many as it likes.
-    pub failed_keys: u32,
+    /// How much callers may ask for.
+    pub rates: RatesConfig,
     /// Proxies whose `X-Forwarded-For` is accepted.
     pub proxies: AllowedAddresses,
     /// How long operations may take.
@@ -165,14 +166,17 @@ impl Embedded {
             user_party: None,
             limits: time_limits(setup.limits),
         });
+        let rate = |of, at_most| RequestRate::new(of, at_most, None, Arc::new(SystemClock));
         let guard = Guard {
             keys: Some(setup.keys),
             keys_setting: ApiKeyKind::Sign.setting(),
             allowed: setup.allowed,
             proxies: setup.proxies,
-            failed: FailedKeys::new(setup.failed_keys),
+            failed: FailedKeys::new(setup.rates.failed_keys),
+            rate: rate("key", setup.rates.per_key),
         };
-        let api = start_api(accounts, guard, port.listen()?, &parties, &groups.api);
+        let account_rate = rate("account", setup.rates.per_account);
+        let api = start_api(accounts, (guard, account_rate), port.listen()?, &parties, &groups.api);
         tracing::warn!(
             parties = setup.parties,
             "all parties run in this one process, without threshold security: for evaluation only; in production each \
@@ -314,6 +318,7 @@ async fn make_parties(
             replica: "embedded".into(),
             clock: Arc::clone(&shared.clock),
             router: RouterClient::new(channel(to_router.clone())),
+            signatures_per_day: setup.limits.signatures_per_day,
             plugin_texts: PluginText::Recorded,
         });
         let failed = |source| EmbeddedStartError::Store { path: party_file(&setup.data, index), source };
@@ -345,7 +350,7 @@ async fn start_parties(
 
 fn start_api(
     accounts: AccountService,
-    guard: Guard,
+    (guard, account_rate): (Guard, RequestRate),
     listener: TcpListener,
     parties: &[Arc<Party>],
     tasks: &TaskGroup,
@@ -354,7 +359,7 @@ fn start_api(
     let health =
         Health::of("all").with_trouble(move || parties.iter().find_map(|party| party.trouble_text()));
     let cache = Arc::new(MemoryCache::default());
-    let api = Api::new(ApiSetup { accounts, guard, health, cache });
+    let api = Api::new(ApiSetup { accounts, guard, account_rate, health, cache });
     let maintaining = api.clone();
     let maintained = async move { maintaining.maintain().await };
     tasks.tasks.spawn(tasks.token.clone().run_until_cancelled_owned(maintained));

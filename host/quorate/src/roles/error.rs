@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use quorate_backends::database::StoreError;
 use quorate_backends::queue::QueueError;
 use quorate_core::ThresholdError;
+use quorate_net::private_networks::NotPrivate;
 use quorate_net::tls::TlsError;
 use quorate_party::admin::SocketError;
 use quorate_runtime::LoadError;
@@ -38,6 +39,15 @@ pub enum StartError {
         /// Why.
         #[source]
         source: QueueError,
+    },
+    /// A service would be reached over a network that nobody has declared to be private.
+    #[error("{service} can't be used")]
+    NotPrivate {
+        /// Which.
+        service: &'static str,
+        /// Why.
+        #[source]
+        source: NotPrivate,
     },
     /// TLS can't be used.
     #[error(transparent)]

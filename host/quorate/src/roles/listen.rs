@@ -1,7 +1,6 @@
 //! Where a role listens, with or without TLS.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,8 @@ use quorate_net::listener::TlsListener;
 use quorate_net::replicas::Replicas;
 use quorate_net::server::{Callers, serve};
 use quorate_net::tcp::{Address, tcp_channel};
-use quorate_net::tls;
-use rustls::ClientConfig;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use super::context::Context;
 use super::error::{ListenError, StartError};
@@ -33,28 +29,19 @@ impl Context<'_> {
     pub(super) async fn listen(&self, address: SocketAddr, callers: Callers) -> Result<Port, StartError> {
         let failed = |source| ListenError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let config = &self.config.tls;
-        let clients = config.clients.as_deref().filter(|_| callers == Callers::Roles);
-        let socket = match &config.identity {
-            None => Socket::Plain(listener),
-            Some(identity) => {
-                let config = tls::server(identity, clients.map(Path::new))?;
-                Socket::Tls(TlsListener::new(listener, config))
-            }
+        let socket = if self.certificates.has_identity() {
+            let files = Arc::clone(&self.certificates);
+            Socket::Tls(TlsListener::new(listener, files, callers == Callers::Roles))
+        } else {
+            Socket::Plain(listener)
         };
         Ok(Port(socket, callers))
     }
 
-    fn client(&self) -> Result<Arc<ClientConfig>, StartError> {
-        let config = &self.config.tls;
-        Ok(tls::client(config.authority.as_deref(), config.identity.as_ref())?)
-    }
-
     /// The way to all replicas of a role.
-    pub(super) fn replicas(&self, addresses: &[Address]) -> Result<Replicas, StartError> {
-        let tls = self.client()?;
-        let channels: Vec<Channel> = addresses.iter().map(|address| tcp_channel(address, &tls)).collect();
-        Ok(Replicas::new(channels))
+    pub(super) fn replicas(&self, addresses: &[Address]) -> Replicas {
+        let channel = |address| tcp_channel(address, &self.certificates, &self.config.services.unencrypted);
+        Replicas::new(addresses.iter().map(channel).collect())
     }
 }
 

@@ -19,14 +19,15 @@ mod task_groups;
 
 use std::sync::Arc;
 
-use quorate_net::clock::SystemClock;
+use quorate_net::clock::{Clock, SystemClock};
+use quorate_net::tls_files::TlsFiles;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use context::{Context, SHUTDOWN_GRACE_PERIOD};
 
-pub use connect::connect_to_postgres;
+pub use connect::{check_rabbitmq, connect_to_postgres};
 pub use error::{EmbeddedStartError, ListenError, LocalError, StartError};
 pub use role::Role;
 
@@ -35,6 +36,7 @@ pub struct RunningRoles {
     stop: CancellationToken,
     broken: CancellationToken,
     tasks: TaskTracker,
+    certificates: Arc<TlsFiles>,
     party: Vec<party::RunningParty>,
 }
 
@@ -52,14 +54,25 @@ impl RunningRoles {
             Role::PartyApi => Some(("QUORATE_PARTY_API_LISTEN", config.roles.party_api_listen)),
             Role::Coordinator | Role::Router | Role::Party => None,
         });
-        config.check_for_production(&public.collect::<Vec<_>>())?;
+        let for_roles = roles.iter().filter_map(|role| match role {
+            Role::Coordinator => Some(("QUORATE_COORDINATOR_LISTEN", config.roles.coordinator_listen)),
+            Role::Router => Some(("QUORATE_ROUTER_LISTEN", config.roles.router_listen)),
+            Role::PartyApi => Some(("QUORATE_PARTY_API_GRPC_LISTEN", config.roles.party_api_grpc_listen)),
+            Role::Account | Role::Party => None,
+        });
+        config.check_for_production(&public.collect::<Vec<_>>(), &for_roles.collect::<Vec<_>>())?;
         config.keys.check_for_roles()?;
         let (stop, broken, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         // If something below fails, what was started before stops.
         let started = stop.clone().drop_guard();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let certificates = TlsFiles::read(config.tls.files.clone())?;
+        let watching = Arc::clone(&certificates).watch(Arc::clone(&clock));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(watching));
         let mut context = Context {
             config: &mut config,
-            clock: Arc::new(SystemClock),
+            clock,
+            certificates: Arc::clone(&certificates),
             stop: stop.clone(),
             broken: broken.clone(),
             tasks: tasks.clone(),
@@ -75,14 +88,17 @@ impl RunningRoles {
             }
         }
         drop(started.disarm());
-        Ok(Self { stop, broken, tasks, party })
+        Ok(Self { stop, broken, tasks, certificates, party })
     }
 
-    /// Reads the plugins of a party again: new ones are installed beside those that are there.
+    /// Reads the certificates again, and the plugins of a party: new ones are installed beside those that are there.
     ///
     /// # Errors
-    /// See [`StartError`]; those that were installed before the error stay.
+    /// See [`StartError`]; what was there before the error stays.
     pub async fn reload(&self) -> Result<(), StartError> {
+        if self.certificates.read_again()? {
+            tracing::info!("the TLS certificates were read again");
+        }
         for party in &self.party {
             party.install().await?;
         }

@@ -107,8 +107,8 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     some(&roles.coordinators, "QUORATE_COORDINATORS", by)?;
     some(&roles.routers, "QUORATE_ROUTERS", by)?;
     let identity = identity(context, by)?;
-    let coordinators = context.replicas(&roles.coordinators)?;
-    let routers = context.replicas(&roles.routers)?;
+    let coordinators = context.replicas(&roles.coordinators);
+    let routers = context.replicas(&roles.routers);
     let runtime = data_dir::sandbox(&context.config.embedded.data, context.config.limits.sandbox_memory)?;
     let database = context.postgres(by).await?;
     let store = PartyStore::open(database.clone(), Crypter::new(master, identity)).await;
@@ -124,6 +124,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
         replica: roles.replica.clone(),
         clock: context.clock.clone(),
         router: RouterClient::new(routers),
+        signatures_per_day: context.config.limits.signatures_per_day,
         plugin_texts: match context.config.environment {
             Environment::Development => PluginText::Recorded,
             Environment::Production => PluginText::Discarded,

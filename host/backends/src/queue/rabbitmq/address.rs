@@ -1,6 +1,8 @@
 //! Where a broker is, and as whom a process logs in.
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+use crate::target::ServiceTarget;
 
 /// How often both sides say that they are there, in seconds: a broker that is gone without a word is noticed after two
 /// of these.
@@ -24,6 +26,14 @@ impl RabbitAddress {
         let mut uri: AMQPUri = url.parse().map_err(|_| RabbitAddressError)?;
         uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
         Ok(Self(uri))
+    }
+
+    /// The broker, as this process reaches it.
+    #[must_use]
+    pub fn target(&self) -> ServiceTarget<'_> {
+        let AMQPUri { scheme, authority, .. } = &self.0;
+        let has_verified_tls = matches!(scheme, AMQPScheme::AMQPS);
+        ServiceTarget { host: &authority.host, port: authority.port, has_verified_tls }
     }
 
     pub(super) fn uri(&self) -> AMQPUri {
@@ -65,6 +75,8 @@ mod tests {
         let address = RabbitAddress::new("amqp://user:secret@mq.example:5673/%2f").unwrap();
         assert_eq!(address.to_string(), "mq.example:5673/");
         assert!(!format!("{address:?}").contains("secret"));
+        assert!(!address.target().has_verified_tls);
+        assert!(RabbitAddress::new("amqps://mq.example").unwrap().target().has_verified_tls);
         for bad in ["", "http://host", "mq.example:5672"] {
             assert_eq!(RabbitAddress::new(bad).err(), Some(RabbitAddressError), "{bad}");
         }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::output::CliError;
 use crate::cli::client::Client;
-use crate::config::{Config, LimitsConfig, PluginsConfig};
+use crate::config::{Config, LimitsConfig, PluginsConfig, RatesConfig};
 use crate::roles::embedded::{Embedded, EmbeddedSetup, read_component};
 use crate::secret_file::random_hex;
 use report::{DemoOutput, DemoReport, SignedTransaction, UsedPlugin};
@@ -54,7 +54,7 @@ pub(super) async fn demo(config: Config, arguments: DemoArguments) -> Result<(),
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         keys: ApiKeyHashes::of_keys([key.as_str()])?,
         allowed: AllowedAddresses::default(),
-        failed_keys: 0,
+        rates: RatesConfig::default(),
         proxies: AllowedAddresses::default(),
         limits: LimitsConfig::default(),
         // The demo installs them itself and shows how long that takes.

@@ -27,10 +27,14 @@ pub(super) fn program_settings(
 }
 
 pub(super) fn check_config(config: Config, files: ComponentFiles) -> Result<Config, CliError> {
-    config.check_for_production(&[
-        ("QUORATE_LISTEN", config.http.listen),
-        ("QUORATE_PARTY_API_LISTEN", config.roles.party_api_listen),
-    ])?;
+    let public =
+        [("QUORATE_LISTEN", config.http.listen), ("QUORATE_PARTY_API_LISTEN", config.roles.party_api_listen)];
+    let for_roles = [
+        ("QUORATE_COORDINATOR_LISTEN", config.roles.coordinator_listen),
+        ("QUORATE_ROUTER_LISTEN", config.roles.router_listen),
+        ("QUORATE_PARTY_API_GRPC_LISTEN", config.roles.party_api_grpc_listen),
+    ];
+    config.check_for_production(&public, &for_roles)?;
     if files == ComponentFiles::Here {
         config.embedded.plugins.iter().try_for_each(|file| is_component(file))?;
     }
