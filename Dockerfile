@@ -4,7 +4,7 @@
 #   docker build --target prebuilt --build-arg PREBUILT=dist -t quorate:local .     what was built outside, in dist/
 #
 # deploy/root.sh says what is in it. RUST_IMAGE is what is built in: Debian with Rust and rustup.
-ARG RUST_IMAGE=rust:1.95-bookworm
+ARG RUST_IMAGE=rust:1.95.0-bookworm
 
 # ---- What was built outside: nothing is run, no image is pulled. Builders that make every stage up to the one that is wanted come
 # by here too: the pattern lets them pass without such a folder.

@@ -108,7 +108,7 @@ guards: servers plugins ## take away each rule's check and expect its test to fa
 .PHONY: verify-demo
 verify-demo: plugin-dkls23 plugin-dkls23-next program ## run the demo and verify it with an Ethereum library of another language (needs python3)
 	@test -x target/venv/bin/python || python3 -m venv target/venv
-	@target/venv/bin/python -m pip install --quiet --disable-pip-version-check eth-account
+	@target/venv/bin/python -m pip install --quiet --disable-pip-version-check eth-account==0.14.0
 	$(CARGO_TARGET_DIR)/debug/quorate demo --json | target/venv/bin/python tests/verify_demo.py
 
 .PHONY: examples

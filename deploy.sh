@@ -112,7 +112,7 @@ facts_of_data() {
   local volume=${COMPOSE_PROJECT_NAME}_postgres-data
   volumes | grep -qxF "$volume" || return 0
   program postgres-data | timeout --foreground -k 5 900 docker run --rm -i --network none --cap-drop ALL \
-    --cap-add DAC_READ_SEARCH --user 0 -v "$volume:/data:ro" --entrypoint sh "$(value POSTGRES_IMAGE postgres:15)" ||
+    --cap-add DAC_READ_SEARCH --user 0 -v "$volume:/data:ro" --entrypoint sh "$(value POSTGRES_IMAGE postgres:15.19)" ||
     say postgres
   ! is_healthy postgres || program postgres-schemas | timeout 120 docker exec -i "$(container postgres)" sh
 }
@@ -122,9 +122,9 @@ prepare() { # options of the check
   local lines line && need_whole_data && need_compose
   [ "${1:-}${QUORATE_PROGRAM:-}" = "--infrastructure${QUORATE_PROGRAM:-.}" ] || need_image
   { facts; facts_of_data; } | ask check --folder . --engine ${QUORATE_PROGRAM:+--no-plugins} "$@"
-  pull POSTGRES_IMAGE "$(value POSTGRES_IMAGE postgres:15)"
-  pull REDIS_IMAGE "$(value REDIS_IMAGE redis:7)"
-  pull RABBITMQ_IMAGE "$(value RABBITMQ_IMAGE rabbitmq:3.13)"
+  pull POSTGRES_IMAGE "$(value POSTGRES_IMAGE postgres:15.19)"
+  pull REDIS_IMAGE "$(value REDIS_IMAGE redis:7.4.5)"
+  pull RABBITMQ_IMAGE "$(value RABBITMQ_IMAGE rabbitmq:3.13.7)"
   # The files that containers read, and what compose needs besides .env.
   lines=$(mounts+=(-v "$PWD/secrets:/deployment/secrets") && ask files)
   for line in $lines; do export "${line?}"; done
@@ -143,7 +143,7 @@ build() { # options of `docker build`
   local prebuilt id target && need_engine
   prebuilt=$(value PREBUILT)
   [ -e Dockerfile ] || fail "the sources are not here: run ./deploy.sh build in a clone of them"
-  target=(--target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95-bookworm)")
+  target=(--target quorate --build-arg "RUST_IMAGE=$(value RUST_IMAGE rust:1.95.0-bookworm)")
   if [ -n "$prebuilt" ]; then
     [[ $prebuilt =~ ^dist(/|$) && $prebuilt != *..* && -x $prebuilt/root/quorate ]] ||
       fail "PREBUILT=$prebuilt: give dist, or a folder in it, with root/quorate: make dist makes it"
@@ -162,9 +162,9 @@ build() { # options of `docker build`
 }
 
 start() { # services: starts these and what they need, and waits until they are healthy
-  local options=() until compose_seconds
-  compose_seconds=$(value UP_SECONDS 120) until=$((SECONDS + compose_seconds))
-  compose up -d --no-build "$@" || options=(--compose-failed)
+  local options=() compose_seconds && compose_seconds=$(value UP_SECONDS 120)
+  local until=$((SECONDS + compose_seconds))
+  compose -f - up -d --no-build "$@" <<<"$PUBLISHED" || options=(--compose-failed) # COORDINATOR_PORT, ROUTER_PORT
   wait_for $((until > SECONDS ? until - SECONDS : 0)) "${options[@]}" "$@"
   [ ${#options[@]} = 0 ] ||
     fail "compose has failed, and says why above. If a network is to be made anew: ./deploy.sh restart"

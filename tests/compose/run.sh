@@ -74,7 +74,7 @@ packages() { # command=package...
 # The images of the services: the real ones, or stand-ins.
 find_service_images() {
   local name
-  for name in postgres:15 redis:7 rabbitmq:3.13; do
+  for name in postgres:15.19 redis:7.4.5 rabbitmq:3.13.7; do
     if ! docker image inspect "$name" >/dev/null 2>&1 && ! timeout 120 docker pull -q "$name" >/dev/null 2>&1; then
       say "no registry: images of Debian's packages stand in for the services'"
       packages debootstrap=debootstrap
@@ -121,7 +121,7 @@ build_image() {
     rmdir --ignore-fail-on-non-empty "$top/dist"
   else
     say "the image from the sources"
-    rust=rust:1.95-bookworm
+    rust=rust:1.95.0-bookworm
     if ! timeout 300 docker pull -q "$rust" >/dev/null 2>&1; then
       say "no registry: this machine's Rust in an image of Debian's packages stands in for Rust's"
       "$top/tests/compose/standin-rust.sh" quorate-standin:rust
@@ -257,6 +257,8 @@ first_init() {
   mv .env .env.new
   complains "there is no .env" up
   QUORATE_IMAGE=$image ./deploy.sh init | grep -q "an earlier init had begun" || die "an interrupted init is not completed"
+  in_env_file COORDINATOR_PORT 8081
+  in_env_file ROUTER_PORT 8082
   [ "$(sed -n 's/^QUORATE_IMAGE=//p' .env)" = "$image" ] || die "init has not written the image"
   ok "init needs an image or a program, and completes what was interrupted"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# An image that stands in for rust:1.95-bookworm where no registry can be reached: this machine's Rust, and Debian's C compiler on
+# An image that stands in for rust:1.95.0-bookworm where no registry can be reached: this machine's Rust, and Debian's C compiler on
 # what standin.sh has made.
 #
 #   standin-rust.sh NAME     makes the image NAME

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Images that stand in for postgres:15, redis:7 and rabbitmq:3.13 where no registry can be reached: Debian's packages, with the
+# Images that stand in for postgres:15.19, redis:7.4.5 and rabbitmq:3.13.7 where no registry can be reached: Debian's packages, with the
 # entry points and the users of the real ones as far as docker-compose.yml relies on them.
 #
 #   standin.sh NAME     makes the image NAME, which serves as all three

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_backends::database::{Row, StoreError, signed, sql};
+use quorate_backends::database::{Row, StoreError, Tx, signed, sql};
 use quorate_core::UnixMillis;
 
 use super::AccountStore;
@@ -72,15 +72,9 @@ impl AccountStore {
     ) -> Result<Acquisition, StoreError> {
         let mut tx =
             self.database.begin(format!("{}/{}", request.key.caller, request.key.name).as_bytes()).await?;
-        let row = sql("SELECT request, ids, started, held_until, status, answer, mac FROM idempotency
-             WHERE caller = $1 AND name = $2 AND started >= $3")
-        .bind(&request.key.caller)
-        .bind(&request.key.name)
-        .bind(signed((now - KEY_RETENTION).0)?)
-        .fetch_optional(&mut tx)
-        .await?;
+        let found = self.find(&mut tx, &request.key, now).await?;
         let mut earlier = None;
-        if let Some(row) = row {
+        if let Some((caller, row)) = found {
             let (response, ids) = (completed_response(&row)?, row.get::<Vec<u8>>("ids")?);
             let stored = RequestFields {
                 key: &request.key,
@@ -99,6 +93,14 @@ impl AccountStore {
                 return Ok(Acquisition::InProgress);
             }
             earlier = Some(ids);
+            // From here on it is stored under the current name.
+            if caller != self.caller(&request.key) {
+                sql("DELETE FROM idempotency WHERE caller = $1 AND name = $2")
+                    .bind(&caller)
+                    .bind(&request.key.name)
+                    .execute(&mut tx)
+                    .await?;
+            }
         }
         let ids = earlier.as_deref().unwrap_or(&request.ids);
         sql("INSERT INTO idempotency (caller, name, request, ids, owner, started, held_until, mac)
@@ -106,7 +108,7 @@ impl AccountStore {
              ON CONFLICT (caller, name) DO UPDATE SET
                request = excluded.request, ids = excluded.ids, owner = excluded.owner, started = excluded.started,
                held_until = excluded.held_until, mac = excluded.mac, status = NULL, answer = NULL")
-        .bind(&request.key.caller)
+        .bind(self.caller(&request.key))
         .bind(&request.key.name)
         .bind(request.request.as_slice())
         .bind(ids)
@@ -129,7 +131,7 @@ impl AccountStore {
             "UPDATE idempotency SET held_until = $1 WHERE caller = $2 AND name = $3 AND owner = $4 AND status IS NULL",
         )
         .bind(signed((now + LEASE_DURATION).0)?)
-        .bind(&request.key.caller)
+        .bind(self.caller(&request.key))
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
         .execute(&self.database)
@@ -147,7 +149,7 @@ impl AccountStore {
         )
         .bind(request.ids.as_slice())
         .bind(self.mac(request, &request.ids, None))
-        .bind(&request.key.caller)
+        .bind(self.caller(&request.key))
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
         .execute(&self.database)
@@ -170,7 +172,7 @@ impl AccountStore {
         .bind(status)
         .bind(answer)
         .bind(self.mac(request, &[], Some(&CompletedResponse { status, body: answer.to_owned() })))
-        .bind(&request.key.caller)
+        .bind(self.caller(&request.key))
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
         .execute(&self.database)
@@ -185,7 +187,7 @@ impl AccountStore {
     pub async fn release(&self, request: &IdempotentRequest) -> Result<(), StoreError> {
         let released = sql("UPDATE idempotency SET held_until = 0
              WHERE caller = $1 AND name = $2 AND owner = $3 AND status IS NULL")
-        .bind(&request.key.caller)
+        .bind(self.caller(&request.key))
         .bind(&request.key.name)
         .bind(request.owner.as_slice())
         .execute(&self.database)
@@ -222,6 +224,33 @@ struct CompletedResponse {
 }
 
 impl AccountStore {
+    /// The name under which a caller is stored now.
+    fn caller(&self, key: &IdempotencyKey) -> String {
+        self.keys.names_of_caller(&key.caller).next().unwrap_or_default()
+    }
+
+    /// The row of a key that is not forgotten, and the name of its caller there: row keys may have been replaced since.
+    async fn find(
+        &self,
+        tx: &mut Tx,
+        key: &IdempotencyKey,
+        now: UnixMillis,
+    ) -> Result<Option<(String, Row)>, StoreError> {
+        for caller in self.keys.names_of_caller(&key.caller) {
+            let row = sql("SELECT request, ids, started, held_until, status, answer, mac FROM idempotency
+                 WHERE caller = $1 AND name = $2 AND started >= $3")
+            .bind(&caller)
+            .bind(&key.name)
+            .bind(signed((now - KEY_RETENTION).0)?)
+            .fetch_optional(&mut *tx)
+            .await?;
+            if let Some(row) = row {
+                return Ok(Some((caller, row)));
+            }
+        }
+        Ok(None)
+    }
+
     fn mac(&self, request: &IdempotentRequest, ids: &[u8], response: Option<&CompletedResponse>) -> Vec<u8> {
         let IdempotentRequest { key, request, started, .. } = request;
         let fields = RequestFields { key, request, started: *started };

@@ -87,6 +87,14 @@ impl RowKeys {
         [key.id.as_slice(), key.mac(table, fields).finalize().into_bytes().as_slice()].concat()
     }
 
+    /// The names under which a caller is stored: the current one, and those of earlier keys. Who reads the rows learns from none of
+    /// them who the caller is.
+    pub(crate) fn names_of_caller(&self, caller: &str) -> impl Iterator<Item = String> {
+        self.0
+            .iter()
+            .map(move |key| hex::encode(key.mac("names of callers", &[caller]).finalize().into_bytes()))
+    }
+
     /// Refuses a row that no account service of this deployment has written.
     pub(crate) fn verify(
         &self,

@@ -2,6 +2,7 @@
 //! that it has certified (mutual TLS).
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub enum TlsError {
     /// A file is not what it should be.
     #[error("{0}: this is not a {1} in PEM, or it can't be read")]
     File(PathBuf, &'static str),
+    /// Others can put another key there.
+    #[error("{0}: others can write to this private key: take that from them (chmod go-w)")]
+    Open(PathBuf),
     /// Certificate and key do not fit, or are not acceptable.
     #[error("the TLS certificates can't be used")]
     Rejected(#[source] rustls::Error),
@@ -181,6 +185,10 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 type Chain = Vec<CertificateDer<'static>>;
 
 fn read(identity: &TlsIdentity) -> Result<(Chain, PrivateKeyDer<'static>), TlsError> {
+    let others_write = |metadata: std::fs::Metadata| metadata.mode() & 0o022 != 0;
+    if std::fs::metadata(&identity.key).is_ok_and(others_write) {
+        return Err(TlsError::Open(identity.key.clone()));
+    }
     let key = PrivateKeyDer::from_pem_file(&identity.key);
     let key = key.map_err(|_| TlsError::File(identity.key.clone(), "private key"))?;
     Ok((certificates(&identity.certificate)?, key))

@@ -222,7 +222,14 @@ mod tests {
             assert!(files.read_again().is_err());
             assert!(is_same(&first), "what is bad is used");
         }
+        let others_write = |yes| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(if yes { 0o620 } else { 0o600 });
+            std::fs::set_permissions(&identity.key, mode).unwrap();
+        };
         write(&identity, 2041);
+        others_write(true);
+        assert!(files.read_again().is_err(), "a key that others can write is used");
+        others_write(false);
         assert!(files.read_again().unwrap());
         assert!(!is_same(&first), "what is new is not used");
         assert_eq!(files.current.read().ends.first().unwrap().1, UnixSeconds(2_240_611_200));

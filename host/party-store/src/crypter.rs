@@ -1,6 +1,7 @@
 //! Sealing at rest: AES-256-GCM under keys that come from the master key.
 //!
-//! Each account has a data key of its own (HKDF-SHA256, RFC 5869). The associated data says where a row belongs; a row
+//! Each share set has a random data key of its own, which is sealed under a key of its account (HKDF-SHA256, RFC 5869) and stands in
+//! one row: once that row is gone, nothing of the share set opens. The associated data says where a row belongs; a row
 //! that is moved to another table, party, account, epoch or name does not open.
 
 use aes_gcm::aead::{Aead, Payload};
@@ -42,11 +43,32 @@ impl MasterKey {
         }
         Ok(Self(key))
     }
+
+    /// The key with which the party's process authenticates the code that it has compiled.
+    #[must_use]
+    pub fn compile_cache_key(&self) -> Zeroizing<[u8; 32]> {
+        derive(self, b"quorate 1 compile cache")
+    }
 }
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MasterKey")
+    }
+}
+
+/// The key of one share set: 32 random bytes.
+pub(super) struct DataKey(Zeroizing<[u8; 32]>);
+
+impl DataKey {
+    fn cipher(&self) -> Aes256Gcm {
+        Aes256Gcm::new(self.0.as_slice().into())
+    }
+}
+
+impl std::fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DataKey")
     }
 }
 
@@ -91,15 +113,9 @@ impl Crypter {
         (key.public(), key.sign(Tag::KeyName, &self.party.0))
     }
 
+    /// Seals a value under the key of its account.
     pub(super) fn seal(&self, context: &RowContext<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|_| StoreError::Conflict("no randomness"))?;
-        let payload = Payload { msg: value, aad: &self.associated(context) };
-        let sealed = self
-            .cipher(context.account)
-            .encrypt(Nonce::from_slice(&nonce), payload)
-            .map_err(|_| StoreError::Conflict("a value too long to seal"))?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        self.seal_with(&self.cipher(context.account), context, value)
     }
 
     pub(super) fn open(
@@ -107,10 +123,77 @@ impl Crypter {
         context: &RowContext<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        self.open_with(&self.cipher(context.account), context, sealed)
+    }
+
+    /// A new data key for a share set, and its sealed form.
+    pub(super) fn new_data_key(&self, context: &RowContext<'_>) -> Result<(DataKey, Vec<u8>), StoreError> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(key.as_mut_slice()).map_err(|_| StoreError::Conflict("no randomness"))?;
+        let sealed = self.seal(context, key.as_slice())?;
+        Ok((DataKey(key), sealed))
+    }
+
+    /// Opens the data key of a share set.
+    pub(super) fn open_data_key(
+        &self,
+        context: &RowContext<'_>,
+        sealed: &[u8],
+    ) -> Result<DataKey, StoreError> {
+        let opened = self.open(context, sealed)?;
+        let mut key = Zeroizing::new([0; 32]);
+        if opened.len() != key.len() {
+            return Err(StoreError::Sealed(context.table));
+        }
+        key.copy_from_slice(&opened);
+        Ok(DataKey(key))
+    }
+
+    /// Seals a value of a share set under its data key.
+    pub(super) fn seal_under(
+        &self,
+        key: &DataKey,
+        context: &RowContext<'_>,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        self.seal_with(&key.cipher(), context, value)
+    }
+
+    /// Opens a value of a share set.
+    pub(super) fn open_under(
+        &self,
+        key: &DataKey,
+        context: &RowContext<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        self.open_with(&key.cipher(), context, sealed)
+    }
+
+    fn seal_with(
+        &self,
+        cipher: &Aes256Gcm,
+        context: &RowContext<'_>,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|_| StoreError::Conflict("no randomness"))?;
+        let payload = Payload { msg: value, aad: &self.associated(context) };
+        let sealed = cipher
+            .encrypt(Nonce::from_slice(&nonce), payload)
+            .map_err(|_| StoreError::Conflict("a value too long to seal"))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    fn open_with(
+        &self,
+        cipher: &Aes256Gcm,
+        context: &RowContext<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let wrong = || StoreError::Sealed(context.table);
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(wrong)?;
         let payload = Payload { msg: sealed, aad: &self.associated(context) };
-        let opened = self.cipher(context.account).decrypt(Nonce::from_slice(nonce), payload);
+        let opened = cipher.decrypt(Nonce::from_slice(nonce), payload);
         opened.map(Zeroizing::new).map_err(|_| wrong())
     }
 
@@ -134,7 +217,7 @@ impl Crypter {
         mac
     }
 
-    /// The cipher with an account's data key. Its key schedule is wiped when it is dropped: the features that
+    /// The cipher with an account's key. Its key schedule is wiped when it is dropped: the features that
     /// Cargo.toml asks of `aes` and `polyval` see to that. What HKDF keeps on its stack is not.
     fn cipher(&self, account: AccountId) -> Aes256Gcm {
         let info = [b"quorate 1 data key".as_slice(), account.as_bytes()].concat();
@@ -196,6 +279,24 @@ mod tests {
         }
         assert!(crypter(1, 1).open(&here(), &sealed[..11]).is_err());
         assert_ne!(crypter(1, 1).seal(&here(), b"secret").unwrap(), sealed, "a nonce was used twice");
+    }
+
+    #[test]
+    fn what_a_share_set_has_opens_under_its_own_key_only() {
+        let (crypter, context) = (crypter(1, 1), context("shares", 1, 1, "data key"));
+        let (key, sealed_key) = crypter.new_data_key(&context).unwrap();
+        let (other, _) = crypter.new_data_key(&context).unwrap();
+        let sealed = crypter.seal_under(&key, &context, b"share").unwrap();
+        let opened = crypter.open_data_key(&context, &sealed_key).unwrap();
+        assert_eq!(*crypter.open_under(&opened, &context, &sealed).unwrap(), b"share");
+        assert!(crypter.open_under(&other, &context, &sealed).is_err(), "another share set's key");
+        assert!(
+            crypter.open(&context, &sealed).is_err(),
+            "the account's key opens it without the row of the data key"
+        );
+        let short = crypter.seal(&context, b"short").unwrap();
+        assert!(crypter.open_data_key(&context, &short).is_err());
+        assert_eq!(format!("{key:?}"), "DataKey");
     }
 
     /// Golden bytes: rows that were sealed before must open for ever, and a party's name for its key must stay the

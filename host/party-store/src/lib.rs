@@ -37,7 +37,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypter::RowContext;
+use crypter::{DataKey, RowContext};
 use quorate_backends::database::{Database, Row, Schema, StoreError, Tx, decoded, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
@@ -311,9 +311,12 @@ impl PartyStore {
     fn open_facts(&self, account: AccountId, row: &Row) -> Result<SealedFacts, StoreError> {
         let plan: PlanHash = row.read("plan", "shares")?;
         let epoch: u32 = row.get("epoch")?;
-        let facts = self.crypter.open(&facts_context(account, epoch, plan), &row.get::<Vec<u8>>("facts")?)?;
+        let sealed_key = row.get::<Vec<u8>>("data_key")?;
+        let key = self.crypter.open_data_key(&data_key_context(account, epoch, plan), &sealed_key)?;
+        let context = facts_context(account, epoch, plan);
+        let facts = self.crypter.open_under(&key, &context, &row.get::<Vec<u8>>("facts")?)?;
         let (record, names): (KeyRecord, Vec<String>) = decoded(&facts, "shares")?;
-        Ok(SealedFacts { plan, record, names })
+        Ok(SealedFacts { plan, key, record, names })
     }
 }
 
@@ -331,9 +334,15 @@ fn started(row: &Row) -> Result<Started, StoreError> {
 /// The facts that are sealed with a share.
 struct SealedFacts {
     plan: PlanHash,
+    /// The key of the share set.
+    key: DataKey,
     record: KeyRecord,
     /// The names of its entries: one that is missing is noticed.
     names: Vec<String>,
+}
+
+fn data_key_context(account: AccountId, epoch: u32, plan: PlanHash) -> RowContext<'static> {
+    RowContext { table: "shares", account, epoch, plan, name: "data key" }
 }
 
 fn facts_context(account: AccountId, epoch: u32, plan: PlanHash) -> RowContext<'static> {

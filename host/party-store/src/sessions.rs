@@ -75,7 +75,8 @@ impl PartyStore {
         account: AccountId,
         share_set: PlanHash,
     ) -> Result<KeyRecord, StoreError> {
-        let row = sql("SELECT plan, epoch, facts FROM shares WHERE plan = $1").bind(share_set.as_bytes());
+        let row =
+            sql("SELECT plan, epoch, data_key, facts FROM shares WHERE plan = $1").bind(share_set.as_bytes());
         let row = row.fetch_optional(&self.database).await?.ok_or(StoreError::Altered("shares"))?;
         Ok(self.open_facts(account, &row)?.record)
     }
@@ -242,7 +243,7 @@ impl PartyStore {
     /// See [`StoreError`].
     pub async fn unreported(&self) -> Result<Vec<Unreported>, StoreError> {
         let rows = sql(
-            "SELECT sessions.plan, sessions.id, order_id, me, digest, sessions.account, state, epoch, ready, facts,
+            "SELECT sessions.plan, sessions.id, order_id, me, digest, sessions.account, state, epoch, ready, data_key, facts,
                     certificate
              FROM sessions LEFT JOIN shares USING (plan)
              WHERE exclusive AND NOT reported AND (outcome = 'aborted' OR state IN ('pending', 'active'))",

@@ -10,7 +10,7 @@ use quorate_core::codec::encode;
 use quorate_core::{AccountId, PlanHash};
 
 use super::lifts::carry_bans_over;
-use super::{PartyStore, end, entry_context, facts_context, outcome_of, unlock};
+use super::{PartyStore, data_key_context, end, entry_context, facts_context, outcome_of, unlock};
 use quorate_core::user_share::ShareEntries;
 
 /// A share that this party has promised.
@@ -61,8 +61,10 @@ impl PartyStore {
         account: AccountId,
         share_set: PlanHash,
     ) -> Result<Option<ShareEntries>, StoreError> {
-        let rows = sql("SELECT plan, epoch, facts, name, sealed FROM shares LEFT JOIN entries USING (plan)
-             WHERE plan = $1")
+        let rows = sql(
+            "SELECT plan, epoch, data_key, facts, name, sealed FROM shares LEFT JOIN entries USING (plan)
+             WHERE plan = $1",
+        )
         .bind(share_set.as_bytes())
         .fetch_all(&self.database)
         .await?;
@@ -78,7 +80,8 @@ impl PartyStore {
         for name in facts.names {
             let sealed =
                 kept.remove(&self.entry_name(facts.plan, &name)).ok_or(StoreError::Sealed("entries"))?;
-            let value = self.crypter.open(&entry_context(account, epoch, facts.plan, &name), &sealed)?;
+            let context = entry_context(account, epoch, facts.plan, &name);
+            let value = self.crypter.open_under(&facts.key, &context, &sealed)?;
             entries.insert(name, value);
         }
         if kept.is_empty() { Ok(Some(entries)) } else { Err(StoreError::Sealed("entries")) }
@@ -153,21 +156,23 @@ impl PartyStore {
             return Err(StoreError::Conflict("a promise that this party could not keep"));
         }
         let names: Vec<String> = entries.keys().cloned().collect();
-        let facts =
-            self.crypter.seal(&facts_context(account, epoch, plan), &encode(&(record.clone(), names)))?;
-        sql("INSERT INTO shares (plan, account, epoch, state, ready, key_id, facts)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        let (key, sealed_key) = self.crypter.new_data_key(&data_key_context(account, epoch, plan))?;
+        let context = facts_context(account, epoch, plan);
+        let facts = self.crypter.seal_under(&key, &context, &encode(&(record.clone(), names)))?;
+        sql("INSERT INTO shares (plan, account, epoch, state, ready, key_id, data_key, facts)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(plan.as_bytes())
         .bind(account.as_bytes())
         .bind(epoch)
         .bind(state)
         .bind(encode(ready))
         .bind(self.crypter.key_id())
+        .bind(sealed_key)
         .bind(facts)
         .execute(&mut tx)
         .await?;
         for (name, value) in entries {
-            let sealed = self.crypter.seal(&entry_context(account, epoch, plan, name), value)?;
+            let sealed = self.crypter.seal_under(&key, &entry_context(account, epoch, plan, name), value)?;
             sql("INSERT INTO entries (plan, name, key_id, sealed) VALUES ($1, $2, $3, $4)")
                 .bind(plan.as_bytes())
                 .bind(self.entry_name(plan, name))
@@ -185,7 +190,7 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`].
     pub async fn promised(&self, plan: PlanHash) -> Result<Option<PromisedShare>, StoreError> {
-        let row = sql("SELECT plan, epoch, facts, account, state, certificate FROM shares
+        let row = sql("SELECT plan, epoch, data_key, facts, account, state, certificate FROM shares
              WHERE plan = $1 AND state <> 'delivered'")
         .bind(plan.as_bytes())
         .fetch_optional(&self.database)

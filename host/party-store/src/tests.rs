@@ -138,7 +138,8 @@ async fn what_admission_relies_on_can_not_be_changed_or_moved() {
         // Never committed.
         let mut tx = store.database.begin(b"").await.unwrap();
         sql(harm).execute(&mut tx).await.unwrap();
-        let row = sql("SELECT plan, epoch, facts, account FROM shares").fetch_one(&mut tx).await.unwrap();
+        let row =
+            sql("SELECT plan, epoch, data_key, facts, account FROM shares").fetch_one(&mut tx).await.unwrap();
         let opened = store.open_facts(row.read("account", "shares").unwrap(), &row);
         let names = sql("SELECT name FROM entries").fetch_all(&mut tx).await.unwrap().len();
         assert!(opened.is_err() || opened.is_ok_and(|facts| facts.names.len() != names), "{harm}");

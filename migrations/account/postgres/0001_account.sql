@@ -41,7 +41,7 @@ CREATE TABLE open_orders (
     UNIQUE (account, order_id)
 );
 
--- Idempotency keys. ids: of what the request makes (an account, an order), so that a later attempt finds what an interrupted
+-- Idempotency keys. caller: a MAC of who has given the key, under a row key. ids: of what the request makes (an account, an order), so that a later attempt finds what an interrupted
 -- one has led to. held_until: before that no other process may carry it out. status and answer: there when it is over.
 CREATE TABLE idempotency (
     caller      TEXT NOT NULL,

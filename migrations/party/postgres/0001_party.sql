@@ -72,7 +72,9 @@ CREATE TABLE locks (
     plan     BYTEA NOT NULL
 );
 
--- Shares. facts: what the party must know of its share before it takes on a plan, and the names of its entries, sealed.
+-- Shares. data_key: the random key of this share set, sealed under a key of its account; facts and entries are sealed under it, so
+-- that nothing of the share set opens any more once this row is gone. facts: what the party must know of its share before it takes on a
+-- plan, and the names of its entries, sealed.
 -- state: 'pending' while its promise lasts, then 'active' with its certificate, then 'retired'; at the user's party
 -- 'delivered' before all that, while the promise is not given yet.
 CREATE TABLE shares (
@@ -82,6 +84,7 @@ CREATE TABLE shares (
     state        TEXT NOT NULL CHECK (state IN ('delivered', 'pending', 'active', 'retired')),
     ready        BYTEA NOT NULL,
     key_id       TEXT NOT NULL,
+    data_key     BYTEA NOT NULL,
     facts        BYTEA NOT NULL,
     certificate  BYTEA
 );

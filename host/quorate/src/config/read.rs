@@ -9,6 +9,7 @@ use quorate_core::Threshold;
 use zeroize::Zeroizing;
 
 use super::environment::is_example;
+use crate::secret_file::{Access, check_access};
 
 /// Why the configuration can't be used: the operator must act.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +63,13 @@ pub enum ConfigError {
     )]
     Embedded,
     /// The file of a secret can't be read.
-    #[error("{0}_FILE: the file can't be read")]
+    #[error("{0}_FILE: the file can't be used")]
     File(&'static str, #[source] std::io::Error),
     /// A variable that is not a setting.
     #[error("{0}: there is no such setting; check its spelling")]
     Unknown(String),
     /// The configuration file can't be read.
-    #[error("QUORATE_CONFIG: {0}: the file can't be read")]
+    #[error("QUORATE_CONFIG: {0}: the file can't be used")]
     ConfigFile(PathBuf, #[source] std::io::Error),
     /// The configuration file is not what it should be.
     #[error(
@@ -190,8 +191,11 @@ impl Variables {
             (Some(_), Some(_)) => return Err(ConfigError::Twice(name)),
             (given, None) => given,
             (None, Some(path)) => {
-                let text = std::fs::read_to_string(path.as_str()).map(Zeroizing::new);
-                let text = text.map_err(|error| ConfigError::File(name, error))?;
+                let read = || {
+                    check_access(Path::new(path.as_str()), Access::OthersRead)?;
+                    std::fs::read_to_string(path.as_str()).map(Zeroizing::new)
+                };
+                let text = read().map_err(|error| ConfigError::File(name, error))?;
                 Some(Zeroizing::new(text.trim_end().to_owned()))
             }
         };
@@ -232,8 +236,11 @@ impl Variables {
 
 /// A file with the names of the variables (TOML). A name that is not a setting is found by [`Variables::finish`].
 fn read_file(path: &Path) -> Result<BTreeMap<String, Zeroizing<String>>, ConfigError> {
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| ConfigError::ConfigFile(path.to_owned(), error))?;
+    let read = || {
+        check_access(path, Access::OthersRead)?;
+        std::fs::read_to_string(path).map(Zeroizing::new)
+    };
+    let text = read().map_err(|error| ConfigError::ConfigFile(path.to_owned(), error))?;
     let syntax = |at: String| ConfigError::ConfigSyntax(path.to_owned(), at);
     // The library's message shows the line, which may hold a secret: only where it is may be shown.
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {

@@ -13,12 +13,12 @@ use zeroize::Zeroizing;
 use super::error::LocalError;
 use super::local_databases::ACCOUNT_FILE;
 use crate::config::Seed;
-use crate::secret_file::{OWNER_ONLY_MODE, random_hex, write_new};
+use crate::secret_file::{Access, OWNER_ONLY_MODE, check_access, random_hex, write_new};
 
-/// A sandbox that keeps what it has compiled in a data folder. Its sessions have so many bytes of memory together.
-pub(crate) fn sandbox(data: &Path, memory_bytes: usize) -> Result<Runtime, LocalError> {
+/// A sandbox that keeps what it has compiled in a data folder, authenticated under a key that comes from a party's master key. Its
+/// sessions have so many bytes of memory together.
+pub(crate) fn sandbox(data: &Path, key: Seed, memory_bytes: usize) -> Result<Runtime, LocalError> {
     make_folder(data)?;
-    let key = compile_cache_key(data)?;
     let folder = data.join("compiled");
     let cache = CompileCache::open(&folder, key);
     let compile_cache = Some(cache.map_err(|source| LocalError::File { path: folder, source })?);
@@ -73,12 +73,16 @@ pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<EmbeddedKeys, Lo
     })
 }
 
-/// The key that compiled code is authenticated with.
-pub(super) fn compile_cache_key(data: &Path) -> Result<Seed, LocalError> {
-    let folder = data.join("secrets");
-    make_folder(&folder)?;
-    // With another key everything is compiled anew.
-    seed(&folder.join("compile_cache"), IfMissing::Make)
+/// The key that the code of an embedded deployment is authenticated with: the first party's.
+pub(crate) fn compile_cache_key(data: &Path, parties: u16) -> Result<Seed, LocalError> {
+    Ok(read_or_make(data, parties)?.compile_cache_key())
+}
+
+impl EmbeddedKeys {
+    pub(super) fn compile_cache_key(&self) -> Seed {
+        // There are two parties or more. With another key everything is compiled anew.
+        self.parties.first().map(|party| party.master.compile_cache_key()).unwrap_or_default()
+    }
 }
 
 /// The API key of a deployment that was given none: made once.
@@ -92,7 +96,9 @@ pub(crate) fn api_key(data: &Path) -> Result<(PathBuf, Zeroizing<String>), Local
 /// Makes a folder that only we can look into.
 pub(super) fn make_folder(path: &Path) -> Result<(), LocalError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| LocalError::File { path: path.to_owned(), source })
+    // It may have been there before.
+    let checked = made.and_then(|()| check_access(path, Access::OthersRead));
+    checked.map_err(|source| LocalError::File { path: path.to_owned(), source })
 }
 
 /// Keeps a data folder for this process, until the returned file is closed. A second process would end the sessions of
@@ -126,6 +132,7 @@ fn text(path: &Path, if_missing: IfMissing) -> Result<Zeroizing<String>, LocalEr
     let mut text = Zeroizing::new(String::with_capacity(128));
     match OpenOptions::new().read(true).open(path) {
         Ok(file) => {
+            check_access(path, Access::OwnerOnly).map_err(failed)?;
             // Anything longer is no key.
             file.take(128).read_to_string(&mut text).map_err(failed)?;
             Ok(Zeroizing::new(text.trim().to_owned()))

@@ -127,8 +127,9 @@ impl Embedded {
         data_dir::make_folder(&setup.data)?;
         let lock = data_dir::lock(&setup.data)?;
         let parties = usize::from(setup.parties);
-        let runtime = sandbox(&setup.data, setup.limits.sandbox_memory.saturating_mul(parties))?;
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
+        let memory = setup.limits.sandbox_memory.saturating_mul(parties);
+        let runtime = sandbox(&setup.data, keys.compile_cache_key(), memory)?;
         let shared = Shared::new(&keys)?;
         let row_keys = RowKeys::new(keys.account_rows, vec![]);
         let account_store = local_databases::open_accounts(&setup.data, row_keys).await?;

@@ -15,12 +15,14 @@ use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, PartyStore};
 use quorate_runtime::{Grants, PluginText, Runtime};
+use tokio::io::AsyncWriteExt;
+use zeroize::Zeroizing;
 
 use super::context::{Context, SHUTDOWN_GRACE_PERIOD, needed, some};
 use super::data_dir;
 use super::error::StartError;
 use super::role::Role;
-use crate::config::{Environment, PluginsConfig};
+use crate::config::{Environment, PluginsConfig, Seed};
 
 /// A party that runs, and its sandbox.
 pub(super) struct RunningParty {
@@ -29,6 +31,8 @@ pub(super) struct RunningParty {
     plugins: Vec<PathBuf>,
     policy: PluginsConfig,
     data: PathBuf,
+    /// What compiled code is authenticated with.
+    cache_key: Seed,
 }
 
 /// How long compiling a component may take, on a slow machine with much else to do.
@@ -36,12 +40,20 @@ const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Has a component compiled by another process, which gives its memory back: see [`crate::cli`]. What goes wrong
 /// there shows again when the component is loaded.
-async fn compile_apart(data: &Path, component: &Path) {
+async fn compile_apart(data: &Path, key: &Seed, component: &Path) {
     let Ok(program) = std::env::current_exe() else { return };
     let mut compiling = tokio::process::Command::new(program);
-    compiling.env_clear().env("QUORATE_DATA", data).arg("compile").arg(component);
-    compiling.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(COMPILE_TIMEOUT, compiling.status()).await {
+    compiling.env_clear().env("QUORATE_DATA", data).args(["compile", "--key-from-stdin"]).arg(component);
+    compiling.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let compiled = async {
+        let mut compiling = compiling.spawn()?;
+        // The key is in no argument and in no environment: others could read them.
+        if let Some(mut stdin) = compiling.stdin.take() {
+            stdin.write_all(Zeroizing::new(hex::encode(key.as_slice())).as_bytes()).await?;
+        }
+        compiling.wait().await
+    };
+    match tokio::time::timeout(COMPILE_TIMEOUT, compiled).await {
         Ok(Ok(status)) if status.success() => {}
         other => tracing::warn!(component = %component.display(), ?other, "component not compiled ahead"),
     }
@@ -54,7 +66,7 @@ impl RunningParty {
             let failed = |source| StartError::Plugin { path: path.clone(), source };
             let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
             self.policy.check(path, &bytes)?;
-            compile_apart(&self.data, path).await;
+            compile_apart(&self.data, &self.cache_key, path).await;
             let plugin = self.runtime.load(&bytes, &Grants::default()).await;
             let plugin = plugin.map_err(|error| failed(error.into()))?;
             match self.party.install(&plugin) {
@@ -109,7 +121,9 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     let identity = identity(context, by)?;
     let coordinators = context.replicas(&roles.coordinators);
     let routers = context.replicas(&roles.routers);
-    let runtime = data_dir::sandbox(&context.config.embedded.data, context.config.limits.sandbox_memory)?;
+    let cache_key = master.compile_cache_key();
+    let memory = context.config.limits.sandbox_memory;
+    let runtime = data_dir::sandbox(&context.config.embedded.data, cache_key.clone(), memory)?;
     let database = context.postgres(by).await?;
     let store = PartyStore::open(database.clone(), Crypter::new(master, identity)).await;
     let store = store.map_err(|error| context.store_failed(error))?;
@@ -134,7 +148,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     let plugins = context.config.embedded.plugins.clone();
     let data = context.config.embedded.data.clone();
     let policy = context.config.plugins.clone();
-    let running = RunningParty { party: Arc::clone(&party), runtime, plugins, policy, data };
+    let running = RunningParty { party: Arc::clone(&party), runtime, plugins, policy, data, cache_key };
     running.install().await?;
     let socket = UnixSocket::bind(&context.config.admin_socket()).await?;
     let acts = admin::service(Arc::clone(&party));

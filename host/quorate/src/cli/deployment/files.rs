@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::init::{give, make_folder, remove};
-use super::layout::{Origin, SECRETS};
+use super::layout::{OPTIONAL_PORTS, OptionalPort, Origin, SECRETS};
 use super::postgres;
 use super::rabbitmq;
 use super::settings::DeploymentSettings;
@@ -35,14 +35,24 @@ pub(super) struct FilesArguments {
 }
 
 /// Writes the files, and prints what compose needs besides `.env`, as lines NAME=value: a hash of all secrets, with
-/// which containers are made anew when one changes, and the addresses of all replicas.
+/// which containers are made anew when one changes, the addresses of all replicas, and what more is published.
 pub(super) fn files(arguments: &FilesArguments) -> Result<(), CliError> {
     let settings = DeploymentSettings::read(&arguments.folder).map_err(|finding| finding.to_string())?;
     print(&format!("SECRETS_HASH={}", write_all(&settings)?))?;
     for (name, addresses) in settings.replica_addresses() {
         print(&format!("{name}={addresses}"))?;
     }
-    Ok(())
+    print(&format!("PUBLISHED={}", published(&settings)))
+}
+
+/// The ports that are published only if they are set, as a compose file without blanks: compose itself can't leave a port out.
+fn published(settings: &DeploymentSettings) -> serde_json::Value {
+    let set = OPTIONAL_PORTS.iter().filter(|port| !settings.text(port.setting).is_empty());
+    let services = set.map(|OptionalPort { setting, service, port }| {
+        let text = format!("{}:{}:{port}", settings.text("PUBLISH_ADDRESS"), settings.text(setting));
+        ((*service).to_owned(), serde_json::json!({ "ports": [text] }))
+    });
+    serde_json::json!({ "services": services.collect::<serde_json::Map<_, _>>() })
 }
 
 fn write_all(settings: &DeploymentSettings) -> Result<String, CliError> {
@@ -189,6 +199,19 @@ mod tests {
         // A file that only one party reads.
         deployment.write_secret("party-1/postgres_password", "another-password");
         assert_ne!(write(), changed);
+    }
+
+    #[test]
+    fn the_ports_of_coordinator_and_router_are_published_only_if_they_are_set() {
+        let deployment = TestDeployment::new();
+        let text = || published(&deployment.settings()).to_string();
+        assert_eq!(text(), r#"{"services":{}}"#);
+        deployment.set("COORDINATOR_PORT", "9081");
+        assert_eq!(text(), r#"{"services":{"session-coordinator":{"ports":["127.0.0.1:9081:8081"]}}}"#);
+        deployment.set("ROUTER_PORT", "9082");
+        assert!(text().contains(r#""message-router":{"ports":["127.0.0.1:9082:8082"]}"#), "{}", text());
+        // A shell takes it as one word.
+        assert!(!text().contains(char::is_whitespace));
     }
 
     #[test]

@@ -159,12 +159,28 @@ pub(super) const REPLICA_ADDRESSES: [ReplicaAddresses; 2] = [
 pub(super) const PORTS: [&str; 5] =
     ["ACCOUNT_PORT", "COORDINATOR_PORT", "ROUTER_PORT", "PARTY_API_PORT", "ACCOUNT_2_PORT"];
 
+/// A port that is published only if its setting says so: no caller needs it.
+pub(super) struct OptionalPort {
+    /// The setting; empty: it is not published.
+    pub(super) setting: &'static str,
+    pub(super) service: &'static str,
+    /// The port inside of the container.
+    pub(super) port: u16,
+}
+
+pub(super) const OPTIONAL_PORTS: [OptionalPort; 2] = [
+    OptionalPort { setting: "COORDINATOR_PORT", service: "session-coordinator", port: 8_081 },
+    OptionalPort { setting: "ROUTER_PORT", service: "message-router", port: 8_082 },
+];
+
 /// Settings of `.env` that `docker-compose.yml` does not read, with their defaults.
-pub(super) const SCRIPT_SETTINGS: [(&str, &str); 7] = [
+pub(super) const SCRIPT_SETTINGS: [(&str, &str); 9] = [
+    ("COORDINATOR_PORT", ""),
+    ("ROUTER_PORT", ""),
     ("COMPOSE_PROJECT_NAME", "quorate"),
     ("REPLICAS", "1"),
     ("UP_SECONDS", "120"),
-    ("RUST_IMAGE", "rust:1.95-bookworm"),
+    ("RUST_IMAGE", "rust:1.95.0-bookworm"),
     ("PREBUILT", ""),
     ("COMPOSE_HTTP_TIMEOUT", ""),
     ("COMPOSE_PARALLEL_LIMIT", ""),
@@ -385,10 +401,13 @@ mod tests {
 
     #[test]
     fn the_compose_file_publishes_these_ports() {
-        for port in PORTS {
+        let is_optional = |port: &&str| OPTIONAL_PORTS.iter().any(|optional| optional.setting == *port);
+        for port in PORTS.iter().filter(|port| !is_optional(port)) {
             assert!(COMPOSE.contains(&format!("${{{port}:-")), "{port}");
         }
-        assert_eq!(COMPOSE.matches("_PORT:-").count(), PORTS.len());
+        // What nobody calls is not among them.
+        assert_eq!(COMPOSE.matches("_PORT:-").count(), PORTS.len() - OPTIONAL_PORTS.len());
+        assert_eq!(COMPOSE.matches("    ports:").count(), PORTS.len() - OPTIONAL_PORTS.len());
         for name in SERVICES.iter().filter(|service| service.kind == ServiceKind::Replica) {
             let block = COMPOSE.split(&format!("\n  {}:\n", name.name)).nth(1).unwrap();
             assert!(block.lines().nth(1).unwrap().contains("profiles: [replicas]"), "{}", name.name);

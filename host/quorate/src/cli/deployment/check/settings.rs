@@ -9,7 +9,7 @@ use quorate_net::web::guard::ApiKeyHashes;
 
 use super::super::engine_facts::Engine;
 use super::super::finding::Finding;
-use super::super::layout::{PARTIES, PORTS};
+use super::super::layout::{OPTIONAL_PORTS, PARTIES, PORTS};
 use super::super::settings::{
     DeploymentSettings, PASSWORD_REMEDY, not_as_written, password_settings, public_key,
 };
@@ -175,6 +175,9 @@ pub(super) fn check_numbers(settings: &DeploymentSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, range) in PORTS.map(|port| (port, 1..=65_535)).into_iter().chain(NUMBER_RANGES) {
         let text = settings.text(name);
+        if text.is_empty() && OPTIONAL_PORTS.iter().any(|port| port.setting == name) {
+            continue;
+        }
         let is_plain = text == "0" || !text.starts_with(['0', '+']);
         let number = text.parse::<u32>().ok().filter(|_| is_plain);
         if !number.is_some_and(|number| range.contains(&number)) {
