@@ -164,10 +164,10 @@ build() { # options of `docker build`
 start() { # services: starts these and what they need, and waits until they are healthy
   local options=() compose_seconds && compose_seconds=$(value UP_SECONDS 120)
   local until=$((SECONDS + compose_seconds))
-  compose -f - up -d --no-build "$@" <<<"$PUBLISHED" || options=(--compose-failed) # COORDINATOR_PORT, ROUTER_PORT
+  # With COORDINATOR_PORT or ROUTER_PORT, what is published besides; it comes from the program.
+  compose ${PUBLISHED:+-f /dev/stdin} up -d --no-build "$@" <<<"$PUBLISHED" || options=(--compose-failed)
   wait_for $((until > SECONDS ? until - SECONDS : 0)) "${options[@]}" "$@"
-  [ ${#options[@]} = 0 ] ||
-    fail "compose has failed, and says why above. If a network is to be made anew: ./deploy.sh restart"
+  [ ${#options[@]} = 0 ] || fail "compose has failed, and says why above. To make a network anew: ./deploy.sh restart"
 }
 
 wait_for() { # seconds, options and services: shows what those that are not healthy at the end have logged last

@@ -226,7 +226,7 @@ struct CompletedResponse {
 impl AccountStore {
     /// The name under which a caller is stored now.
     fn caller(&self, key: &IdempotencyKey) -> String {
-        self.keys.names_of_caller(&key.caller).next().unwrap_or_default()
+        self.keys.caller_name(&key.caller)
     }
 
     /// The row of a key that is not forgotten, and the name of its caller there: row keys may have been replaced since.
@@ -236,7 +236,7 @@ impl AccountStore {
         key: &IdempotencyKey,
         now: UnixMillis,
     ) -> Result<Option<(String, Row)>, StoreError> {
-        for caller in self.keys.names_of_caller(&key.caller) {
+        for caller in self.keys.caller_names(&key.caller) {
             let row = sql("SELECT request, ids, started, held_until, status, answer, mac FROM idempotency
                  WHERE caller = $1 AND name = $2 AND started >= $3")
             .bind(&caller)

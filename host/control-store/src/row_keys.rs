@@ -35,6 +35,10 @@ impl RowKey {
         Self { id, secret, mac }
     }
 
+    fn caller_name(&self, caller: &str) -> String {
+        hex::encode(self.mac("names of callers", &[caller]).finalize().into_bytes())
+    }
+
     fn mac(&self, table: &str, fields: &[impl AsRef<[u8]>]) -> Hmac<Sha256> {
         // HMAC takes keys of any length.
         #[allow(clippy::expect_used)]
@@ -87,12 +91,14 @@ impl RowKeys {
         [key.id.as_slice(), key.mac(table, fields).finalize().into_bytes().as_slice()].concat()
     }
 
-    /// The names under which a caller is stored: the current one, and those of earlier keys. Who reads the rows learns from none of
-    /// them who the caller is.
-    pub(crate) fn names_of_caller(&self, caller: &str) -> impl Iterator<Item = String> {
-        self.0
-            .iter()
-            .map(move |key| hex::encode(key.mac("names of callers", &[caller]).finalize().into_bytes()))
+    /// The name under which a caller is stored. Who reads the rows does not learn from it who the caller is.
+    pub(crate) fn caller_name(&self, caller: &str) -> String {
+        self.current().caller_name(caller)
+    }
+
+    /// The names under which a caller may be stored: the current one, and those of earlier keys.
+    pub(crate) fn caller_names(&self, caller: &str) -> impl Iterator<Item = String> {
+        self.0.iter().map(move |key| key.caller_name(caller))
     }
 
     /// Refuses a row that no account service of this deployment has written.

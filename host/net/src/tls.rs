@@ -34,9 +34,9 @@ pub enum TlsError {
     /// A file is not what it should be.
     #[error("{0}: this is not a {1} in PEM, or it can't be read")]
     File(PathBuf, &'static str),
-    /// Others can put another key there.
-    #[error("{0}: others can write to this private key: take that from them (chmod go-w)")]
-    Open(PathBuf),
+    /// Others can put another key or authority there.
+    #[error("{0}: others can write to this file: take that from them (chmod go-w)")]
+    WritableByOthers(PathBuf),
     /// Certificate and key do not fit, or are not acceptable.
     #[error("the TLS certificates can't be used")]
     Rejected(#[source] rustls::Error),
@@ -98,50 +98,44 @@ pub fn client(
     Ok(Arc::new(config))
 }
 
-/// A connection to a role on this machine that shows the certificate of this identity. No other certificate is
-/// accepted, whatever its name and issuer.
+/// A connection to a role on this machine, whatever certificate it shows: nothing secret is sent, and the process may have another
+/// one than is in the files at this moment. It is shown the certificate of this identity, if that can be read.
 ///
 /// # Errors
-/// When the identity can't be read, or the other end shows another certificate.
+/// When the other end does not establish TLS.
 pub async fn connect_to_self(
     identity: &TlsIdentity,
     stream: TcpStream,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let (chain, key) = read(identity).map_err(std::io::Error::other)?;
     let provider = Arc::new(ring::default_provider());
-    let ours = OwnCertificateVerifier {
-        leaf: chain[0].clone(),
-        algorithms: provider.signature_verification_algorithms,
-    };
+    let any = AnyCertificateVerifier { algorithms: provider.signature_verification_algorithms };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(std::io::Error::other)?.dangerous();
-    let config = builder.with_custom_certificate_verifier(Arc::new(ours)).with_client_auth_cert(chain, key);
-    let config = Arc::new(config.map_err(std::io::Error::other)?);
+    let builder = builder.with_custom_certificate_verifier(Arc::new(any));
+    let config = match read(identity) {
+        Ok((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(std::io::Error::other)?,
+        Err(_) => builder.with_no_client_auth(),
+    };
     let name = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    TlsConnector::from(config).connect(name, stream).await
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// Takes one certificate only.
+/// Takes any certificate whose key the other end has.
 #[derive(Debug)]
-struct OwnCertificateVerifier {
-    leaf: CertificateDer<'static>,
+struct AnyCertificateVerifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for OwnCertificateVerifier {
+impl ServerCertVerifier for AnyCertificateVerifier {
     fn verify_server_cert(
         &self,
-        shown: &CertificateDer<'_>,
+        _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if *shown == self.leaf {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(rustls::Error::General("that is not this process's certificate".into()))
-        }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -168,6 +162,7 @@ impl ServerCertVerifier for OwnCertificateVerifier {
 }
 
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    check_mode(path)?;
     let wrong = || TlsError::File(path.to_owned(), "certificate");
     let read = CertificateDer::pem_file_iter(path).map_err(|_| wrong())?;
     let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| wrong())?;
@@ -182,13 +177,19 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// What others can write is not trusted. A file that is not there is found out when it is read.
+fn check_mode(path: &Path) -> Result<(), TlsError> {
+    let others_write = |metadata: std::fs::Metadata| metadata.mode() & 0o022 != 0;
+    if std::fs::metadata(path).is_ok_and(others_write) {
+        return Err(TlsError::WritableByOthers(path.to_owned()));
+    }
+    Ok(())
+}
+
 type Chain = Vec<CertificateDer<'static>>;
 
 fn read(identity: &TlsIdentity) -> Result<(Chain, PrivateKeyDer<'static>), TlsError> {
-    let others_write = |metadata: std::fs::Metadata| metadata.mode() & 0o022 != 0;
-    if std::fs::metadata(&identity.key).is_ok_and(others_write) {
-        return Err(TlsError::Open(identity.key.clone()));
-    }
+    check_mode(&identity.key)?;
     let key = PrivateKeyDer::from_pem_file(&identity.key);
     let key = key.map_err(|_| TlsError::File(identity.key.clone(), "private key"))?;
     Ok((certificates(&identity.certificate)?, key))

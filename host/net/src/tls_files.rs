@@ -20,10 +20,10 @@ use crate::tls::{self, TlsError, TlsIdentity};
 const FILES_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long before its end a certificate is pointed out.
-const END_WARNING: Duration = Duration::from_secs(30 * 86_400);
+const EXPIRY_WARNING_PERIOD: Duration = Duration::from_secs(30 * 86_400);
 
 /// How often it is pointed out.
-const END_WARNING_INTERVAL: Duration = Duration::from_secs(86_400);
+const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// Which files.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ struct Current {
     servers: Option<[Arc<ServerConfig>; 2]>,
     client: Arc<ClientConfig>,
     /// When the first certificate of each file ends.
-    ends: Vec<(PathBuf, UnixSeconds)>,
+    expiries: Vec<(PathBuf, UnixSeconds)>,
 }
 
 impl TlsPaths {
@@ -77,12 +77,12 @@ impl TlsPaths {
         };
         let client = tls::client(self.authority.as_deref(), self.identity.as_ref())?;
         let certificates = self.identity.iter().map(|own| &own.certificate);
-        let mut ends = Vec::new();
+        let mut expiries = Vec::new();
         for path in certificates.chain(&self.clients).chain(&self.authority) {
             let first = tls::certificates(path)?.iter().map(end_of).min().unwrap_or(UnixSeconds(0));
-            ends.push((path.clone(), first));
+            expiries.push((path.clone(), first));
         }
-        Ok(Current { digest, servers, client, ends })
+        Ok(Current { digest, servers, client, expiries })
     }
 }
 
@@ -123,12 +123,13 @@ impl TlsFiles {
     ///
     /// # Errors
     /// See [`TlsError`].
-    pub fn read_again(&self) -> Result<bool, TlsError> {
+    pub fn reload(&self) -> Result<bool, TlsError> {
         if self.paths.digest() == self.current.read().digest {
             return Ok(false);
         }
         let read = self.paths.read()?;
         *self.current.write() = read;
+        tracing::info!("the TLS certificates were read again");
         Ok(true)
     }
 
@@ -142,11 +143,8 @@ impl TlsFiles {
         let (mut warned, mut failed) = (None, None);
         loop {
             tick.tick().await;
-            match self.read_again() {
-                Ok(true) => {
-                    tracing::info!("the TLS certificates were read again");
-                    (warned, failed) = (None, None);
-                }
+            match self.reload() {
+                Ok(true) => (warned, failed) = (None, None),
                 Ok(false) => failed = None,
                 // Once for each state of the files: they may be half written.
                 Err(error) => {
@@ -158,19 +156,26 @@ impl TlsFiles {
                 }
             }
             let now = clock.seconds();
-            if warned.is_none_or(|at: UnixSeconds| now >= at + END_WARNING_INTERVAL) {
-                self.warn_of_ends(now);
+            if warned.is_none_or(|at: UnixSeconds| now >= at + EXPIRY_WARNING_INTERVAL) {
+                self.warn_of_expiring(now);
                 warned = Some(now);
             }
         }
     }
 
-    fn warn_of_ends(&self, now: UnixSeconds) {
-        for (path, end) in &self.current.read().ends {
-            let (file, days) = (path.display(), end.since(now).as_secs() / 86_400);
-            if *end <= now {
+    /// The files with a certificate that ends within [`EXPIRY_WARNING_PERIOD`], and what is left of its time.
+    fn expiring(&self, now: UnixSeconds) -> Vec<(PathBuf, Duration)> {
+        let soon = |(_, end): &&(PathBuf, UnixSeconds)| *end <= now + EXPIRY_WARNING_PERIOD;
+        let expiries = &self.current.read().expiries;
+        expiries.iter().filter(soon).map(|(path, end)| (path.clone(), end.since(now))).collect()
+    }
+
+    fn warn_of_expiring(&self, now: UnixSeconds) {
+        for (path, left) in self.expiring(now) {
+            let (file, days) = (path.display(), left.as_secs() / 86_400);
+            if left.is_zero() {
                 tracing::error!(%file, "a TLS certificate has ended: put a new one there, it is read at once");
-            } else if *end <= now + END_WARNING {
+            } else {
                 tracing::warn!(%file, days, "a TLS certificate ends soon: put a new one there, it is read at once");
             }
         }
@@ -207,9 +212,15 @@ mod tests {
             Arc::ptr_eq(&a.0, &b.0) && Arc::ptr_eq(&a.1, &b.1) && Arc::ptr_eq(&a.2, &b.2)
         };
         let first = now();
-        assert_eq!(files.current.read().ends.first().unwrap().1, UnixSeconds(2_208_988_800));
-        assert!(!files.read_again().unwrap());
+        assert_eq!(files.current.read().expiries.first().unwrap().1, UnixSeconds(2_208_988_800));
+        assert!(!files.reload().unwrap());
         assert!(is_same(&first));
+        // Its certificate is the authority of both sides too.
+        let days = |before: u64| {
+            let at = UnixSeconds(2_208_988_800 - before * 86_400);
+            files.expiring(at).iter().map(|(_, left)| left.as_secs() / 86_400).collect::<Vec<_>>()
+        };
+        assert_eq!((days(31), days(30), days(0)), (vec![], vec![30; 3], vec![0; 3]));
         // A key of another certificate, half a file, no file.
         let key = std::fs::read(&identity.key).unwrap();
         for bad in
@@ -219,19 +230,21 @@ mod tests {
                 Some(bytes) => std::fs::write(&identity.key, bytes).unwrap(),
                 None => std::fs::remove_file(&identity.key).unwrap(),
             }
-            assert!(files.read_again().is_err());
+            assert!(files.reload().is_err());
             assert!(is_same(&first), "what is bad is used");
         }
-        let others_write = |yes| {
+        let others_write = |file: &PathBuf, yes| {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(if yes { 0o620 } else { 0o600 });
-            std::fs::set_permissions(&identity.key, mode).unwrap();
+            std::fs::set_permissions(file, mode).unwrap();
         };
         write(&identity, 2041);
-        others_write(true);
-        assert!(files.read_again().is_err(), "a key that others can write is used");
-        others_write(false);
-        assert!(files.read_again().unwrap());
+        for file in [&identity.key, &identity.certificate] {
+            others_write(file, true);
+            assert!(files.reload().is_err(), "a file that others can write is used");
+            others_write(file, false);
+        }
+        assert!(files.reload().unwrap());
         assert!(!is_same(&first), "what is new is not used");
-        assert_eq!(files.current.read().ends.first().unwrap().1, UnixSeconds(2_240_611_200));
+        assert_eq!(files.current.read().expiries.first().unwrap().1, UnixSeconds(2_240_611_200));
     }
 }

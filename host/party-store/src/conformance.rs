@@ -973,13 +973,28 @@ pub(crate) async fn a_day_has_so_many_signatures_of_an_account(store: &PartyStor
     assert_eq!((facts.sessions_of_order, facts.claimed), (0, false), "what was refused counts");
     let other = AccountId([9; 16]);
     assert!(is_claimed(Claim { account: other, ..of_day(6, 5) }).await, "another account has none");
-    assert!(is_claimed(claim(6, 7, false)).await, "it counts without a maximum");
+    assert!(is_claimed(claim(6, 7, false)).await, "it is bounded without a maximum");
+    let counted = async || {
+        let row = sql("SELECT count(*) AS days, CAST(sum(signatures) AS BIGINT) AS signatures
+             FROM daily_signatures WHERE account = $1")
+        .bind(ACCOUNT.as_bytes())
+        .fetch_one(&store.database)
+        .await
+        .unwrap();
+        (row.get::<u32>("days").unwrap(), row.get::<u32>("signatures").unwrap())
+    };
+    assert_eq!(counted().await, (1, 2), "what has no maximum is counted");
     let next = NOW + secs(86_400);
     let tomorrow = |session, order| Claim { now: next, issued_at: next, ..of_day(session, order) };
     assert!(is_claimed(tomorrow(8, 7)).await);
     store.forget_expired().await.unwrap();
     assert!(is_claimed(tomorrow(9, 8)).await);
     assert!(!is_claimed(tomorrow(10, 9)).await, "what is not over was forgotten");
+    assert_eq!(counted().await, (2, 4));
+    let third = next + secs(86_400);
+    assert!(is_claimed(Claim { now: third, issued_at: third, ..of_day(11, 10) }).await);
+    store.forget_expired().await.unwrap();
+    assert_eq!(counted().await, (2, 3), "days that are over are kept");
 }
 
 async fn abandoned(store: &PartyStore, replica: Option<&str>) -> Vec<Started> {

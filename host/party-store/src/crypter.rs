@@ -220,7 +220,7 @@ impl Crypter {
     /// The cipher with an account's key. Its key schedule is wiped when it is dropped: the features that
     /// Cargo.toml asks of `aes` and `polyval` see to that. What HKDF keeps on its stack is not.
     fn cipher(&self, account: AccountId) -> Aes256Gcm {
-        let info = [b"quorate 1 data key".as_slice(), account.as_bytes()].concat();
+        let info = [b"quorate 1 account key".as_slice(), account.as_bytes()].concat();
         Aes256Gcm::new(derive(&self.master, &info).as_ref().into())
     }
 
@@ -320,7 +320,7 @@ mod tests {
         "0707070707070707070707070707070000000304040404040404040404040404040404040404040404040404",
         "040404040404040000000573686172650000001065366135393063656635336464396234",
     );
-    const GOLDEN_ROW: &str = "af49472d148aa56bf18c59d72330da003973ac07853705417c733083988917507c2e";
+    const GOLDEN_ROW: &str = "f590f77e20e77f2a9924ecb19291429b897a78fcfcaeae3798106f13b7b949753b62";
     const GOLDEN_KEY_ID: &str = "e6a590cef53dd9b4";
     const GOLDEN_KEY_NAME: &str = "1c5c82faa797d5bd2d888593ef777330bf3c6ec3632d63b0b89e0b5d3b4145f2";
     const GOLDEN_KEY_PROOF: &str = concat!(

@@ -45,12 +45,6 @@ pub(crate) async fn admit_and_claim_for(
     plan.check_implemented()?;
     let now = party.clock.seconds();
     let order = plan.order.open(&party.originators, now).map_err(Refused::from)?;
-    let entry = party.registry.active(plan.digest);
-    let component = match &entry {
-        Some(entry) => prepare_component(party, &entry.plugin, &plan, &order).await?,
-        // Admission says so.
-        None => None,
-    };
     if party.bans.is_closed(order.spec.account) {
         return Err(PlanRefusal::BanNotStored);
     }
@@ -73,6 +67,14 @@ pub(crate) async fn admit_and_claim_for(
     if party.is_set_back() {
         return Err(PlanRefusal::SetBack);
     }
+    let entry = party.registry.active(plan.digest);
+    let component = match &entry {
+        Some(entry) => prepare_component(party, &entry.plugin, &plan, &order).await?,
+        // Admission refuses a plan whose plugin is not active.
+        None => None,
+    };
+    // It may have waited.
+    let now = party.clock.seconds();
     let facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
@@ -96,8 +98,20 @@ async fn prepare_component(
     plan: &Plan,
     order: &Order,
 ) -> Result<Option<ComponentTask>, PlanRefusal> {
-    let left = plan.deadline.since(party.clock.millis());
-    Ok(ComponentTask::prepare(plugin, plan, order, left / 2).await?)
+    let (session, left) = (plan.session_id(), plan.deadline.since(party.clock.millis()));
+    let waiting = party.running.wait(session);
+    let preparing = ComponentTask::prepare(plugin, plan, order, left / 2);
+    let Some(prepared) = waiting.cancelled.run_until_cancelled(preparing).await else {
+        return Err(PlanRefusal::Cancelled);
+    };
+    match prepared {
+        Ok(component) => Ok(component),
+        // The plan may have come twice, and the other copy have the memory.
+        Err(_) if party.store.was_claimed(session).await.map_err(PlanRefusal::NotKnown)? => {
+            Err(PlanRefusal::ClaimedBefore)
+        }
+        Err(none) => Err(none.into()),
+    }
 }
 
 async fn admit(

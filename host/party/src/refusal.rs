@@ -32,6 +32,9 @@ pub enum PlanRefusal {
         "as many signings of this account are open with party {0} as may be: another quorum signs, or a later session"
     )]
     Full(PartyIndex),
+    /// The coordinator has given the session up, or this party is shutting down, before it had memory.
+    #[error("the session was cancelled while it waited for memory")]
+    Cancelled,
     /// Sessions that run have the memory that it needs.
     #[error(transparent)]
     NoMemory(#[from] NoMemory),
@@ -43,7 +46,8 @@ pub enum PlanRefusal {
     RefreshRequired(PartyIndex),
     /// It has signed with the account as often as it does in a day.
     #[error(
-        "this party has signed with the account as often as it does in a day (QUORATE_SIGNATURES_PER_DAY): ask its operator, or          wait for the next day (UTC)"
+        "this party has signed with the account as often as it does in a day (QUORATE_SIGNATURES_PER_DAY): ask its operator, or \
+         wait for the next day (UTC)"
     )]
     DailyMaximum,
     /// A ban on the account is not stored yet.
@@ -89,10 +93,11 @@ impl PlanRefusal {
 
     fn judgement(&self) -> Option<(RefusedCode, Vec<PartyIndex>)> {
         Some(match self {
-            Self::ClaimedBefore | Self::NotKnown(_) => return None,
+            Self::ClaimedBefore | Self::Cancelled | Self::NotKnown(_) => return None,
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
             Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
-            Self::NoMemory(_) => (RefusedCode::NoRoom, vec![]),
+            Self::NoMemory(NoMemory::Taken) => (RefusedCode::NoRoom, vec![]),
+            Self::NoMemory(NoMemory::TooLittle) => (RefusedCode::NotAcceptable, vec![]),
             Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
             Self::DailyMaximum => (RefusedCode::DailyMaximum, vec![]),
             Self::Store(_) | Self::BanNotStored | Self::SetBack => (RefusedCode::Store, vec![]),
@@ -131,13 +136,15 @@ mod tests {
     fn a_plan_that_may_be_running_is_not_reported_and_others_say_whose_fault_it_is() {
         let unknown = StoreError::Conflict("no answer");
         assert_eq!(PlanRefusal::ClaimedBefore.outcome(), None);
+        assert_eq!(PlanRefusal::Cancelled.outcome(), None);
         assert_eq!(PlanRefusal::NotKnown(unknown).outcome(), None);
         let party = PartyIndex::FIRST;
         for (refusal, code, culprits) in [
             (PlanRefusal::Locked, RefusedCode::Busy, vec![]),
             (PlanRefusal::Stale, RefusedCode::Busy, vec![]),
             (PlanRefusal::Full(party), RefusedCode::NoRoom, vec![party]),
-            (PlanRefusal::NoMemory(NoMemory), RefusedCode::NoRoom, vec![]),
+            (PlanRefusal::NoMemory(NoMemory::Taken), RefusedCode::NoRoom, vec![]),
+            (PlanRefusal::NoMemory(NoMemory::TooLittle), RefusedCode::NotAcceptable, vec![]),
             (PlanRefusal::RefreshRequired(party), RefusedCode::RefreshRequired, vec![party]),
             (PlanRefusal::DailyMaximum, RefusedCode::DailyMaximum, vec![]),
             (PlanRefusal::BanNotStored, RefusedCode::Store, vec![]),

@@ -35,7 +35,9 @@ pub(crate) fn check_access(path: &Path, access: Access) -> io::Result<()> {
         Access::OwnerOnly => (OTHERS, "others can reach it: make it its owner's alone (chmod go-rwx)"),
         Access::OthersRead => (OTHERS_WRITE, "others can write to it: take that from them (chmod go-w)"),
     };
-    let is_own = access == Access::OthersRead || metadata.uid() == rustix::process::geteuid().as_raw();
+    // What root has written, and what root reads, is not another user's doing.
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    let is_own = owner == user || access == Access::OthersRead && (owner == 0 || user == 0);
     if !is_own {
         let remedy = "it belongs to another user: give it to the one that runs quorate (chown)";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, remedy));

@@ -30,6 +30,8 @@ pub struct SessionNeed {
     pub message_bytes: usize,
     /// Bytes of linear memory.
     pub memory_bytes: usize,
+    /// Whether it signs: signings do not wait behind what makes shares.
+    pub signs: bool,
 }
 
 impl Need {
@@ -42,6 +44,7 @@ impl Need {
         SessionNeed {
             message_bytes: self.message_bytes.saturating_mul(items).min(limits::MAX_MESSAGE_BYTES),
             memory_bytes: memory.min(limits::MAX_MEMORY_BYTES),
+            signs: false,
         }
     }
 }
@@ -127,9 +130,15 @@ mod tests {
             assert!(made(&bad).is_err(), "{bad:?}");
         }
         let sign = good.of(PluginOperation::Sign).unwrap();
-        assert_eq!(sign.of_session(2, 3), SessionNeed { message_bytes: 3_000, memory_bytes: 945 });
-        let most =
-            SessionNeed { message_bytes: limits::MAX_MESSAGE_BYTES, memory_bytes: limits::MAX_MEMORY_BYTES };
+        assert_eq!(
+            sign.of_session(2, 3),
+            SessionNeed { message_bytes: 3_000, memory_bytes: 945, signs: false }
+        );
+        let most = SessionNeed {
+            message_bytes: limits::MAX_MESSAGE_BYTES,
+            memory_bytes: limits::MAX_MEMORY_BYTES,
+            signs: false,
+        };
         assert_eq!(sign.of_session(1, 1 << 30), most);
         assert_eq!(good.of(PluginOperation::Refresh), None);
     }

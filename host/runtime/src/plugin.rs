@@ -18,8 +18,9 @@ use crate::executor::Priority;
 use crate::host_state::HostState;
 use crate::limits;
 use crate::linker;
-use crate::memory_budget::SessionMemory;
+use crate::memory_budget::{MemoryUse, SessionMemory};
 use crate::needs::SessionNeed;
+use crate::operation::PluginOperation;
 use crate::task::{Task, TaskKind};
 use crate::text::sanitize;
 
@@ -53,13 +54,15 @@ impl Plugin {
     #[must_use]
     pub fn need(&self, task: &Task, parties: u16) -> Option<SessionNeed> {
         let need = self.inner.descriptor.needs.of(task.operation())?;
-        Some(need.of_session(usize::from(parties.saturating_sub(1)), task.items()))
+        let need = need.of_session(usize::from(parties.saturating_sub(1)), task.items());
+        Some(SessionNeed { signs: task.operation() == PluginOperation::Sign, ..need })
     }
 
     /// Takes the memory of a session, and waits for it behind those that came before. `None` if this process does not have so
     /// much for all sessions together.
     pub async fn take_memory(&self, need: SessionNeed) -> Option<SessionMemory> {
-        self.inner.runtime.memory().take(need.memory_bytes).await
+        let for_use = if need.signs { MemoryUse::Signing } else { MemoryUse::Other };
+        self.inner.runtime.memory().take(need.memory_bytes, for_use).await
     }
 }
 

@@ -79,7 +79,7 @@ impl Task {
         }
     }
 
-    /// How many messages are to be signed, or how much material is to be made; 1 for other tasks.
+    /// How many items of material are to be made; 1 for a signing and for every other task.
     #[must_use]
     pub fn items(&self) -> usize {
         match self {

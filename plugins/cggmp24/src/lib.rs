@@ -9,8 +9,8 @@ mod library;
 mod sign;
 
 use quorate_plugin_sdk::{
-    Descriptor, Failure, Host, Need, OldRng, Operation, Outcome, Progress, Protocol, Roster, Scope, Session, State,
-    Task,
+    Descriptor, Failure, Host, Need, OldRng, Operation, Outcome, Progress, Protocol, Roster, Scope, Session,
+    State, Task,
 };
 
 use crate::library::{FORMAT, SCHEME, Toy, to_json};

@@ -7,8 +7,8 @@
 use std::hint::black_box;
 
 use quorate_plugin_sdk::{
-    Descriptor, Detail, Failure, Host, Incoming, Level, Need, Operation, Outcome, Outgoing, PartyIndex, Progress,
-    Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, Signature, State, Task,
+    Descriptor, Detail, Failure, Host, Incoming, Level, Need, Operation, Outcome, Outgoing, PartyIndex,
+    Progress, Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, Signature, State, Task,
 };
 
 const SCHEME: &str = "ecdsa-secp256k1";

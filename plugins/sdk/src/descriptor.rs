@@ -29,7 +29,7 @@ pub struct Descriptor {
 pub struct Need {
     /// The operations that it is said of.
     pub operations: &'static [Operation],
-    /// The longest message, in bytes; in a signing, for each item of the task.
+    /// The longest message, in bytes, for each item of the task.
     pub message_bytes: u32,
     /// Linear memory, in bytes, for what does not depend on the parties and the items: also the code's own data and its
     /// stack.

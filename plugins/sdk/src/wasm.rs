@@ -9,8 +9,8 @@ use bindings::quorate::party as imports;
 use zeroize::Zeroizing;
 
 use crate::{
-    Delivery, Detail, Failure, HashFunction, Host, Incoming, Level, Need, Operation, Outcome, PartyIndex, Progress,
-    Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignTask, State, Task, VaultError,
+    Delivery, Detail, Failure, HashFunction, Host, Incoming, Level, Need, Operation, Outcome, PartyIndex,
+    Progress, Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignTask, State, Task, VaultError,
 };
 
 #[allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]

@@ -204,6 +204,17 @@ async fn what_keeps_it_from_starting_is_said_and_nothing_is_changed() {
     assert!(said.contains("master_key") && said.contains("backup"), "{said}");
     assert!(!key.exists(), "another key was made");
     std::fs::write(&key, right).unwrap();
+    let mode =
+        |mode| std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o644);
+    let said = refused(command(folder.path(), 2, free_address()));
+    assert!(said.contains("master_key") && said.contains("chmod go-rwx"), "{said}");
+    mode(0o600);
+    let written = |file: &str| {
+        let metadata = std::fs::metadata(folder.path().join(file)).unwrap();
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077
+    };
+    assert_eq!((written("party-1.db"), written("compiled")), (0, 0), "others can read what it writes");
     up(&Server::start(folder.path(), 2)).await;
 }
 

@@ -3,6 +3,7 @@
 mod bans;
 mod clocks;
 mod cluster;
+mod memory;
 mod operator;
 mod sessions;
 mod share_sets;

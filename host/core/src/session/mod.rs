@@ -492,6 +492,18 @@ mod tests {
         let of_other = frames(&mut peer_of_other, &[100, 1_000]);
         assert_eq!(other.receive(&of_other[0], UnixMillis(0)), []);
         drop(waiting);
+        // Nor does a frame wait that comes before the hellos are complete.
+        let ((mut early, _), (_, mut peer)) = (begin(1, 2, 5), started(5));
+        early.terms.waiting_room = WaitingRoom::new(1_000);
+        let (first_round, kept) = (frames(&mut peer, &[1_000]), |session: &Session| match &session.state {
+            SessionState::Greeting { early, .. } => early.len(),
+            _ => panic!(),
+        });
+        early.receive(&first_round[0], UnixMillis(0));
+        assert_eq!(kept(&early), 0, "a sealed message is longer than the room");
+        early.terms.waiting_room = WaitingRoom::new(2_000);
+        early.receive(&first_round[0], UnixMillis(0));
+        assert_eq!(kept(&early), 1);
         // The later one does not keep the earlier one out.
         other.terms.waiting_room = WaitingRoom::new(1_100);
         assert_eq!(other.receive(&of_other[1], UnixMillis(0)), []);

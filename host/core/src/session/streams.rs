@@ -149,6 +149,8 @@ impl Streams {
                 let place = match take() {
                     // Later ones would wait for this one, and this one for their room.
                     None if header.sequence == stream.next => {
+                        let dropped = stream.waiting.values().map(|(later, _)| later.payload.0.len());
+                        stream.bytes = stream.bytes.saturating_sub(dropped.sum());
                         stream.waiting.clear();
                         take()
                     }

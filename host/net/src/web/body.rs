@@ -81,8 +81,12 @@ where
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());
         let longest = declared.map_or(T::MAX_BODY_BYTES, |length: usize| length.min(T::MAX_BODY_BYTES));
-        let room = BodyRoom::from_ref(state).take(longest)?;
+        let mut room = BodyRoom::from_ref(state).take(longest)?;
         let bytes = read(request, T::MAX_BODY_BYTES).await?;
+        // What was kept for more than came is given back.
+        if let Some(rest) = room.num_permits().checked_sub(bytes.len().div_ceil(BODY_ROOM_UNIT)) {
+            drop(room.split(rest));
+        }
         // A request without fields may come without a body.
         let json: &[u8] = if bytes.is_empty() && declared_empty { b"{}" } else { &bytes };
         if !bytes.is_empty() && !is_json {
@@ -135,7 +139,7 @@ mod tests {
         const MAX_BODY_BYTES: usize = MAX_BODY_WITH_SHARE_BYTES;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_body_takes_its_room_before_it_is_read() {
         let (began, mut beginnings) = mpsc::unbounded_channel();
         let keep = move |body: Body<Shares>| {
@@ -153,22 +157,25 @@ mod tests {
             }
             router.clone().oneshot(request.body(axum::body::Body::from("{}")).unwrap())
         };
-        // None says how long it is.
+        // None says how long it is, and none comes to its end.
         let longest = MAX_BODY_BYTES_AT_A_TIME / MAX_BODY_WITH_SHARE_BYTES;
-        let kept: Vec<_> = (0..longest).map(|_| tokio::spawn(send(None))).collect();
-        for _ in 0..longest {
-            beginnings.recv().await.unwrap();
-        }
+        let stalled = || {
+            let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+            let request = Request::post("/").header(header::CONTENT_TYPE, "application/json");
+            router.clone().oneshot(request.body(axum::body::Body::from_stream(never)).unwrap())
+        };
+        let reading: Vec<_> = (0..longest).map(|_| tokio::spawn(stalled())).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
         for refused in [None, Some(2)] {
             assert_eq!(send(refused).await.unwrap().status(), 503);
         }
-        kept.iter().for_each(tokio::task::JoinHandle::abort);
-        for ended in kept {
+        reading.iter().for_each(tokio::task::JoinHandle::abort);
+        for ended in reading {
             assert!(ended.await.is_err());
         }
-        // Short ones that say so.
-        for _ in 0..longest * 2 {
-            tokio::spawn(send(Some(2)));
+        // What has come keeps no more than it takes.
+        for length in [None, Some(2)].into_iter().cycle().take(4 * longest) {
+            tokio::spawn(send(length));
             beginnings.recv().await.unwrap();
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! What is left is told in the headers of the IETF's draft (draft-ietf-httpapi-ratelimit-headers).
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use quorate_backends::cache::{Cache, MemoryCache};
+use parking_lot::Mutex;
+use quorate_backends::cache::Cache;
+use quorate_core::AccountId;
 use quorate_core::code::Code;
 
 use crate::clock::Clock;
@@ -34,8 +37,32 @@ struct Limit {
     of: &'static str,
     at_most: NonZeroU32,
     shared: Option<Arc<dyn Cache>>,
-    local: MemoryCache,
+    local: Mutex<LocalCounts>,
     clock: Arc<dyn Clock>,
+}
+
+/// The counts of this process alone, of one window.
+#[derive(Default)]
+struct LocalCounts {
+    window: u64,
+    counts: HashMap<String, u64>,
+}
+
+/// The most callers that a process counts by itself in a window. None makes room for another: who comes when it is full is refused.
+const MAX_LOCAL_CALLERS: usize = 100_000;
+
+impl LocalCounts {
+    fn count(&mut self, caller: &str, window: u64) -> u64 {
+        if self.window != window {
+            *self = Self { window, counts: HashMap::new() };
+        }
+        if self.counts.len() >= MAX_LOCAL_CALLERS && !self.counts.contains_key(caller) {
+            return u64::MAX;
+        }
+        let count = self.counts.entry(caller.to_owned()).or_default();
+        *count += 1;
+        *count
+    }
 }
 
 /// How a caller stands after a request was counted.
@@ -64,7 +91,7 @@ impl RequestRate {
         shared: Option<Arc<dyn Cache>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let limit = |at_most| Arc::new(Limit { of, at_most, shared, local: MemoryCache::default(), clock });
+        let limit = |at_most| Arc::new(Limit { of, at_most, shared, local: Mutex::default(), clock });
         Self(NonZeroU32::new(at_most).map(limit))
     }
 
@@ -81,8 +108,7 @@ impl RequestRate {
         };
         let count = match counted {
             Some(count) => count,
-            // Memory always answers.
-            None => local.count(&name, kept).await.unwrap_or(0),
+            None => local.lock().count(caller, now / WINDOW_SECONDS),
         };
         let left = u64::from(at_most.get()).checked_sub(count);
         Some(Standing { of, at_most: at_most.get(), left, seconds: WINDOW_SECONDS - now % WINDOW_SECONDS })
@@ -138,11 +164,12 @@ pub async fn limit_account(
     request: Request,
     next: Next,
 ) -> Response {
-    let account = parameters.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_ascii_lowercase());
+    let id = parameters.iter().find(|(name, _)| *name == "id").map(|(_, id)| id);
+    // An id can be written in several ways. What is none is refused behind this.
+    let account = id.and_then(|id| id.parse::<AccountId>().ok());
     let standing = match account.filter(|_| request.method() == Method::POST) {
-        // A name in the cache; what is no account's id is refused behind this.
-        Some(account) if account.len() <= 64 => rate.count(&account).await,
-        _ => None,
+        Some(account) => rate.count(&account.to_string()).await,
+        None => None,
     };
     run(standing, request, next).await
 }
@@ -151,7 +178,7 @@ pub async fn limit_account(
 mod tests {
     use axum::middleware::from_fn_with_state;
     use axum::routing::post;
-    use parking_lot::Mutex;
+    use quorate_backends::cache::MemoryCache;
     use quorate_core::UnixMillis;
     use tower::ServiceExt;
 
@@ -185,10 +212,16 @@ mod tests {
         let alone = RequestRate::new("key", 1, None, clock);
         assert_eq!(alone.count("a").await.unwrap().left, Some(0));
         assert_eq!(alone.count("a").await.unwrap().left, None);
+        // Others in great number do not make it forgotten.
+        for other in 0..2_000 {
+            alone.count(&other.to_string()).await.unwrap();
+        }
+        assert_eq!(alone.count("a").await.unwrap().left, None);
     }
 
     #[tokio::test]
     async fn an_account_is_limited_by_its_id_and_told_what_is_left() {
+        const ID: &str = "0000000a-0000-4000-8000-000000000001";
         let clock = Arc::new(SetClock::default());
         let rate = RequestRate::new("account", 1, None, clock);
         let router = axum::Router::new()
@@ -198,18 +231,18 @@ mod tests {
             let request = Request::builder().method(method).uri(format!("/accounts/{id}/sign"));
             router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap())
         };
-        let first = send(Method::POST, "abc").await.unwrap();
+        let first = send(Method::POST, ID).await.unwrap();
         assert_eq!(
             (first.status().as_u16(), &first.headers()["ratelimit"]),
             (200, &HeaderValue::from_static("\"account\";r=0;t=60"))
         );
         assert_eq!(first.headers()["ratelimit-policy"], "\"account\";q=1;w=60");
-        let second = send(Method::POST, "ABC").await.unwrap();
+        let second = send(Method::POST, &ID.replace('-', "")).await.unwrap();
         assert_eq!(
             (second.status().as_u16(), &second.headers()["retry-after"]),
             (429, &HeaderValue::from_static("60"))
         );
-        assert_eq!(send(Method::GET, "abc").await.unwrap().status(), 200);
-        assert_eq!(send(Method::POST, "abd").await.unwrap().status(), 200);
+        assert_eq!(send(Method::GET, ID).await.unwrap().status(), 200);
+        assert_eq!(send(Method::POST, "00000000-0000-4000-8000-000000000002").await.unwrap().status(), 200);
     }
 }

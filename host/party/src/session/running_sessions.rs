@@ -14,6 +14,8 @@ use crate::bans::SessionParties;
 #[derive(Clone)]
 pub(crate) struct RunningSessions {
     sessions: Arc<Mutex<HashMap<SessionId, Running>>>,
+    /// Sessions that wait for memory before they are claimed.
+    waiting: Arc<Mutex<HashMap<SessionId, CancellationToken>>>,
     /// The token of the party, of which the tokens of its sessions are children.
     closing: CancellationToken,
 }
@@ -35,10 +37,24 @@ pub(crate) struct RunningSession {
     pub(crate) banned: CancellationToken,
 }
 
+/// A session that waits, for as long as this lives.
+pub(crate) struct WaitingSession {
+    sessions: RunningSessions,
+    id: SessionId,
+    /// Cancelled when the coordinator has given the session up, or when this party is shutting down.
+    pub(crate) cancelled: CancellationToken,
+}
+
+impl Drop for WaitingSession {
+    fn drop(&mut self) {
+        self.sessions.waiting.lock().remove(&self.id);
+    }
+}
+
 impl RunningSessions {
     /// No session runs yet. `closing` ends all of them.
     pub(crate) fn new(closing: CancellationToken) -> Self {
-        Self { sessions: Arc::default(), closing }
+        Self { sessions: Arc::default(), waiting: Arc::default(), closing }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Running>> {
@@ -51,8 +67,18 @@ impl RunningSessions {
         RunningSession { sessions: self.clone(), id, token, banned }
     }
 
-    /// Cancels a session, if it runs here.
+    /// Lets a session wait.
+    pub(crate) fn wait(&self, id: SessionId) -> WaitingSession {
+        let cancelled = self.closing.child_token();
+        self.waiting.lock().insert(id, cancelled.clone());
+        WaitingSession { sessions: self.clone(), id, cancelled }
+    }
+
+    /// Cancels a session, if it runs or waits here.
     pub(crate) fn cancel(&self, id: SessionId) {
+        if let Some(waiting) = self.waiting.lock().get(&id) {
+            waiting.cancel();
+        }
         if let Some(running) = self.lock().get(&id) {
             running.token.cancel();
         }

@@ -37,15 +37,25 @@ impl ComponentTask {
         let Some(task) = task(plan, order) else { return Ok(None) };
         let Some(need) = plugin.need(&task, order.spec.threshold.parties()) else { return Ok(None) };
         let taken = tokio::time::timeout(within, plugin.take_memory(need)).await;
-        let memory = taken.ok().flatten().ok_or(NoMemory)?;
+        let memory = taken.map_err(|_| NoMemory::Taken)?.ok_or(NoMemory::TooLittle)?;
         Ok(Some(Self { task, need, memory }))
     }
 }
 
 /// There is no memory for another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sessions that run have all memory that this party has for them (QUORATE_SANDBOX_MEMORY_MB)")]
-pub struct NoMemory;
+pub enum NoMemory {
+    /// Other sessions have it.
+    #[error(
+        "the sessions that run have the memory of this party (QUORATE_SANDBOX_MEMORY_MB): another quorum signs, or a later session"
+    )]
+    Taken,
+    /// There never is so much.
+    #[error(
+        "the session needs more memory than this party has for all of them: its operator raises QUORATE_SANDBOX_MEMORY_MB"
+    )]
+    TooLittle,
+}
 
 /// A share's entries as the sandbox sees them.
 pub(super) fn snapshot(entries: &ShareEntries) -> Snapshot {

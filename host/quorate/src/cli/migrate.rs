@@ -9,7 +9,7 @@ use quorate_party_store::{Crypter, PartyStore};
 
 use super::output::CliError;
 use crate::config::{Config, ConfigError};
-use crate::roles::{Role, check_rabbitmq, connect_to_postgres};
+use crate::roles::{Role, connect_to_postgres, create_broker_layout};
 
 /// What to bring up to date.
 #[derive(Args)]
@@ -51,13 +51,13 @@ pub(super) async fn migrate(config: Config, arguments: MigrateArguments) -> Resu
         Migration::Queues => {
             let missing = |name| ConfigError::Missing { name, by: "queues" };
             let address = config.services.rabbitmq.clone().ok_or_else(|| missing("RABBITMQ_URL"))?;
-            check_rabbitmq(&config.services, &address).await?;
             let mut parties = config.roles.parties;
             if parties.is_empty() {
                 return Err(missing("QUORATE_PARTY_KEYS").into());
             }
             parties.extend(config.roles.user_party);
-            broker_layout(config.services.namespace.as_str(), &parties).create(&address).await?;
+            let layout = broker_layout(config.services.namespace.as_str(), &parties);
+            create_broker_layout(&config.services, &address, &layout).await?;
             tracing::info!(%address, parties = parties.len(), "the queues are there");
             return Ok(());
         }

@@ -53,7 +53,8 @@ pub enum ConfigError {
     Unprotected(&'static str),
     /// Roles would talk over a network that nobody has declared to be private.
     #[error(
-        "{0} is not this machine's own address, and there is no TLS: in production set TLS_CERT_FILE and TLS_KEY_FILE, or          declare in QUORATE_PRIVATE_NETWORKS where nobody else can read or change what passes"
+        "{0} is not this machine's own address, and there is no TLS: in production set TLS_CERT_FILE and TLS_KEY_FILE, or \
+         declare in QUORATE_PRIVATE_NETWORKS where nobody else can read or change what passes"
     )]
     UnprotectedFromRoles(&'static str),
     /// All parties in one process.

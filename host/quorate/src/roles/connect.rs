@@ -7,7 +7,7 @@ use backon::{ExponentialBuilder, Retryable};
 use quorate_backends::ServiceTarget;
 use quorate_backends::cache::{Cache, RedisCache};
 use quorate_backends::database::{Database, StoreError};
-use quorate_backends::queue::{Queue, RabbitAddress, RabbitQueue};
+use quorate_backends::queue::{BrokerLayout, Queue, RabbitAddress, RabbitQueue};
 use quorate_net::private_networks::{NotPrivate, Unencrypted};
 
 use super::context::{Context, needed};
@@ -21,14 +21,24 @@ use crate::config::{ConfigError, Patience, ServicesConfig};
 /// When it can't be reached after all tries.
 pub async fn connect_to_postgres(services: &ServicesConfig, by: Role) -> Result<Database, StartError> {
     let address = needed(services.postgres.clone(), "POSTGRES_URL", by)?;
-    let service = Service { name: "PostgreSQL", shown: address.to_string(), target: address.target() };
-    match service.connect(services, || Database::postgres(&address)).await {
-        Ok(database) => Ok(database),
-        Err(NotConnected::NotPrivate(source)) => {
-            Err(StartError::NotPrivate { service: service.name, source })
-        }
-        Err(NotConnected::Failed(source)) => Err(StartError::Postgres { address: service.shown, source }),
-    }
+    let service = ServiceConnection::to("PostgreSQL", &address, address.target(), services);
+    let connected = service.connect(|| Database::postgres(&address)).await;
+    let failed = |source| StartError::Postgres { address: address.to_string(), source };
+    connected.map_err(|error| error.into_start_error("PostgreSQL", failed))
+}
+
+/// Makes what a deployment has at RabbitMQ, as an administrator.
+///
+/// # Errors
+/// When the broker may not be reached in the way that its address says, or refuses.
+pub async fn create_broker_layout(
+    services: &ServicesConfig,
+    address: &RabbitAddress,
+    layout: &BrokerLayout,
+) -> Result<(), StartError> {
+    let service = ServiceConnection::to("RabbitMQ", address, Some(address.target()), services);
+    let created = service.once(|| layout.create(address)).await;
+    created.map_err(|error| error.into_start_error("RabbitMQ", StartError::Layout))
 }
 
 impl Context<'_> {
@@ -45,14 +55,12 @@ impl Context<'_> {
     pub(super) async fn rabbitmq(&self, by: Role) -> Result<Arc<dyn Queue>, StartError> {
         let services = &self.config.services;
         let address = needed(services.rabbitmq.clone(), "RABBITMQ_URL", by)?;
-        let service = rabbitmq(&address);
+        let service = ServiceConnection::to("RabbitMQ", &address, Some(address.target()), services);
         let connect = || RabbitQueue::connect(address.clone(), services.namespace.as_str());
-        match service.connect(services, connect).await {
+        let failed = |source| StartError::RabbitMq { address: address.to_string(), source };
+        match service.connect(connect).await {
             Ok(queue) => Ok(Arc::new(queue)),
-            Err(NotConnected::NotPrivate(source)) => {
-                Err(StartError::NotPrivate { service: service.name, source })
-            }
-            Err(NotConnected::Failed(source)) => Err(StartError::RabbitMq { address: service.shown, source }),
+            Err(error) => Err(error.into_start_error("RabbitMQ", failed)),
         }
     }
 
@@ -60,16 +68,28 @@ impl Context<'_> {
     pub(super) async fn cache(&self) -> Result<Option<Arc<dyn Cache>>, StartError> {
         let services = &self.config.services;
         let Some(address) = services.redis.clone() else { return Ok(None) };
+        if let Err(NotReached::NotPrivate(source)) = reach(address.target(), &services.unencrypted).await {
+            return Err(StartError::NotPrivate { service: "Redis", source });
+        }
         let wanted = "an address like redis://host:6379";
         let redis = RedisCache::new(address.clone(), services.namespace.as_str());
         let redis = redis.map_err(|_| ConfigError::Invalid { name: "REDIS_URL", wanted })?;
-        let service = Service { name: "Redis", shown: address.to_string(), target: address.target() };
-        let refused = |source| StartError::NotPrivate { service: "Redis", source };
-        service.check(&services.unencrypted).await.map_err(refused)?;
-        let (trying, patience) = (redis.clone(), services.patience);
+        let (trying, unencrypted, patience) =
+            (redis.clone(), services.unencrypted.clone(), services.patience);
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
-            if patiently("Redis", &address.to_string(), patience, || trying.ping(), |_| true).await.is_err() {
-                tracing::error!(%address, "redis unavailable, continuing without cache; it is used once it answers");
+            let shown = address.to_string();
+            let service = ServiceConnection {
+                name: "Redis",
+                shown: shown.clone(),
+                target: address.target(),
+                unencrypted: &unencrypted,
+                patience,
+            };
+            if service.connect(|| trying.ping()).await.is_err() {
+                tracing::error!(
+                    address = shown,
+                    "redis unavailable, continuing without cache; it is used once it answers"
+                );
             }
         }));
         Ok(Some(Arc::new(redis)))
@@ -77,69 +97,90 @@ impl Context<'_> {
 }
 
 /// A service that a process connects to.
-struct Service<'a> {
+struct ServiceConnection<'a> {
     name: &'static str,
     /// Where it is, as a log may say it.
     shown: String,
     /// `None` for a socket of this machine.
     target: Option<ServiceTarget<'a>>,
+    unencrypted: &'a Unencrypted,
+    patience: Patience,
 }
 
-fn rabbitmq(address: &RabbitAddress) -> Service<'_> {
-    Service { name: "RabbitMQ", shown: address.to_string(), target: Some(address.target()) }
+/// Why a service is not connected to at this try.
+#[derive(Debug, thiserror::Error)]
+enum NotReached {
+    /// It must not be.
+    #[error(transparent)]
+    NotPrivate(NotPrivate),
+    /// It is not known where its name leads.
+    #[error("the name does not resolve")]
+    Unresolved(#[source] std::io::Error),
 }
 
-/// Checks that a broker may be reached in the way that its address says.
-///
-/// # Errors
-/// When it would be reached without verified TLS, outside of what is declared to be private.
-pub async fn check_rabbitmq(services: &ServicesConfig, address: &RabbitAddress) -> Result<(), StartError> {
-    let service = rabbitmq(address);
-    let checked = service.check(&services.unencrypted).await;
-    checked.map_err(|source| StartError::NotPrivate { service: service.name, source })
+/// Checks that a service may be reached in the way that its address says.
+async fn reach(target: Option<ServiceTarget<'_>>, unencrypted: &Unencrypted) -> Result<(), NotReached> {
+    let Some(ServiceTarget { host, port, has_verified_tls: false }) = target else { return Ok(()) };
+    match unencrypted.resolve(host, port).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.get_ref().and_then(|cause| cause.downcast_ref::<NotPrivate>()) {
+            Some(refused) => NotReached::NotPrivate(refused.clone()),
+            None => NotReached::Unresolved(error),
+        }),
+    }
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 enum NotConnected<E: Error + 'static> {
-    /// There must be none.
+    /// It was not tried.
     #[error(transparent)]
-    NotPrivate(NotPrivate),
+    NotReached(NotReached),
     /// The last try has failed.
-    #[error("{0}")]
-    Failed(#[source] E),
+    #[error(transparent)]
+    Failed(E),
 }
 
-impl Service<'_> {
-    /// Checks that it may be reached in the way that its address says. A name that does not resolve is left to the connection,
-    /// which fails for the same reason.
-    async fn check(&self, unencrypted: &Unencrypted) -> Result<(), NotPrivate> {
-        let Some(ServiceTarget { host, port, has_verified_tls: false }) = self.target else { return Ok(()) };
-        match unencrypted.resolve(host, port).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let refused = error.get_ref().and_then(|cause| cause.downcast_ref::<NotPrivate>());
-                refused.map_or(Ok(()), |refused| Err(refused.clone()))
-            }
+impl<E: Error + 'static> NotConnected<E> {
+    fn into_start_error(self, service: &'static str, failed: impl Fn(E) -> StartError) -> StartError {
+        match self {
+            Self::NotReached(NotReached::NotPrivate(source)) => StartError::NotPrivate { service, source },
+            Self::NotReached(NotReached::Unresolved(source)) => StartError::Unresolved { service, source },
+            Self::Failed(source) => failed(source),
         }
     }
+}
 
-    /// Connects, with patience. Before each try it checks where the name leads.
-    async fn connect<T, E, F>(
-        &self,
-        services: &ServicesConfig,
-        connect: impl Fn() -> F,
-    ) -> Result<T, NotConnected<E>>
+impl<'a> ServiceConnection<'a> {
+    fn to(
+        name: &'static str,
+        address: &impl std::fmt::Display,
+        target: Option<ServiceTarget<'a>>,
+        services: &'a ServicesConfig,
+    ) -> Self {
+        let ServicesConfig { unencrypted, patience, .. } = services;
+        Self { name, shown: address.to_string(), target, unencrypted, patience: *patience }
+    }
+
+    /// Connects once, after a look at where the name leads.
+    async fn once<T, E, F>(&self, connect: impl Fn() -> F) -> Result<T, NotConnected<E>>
     where
         E: Error + 'static,
         F: Future<Output = Result<T, E>>,
     {
-        let checked = || async {
-            self.check(&services.unencrypted).await.map_err(NotConnected::NotPrivate)?;
-            connect().await.map_err(NotConnected::Failed)
-        };
-        let again = |error: &NotConnected<E>| matches!(error, NotConnected::Failed(_));
-        patiently(self.name, &self.shown, services.patience, checked, again).await
+        reach(self.target, self.unencrypted).await.map_err(NotConnected::NotReached)?;
+        connect().await.map_err(NotConnected::Failed)
+    }
+
+    /// Connects, with patience.
+    async fn connect<T, E, F>(&self, connect: impl Fn() -> F) -> Result<T, NotConnected<E>>
+    where
+        E: Error + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        let again =
+            |error: &NotConnected<E>| !matches!(error, NotConnected::NotReached(NotReached::NotPrivate(_)));
+        patiently(self.name, &self.shown, self.patience, || self.once(&connect), again).await
     }
 }
 

@@ -75,13 +75,14 @@ pub(super) fn read_or_make(data: &Path, parties: u16) -> Result<EmbeddedKeys, Lo
 
 /// The key that the code of an embedded deployment is authenticated with: the first party's.
 pub(crate) fn compile_cache_key(data: &Path, parties: u16) -> Result<Seed, LocalError> {
-    Ok(read_or_make(data, parties)?.compile_cache_key())
+    read_or_make(data, parties)?.compile_cache_key()
 }
 
 impl EmbeddedKeys {
-    pub(super) fn compile_cache_key(&self) -> Seed {
-        // There are two parties or more. With another key everything is compiled anew.
-        self.parties.first().map(|party| party.master.compile_cache_key()).unwrap_or_default()
+    /// With another key everything is compiled anew.
+    pub(super) fn compile_cache_key(&self) -> Result<Seed, LocalError> {
+        let first = self.parties.first().ok_or(LocalError::NoParties)?;
+        Ok(first.master.compile_cache_key())
     }
 }
 

@@ -129,7 +129,7 @@ impl Embedded {
         let parties = usize::from(setup.parties);
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
         let memory = setup.limits.sandbox_memory.saturating_mul(parties);
-        let runtime = sandbox(&setup.data, keys.compile_cache_key(), memory)?;
+        let runtime = sandbox(&setup.data, keys.compile_cache_key()?, memory)?;
         let shared = Shared::new(&keys)?;
         let row_keys = RowKeys::new(keys.account_rows, vec![]);
         let account_store = local_databases::open_accounts(&setup.data, row_keys).await?;

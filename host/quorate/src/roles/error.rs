@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use quorate_backends::database::StoreError;
-use quorate_backends::queue::QueueError;
+use quorate_backends::queue::{LayoutError, QueueError};
 use quorate_core::ThresholdError;
 use quorate_net::private_networks::NotPrivate;
 use quorate_net::tls::TlsError;
@@ -48,6 +48,18 @@ pub enum StartError {
         /// Why.
         #[source]
         source: NotPrivate,
+    },
+    /// The queues can't be made.
+    #[error(transparent)]
+    Layout(LayoutError),
+    /// The name of a service leads nowhere.
+    #[error("{service} can't be used: its name does not resolve")]
+    Unresolved {
+        /// Which.
+        service: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// TLS can't be used.
     #[error(transparent)]
@@ -122,6 +134,9 @@ pub enum LocalError {
     /// A key file is gone, and what it has sealed or signed is still there.
     #[error("{0}: the key is missing, but its database is there: restore the file from your backup")]
     Missing(PathBuf),
+    /// A deployment of no party has no key to authenticate compiled code with.
+    #[error("there is no party: give 2 or more")]
+    NoParties,
     /// The sandbox does not start.
     #[error("the sandbox does not start: give the process more memory and address space")]
     Runtime(#[source] std::io::Error),

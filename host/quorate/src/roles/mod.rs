@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use context::{Context, SHUTDOWN_GRACE_PERIOD};
 
-pub use connect::{check_rabbitmq, connect_to_postgres};
+pub use connect::{connect_to_postgres, create_broker_layout};
 pub use error::{EmbeddedStartError, ListenError, LocalError, StartError};
 pub use role::Role;
 
@@ -96,13 +96,12 @@ impl RunningRoles {
     /// # Errors
     /// See [`StartError`]; what was there before the error stays.
     pub async fn reload(&self) -> Result<(), StartError> {
-        if self.certificates.read_again()? {
-            tracing::info!("the TLS certificates were read again");
-        }
+        // Neither waits for the other to be good.
+        let certificates = self.certificates.reload().map(drop);
         for party in &self.party {
             party.install().await?;
         }
-        Ok(())
+        Ok(certificates?)
     }
 
     /// Waits until a role has ended because it can't go on; the log says why.

@@ -46,13 +46,15 @@ pub(super) fn files(arguments: &FilesArguments) -> Result<(), CliError> {
 }
 
 /// The ports that are published only if they are set, as a compose file without blanks: compose itself can't leave a port out.
-fn published(settings: &DeploymentSettings) -> serde_json::Value {
+/// Nothing if there is none.
+fn published(settings: &DeploymentSettings) -> String {
     let set = OPTIONAL_PORTS.iter().filter(|port| !settings.text(port.setting).is_empty());
     let services = set.map(|OptionalPort { setting, service, port }| {
         let text = format!("{}:{}:{port}", settings.text("PUBLISH_ADDRESS"), settings.text(setting));
         ((*service).to_owned(), serde_json::json!({ "ports": [text] }))
     });
-    serde_json::json!({ "services": services.collect::<serde_json::Map<_, _>>() })
+    let services: serde_json::Map<_, _> = services.collect();
+    if services.is_empty() { String::new() } else { serde_json::json!({ "services": services }).to_string() }
 }
 
 fn write_all(settings: &DeploymentSettings) -> Result<String, CliError> {
@@ -204,8 +206,8 @@ mod tests {
     #[test]
     fn the_ports_of_coordinator_and_router_are_published_only_if_they_are_set() {
         let deployment = TestDeployment::new();
-        let text = || published(&deployment.settings()).to_string();
-        assert_eq!(text(), r#"{"services":{}}"#);
+        let text = || published(&deployment.settings());
+        assert_eq!(text(), "");
         deployment.set("COORDINATOR_PORT", "9081");
         assert_eq!(text(), r#"{"services":{"session-coordinator":{"ports":["127.0.0.1:9081:8081"]}}}"#);
         deployment.set("ROUTER_PORT", "9082");

@@ -21,7 +21,9 @@ const KEYS_IN_FILES: [&str; 4] =
     ["CRYPTO_MASTER_KEY", "QUORATE_IDENTITY_KEY", "QUORATE_ORIGINATOR_KEY", "QUORATE_ACCOUNT_ROW_KEYS"];
 
 /// Numbers besides ports, and their ranges.
-const NUMBER_RANGES: [(&str, RangeInclusive<u32>); 3] = [
+const NUMBER_RANGES: [(&str, RangeInclusive<u32>); 4] = [
+    // A party's container has 1 GiB.
+    ("QUORATE_SANDBOX_MEMORY_MB", 16..=768),
     // Compose needs the time to stop containers that it makes anew.
     ("UP_SECONDS", 20..=3_600),
     ("QUORATE_UID", 1..=2_147_483_647),
