@@ -25,6 +25,7 @@ mod ban_reports;
 mod bans;
 mod heartbeat;
 mod party;
+mod party_setup;
 mod refusal;
 mod registry;
 mod reporter;
@@ -32,7 +33,8 @@ mod runner;
 mod session;
 
 pub use ban_reports::{ExportFailed, ReadmitRefused};
-pub use party::{Party, PartySetup};
+pub use party::Party;
+pub use party_setup::PartySetup;
 pub use refusal::PlanRefusal;
 pub use registry::NotInstalled;
 pub use session::SessionTask;

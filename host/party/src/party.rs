@@ -1,6 +1,6 @@
 //! The identity, stores and services of one party, shared by all its tasks.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use quorate_core::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use quorate_core::acknowledgement::Acknowledgement;
 use quorate_core::heartbeat::Trouble;
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{MAX_CLOCK_SKEW, Order, Version};
+use quorate_core::order::{MAX_CLOCK_SKEW, Order};
 use quorate_core::promise::Contradiction;
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::session::WaitingRoom;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::bans::BanGate;
+use crate::party_setup::PartySetup;
 use crate::registry::{NotInstalled, Registry};
 use crate::session::running_sessions::RunningSessions;
 
@@ -63,31 +64,6 @@ pub struct Party {
     router_refuses: AtomicBool,
     /// Cancelled when running sessions are to end; the tokens of sessions are its children.
     pub(crate) closing: CancellationToken,
-}
-
-/// The settings and services of a [`Party`].
-pub struct PartySetup {
-    /// The seed of its identity key.
-    pub seed: Zeroizing<[u8; 32]>,
-    /// The originator keys whose orders it takes.
-    pub originators: Vec<PublicKey>,
-    /// Which parties it works with.
-    pub pinned: Vec<PublicKey>,
-    /// The oldest version of each protocol's plugin that it runs, by the protocol's name.
-    pub minimum_plugins: BTreeMap<String, Version>,
-    /// The durable state of the party.
-    pub store: PartyStore,
-    /// The name of this replica: no other process of this party that runs has it.
-    pub replica: String,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// The router.
-    pub router: RouterClient,
-    /// Whether the texts of plugins are kept. In production nothing is told of them but codes.
-    pub plugin_texts: PluginText,
-    /// How often it signs with an account in a day (UTC); `None`: as often as orders come. A party counts for itself: neither the
-    /// account service nor a coordinator can raise it.
-    pub signatures_per_day: Option<NonZeroU32>,
 }
 
 impl Party {

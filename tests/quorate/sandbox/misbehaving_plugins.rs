@@ -113,7 +113,8 @@ async fn a_session_waits_for_memory_that_others_have() {
     let error = Runtime::new(for_two).unwrap().load(&bytes, &Grants::default()).await.unwrap_err();
     let says = error.to_string();
     assert!(says.contains("64 MiB") && says.contains("QUORATE_SANDBOX_MEMORY_MB"), "{says}");
-    let for_five = RuntimeConfig { memory_bytes: 5 * need.memory_bytes, ..RuntimeConfig::default() };
+    // What does not sign has half of it.
+    let for_five = RuntimeConfig { memory_bytes: 10 * need.memory_bytes, ..RuntimeConfig::default() };
     let plugin = Runtime::new(for_five).unwrap().load(&bytes, &Grants::default()).await.unwrap();
     let begin = |within: Duration| plugin.start(spec(task.clone(), within));
     let mut running = Vec::new();
