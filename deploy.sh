@@ -165,7 +165,7 @@ start() { # services: starts these and what they need, and waits until they are 
   local options=() compose_seconds && compose_seconds=$(value UP_SECONDS 120)
   local until=$((SECONDS + compose_seconds))
   # With COORDINATOR_PORT or ROUTER_PORT, what is published besides; it comes from the program.
-  compose ${PUBLISHED:+-f /dev/stdin} up -d --no-build "$@" <<<"$PUBLISHED" || options=(--compose-failed)
+  compose ${PUBLISHED:+-f /dev/stdin} up -d --no-build "$@" <<<"${PUBLISHED:-}" || options=(--compose-failed)
   wait_for $((until > SECONDS ? until - SECONDS : 0)) "${options[@]}" "$@"
   [ ${#options[@]} = 0 ] || fail "compose has failed, and says why above. To make a network anew: ./deploy.sh restart"
 }

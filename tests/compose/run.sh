@@ -524,7 +524,7 @@ nothing_is_stopped() { # an account
   complains "no container of account-service-2" logs account-service-2
   # What an operator has who took two files and no example.
   cp .env "$work/env"
-  grep -E '^([A-Z]+_PASSWORD|JWT_SECRET_KEY|MPC_(SHARES_|OPERATOR_)?API_KEY|ENVIRONMENT|QUORATE_(ORIGINATORS|PARTY_KEYS|USER_PARTY_KEY|[UG]ID|IMAGE)|[A-Z]+_IMAGE|COMPOSE_PROJECT_NAME|TRUSTED_PROXIES)=' "$work/env" > .env
+  grep -E '^([A-Z]+_PASSWORD|JWT_SECRET_KEY|MPC_(SHARES_|OPERATOR_)?API_KEY|ENVIRONMENT|QUORATE_(ORIGINATORS|PARTY_KEYS|USER_PARTY_KEY|[UG]ID|IMAGE)|[A-Z]+_IMAGE|COMPOSE_PROJECT_NAME|TRUSTED_PROXIES|COORDINATOR_PORT|ROUTER_PORT)=' "$work/env" > .env
   quietly up
   cp "$work/env" .env
   [ "$(containers)" = "$before" ] || die "something was stopped or made anew"
