@@ -112,8 +112,8 @@ pub enum RefusedCode {
     Share,
     /// This party's clock went back, or is apart from the account service's: an operator must act.
     Clock,
-    /// As many signings are open with a counterparty as may be, or the memory for components is taken. This is no failure: another quorum is chosen, or the order
-    /// waits.
+    /// As many signings are open with a counterparty as may be, or the memory for components is taken. This is no failure:
+    /// another quorum is chosen, or the order waits.
     NoRoom,
     /// This party's database fails: its operator must act.
     Store,

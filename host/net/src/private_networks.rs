@@ -30,7 +30,7 @@ pub struct InvalidNetwork(String);
 /// Why a target is not connected to: the operator must act.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPrivate {
-    /// Nobody has declared it.
+    /// The operator has not declared its network.
     #[error(
         "{0} would be reached without verified TLS, and is neither this machine nor in QUORATE_PRIVATE_NETWORKS: use TLS with a \
          verified certificate, or declare the network if nobody else can read or change what passes there"

@@ -58,6 +58,8 @@ impl PlanRunner {
         match (&taken, delivery) {
             // It comes again, a few times: the database should be back by then.
             (Err(PlanRefusal::NotKnown(_)), Some(_)) => tokio::time::sleep(QUEUE_RETRY_DELAY).await,
+            // Another replica takes it on: this one is shutting down, and has not claimed it.
+            (Err(PlanRefusal::Cancelled), Some(_)) if self.party.closing.is_cancelled() => {}
             (_, Some(delivery)) => acknowledge(delivery).await,
             (_, None) => {}
         }

@@ -3,7 +3,7 @@
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
 
-/// Turns core dumps off, and lets nobody else read what the process writes.
+/// Turns core dumps off, and makes what the process writes readable for its own user alone.
 ///
 /// # Errors
 /// When the system does not let us.

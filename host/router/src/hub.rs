@@ -86,7 +86,7 @@ impl Waiting {
     /// A frame, counted in each of these, which have a most; `None` if there is no room for it.
     fn frame(frame: Bytes, counts: [(&Arc<AtomicUsize>, usize); 3]) -> Option<Self> {
         let bytes = frame.len();
-        // Nobody else counts up meanwhile: the buffers are locked.
+        // No other frame is counted meanwhile: the buffers are locked.
         let is_room = |(count, most): &(&Arc<AtomicUsize>, usize)| {
             count.load(Ordering::Relaxed).saturating_add(bytes) <= *most
         };

@@ -1,5 +1,5 @@
-//! The linear memory that all sessions of a process have together. Sessions that nobody signs with have half of it at most: a burst
-//! of key generations does not keep signatures waiting.
+//! The linear memory that all sessions of a process have together. Sessions that do not sign have half of it at most: a burst of
+//! key generations does not keep signatures waiting.
 //!
 //! A session takes what its plugin says that it needs before anything of it runs, and never more. So a session that has
 //! begun is not ended because others have taken the memory meanwhile.
@@ -113,7 +113,8 @@ mod tests {
         let mut more = std::pin::pin!(more);
         assert!(tokio::time::timeout(soon, &mut more).await.is_err());
         // Signings do not stand behind the one that waits.
-        assert!(budget.take(2 * PAGE_BYTES, MemoryUse::Signing).await.is_some());
+        let signing = tokio::time::timeout(soon, budget.take(2 * PAGE_BYTES, MemoryUse::Signing)).await;
+        assert!(signing.is_ok_and(|memory| memory.is_some()));
         drop(first);
         drop(more.await.unwrap());
         assert!(

@@ -146,7 +146,7 @@ mod tests {
             PostgresAddress::new(&url).unwrap().target().unwrap().has_verified_tls
         };
         assert!(verified("?sslmode=verify-full"));
-        // A certificate of anybody's, or none at all.
+        // These take any certificate, or one of another host, or none at all.
         for mode in ["", "?sslmode=prefer", "?sslmode=require", "?sslmode=verify-ca"] {
             assert!(!verified(mode), "{mode}");
         }

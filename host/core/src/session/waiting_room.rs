@@ -36,9 +36,9 @@ impl WaitingRoom {
     /// Takes a place for a message; `None` if too many bytes of its sender wait.
     pub(super) fn take(&self, peer: &PublicKey, bytes: usize) -> Option<Place> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_peer = waiting.entry(*peer).or_default();
+        let of_peer = waiting.get(peer).copied().unwrap_or(0);
         let with_it = of_peer.checked_add(bytes).filter(|sum| *sum <= self.bytes_per_peer)?;
-        *of_peer = with_it;
+        waiting.insert(*peer, with_it);
         Some(Place { _taken: Some(Arc::new(Taken { room: self.clone(), peer: *peer, bytes })) })
     }
 }
@@ -90,5 +90,6 @@ mod tests {
         drop(copy);
         assert!(room.take(&first, 10).is_some());
         assert!(room.take(&first, usize::MAX).is_none());
+        assert!(room.waiting.lock().unwrap().is_empty(), "a refused message leaves no entry");
     }
 }

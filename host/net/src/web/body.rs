@@ -75,7 +75,7 @@ where
             kind.eq_ignore_ascii_case("application/json")
         });
         let declared_empty = request.headers().get(header::CONTENT_LENGTH).is_none_or(|l| l == "0");
-        // Who says nothing of the length may send the longest.
+        // A request that does not state its length may be as long as any.
         let declared = request
             .headers()
             .get(header::CONTENT_LENGTH)

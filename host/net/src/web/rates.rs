@@ -48,7 +48,8 @@ struct LocalCounts {
     counts: HashMap<String, u64>,
 }
 
-/// The most callers that a process counts by itself in a window. None makes room for another: who comes when it is full is refused.
+/// The most callers that a process counts by itself in a window. When it counts so many, it refuses each further one:
+/// none makes room for another.
 const MAX_LOCAL_CALLERS: usize = 100_000;
 
 impl LocalCounts {

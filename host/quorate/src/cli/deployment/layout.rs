@@ -405,7 +405,7 @@ mod tests {
         for port in PORTS.iter().filter(|port| !is_optional(port)) {
             assert!(COMPOSE.contains(&format!("${{{port}:-")), "{port}");
         }
-        // What nobody calls is not among them.
+        // The optional ports are not published.
         assert_eq!(COMPOSE.matches("_PORT:-").count(), PORTS.len() - OPTIONAL_PORTS.len());
         assert_eq!(COMPOSE.matches("    ports:").count(), PORTS.len() - OPTIONAL_PORTS.len());
         for name in SERVICES.iter().filter(|service| service.kind == ServiceKind::Replica) {
