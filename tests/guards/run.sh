@@ -36,6 +36,9 @@ list() {
 
 longest=600
 
+# How long a build and its test may take, in seconds. A test that waits for ever without its check shows nothing.
+limit=400
+
 # A third of the patches, and those for which something has changed.
 part() {
   local head since changed number=0 crate patch arguments
@@ -63,7 +66,7 @@ run_test() { # arguments: crate, target, test
   set -- "${@:1:$#-1}"
   local with=("${features[@]}")
   if [ "$2" = quorate-tests ]; then build_program || return 2; with=(); fi
-  cargo test --locked "$@" "${with[@]}" -- --exact "$test"
+  timeout --kill-after=10 "$limit" cargo test --locked "$@" "${with[@]}" -- --exact "$test"
 }
 
 kind=all
@@ -98,9 +101,14 @@ for guard in "${guards[@]}"; do
     unguarded=$((unguarded + 1))
     continue
   fi
+  status=0
   # shellcheck disable=SC2086 # several arguments on purpose
-  if run_test $arguments >"$copy.log" 2>&1; then
+  run_test $arguments >"$copy.log" 2>&1 || status=$?
+  if [ "$status" = 0 ]; then
     echo "guard $name: NO TEST FAILS: $(head -1 "$patch")"
+    unguarded=$((unguarded + 1))
+  elif [ "$status" = 124 ] || [ "$status" = 137 ]; then
+    echo "guard $name: ${arguments##* } did not end within $limit s"
     unguarded=$((unguarded + 1))
   elif grep -q "test ${arguments##* } ... FAILED" "$copy.log"; then
     echo "guard $name: ${arguments##* } fails, as it should ($((SECONDS - began)) s)"
