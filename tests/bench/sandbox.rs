@@ -65,11 +65,7 @@ fn sandboxed() -> Value {
         let plugin = runtime.load(&components::bytes("dkls23"), &Grants::default()).await.unwrap();
         let mut parties = Parties::new(2, 3);
         parties.one_at_a_time = true;
-        let sign = Task::Sign(SignTask {
-            scheme: "ecdsa-secp256k1".into(),
-            item: message(vec![7; 32]),
-            presignature: None,
-        });
+        let sign = Task::Sign(SignTask::new("ecdsa-secp256k1", &message(vec![7; 32]).into()));
         let keygen = Task::Keygen { scheme: "ecdsa-secp256k1".into() };
         json!({
             "keygen": times(&mut parties, &plugin, &[1, 2, 3], &keygen, KEYGENS).await,

@@ -59,6 +59,13 @@ impl Reply {
         self.body[field].as_str().unwrap_or_default()
     }
 
+    /// The signature of one of the items that were asked for, like the answer to a request for it alone.
+    #[must_use]
+    pub fn item(&self, number: usize) -> Self {
+        let body = self.body["signatures"][number].clone();
+        Self { status: self.status, headers: self.headers.clone(), body }
+    }
+
     /// The reply, if it is a success.
     #[must_use]
     pub fn good(self) -> Self {

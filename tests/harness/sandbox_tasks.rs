@@ -35,9 +35,5 @@ pub fn keygen() -> Task {
 /// The task to sign a digest with such a key.
 #[must_use]
 pub fn sign(digest: [u8; 32]) -> Task {
-    Task::Sign(SignTask {
-        scheme: "ecdsa-secp256k1".into(),
-        item: message(digest.to_vec()),
-        presignature: None,
-    })
+    Task::Sign(SignTask::new("ecdsa-secp256k1", &message(digest.to_vec()).into()))
 }

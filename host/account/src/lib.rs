@@ -46,13 +46,13 @@ use zeroize::Zeroizing;
 pub use limits::TimeLimits;
 pub use operations::AccountService;
 pub use recover::{Recoverer, Recovery};
-pub use request::{Creation, RefreshRequest, SignRequest};
+pub use request::{Creation, ItemText, RefreshRequest, SignRequest};
 pub use request_ids::RequestIds;
 pub use sealed_share::SealedShare;
 pub use user_share::{UserParty, UserShareOptions};
 pub use views::{
-    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,
-    ThresholdView,
+    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView,
+    SigningView, StatusView, ThresholdView,
 };
 
 /// The scheme of an account whose creator names none.

@@ -24,13 +24,13 @@ use super::limits::TimeLimits;
 use super::order_status::Orders;
 use super::originator::Originator;
 use super::pinned_parties::PinnedParties;
-use super::present::{session_view, signature_view, view};
+use super::present::{session_view, signing_view, view};
 use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
 use super::stored_accounts::StoredAccounts;
 use super::submit::{OrderSubmission, Submitter, rejected_before_start};
 use super::user_share::{self, UserShareRequests};
-use super::views::{AccountView, SessionView, SignatureView};
+use super::views::{AccountView, SessionView, SigningView};
 use super::{AccountSetup, RequestIds};
 
 /// The most requests at a time that run a session. More would wait for the same processors until their deadline.
@@ -210,7 +210,7 @@ impl AccountService {
     ///
     /// # Errors
     /// A problem that the caller can mend, or the reason why there is no signature.
-    pub async fn sign(&self, ids: RequestIds, request: SignRequest) -> Result<SignatureView, Problem> {
+    pub async fn sign(&self, ids: RequestIds, request: SignRequest) -> Result<SigningView, Problem> {
         let _permit = self.permit()?;
         let mut last = self.sign_once(ids, &request).await;
         for _ in 0..STALE_RETRIES {
@@ -225,7 +225,7 @@ impl AccountService {
         last
     }
 
-    async fn sign_once(&self, ids: RequestIds, request: &SignRequest) -> Result<SignatureView, Problem> {
+    async fn sign_once(&self, ids: RequestIds, request: &SignRequest) -> Result<SigningView, Problem> {
         let (account, current) = self.accounts.active(ids.account).await?;
         let signers = user_share::signers(&account, request.signers.clone(), request.user_share.is_some())?;
         let signing = Operation::Sign(request.items.clone());
@@ -244,7 +244,8 @@ impl AccountService {
             resubmitted: ids.resubmitted,
         };
         let result = self.submitter.submit(submission).await?;
-        signature_view(&order, &current.outputs, &result, self.clock.millis().since(began))
+        let took = self.clock.millis().since(began);
+        signing_view(request, &order, &current.outputs, &result, took)
     }
 
     /// Gives all parties of an account new shares of the same key.

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState};
-use quorate_core::PartyIndex;
 use quorate_core::certificate::{Certificate, KeyOutputs};
-use quorate_core::order::{Operation, Order};
+use quorate_core::order::{Operation, Order, SignItem};
 use quorate_core::time::whole_millis;
+use quorate_core::{PartyIndex, SchemeSignature};
 use quorate_net::problem::Problem;
 use quorate_verify::addresses::Secp256k1Forms;
 use quorate_verify::proof::Proved;
 use quorate_verify::signature;
 
 use super::order_status::{ReconciledSession, ReconciledStatus};
+use super::request::SignRequest;
 use super::submit::{OrderResult, known_parties};
 use super::views::{
-    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView, StatusView,
-    ThresholdView,
+    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView,
+    SigningView, StatusView, ThresholdView,
 };
 
 /// An account as callers see it.
@@ -64,26 +65,53 @@ fn key_view(certificate: &Certificate, key: &KeyOutputs) -> Option<KeyView> {
     })
 }
 
-/// A proved signature in all its forms.
-pub(crate) fn signature_view(
+/// The proved signatures of a request.
+pub(crate) fn signing_view(
+    request: &SignRequest,
     order: &Order,
     key: &KeyOutputs,
     result: &OrderResult,
     took: Duration,
-) -> Result<SignatureView, Problem> {
+) -> Result<SigningView, Problem> {
+    let mut signatures = signature_views(order, key, result)?;
+    let signature = if request.is_batch { None } else { signatures.pop() };
+    Ok(SigningView {
+        account_id: order.spec.account.to_string(),
+        session_id: result.session.to_string(),
+        scheme: order.spec.scheme.clone(),
+        signature,
+        signatures: request.is_batch.then_some(signatures),
+        signers: party_numbers(&result.signers),
+        plugin_digest: result.digest.to_string(),
+        milliseconds: whole_millis(took),
+    })
+}
+
+/// Proved signatures in all their forms.
+fn signature_views(
+    order: &Order,
+    key: &KeyOutputs,
+    result: &OrderResult,
+) -> Result<Vec<SignatureView>, Problem> {
     let Proved::Signatures(signatures) = &result.proved else {
         return Err(Problem::internal("a key where a signature was asked for"));
     };
-    let ([signature], [item]) = (signatures.as_slice(), order.operation.sign_items()) else {
-        return Err(Problem::internal("several signatures where one was asked for"));
-    };
+    let items = order.operation.sign_items();
+    if items.len() != signatures.len() {
+        return Err(Problem::internal("not one signature for each item"));
+    }
+    items.iter().zip(signatures).map(|(item, signature)| signature_view(item, key, signature)).collect()
+}
+
+fn signature_view(
+    item: &SignItem,
+    key: &KeyOutputs,
+    signature: &SchemeSignature,
+) -> Result<SignatureView, Problem> {
     let unshowable = |_| Problem::internal("a signature that verified can't be shown");
     let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &item.path);
     let (r, s) = signature.bytes.split_at(32);
     Ok(SignatureView {
-        account_id: order.spec.account.to_string(),
-        session_id: result.session.to_string(),
-        scheme: order.spec.scheme.clone(),
         digest: hex::encode(signature::digest(item).map_err(unshowable)?),
         r: hex::encode(r),
         s: hex::encode(s),
@@ -91,14 +119,15 @@ pub(crate) fn signature_view(
         signature: hex::encode(signature.bytes),
         der: signature::der(signature),
         public_key: hex::encode(signed_by.map_err(unshowable)?.serialize()),
-        signers: party_numbers(&result.signers),
-        plugin_digest: result.digest.to_string(),
-        milliseconds: whole_millis(took),
     })
 }
 
 /// A session as callers see it.
 pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, Problem> {
+    let signatures = match &session.signature {
+        Some((key, result)) => signature_views(&session.order, key, result)?,
+        None => vec![],
+    };
     let error = session.failure.as_ref().map(|failure| ErrorView {
         code: failure.code.clone(),
         reason: failure.reason.clone(),
@@ -126,16 +155,19 @@ pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, P
         created_at_ms: session.created.0,
         deadline_at_ms: session.deadline.0,
         ended_at_ms: session.ended.map(|ended| ended.0),
-        signature: session_signature(session)?,
+        signatures,
         error,
     })
 }
 
-/// The signature of a session as callers see it; `None` if it has made none.
-pub(crate) fn session_signature(session: &ReconciledSession) -> Result<Option<SignatureView>, Problem> {
+/// The signatures of a session, as the answer to the request that it was made for; `None` if it has made none.
+pub(crate) fn session_signing(
+    request: &SignRequest,
+    session: &ReconciledSession,
+) -> Result<Option<SigningView>, Problem> {
     let Some((key, result)) = &session.signature else { return Ok(None) };
     let took = session.ended.map_or(Duration::ZERO, |ended| ended.since(session.created));
-    signature_view(&session.order, key, result, took).map(Some)
+    signing_view(request, &session.order, key, result, took).map(Some)
 }
 
 /// Whether the account waits for its user to confirm the first share.

@@ -15,11 +15,11 @@ use super::accounts::Accounts;
 use super::coordinators::deadline_passed;
 use super::limits::TimeLimits;
 use super::order_status::{OrderStatus, Orders, ReconciledSession, ReconciledStatus};
-use super::present::{session_signature, view};
+use super::present::{session_signing, view};
 use super::request::{Creation, RefreshRequest, SignRequest};
 use super::submit::ANSWER_GRACE_PERIOD;
 use super::user_share::{ShareAnswer, UserShareRequests, refused};
-use super::views::{AccountView, SignatureView};
+use super::views::{AccountView, SigningView};
 
 /// How often the state of a running session is read while its result is waited for.
 const ORDER_POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -111,17 +111,18 @@ impl Recoverer {
         &self,
         ids: RequestIds,
         request: &SignRequest,
-    ) -> Result<Recovery<SignatureView>, Problem> {
+    ) -> Result<Recovery<SigningView>, Problem> {
         // A coordinator that was lost may still make sessions of the same order, until its time is over.
         let OrderStatus { session, sessions, .. } = self.finished_order(ids.order, self.limits.sign).await?;
-        let signature = session.as_ref().map(session_signature).transpose()?.flatten();
+        let signing =
+            session.as_ref().map(|session| session_signing(request, session)).transpose()?.flatten();
         // A sealed share serves for one order, and for all sessions that the order may have.
-        if let (Some(session), None, Some(_)) = (&session, &signature, &request.user_share)
+        if let (Some(session), None, Some(_)) = (&session, &signing, &request.user_share)
             && sessions < session.order.operation.max_sessions()
         {
             return Ok(Recovery::Repeatable);
         }
-        Ok(Recovery::of(session.as_ref(), signature))
+        Ok(Recovery::of(session.as_ref(), signing))
     }
 
     /// Waits until the sessions of an order have ended, and those that may follow a failed one `within` a time;

@@ -3,7 +3,7 @@
 use quorate_control_store::Account;
 use quorate_core::code::Code;
 use quorate_core::codec::Bytes;
-use quorate_core::order::{HashFunction, SignItem, SignItems};
+use quorate_core::order::{HashFunction, MAX_SIGN_ITEMS, SignItem, SignItems};
 use quorate_core::share_grant::NewShareTerms;
 use quorate_core::{PartyIndex, Threshold};
 use quorate_net::problem::Problem;
@@ -16,6 +16,9 @@ const MAX_USER_ID_BYTES: usize = 256;
 
 /// The longest message, in bytes: what fits a body of 64 KiB as hex.
 const MAX_SIGNED_MESSAGE_BYTES: usize = 32 << 10;
+
+/// All messages of a request, in bytes. They travel in the order, and are stored with every session of it: 64 messages of 2 KiB.
+const MAX_SIGNED_BYTES: usize = 128 << 10;
 
 /// The deepest derivation path. BIP-44 uses five; each level costs every party two curve operations.
 const MAX_PATH_STEPS: usize = 16;
@@ -67,33 +70,79 @@ impl Creation {
 pub struct SignRequest {
     /// The messages to sign.
     pub items: SignItems,
+    /// Whether it was asked for as `items`, so that the answer is a list too.
+    pub is_batch: bool,
     /// Which parties should sign; empty: any.
     pub signers: Vec<PartyIndex>,
     /// The user's share, sealed with what it is for.
     pub user_share: Option<SealedShare>,
 }
 
+/// A message to sign, as a caller writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemText<'a> {
+    /// In hex: a digest of 32 bytes, or with `hash` the message itself.
+    pub message: &'a str,
+    /// The hash function's name.
+    pub hash: Option<&'a str>,
+    /// `m/0/7`.
+    pub path: Option<&'a str>,
+}
+
 impl SignRequest {
-    /// Reads a request.
+    /// Reads a request to sign one message.
     ///
     /// # Errors
     /// [`Code::InvalidMessage`], [`Code::UnknownHash`], [`Code::InvalidPath`] or [`Code::InvalidSigners`].
-    pub fn read(
-        message: &str,
-        hash: Option<&str>,
-        path: Option<&str>,
-        signers: Option<&[u16]>,
-    ) -> Result<Self, Problem> {
-        let hash = hash.map_or(Ok(HashFunction::None), hash_function)?;
-        let message = read_message(message, hash)?;
-        let path = path.map_or(Ok(vec![]), read_path)?;
-        let signers = signers.unwrap_or_default().iter().map(|&index| PartyIndex::try_from(index));
-        let signers = signers.collect::<Result<_, _>>();
-        let signers =
-            signers.map_err(|_| Problem::new(Code::InvalidSigners, "signers: indices begin at 1"))?;
-        let item = SignItem { message: Bytes(message), hash, path, tweak: None, presignatures: false };
-        Ok(Self { items: item.into(), signers, user_share: None })
+    pub fn read(text: ItemText<'_>, signers: Option<&[u16]>) -> Result<Self, Problem> {
+        let items = text.read()?.into();
+        Ok(Self { items, is_batch: false, signers: read_signers(signers)?, user_share: None })
     }
+
+    /// Reads a request to sign several messages together.
+    ///
+    /// # Errors
+    /// [`Code::InvalidItems`] when there are none, too many or too long ones, and those of [`Self::read`].
+    pub fn read_batch(texts: &[ItemText<'_>], signers: Option<&[u16]>) -> Result<Self, Problem> {
+        let problem = |detail: String| Problem::new(Code::InvalidItems, detail);
+        if !(1..=MAX_SIGN_ITEMS).contains(&texts.len()) {
+            return Err(problem(format!("items: give 1 to {MAX_SIGN_ITEMS}, these are {}", texts.len())));
+        }
+        let items = texts.iter().enumerate().map(|(number, text)| {
+            let named =
+                |wrong: Problem| Problem { detail: format!("items[{number}].{}", wrong.detail), ..wrong };
+            text.read().map_err(named)
+        });
+        let items: Vec<SignItem> = items.collect::<Result<_, _>>()?;
+        if items.iter().map(|item| item.message.0.len()).sum::<usize>() > MAX_SIGNED_BYTES {
+            return Err(problem(format!(
+                "items: their messages have at most {MAX_SIGNED_BYTES} bytes together"
+            )));
+        }
+        let items = SignItems::new(items).ok_or_else(|| problem("items: too many".into()))?;
+        Ok(Self { items, is_batch: true, signers: read_signers(signers)?, user_share: None })
+    }
+}
+
+impl<'a> ItemText<'a> {
+    /// A digest, to be signed with the account's own key.
+    #[must_use]
+    pub fn digest(message: &'a str) -> Self {
+        Self { message, hash: None, path: None }
+    }
+
+    fn read(&self) -> Result<SignItem, Problem> {
+        let hash = self.hash.map_or(Ok(HashFunction::None), hash_function)?;
+        let message = Bytes(read_message(self.message, hash)?);
+        let path = self.path.map_or(Ok(vec![]), read_path)?;
+        Ok(SignItem { message, hash, path, tweak: None, presignatures: false })
+    }
+}
+
+fn read_signers(signers: Option<&[u16]>) -> Result<Vec<PartyIndex>, Problem> {
+    let signers = signers.unwrap_or_default().iter().map(|&index| PartyIndex::try_from(index));
+    let signers = signers.collect::<Result<_, _>>();
+    signers.map_err(|_| Problem::new(Code::InvalidSigners, "signers: indices begin at 1"))
 }
 
 /// A refresh that is asked for.
@@ -200,9 +249,10 @@ mod tests {
 
     #[test]
     fn messages_are_digests_or_named_by_their_hash() {
+        let read = |message: &str, hash| SignRequest::read(ItemText { message, hash, path: None }, None);
         let digest = "0X".to_lowercase() + &"ab".repeat(32);
-        assert!(SignRequest::read(&digest, None, None, None).is_ok());
-        assert!(SignRequest::read("00", Some("keccak256"), None, None).is_ok());
+        assert!(read(&digest, None).is_ok());
+        assert!(read("00", Some("keccak256")).is_ok());
         for (message, hash, wrong) in [
             ("xy", None, Code::InvalidMessage),
             ("abc", Some("sha256"), Code::InvalidMessage),
@@ -210,8 +260,27 @@ mod tests {
             ("abcd", None, Code::InvalidMessage),
             ("00", Some("md5"), Code::UnknownHash),
         ] {
-            assert_eq!(code(SignRequest::read(message, hash, None, None)), Some(wrong), "{message}");
+            assert_eq!(code(read(message, hash)), Some(wrong), "{message}");
         }
+    }
+
+    #[test]
+    fn a_batch_has_1_to_64_items_of_which_each_is_read_like_a_message() {
+        let digest = "ab".repeat(32);
+        let item = ItemText::digest(&digest);
+        for (items, fits) in [(0, false), (1, true), (64, true), (65, false)] {
+            let read = SignRequest::read_batch(&vec![item; items], None);
+            assert_eq!(code(read.clone()), (!fits).then_some(Code::InvalidItems), "{items}");
+            assert!(read.is_ok_and(|r| r.is_batch && r.items.all().len() == items) == fits, "{items}");
+        }
+        let bad = ItemText { message: "abcd", ..item };
+        let problem = SignRequest::read_batch(&[item, bad], None).unwrap_err();
+        assert_eq!(problem.code, Code::InvalidMessage);
+        assert!(problem.detail.starts_with("items[1].message: "), "{}", problem.detail);
+        let long = "00".repeat(MAX_SIGNED_MESSAGE_BYTES);
+        let long = ItemText { message: &long, hash: Some("sha256"), path: None };
+        assert!(SignRequest::read_batch(&[long; 4], None).is_ok());
+        assert_eq!(code(SignRequest::read_batch(&[long; 5], None)), Some(Code::InvalidItems));
     }
 
     #[test]

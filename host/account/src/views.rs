@@ -92,7 +92,10 @@ pub struct AccountView {
 
 /// The schema of [`KeyView`] without required fields: an account that is not active has none of them.
 fn key_of_active_account() -> RefOr<Schema> {
-    let mut schema = KeyView::schema();
+    without_required(KeyView::schema())
+}
+
+fn without_required(mut schema: RefOr<Schema>) -> RefOr<Schema> {
     if let RefOr::T(Schema::Object(object)) = &mut schema {
         object.required.clear();
     }
@@ -118,16 +121,39 @@ pub struct KeyView {
     pub bitcoin_address: String,
 }
 
-/// A signature.
+/// The signatures of a request, made together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct SignatureView {
+pub struct SigningView {
     /// The account.
     #[schema(format = "uuid")]
     pub account_id: String,
-    /// The session that made it.
+    /// The session that made them.
     pub session_id: String,
     /// The signature scheme.
     pub scheme: String,
+    /// The signature of `message`.
+    #[serde(flatten)]
+    #[schema(schema_with = signature_of_one_message)]
+    pub signature: Option<SignatureView>,
+    /// The signatures of `items`, in their order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Vec<SignatureView>>,
+    /// The parties that signed.
+    pub signers: Vec<u16>,
+    /// SHA-256 of the component that they ran.
+    pub plugin_digest: String,
+    /// How long it took, from the order to the first verified report.
+    pub milliseconds: u64,
+}
+
+/// The schema of [`SignatureView`] without required fields: the answer to a request with `items` has a list instead.
+fn signature_of_one_message() -> RefOr<Schema> {
+    without_required(SignatureView::schema())
+}
+
+/// A signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SignatureView {
     /// The digest that is signed.
     pub digest: String,
     /// r, 32 bytes.
@@ -142,12 +168,6 @@ pub struct SignatureView {
     pub der: String,
     /// The public key that it verifies under, compressed: the account's, or its child at the derivation path.
     pub public_key: String,
-    /// The parties that signed.
-    pub signers: Vec<u16>,
-    /// SHA-256 of the component that they ran.
-    pub plugin_digest: String,
-    /// How long it took, from the order to the first verified report.
-    pub milliseconds: u64,
 }
 
 /// A session.
@@ -173,9 +193,9 @@ pub struct SessionView {
     /// When it ended, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at_ms: Option<u64>,
-    /// The signature, if that is what it made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signature: Option<SignatureView>,
+    /// The signatures that it made, in the order of the items.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureView>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,

@@ -22,6 +22,14 @@ use quorate_runtime::{
     SessionError, SessionSpec, Step, Task,
 };
 
+/// A message on its way to one party.
+pub struct Hop {
+    /// The receiver.
+    pub to: u16,
+    /// The message that arrives.
+    pub message: Message,
+}
+
 /// How one party's session ended.
 pub type KitResult = Result<ComponentOutcome, SessionError>;
 
@@ -127,6 +135,17 @@ impl Parties {
         signers: &[u16],
         task: &Task,
     ) -> BTreeMap<u16, KitResult> {
+        self.try_run_with(plugin, signers, task, Some).await
+    }
+
+    /// Does the same over a network that passes every message through `bend`, which may change it or drop it.
+    pub async fn try_run_with(
+        &mut self,
+        plugin: &Plugin,
+        signers: &[u16],
+        task: &Task,
+        mut bend: impl FnMut(Hop) -> Option<Hop>,
+    ) -> BTreeMap<u16, KitResult> {
         let execution_id = ExecutionId(random32());
         let deadline = Instant::now() + Duration::from_secs(600);
         let mut ended = BTreeMap::new();
@@ -159,7 +178,10 @@ impl Parties {
                         continue;
                     }
                 };
-                step.outgoing.into_iter().for_each(|message| route(me, signers, message, &mut queues));
+                let hops = step.outgoing.into_iter().flat_map(|message| hops(me, signers, message));
+                for Hop { to, message } in hops.filter_map(&mut bend) {
+                    queues.entry(to).or_default().push(message);
+                }
                 match step.progress {
                     Progress::Waiting(session) => drop(waiting.insert(me, session)),
                     Progress::Again(session) => {
@@ -212,20 +234,20 @@ impl Vault {
     }
 }
 
-fn route(from: u16, signers: &[u16], message: OutgoingMessage, queues: &mut BTreeMap<u16, Vec<Message>>) {
+/// The message as it goes to each of its receivers.
+fn hops(from: u16, signers: &[u16], message: OutgoingMessage) -> Vec<Hop> {
     let others = || signers.iter().copied().filter(|&s| s != from).collect::<Vec<_>>();
     let (receivers, kind) = match message.to {
         To::Party(to) => (vec![to.number()], PayloadKind::PointToPoint),
         To::Broadcast => (others(), PayloadKind::Broadcast),
         To::ReliableBroadcast => (others(), PayloadKind::ReliableBroadcast),
     };
-    for to in receivers {
-        queues.entry(to).or_default().push(Message {
-            round: message.round,
-            from: party(from),
-            kind,
-            payload: message.payload.clone(),
-            place: Place::none(),
-        });
-    }
+    let (round, from) = (message.round, party(from));
+    receivers
+        .into_iter()
+        .map(|to| {
+            let payload = message.payload.clone();
+            Hop { to, message: Message { round, from, kind, payload, place: Place::none() } }
+        })
+        .collect()
 }

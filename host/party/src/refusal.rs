@@ -97,7 +97,9 @@ impl PlanRefusal {
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
             Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
             Self::NoMemory(NoMemory::Taken) => (RefusedCode::NoRoom, vec![]),
-            Self::NoMemory(NoMemory::TooLittle) => (RefusedCode::NotAcceptable, vec![]),
+            Self::NoMemory(NoMemory::TooLittle | NoMemory::TooManyItems) => {
+                (RefusedCode::NotAcceptable, vec![])
+            }
             Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
             Self::DailyMaximum => (RefusedCode::DailyMaximum, vec![]),
             Self::Store(_) | Self::BanNotStored | Self::SetBack => (RefusedCode::Store, vec![]),
@@ -145,6 +147,7 @@ mod tests {
             (PlanRefusal::Full(party), RefusedCode::NoRoom, vec![party]),
             (PlanRefusal::NoMemory(NoMemory::Taken), RefusedCode::NoRoom, vec![]),
             (PlanRefusal::NoMemory(NoMemory::TooLittle), RefusedCode::NotAcceptable, vec![]),
+            (PlanRefusal::NoMemory(NoMemory::TooManyItems), RefusedCode::NotAcceptable, vec![]),
             (PlanRefusal::RefreshRequired(party), RefusedCode::RefreshRequired, vec![party]),
             (PlanRefusal::DailyMaximum, RefusedCode::DailyMaximum, vec![]),
             (PlanRefusal::BanNotStored, RefusedCode::Store, vec![]),

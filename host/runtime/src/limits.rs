@@ -30,7 +30,8 @@ pub const ASYNC_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
 /// Resource handles that a component may hold. One session handle is all that the contract needs.
 pub const MAX_COMPONENT_HANDLES: usize = 16;
 
-/// Bytes that a component may hand to the host in one call: a step's whole output at most.
+/// Bytes that a component may hand to the host in one call: a step's whole output at most. The most that is known is the second round
+/// of 64 signatures of DKLs23 by 5 parties: 4 × 64 × 55 kB.
 pub const MAX_HOST_CALL_BYTES: usize = 16 << 20;
 
 /// Calls of capabilities in one session. A search for safe primes draws randomness some ten thousand times.
@@ -61,7 +62,11 @@ pub const DEADLINE_GRACE_PERIOD: Duration = Duration::from_secs(1);
 /// The longest message that a plugin may announce. The longest that a known protocol sends is 143 kB.
 pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
 
-/// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3.
+/// The parts of a message of several items, but for its last one. The longest known, of 64 signatures of DKLs23, has four.
+pub const MESSAGE_PART_BYTES: usize = 1 << 20;
+
+/// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3; 64 signatures of DKLs23 by 5 parties
+/// 4 × 64 × 82 kB.
 pub const MAX_SESSION_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Rounds of a session: a peer's session takes no message of a later one.

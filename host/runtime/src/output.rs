@@ -1,7 +1,7 @@
 //! Checks what a component returns. A component is not trusted: its output either satisfies the contract or is
 //! [`Misbehaviour::InvalidOutput`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_core::certificate::KeyOutputs;
 use quorate_core::codec::Bytes;
@@ -17,6 +17,7 @@ use crate::descriptor::Descriptor;
 use crate::error::{Fault, Misbehaviour, SessionErrorKind};
 use crate::limits;
 use crate::message::OutgoingMessage;
+use crate::needs::SessionNeed;
 use crate::task::{Roster, TaskKind};
 
 /// The next need of a session.
@@ -35,8 +36,8 @@ pub enum OutputState {
 pub enum ComponentOutcome {
     /// A keygen has made a key.
     Key(GeneratedKey),
-    /// A signature.
-    Signature(SchemeSignature),
+    /// A signature of each item, in their order.
+    Signatures(Vec<SchemeSignature>),
     /// So many presignatures are staged.
     Presignatures(u16),
     /// All parties have new shares of the same key.
@@ -75,10 +76,11 @@ pub(crate) struct OutputValidator {
     codes: PluginCodes,
     /// Whether its texts are kept.
     texts: PluginText,
-    /// Bytes of the longest message that it says it sends.
-    longest_message: usize,
+    /// What the session needs at most, as it says.
+    need: SessionNeed,
     last_round: u16,
-    sent: BTreeSet<(u16, To)>,
+    /// How many parts of each message have been sent.
+    sent: BTreeMap<(u16, To), usize>,
     sent_bytes: usize,
 }
 
@@ -88,7 +90,7 @@ impl OutputValidator {
         task: TaskKind,
         descriptor: &Descriptor,
         texts: PluginText,
-        longest_message: usize,
+        need: SessionNeed,
     ) -> Self {
         Self {
             roster,
@@ -97,9 +99,9 @@ impl OutputValidator {
             format: descriptor.share_formats.last().copied(),
             codes: descriptor.codes.clone(),
             texts,
-            longest_message,
+            need,
             last_round: 0,
-            sent: BTreeSet::new(),
+            sent: BTreeMap::new(),
             sent_bytes: 0,
         }
     }
@@ -117,12 +119,15 @@ impl OutputValidator {
             }
             self.last_round = round;
             self.sent_bytes = self.sent_bytes.saturating_add(payload.len());
-            if payload.len() > self.longest_message || self.sent_bytes > limits::MAX_SESSION_MESSAGE_BYTES {
+            if payload.len() > self.need.message_bytes || self.sent_bytes > limits::MAX_SESSION_MESSAGE_BYTES
+            {
                 return invalid("a message that is too long, or one too many");
             }
             let to = recipient(to, &self.roster)?;
             // With rounds bounded this bounds the number of messages too.
-            if !self.sent.insert((round, to)) {
+            let parts = self.sent.entry((round, to)).or_default();
+            *parts += 1;
+            if *parts > if to == To::ReliableBroadcast { 1 } else { self.need.message_parts } {
                 return invalid("a second message of one round to one receiver");
             }
             outgoing.push(OutgoingMessage { round, to, payload });
@@ -149,14 +154,12 @@ impl OutputValidator {
             (wit::Outcome::Repaired(info), TaskKind::Repair) => {
                 ComponentOutcome::Repaired(self.check_key(info)?)
             }
-            (wit::Outcome::Signature(signature), TaskKind::Sign { .. }) => {
-                let Ok(bytes) = signature.bytes.try_into() else {
-                    return invalid("a signature that is not 64 bytes long");
-                };
-                if signature.recovery_id.is_some_and(|id| id > 3) {
-                    return invalid("a recovery id above 3");
+            (wit::Outcome::Signatures(signatures), TaskKind::Sign { items, .. }) => {
+                if signatures.len() != *items {
+                    return invalid("not one signature for each item");
                 }
-                ComponentOutcome::Signature(SchemeSignature { bytes, recovery_id: signature.recovery_id })
+                let signatures = signatures.into_iter().map(check_signature);
+                ComponentOutcome::Signatures(signatures.collect::<Result<_, _>>()?)
             }
             (wit::Outcome::Presignatures(count), TaskKind::Presign { at_most }) if count <= *at_most => {
                 ComponentOutcome::Presignatures(count)
@@ -224,6 +227,16 @@ impl OutputValidator {
             _ => Ok(staged),
         }
     }
+}
+
+fn check_signature(signature: wit::Signature) -> Checked<SchemeSignature> {
+    let Ok(bytes) = signature.bytes.try_into() else {
+        return invalid("a signature that is not 64 bytes long");
+    };
+    if signature.recovery_id.is_some_and(|id| id > 3) {
+        return invalid("a recovery id above 3");
+    }
+    Ok(SchemeSignature { bytes, recovery_id: signature.recovery_id })
 }
 
 /// The name of a presignature: SHA-256(tag ‖ execution id ‖ index), in hex. Both signers of a later

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quorate_core::{Digest, PartyIndex};
+use quorate_core::{Digest, PartyIndex, Threshold};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
@@ -20,7 +20,6 @@ use crate::limits;
 use crate::linker;
 use crate::memory_budget::{MemoryUse, SessionMemory};
 use crate::needs::SessionNeed;
-use crate::operation::PluginOperation;
 use crate::task::{Task, TaskKind};
 use crate::text::sanitize;
 
@@ -50,12 +49,10 @@ impl Plugin {
         &self.inner.descriptor
     }
 
-    /// What a session of a task needs, for a key of so many parties; `None` if the plugin does not offer the task's operation.
+    /// What a session of a task needs, for a key with this threshold; `None` if the plugin does not offer the task's operation.
     #[must_use]
-    pub fn need(&self, task: &Task, parties: u16) -> Option<SessionNeed> {
-        let need = self.inner.descriptor.needs.of(task.operation())?;
-        let need = need.of_session(usize::from(parties.saturating_sub(1)), task.items());
-        Some(SessionNeed { signs: task.operation() == PluginOperation::Sign, ..need })
+    pub fn need(&self, task: &Task, threshold: Threshold) -> Option<SessionNeed> {
+        self.inner.descriptor.needs.of_session(task, threshold)
     }
 
     /// Takes the memory of a session, and waits for it behind those that came before. `None` if this process does not have so

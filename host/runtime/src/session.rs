@@ -12,6 +12,7 @@ use crate::bindings::Plugin as Bindings;
 use crate::capabilities::Capabilities;
 use crate::capabilities::vault::Staged;
 use crate::codes::{Detail, PluginCode, PluginText};
+use crate::engine::Runtime;
 use crate::error::{Misbehaviour, SessionError, SessionErrorKind};
 use crate::executor::Priority;
 use crate::host_state::HostState;
@@ -97,11 +98,16 @@ impl Plugin {
     pub async fn start(&self, spec: SessionSpec) -> Result<ComponentSession, SessionError> {
         let SessionSpec { roster, task, capabilities, memory, deadline } = spec;
         let plugin = Arc::clone(&self.inner);
-        let Some(need) = self.need(&task, roster.threshold.parties()) else {
+        let Some(need) = self.need(&task, roster.threshold) else {
             let text = "the plugin does not offer this operation";
             let detail = Detail::new(PluginCode::None, text, PluginText::Recorded);
             return Err(plugin.error(roster.me, SessionErrorKind::InvalidTask(detail)));
         };
+        if !need.is_possible() {
+            let text = "the task has too many items for its parties";
+            let detail = Detail::new(PluginCode::None, text, PluginText::Recorded);
+            return Err(plugin.error(roster.me, SessionErrorKind::InvalidTask(detail)));
+        }
         let memory = match memory {
             Some(memory) => Some(memory),
             None => {
@@ -124,7 +130,7 @@ impl Plugin {
         let state = HostState::new(&id, codes, me, kind.clone(), capabilities, memory, deadline);
         let (ready, engine) = (plugin.ready.clone(), plugin.runtime.engine().clone());
         let (wit_roster, wit_task) = (roster.to_wit(), task.into_wit());
-        let validator = OutputValidator::new(roster, kind, &plugin.descriptor, texts, need.message_bytes);
+        let validator = OutputValidator::new(roster, kind, &plugin.descriptor, texts, need);
         let started = on_executor(&plugin, priority, deadline, async move {
             let mut store = state.into_store(&engine, cpu);
             let bindings =
@@ -155,7 +161,9 @@ impl ComponentSession {
     /// See [`SessionErrorKind`].
     pub async fn step(self, incoming: Vec<Message>) -> Result<Step, SessionError> {
         let Self { plugin, me, priority, deadline, instance } = self;
-        let stepped = on_executor(&plugin, priority, deadline, instance.step(incoming)).await;
+        let runtime = plugin.runtime.clone();
+        let work = async move { instance.step(incoming, &runtime).await };
+        let stepped = on_executor(&plugin, priority, deadline, work).await;
         let (outgoing, next) = stepped.map_err(|kind| plugin.error(me, kind))?;
         let again = matches!(next, NextStep::Again(_));
         let progress = match next {
@@ -182,16 +190,19 @@ impl Instance {
     async fn step(
         mut self: Box<Self>,
         incoming: Vec<Message>,
+        runtime: &Runtime,
     ) -> Result<(Vec<OutgoingMessage>, NextStep), SessionErrorKind> {
         let nothing_arrived = incoming.is_empty();
         let incoming = Arriving::new(incoming);
+        let before = self.store.get_fuel().unwrap_or(0);
         let answer = self
             .bindings
             .quorate_party_protocol()
             .session()
             .call_step(&mut self.store, self.session, &incoming.0)
-            .await
-            .map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
+            .await;
+        runtime.add_instructions(before.saturating_sub(self.store.get_fuel().unwrap_or(0)));
+        let answer = answer.map_err(|error| SessionErrorKind::from_wasmtime(&error))?;
         drop(incoming);
         self.store.data_mut().calls.wipe_given_secrets();
         let progress = answer.map_err(|failure| output::check_failure(failure, &self.validator))?;

@@ -1,6 +1,6 @@
 //! The task of a session, and its parties.
 
-use quorate_core::order::{HashFunction, SignItem};
+use quorate_core::order::{HashFunction, SignItem, SignItems};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 
 use crate::bindings::exports::quorate::party::protocol as wit;
@@ -79,20 +79,36 @@ impl Task {
         }
     }
 
-    /// How many items of material are to be made; 1 for a signing and for every other task.
+    /// How many items are to be signed, or how many of material to be made; 1 for every other task.
     #[must_use]
     pub fn items(&self) -> usize {
         match self {
+            Self::Sign(sign) => sign.items.len(),
             Self::Presign { count } => (*count).into(),
             Self::Prepare { items } => (*items).into(),
-            Self::Keygen { .. } | Self::Sign(_) | Self::Refresh | Self::Repair { .. } | Self::Auxiliary => 1,
+            Self::Keygen { .. } | Self::Refresh | Self::Repair { .. } | Self::Auxiliary => 1,
         }
+    }
+
+    /// How many other parties take part, of a key with this threshold.
+    pub(crate) fn peers(&self, threshold: Threshold) -> usize {
+        let parties = match self {
+            Self::Sign(_) | Self::Presign { .. } => threshold.required(),
+            Self::Prepare { .. } => 1,
+            Self::Keygen { .. } | Self::Refresh | Self::Repair { .. } | Self::Auxiliary => {
+                threshold.parties()
+            }
+        };
+        usize::from(parties.saturating_sub(1))
     }
 
     pub(crate) fn kind(&self) -> TaskKind {
         match self {
             Self::Keygen { scheme } => TaskKind::Keygen { scheme: scheme.clone() },
-            Self::Sign(task) => TaskKind::Sign { presignature: task.presignature.clone() },
+            Self::Sign(task) => TaskKind::Sign {
+                items: task.items.len(),
+                presignatures: task.items.iter().filter_map(|item| item.presignature.clone()).collect(),
+            },
             Self::Presign { count } => TaskKind::Presign { at_most: *count },
             Self::Refresh => TaskKind::Refresh,
             Self::Repair { .. } => TaskKind::Repair,
@@ -106,7 +122,7 @@ impl Task {
 #[derive(Clone)]
 pub(crate) enum TaskKind {
     Keygen { scheme: String },
-    Sign { presignature: Option<String> },
+    Sign { items: usize, presignatures: Vec<String> },
     Presign { at_most: u16 },
     Refresh,
     Repair,
@@ -114,15 +130,31 @@ pub(crate) enum TaskKind {
     Prepare,
 }
 
-/// A message to sign, and the child of the key that signs it.
+/// What to sign, all of it or nothing.
 #[derive(Clone, Debug)]
 pub struct SignTask {
     /// Name of the signature scheme.
     pub scheme: String,
+    /// 1 to [`MAX_SIGN_ITEMS`](quorate_core::order::MAX_SIGN_ITEMS).
+    pub items: Vec<SignTaskItem>,
+}
+
+/// An item to sign.
+#[derive(Clone, Debug)]
+pub struct SignTaskItem {
     /// The message and path of the order.
     pub item: SignItem,
     /// Name of the presignature to take.
     pub presignature: Option<String>,
+}
+
+impl SignTask {
+    /// The task to sign these items of a scheme without presignatures.
+    #[must_use]
+    pub fn new(scheme: impl Into<String>, items: &SignItems) -> Self {
+        let items = items.all().iter().map(|item| SignTaskItem { item: item.clone(), presignature: None });
+        Self { scheme: scheme.into(), items: items.collect() }
+    }
 }
 
 impl Roster {
@@ -142,24 +174,33 @@ impl Task {
     pub(crate) fn into_wit(self) -> wit::Task {
         match self {
             Self::Keygen { scheme } => wit::Task::Keygen(wit::Keygen { scheme }),
-            Self::Sign(sign) => wit::Task::Sign(wit::Sign {
-                scheme: sign.scheme,
-                message: sign.item.message.0,
-                hash: match sign.item.hash {
-                    HashFunction::None => wit::HashFunction::None,
-                    HashFunction::Keccak256 => wit::HashFunction::Keccak256,
-                    HashFunction::Sha256 => wit::HashFunction::Sha256,
-                    HashFunction::Sha256d => wit::HashFunction::Sha256d,
-                },
-                path: sign.item.path,
-                tweak: sign.item.tweak.map(|t| t.to_vec()),
-                presignature: sign.presignature,
-            }),
+            Self::Sign(SignTask { scheme, items }) => {
+                let items = items.into_iter().map(SignTaskItem::into_wit).collect();
+                wit::Task::Sign(wit::Sign { scheme, items })
+            }
             Self::Presign { count } => wit::Task::Presign(count),
             Self::Refresh => wit::Task::Refresh,
             Self::Repair { lost } => wit::Task::Repair(lost.number()),
             Self::Auxiliary => wit::Task::Auxiliary,
             Self::Prepare { items } => wit::Task::Prepare(wit::Budget { items }),
+        }
+    }
+}
+
+impl SignTaskItem {
+    fn into_wit(self) -> wit::SignItem {
+        let Self { item, presignature } = self;
+        wit::SignItem {
+            message: item.message.0,
+            hash: match item.hash {
+                HashFunction::None => wit::HashFunction::None,
+                HashFunction::Keccak256 => wit::HashFunction::Keccak256,
+                HashFunction::Sha256 => wit::HashFunction::Sha256,
+                HashFunction::Sha256d => wit::HashFunction::Sha256d,
+            },
+            path: item.path,
+            tweak: item.tweak.map(|tweak| tweak.to_vec()),
+            presignature,
         }
     }
 }

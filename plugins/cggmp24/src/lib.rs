@@ -22,6 +22,7 @@ const NEEDS: &[Need] = &[Need {
     memory_bytes: 4 << 20,
     memory_bytes_per_party: 1 << 20,
     memory_bytes_per_item: 512 << 10,
+    memory_bytes_per_item_and_peer: 64 << 10,
 }];
 
 /// The plugin.

@@ -6,7 +6,8 @@ use cggmp24::supported_curves::Secp256k1;
 use cggmp24::{ExecutionId, IncompleteKeyShare, KeyShare, PrehashedDataToSign, SigningError};
 use quorate_plugin_sdk::round_based::{Layout, Machine};
 use quorate_plugin_sdk::{
-    Delivery, Failure, HashFunction, Host, OldRng, Outcome, Roster, Scope, Session, SignTask, Signature, Slot,
+    Batch, Delivery, Failure, HashFunction, Host, OldRng, Outcome, Roster, Scope, Session, SignItem,
+    SignTask, Signature, Slot,
 };
 use round_based::state_machine::wrap_protocol;
 
@@ -27,7 +28,13 @@ pub(crate) fn sign(
     task: &SignTask,
 ) -> Result<Box<dyn Session>, Failure> {
     roster.require_threshold()?;
-    if task.hash != HashFunction::None || task.message.len() != 32 || !task.path.is_empty() {
+    let schedule: Vec<_> = SIGN.iter().map(|&(_, slot)| slot).collect();
+    let batch = Batch::new(roster, task, &schedule, |roster, item| sign_item(host, roster, item))?;
+    Ok(Box::new(batch))
+}
+
+fn sign_item(host: &dyn Host, roster: &Roster, item: &SignItem) -> Result<Box<dyn Session>, Failure> {
+    if item.hash != HashFunction::None || item.message.len() != 32 || !item.path.is_empty() {
         return Err(Failure::InvalidTask("the skeleton signs 32-byte digests with the account's key".into()));
     }
     let entry = |scope, name| {
@@ -44,7 +51,7 @@ pub(crate) fn sign(
         .and_then(|p| u16::try_from(p).ok())
         .ok_or_else(|| Failure::Internal("this party is not a signer".into()))?;
     let digest =
-        PrehashedDataToSign::from_scalar(Scalar::<Secp256k1>::from_be_bytes_mod_order(&task.message));
+        PrehashedDataToSign::from_scalar(Scalar::<Secp256k1>::from_be_bytes_mod_order(&item.message));
     let id = *roster.execution_id();
     let machine = wrap_protocol(move |party| async move {
         cggmp24::signing(ExecutionId::new(&id), i, &at_keygen, &share)
@@ -55,7 +62,7 @@ pub(crate) fn sign(
     let finish = |signature: Result<cggmp24::Signature<Secp256k1>, SigningError>, _: &mut dyn Host| {
         let mut bytes = [0; 64];
         signature.map_err(|e| blame(&e))?.normalize_s().write_to_slice(&mut bytes);
-        Ok(Outcome::Signature(Signature { bytes, recovery_id: None }))
+        Ok(Outcome::Signatures(vec![Signature { bytes, recovery_id: None }]))
     };
     Ok(Box::new(Machine::new(roster, SIGN, machine, Box::new(finish))))
 }

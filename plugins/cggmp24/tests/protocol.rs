@@ -4,7 +4,7 @@
 use k256::ecdsa::signature::hazmat::PrehashVerifier;
 use k256::ecdsa::{Signature, VerifyingKey};
 use quorate_cggmp24::Cggmp24;
-use quorate_plugin_sdk::{Failure, HashFunction, Host, Outcome, Scope, SignTask, Task};
+use quorate_plugin_sdk::{Failure, HashFunction, Host, Outcome, Scope, SignItem, SignTask, Task};
 use quorate_plugin_testkit::Cluster;
 
 #[test]
@@ -29,13 +29,16 @@ fn primes_auxiliary_data_and_a_key_make_signatures() {
     for signers in [[1, 2], [2, 3]] {
         let task = Task::Sign(SignTask {
             scheme: "ecdsa-secp256k1".into(),
-            message: vec![7; 32],
-            hash: HashFunction::None,
-            path: vec![],
-            tweak: None,
-            presignature: None,
+            items: vec![SignItem {
+                message: vec![7; 32],
+                hash: HashFunction::None,
+                path: vec![],
+                tweak: None,
+                presignature: None,
+            }],
         });
-        let Outcome::Signature(signature) = cluster.run::<Cggmp24>(&signers, &task) else { panic!() };
+        let Outcome::Signatures(signatures) = cluster.run::<Cggmp24>(&signers, &task) else { panic!() };
+        let [signature] = signatures.try_into().unwrap();
         let signature = Signature::from_slice(&signature.bytes).unwrap();
         key.verify_prehash(&[7; 32], &signature).unwrap();
     }

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use quorate_dkls23::Dkls23;
-use quorate_plugin_sdk::{HashFunction, SignTask, Task};
+use quorate_plugin_sdk::{HashFunction, SignItem, SignTask, Task};
 use quorate_plugin_testkit::Cluster;
 
 fn main() {
@@ -17,11 +17,13 @@ fn main() {
     let keygen = Task::Keygen { scheme: "ecdsa-secp256k1".into() };
     let sign = Task::Sign(SignTask {
         scheme: "ecdsa-secp256k1".into(),
-        message: vec![7; 32],
-        hash: HashFunction::None,
-        path: vec![],
-        tweak: None,
-        presignature: None,
+        items: vec![SignItem {
+            message: vec![7; 32],
+            hash: HashFunction::None,
+            path: vec![],
+            tweak: None,
+            presignature: None,
+        }],
     });
     let mut cluster = Cluster::new(2, 3);
     let keygen = measure(keygens, || drop(cluster.run::<Dkls23>(&[1, 2, 3], &keygen)));

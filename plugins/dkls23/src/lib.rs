@@ -5,7 +5,7 @@
 //! library does not, and turns its verdicts into the contract's failures.
 //!
 //! Invariants:
-//! - the library's session, refresh and sign ids are always the execution id, which never repeats;
+//! - the library's session, refresh and sign ids are always the execution id (of the item, in a signing), which never repeats;
 //! - the proof of a keygen leaves only after every commitment is here ([`keygen`]);
 //! - only the complete refresh is offered: the library's fast one heals nothing;
 //! - `ban` is set for the library's `BanCounterparty` and for nothing else ([`failure`]).
@@ -19,7 +19,9 @@ mod scheme;
 mod share;
 mod sign;
 
-use quorate_plugin_sdk::{Descriptor, Failure, Host, Need, Operation, Protocol, Roster, Run, Session, Task};
+use quorate_plugin_sdk::{
+    Batch, Descriptor, Failure, Host, Need, Operation, Protocol, Roster, Rounds, Run, Session, Task,
+};
 
 use crate::scheme::SCHEME;
 
@@ -40,13 +42,15 @@ const NEEDS: &[Need] = &[
         memory_bytes: 3 << 20,
         memory_bytes_per_party: 800 << 10,
         memory_bytes_per_item: 0,
+        memory_bytes_per_item_and_peer: 0,
     },
     Need {
         operations: &[Operation::Sign],
         message_bytes: 64 << 10,
         memory_bytes: 3 << 19,
         memory_bytes_per_party: 256 << 10,
-        memory_bytes_per_item: 1 << 20,
+        memory_bytes_per_item: 256 << 10,
+        memory_bytes_per_item_and_peer: 768 << 10,
     },
 ];
 
@@ -82,7 +86,10 @@ impl Protocol for Dkls23 {
             Task::Sign(task) => {
                 require_scheme(&task.scheme)?;
                 roster.require_threshold()?;
-                Box::new(Run::new(&roster, sign::Sign::new(host, &roster, &task)?))
+                let mut keys = sign::Keys::load(host, &roster)?;
+                Box::new(Batch::new(&roster, &task, sign::Sign::SCHEDULE, |roster, item| {
+                    Ok(Run::new(roster, sign::Sign::new(&mut keys, roster, item)?))
+                })?)
             }
             Task::Refresh => {
                 roster.require_all()?;

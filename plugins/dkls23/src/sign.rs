@@ -1,9 +1,10 @@
-//! Signing with exactly t parties: two point-to-point rounds and a broadcast.
+//! Signing one item with exactly t parties: two point-to-point rounds and a broadcast.
 //!
 //! The library checks each pairwise multiplication and verifies the signature it has assembled; it does not count
 //! the last round's messages, which [`Run`](quorate_plugin_sdk::Run) does.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use dkls23_core::protocols::derivation::DerivData;
 use dkls23_core::protocols::signing::{
@@ -14,7 +15,7 @@ use dkls23_core::protocols::{Party, PartyIndex as LibraryIndex};
 use dkls23_core::utilities::hashes::HashOutput;
 use quorate_plugin_sdk::{
     Delivery, Failure, HashFunction, Host, Inbox, Message, Outbox, Outcome, PartyIndex, Roster, Rounds,
-    SignTask, Signature, Slot,
+    SignItem, Signature, Slot,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -63,9 +64,34 @@ impl Message for Third {
 type Kept1 = (UniqueKeep1to2<Curve>, BTreeMap<LibraryIndex, KeepPhase1to2<Curve>>);
 type Kept2 = (UniqueKeep2to3<Curve>, BTreeMap<LibraryIndex, KeepPhase2to3<Curve>>);
 
-/// A signing of one party.
+/// The account's key and those of its children that sign, each loaded once: a share has 100 kB and more.
+pub(crate) struct Keys {
+    account: Rc<Party<Curve>>,
+    children: BTreeMap<Vec<u32>, Rc<Party<Curve>>>,
+}
+
+impl Keys {
+    pub(crate) fn load(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
+        Ok(Self { account: Rc::new(Share::load(host, roster)?.party), children: BTreeMap::new() })
+    }
+
+    /// The party of the key at `path` (BIP-32, non-hardened).
+    fn at(&mut self, path: &[u32]) -> Result<Rc<Party<Curve>>, Failure> {
+        if path.is_empty() {
+            return Ok(Rc::clone(&self.account));
+        }
+        if let Some(child) = self.children.get(path) {
+            return Ok(Rc::clone(child));
+        }
+        let child = Rc::new(derive(&self.account, path)?);
+        self.children.insert(path.to_vec(), Rc::clone(&child));
+        Ok(child)
+    }
+}
+
+/// The signing of one item at one party.
 pub(crate) struct Sign {
-    party: Party<Curve>,
+    party: Rc<Party<Curve>>,
     data: SignData,
     // Each is taken by the phase that consumes it: the library's kept data is single-use.
     kept1: Option<Kept1>,
@@ -74,16 +100,15 @@ pub(crate) struct Sign {
 }
 
 impl Sign {
-    pub(crate) fn new(host: &dyn Host, roster: &Roster, task: &SignTask) -> Result<Self, Failure> {
-        if task.tweak.is_some() {
+    pub(crate) fn new(keys: &mut Keys, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
+        if item.tweak.is_some() {
             return Err(Failure::InvalidTask("dkls23 takes no tweak".into()));
         }
-        if task.presignature.is_some() {
+        if item.presignature.is_some() {
             return Err(Failure::InvalidTask("dkls23 has no presignatures".into()));
         }
-        let message_hash = digest(task)?;
-        let mut party = Share::load(host, roster)?.party;
-        derive(&mut party, &task.path)?;
+        let message_hash = digest(item)?;
+        let party = keys.at(&item.path)?;
         let counterparties = roster.peers().map(library_index).collect::<Result<_, _>>()?;
         let data = SignData { sign_id: roster.execution_id().to_vec(), counterparties, message_hash };
         Ok(Self { party, data, kept1: None, kept2: None, kept3: None })
@@ -91,9 +116,9 @@ impl Sign {
 }
 
 /// The digest to sign.
-fn digest(task: &SignTask) -> Result<HashOutput, Failure> {
-    let message = &task.message;
-    Ok(match task.hash {
+fn digest(item: &SignItem) -> Result<HashOutput, Failure> {
+    let message = &item.message;
+    Ok(match item.hash {
         HashFunction::None => message.as_slice().try_into().map_err(|_| {
             Failure::InvalidTask("a message without hash function is a 32-byte digest".into())
         })?,
@@ -103,9 +128,10 @@ fn digest(task: &SignTask) -> Result<HashOutput, Failure> {
     })
 }
 
-/// Turns a party of the account's key into one of its child at `path` (BIP-32, non-hardened). Only the share, the
-/// key and the chain code change: what the parties hold pairwise serves all child keys.
-fn derive(party: &mut Party<Curve>, path: &[u32]) -> Result<(), Failure> {
+/// The party of the account's key as one of its child at `path`. Only the share, the key and the chain code change: what the parties
+/// hold pairwise serves all child keys.
+fn derive(party: &Party<Curve>, path: &[u32]) -> Result<Party<Curve>, Failure> {
+    let mut party = party.clone();
     for &child in path {
         let derived: DerivData<Curve> = party
             .derivation_data
@@ -115,7 +141,7 @@ fn derive(party: &mut Party<Curve>, path: &[u32]) -> Result<(), Failure> {
         party.pk = derived.pk;
         party.derivation_data = derived;
     }
-    Ok(())
+    Ok(party)
 }
 
 impl Rounds for Sign {
@@ -163,7 +189,8 @@ impl Rounds for Sign {
                 let (r_half, s_half) = bytes.split_at_mut(32);
                 from_hex(&x, r_half)?;
                 from_hex(&s, s_half)?;
-                Ok(Some(Outcome::Signature(Signature { bytes, recovery_id: Some(recovery_id) })))
+                let signature = Signature { bytes, recovery_id: Some(recovery_id) };
+                Ok(Some(Outcome::Signatures(vec![signature])))
             }
         }
     }

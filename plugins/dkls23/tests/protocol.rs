@@ -9,7 +9,7 @@ use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as E
 use bitcoin::secp256k1::{Message, PublicKey, Secp256k1};
 use quorate_dkls23::Dkls23;
 use quorate_plugin_sdk::{
-    Failure, HashFunction, Host, Outcome, PublicKeyInfo, Scope, SignTask, Signature, Task,
+    Failure, HashFunction, Host, Outcome, PublicKeyInfo, Scope, SignItem, SignTask, Signature, Task,
 };
 use quorate_plugin_testkit::Cluster;
 
@@ -19,15 +19,19 @@ fn keygen_task() -> Task {
     Task::Keygen { scheme: "ecdsa-secp256k1".into() }
 }
 
-fn sign_task() -> SignTask {
-    SignTask {
-        scheme: "ecdsa-secp256k1".into(),
+fn item() -> SignItem {
+    SignItem {
         message: DIGEST.to_vec(),
         hash: HashFunction::None,
         path: vec![],
         tweak: None,
         presignature: None,
     }
+}
+
+fn sign_task(items: impl IntoIterator<Item = SignItem>) -> Task {
+    let items = items.into_iter().collect();
+    Task::Sign(SignTask { scheme: "ecdsa-secp256k1".into(), items })
 }
 
 fn keygen(threshold: u16, parties: u16) -> (Cluster, PublicKeyInfo) {
@@ -37,8 +41,11 @@ fn keygen(threshold: u16, parties: u16) -> (Cluster, PublicKeyInfo) {
     (cluster, key)
 }
 
-fn sign(cluster: &mut Cluster, signers: &[u16], task: SignTask) -> Signature {
-    let Outcome::Signature(signature) = cluster.run::<Dkls23>(signers, &Task::Sign(task)) else { panic!() };
+fn sign(cluster: &mut Cluster, signers: &[u16], item: SignItem) -> Signature {
+    let Outcome::Signatures(signatures) = cluster.run::<Dkls23>(signers, &sign_task([item])) else {
+        panic!()
+    };
+    let [signature] = signatures.try_into().unwrap();
     signature
 }
 
@@ -75,7 +82,7 @@ fn any_two_of_three_sign_for_the_same_key() {
     let (mut cluster, key) = keygen(2, 3);
     assert_eq!(key.verifying_shares.len(), 3);
     for signers in [[1, 2], [1, 3], [2, 3]] {
-        let signature = sign(&mut cluster, &signers, sign_task());
+        let signature = sign(&mut cluster, &signers, item());
         assert_valid(&signature, DIGEST, &public(&key));
     }
 }
@@ -84,7 +91,7 @@ fn any_two_of_three_sign_for_the_same_key() {
 fn any_three_of_five_sign_for_the_same_key() {
     let (mut cluster, key) = keygen(3, 5);
     for signers in [[1, 2, 3], [1, 3, 5], [2, 4, 5]] {
-        let signature = sign(&mut cluster, &signers, sign_task());
+        let signature = sign(&mut cluster, &signers, item());
         assert_valid(&signature, DIGEST, &public(&key));
     }
 }
@@ -98,13 +105,13 @@ fn the_parties_hash_a_message_as_asked() {
         (HashFunction::Sha256, sha256::Hash::hash(&message).to_byte_array()),
         (HashFunction::Sha256d, sha256d::Hash::hash(&message).to_byte_array()),
     ] {
-        let task = SignTask { message: message.clone(), hash, ..sign_task() };
-        assert_valid(&sign(&mut cluster, &[1, 2], task), digest, &public(&key));
+        let item = SignItem { message: message.clone(), hash, ..item() };
+        assert_valid(&sign(&mut cluster, &[1, 2], item), digest, &public(&key));
     }
     // Keccak-256 of the empty string, a published vector.
     let digest = hex("c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470");
-    let task = SignTask { message: vec![], hash: HashFunction::Keccak256, ..sign_task() };
-    assert_valid(&sign(&mut cluster, &[1, 2], task), digest, &public(&key));
+    let item = SignItem { message: vec![], hash: HashFunction::Keccak256, ..item() };
+    assert_valid(&sign(&mut cluster, &[1, 2], item), digest, &public(&key));
 }
 
 fn hex(digits: &str) -> [u8; 32] {
@@ -116,9 +123,109 @@ fn hex(digits: &str) -> [u8; 32] {
 #[test]
 fn child_keys_are_those_of_bip32() {
     let (mut cluster, key) = keygen(2, 3);
-    let task = SignTask { path: vec![44, 60, 0, 7], ..sign_task() };
-    let signature = sign(&mut cluster, &[1, 3], task);
+    let item = SignItem { path: vec![44, 60, 0, 7], ..item() };
+    let signature = sign(&mut cluster, &[1, 3], item);
     assert_valid(&signature, DIGEST, &child(&key, "m/44/60/0/7"));
+}
+
+#[test]
+fn the_items_of_a_batch_are_signed_in_their_order() {
+    let (mut cluster, key) = keygen(2, 3);
+    let path = vec![44, 60, 0, 7];
+    let items = [
+        item(),
+        SignItem { message: vec![7; 32], ..item() },
+        SignItem { path: path.clone(), ..item() },
+        item(),
+        SignItem { path, message: vec![7; 32], ..item() },
+    ];
+    let Outcome::Signatures(signatures) = cluster.run::<Dkls23>(&[1, 3], &sign_task(items)) else { panic!() };
+    let child = child(&key, "m/44/60/0/7");
+    let expected = [
+        (DIGEST, public(&key)),
+        ([7; 32], public(&key)),
+        (DIGEST, child),
+        (DIGEST, public(&key)),
+        ([7; 32], child),
+    ];
+    assert_eq!(signatures.len(), expected.len());
+    for (signature, (digest, key)) in signatures.iter().zip(&expected) {
+        assert_valid(signature, *digest, key);
+    }
+    assert_ne!(signatures[0].bytes[..32], signatures[3].bytes[..32], "two equal items have the same nonce");
+}
+
+/// One message of each signer and round would be too long: they come in parts.
+#[test]
+fn a_batch_of_64_is_signed() {
+    let (mut cluster, key) = keygen(2, 2);
+    let items = (0..64).map(|i| SignItem { message: vec![i; 32], ..item() });
+    let mut parts = 0;
+    let ended = cluster.run_with::<Dkls23>(&[1, 2], &sign_task(items), |hop| {
+        parts += 1;
+        assert!(hop.message.payload.len() <= 1 + (1 << 20));
+        Some(hop)
+    });
+    assert!(parts > 6, "{parts} parts");
+    for ended in ended.into_values() {
+        let Ok(Outcome::Signatures(signatures)) = ended else { panic!("{ended:?}") };
+        assert_eq!(signatures.len(), 64);
+        for (signature, digest) in signatures.iter().zip(0..) {
+            assert_valid(signature, [digest; 32], &public(&key));
+        }
+    }
+}
+
+/// Flips a bit of what belongs to the oblivious transfers of an item, in party 2's messages of round 1.
+fn cheat_in_item(cluster: &mut Cluster, items: usize, cheated: usize) -> (Failure, Vec<(u16, u16)>) {
+    let mut sent = Vec::new();
+    let mut parts: Vec<quorate_plugin_sdk::Incoming> = Vec::new();
+    let ended = cluster.run_with::<Dkls23>(&[1, 2], &sign_task(vec![item(); items]), |mut hop| {
+        let (from, round) = (hop.message.from.number(), hop.message.round);
+        sent.push((from, round));
+        if (from, round) == (2, 1) {
+            // The bit that is flipped lies in the part and at the place in it where the item's payload is.
+            let before: usize = parts.iter().map(|part| part.payload.len() - 1).sum();
+            let place = cheated * item_bytes() + 5_000;
+            let bytes = hop.message.payload.len() - 1;
+            parts.push(hop.message.clone());
+            if (before..before + bytes).contains(&place) {
+                hop.message.payload[1 + place - before] ^= 1;
+            }
+        }
+        Some(hop)
+    });
+    (ended[&1].clone().unwrap_err(), sent)
+}
+
+/// Bytes of an item in a message of round 1, with their length before them.
+fn item_bytes() -> usize {
+    let (mut cluster, _) = keygen(2, 2);
+    let mut bytes = 0;
+    cluster.run_with::<Dkls23>(&[1, 2], &sign_task([item()]), |hop| {
+        if hop.message.round == 1 {
+            bytes = hop.message.payload.len() - 1;
+        }
+        Some(hop)
+    });
+    bytes
+}
+
+#[test]
+fn a_cheat_in_any_item_of_a_batch_is_answered_alike_and_with_nothing_of_the_round() {
+    let (mut cluster, _) = keygen(2, 2);
+    const ITEMS: usize = 64;
+    let mut answers = Vec::new();
+    for cheated in [0, ITEMS / 2, ITEMS - 1] {
+        let (failure, sent) = cheat_in_item(&mut cluster, ITEMS, cheated);
+        assert!(matches!(failure, Failure::Fault { ban: true, .. }), "item {cheated}: {failure:?}");
+        assert!(
+            !sent.contains(&(1, 2)),
+            "item {cheated}: a message of the round in which it cheated has left"
+        );
+        answers.push(failure);
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
 }
 
 #[test]
@@ -131,8 +238,8 @@ fn a_refresh_keeps_the_key_and_replaces_every_share() {
         assert_ne!(old, new);
     }
     for signers in [[1, 2], [1, 3], [2, 3]] {
-        let task = SignTask { path: vec![3], ..sign_task() };
-        assert_valid(&sign(&mut cluster, &signers, task), DIGEST, &child(&key, "m/3"));
+        let item = SignItem { path: vec![3], ..item() };
+        assert_valid(&sign(&mut cluster, &signers, item), DIGEST, &child(&key, "m/3"));
     }
     // The verifying shares still interpolate to the key: 2·V1 − V2 = V(0).
     let secp = Secp256k1::new();
@@ -142,7 +249,7 @@ fn a_refresh_keeps_the_key_and_replaces_every_share() {
     // A share from before and one from after do not sign together, and nobody is banned for it.
     let old = before.host(1).vault_get(Scope::Key, "share").unwrap().unwrap();
     cluster.host(1).seed(Scope::Key, "share", old.to_vec());
-    for ended in cluster.run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), Some).values() {
+    for ended in cluster.run_with::<Dkls23>(&[1, 2], &sign_task([item()]), Some).values() {
         match ended {
             Err(Failure::Fault { culprits, ban: false, .. }) => assert!(culprits.is_empty(), "{ended:?}"),
             Err(Failure::Internal(detail)) if detail.text == "timeout" => {}
@@ -163,7 +270,7 @@ fn a_cheat_in_the_oblivious_transfers_is_banned_by_its_victim_and_nobody_else_is
     for round in [1, 2] {
         // Party 3 sends party 1 a message with one bit flipped in what belongs to the oblivious transfers. Party 2
         // gets honest messages from both.
-        let ended = cluster.run_with::<Dkls23>(&[1, 2, 3], &Task::Sign(sign_task()), |mut hop| {
+        let ended = cluster.run_with::<Dkls23>(&[1, 2, 3], &sign_task([item()]), |mut hop| {
             let (from, to) = (hop.message.from.number(), hop.to.number());
             if (from, to, hop.message.round) == (3, 1, round) {
                 hop.message.payload[5_000] ^= 1;
@@ -279,7 +386,7 @@ fn messages_that_have_no_place_are_faults_of_their_sender() {
         ("another kind", |m| m.delivery = quorate_plugin_sdk::Delivery::Broadcast),
     ];
     for (what, bend) in bends {
-        let ended = cluster.clone().run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), |mut hop| {
+        let ended = cluster.clone().run_with::<Dkls23>(&[1, 2], &sign_task([item()]), |mut hop| {
             if hop.to.number() == 1 && hop.message.round == 1 {
                 bend(&mut hop.message);
             }
@@ -294,19 +401,21 @@ fn messages_that_have_no_place_are_faults_of_their_sender() {
 fn tasks_that_can_not_be_done_are_refused_before_anything_is_sent() {
     let (mut cluster, _) = keygen(2, 3);
     let bad = [
-        SignTask { message: vec![1; 31], ..sign_task() },
-        SignTask { path: vec![1 << 31], ..sign_task() },
-        SignTask { tweak: Some([0; 32]), ..sign_task() },
-        SignTask { presignature: Some("p".into()), ..sign_task() },
-        SignTask { scheme: "ed25519".into(), ..sign_task() },
+        sign_task([SignItem { message: vec![1; 31], ..item() }]),
+        sign_task([SignItem { path: vec![1 << 31], ..item() }]),
+        sign_task([SignItem { tweak: Some([0; 32]), ..item() }]),
+        sign_task([SignItem { presignature: Some("p".into()), ..item() }]),
+        sign_task([item(), SignItem { message: vec![1; 31], ..item() }]),
+        sign_task([]),
+        sign_task(vec![item(); 65]),
+        Task::Sign(SignTask { scheme: "ed25519".into(), items: vec![item()] }),
     ];
     for task in bad {
-        let ended = cluster
-            .run_with::<Dkls23>(&[1, 2], &Task::Sign(task.clone()), |_| panic!("{task:?} sent a message"));
+        let ended = cluster.run_with::<Dkls23>(&[1, 2], &task, |_| panic!("{task:?} sent a message"));
         assert!(ended.values().all(|e| matches!(e, Err(Failure::InvalidTask(_)))), "{ended:?}");
     }
     // Three signers where t = 2 would be refused by the library in its own way; we say it first.
-    let ended = cluster.run_with::<Dkls23>(&[1, 2, 3], &Task::Sign(sign_task()), Some);
+    let ended = cluster.run_with::<Dkls23>(&[1, 2, 3], &sign_task([item()]), Some);
     assert!(ended.values().all(|e| matches!(e, Err(Failure::InvalidTask(_)))), "{ended:?}");
 }
 
@@ -324,7 +433,7 @@ fn a_share_that_is_not_ours_is_refused() {
         ("empty", vec![]),
     ] {
         cluster.host(1).seed(Scope::Key, "share", share);
-        let ended = cluster.run_with::<Dkls23>(&[1, 2], &Task::Sign(sign_task()), Some);
+        let ended = cluster.run_with::<Dkls23>(&[1, 2], &sign_task([item()]), Some);
         assert!(matches!(ended[&1], Err(Failure::InvalidShare(_))), "{what}: {ended:?}");
     }
 }

@@ -23,10 +23,11 @@ const SPOKEN: &str = "a part of a share";
 const NEEDS: &[Need] = &[
     Need {
         operations: &[Operation::Sign, Operation::Refresh, Operation::Prepare],
-        message_bytes: 2 << 20,
+        message_bytes: 100_000,
         memory_bytes: 64 << 20,
         memory_bytes_per_party: 0,
         memory_bytes_per_item: 0,
+        memory_bytes_per_item_and_peer: 0,
     },
     Need {
         operations: &[Operation::Keygen],
@@ -34,6 +35,7 @@ const NEEDS: &[Need] = &[
         memory_bytes: 14 << 20,
         memory_bytes_per_party: 1 << 20,
         memory_bytes_per_item: 0,
+        memory_bytes_per_item_and_peer: 0,
     },
 ];
 
@@ -64,7 +66,10 @@ impl Protocol for Faulty {
 
     fn start(host: &mut dyn Host, roster: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
         let name = match task {
-            Task::Sign(sign) => String::from_utf8_lossy(&sign.message).into_owned(),
+            Task::Sign(sign) => {
+                let message = sign.items.first().map(|item| item.message.clone()).unwrap_or_default();
+                String::from_utf8_lossy(&message).into_owned()
+            }
             Task::Keygen { scheme } if scheme == SCHEME => "keygen-of-a-strange-format".into(),
             Task::Keygen { scheme } => scheme,
             Task::Refresh => "refresh-without-a-share".into(),
@@ -121,11 +126,17 @@ impl Session for Mode {
             "to-itself" => send(1, Recipient::Party(PartyIndex::FIRST), 1),
             "to-nobody" => send(1, Recipient::Party(PartyIndex::new(9).unwrap_or(PartyIndex::FIRST)), 1),
             "wrong-signature" => {
-                state = State::Done(Outcome::Signature(Signature { bytes: [1; 64], recovery_id: Some(0) }));
+                let wrong = Signature { bytes: [1; 64], recovery_id: Some(0) };
+                state = State::Done(Outcome::Signatures(vec![wrong]));
             }
             "wrong-outcome" => state = State::Done(Outcome::Prepared),
             "recovery-id-9" => {
-                state = State::Done(Outcome::Signature(Signature { bytes: [1; 64], recovery_id: Some(9) }));
+                let strange = Signature { bytes: [1; 64], recovery_id: Some(9) };
+                state = State::Done(Outcome::Signatures(vec![strange]));
+            }
+            "two-signatures" => {
+                let wrong = Signature { bytes: [1; 64], recovery_id: Some(0) };
+                state = State::Done(Outcome::Signatures(vec![wrong.clone(), wrong]));
             }
             "keygen-of-too-much" => {
                 for i in 0..20 {

@@ -8,7 +8,9 @@ mod keygen;
 mod library;
 mod sign;
 
-use quorate_plugin_sdk::{Descriptor, Failure, Host, Need, Operation, Protocol, Roster, Run, Session, Task};
+use quorate_plugin_sdk::{
+    Batch, Descriptor, Failure, Host, Need, Operation, Protocol, Roster, Rounds, Run, Session, Task,
+};
 
 use crate::library::{FORMAT, SCHEME};
 
@@ -19,6 +21,7 @@ const NEEDS: &[Need] = &[Need {
     memory_bytes: 3 << 19,
     memory_bytes_per_party: 64 << 10,
     memory_bytes_per_item: 512 << 10,
+    memory_bytes_per_item_and_peer: 4 << 10,
 }];
 
 /// The plugin.
@@ -47,7 +50,9 @@ impl Protocol for Frost {
             }
             Task::Sign(task) if task.scheme == SCHEME => {
                 roster.require_threshold()?;
-                Box::new(Run::new(&roster, sign::Sign::new(host, &roster, task)?))
+                Box::new(Batch::new(&roster, &task, sign::Sign::SCHEDULE, |roster, item| {
+                    Ok(Run::new(roster, sign::Sign::new(host, roster, item)?))
+                })?)
             }
             _ => return Err(Failure::InvalidTask("frost does not offer this".into())),
         })

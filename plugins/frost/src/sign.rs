@@ -8,7 +8,7 @@ use frost_ed25519::round2::SignatureShare;
 use frost_ed25519::{Identifier, SigningPackage, aggregate, round2};
 use quorate_plugin_sdk::{
     Delivery, Failure, HashFunction, Host, Inbox, Message, OldRng, Outbox, Outcome, PartyIndex, Roster,
-    Rounds, Scope, SignTask, Signature, Slot, load,
+    Rounds, Scope, SignItem, Signature, Slot, load,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,11 +42,11 @@ pub(crate) struct Sign {
 }
 
 impl Sign {
-    pub(crate) fn new(host: &dyn Host, roster: &Roster, task: SignTask) -> Result<Self, Failure> {
-        if task.hash != HashFunction::None
-            || !task.path.is_empty()
-            || task.tweak.is_some()
-            || task.presignature.is_some()
+    pub(crate) fn new(host: &dyn Host, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
+        if item.hash != HashFunction::None
+            || !item.path.is_empty()
+            || item.tweak.is_some()
+            || item.presignature.is_some()
         {
             return Err(Failure::InvalidTask("ed25519 signs the message itself".into()));
         }
@@ -54,7 +54,7 @@ impl Sign {
         if format != FORMAT || *key.identifier() != identifier(roster.me())? {
             return Err(Failure::InvalidShare("not this party's share".into()));
         }
-        let message = task.message;
+        let message = item.message.clone();
         Ok(Self { roster: roster.clone(), message, key, public, nonces: None, own: None })
     }
 
@@ -106,6 +106,6 @@ impl Rounds for Sign {
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(|| Failure::Internal("a signature that is not 64 bytes long".into()))?;
-        Ok(Some(Outcome::Signature(Signature { bytes, recovery_id: None })))
+        Ok(Some(Outcome::Signatures(vec![Signature { bytes, recovery_id: None }])))
     }
 }

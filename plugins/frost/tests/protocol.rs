@@ -3,7 +3,7 @@
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use quorate_frost::Frost;
-use quorate_plugin_sdk::{Failure, HashFunction, Outcome, SignTask, Task};
+use quorate_plugin_sdk::{Failure, HashFunction, Outcome, SignItem, SignTask, Task};
 use quorate_plugin_testkit::Cluster;
 
 fn keygen() -> Task {
@@ -19,13 +19,16 @@ fn any_three_of_five_sign_for_the_same_key() {
         let message = b"any length".to_vec();
         let task = Task::Sign(SignTask {
             scheme: "ed25519".into(),
-            message: message.clone(),
-            hash: HashFunction::None,
-            path: vec![],
-            tweak: None,
-            presignature: None,
+            items: vec![SignItem {
+                message: message.clone(),
+                hash: HashFunction::None,
+                path: vec![],
+                tweak: None,
+                presignature: None,
+            }],
         });
-        let Outcome::Signature(signature) = cluster.run::<Frost>(&signers, &task) else { panic!() };
+        let Outcome::Signatures(signatures) = cluster.run::<Frost>(&signers, &task) else { panic!() };
+        let [signature] = signatures.try_into().unwrap();
         key.verify_strict(&message, &Signature::from_bytes(&signature.bytes)).unwrap();
     }
 }

@@ -38,6 +38,8 @@ pub struct Need {
     pub memory_bytes_per_party: u32,
     /// Linear memory for each item of the task.
     pub memory_bytes_per_item: u32,
+    /// Linear memory for each item of the task and each other party of the session, on top of both.
+    pub memory_bytes_per_item_and_peer: u32,
 }
 
 /// A kind of session, or an ability of one.

@@ -4,7 +4,8 @@
 //! rounds: a type that implements [`Rounds`], declares its [`Message`]s, and is handed every round's messages
 //! once they are all there. The SDK does what every plugin would otherwise have to get right by itself: it
 //! rejects messages of a wrong round or delivery kind, duplicates, and bytes that do not decode exactly,
-//! names their sender as the culprit, and holds back what comes one round early.
+//! names their sender as the culprit, and holds back what comes one round early. A plugin signs one item; [`Batch`] signs
+//! the items of a task together.
 //!
 //! Protocols written with the `round-based` framework run through [`round_based::Machine`] (feature
 //! `round-based`). Libraries with no slot for a context string get their payloads prefixed by
@@ -14,6 +15,7 @@
 //! and benchmarked without a sandbox.
 #![deny(unsafe_code)]
 
+mod batch;
 mod binding;
 mod codec;
 mod descriptor;
@@ -31,6 +33,7 @@ mod types;
 #[doc(hidden)]
 pub mod wasm;
 
+pub use batch::Batch;
 pub use binding::Binding;
 pub use codec::{decode, encode};
 pub use descriptor::{Descriptor, Need, Operation};

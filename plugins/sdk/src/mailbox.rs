@@ -62,6 +62,12 @@ impl Slot {
         self.delivery
     }
 
+    /// The most bytes of an honest sender's message.
+    #[must_use]
+    pub const fn max_bytes(self) -> usize {
+        self.max_bytes
+    }
+
     fn key(self) -> Key {
         (self.round, self.delivery)
     }

@@ -23,6 +23,12 @@ pub trait Session {
     fn step(&mut self, host: &mut dyn Host, incoming: Vec<Incoming>) -> Result<Progress, Failure>;
 }
 
+impl Session for Box<dyn Session> {
+    fn step(&mut self, host: &mut dyn Host, incoming: Vec<Incoming>) -> Result<Progress, Failure> {
+        (**self).step(host, incoming)
+    }
+}
+
 /// Exports a [`Protocol`] as the component's `protocol` interface. On native targets it does nothing.
 #[macro_export]
 macro_rules! export {

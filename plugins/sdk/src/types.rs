@@ -115,6 +115,11 @@ impl Roster {
         &self.execution_id
     }
 
+    /// The same parties in an execution of another id.
+    pub(crate) fn with_execution_id(&self, execution_id: [u8; 32]) -> Self {
+        Self { execution_id, ..self.clone() }
+    }
+
     /// Checks that all n parties are here.
     ///
     /// # Errors
@@ -155,11 +160,18 @@ pub enum Task {
     Prepare { items: u16 },
 }
 
-/// A message to sign, and the child of the key that signs it.
+/// What to sign. A plugin signs the items together ([`Batch`](crate::Batch)).
 #[derive(Clone, Debug)]
 pub struct SignTask {
     /// Name of the signature scheme.
     pub scheme: String,
+    /// 1 to 64 items.
+    pub items: Vec<SignItem>,
+}
+
+/// A message to sign, and the child of the key that signs it.
+#[derive(Clone, Debug)]
+pub struct SignItem {
     /// A digest or a message, see [`HashFunction`].
     pub message: Vec<u8>,
     /// How the message becomes a digest.
@@ -253,7 +265,8 @@ pub enum State {
 #[allow(missing_docs)]
 pub enum Outcome {
     Key(PublicKeyInfo),
-    Signature(Signature),
+    /// One for each item.
+    Signatures(Vec<Signature>),
     Presignatures(u16),
     Refreshed(PublicKeyInfo),
     Repaired(PublicKeyInfo),
@@ -305,7 +318,7 @@ pub enum Failure {
 }
 
 /// What a failure says beside its kind. Never contains secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Detail {
     /// One of the descriptor's codes, or 0 for a failure that says no more than its kind. All that operators are told in
     /// production.

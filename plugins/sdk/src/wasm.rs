@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     Delivery, Detail, Failure, HashFunction, Host, Incoming, Level, Need, Operation, Outcome, PartyIndex,
-    Progress, Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignTask, State, Task, VaultError,
+    Progress, Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignItem, SignTask, Signature,
+    State, Task, VaultError,
 };
 
 #[allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
@@ -69,6 +70,7 @@ impl From<&Need> for wit::Need {
             memory_bytes: need.memory_bytes,
             memory_bytes_per_party: need.memory_bytes_per_party,
             memory_bytes_per_item: need.memory_bytes_per_item,
+            memory_bytes_per_item_and_peer: need.memory_bytes_per_item_and_peer,
         }
     }
 }
@@ -211,27 +213,29 @@ impl TryFrom<wit::Sign> for SignTask {
     type Error = Failure;
 
     fn try_from(sign: wit::Sign) -> Result<Self, Failure> {
-        let hash = match sign.hash {
+        let items = sign.items.into_iter().map(SignItem::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { scheme: sign.scheme, items })
+    }
+}
+
+impl TryFrom<wit::SignItem> for SignItem {
+    type Error = Failure;
+
+    fn try_from(item: wit::SignItem) -> Result<Self, Failure> {
+        let hash = match item.hash {
             wit::HashFunction::None => HashFunction::None,
             wit::HashFunction::Keccak256 => HashFunction::Keccak256,
             wit::HashFunction::Sha256 => HashFunction::Sha256,
             wit::HashFunction::Sha256d => HashFunction::Sha256d,
         };
-        let tweak = sign
+        let tweak = item
             .tweak
             .map(|t| t.try_into().map_err(|_| Failure::InvalidTask("tweak: 32 bytes".into())))
             .transpose()?;
-        if sign.path.iter().any(|&child| child >= 1 << 31) {
+        if item.path.iter().any(|&child| child >= 1 << 31) {
             return Err(Failure::InvalidTask("path: hardened child numbers".into()));
         }
-        Ok(Self {
-            scheme: sign.scheme,
-            message: sign.message,
-            hash,
-            path: sign.path,
-            tweak,
-            presignature: sign.presignature,
-        })
+        Ok(Self { message: item.message, hash, path: item.path, tweak, presignature: item.presignature })
     }
 }
 
@@ -280,15 +284,20 @@ impl From<Outcome> for wit::Outcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Key(info) => Self::Key(info.into()),
-            Outcome::Signature(signature) => Self::Signature(wit::Signature {
-                bytes: signature.bytes.to_vec(),
-                recovery_id: signature.recovery_id,
-            }),
+            Outcome::Signatures(signatures) => {
+                Self::Signatures(signatures.into_iter().map(wit::Signature::from).collect())
+            }
             Outcome::Presignatures(count) => Self::Presignatures(count),
             Outcome::Refreshed(info) => Self::Refreshed(info.into()),
             Outcome::Repaired(info) => Self::Repaired(info.into()),
             Outcome::Prepared => Self::Prepared,
         }
+    }
+}
+
+impl From<Signature> for wit::Signature {
+    fn from(signature: Signature) -> Self {
+        Self { bytes: signature.bytes.to_vec(), recovery_id: signature.recovery_id }
     }
 }
 

@@ -54,7 +54,63 @@ async fn an_account_signs_digests_and_messages_under_its_key_and_its_children() 
 
     let session = caller.get(&format!("/api/v1/sessions/{}", plain.text("session_id"))).await.good();
     assert_eq!((session.text("status"), session.text("operation")), ("completed", "sign"));
-    assert_eq!(session.body["signature"]["signature"], plain.body["signature"]);
+    assert_eq!(session.item(0).text("signature"), plain.text("signature"));
+}
+
+#[tokio::test]
+async fn several_items_are_signed_in_their_order_by_one_session_or_none_is() {
+    let deployment = Deployment::start(3).await;
+    let caller = deployment.caller();
+    let id = caller.create().await;
+    let account = caller.get(&format!("/api/v1/accounts/{id}")).await.good();
+    let path = format!("/api/v1/accounts/{id}/sign");
+    let before = rows(&deployment, "sessions").await;
+
+    let body = json!({ "items": [
+        { "message": "07".repeat(32) },
+        { "message": "68656c6c6f", "hash": "sha256" },
+        { "message": "07".repeat(32), "path": "m/44/60/0" },
+        { "message": "07".repeat(32) },
+    ] });
+    let asked = || caller.request(Method::POST, &path).header("idempotency-key", "batch").json(&body);
+    let signed = send(asked()).await.good();
+    assert_eq!(signed.body["signatures"].as_array().unwrap().len(), 4);
+    let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let hello = hex::decode(hello).unwrap().try_into().unwrap();
+    for (number, digest) in [[7; 32], hello, [7; 32], [7; 32]].into_iter().enumerate() {
+        assert_signs(&signed.item(number), digest);
+    }
+    let key = account.text("public_key");
+    for (number, key) in [key, key, &derived(&account, &[44, 60, 0]), key].into_iter().enumerate() {
+        assert_eq!(signed.item(number).text("public_key"), key, "item {number}");
+    }
+    assert_ne!(signed.item(0).text("r"), signed.item(3).text("r"), "two equal items have one nonce");
+    assert!(signed.body.get("signature").is_none());
+    assert_eq!(rows(&deployment, "sessions").await, before + 1);
+    assert_eq!(send(asked()).await.good().body, signed.body, "the same request has the same answer");
+
+    let session = caller.get(&format!("/api/v1/sessions/{}", signed.text("session_id"))).await.good();
+    assert_eq!(session.body["signatures"], signed.body["signatures"]);
+
+    // One item that can't be signed, and nothing is.
+    let bad = json!({ "items": [{ "message": "07".repeat(32) }, { "message": "07" }] });
+    let refused = caller.post(&path, &bad).await;
+    assert_problem(&refused, 422, "invalid_message", "a short digest");
+    assert!(refused.text("detail").starts_with("items[1]."), "{}", refused.body);
+    assert_eq!(rows(&deployment, "sessions").await, before + 1);
+}
+
+#[tokio::test]
+async fn the_largest_batch_is_signed() {
+    let deployment = Deployment::start(3).await;
+    let caller = deployment.caller();
+    let id = caller.create().await;
+    let items: Vec<_> = (0..64).map(|byte| json!({ "message": hex::encode([byte; 32]) })).collect();
+    let path = format!("/api/v1/accounts/{id}/sign");
+    let signed = caller.post(&path, &json!({ "items": items })).await.good();
+    for byte in 0..64 {
+        assert_signs(&signed.item(byte.into()), [byte; 32]);
+    }
 }
 
 fn derived(account: &Reply, path: &[u32]) -> String {
@@ -76,13 +132,13 @@ fn derived(account: &Reply, path: &[u32]) -> String {
 /// One way to ask wrongly, and what it gets.
 struct Bad {
     path: String,
-    body: &'static str,
+    body: String,
     status: u16,
     code: &'static str,
 }
 
-fn bad(path: &str, body: &'static str, status: u16, code: &'static str) -> Bad {
-    Bad { path: path.into(), body, status, code }
+fn bad(path: &str, body: &str, status: u16, code: &'static str) -> Bad {
+    Bad { path: path.into(), body: body.into(), status, code }
 }
 
 fn assert_problem(reply: &Reply, status: u16, code: &str, what: &str) {
@@ -106,6 +162,7 @@ async fn bad_input_gets_a_code_and_a_sentence_and_starts_no_session() {
         r#"{"message":"0707070707070707070707070707070707070707070707070707070707070707","path":"m/44'/0"}"#;
     const SIGNERS: &str =
         r#"{"message":"0707070707070707070707070707070707070707070707070707070707070707","signers":[1]}"#;
+    let too_many = json!({ "items": vec![json!({ "message": "07".repeat(32) }); 65] }).to_string();
     for Bad { path, body, status, code } in [
         bad(accounts, "{", 400, "malformed_json"),
         bad(accounts, "[1", 400, "malformed_json"),
@@ -126,6 +183,13 @@ async fn bad_input_gets_a_code_and_a_sentence_and_starts_no_session() {
         bad(&sign, r#"{"message":"0707","hash":"md5"}"#, 422, "unknown_hash"),
         bad(&sign, HARDENED, 422, "invalid_path"),
         bad(&sign, SIGNERS, 422, "invalid_signers"),
+        bad(&sign, "{}", 422, "invalid_body"),
+        bad(&sign, r#"{"items":[]}"#, 422, "invalid_items"),
+        bad(&sign, &too_many, 422, "invalid_items"),
+        bad(&sign, r#"{"items":[{"message":"0707"}]}"#, 422, "invalid_message"),
+        bad(&sign, r#"{"items":[{"message":"07","hash":"sha256"}],"hash":"sha256"}"#, 422, "invalid_body"),
+        bad(&sign, r#"{"items":[{"message":"07","hash":"sha256"}],"message":"07"}"#, 422, "invalid_body"),
+        bad(&sign, r#"{"items":[{"message":"07","hash":"sha256","tweak":"07"}]}"#, 422, "invalid_body"),
         bad(&format!("{nobody}/sign"), DIGEST, 404, "account_not_found"),
         bad(&format!("{nobody}/refresh"), "{}", 404, "account_not_found"),
         bad(&format!("{accounts}/7/sign"), DIGEST, 422, "invalid_id"),
@@ -133,7 +197,7 @@ async fn bad_input_gets_a_code_and_a_sentence_and_starts_no_session() {
         bad(&format!("{accounts}/{id}"), "{}", 405, "method_not_allowed"),
     ] {
         let request = caller.request(Method::POST, &path).header("content-type", "application/json");
-        assert_problem(&send(request.body(body)).await, status, code, body);
+        assert_problem(&send(request.body(body.clone())).await, status, code, &body);
     }
 
     let json_as_text = caller.request(Method::POST, accounts).body(r#"{"user_id":"u"}"#);

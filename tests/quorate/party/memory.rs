@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate_core::Threshold;
 use quorate_party::PlanRefusal;
 use quorate_runtime::{Grants, Runtime, RuntimeConfig, SessionNeed};
 use quorate_tests::components;
@@ -12,7 +13,7 @@ use super::cluster::{ACCOUNT, Cluster, run, signing};
 #[tokio::test]
 async fn a_session_that_finds_no_memory_is_not_claimed_and_another_one_signs_later() {
     let measured = load("dkls23").await;
-    let need = |task| measured.need(&task, 3).unwrap().memory_bytes;
+    let need = |task| measured.need(&task, Threshold::new(2, 3).unwrap()).unwrap().memory_bytes;
     // For a keygen of the three parties, which share a process here, in the half that keygens may have.
     let memory_bytes = 6 * need(keygen()).next_multiple_of(64 << 10);
     let runtime = Runtime::new(RuntimeConfig { memory_bytes, ..RuntimeConfig::default() }).unwrap();
@@ -24,6 +25,7 @@ async fn a_session_that_finds_no_memory_is_not_claimed_and_another_one_signs_lat
     let held = SessionNeed {
         signs: true,
         message_bytes: 0,
+        message_parts: 1,
         memory_bytes: memory_bytes - need(sign([1; 32])) + (64 << 10),
     };
     let held = plugin.take_memory(held).await.unwrap();

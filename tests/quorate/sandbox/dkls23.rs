@@ -1,8 +1,10 @@
 //! DKLs23 in the sandbox, all parties in one process.
 
+use quorate_core::SchemeSignature;
 use quorate_core::certificate::KeyOutputs;
-use quorate_kit::Parties;
-use quorate_runtime::{ComponentOutcome, Plugin, Task};
+use quorate_core::order::SignItems;
+use quorate_kit::{Parties, message};
+use quorate_runtime::{ComponentOutcome, Plugin, SignTask, Task};
 use quorate_tests::sandbox_tasks::{keygen, load, sign};
 use quorate_tests::verification::assert_ecdsa;
 
@@ -27,10 +29,7 @@ async fn sandboxed_parties_make_a_key_sign_with_every_quorum_and_refresh() {
         }
         for (i, signers) in [[1, 2], [1, 3], [2, 3]].iter().enumerate() {
             let digest = [u8::try_from(i).unwrap() + 1; 32];
-            let ComponentOutcome::Signature(signature) = parties.run(&plugin, signers, &sign(digest)).await
-            else {
-                panic!()
-            };
+            let signature = one_signature(parties.run(&plugin, signers, &sign(digest)).await);
             assert_ecdsa(&signature, digest, &key.public_key.0);
         }
     }
@@ -40,9 +39,32 @@ async fn sandboxed_parties_make_a_key_sign_with_every_quorum_and_refresh() {
 async fn a_larger_threshold_works_in_the_sandbox() {
     let plugin = load("dkls23").await;
     let (mut parties, key) = new_key(&plugin, 3, 4).await;
-    let ComponentOutcome::Signature(signature) = parties.run(&plugin, &[1, 2, 4], &sign([9; 32])).await
-    else {
-        panic!()
-    };
+    let signature = one_signature(parties.run(&plugin, &[1, 2, 4], &sign([9; 32])).await);
     assert_ecdsa(&signature, [9; 32], &key.public_key.0);
+}
+
+fn one_signature(outcome: ComponentOutcome) -> SchemeSignature {
+    let ComponentOutcome::Signatures(signatures) = outcome else { panic!("{outcome:?}") };
+    let [signature] = signatures.try_into().unwrap();
+    signature
+}
+
+/// So many items come near to the memory that a session may have at all.
+#[tokio::test]
+async fn the_largest_batches_take_no_more_than_the_plugin_has_announced() {
+    let plugin = load("dkls23").await;
+    for (t, n, items) in [(2, 3, 64), (3, 5, 64), (5, 5, 32)] {
+        let (mut parties, key) = new_key(&plugin, t, n).await;
+        let digests = (0..items).map(|byte| [byte; 32]);
+        let items = SignItems::new(digests.clone().map(|digest| message(digest.to_vec())).collect()).unwrap();
+        let task = Task::Sign(SignTask::new("ecdsa-secp256k1", &items));
+        let signers: Vec<u16> = (1..=t).collect();
+        let ComponentOutcome::Signatures(signatures) = parties.run(&plugin, &signers, &task).await else {
+            panic!()
+        };
+        assert_eq!(signatures.len(), items.all().len(), "{t} of {n}");
+        for (signature, digest) in signatures.iter().zip(digests) {
+            assert_ecdsa(signature, digest, &key.public_key.0);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Components in the sandbox.
 
+mod batches;
 mod compile_cache;
 mod dkls23;
 mod loading;

@@ -13,11 +13,11 @@ async fn frost_makes_a_key_and_signs_in_the_sandbox() {
     let task = Task::Keygen { scheme: "ed25519".into() };
     let ComponentOutcome::Key(key) = parties.run(&plugin, &parties.all(), &task).await else { panic!() };
     let text = b"any length".to_vec();
-    let item = message(text.clone());
-    let task = Task::Sign(SignTask { scheme: "ed25519".into(), item, presignature: None });
-    let ComponentOutcome::Signature(signature) = parties.run(&plugin, &[1, 3, 5], &task).await else {
+    let task = Task::Sign(SignTask::new("ed25519", &message(text.clone()).into()));
+    let ComponentOutcome::Signatures(signatures) = parties.run(&plugin, &[1, 3, 5], &task).await else {
         panic!()
     };
+    let [signature] = signatures.try_into().unwrap();
     let key = VerifyingKey::from_bytes(&key.outputs.public_key.0.try_into().unwrap()).unwrap();
     key.verify_strict(&text, &Ed25519::from_bytes(&signature.bytes)).unwrap();
 }
@@ -31,9 +31,10 @@ async fn cggmp24_makes_primes_auxiliary_data_a_key_and_signs_in_the_sandbox() {
     }
     parties.run(&plugin, &[1, 2], &Task::Auxiliary).await;
     let ComponentOutcome::Key(key) = parties.run(&plugin, &[1, 2], &keygen()).await else { panic!() };
-    let ComponentOutcome::Signature(signature) = parties.run(&plugin, &[1, 2], &sign([7; 32])).await else {
+    let ComponentOutcome::Signatures(signatures) = parties.run(&plugin, &[1, 2], &sign([7; 32])).await else {
         panic!()
     };
+    let [signature] = signatures.try_into().unwrap();
     let secp = secp256k1::Secp256k1::new();
     secp.verify_ecdsa(
         secp256k1::Message::from_digest([7; 32]),

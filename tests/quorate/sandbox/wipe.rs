@@ -52,7 +52,7 @@ fn child() {
         } else {
             let faulty = load("faulty").await;
             let Task::Sign(mut task) = sign([0; 32]) else { unreachable!() };
-            task.item.message.0 = b"trap-in-step".to_vec();
+            task.items[0].item.message.0 = b"trap-in-step".to_vec();
             let ended = parties.try_run(&faulty, &[1, 2], &Task::Sign(task)).await;
             assert!(ended.values().all(Result::is_err));
         }

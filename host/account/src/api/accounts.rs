@@ -19,8 +19,8 @@ use super::idempotency::{IdempotentOperation, RequestFingerprint, respond, witho
 use super::state::Api;
 use crate::request::read_threshold;
 use crate::{
-    AccountView, Creation, Recovery, RefreshRequest, RequestIds, SealedShare, SignRequest, SignatureView,
-    UserShareOptions,
+    AccountView, Creation, ItemText, Recovery, RefreshRequest, RequestIds, SealedShare, SignRequest,
+    SigningView, UserShareOptions,
 };
 
 /// An account to create.
@@ -152,10 +152,30 @@ pub(super) async fn read(
     Ok(Json(api.accounts.account(params::account_id(&id)?).await?))
 }
 
-/// The message to sign, and how.
+/// What to sign, and how: `message`, or `items` for several that are signed together.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewSignature {
+    /// In hex: a digest of 32 bytes, or with `hash` the message itself.
+    message: Option<String>,
+    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
+    hash: Option<String>,
+    /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
+    #[schema(example = "m/0/7")]
+    path: Option<String>,
+    /// 1 to 64 messages, instead of `message`: all of them are signed, in one session, or none.
+    #[schema(min_items = 1, max_items = 64)]
+    items: Option<Vec<NewSignItem>>,
+    /// Which parties should sign: exactly t indices, ascending. Leave it out for whichever are there.
+    signers: Option<Vec<u16>>,
+    /// The user's share, sealed together with what is to be signed, in hex: the user signs with one other party.
+    user_share: Option<String>,
+}
+
+/// One of several messages to sign.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSignItem {
     /// In hex: a digest of 32 bytes, or with `hash` the message itself.
     message: String,
     /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
@@ -163,10 +183,36 @@ pub(super) struct NewSignature {
     /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
     #[schema(example = "m/0/7")]
     path: Option<String>,
-    /// Which parties should sign: exactly t indices, ascending. Leave it out for whichever are there.
-    signers: Option<Vec<u16>>,
-    /// The user's share, sealed together with what is to be signed, in hex: the user signs with one other party.
-    user_share: Option<String>,
+}
+
+impl NewSignature {
+    fn read(&self) -> Result<SignRequest, Problem> {
+        let user_share = self.user_share.as_deref().map(SealedShare::read).transpose()?;
+        let signers = self.signers.as_deref();
+        let (hash, path) = (self.hash.as_deref(), self.path.as_deref());
+        let request = match (&self.message, &self.items, hash, path) {
+            (Some(message), None, ..) => SignRequest::read(ItemText { message, hash, path }, signers)?,
+            (None, Some(items), None, None) => {
+                let texts: Vec<_> = items.iter().map(NewSignItem::text).collect();
+                SignRequest::read_batch(&texts, signers)?
+            }
+            (None, None, ..) => {
+                let detail = "message: say what to sign, here or in items";
+                return Err(Problem::new(Code::InvalidBody, detail));
+            }
+            (_, Some(_), ..) => {
+                let detail = "items: message, hash and path stand in the items, and not beside them";
+                return Err(Problem::new(Code::InvalidBody, detail));
+            }
+        };
+        Ok(SignRequest { user_share, ..request })
+    }
+}
+
+impl NewSignItem {
+    fn text(&self) -> ItemText<'_> {
+        ItemText { message: &self.message, hash: self.hash.as_deref(), path: self.path.as_deref() }
+    }
 }
 
 impl Fields for NewSignature {
@@ -176,18 +222,18 @@ impl Fields for NewSignature {
 struct Sign(AccountId, SignRequest);
 
 impl IdempotentOperation for Sign {
-    type Answer = SignatureView;
+    type Answer = SigningView;
     const STATUS: StatusCode = StatusCode::OK;
 
     fn new_ids(&self) -> Result<RequestIds, Problem> {
         RequestIds::for_account(self.0)
     }
 
-    async fn recover(&self, api: &Api, earlier: RequestIds) -> Result<Recovery<SignatureView>, Problem> {
+    async fn recover(&self, api: &Api, earlier: RequestIds) -> Result<Recovery<SigningView>, Problem> {
         api.accounts.recoverer().recover_signature(earlier, &self.1).await
     }
 
-    async fn run(self, api: &Api, ids: RequestIds) -> Result<SignatureView, Problem> {
+    async fn run(self, api: &Api, ids: RequestIds) -> Result<SigningView, Problem> {
         api.accounts.sign(ids, self.1).await
     }
 }
@@ -201,7 +247,7 @@ impl IdempotentOperation for Sign {
     ),
     request_body = NewSignature,
     responses(
-        (status = 200, description = "The signature, verified", body = SignatureView),
+        (status = 200, description = "The signature of `message`, or the `signatures` of `items` in their order, all of them verified", body = SigningView),
         (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
     ),
@@ -213,14 +259,11 @@ pub(super) async fn sign(
     body: Body<NewSignature>,
 ) -> Result<Response<axum::body::Body>, Problem> {
     let account = params::account_id(&id)?;
-    let NewSignature { message, hash, path, signers, user_share } = body.value;
-    let request = SignRequest::read(&message, hash.as_deref(), path.as_deref(), signers.as_deref())?;
-    let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
-    let body = match user_share {
+    let request = body.value.read()?;
+    let body = match request.user_share {
         Some(_) => without_sealed_share(&body.bytes)?,
         None => Cow::Borrowed(&*body.bytes),
     };
-    let request = SignRequest { user_share, ..request };
     let fingerprint = RequestFingerprint { headers: &headers, operation: ["sign", &id], body: &body };
     respond(&api, fingerprint, Sign(account, request)).await
 }

@@ -74,9 +74,6 @@ impl Order {
             Operation::Keygen | Operation::Refresh | Operation::Sign(_) => {}
         }
         let items = self.operation.sign_items();
-        if items.len() > 1 {
-            return Some("several items");
-        }
         let fields = [
             (items.iter().any(|item| item.tweak.is_some()), "a tweak"),
             (items.iter().any(|item| item.presignatures), "presignatures"),

@@ -413,7 +413,6 @@ pub(crate) mod tests {
         let authorisation =
             Authorisation { algorithm: "EdDSA".into(), key: Bytes(vec![1; 32]), signature: None };
         for (future, what) in [
-            (with(vec![item(), item()]), "several items"),
             (with(vec![SignItem { tweak: Some([1; 32]), ..item() }]), "a tweak"),
             (with(vec![SignItem { presignatures: true, ..known }]), "presignatures"),
             (order(Operation::Presign { at_most: 4 }), "presignatures"),

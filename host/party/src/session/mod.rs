@@ -131,8 +131,8 @@ async fn conclude(
 ) -> Result<Option<Outcome>, StoreError> {
     let ProtocolResult { execution, outcome, staged } = result;
     let key = match (outcome, &context.order().operation) {
-        (ComponentOutcome::Signature(signature), Operation::Sign(items)) => {
-            return outcome::finish_signing(context, connection, items, vec![signature]).await.map(Some);
+        (ComponentOutcome::Signatures(signatures), Operation::Sign(items)) => {
+            return outcome::finish_signing(context, connection, items, signatures).await.map(Some);
         }
         (ComponentOutcome::Key(key), Operation::Keygen)
         | (ComponentOutcome::Refreshed(key), Operation::Refresh) => key,

@@ -11,7 +11,7 @@ use quorate_core::user_share::ShareEntries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
 use quorate_runtime::{
     Capabilities, Plugin, PluginText, Roster, SecretBytes, SessionMemory, SessionNeed, SessionSpec, SignTask,
-    Task,
+    SignTaskItem, Task,
 };
 use zeroize::Zeroizing;
 
@@ -27,7 +27,7 @@ impl ComponentTask {
     /// does not carry out.
     ///
     /// # Errors
-    /// When sessions that run have the memory, or the session needs more than this process has.
+    /// When sessions that run have the memory, or the session needs more than this process has or any session may have.
     pub(crate) async fn prepare(
         plugin: &Plugin,
         plan: &Plan,
@@ -35,7 +35,10 @@ impl ComponentTask {
         within: Duration,
     ) -> Result<Option<Self>, NoMemory> {
         let Some(task) = task(plan, order) else { return Ok(None) };
-        let Some(need) = plugin.need(&task, order.spec.threshold.parties()) else { return Ok(None) };
+        let Some(need) = plugin.need(&task, order.spec.threshold) else { return Ok(None) };
+        if !need.is_possible() {
+            return Err(NoMemory::TooManyItems);
+        }
         let taken = tokio::time::timeout(within, plugin.take_memory(need)).await;
         let memory = taken.map_err(|_| NoMemory::Taken)?.ok_or(NoMemory::TooLittle)?;
         Ok(Some(Self { task, need, memory }))
@@ -50,6 +53,9 @@ pub enum NoMemory {
         "the sessions that run have the memory of this party (QUORATE_SANDBOX_MEMORY_MB): another quorum signs, or a later session"
     )]
     Taken,
+    /// No session ever has so much.
+    #[error("the plugin can't make so many signatures at once with so many signers: ask for fewer items")]
+    TooManyItems,
     /// There never is so much.
     #[error(
         "the session needs more memory than this party has for all of them: its operator raises QUORATE_SANDBOX_MEMORY_MB"
@@ -111,8 +117,15 @@ fn task(plan: &Plan, order: &Order) -> Option<Task> {
         Operation::Refresh => Task::Refresh,
         Operation::Sign(items) => Task::Sign(SignTask {
             scheme: order.spec.scheme.clone(),
-            item: items.single()?.clone(),
-            presignature: plan.prepared.first().copied().flatten().map(|id| id.to_string()),
+            items: items
+                .all()
+                .iter()
+                .enumerate()
+                .map(|(number, item)| SignTaskItem {
+                    item: item.clone(),
+                    presignature: plan.prepared.get(number).copied().flatten().map(|id| id.to_string()),
+                })
+                .collect(),
         }),
         Operation::Presign { .. }
         | Operation::Auxiliary { .. }

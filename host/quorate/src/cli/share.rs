@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use quorate_account::SignRequest;
+use quorate_account::{ItemText, SignRequest};
 use quorate_core::AccountId;
 use quorate_core::identity::PublicKey;
+use quorate_core::order::SignItems;
 use quorate_core::sealed_box::RecipientKey;
 use quorate_core::sealing_key::SignedSealingKey;
 use quorate_core::share_claim::ShareClaim;
@@ -16,6 +17,7 @@ use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::web::params::{claim_hash, recipient_key};
 use quorate_party::api::{MalformedSealingKey, SealingKeyView};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::output::{CliError, print};
@@ -29,6 +31,9 @@ const MAX_SHARE_FILE_BYTES: u64 = 4 << 20;
 
 /// The longest file with a sealing key, in bytes.
 const MAX_KEY_FILE_BYTES: u64 = 64 << 10;
+
+/// The longest file with items to sign, in bytes: their messages have 128 KiB together, in hex.
+const MAX_ITEMS_FILE_BYTES: u64 = 1 << 20;
 
 /// An action with shares.
 #[derive(Args)]
@@ -77,8 +82,11 @@ struct Seal {
     #[arg(long, value_name = "ID")]
     account: AccountId,
     /// To sign this message, as in the sign request
-    #[arg(long, value_name = "HEX", required_unless_present = "refresh", conflicts_with = "refresh")]
+    #[arg(long, value_name = "HEX", required_unless_present_any = ["items", "refresh"], conflicts_with_all = ["items", "refresh"])]
     message: Option<String>,
+    /// To sign the items in this file: the JSON list of the sign request
+    #[arg(long, value_name = "FILE", conflicts_with = "refresh")]
+    items: Option<PathBuf>,
     /// The hash of the sign request, if it has one
     #[arg(long, requires = "message")]
     hash: Option<String>,
@@ -136,30 +144,65 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     if share_id.account != account {
         return Err(format!("{}: this share is of another account", seal.share.display()).into());
     }
-    let purpose = match (&seal.message, &seal.refresh, &seal.claim_hash) {
+    let purpose = match (&seal.message, &seal.items, &seal.refresh, &seal.claim_hash) {
         (Some(message), ..) => {
-            let request = SignRequest::read(message, seal.hash.as_deref(), seal.path.as_deref(), None)?;
-            Purpose::Sign(request.items)
+            let (hash, path) = (seal.hash.as_deref(), seal.path.as_deref());
+            Purpose::Sign(SignRequest::read(ItemText { message, hash, path }, None)?.items)
         }
-        (None, Some(recipient), Some(hash)) => Purpose::Refresh(NewShareTerms {
+        (None, Some(file), ..) => Purpose::Sign(items(file)?),
+        (None, None, Some(recipient), Some(hash)) => Purpose::Refresh(NewShareTerms {
             recipient: recipient_key(recipient)?,
             claim_hash: claim_hash(hash)?,
         }),
-        _ => return Err("say what the share is for: --message, or --refresh and --claim-hash".into()),
+        _ => {
+            return Err("say what the share is for: --message, --items, or --refresh and --claim-hash".into());
+        }
     };
     let expires_at = SystemClock.seconds() + Duration::from_secs(seal.good_for);
     let header = GrantHeader { nonce: *random()?, expires_at, account, epoch: share_id.epoch, purpose };
     Ok(hex::encode(ShareGrant { header, share }.seal(to, &*random()?)?))
 }
 
+/// An item to sign, as in a sign request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignItemFile {
+    message: String,
+    hash: Option<String>,
+    path: Option<String>,
+}
+
+/// The items in a file.
+fn items(file: &Path) -> Result<SignItems, CliError> {
+    let text = read_text(file, MAX_ITEMS_FILE_BYTES)?;
+    let items: Vec<SignItemFile> = serde_json::from_str(&text)
+        .map_err(|error| format!("{}: give the list `items` of the sign request: {error}", file.display()))?;
+    let texts: Vec<_> = items
+        .iter()
+        .map(|SignItemFile { message, hash, path }| ItemText {
+            message,
+            hash: hash.as_deref(),
+            path: path.as_deref(),
+        })
+        .collect();
+    Ok(SignRequest::read_batch(&texts, None)?.items)
+}
+
 /// The signed key in a file with the answer of the party API.
 fn sealing_key(file: &Path) -> Result<SignedSealingKey, CliError> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let mut text = String::new();
-    let opened = std::fs::File::open(file).map_err(|error| failed(&error))?;
-    opened.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    let text = read_text(file, MAX_KEY_FILE_BYTES)?;
     let view: SealingKeyView = serde_json::from_str(&text).map_err(|_| failed(&MalformedSealingKey))?;
     Ok(view.signed_key().map_err(|error| failed(&error))?)
+}
+
+/// The beginning of a text file, so many bytes of it at most.
+fn read_text(file: &Path, max_bytes: u64) -> Result<String, CliError> {
+    let failed = |error| format!("{}: can't be read: {error}", file.display());
+    let mut text = String::new();
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    opened.take(max_bytes).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
 }
 
 /// A sealed share from standard input.

@@ -135,8 +135,8 @@ fn may_write(task: &TaskKind, scope: Scope, kind: EntryKind) -> bool {
 /// Whether a session with this task may take that entry: signing, only the presignature that the plan names.
 fn may_take(task: &TaskKind, name: &EntryName) -> bool {
     match task {
-        TaskKind::Sign { presignature } => {
-            name.scope == Scope::Key && presignature.as_deref() == Some(name.name())
+        TaskKind::Sign { presignatures, .. } => {
+            name.scope == Scope::Key && presignatures.iter().any(|named| named == name.name())
         }
         TaskKind::Presign { .. } | TaskKind::Auxiliary | TaskKind::Prepare => true,
         TaskKind::Keygen { .. } | TaskKind::Refresh | TaskKind::Repair => false,

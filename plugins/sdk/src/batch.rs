@@ -1,0 +1,509 @@
+//! Signs the items of a task together, so that a plugin signs one.
+//!
+//! A batch is one question to every signer. In a protocol in which a counterparty that cheats learns something from the answer,
+//! each item would otherwise be a question of its own, and the first answer would help to choose the next question. So:
+//! - a step computes the round of every item before anything of that round is returned, and before a failure is;
+//! - a failure says the same whichever item it comes from, and a ban goes before every other failure;
+//! - every item is computed whether or not another one has failed, so that the time does not tell which;
+//! - the signatures are returned together.
+//!
+//! Each item has an execution id of its own, made of the session's, of its index and of itself: two equal items share no
+//! mask. All randomness is drawn from the one source of the instance.
+//!
+//! The messages that all items send in a round to a receiver are one message: their payloads in the order of the items, each after its
+//! length. It travels in parts of 1 MiB, because a message of the contract has 2 MiB at most. A reliable broadcast is one part,
+//! because the host delivers one of a sender in a round.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{
+    Delivery, Failure, Host, Incoming, Outcome, Outgoing, PartyIndex, Progress, Recipient, Roster, Session,
+    SignItem, SignTask, Signature, Slot, State,
+};
+
+/// The most items of a task.
+const MAX_ITEMS: usize = 64;
+
+/// Bytes of a message in each part but the last.
+const PART_BYTES: usize = 1 << 20;
+
+/// The first byte of a part: another one of its message follows, or it is the last.
+const MORE: u8 = 1;
+const LAST: u8 = 0;
+
+/// A [`Session`] over one session for each item.
+pub struct Batch<S> {
+    items: Vec<S>,
+    schedule: Vec<Slot>,
+    /// Messages of which parts are missing.
+    partial: BTreeMap<(u16, Delivery, PartyIndex), Vec<Zeroizing<Vec<u8>>>>,
+}
+
+impl<S: Session> Batch<S> {
+    /// Begins the session of every item with `begin`, which is given the roster with the item's own execution id.
+    ///
+    /// `schedule` has the slots of an item's messages. Each session must end with the signature of its item.
+    ///
+    /// # Errors
+    /// [`Failure::InvalidTask`] without items, with more than 64, or when two would use one presignature; and what `begin`
+    /// returns.
+    pub fn new(
+        roster: &Roster,
+        task: &SignTask,
+        schedule: &[Slot],
+        mut begin: impl FnMut(&Roster, &SignItem) -> Result<S, Failure>,
+    ) -> Result<Self, Failure> {
+        if !(1..=MAX_ITEMS).contains(&task.items.len()) {
+            return Err(Failure::InvalidTask("a task to sign has 1 to 64 items".into()));
+        }
+        let mut presignatures: Vec<_> =
+            task.items.iter().filter_map(|item| item.presignature.as_ref()).collect();
+        presignatures.sort_unstable();
+        if presignatures.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Failure::InvalidTask("two items would use one presignature".into()));
+        }
+        let items = task.items.iter().zip(0..).map(|(item, index)| {
+            let roster = roster.with_execution_id(execution_id(roster.execution_id(), index, item));
+            begin(&roster, item)
+        });
+        Ok(Self {
+            items: items.collect::<Result<_, _>>()?,
+            schedule: schedule.to_vec(),
+            partial: BTreeMap::new(),
+        })
+    }
+
+    /// Takes in a part; gives the payload of every item once the message is complete.
+    fn accept(&mut self, part: Incoming) -> Result<Option<Vec<Zeroizing<Vec<u8>>>>, Failure> {
+        let Incoming { round, from, delivery, payload } = part;
+        let fault = |what: &str| Failure::fault(from, format!("{what} in round {round}"));
+        let Some(slot) = self.schedule.iter().find(|s| (s.round(), s.delivery()) == (round, delivery)) else {
+            return Err(fault("a message that belongs nowhere"));
+        };
+        let may_have_more = delivery != Delivery::ReliableBroadcast && payload.len() == 1 + PART_BYTES;
+        let is_last = match payload.first() {
+            Some(&LAST) => true,
+            Some(&MORE) if may_have_more => false,
+            _ => return Err(fault("a part that is none")),
+        };
+        let parts = self.partial.entry((round, delivery, from)).or_default();
+        let longest = self.items.len().saturating_mul(slot.max_bytes().saturating_add(LENGTH_BYTES));
+        let bytes: usize = parts.iter().chain([&payload]).map(|part| part.len() - 1).sum();
+        if bytes > longest {
+            return Err(fault("a message that is too long"));
+        }
+        parts.push(payload);
+        if !is_last {
+            return Ok(None);
+        }
+        let parts = self.partial.remove(&(round, delivery, from)).unwrap_or_default();
+        let payloads = match parts.as_slice() {
+            [only] => split(&only[1..], self.items.len()),
+            several => {
+                let several: Vec<_> = several.iter().map(|part| &part[1..]).collect();
+                split(&Zeroizing::new(several.concat()), self.items.len())
+            }
+        };
+        payloads.map(Some).ok_or_else(|| fault("a message of other items"))
+    }
+}
+
+impl<S: Session> Session for Batch<S> {
+    /// One step computes a whole round of all items, however long it takes: what is computed of a batch must not be seen.
+    fn step(&mut self, host: &mut dyn Host, incoming: Vec<Incoming>) -> Result<Progress, Failure> {
+        let mut failures = Vec::new();
+        let mut arrived: Vec<Vec<Incoming>> = self.items.iter().map(|_| Vec::new()).collect();
+        for part in incoming {
+            let Incoming { round, from, delivery, .. } = part;
+            match self.accept(part) {
+                Ok(None) => {}
+                Ok(Some(payloads)) => {
+                    for (messages, payload) in arrived.iter_mut().zip(payloads) {
+                        messages.push(Incoming { round, from, delivery, payload });
+                    }
+                }
+                Err(fault) => failures.push(fault),
+            }
+        }
+        let mut progress = Vec::new();
+        for (item, arrived) in self.items.iter_mut().zip(arrived) {
+            match run(item, host, arrived) {
+                Ok(one) => progress.push(one),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        if let Some(failure) = failures.into_iter().reduce(graver) {
+            return Err(failure);
+        }
+        combine(progress)
+    }
+}
+
+/// Steps a session until it needs messages or is done.
+fn run(
+    session: &mut impl Session,
+    host: &mut dyn Host,
+    mut arrived: Vec<Incoming>,
+) -> Result<Progress, Failure> {
+    let mut outgoing = Vec::new();
+    loop {
+        let mut step = session.step(host, std::mem::take(&mut arrived))?;
+        outgoing.append(&mut step.outgoing);
+        if !matches!(step.state, State::Again) {
+            return Ok(Progress { outgoing, state: step.state });
+        }
+    }
+}
+
+/// The failure of a batch in which two items have failed: the same in whichever order they come.
+fn graver(one: Failure, other: Failure) -> Failure {
+    use Failure::{Fault, Internal, InvalidShare, InvalidTask};
+    let rank = |failure: &Failure| match failure {
+        Fault { ban: true, .. } => 4,
+        Fault { ban: false, .. } => 3,
+        InvalidShare(_) => 2,
+        InvalidTask(_) => 1,
+        Internal(_) => 0,
+    };
+    match rank(&one).cmp(&rank(&other)) {
+        std::cmp::Ordering::Greater => return one,
+        std::cmp::Ordering::Less => return other,
+        std::cmp::Ordering::Equal => {}
+    }
+    match (one, other) {
+        (Fault { mut culprits, ban, detail }, Fault { culprits: others, detail: also, .. }) => {
+            culprits.extend(others);
+            culprits.sort_unstable();
+            culprits.dedup();
+            Fault { culprits, ban, detail: detail.min(also) }
+        }
+        (InvalidShare(detail), InvalidShare(also)) => InvalidShare(detail.min(also)),
+        (InvalidTask(detail), InvalidTask(also)) => InvalidTask(detail.min(also)),
+        (Internal(detail), Internal(also)) => Internal(detail.min(also)),
+        (one, _) => one,
+    }
+}
+
+/// The step of a batch, of the steps of its items.
+fn combine(items: Vec<Progress>) -> Result<Progress, Failure> {
+    let differ = || Failure::Internal("the items of a batch are not in the same round".into());
+    let (mut messages, mut signatures, mut waiting) = (Vec::new(), Vec::new(), 0);
+    for (number, Progress { outgoing, state }) in items.into_iter().enumerate() {
+        match state {
+            State::Done(Outcome::Signatures(one)) => signatures.push(one),
+            State::Done(_) => return Err(Failure::Internal("a signing without a signature".into())),
+            State::Waiting | State::Again => waiting += 1,
+        }
+        if number == 0 {
+            messages = outgoing.into_iter().map(|m| (m.round, m.to, vec![m.payload])).collect();
+            continue;
+        }
+        if messages.len() != outgoing.len() {
+            return Err(differ());
+        }
+        for ((round, to, payloads), message) in messages.iter_mut().zip(outgoing) {
+            if (*round, *to) != (message.round, message.to) {
+                return Err(differ());
+            }
+            payloads.push(message.payload);
+        }
+    }
+    let state = match (signatures.is_empty(), waiting) {
+        (true, _) => State::Waiting,
+        (false, 0) => State::Done(Outcome::Signatures(one_each(signatures)?)),
+        (false, _) => return Err(differ()),
+    };
+    let outgoing = messages.into_iter().map(|(round, to, payloads)| parts(round, to, &payloads));
+    Ok(Progress { outgoing: outgoing.collect::<Result<Vec<_>, _>>()?.concat(), state })
+}
+
+/// The signatures of items that have one each.
+fn one_each(signatures: Vec<Vec<Signature>>) -> Result<Vec<Signature>, Failure> {
+    let one = |signatures: Vec<Signature>| <[Signature; 1]>::try_from(signatures).ok().map(|[one]| one);
+    let all: Option<_> = signatures.into_iter().map(one).collect();
+    all.ok_or_else(|| Failure::Internal("an item without its one signature".into()))
+}
+
+/// Bytes of the length before each item's payload.
+const LENGTH_BYTES: usize = 4;
+
+/// The message of all items to a receiver, in parts.
+fn parts(round: u16, to: Recipient, payloads: &[Zeroizing<Vec<u8>>]) -> Result<Vec<Outgoing>, Failure> {
+    let size = payloads.iter().map(|payload| LENGTH_BYTES + payload.len()).sum();
+    let mut whole = Zeroizing::new(Vec::with_capacity(size));
+    for payload in payloads {
+        let length = u32::try_from(payload.len());
+        let length = length.map_err(|_| Failure::Internal("a message of more than 4 GiB".into()))?;
+        whole.extend_from_slice(&length.to_be_bytes());
+        whole.extend_from_slice(payload);
+    }
+    let part_bytes = if to == Recipient::ReliableBroadcast { whole.len().max(1) } else { PART_BYTES };
+    // A message of exactly so many parts ends with an empty one if it has none that is shorter.
+    let mut parts = Vec::new();
+    let mut rest = whole.as_slice();
+    loop {
+        let is_last = rest.len() < part_bytes || to == Recipient::ReliableBroadcast;
+        let (bytes, later) = rest.split_at(part_bytes.min(rest.len()));
+        let mut payload = Zeroizing::new(Vec::with_capacity(1 + bytes.len()));
+        payload.push(if is_last { LAST } else { MORE });
+        payload.extend_from_slice(bytes);
+        parts.push(Outgoing { round, to, payload });
+        if is_last {
+            return Ok(parts);
+        }
+        rest = later;
+    }
+}
+
+/// The payloads of so many items in a message; `None` if it has others.
+fn split(mut whole: &[u8], items: usize) -> Option<Vec<Zeroizing<Vec<u8>>>> {
+    let payloads = (0..items).map(|_| {
+        let (length, rest) = whole.split_first_chunk::<LENGTH_BYTES>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (payload, rest) = rest.split_at_checked(length)?;
+        whole = rest;
+        Some(Zeroizing::new(payload.to_vec()))
+    });
+    let payloads: Vec<_> = payloads.collect::<Option<_>>()?;
+    whole.is_empty().then_some(payloads)
+}
+
+/// The execution id of an item:
+/// `SHA-256("quorate item 1" ‖ execution id ‖ index ‖ SHA-256(item))`.
+fn execution_id(session: &[u8; 32], index: u16, item: &SignItem) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(b"quorate item 1")
+        .chain_update(session)
+        .chain_update(index.to_be_bytes())
+        .chain_update(item_hash(item))
+        .finalize()
+        .into()
+}
+
+/// The hash of all that an item says: each field after its length.
+fn item_hash(item: &SignItem) -> [u8; 32] {
+    let SignItem { message, hash, path, tweak, presignature } = item;
+    let path: Vec<u8> = path.iter().flat_map(|child| child.to_be_bytes()).collect();
+    let fields: [&[u8]; 5] = [
+        message,
+        &[*hash as u8],
+        &path,
+        tweak.as_ref().map_or(&[], |tweak| tweak.as_slice()),
+        presignature.as_ref().map_or(&[], |name| name.as_bytes()),
+    ];
+    let mut all = Sha256::new_with_prefix(b"quorate sign item 1");
+    for field in fields {
+        all.update((field.len() as u64).to_be_bytes());
+        all.update(field);
+    }
+    all.finalize().into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Detail, HashFunction, Level, Scope, VaultError};
+
+    const LONG: Slot = Slot::new(1, Delivery::Broadcast, 1 << 20);
+
+    struct NoHost;
+
+    impl Host for NoHost {
+        fn vault_get(&self, _: Scope, _: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+            Ok(None)
+        }
+        fn vault_put(&mut self, _: Scope, _: &str, _: &[u8]) -> Result<(), VaultError> {
+            Ok(())
+        }
+        fn vault_take(&mut self, _: Scope, _: &str) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+            Ok(None)
+        }
+        fn vault_stock(&mut self, _: Scope, _: &str, _: &[u8]) -> Result<(), VaultError> {
+            Ok(())
+        }
+        fn vault_list(&self, _: Scope, _: &str, _: u16) -> Result<Vec<String>, VaultError> {
+            Ok(vec![])
+        }
+        fn log(&mut self, _: Level, _: u16, _: &str) {}
+    }
+
+    /// Sends `sends` bytes, then signs with the first byte that it is sent; or fails at that point.
+    struct Item {
+        number: u8,
+        sends: usize,
+        fails: Option<Failure>,
+        has_begun: bool,
+    }
+
+    impl Session for Item {
+        fn step(&mut self, _: &mut dyn Host, incoming: Vec<Incoming>) -> Result<Progress, Failure> {
+            let Some(message) = incoming.into_iter().next() else {
+                let payload = vec![self.number; self.sends].into();
+                let first = Outgoing { round: 1, to: Recipient::Broadcast, payload };
+                let has_begun = std::mem::replace(&mut self.has_begun, true);
+                let outgoing = if has_begun { vec![] } else { vec![first] };
+                return Ok(Progress { outgoing, state: State::Waiting });
+            };
+            if let Some(failure) = self.fails.take() {
+                return Err(failure);
+            }
+            let byte = message.payload.first().copied().unwrap_or_default();
+            let signature = Signature { bytes: [byte; 64], recovery_id: None };
+            Ok(Progress { outgoing: vec![], state: State::Done(Outcome::Signatures(vec![signature])) })
+        }
+    }
+
+    fn item() -> SignItem {
+        let message = vec![7; 32];
+        SignItem { message, hash: HashFunction::None, path: vec![], tweak: None, presignature: None }
+    }
+
+    fn roster() -> Roster {
+        Roster::new(1, &[1, 2, 3], 3, 2, &[0; 32], &[9; 32]).unwrap()
+    }
+
+    fn task(items: usize) -> SignTask {
+        SignTask { scheme: "s".into(), items: vec![item(); items] }
+    }
+
+    /// A batch whose items have made their first step, and what they have sent.
+    fn batch(sends: usize, fails: Vec<Option<Failure>>) -> (Batch<Item>, Vec<Outgoing>) {
+        let mut fails = fails.into_iter();
+        let task = task(fails.len());
+        let mut number = 0;
+        let mut batch = Batch::new(&roster(), &task, &[LONG], |_, _| {
+            number += 1;
+            Ok(Item { number, sends, fails: fails.next().unwrap(), has_begun: false })
+        })
+        .unwrap();
+        let sent = batch.step(&mut NoHost, vec![]).unwrap().outgoing;
+        (batch, sent)
+    }
+
+    fn from(party: u16, payload: &[u8]) -> Incoming {
+        let from = PartyIndex::new(party).unwrap();
+        Incoming { round: 1, from, delivery: Delivery::Broadcast, payload: payload.to_vec().into() }
+    }
+
+    fn ban(culprit: u16) -> Failure {
+        let culprits = vec![PartyIndex::new(culprit).unwrap()];
+        Failure::Fault { culprits, ban: true, detail: Detail::new(culprit, "cheated") }
+    }
+
+    #[test]
+    fn a_message_of_all_items_travels_in_parts_and_each_item_gets_its_own() {
+        for sends in [0, 1, (1 << 20) - 4, 400_000] {
+            let (mut batch, sent) = batch(sends, vec![None, None, None]);
+            let bytes = 3 * (4 + sends);
+            assert_eq!(sent.len(), bytes / PART_BYTES + 1, "{sends}");
+            let (last, first) = sent.split_last().unwrap();
+            for part in first {
+                let step = batch.step(&mut NoHost, vec![from(2, &part.payload)]).unwrap();
+                assert!(step.outgoing.is_empty() && matches!(step.state, State::Waiting), "{sends}");
+            }
+            let done = batch.step(&mut NoHost, vec![from(2, &last.payload)]).unwrap();
+            let State::Done(Outcome::Signatures(signatures)) = done.state else { panic!() };
+            let got: Vec<_> = signatures.iter().map(|signature| signature.bytes[0]).collect();
+            assert_eq!(got, if sends == 0 { [0; 3] } else { [1, 2, 3] }, "{sends}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_none_is_a_fault_of_its_sender() {
+        let whole =
+            |length: u32, bytes: usize| [&[LAST][..], &length.to_be_bytes(), &vec![0; bytes]].concat();
+        let long = [&[MORE][..], &vec![0; PART_BYTES]].concat();
+        for (what, bad) in [
+            ("no flag", vec![vec![]]),
+            ("another flag", vec![vec![2; 6]]),
+            ("a short part before the last", vec![vec![MORE; 6]]),
+            ("another length", vec![whole(2, 1)]),
+            ("bytes left over", vec![whole(1, 2)]),
+            ("no item", vec![vec![LAST]]),
+            ("more than all items have", vec![long.clone(), long]),
+        ] {
+            let (mut batch, _) = batch(1, vec![None]);
+            let parts = bad.iter().map(|part| from(3, part)).collect();
+            let Err(Failure::Fault { culprits, ban: false, .. }) = batch.step(&mut NoHost, parts) else {
+                panic!("{what}")
+            };
+            assert_eq!(culprits, [PartyIndex::new(3).unwrap()], "{what}");
+        }
+        let (mut batch, sent) = batch(1, vec![None]);
+        let elsewhere = Incoming { round: 2, ..from(3, &sent[0].payload) };
+        assert!(matches!(batch.step(&mut NoHost, vec![elsewhere]), Err(Failure::Fault { .. })));
+    }
+
+    #[test]
+    fn a_failure_is_the_same_in_whichever_item_and_a_ban_goes_before_all_others() {
+        let fault = || Some(Failure::fault(PartyIndex::new(2).unwrap(), "late"));
+        let internal = || Some(Failure::Internal("a bug".into()));
+        let ended = |fails: Vec<Option<Failure>>| {
+            let (mut batch, sent) = batch(1, fails);
+            batch.step(&mut NoHost, vec![from(2, &sent[0].payload)]).err().unwrap()
+        };
+        for [first, middle, last] in [
+            [Some(ban(3)), fault(), internal()],
+            [internal(), Some(ban(3)), fault()],
+            [fault(), internal(), Some(ban(3))],
+        ] {
+            assert_eq!(ended(vec![first, middle, last]), ban(3));
+        }
+        assert_eq!(ended(vec![None, fault(), internal()]), ended(vec![internal(), fault(), None]));
+        let both = ended(vec![Some(ban(3)), None, Some(ban(2))]);
+        assert_eq!(both, ended(vec![Some(ban(2)), Some(ban(3)), None]));
+        let Failure::Fault { culprits, ban: true, .. } = both else { panic!("{both:?}") };
+        assert_eq!(culprits.len(), 2, "both have cheated");
+        // A malformed message of one peer hides no cheat of another.
+        let (mut batch, sent) = batch(1, vec![Some(ban(3)), None]);
+        let arrived = vec![from(2, &[2]), from(3, &sent[0].payload)];
+        assert_eq!(batch.step(&mut NoHost, arrived).err(), Some(ban(3)));
+    }
+
+    #[test]
+    fn each_item_has_an_execution_of_its_own() {
+        let mut ids = Vec::new();
+        let mut note = |roster: &Roster| {
+            Batch::new(roster, &task(2), &[LONG], |roster, _| {
+                ids.push(*roster.execution_id());
+                Ok(Item { number: 1, sends: 1, fails: None, has_begun: false })
+            })
+            .unwrap();
+        };
+        note(&roster());
+        note(&roster().with_execution_id([8; 32]));
+        let others = [
+            SignItem { message: vec![8; 32], ..item() },
+            SignItem { hash: HashFunction::Sha256, ..item() },
+            SignItem { path: vec![7], ..item() },
+            SignItem { tweak: Some([7; 32]), ..item() },
+            SignItem { presignature: Some("p".into()), ..item() },
+        ];
+        ids.extend(others.iter().map(|item| execution_id(&[9; 32], 0, item)));
+        let before = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), before);
+    }
+
+    #[test]
+    fn a_task_has_1_to_64_items_and_uses_a_presignature_once() {
+        let begin = |task: &SignTask| {
+            Batch::new(&roster(), task, &[LONG], |_, _| {
+                Ok(Item { number: 1, sends: 1, fails: None, has_begun: false })
+            })
+            .is_ok()
+        };
+        for (items, fits) in [(0, false), (1, true), (64, true), (65, false)] {
+            assert_eq!(begin(&task(items)), fits, "{items}");
+        }
+        let with = |name: &str| SignItem { presignature: Some(name.into()), ..item() };
+        for (names, fits) in [(["a", "b"], true), (["a", "a"], false)] {
+            assert_eq!(begin(&SignTask { items: names.map(with).to_vec(), ..task(1) }), fits, "{names:?}");
+        }
+    }
+}
