@@ -14,6 +14,7 @@ WASM := wasm32-unknown-unknown
 COMMA := ,
 SPACE := $(subst ,, )
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
+IN_SHA2_CHECK := cd plugins/sha2/check && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guests
 PACK := $(CARGO_TARGET_DIR)/guests/debug/quorate-pack
 
 # Where and when something was built does not show in it: parties run the same bytes, whoever built them (with the same compilers).
@@ -44,9 +45,14 @@ plugins: setup $(PLUGINS:%=plugin-%) ## build all components into target/plugins
 # link-time optimisation where it makes an rlib too, and some plugins are both.
 .PHONY: $(PLUGINS:%=plugin-%)
 $(PLUGINS:%=plugin-%): plugin-%: pack
+	@# Two versions of a crate have one file, and cargo takes the one that it built before for up to date whichever is in it.
+	@mkdir -p $(QUORATE_PLUGINS)
+	@version="$$(cd plugins && cargo pkgid --offline -p quorate-$*)"; built=$(CARGO_TARGET_DIR)/guests/$*.version; \
+	  if [ -e "$$built" ] && [ "$$(cat "$$built")" != "$$version" ]; then \
+	    $(IN_PLUGINS) cargo clean --locked --quiet --release --target $(WASM) -p quorate-$*; fi; \
+	  mkdir -p "$$(dirname "$$built")"; echo "$$version" > "$$built"
 	@$(IN_PLUGINS) cargo rustc --locked --quiet --release --target $(WASM) --config '$(GUEST_FLAGS)' \
 	  -p quorate-$* --lib --crate-type cdylib
-	@mkdir -p $(QUORATE_PLUGINS)
 	@$(PACK) $(CARGO_TARGET_DIR)/guests/$(WASM)/release/quorate_$(subst -,_,$*).wasm $(QUORATE_PLUGINS)/$*.wasm >&2
 
 .PHONY: pack
@@ -87,10 +93,12 @@ test: setup servers plugins ## run all tests, against real servers
 	@# The structure test reads what both workspaces depend on, development included.
 	cargo fetch --locked --quiet
 	$(IN_PLUGINS) cargo fetch --locked --quiet
+	$(IN_SHA2_CHECK) cargo fetch --locked --quiet
 	@# Some tests run the program itself.
 	cargo build --locked --workspace
 	tests/services.sh cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
+	$(IN_SHA2_CHECK) cargo test --locked
 
 .PHONY: services
 services: ## install the servers that tests run against (Debian, as root)
@@ -120,8 +128,10 @@ lint: plugins ## formatting, clippy, docs and shell scripts, warnings denied
 	@if command -v shellcheck >/dev/null; then shellcheck deploy.sh deploy/*.sh tests/*.sh tests/*/*.sh examples/*/*.sh; else echo 'shellcheck is missing: scripts are not checked'; fi
 	cargo fmt --all --check
 	cd plugins && cargo fmt --all --check
+	cd plugins/sha2/check && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(IN_PLUGINS) cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(IN_SHA2_CHECK) cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="$(DOC_FLAGS)" cargo doc --locked --workspace --no-deps --document-private-items
 	$(IN_PLUGINS) RUSTDOCFLAGS="$(DOC_FLAGS)" cargo doc --locked --workspace --no-deps --document-private-items
 
@@ -135,15 +145,12 @@ audit: ## check licences, bans, sources and advisories of all dependencies with 
 	cd plugins && cargo deny --locked check --config ../deny.toml
 
 NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples/native
-SOFT_SHA := $(CARGO_TARGET_DIR)/soft-sha
 
 .PHONY: bench
 bench: servers plugins ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=name for one part)
 	$(IN_PLUGINS) cargo build --locked --quiet --release -p quorate-dkls23 --example native
-	cd plugins && CARGO_TARGET_DIR=$(SOFT_SHA) RUSTFLAGS='--cfg sha2_backend="soft"' \
-	  cargo build --locked --quiet --release -p quorate-dkls23 --example native
 	cargo build --locked --quiet --release -p quorate --bin quorate
-	NATIVE=$(NATIVE) NATIVE_SOFT_SHA=$(SOFT_SHA)/release/examples/native \
+	NATIVE=$(NATIVE) \
 	  tests/services.sh cargo run --locked --quiet --release -p quorate-tests --bin quorate-bench -- $(BENCH)
 
 .PHONY: soak

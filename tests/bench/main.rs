@@ -7,6 +7,7 @@
 #![allow(clippy::cast_precision_loss)]
 
 mod background;
+mod batches;
 mod end_to_end;
 mod memory;
 mod processes;
@@ -24,9 +25,10 @@ type Part = (&'static str, fn() -> Value);
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
-    let parts: [Part; 6] = [
+    let parts: [Part; 7] = [
         ("sandbox", sandbox::measure),
         ("end-to-end", end_to_end::measure),
+        ("batches", batches::measure),
         ("processes", processes::measure),
         ("background", background::measure),
         ("startup", startup::measure),

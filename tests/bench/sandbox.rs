@@ -16,21 +16,18 @@ const SIGNS: usize = 200;
 const REFRESHES: usize = 7;
 
 pub(crate) fn measure() -> Value {
-    let native = native("NATIVE");
-    let soft = native_soft();
+    let native = native();
     let sandboxed = sandboxed();
     let mut parts = serde_json::Map::new();
     for operation in ["keygen", "sign", "refresh"] {
         let ms = |all: &Value| median(&numbers(&all[operation]));
-        let (inside, plain, without_sha) = (ms(&sandboxed), ms(&native), ms(&soft));
+        let (inside, outside) = (ms(&sandboxed), ms(&native));
         parts.insert(
             operation.into(),
             json!({
                 "sandbox_ms": round(inside),
-                "native_ms": round(plain),
-                "native_software_sha_ms": round(without_sha),
-                "sandbox_over_native": round(inside / plain),
-                "sandbox_over_native_software_sha": round(inside / without_sha),
+                "native_ms": round(outside),
+                "sandbox_over_native": round(inside / outside),
             }),
         );
     }
@@ -45,16 +42,12 @@ fn numbers(list: &Value) -> Vec<f64> {
     list.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
-fn native(variable: &str) -> Value {
-    let program = std::env::var_os(variable).unwrap_or_else(|| panic!("{variable}: run `make bench`"));
+fn native() -> Value {
+    let program = std::env::var_os("NATIVE").expect("NATIVE: run `make bench`");
     let counts = [KEYGENS, SIGNS, REFRESHES].map(|n| n.to_string());
     let output = Command::new(program).args(counts).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn native_soft() -> Value {
-    native("NATIVE_SOFT_SHA")
 }
 
 fn sandboxed() -> Value {

@@ -212,7 +212,10 @@ impl<'a> PendingOrder<'a> {
             // the session.
             None if self.calls > 1 && rejected_before_start(&problem) => Problem::new(
                 Code::Unavailable,
-                "a coordinator was lost, and it is not known what it has begun: try again later",
+                format!(
+                    "{}; an earlier call for this request may have begun a session: repeat it with the same Idempotency-Key",
+                    problem.detail
+                ),
             ),
             session => Problem { session: session.as_ref().map(|session| session.id), ..problem },
         }

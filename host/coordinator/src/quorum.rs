@@ -38,7 +38,8 @@ impl From<NoQuorum> for Verdict {
                 Self::of(
                     Code::PartiesUnavailable,
                     format!(
-                        "offline: {}; try again later, or have their operators start them",
+                        "offline, or not known to the coordinator (QUORATE_PARTY_KEYS, QUORATE_USER_PARTY_KEY): {}; try again \
+                         later, or have their operators start them",
                         list.join(", ")
                     ),
                 )

@@ -103,8 +103,8 @@ pub enum Refused {
     NotAParty,
     /// The order names a party that this one does not pin.
     #[error(
-        "the order names party {0}, whose identity key this party does not pin: the operators compare QUORATE_PARTY_KEYS \
-         of the account service and of this party"
+        "the order names party {0}, whose identity key this party does not pin: the operators compare QUORATE_PARTY_KEYS and \
+         QUORATE_USER_PARTY_KEY of the account service and of this party"
     )]
     NotPinned(PartyIndex),
     /// The signers do not fit the order.

@@ -187,6 +187,18 @@ async fn a_database_of_a_newer_version_is_refused() {
     assert!(matches!(refused, StoreError::Newer(9999)), "{refused}");
 }
 
+#[tokio::test]
+async fn a_database_of_another_role_is_refused() {
+    let (store, folder) = with_active_share().await;
+    sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00'")
+        .execute(store.database.sqlite_pool())
+        .await
+        .unwrap();
+    store.database.close().await;
+    let refused = open(&folder, "aa").await.unwrap_err();
+    assert!(matches!(refused, StoreError::Another(1)), "{refused}");
+}
+
 fn with_share(order: u8) -> Claim {
     Claim { share_set: Some(PlanHash([1; 32])), ..claim(order, order, false) }
 }

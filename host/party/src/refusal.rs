@@ -46,8 +46,8 @@ pub enum PlanRefusal {
     RefreshRequired(PartyIndex),
     /// It has signed with the account as often as it does in a day.
     #[error(
-        "this party has signed with the account as often as it does in a day (QUORATE_SIGNATURES_PER_DAY): ask its operator, or \
-         wait for the next day (UTC)"
+        "this party would sign with the account more often than it does in a day (QUORATE_SIGNATURES_PER_DAY): ask for fewer items, \
+         ask its operator, or wait for the next day (UTC)"
     )]
     DailyMaximum,
     /// A ban on the account is not stored yet.

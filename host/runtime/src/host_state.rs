@@ -9,6 +9,7 @@ use crate::capabilities::Capabilities;
 use crate::capabilities::bus::BusState;
 use crate::capabilities::cache::CacheState;
 use crate::capabilities::entropy::EntropyState;
+use crate::capabilities::hash::HashState;
 use crate::capabilities::log::LogState;
 use crate::capabilities::vault::VaultState;
 use crate::codes::PluginCodes;
@@ -24,6 +25,7 @@ pub(crate) struct HostState {
     pub(crate) cache: CacheState,
     pub(crate) bus: BusState,
     pub(crate) entropy: EntropyState,
+    pub(crate) hash: HashState,
     pub(crate) log: LogState,
     pub(crate) calls: HostCalls,
     memory: SessionMemory,
@@ -46,6 +48,7 @@ impl HostState {
             cache: CacheState::new(cache),
             bus: BusState::new(bus, codes.clone()),
             entropy: EntropyState::new(entropy),
+            hash: HashState::default(),
             log: LogState::new(texts, codes, plugin, party),
             calls: HostCalls::new(deadline),
             memory,
@@ -55,7 +58,7 @@ impl HostState {
 
     /// A store with every limit set, and `cpu` to spend.
     pub(crate) fn into_store(self, engine: &Engine, cpu: Duration) -> Store<Self> {
-        let mut ticks = cpu.as_nanos() / limits::EPOCH_TICK_INTERVAL.as_nanos();
+        let mut ticks = 0;
         let mut store = Store::new(engine, self);
         store.limiter(|state| state);
         store.set_hostcall_fuel(limits::MAX_HOST_CALL_BYTES);
@@ -65,7 +68,11 @@ impl HostState {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |store| {
             store.data().calls.stop_at_deadline()?;
-            ticks = ticks.checked_sub(1).ok_or(Misbehaviour::CpuTime(cpu))?;
+            ticks += 1;
+            // No tick comes during host calls.
+            if limits::EPOCH_TICK_INTERVAL * ticks + store.data().hash.cpu_time() > cpu {
+                return Err(Misbehaviour::CpuTime(cpu).into());
+            }
             Ok(UpdateDeadline::Yield(1))
         });
         store
@@ -100,6 +107,7 @@ provides! {
     cache: CacheState,
     bus: BusState,
     entropy: EntropyState,
+    hash: HashState,
     log: LogState,
 }
 

@@ -91,6 +91,22 @@ pub const MAX_ENTROPY_CALL_BYTES: usize = 65_536;
 /// Bytes from `entropy` in one session. A keygen of 16 parties asks for less than 1 MiB.
 pub const MAX_ENTROPY_SESSION_BYTES: usize = 64 << 20;
 
+/// Blocks of 64 bytes that one call of `hash` may have, as the contract says: about 0.1 ms, after which the component is
+/// interrupted again.
+pub const MAX_HASH_CALL_BLOCKS: usize = 1_024;
+
+/// Calls of `hash` in one session. A signature of DKLs23 takes about 10,000, a keygen of 16 parties half a million; a batch of 64 as
+/// much.
+pub const MAX_HASH_CALLS: u32 = 16_000_000;
+
+/// Blocks in all of them: 4 GiB. A keygen of 16 parties has seven million.
+pub const MAX_HASH_BLOCKS: u64 = 64 << 20;
+
+/// Processor time that a call of `hash` counts for, and each of its blocks, with the instructions of the processor.
+pub const HASH_CALL_CPU_TIME: Duration = Duration::from_nanos(200);
+/// See [`HASH_CALL_CPU_TIME`].
+pub const HASH_BLOCK_CPU_TIME: Duration = Duration::from_nanos(80);
+
 /// Log lines of one session; later ones are counted and dropped.
 pub const MAX_LOG_LINES: u32 = 200;
 /// Log lines of one session in production, each with another code: more would be a way to tell anything.

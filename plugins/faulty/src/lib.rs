@@ -176,6 +176,12 @@ impl Session for Mode {
             },
             "speaks-and-waits" | "first-bans-who-speaks" => {}
             "same-message-twice" => (0..2).for_each(|_| send(1, Recipient::Broadcast, 1)),
+            "hashes-half-a-block" => compress(32),
+            "hashes-nothing" => compress(0),
+            "hashes-too-much-at-once" => compress(1_025 * 64),
+            "hashes-without-end" => loop {
+                compress(1_024 * 64);
+            },
             "calls-without-end" => loop {
                 host.log(Level::Debug, 1, "");
             },
@@ -195,6 +201,17 @@ impl Session for Mode {
         Ok(Progress { outgoing, state })
     }
 }
+
+// The imposter does not import `hash`.
+#[cfg(all(target_arch = "wasm32", not(feature = "imposter")))]
+fn compress(bytes: usize) {
+    use quorate_plugin_sdk::wasm::bindings::quorate::party::hash;
+
+    black_box(hash::compress((0, 0, 0, 0, 0, 0, 0, 0), &vec![0; bytes]));
+}
+
+#[cfg(any(not(target_arch = "wasm32"), feature = "imposter"))]
+fn compress(_: usize) {}
 
 #[inline(never)]
 #[allow(unconditional_recursion)]

@@ -32,6 +32,9 @@ impl<P: Protocol + 'static> wit::Guest for Component<P> {
     type Session = Running<P>;
 
     fn describe() -> wit::Descriptor {
+        // A host that hashes wrongly loads no plugin.
+        #[cfg(feature = "hash")]
+        assert!(quorate_sha256::probe::is_right(), "the host does not compress as SHA-256 does");
         let d = P::describe();
         wit::Descriptor {
             id: d.id.into(),

@@ -61,7 +61,7 @@ async fn fail_in(plugin: &Plugin, spec: SessionSpec) -> SessionError {
     }
 }
 
-async fn misbehaviour(name: &str) -> Misbehaviour {
+pub(super) async fn misbehaviour(name: &str) -> Misbehaviour {
     let plugin = load("faulty").await;
     let error = fail(&plugin, mode(name), Duration::from_secs(60)).await;
     assert_eq!((error.plugin.as_str(), error.party), ("faulty", party(1)));

@@ -3,6 +3,7 @@
 mod batches;
 mod compile_cache;
 mod dkls23;
+mod hashing;
 mod loading;
 mod misbehaving_plugins;
 mod other_protocols;

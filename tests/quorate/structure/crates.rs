@@ -87,9 +87,11 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ),
 ];
 
-const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 10] = [
+const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 12] = [
     ("getrandom", &[]),
-    ("quorate-plugin-sdk", &["getrandom"]),
+    ("quorate-sha256", &[]),
+    ("sha2", &["quorate-sha256"]),
+    ("quorate-plugin-sdk", &["getrandom", "quorate-sha256"]),
     ("quorate-plugin-testkit", &["getrandom", "quorate-plugin-sdk"]),
     ("quorate-dkls23", &["getrandom", "quorate-plugin-sdk", "quorate-plugin-testkit"]),
     ("quorate-frost", &["quorate-plugin-sdk", "quorate-plugin-testkit"]),

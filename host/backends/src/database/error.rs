@@ -15,6 +15,12 @@ pub enum StoreError {
         "the database is of a newer version of Quorate, whose migration {0} this one does not know: run that version or a later one; nothing was changed"
     )]
     Newer(i64),
+    /// The database has the schema of something else.
+    #[error(
+        "this is the database of another role, or its migration {0} was changed: each role has a database of its own (POSTGRES_URL); \
+         nothing was changed"
+    )]
+    Another(i64),
     /// The schema could not be brought up to date.
     #[error("the database's schema can't be brought up to date")]
     Schema(#[source] sqlx::migrate::MigrateError),

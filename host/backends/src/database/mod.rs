@@ -67,8 +67,8 @@ impl Database {
     /// Brings the schema up to date. Processes that start at the same time wait for each other.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] when a later version has written the database, [`StoreError::Schema`] when a migration
-    /// fails.
+    /// [`StoreError::Newer`] when a later version has written the database, [`StoreError::Another`] when it is not of this schema,
+    /// [`StoreError::Schema`] when a migration fails.
     pub async fn migrate(&self, schema: &Schema) -> Result<(), StoreError> {
         let migrated = match &self.0 {
             DatabaseKind::Sqlite(pool) => migrator(schema.sqlite).run(pool).await,
@@ -76,6 +76,7 @@ impl Database {
         };
         migrated.map_err(|error| match error {
             MigrateError::VersionMissing(migration) => StoreError::Newer(migration),
+            MigrateError::VersionMismatch(migration) => StoreError::Another(migration),
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
                 if is_unavailable(&error) =>
             {

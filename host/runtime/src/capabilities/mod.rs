@@ -4,6 +4,7 @@
 pub mod bus;
 pub mod cache;
 pub mod entropy;
+pub(crate) mod hash;
 pub mod log;
 pub mod vault;
 
@@ -22,13 +23,16 @@ pub enum Capability {
     Bus,
     /// Random bytes.
     Entropy,
+    /// SHA-256.
+    Hash,
     /// Log lines with codes.
     Log,
 }
 
 impl Capability {
     /// All that there are.
-    pub const ALL: [Self; 5] = [Self::Vault, Self::Cache, Self::Bus, Self::Entropy, Self::Log];
+    pub const ALL: [Self; 6] =
+        [Self::Vault, Self::Cache, Self::Bus, Self::Entropy, Self::Hash, Self::Log];
 
     /// The interface's full name in the contract.
     #[must_use]
@@ -38,6 +42,7 @@ impl Capability {
             Self::Cache => "quorate:party/cache@0.1.0",
             Self::Bus => "quorate:party/bus@0.1.0",
             Self::Entropy => "quorate:party/entropy@0.1.0",
+            Self::Hash => "quorate:party/hash@0.1.0",
             Self::Log => "quorate:party/log@0.1.0",
         }
     }
@@ -48,9 +53,9 @@ impl Capability {
 pub struct Grants(Vec<Capability>);
 
 impl Default for Grants {
-    /// vault, entropy and log: what a protocol can't do without.
+    /// vault, entropy and log, which a protocol can't do without, and hash, which gives nothing away.
     fn default() -> Self {
-        Self(vec![Capability::Vault, Capability::Entropy, Capability::Log])
+        Self(vec![Capability::Vault, Capability::Entropy, Capability::Hash, Capability::Log])
     }
 }
 

@@ -8,6 +8,7 @@
 mod bus;
 mod cache;
 mod entropy;
+mod hash;
 mod log;
 mod vault;
 
@@ -25,6 +26,7 @@ pub(crate) fn add_granted(linker: &mut Linker<HostState>, grants: &Grants) -> wa
             Capability::Cache => cache::add_to(&mut interface)?,
             Capability::Bus => bus::add_to(&mut interface)?,
             Capability::Entropy => entropy::add_to(&mut interface)?,
+            Capability::Hash => hash::add_to(&mut interface)?,
             Capability::Log => log::add_to(&mut interface)?,
         }
     }

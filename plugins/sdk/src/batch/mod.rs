@@ -10,36 +10,27 @@
 //! Each item has an execution id of its own, made of the session's, of its index and of itself: two equal items share no
 //! mask. All randomness is drawn from the one source of the instance.
 //!
-//! The messages that all items send in a round to a receiver are one message: their payloads in the order of the items, each after its
-//! length. It travels in parts of 1 MiB, because a message of the contract has 2 MiB at most. A reliable broadcast is one part,
-//! because the host delivers one of a sender in a round.
+//! The messages that all items send in a round to a receiver are one message, which may travel in [parts].
 
-use std::collections::BTreeMap;
-
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+mod failure;
+mod item_id;
+mod parts;
 
 use crate::{
-    Delivery, Failure, Host, Incoming, Outcome, Outgoing, PartyIndex, Progress, Recipient, Roster, Session,
-    SignItem, SignTask, Signature, Slot, State,
+    Failure, Host, Incoming, Outcome, Progress, Roster, Session, SignItem, SignTask, Signature, Slot, State,
 };
+
+use failure::graver;
+use item_id::execution_id;
+use parts::{PartialMessages, into_parts};
 
 /// The most items of a task.
 const MAX_ITEMS: usize = 64;
 
-/// Bytes of a message in each part but the last.
-const PART_BYTES: usize = 1 << 20;
-
-/// The first byte of a part: another one of its message follows, or it is the last.
-const MORE: u8 = 1;
-const LAST: u8 = 0;
-
 /// A [`Session`] over one session for each item.
 pub struct Batch<S> {
     items: Vec<S>,
-    schedule: Vec<Slot>,
-    /// Messages of which parts are missing.
-    partial: BTreeMap<(u16, Delivery, PartyIndex), Vec<Zeroizing<Vec<u8>>>>,
+    partial: PartialMessages,
 }
 
 impl<S: Session> Batch<S> {
@@ -71,43 +62,8 @@ impl<S: Session> Batch<S> {
         });
         Ok(Self {
             items: items.collect::<Result<_, _>>()?,
-            schedule: schedule.to_vec(),
-            partial: BTreeMap::new(),
+            partial: PartialMessages::new(schedule, task.items.len()),
         })
-    }
-
-    /// Takes in a part; gives the payload of every item once the message is complete.
-    fn accept(&mut self, part: Incoming) -> Result<Option<Vec<Zeroizing<Vec<u8>>>>, Failure> {
-        let Incoming { round, from, delivery, payload } = part;
-        let fault = |what: &str| Failure::fault(from, format!("{what} in round {round}"));
-        let Some(slot) = self.schedule.iter().find(|s| (s.round(), s.delivery()) == (round, delivery)) else {
-            return Err(fault("a message that belongs nowhere"));
-        };
-        let may_have_more = delivery != Delivery::ReliableBroadcast && payload.len() == 1 + PART_BYTES;
-        let is_last = match payload.first() {
-            Some(&LAST) => true,
-            Some(&MORE) if may_have_more => false,
-            _ => return Err(fault("a part that is none")),
-        };
-        let parts = self.partial.entry((round, delivery, from)).or_default();
-        let longest = self.items.len().saturating_mul(slot.max_bytes().saturating_add(LENGTH_BYTES));
-        let bytes: usize = parts.iter().chain([&payload]).map(|part| part.len() - 1).sum();
-        if bytes > longest {
-            return Err(fault("a message that is too long"));
-        }
-        parts.push(payload);
-        if !is_last {
-            return Ok(None);
-        }
-        let parts = self.partial.remove(&(round, delivery, from)).unwrap_or_default();
-        let payloads = match parts.as_slice() {
-            [only] => split(&only[1..], self.items.len()),
-            several => {
-                let several: Vec<_> = several.iter().map(|part| &part[1..]).collect();
-                split(&Zeroizing::new(several.concat()), self.items.len())
-            }
-        };
-        payloads.map(Some).ok_or_else(|| fault("a message of other items"))
     }
 }
 
@@ -118,7 +74,7 @@ impl<S: Session> Session for Batch<S> {
         let mut arrived: Vec<Vec<Incoming>> = self.items.iter().map(|_| Vec::new()).collect();
         for part in incoming {
             let Incoming { round, from, delivery, .. } = part;
-            match self.accept(part) {
+            match self.partial.accept(part) {
                 Ok(None) => {}
                 Ok(Some(payloads)) => {
                     for (messages, payload) in arrived.iter_mut().zip(payloads) {
@@ -158,35 +114,6 @@ fn run(
     }
 }
 
-/// The failure of a batch in which two items have failed: the same in whichever order they come.
-fn graver(one: Failure, other: Failure) -> Failure {
-    use Failure::{Fault, Internal, InvalidShare, InvalidTask};
-    let rank = |failure: &Failure| match failure {
-        Fault { ban: true, .. } => 4,
-        Fault { ban: false, .. } => 3,
-        InvalidShare(_) => 2,
-        InvalidTask(_) => 1,
-        Internal(_) => 0,
-    };
-    match rank(&one).cmp(&rank(&other)) {
-        std::cmp::Ordering::Greater => return one,
-        std::cmp::Ordering::Less => return other,
-        std::cmp::Ordering::Equal => {}
-    }
-    match (one, other) {
-        (Fault { mut culprits, ban, detail }, Fault { culprits: others, detail: also, .. }) => {
-            culprits.extend(others);
-            culprits.sort_unstable();
-            culprits.dedup();
-            Fault { culprits, ban, detail: detail.min(also) }
-        }
-        (InvalidShare(detail), InvalidShare(also)) => InvalidShare(detail.min(also)),
-        (InvalidTask(detail), InvalidTask(also)) => InvalidTask(detail.min(also)),
-        (Internal(detail), Internal(also)) => Internal(detail.min(also)),
-        (one, _) => one,
-    }
-}
-
 /// The step of a batch, of the steps of its items.
 fn combine(items: Vec<Progress>) -> Result<Progress, Failure> {
     let differ = || Failure::Internal("the items of a batch are not in the same round".into());
@@ -216,7 +143,7 @@ fn combine(items: Vec<Progress>) -> Result<Progress, Failure> {
         (false, 0) => State::Done(Outcome::Signatures(one_each(signatures)?)),
         (false, _) => return Err(differ()),
     };
-    let outgoing = messages.into_iter().map(|(round, to, payloads)| parts(round, to, &payloads));
+    let outgoing = messages.into_iter().map(|(round, to, payloads)| into_parts(round, to, &payloads));
     Ok(Progress { outgoing: outgoing.collect::<Result<Vec<_>, _>>()?.concat(), state })
 }
 
@@ -227,86 +154,14 @@ fn one_each(signatures: Vec<Vec<Signature>>) -> Result<Vec<Signature>, Failure> 
     all.ok_or_else(|| Failure::Internal("an item without its one signature".into()))
 }
 
-/// Bytes of the length before each item's payload.
-const LENGTH_BYTES: usize = 4;
-
-/// The message of all items to a receiver, in parts.
-fn parts(round: u16, to: Recipient, payloads: &[Zeroizing<Vec<u8>>]) -> Result<Vec<Outgoing>, Failure> {
-    let size = payloads.iter().map(|payload| LENGTH_BYTES + payload.len()).sum();
-    let mut whole = Zeroizing::new(Vec::with_capacity(size));
-    for payload in payloads {
-        let length = u32::try_from(payload.len());
-        let length = length.map_err(|_| Failure::Internal("a message of more than 4 GiB".into()))?;
-        whole.extend_from_slice(&length.to_be_bytes());
-        whole.extend_from_slice(payload);
-    }
-    let part_bytes = if to == Recipient::ReliableBroadcast { whole.len().max(1) } else { PART_BYTES };
-    // A message of exactly so many parts ends with an empty one if it has none that is shorter.
-    let mut parts = Vec::new();
-    let mut rest = whole.as_slice();
-    loop {
-        let is_last = rest.len() < part_bytes || to == Recipient::ReliableBroadcast;
-        let (bytes, later) = rest.split_at(part_bytes.min(rest.len()));
-        let mut payload = Zeroizing::new(Vec::with_capacity(1 + bytes.len()));
-        payload.push(if is_last { LAST } else { MORE });
-        payload.extend_from_slice(bytes);
-        parts.push(Outgoing { round, to, payload });
-        if is_last {
-            return Ok(parts);
-        }
-        rest = later;
-    }
-}
-
-/// The payloads of so many items in a message; `None` if it has others.
-fn split(mut whole: &[u8], items: usize) -> Option<Vec<Zeroizing<Vec<u8>>>> {
-    let payloads = (0..items).map(|_| {
-        let (length, rest) = whole.split_first_chunk::<LENGTH_BYTES>()?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        let (payload, rest) = rest.split_at_checked(length)?;
-        whole = rest;
-        Some(Zeroizing::new(payload.to_vec()))
-    });
-    let payloads: Vec<_> = payloads.collect::<Option<_>>()?;
-    whole.is_empty().then_some(payloads)
-}
-
-/// The execution id of an item:
-/// `SHA-256("quorate item 1" ‖ execution id ‖ index ‖ SHA-256(item))`.
-fn execution_id(session: &[u8; 32], index: u16, item: &SignItem) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(b"quorate item 1")
-        .chain_update(session)
-        .chain_update(index.to_be_bytes())
-        .chain_update(item_hash(item))
-        .finalize()
-        .into()
-}
-
-/// The hash of all that an item says: each field after its length.
-fn item_hash(item: &SignItem) -> [u8; 32] {
-    let SignItem { message, hash, path, tweak, presignature } = item;
-    let path: Vec<u8> = path.iter().flat_map(|child| child.to_be_bytes()).collect();
-    let fields: [&[u8]; 5] = [
-        message,
-        &[*hash as u8],
-        &path,
-        tweak.as_ref().map_or(&[], |tweak| tweak.as_slice()),
-        presignature.as_ref().map_or(&[], |name| name.as_bytes()),
-    ];
-    let mut all = Sha256::new_with_prefix(b"quorate sign item 1");
-    for field in fields {
-        all.update((field.len() as u64).to_be_bytes());
-        all.update(field);
-    }
-    all.finalize().into()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use zeroize::Zeroizing;
+
+    use super::parts::{LAST, MORE, PART_BYTES};
     use super::*;
-    use crate::{Detail, HashFunction, Level, Scope, VaultError};
+    use crate::{Delivery, Detail, HashFunction, Level, Outgoing, PartyIndex, Recipient, Scope, VaultError};
 
     const LONG: Slot = Slot::new(1, Delivery::Broadcast, 1 << 20);
 
