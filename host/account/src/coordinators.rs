@@ -103,6 +103,12 @@ pub(crate) fn problem(status: &Status) -> Problem {
                 "the clocks of account service and coordinator are apart: the operator must set them";
             Problem::new(Code::ClockSkew, detail)
         }
+        Grpc::PermissionDenied => {
+            tracing::error!(%status, "the coordinator does not pin this account service's originator key");
+            let detail = "the coordinator does not know the key of this account service: the operators compare \
+                          QUORATE_ORIGINATOR_KEY here and QUORATE_ORIGINATORS there";
+            Problem::new(Code::Refused, detail)
+        }
         code if matches!(code, Grpc::Unavailable | Grpc::Cancelled) || is_unavailable(status) => {
             Problem::new(Code::Unavailable, "the coordinator does not answer: try again later")
         }
@@ -119,4 +125,17 @@ pub(crate) fn deadline_passed() -> Problem {
         Code::DeadlinePassed,
         "there was no result in time: repeat the request with the same Idempotency-Key, or read the session that is named",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_that_does_not_know_the_account_service_is_no_internal_fault() {
+        let refused = problem(&Status::permission_denied("the submission is signed by no originator"));
+        assert_eq!(refused.code, Code::Refused);
+        assert!(refused.detail.contains("QUORATE_ORIGINATORS"), "{}", refused.detail);
+        assert_eq!(problem(&Status::internal("a bug")).code, Code::Internal);
+    }
 }

@@ -100,10 +100,16 @@ pub(crate) struct ReconciledSession {
     pub(crate) created: UnixMillis,
     pub(crate) deadline: UnixMillis,
     pub(crate) ended: Option<UnixMillis>,
-    /// The signature, and the key of the account that it was made with.
-    pub(crate) signature: Option<(KeyOutputs, OrderResult)>,
+    /// The signatures, if it has made them.
+    pub(crate) signed: Option<SignedResult>,
     /// Why it failed, as the coordinator says.
     pub(crate) failure: Option<Failure>,
+}
+
+/// Signatures, and the key of the account that they were made with.
+pub(crate) struct SignedResult {
+    pub(crate) key: KeyOutputs,
+    pub(crate) result: OrderResult,
 }
 
 /// The results of an order so far.
@@ -214,7 +220,7 @@ impl Orders {
             .filter(|_| is_about_account && is_about_key);
         let is_proved = result.is_some();
         let signers = known_parties(&state.signers);
-        let mut signature = None;
+        let mut signed = None;
         match result {
             Some(Proved::Shares { certificate, key }) => {
                 self.stored.store().activate_account(&certificate, &key).await?
@@ -222,7 +228,7 @@ impl Orders {
             Some(proved @ Proved::Signatures(_)) => {
                 let result = OrderResult { proved, session, signers: signers.clone(), digest };
                 let key = key.ok_or_else(|| Problem::internal("a signature of an account without a key"))?;
-                signature = Some((key, result));
+                signed = Some(SignedResult { key, result });
             }
             None => {}
         }
@@ -240,7 +246,7 @@ impl Orders {
             created: UnixMillis(state.created_ms),
             deadline: UnixMillis(state.deadline_ms),
             ended: Some(UnixMillis(state.ended_ms)).filter(|ended| ended.0 > 0),
-            signature,
+            signed,
             failure: state.failure.filter(|_| !is_proved),
         })
     }

@@ -12,7 +12,7 @@ use quorate_verify::addresses::Secp256k1Forms;
 use quorate_verify::proof::Proved;
 use quorate_verify::signature;
 
-use super::order_status::{ReconciledSession, ReconciledStatus};
+use super::order_status::{ReconciledSession, ReconciledStatus, SignedResult};
 use super::request::SignRequest;
 use super::submit::{OrderResult, known_parties};
 use super::views::{
@@ -124,8 +124,8 @@ fn signature_view(
 
 /// A session as callers see it.
 pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, Problem> {
-    let signatures = match &session.signature {
-        Some((key, result)) => signature_views(&session.order, key, result)?,
+    let signatures = match &session.signed {
+        Some(SignedResult { key, result }) => signature_views(&session.order, key, result)?,
         None => vec![],
     };
     let error = session.failure.as_ref().map(|failure| ErrorView {
@@ -165,7 +165,7 @@ pub(crate) fn session_signing(
     request: &SignRequest,
     session: &ReconciledSession,
 ) -> Result<Option<SigningView>, Problem> {
-    let Some((key, result)) = &session.signature else { return Ok(None) };
+    let Some(SignedResult { key, result }) = &session.signed else { return Ok(None) };
     let took = session.ended.map_or(Duration::ZERO, |ended| ended.since(session.created));
     signing_view(request, &session.order, key, result, took).map(Some)
 }

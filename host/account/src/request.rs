@@ -7,6 +7,8 @@ use quorate_core::order::{HashFunction, MAX_SIGN_ITEMS, SignItem, SignItems};
 use quorate_core::share_grant::NewShareTerms;
 use quorate_core::{PartyIndex, Threshold};
 use quorate_net::problem::Problem;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::UserShareOptions;
 use super::sealed_share::SealedShare;
@@ -17,8 +19,8 @@ const MAX_USER_ID_BYTES: usize = 256;
 /// The longest message, in bytes: what fits a body of 64 KiB as hex.
 const MAX_SIGNED_MESSAGE_BYTES: usize = 32 << 10;
 
-/// All messages of a request, in bytes. They travel in the order, and are stored with every session of it: 64 messages of 2 KiB.
-const MAX_SIGNED_BYTES: usize = 128 << 10;
+/// The most bytes of all messages of a request: 64 of 2 KiB. The order carries them, and each session of it is stored with them.
+const MAX_BATCH_MESSAGE_BYTES: usize = 128 << 10;
 
 /// The deepest derivation path. BIP-44 uses five; each level costs every party two curve operations.
 const MAX_PATH_STEPS: usize = 16;
@@ -79,14 +81,16 @@ pub struct SignRequest {
 }
 
 /// A message to sign, as a caller writes it.
-#[derive(Clone, Copy, Debug)]
-pub struct ItemText<'a> {
-    /// In hex: a digest of 32 bytes, or with `hash` the message itself.
-    pub message: &'a str,
-    /// The hash function's name.
-    pub hash: Option<&'a str>,
-    /// `m/0/7`.
-    pub path: Option<&'a str>,
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ItemText {
+    /// In hex: a digest of 32 bytes, or with `hash` the message itself, of at most 32 KiB.
+    pub message: String,
+    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
+    pub hash: Option<String>,
+    /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
+    #[schema(example = "m/0/7")]
+    pub path: Option<String>,
 }
 
 impl SignRequest {
@@ -94,7 +98,7 @@ impl SignRequest {
     ///
     /// # Errors
     /// [`Code::InvalidMessage`], [`Code::UnknownHash`], [`Code::InvalidPath`] or [`Code::InvalidSigners`].
-    pub fn read(text: ItemText<'_>, signers: Option<&[u16]>) -> Result<Self, Problem> {
+    pub fn read(text: &ItemText, signers: Option<&[u16]>) -> Result<Self, Problem> {
         let items = text.read()?.into();
         Ok(Self { items, is_batch: false, signers: read_signers(signers)?, user_share: None })
     }
@@ -103,38 +107,37 @@ impl SignRequest {
     ///
     /// # Errors
     /// [`Code::InvalidItems`] when there are none, too many or too long ones, and those of [`Self::read`].
-    pub fn read_batch(texts: &[ItemText<'_>], signers: Option<&[u16]>) -> Result<Self, Problem> {
+    pub fn read_batch(texts: &[ItemText], signers: Option<&[u16]>) -> Result<Self, Problem> {
         let problem = |detail: String| Problem::new(Code::InvalidItems, detail);
-        if !(1..=MAX_SIGN_ITEMS).contains(&texts.len()) {
-            return Err(problem(format!("items: give 1 to {MAX_SIGN_ITEMS}, these are {}", texts.len())));
-        }
         let items = texts.iter().enumerate().map(|(number, text)| {
             let named =
                 |wrong: Problem| Problem { detail: format!("items[{number}].{}", wrong.detail), ..wrong };
             text.read().map_err(named)
         });
         let items: Vec<SignItem> = items.collect::<Result<_, _>>()?;
-        if items.iter().map(|item| item.message.0.len()).sum::<usize>() > MAX_SIGNED_BYTES {
+        if items.iter().map(|item| item.message.0.len()).sum::<usize>() > MAX_BATCH_MESSAGE_BYTES {
             return Err(problem(format!(
-                "items: their messages have at most {MAX_SIGNED_BYTES} bytes together"
+                "items: their messages have at most {MAX_BATCH_MESSAGE_BYTES} bytes together"
             )));
         }
-        let items = SignItems::new(items).ok_or_else(|| problem("items: too many".into()))?;
+        let count = items.len();
+        let wrong_count = || problem(format!("items: give 1 to {MAX_SIGN_ITEMS}, these are {count}"));
+        let items = SignItems::new(items).ok_or_else(wrong_count)?;
         Ok(Self { items, is_batch: true, signers: read_signers(signers)?, user_share: None })
     }
 }
 
-impl<'a> ItemText<'a> {
+impl ItemText {
     /// A digest, to be signed with the account's own key.
     #[must_use]
-    pub fn digest(message: &'a str) -> Self {
-        Self { message, hash: None, path: None }
+    pub fn digest(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hash: None, path: None }
     }
 
     fn read(&self) -> Result<SignItem, Problem> {
-        let hash = self.hash.map_or(Ok(HashFunction::None), hash_function)?;
-        let message = Bytes(read_message(self.message, hash)?);
-        let path = self.path.map_or(Ok(vec![]), read_path)?;
+        let hash = self.hash.as_deref().map_or(Ok(HashFunction::None), hash_function)?;
+        let message = Bytes(read_message(&self.message, hash)?);
+        let path = self.path.as_deref().map_or(Ok(vec![]), read_path)?;
         Ok(SignItem { message, hash, path, tweak: None, presignatures: false })
     }
 }
@@ -249,7 +252,10 @@ mod tests {
 
     #[test]
     fn messages_are_digests_or_named_by_their_hash() {
-        let read = |message: &str, hash| SignRequest::read(ItemText { message, hash, path: None }, None);
+        let read = |message: &str, hash: Option<&str>| {
+            let hash = hash.map(str::to_owned);
+            SignRequest::read(&ItemText { hash, ..ItemText::digest(message) }, None)
+        };
         let digest = "0X".to_lowercase() + &"ab".repeat(32);
         assert!(read(&digest, None).is_ok());
         assert!(read("00", Some("keccak256")).is_ok());
@@ -267,20 +273,20 @@ mod tests {
     #[test]
     fn a_batch_has_1_to_64_items_of_which_each_is_read_like_a_message() {
         let digest = "ab".repeat(32);
-        let item = ItemText::digest(&digest);
+        let item = ItemText::digest(digest);
         for (items, fits) in [(0, false), (1, true), (64, true), (65, false)] {
-            let read = SignRequest::read_batch(&vec![item; items], None);
+            let read = SignRequest::read_batch(&vec![item.clone(); items], None);
             assert_eq!(code(read.clone()), (!fits).then_some(Code::InvalidItems), "{items}");
             assert!(read.is_ok_and(|r| r.is_batch && r.items.all().len() == items) == fits, "{items}");
         }
-        let bad = ItemText { message: "abcd", ..item };
+        let bad = ItemText::digest("abcd");
         let problem = SignRequest::read_batch(&[item, bad], None).unwrap_err();
         assert_eq!(problem.code, Code::InvalidMessage);
         assert!(problem.detail.starts_with("items[1].message: "), "{}", problem.detail);
-        let long = "00".repeat(MAX_SIGNED_MESSAGE_BYTES);
-        let long = ItemText { message: &long, hash: Some("sha256"), path: None };
-        assert!(SignRequest::read_batch(&[long; 4], None).is_ok());
-        assert_eq!(code(SignRequest::read_batch(&[long; 5], None)), Some(Code::InvalidItems));
+        let long = ItemText::digest("00".repeat(MAX_SIGNED_MESSAGE_BYTES));
+        let long = ItemText { hash: Some("sha256".into()), ..long };
+        assert!(SignRequest::read_batch(&vec![long.clone(); 4], None).is_ok());
+        assert_eq!(code(SignRequest::read_batch(&vec![long; 5], None)), Some(Code::InvalidItems));
     }
 
     #[test]

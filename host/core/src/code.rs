@@ -62,7 +62,7 @@ codes! {
     InvalidThreshold = "invalid_threshold", 422, "The threshold is not possible";
     /// A hardened or malformed derivation path.
     InvalidPath = "invalid_path", 422, "The derivation path is not acceptable";
-    /// No items, or more than an order has.
+    /// No items, more than an order has, or messages that are too long together.
     InvalidItems = "invalid_items", 422, "The items are not acceptable";
     /// The requested signers can't sign this order.
     InvalidSigners = "invalid_signers", 422, "The signers are not acceptable";

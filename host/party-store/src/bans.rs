@@ -141,12 +141,12 @@ impl PartyStore {
 }
 
 /// Checks the counterparties of a claim: whether one is banned, has as many open signings as may be, or too many of unknown
-/// outcome. `open_signings` is the number of those that the account has with anybody.
+/// outcome. `open_bits` is what all counterparties of the account may learn from the signings that are open.
 pub(super) async fn check_counterparties(
     tx: &mut Tx,
     claim: &Claim,
     known: &AccountState,
-    open_signings: u32,
+    open_bits: u32,
 ) -> Result<Counterparties, StoreError> {
     let bars = |ban: &StoredBan| {
         claim.signers.contains(&ban.party) && !(claim.is_refresh() && ban.permits_refresh())
@@ -154,26 +154,40 @@ pub(super) async fn check_counterparties(
     if known.bans_on(claim.share_set).any(bars) {
         return Ok(Counterparties::Obstacle(ClaimOutcome::Stale));
     }
-    if let Some(full) = full_counterparty(tx, claim, open_signings).await? {
+    if let Some(full) = full_counterparty(tx, claim, open_bits).await? {
         return Ok(Counterparties::Obstacle(ClaimOutcome::Full(full)));
     }
     Ok(unknown_outcomes(claim, known))
 }
 
-/// A counterparty of a claim with which as many signing sessions are open as may be, over all replicas. `open` is the number
-/// with any counterparty.
-async fn full_counterparty(tx: &mut Tx, claim: &Claim, open: u32) -> Result<Option<PartyIndex>, StoreError> {
-    let Some(at_most) = claim.open_signings.filter(|&at_most| open >= u32::from(at_most)) else {
+/// A counterparty of a claim that may learn as many bits from open signings as it may, over all replicas. `open_bits` is what all may
+/// learn together.
+async fn full_counterparty(
+    tx: &mut Tx,
+    claim: &Claim,
+    open_bits: u32,
+) -> Result<Option<PartyIndex>, StoreError> {
+    let Some(at_most) = claim.open_signings.map(i64::from) else { return Ok(None) };
+    // A batch that has more bits than a counterparty may learn is open alone.
+    let left = at_most - exposed_bits(claim).min(at_most);
+    if i64::from(open_bits) <= left {
         return Ok(None);
+    }
+    let rows = sql(
+        "SELECT exposed_to, exposed_bits FROM sessions WHERE account = $1 AND outcome IS NULL AND exposed_to <> 0",
+    )
+    .bind(claim.account.as_bytes())
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut open = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (parties, bits): (i64, i64) = (row.get("exposed_to")?, row.get("exposed_bits")?);
+        open.push((parties, bits));
+    }
+    let open_with = |party: &PartyIndex| -> i64 {
+        open.iter().filter(|(parties, _)| parties & bit(*party) != 0).map(|(_, bits)| bits).sum()
     };
-    let rows =
-        sql("SELECT exposed_to FROM sessions WHERE account = $1 AND outcome IS NULL AND exposed_to <> 0")
-            .bind(claim.account.as_bytes())
-            .fetch_all(&mut *tx)
-            .await?;
-    let open: Vec<i64> = rows.iter().map(|row| row.get("exposed_to")).collect::<Result<_, _>>()?;
-    let open_with = |party: &PartyIndex| open.iter().filter(|parties| *parties & bit(*party) != 0).count();
-    Ok(parties_of(exposed_to(claim)).find(|party| open_with(party) >= usize::from(at_most)))
+    Ok(parties_of(exposed_to(claim)).find(|party| open_with(party) > left))
 }
 
 /// How many signing sessions of unknown outcome there were with the counterparties of a claim.
@@ -199,6 +213,12 @@ pub(super) fn exposed_to(claim: &Claim) -> i64 {
         return 0;
     }
     claim.signers.iter().filter(|party| **party != claim.me).fold(0, |parties, party| parties | bit(*party))
+}
+
+/// How many bits of a secret each of them may learn from it. One if one item is signed. The time that a batch takes can tell how many of its
+/// items have failed, and a counterparty may cheat in each: of n items it learns a number from 0 to n.
+pub(super) fn exposed_bits(claim: &Claim) -> i64 {
+    if exposed_to(claim) == 0 { 0 } else { (u32::BITS - claim.signatures.max(1).leading_zeros()).into() }
 }
 
 fn bit(party: PartyIndex) -> i64 {

@@ -54,6 +54,7 @@ macro_rules! suite {
             what_a_party_knows_of_an_account_and_of_itself_can_not_be_changed_by_others,
             a_ban_ends_the_session_in_which_it_was_decided,
             open_signings_with_one_counterparty_are_bounded,
+            a_batch_takes_a_place_for_each_bit_that_it_may_tell,
             signings_of_unknown_outcome_ask_for_new_shares_and_then_for_nothing_else,
             a_peer_that_went_back_is_noticed,
             a_party_that_was_set_back_stops_until_its_operator_accepts_it,
@@ -751,6 +752,32 @@ pub(crate) async fn open_signings_with_one_counterparty_are_bounded(store: &Part
     store.finish(PlanHash([2; 32])).await.unwrap();
     assert_eq!(store.claim(&exposed(4, &[1, 2])).await.unwrap(), CLAIMED, "a place was free");
     assert_eq!(store.claim(&exposed(8, &[1, 2])).await.unwrap(), ClaimOutcome::Full(second));
+}
+
+pub(crate) async fn a_batch_takes_a_place_for_each_bit_that_it_may_tell(store: &PartyStore) {
+    promise(store, 1, 1).await;
+    store.activate(&certificate(1, 1)).await.unwrap();
+    let second = PartyIndex::try_from(2).unwrap();
+    let batch =
+        |session, signatures| Claim { signatures, open_signings: Some(16), ..exposed(session, &[1, 2]) };
+    // 7 bits of 64 items, twice; 2 bits of three.
+    for (session, items) in [(2, 64), (3, 64), (4, 3)] {
+        assert_eq!(store.claim(&batch(session, items)).await.unwrap(), CLAIMED, "{items} items");
+    }
+    assert_eq!(store.claim(&batch(5, 1)).await.unwrap(), ClaimOutcome::Full(second));
+    store.finish(PlanHash([4; 32])).await.unwrap();
+    assert_eq!(store.claim(&batch(6, 4)).await.unwrap(), ClaimOutcome::Full(second), "4 items have 3 bits");
+    assert_eq!(store.claim(&batch(7, 1)).await.unwrap(), CLAIMED);
+    assert_eq!(store.claim(&batch(8, 1)).await.unwrap(), CLAIMED);
+    assert_eq!(store.claim(&batch(9, 1)).await.unwrap(), ClaimOutcome::Full(second));
+    // One that never fits goes alone.
+    for session in [2, 3, 7, 8] {
+        store.finish(PlanHash([session; 32])).await.unwrap();
+    }
+    let large = Claim { open_signings: Some(2), ..batch(10, 64) };
+    assert_eq!(store.claim(&large).await.unwrap(), CLAIMED);
+    let beside = Claim { open_signings: Some(2), ..batch(11, 1) };
+    assert_eq!(store.claim(&beside).await.unwrap(), ClaimOutcome::Full(second));
 }
 
 pub(crate) async fn signings_of_unknown_outcome_ask_for_new_shares_and_then_for_nothing_else(

@@ -6,7 +6,7 @@ use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMilli
 
 use tokio::time::Instant;
 
-use super::bans::{Counterparties, check_counterparties, exposed_to};
+use super::bans::{Counterparties, check_counterparties, exposed_bits, exposed_to};
 use super::daily_signatures::{count_signatures, forget_days};
 use super::party_state::state_columns;
 use super::{
@@ -113,8 +113,8 @@ impl PartyStore {
             state_columns!(),
             ", EXISTS (SELECT 1 FROM sessions WHERE id = $1 OR plan = $2) AS before,
                EXISTS (SELECT 1 FROM suspended WHERE digest = $4) AS suspended,
-               (SELECT count(*) FROM sessions
-                WHERE account = $3 AND outcome IS NULL AND exposed_to <> 0) AS open_signings
+               (SELECT CAST(coalesce(sum(exposed_bits), 0) AS BIGINT) FROM sessions
+                WHERE account = $3 AND outcome IS NULL AND exposed_to <> 0) AS open_bits
              FROM state"
         ))
         .bind(claim.session.as_bytes())
@@ -137,7 +137,7 @@ impl PartyStore {
         if known.active()? != claim.share_set {
             return Ok(ClaimOutcome::Stale);
         }
-        let counterparties = check_counterparties(&mut tx, claim, &known, row.get("open_signings")?).await?;
+        let counterparties = check_counterparties(&mut tx, claim, &known, row.get("open_bits")?).await?;
         if let Counterparties::Obstacle(obstacle) = counterparties {
             return Ok(obstacle);
         }
@@ -366,8 +366,9 @@ async fn count_session(tx: &mut Tx, claim: &Claim) -> Result<bool, StoreError> {
 
 async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {
     sql("INSERT INTO sessions
-         (id, plan, order_id, account, exclusive, me, digest, replica, deadline, share_set, exposed_to)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+         (id, plan, order_id, account, exclusive, me, digest, replica, deadline, share_set, exposed_to,
+          exposed_bits)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
     .bind(claim.session.as_bytes())
     .bind(claim.plan.as_bytes())
     .bind(claim.order.as_bytes())
@@ -379,6 +380,7 @@ async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {
     .bind(signed(claim.deadline.0)?)
     .bind(claim.share_set.map(|plan| plan.as_bytes().to_vec()))
     .bind(exposed_to(claim))
+    .bind(exposed_bits(claim))
     .execute(&mut *tx)
     .await
     .map(drop)

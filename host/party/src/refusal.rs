@@ -97,7 +97,7 @@ impl PlanRefusal {
             Self::Locked | Self::Stale => (RefusedCode::Busy, vec![]),
             Self::Full(with) => (RefusedCode::NoRoom, vec![*with]),
             Self::NoMemory(NoMemory::Taken) => (RefusedCode::NoRoom, vec![]),
-            Self::NoMemory(NoMemory::TooLittle | NoMemory::TooManyItems) => {
+            Self::NoMemory(NoMemory::TooLittle | NoMemory::BeyondLimit) => {
                 (RefusedCode::NotAcceptable, vec![])
             }
             Self::RefreshRequired(with) => (RefusedCode::RefreshRequired, vec![*with]),
@@ -147,7 +147,7 @@ mod tests {
             (PlanRefusal::Full(party), RefusedCode::NoRoom, vec![party]),
             (PlanRefusal::NoMemory(NoMemory::Taken), RefusedCode::NoRoom, vec![]),
             (PlanRefusal::NoMemory(NoMemory::TooLittle), RefusedCode::NotAcceptable, vec![]),
-            (PlanRefusal::NoMemory(NoMemory::TooManyItems), RefusedCode::NotAcceptable, vec![]),
+            (PlanRefusal::NoMemory(NoMemory::BeyondLimit), RefusedCode::NotAcceptable, vec![]),
             (PlanRefusal::RefreshRequired(party), RefusedCode::RefreshRequired, vec![party]),
             (PlanRefusal::DailyMaximum, RefusedCode::DailyMaximum, vec![]),
             (PlanRefusal::BanNotStored, RefusedCode::Store, vec![]),

@@ -69,7 +69,8 @@ impl HostState {
         store.epoch_deadline_callback(move |store| {
             store.data().calls.stop_at_deadline()?;
             ticks += 1;
-            // No tick comes during host calls.
+            // Ticks count most of this time already. It is added because a tick that comes during a host call is noticed after it, and two
+            // as one: rather too much than too little.
             if limits::EPOCH_TICK_INTERVAL * ticks + store.data().hash.cpu_time() > cpu {
                 return Err(Misbehaviour::CpuTime(cpu).into());
             }

@@ -30,8 +30,8 @@ pub const ASYNC_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
 /// Resource handles that a component may hold. One session handle is all that the contract needs.
 pub const MAX_COMPONENT_HANDLES: usize = 16;
 
-/// Bytes that a component may hand to the host in one call: a step's whole output at most. The most that is known is the second round
-/// of 64 signatures of DKLs23 by 5 parties: 4 × 64 × 55 kB.
+/// Bytes that a component may hand to the host in one call: a step's whole output at most. The most that is known is the second
+/// round of the largest batches of DKLs23: some 160 pairs of item and peer, each with 55 kB.
 pub const MAX_HOST_CALL_BYTES: usize = 16 << 20;
 
 /// Calls of capabilities in one session. A search for safe primes draws randomness some ten thousand times.
@@ -52,7 +52,7 @@ pub const MAX_INTERACTIVE_CPU_TIME: Duration = Duration::from_secs(120);
 /// CPU time of one background session (presign, auxiliary, prepare): safe primes take minutes in the sandbox.
 pub const MAX_BACKGROUND_CPU_TIME: Duration = Duration::from_secs(3600);
 
-/// Time in which a component must describe itself: it only returns constants.
+/// Time in which a component must describe itself: it returns constants, and compares the host's `hash` with its own code.
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long after its deadline a session that has not stopped by itself is given up on. It notices at its next tick or
@@ -65,8 +65,8 @@ pub const MAX_MESSAGE_BYTES: usize = 2 << 20;
 /// The parts of a message of several items, but for its last one. The longest known, of 64 signatures of DKLs23, has four.
 pub const MESSAGE_PART_BYTES: usize = 1 << 20;
 
-/// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3; 64 signatures of DKLs23 by 5 parties
-/// 4 × 64 × 82 kB.
+/// All messages of one session. A keygen of 16 parties sends 15 × 143 kB in round 3. Of the batches of DKLs23 that fit
+/// [`MAX_MEMORY_BYTES`], the largest have some 160 pairs of item and peer, each with 82 kB.
 pub const MAX_SESSION_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Rounds of a session: a peer's session takes no message of a later one.
@@ -95,11 +95,11 @@ pub const MAX_ENTROPY_SESSION_BYTES: usize = 64 << 20;
 /// interrupted again.
 pub const MAX_HASH_CALL_BLOCKS: usize = 1_024;
 
-/// Calls of `hash` in one session. A signature of DKLs23 takes about 10,000, a keygen of 16 parties half a million; a batch of 64 as
-/// much.
+/// Calls of `hash` in the session of one party. A signature of DKLs23 by two parties takes some ten thousand; 64 at once, and keygens of
+/// many parties, take the most.
 pub const MAX_HASH_CALLS: u32 = 16_000_000;
 
-/// Blocks in all of them: 4 GiB. A keygen of 16 parties has seven million.
+/// Blocks that one session may have compressed: 4 GiB. A keygen of three parties has about a million at each.
 pub const MAX_HASH_BLOCKS: u64 = 64 << 20;
 
 /// Processor time that a call of `hash` counts for, and each of its blocks, with the instructions of the processor.

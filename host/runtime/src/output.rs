@@ -57,6 +57,13 @@ pub struct GeneratedKey {
     pub share_format: u32,
 }
 
+/// The parts of one message that have been sent.
+#[derive(Clone, Copy, Default)]
+struct SentParts {
+    count: usize,
+    last_bytes: usize,
+}
+
 type Checked<T> = Result<T, Misbehaviour>;
 
 /// The reason has no value in it that the component has chosen: it gets into reports and answers.
@@ -79,8 +86,8 @@ pub(crate) struct OutputValidator {
     /// What the session needs at most, as it says.
     need: SessionNeed,
     last_round: u16,
-    /// How many parts of each message have been sent.
-    sent: BTreeMap<(u16, To), usize>,
+    /// The parts of each message that have been sent.
+    sent: BTreeMap<(u16, To), SentParts>,
     sent_bytes: usize,
 }
 
@@ -126,10 +133,14 @@ impl OutputValidator {
             let to = recipient(to, &self.roster)?;
             // With rounds bounded this bounds the number of messages too.
             let parts = self.sent.entry((round, to)).or_default();
-            *parts += 1;
-            if *parts > if to == To::ReliableBroadcast { 1 } else { self.need.message_parts } {
-                return invalid("a second message of one round to one receiver");
+            let most = if to == To::ReliableBroadcast { 1 } else { self.need.message_parts };
+            // Only the last part is short: a thousand small ones would keep the host busy.
+            if parts.count == most || (parts.count > 0 && parts.last_bytes < limits::MESSAGE_PART_BYTES) {
+                return invalid(
+                    "more messages of a round to one receiver, or more parts of one, than it announced",
+                );
             }
+            *parts = SentParts { count: parts.count + 1, last_bytes: payload.len() };
             outgoing.push(OutgoingMessage { round, to, payload });
         }
         let state = match progress.state {

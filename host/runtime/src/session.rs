@@ -104,7 +104,7 @@ impl Plugin {
             return Err(plugin.error(roster.me, SessionErrorKind::InvalidTask(detail)));
         };
         if !need.is_possible() {
-            let text = "the task has too many items for its parties";
+            let text = "the session needs more memory than any session may have";
             let detail = Detail::new(PluginCode::None, text, PluginText::Recorded);
             return Err(plugin.error(roster.me, SessionErrorKind::InvalidTask(detail)));
         }

@@ -56,6 +56,8 @@ CREATE TABLE sessions (
     -- 1 for party 1, 2 for party 2, 4 for party 3. 0 where the protocol knows no such counterparty.
     share_set BLOB,
     exposed_to INTEGER NOT NULL,
+    -- How many bits each of them may learn: one from a signature, more from a batch.
+    exposed_bits INTEGER NOT NULL DEFAULT 0,
     -- Who runs it, and until when (in milliseconds since 1970).
     replica   TEXT NOT NULL,
     deadline  INTEGER NOT NULL,

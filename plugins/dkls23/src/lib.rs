@@ -19,6 +19,8 @@ mod scheme;
 mod share;
 mod sign;
 
+use std::rc::Rc;
+
 use quorate_plugin_sdk::{
     Batch, Descriptor, Failure, Host, Need, Operation, Protocol, Roster, Rounds, Run, Session, Task,
 };
@@ -86,9 +88,9 @@ impl Protocol for Dkls23 {
             Task::Sign(task) => {
                 require_scheme(&task.scheme)?;
                 roster.require_threshold()?;
-                let mut keys = sign::Keys::load(host, &roster)?;
+                let account = Rc::new(share::Share::load(host, &roster)?.party);
                 Box::new(Batch::new(&roster, &task, sign::Sign::SCHEDULE, |roster, item| {
-                    Ok(Run::new(roster, sign::Sign::new(&mut keys, roster, item)?))
+                    Ok(Run::new(roster, sign::Sign::new(&account, roster, item)?))
                 })?)
             }
             Task::Refresh => {

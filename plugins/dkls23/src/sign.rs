@@ -3,6 +3,7 @@
 //! The library checks each pairwise multiplication and verifies the signature it has assembled; it does not count
 //! the last round's messages, which [`Run`](quorate_plugin_sdk::Run) does.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -24,7 +25,6 @@ use sha3::Keccak256;
 use crate::failure::{failure, library_index};
 use crate::init::{between, send_each};
 use crate::scheme::Curve;
-use crate::share::Share;
 
 #[derive(Serialize, Deserialize)]
 struct First(TransmitPhase1to2);
@@ -64,34 +64,12 @@ impl Message for Third {
 type Kept1 = (UniqueKeep1to2<Curve>, BTreeMap<LibraryIndex, KeepPhase1to2<Curve>>);
 type Kept2 = (UniqueKeep2to3<Curve>, BTreeMap<LibraryIndex, KeepPhase2to3<Curve>>);
 
-/// The account's key and those of its children that sign, each loaded once: a share has 100 kB and more.
-pub(crate) struct Keys {
-    account: Rc<Party<Curve>>,
-    children: BTreeMap<Vec<u32>, Rc<Party<Curve>>>,
-}
-
-impl Keys {
-    pub(crate) fn load(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
-        Ok(Self { account: Rc::new(Share::load(host, roster)?.party), children: BTreeMap::new() })
-    }
-
-    /// The party of the key at `path` (BIP-32, non-hardened).
-    fn at(&mut self, path: &[u32]) -> Result<Rc<Party<Curve>>, Failure> {
-        if path.is_empty() {
-            return Ok(Rc::clone(&self.account));
-        }
-        if let Some(child) = self.children.get(path) {
-            return Ok(Rc::clone(child));
-        }
-        let child = Rc::new(derive(&self.account, path)?);
-        self.children.insert(path.to_vec(), Rc::clone(&child));
-        Ok(child)
-    }
-}
-
 /// The signing of one item at one party.
 pub(crate) struct Sign {
-    party: Rc<Party<Curve>>,
+    /// The party of the account's key, which all items share: it has 100 kB and more.
+    account: Rc<Party<Curve>>,
+    /// The child of the key that signs, if it is one.
+    child: Option<DerivData<Curve>>,
     data: SignData,
     // Each is taken by the phase that consumes it: the library's kept data is single-use.
     kept1: Option<Kept1>,
@@ -100,7 +78,7 @@ pub(crate) struct Sign {
 }
 
 impl Sign {
-    pub(crate) fn new(keys: &mut Keys, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
+    pub(crate) fn new(account: &Rc<Party<Curve>>, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
         if item.tweak.is_some() {
             return Err(Failure::InvalidTask("dkls23 takes no tweak".into()));
         }
@@ -108,10 +86,21 @@ impl Sign {
             return Err(Failure::InvalidTask("dkls23 has no presignatures".into()));
         }
         let message_hash = digest(item)?;
-        let party = keys.at(&item.path)?;
+        let child = derive(account, &item.path)?;
         let counterparties = roster.peers().map(library_index).collect::<Result<_, _>>()?;
         let data = SignData { sign_id: roster.execution_id().to_vec(), counterparties, message_hash };
-        Ok(Self { party, data, kept1: None, kept2: None, kept3: None })
+        Ok(Self { account: Rc::clone(account), child, data, kept1: None, kept2: None, kept3: None })
+    }
+
+    /// The party of the key that signs. Of a child it is made for each phase: 64 of them would take the memory of a session.
+    fn party(&self) -> Cow<'_, Party<Curve>> {
+        let Some(child) = &self.child else { return Cow::Borrowed(&self.account) };
+        // Only the share, the key and the chain code differ: what the parties hold pairwise serves all child keys.
+        let mut party = Party::clone(&self.account);
+        party.poly_point = child.poly_point;
+        party.pk = child.pk;
+        party.derivation_data = child.clone();
+        Cow::Owned(party)
     }
 }
 
@@ -128,27 +117,22 @@ fn digest(item: &SignItem) -> Result<HashOutput, Failure> {
     })
 }
 
-/// The party of the account's key as one of its child at `path`. Only the share, the key and the chain code change: what the parties
-/// hold pairwise serves all child keys.
-fn derive(party: &Party<Curve>, path: &[u32]) -> Result<Party<Curve>, Failure> {
-    let mut party = party.clone();
+/// The child of the account's key at `path` (BIP-32, non-hardened); `None` for the key itself.
+fn derive(account: &Party<Curve>, path: &[u32]) -> Result<Option<DerivData<Curve>>, Failure> {
+    let mut derived: Option<DerivData<Curve>> = None;
     for &child in path {
-        let derived: DerivData<Curve> = party
-            .derivation_data
-            .derive_child(child)
-            .map_err(|e| Failure::InvalidTask(format!("path: {}", e.description).into()))?;
-        party.poly_point = derived.poly_point;
-        party.pk = derived.pk;
-        party.derivation_data = derived;
+        let parent = derived.as_ref().unwrap_or(&account.derivation_data);
+        let child = parent.derive_child(child);
+        derived = Some(child.map_err(|e| Failure::InvalidTask(format!("path: {}", e.description).into()))?);
     }
-    Ok(party)
+    Ok(derived)
 }
 
 impl Rounds for Sign {
     const SCHEDULE: &'static [Slot] = &[Slot::of::<First>(), Slot::of::<Second>(), Slot::of::<Third>()];
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
-        let (unique, kept, messages) = self.party.sign_phase1(&self.data).map_err(failure)?;
+        let (unique, kept, messages) = self.party().sign_phase1(&self.data).map_err(failure)?;
         self.kept1 = Some((unique, kept));
         send_each(messages, |m| m.parties.receiver, First, out)
     }
@@ -165,7 +149,7 @@ impl Rounds for Sign {
                 let (unique, kept) = self.kept1.take().ok_or_else(out_of_order)?;
                 let received: Vec<_> = inbox.take::<First>()?.into_values().map(|m| m.0).collect();
                 let (unique, kept, messages) =
-                    self.party.sign_phase2(&self.data, unique, kept, &received).map_err(failure)?;
+                    self.party().sign_phase2(&self.data, unique, kept, &received).map_err(failure)?;
                 self.kept2 = Some((unique, kept));
                 send_each(messages, |m| m.parties.receiver, Second, out)?;
                 Ok(None)
@@ -174,7 +158,7 @@ impl Rounds for Sign {
                 let (unique, kept) = self.kept2.take().ok_or_else(out_of_order)?;
                 let received: Vec<_> = inbox.take::<Second>()?.into_values().map(|m| m.0).collect();
                 let (x, own) =
-                    self.party.sign_phase3(&self.data, unique, kept, &received).map_err(failure)?;
+                    self.party().sign_phase3(&self.data, unique, kept, &received).map_err(failure)?;
                 out.broadcast(&Third(own.clone()))?;
                 self.kept3 = Some((x, own));
                 Ok(None)
@@ -184,7 +168,7 @@ impl Rounds for Sign {
                 let received: Vec<_> =
                     inbox.take::<Third>()?.into_values().map(|m| m.0).chain([own]).collect();
                 let (s, recovery_id) =
-                    self.party.sign_phase4(&self.data, &x, &received, true).map_err(failure)?;
+                    self.party().sign_phase4(&self.data, &x, &received, true).map_err(failure)?;
                 let mut bytes = [0; 64];
                 let (r_half, s_half) = bytes.split_at_mut(32);
                 from_hex(&x, r_half)?;

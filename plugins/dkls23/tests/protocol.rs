@@ -176,22 +176,22 @@ fn a_batch_of_64_is_signed() {
     }
 }
 
+/// A place in a payload of round 1 that belongs to the oblivious transfers.
+const OT_OFFSET_BYTES: usize = 5_000;
+
 /// Flips a bit of what belongs to the oblivious transfers of an item, in party 2's messages of round 1.
 fn cheat_in_item(cluster: &mut Cluster, items: usize, cheated: usize) -> (Failure, Vec<(u16, u16)>) {
-    let mut sent = Vec::new();
-    let mut parts: Vec<quorate_plugin_sdk::Incoming> = Vec::new();
+    let (mut sent, mut before) = (Vec::new(), 0);
+    let place = cheated * item_bytes() + OT_OFFSET_BYTES;
     let ended = cluster.run_with::<Dkls23>(&[1, 2], &sign_task(vec![item(); items]), |mut hop| {
         let (from, round) = (hop.message.from.number(), hop.message.round);
         sent.push((from, round));
         if (from, round) == (2, 1) {
-            // The bit that is flipped lies in the part and at the place in it where the item's payload is.
-            let before: usize = parts.iter().map(|part| part.payload.len() - 1).sum();
-            let place = cheated * item_bytes() + 5_000;
             let bytes = hop.message.payload.len() - 1;
-            parts.push(hop.message.clone());
             if (before..before + bytes).contains(&place) {
                 hop.message.payload[1 + place - before] ^= 1;
             }
+            before += bytes;
         }
         Some(hop)
     });

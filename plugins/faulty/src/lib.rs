@@ -5,6 +5,7 @@
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_plugin_sdk::{
     Descriptor, Detail, Failure, Host, Incoming, Level, Need, Operation, Outcome, Outgoing, PartyIndex,
@@ -38,6 +39,9 @@ const NEEDS: &[Need] = &[
         memory_bytes_per_item_and_peer: 0,
     },
 ];
+
+/// Whether a session has begun in this instance.
+static STARTED: AtomicBool = AtomicBool::new(false);
 
 struct Faulty;
 
@@ -79,6 +83,9 @@ impl Protocol for Faulty {
         let share = host.vault_get(Scope::Key, "share")?.map(|s| s.to_vec()).unwrap_or_default();
         match name.as_str() {
             "trap-in-start" => trap(),
+            "remembers" if STARTED.swap(true, Ordering::Relaxed) => {
+                Err(Failure::Internal("it remembers an earlier session".into()))
+            }
             "start-fails" => Err(Failure::InvalidShare("as asked\nand on two lines".into())),
             _ => Ok(Box::new(Mode { name, me: roster.me(), share, steps: 0 })),
         }
@@ -125,7 +132,7 @@ impl Session for Mode {
             }
             "to-itself" => send(1, Recipient::Party(PartyIndex::FIRST), 1),
             "to-nobody" => send(1, Recipient::Party(PartyIndex::new(9).unwrap_or(PartyIndex::FIRST)), 1),
-            "wrong-signature" => {
+            "wrong-signature" | "remembers" => {
                 let wrong = Signature { bytes: [1; 64], recovery_id: Some(0) };
                 state = State::Done(Outcome::Signatures(vec![wrong]));
             }

@@ -34,7 +34,7 @@ impl<P: Protocol + 'static> wit::Guest for Component<P> {
     fn describe() -> wit::Descriptor {
         // A host that hashes wrongly loads no plugin.
         #[cfg(feature = "hash")]
-        assert!(quorate_sha256::probe::is_right(), "the host does not compress as SHA-256 does");
+        assert!(quorate_sha256::probe::host_is_right(), "the host does not compress as SHA-256 does");
         let d = P::describe();
         wit::Descriptor {
             id: d.id.into(),
@@ -67,9 +67,12 @@ fn flags(operations: &[Operation]) -> wit::Operations {
 
 impl From<&Need> for wit::Need {
     fn from(need: &Need) -> Self {
+        // A plugin announces what its own messages have.
+        let signs = need.operations.contains(&Operation::Sign);
+        let framing = if signs { crate::batch::FRAMING_BYTES } else { 0 };
         Self {
             operations: flags(need.operations),
-            message_bytes: need.message_bytes,
+            message_bytes: need.message_bytes.saturating_add(framing),
             memory_bytes: need.memory_bytes,
             memory_bytes_per_party: need.memory_bytes_per_party,
             memory_bytes_per_item: need.memory_bytes_per_item,

@@ -1,37 +1,36 @@
 //! A hash that compresses each block when it comes, with the function of the `sha2` crate.
 
-use crate::probe::software;
-use crate::{BLOCK_BYTES, State, pad, wipe};
+use crate::{Block, Words, pad, software, wipe};
 
 /// A hash under way.
 #[derive(Clone)]
-pub struct Hasher {
-    state: State,
+pub struct DirectSha256 {
+    state: Words,
     blocks: u64,
 }
 
-impl Hasher {
+impl DirectSha256 {
     /// A hash that begins with a state.
     #[must_use]
-    pub fn new(initial: State) -> Self {
+    pub fn new(initial: Words) -> Self {
         Self::resume(initial, 0)
     }
 
     /// A hash that goes on after so many blocks.
     #[must_use]
-    pub fn resume(state: State, blocks: u64) -> Self {
+    pub fn resume(state: Words, blocks: u64) -> Self {
         Self { state, blocks }
     }
 
     /// Takes in a block.
-    pub fn update(&mut self, block: &[u8; BLOCK_BYTES]) {
+    pub fn update(&mut self, block: &Block) {
         self.blocks = self.blocks.wrapping_add(1);
-        software(&mut self.state, block);
+        software::compress(&mut self.state, block);
     }
 
     /// The state after all blocks, and how many they were.
     #[must_use]
-    pub fn state(&self) -> (State, u64) {
+    pub fn state(&self) -> (Words, u64) {
         (self.state, self.blocks)
     }
 
@@ -39,16 +38,15 @@ impl Hasher {
     ///
     /// # Panics
     /// When the rest is not shorter than a block.
-    pub fn finish(&mut self, rest: &[u8]) -> State {
-        let mut padded = [0; 2 * BLOCK_BYTES];
-        let length = pad(rest, self.blocks, &mut padded);
-        software(&mut self.state, &padded[..length]);
-        wipe(&mut padded);
+    pub fn finish(&mut self, rest: &[u8]) -> Words {
+        let (mut padding, blocks) = pad(rest, self.blocks);
+        software::compress(&mut self.state, padding[..blocks].as_flattened());
+        wipe(&mut padding);
         self.state
     }
 }
 
-impl Drop for Hasher {
+impl Drop for DirectSha256 {
     fn drop(&mut self) {
         self.state = [0; 8];
         core::hint::black_box(&self.state);

@@ -1,6 +1,6 @@
 //! The compression function of the host, for components.
 
-use crate::State;
+use crate::Words;
 
 // wit-bindgen's glue is the only unsafe code here.
 #[allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
@@ -14,7 +14,7 @@ mod bindings {
 }
 
 /// Compresses whole blocks into a state.
-pub(crate) fn compress(state: &mut State, blocks: &[u8]) {
+pub(crate) fn compress(state: &mut Words, blocks: &[u8]) {
     let [a, b, c, d, e, f, g, h] = *state;
     let (a, b, c, d, e, f, g, h) = bindings::quorate::party::hash::compress((a, b, c, d, e, f, g, h), blocks);
     *state = [a, b, c, d, e, f, g, h];

@@ -1,14 +1,17 @@
 //! Holds the host's compression function against the component's own.
 
-use software::digest::generic_array::GenericArray;
-
-use crate::{BLOCK_BYTES, SHA256, State, collecting, direct, source};
+use crate::collecting::CollectingSha256;
+use crate::direct::DirectSha256;
+use crate::{BLOCK_BYTES, COMPRESSION, Compression, SHA256_INITIAL_WORDS, Words, software};
 
 /// The longest message that is tried.
 const MAX_BYTES: usize = 200;
 
+/// The blocks of the longest call that is tried: as many as a call may have.
+const MAX_BLOCKS: usize = 1_024;
+
 /// SHA-256 of the empty message and of `abc` (FIPS 180-4, from its examples).
-const KNOWN: [(&[u8], State); 2] = [
+const KNOWN_ANSWERS: [(&[u8], Words); 2] = [
     (
         b"",
         [
@@ -37,45 +40,57 @@ const KNOWN: [(&[u8], State); 2] = [
     ),
 ];
 
-/// Whether the host hashes right: known answers, and messages of every length up to 200 bytes as the component's own code hashes them.
+/// Whether the host hashes right: known answers, messages of every length up to 200 bytes as the component's own code hashes them, and a
+/// call of as many blocks as one may have.
 #[must_use]
-pub fn is_right() -> bool {
-    let known = KNOWN.iter().all(|(message, digest)| hosts(message) == *digest);
+pub fn host_is_right() -> bool {
+    agrees(COMPRESSION)
+}
+
+fn agrees(compression: Compression) -> bool {
+    let known = KNOWN_ANSWERS.iter().all(|(message, digest)| digest_with(compression, message) == *digest);
     let message: [u8; MAX_BYTES] = core::array::from_fn(|i| (i as u8).wrapping_mul(37).wrapping_add(11));
-    let lengths = (0..=MAX_BYTES).all(|length| hosts(&message[..length]) == own(&message[..length]));
-    // A call of many blocks.
-    let (mut at_host, mut here) = (SHA256, SHA256);
-    source::compress(&mut at_host, &[7; 64 * BLOCK_BYTES]);
-    software(&mut here, &[7; 64 * BLOCK_BYTES]);
-    known && lengths && at_host == here
+    let lengths = (0..=MAX_BYTES).all(|length| {
+        let message = &message[..length];
+        digest_with(compression, message) == own_digest(message)
+    });
+    let blocks: Vec<u8> = (0..MAX_BLOCKS * BLOCK_BYTES).map(|i| (i % 251) as u8).collect();
+    let (mut there, mut here) = (SHA256_INITIAL_WORDS, SHA256_INITIAL_WORDS);
+    compression(&mut there, &blocks);
+    software::compress(&mut here, &blocks);
+    known && lengths && there == here
 }
 
-fn hosts(message: &[u8]) -> State {
+fn digest_with(compression: Compression, message: &[u8]) -> Words {
     let (blocks, rest) = message.as_chunks();
-    let mut hasher = collecting::Hasher::new(SHA256);
+    let mut hasher = CollectingSha256::new(SHA256_INITIAL_WORDS).with(compression);
     blocks.iter().for_each(|block| hasher.update(block));
     hasher.finish(rest)
 }
 
-fn own(message: &[u8]) -> State {
+fn own_digest(message: &[u8]) -> Words {
     let (blocks, rest) = message.as_chunks();
-    let mut hasher = direct::Hasher::new(SHA256);
+    let mut hasher = DirectSha256::new(SHA256_INITIAL_WORDS);
     blocks.iter().for_each(|block| hasher.update(block));
     hasher.finish(rest)
-}
-
-/// The compression function of the `sha2` crate, which this code brings along. Compresses whole blocks.
-pub(crate) fn software(state: &mut State, blocks: &[u8]) {
-    for block in blocks.as_chunks::<BLOCK_BYTES>().0 {
-        software::compress256(state, core::slice::from_ref(GenericArray::from_slice(block)));
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    /// Natively both are the `sha2` crate's: this tries the known answers.
+    use super::*;
+
     #[test]
-    fn every_length_is_hashed_alike() {
-        assert!(super::is_right());
+    fn a_host_that_compresses_wrongly_is_found_out() {
+        assert!(agrees(software::compress));
+        let wrong: [Compression; 4] = [
+            |_, _| {},
+            |state, blocks| software::compress(state, &blocks[..BLOCK_BYTES]),
+            |state, blocks| {
+                software::compress(state, blocks);
+                state.swap(0, 1);
+            },
+            |state, blocks| software::compress(state, &blocks[..blocks.len().min(64 * BLOCK_BYTES)]),
+        ];
+        assert!(wrong.iter().all(|wrong| !agrees(*wrong)));
     }
 }

@@ -1,6 +1,6 @@
 //! SHA-512 (FIPS 180-4), with the compression function of the `sha2` crate: the host has none.
 
-use software::digest::generic_array::GenericArray;
+use sha2_0_9::digest::generic_array::GenericArray;
 use zeroize::Zeroize;
 
 /// Bytes of a block.
@@ -20,18 +20,18 @@ const INITIAL: [u64; 8] = [
 
 /// A hash under way.
 #[derive(Clone)]
-pub struct Hasher {
+pub struct BlockSha512 {
     state: [u64; 8],
     blocks: u128,
 }
 
-impl Default for Hasher {
+impl Default for BlockSha512 {
     fn default() -> Self {
         Self::resume(INITIAL, 0)
     }
 }
 
-impl Hasher {
+impl BlockSha512 {
     /// A hash that goes on after so many blocks.
     #[must_use]
     pub fn resume(state: [u64; 8], blocks: u128) -> Self {
@@ -71,11 +71,11 @@ impl Hasher {
     }
 
     fn compress(&mut self, block: &[u8; BLOCK_BYTES]) {
-        software::compress512(&mut self.state, core::slice::from_ref(GenericArray::from_slice(block)));
+        sha2_0_9::compress512(&mut self.state, core::slice::from_ref(GenericArray::from_slice(block)));
     }
 }
 
-impl Drop for Hasher {
+impl Drop for BlockSha512 {
     fn drop(&mut self) {
         self.state.zeroize();
     }

@@ -260,7 +260,7 @@ async fn neither_invented_signatures_nor_silence_hold_up_a_request_for_long() {
         };
         liar.reports.lock().unwrap().push(Box::new(lie));
     }
-    let request = SignRequest::read(ItemText::digest(&"07".repeat(32)), None).unwrap();
+    let request = SignRequest::read(&ItemText::digest("07".repeat(32)), None).unwrap();
     let ids = RequestIds::for_account(ACCOUNT).unwrap();
     let waited = tokio::time::timeout(Duration::from_secs(10), service.sign(ids, request)).await;
     let problem = waited.expect("it waits for ever").unwrap_err();
@@ -270,7 +270,7 @@ async fn neither_invented_signatures_nor_silence_hold_up_a_request_for_long() {
 #[tokio::test]
 async fn requests_beyond_what_can_be_worked_on_are_told_to_come_back_before_anything_is_begun() {
     let world = world().await;
-    let request = SignRequest::read(ItemText::digest(&"07".repeat(32)), None).unwrap();
+    let request = SignRequest::read(&ItemText::digest("07".repeat(32)), None).unwrap();
     let sign = || world.service.sign(RequestIds::for_account(ACCOUNT).unwrap(), request.clone());
     let ended = futures::future::join_all((0..300).map(|_| sign())).await;
     let codes: Vec<Code> = ended.into_iter().map(|ended| ended.unwrap_err().code).collect();

@@ -27,7 +27,7 @@ fn reversed(parties: &[SecretKey]) -> Vec<PublicKey> {
 async fn assert_not_believed(world: &World, case: &str) {
     let read = world.service.account(ACCOUNT).await;
     assert_eq!(read.unwrap_err().code, Code::Internal, "{case}");
-    let request = SignRequest::read(ItemText::digest(&"07".repeat(32)), None).unwrap();
+    let request = SignRequest::read(&ItemText::digest("07".repeat(32)), None).unwrap();
     let signed = world.service.sign(RequestIds::for_account(ACCOUNT).unwrap(), request).await;
     assert_eq!(signed.unwrap_err().code, Code::Internal, "{case}");
 }
@@ -131,7 +131,7 @@ async fn parties_that_nobody_has_pinned_are_refused_and_former_ones_only_read() 
         let (certificate, key) = certified(&keys, 1);
         world.store.activate_account(&certificate, &key).await.unwrap();
         assert_eq!(world.service.account(ACCOUNT).await.err().map(|problem| problem.code), read);
-        let request = SignRequest::read(ItemText::digest(&"07".repeat(32)), None).unwrap();
+        let request = SignRequest::read(&ItemText::digest("07".repeat(32)), None).unwrap();
         let problem =
             world.service.sign(RequestIds::for_account(ACCOUNT).unwrap(), request).await.unwrap_err();
         assert_eq!(problem.code, signed, "{problem}");

@@ -10,6 +10,9 @@ use quorate_tests::sandbox_tasks::keygen;
 
 const ITEMS: usize = 64;
 
+/// A place in a payload of the first round that belongs to the oblivious transfers.
+const OT_OFFSET_BYTES: usize = 5_000;
+
 fn sign(items: usize) -> Task {
     let items = SignItems::new(vec![message(vec![7; 32]); items]).unwrap();
     Task::Sign(SignTask::new("ecdsa-secp256k1", &items))
@@ -69,7 +72,7 @@ async fn a_cheat_in_any_item_has_the_same_answer_after_the_same_work() {
     let item_bytes = item_bytes(&mut parties, &plugin).await;
     let mut answers = Vec::new();
     for item in [0, ITEMS / 2, ITEMS - 1] {
-        answers.push(cheat(&runtime, &mut parties, &plugin, item * item_bytes + 5_000).await);
+        answers.push(cheat(&runtime, &mut parties, &plugin, item * item_bytes + OT_OFFSET_BYTES).await);
     }
     for answer in &answers {
         let SessionErrorKind::Fault(fault) = &answer.failure.kind else { panic!("{}", answer.failure) };

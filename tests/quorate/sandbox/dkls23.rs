@@ -1,8 +1,8 @@
 //! DKLs23 in the sandbox, all parties in one process.
 
-use quorate_core::SchemeSignature;
 use quorate_core::certificate::KeyOutputs;
-use quorate_core::order::SignItems;
+use quorate_core::order::{MAX_SIGN_ITEMS, SignItems};
+use quorate_core::{SchemeSignature, Threshold};
 use quorate_kit::{Parties, message};
 use quorate_runtime::{ComponentOutcome, Plugin, SignTask, Task};
 use quorate_tests::sandbox_tasks::{keygen, load, sign};
@@ -66,5 +66,20 @@ async fn the_largest_batches_take_no_more_than_the_plugin_has_announced() {
         for (signature, digest) in signatures.iter().zip(digests) {
             assert_ecdsa(signature, digest, &key.public_key.0);
         }
+    }
+}
+
+/// The numbers that the README names.
+#[tokio::test]
+async fn the_more_sign_the_fewer_items_fit_a_session() {
+    let plugin = load("dkls23").await;
+    for (signers, most) in [(2, 64), (3, 64), (4, 50), (5, 38)] {
+        let fits = |items: usize| {
+            let items = SignItems::new(vec![message(vec![7; 32]); items]).unwrap();
+            let task = Task::Sign(SignTask::new("ecdsa-secp256k1", &items));
+            plugin.need(&task, Threshold::new(signers, signers).unwrap()).unwrap().is_possible()
+        };
+        assert!(fits(most), "{signers} signers");
+        assert!(most == MAX_SIGN_ITEMS || !fits(most + 1), "{signers} signers");
     }
 }

@@ -150,8 +150,8 @@ async fn more_than_one_call_may_carry_is_refused_before_it_is_copied() {
 async fn output_that_the_contract_does_not_allow_is_refused() {
     for (name, why) in [
         ("huge-message", "too long"),
-        ("many-messages", "a second message"),
-        ("same-message-twice", "a second message"),
+        ("many-messages", "more messages"),
+        ("same-message-twice", "more messages"),
         ("blames-millions", "somebody who is not a peer"),
         ("round-0", "a round that is past"),
         ("falling-rounds", "a round that is past"),
@@ -257,4 +257,16 @@ async fn a_good_session_works_beside_and_after_a_bad_one() {
     assert!(matches!(outcome, ComponentOutcome::Key(_)));
     assert!(matches!(error.kind, SessionErrorKind::Deadline));
     assert!(matches!(parties.run(&good, &all, &sign([1; 32])).await, ComponentOutcome::Signatures(_)));
+}
+
+/// What a session leaves in the memory of its component, no other finds: each has an instance of its own.
+#[tokio::test]
+async fn no_session_finds_what_another_has_left() {
+    let plugin = load("faulty").await;
+    for _ in 0..3 {
+        let session = plugin.start(spec(mode("remembers"), Duration::from_secs(60))).await;
+        let session = session.map_err(|error| error.to_string()).unwrap();
+        let step = session.step(vec![]).await.unwrap();
+        assert!(matches!(step.progress, Progress::Done { .. }), "{:?}", step.progress);
+    }
 }

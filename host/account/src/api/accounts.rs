@@ -165,53 +165,30 @@ pub(super) struct NewSignature {
     path: Option<String>,
     /// 1 to 64 messages, instead of `message`: all of them are signed, in one session, or none.
     #[schema(min_items = 1, max_items = 64)]
-    items: Option<Vec<NewSignItem>>,
+    items: Option<Vec<ItemText>>,
     /// Which parties should sign: exactly t indices, ascending. Leave it out for whichever are there.
     signers: Option<Vec<u16>>,
     /// The user's share, sealed together with what is to be signed, in hex: the user signs with one other party.
     user_share: Option<String>,
 }
 
-/// One of several messages to sign.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewSignItem {
-    /// In hex: a digest of 32 bytes, or with `hash` the message itself.
-    message: String,
-    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
-    hash: Option<String>,
-    /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
-    #[schema(example = "m/0/7")]
-    path: Option<String>,
-}
-
 impl NewSignature {
-    fn read(&self) -> Result<SignRequest, Problem> {
-        let user_share = self.user_share.as_deref().map(SealedShare::read).transpose()?;
-        let signers = self.signers.as_deref();
-        let (hash, path) = (self.hash.as_deref(), self.path.as_deref());
-        let request = match (&self.message, &self.items, hash, path) {
-            (Some(message), None, ..) => SignRequest::read(ItemText { message, hash, path }, signers)?,
-            (None, Some(items), None, None) => {
-                let texts: Vec<_> = items.iter().map(NewSignItem::text).collect();
-                SignRequest::read_batch(&texts, signers)?
+    fn read(self) -> Result<SignRequest, Problem> {
+        let Self { message, hash, path, items, signers, user_share } = self;
+        let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
+        let signers = signers.as_deref();
+        let wrong = |detail: &str| Err(Problem::new(Code::InvalidBody, detail));
+        let request = match (message, items) {
+            (Some(message), None) => SignRequest::read(&ItemText { message, hash, path }, signers)?,
+            (None, Some(items)) if hash.is_none() && path.is_none() => {
+                SignRequest::read_batch(&items, signers)?
             }
-            (None, None, ..) => {
-                let detail = "message: say what to sign, here or in items";
-                return Err(Problem::new(Code::InvalidBody, detail));
-            }
-            (_, Some(_), ..) => {
-                let detail = "items: message, hash and path stand in the items, and not beside them";
-                return Err(Problem::new(Code::InvalidBody, detail));
+            (None, None) => return wrong("message: say what to sign, here or in items"),
+            (_, Some(_)) => {
+                return wrong("items: message, hash and path stand in the items, and not beside them");
             }
         };
         Ok(SignRequest { user_share, ..request })
-    }
-}
-
-impl NewSignItem {
-    fn text(&self) -> ItemText<'_> {
-        ItemText { message: &self.message, hash: self.hash.as_deref(), path: self.path.as_deref() }
     }
 }
 

@@ -56,12 +56,6 @@ impl SignItems {
     pub fn all(&self) -> &[SignItem] {
         &self.0
     }
-
-    /// The item, if it is the only one.
-    #[must_use]
-    pub fn single(&self) -> Option<&SignItem> {
-        if let [item] = self.all() { Some(item) } else { None }
-    }
 }
 
 impl From<SignItem> for SignItems {
@@ -123,8 +117,7 @@ mod tests {
             assert_eq!(items.is_some(), fits, "{count} items");
             assert_eq!(decode::<SignItems>(&encode(&vec![item(); count])).ok(), items, "{count} items");
         }
-        assert_eq!(SignItems::from(item()).single(), Some(&item()));
-        assert_eq!(SignItems::new(vec![item(); 2]).unwrap().single(), None);
+        assert_eq!(SignItems::from(item()).all(), [item()]);
     }
 
     #[test]

@@ -225,6 +225,7 @@ mod tests {
             counter: 0,
             database: DatabaseId([0; 16]),
             longest_message: 0,
+            message_parts: 1,
             waiting_room: WaitingRoom::new(0),
         }
     }

@@ -420,6 +420,7 @@ mod tests {
             counter: 7,
             database: DatabaseId([1; 16]),
             longest_message: 1_000,
+            message_parts: 1,
             waiting_room: WaitingRoom::new(1 << 20),
         };
         let key = identities(parties).swap_remove(usize::from(me) - 1);
@@ -475,6 +476,20 @@ mod tests {
         let effects = first.receive(&frames[0], UnixMillis(0));
         assert!(matches!(effects.as_slice(), [Effect::Deliver(_)]), "{effects:?}");
         let effects = first.receive(&frames[1], UnixMillis(0));
+        let [Effect::Abort { abort, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+        assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
+    }
+
+    #[test]
+    fn more_messages_of_a_round_than_the_plugin_has_announced_are_a_fault_of_their_sender() {
+        let (mut first, mut second) = started(1);
+        first.terms.message_parts = 2;
+        let frames: Vec<_> = (0..3).flat_map(|_| frames(&mut second, &[1])).collect();
+        for frame in &frames[..2] {
+            let effects = first.receive(frame, UnixMillis(0));
+            assert!(matches!(effects.as_slice(), [Effect::Deliver(_)]), "{effects:?}");
+        }
+        let effects = first.receive(&frames[2], UnixMillis(0));
         let [Effect::Abort { abort, .. }] = effects.as_slice() else { panic!("{effects:?}") };
         assert_eq!(abort.culprits, [PartyIndex::try_from(2).unwrap()]);
     }

@@ -24,8 +24,10 @@ pub struct SessionTerms {
     pub counter: u64,
     /// The database that its state is in.
     pub database: DatabaseId,
-    /// Bytes of the longest message that the plugin says it sends.
+    /// Bytes of the longest message, or part of one, that the plugin says it sends.
     pub longest_message: usize,
+    /// The most parts of a message. A round has one message of each kind from each peer.
+    pub message_parts: usize,
     /// Where messages of peers wait, in all sessions of this party.
     pub waiting_room: WaitingRoom,
 }

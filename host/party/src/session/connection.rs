@@ -75,6 +75,7 @@ fn terms(context: &SessionContext) -> SessionTerms {
         counter: context.facts.counter,
         database: context.facts.database,
         longest_message: context.need.message_bytes,
+        message_parts: context.need.message_parts,
         waiting_room: context.party.waiting_room.clone(),
     }
 }

@@ -37,7 +37,7 @@ impl ComponentTask {
         let Some(task) = task(plan, order) else { return Ok(None) };
         let Some(need) = plugin.need(&task, order.spec.threshold) else { return Ok(None) };
         if !need.is_possible() {
-            return Err(NoMemory::TooManyItems);
+            return Err(NoMemory::BeyondLimit);
         }
         let taken = tokio::time::timeout(within, plugin.take_memory(need)).await;
         let memory = taken.map_err(|_| NoMemory::Taken)?.ok_or(NoMemory::TooLittle)?;
@@ -54,8 +54,10 @@ pub enum NoMemory {
     )]
     Taken,
     /// No session ever has so much.
-    #[error("the plugin can't make so many signatures at once with so many signers: ask for fewer items")]
-    TooManyItems,
+    #[error(
+        "the session needs more memory than any session may have: ask for fewer items, or use fewer parties"
+    )]
+    BeyondLimit,
     /// There never is so much.
     #[error(
         "the session needs more memory than this party has for all of them: its operator raises QUORATE_SANDBOX_MEMORY_MB"

@@ -17,7 +17,6 @@ use quorate_core::user_share::UserShare;
 use quorate_net::clock::{Clock, SystemClock};
 use quorate_net::web::params::{claim_hash, recipient_key};
 use quorate_party::api::{MalformedSealingKey, SealingKeyView};
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::output::{CliError, print};
@@ -146,8 +145,9 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     }
     let purpose = match (&seal.message, &seal.items, &seal.refresh, &seal.claim_hash) {
         (Some(message), ..) => {
-            let (hash, path) = (seal.hash.as_deref(), seal.path.as_deref());
-            Purpose::Sign(SignRequest::read(ItemText { message, hash, path }, None)?.items)
+            let text =
+                ItemText { message: message.clone(), hash: seal.hash.clone(), path: seal.path.clone() };
+            Purpose::Sign(SignRequest::read(&text, None)?.items)
         }
         (None, Some(file), ..) => Purpose::Sign(items(file)?),
         (None, None, Some(recipient), Some(hash)) => Purpose::Refresh(NewShareTerms {
@@ -163,28 +163,11 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     Ok(hex::encode(ShareGrant { header, share }.seal(to, &*random()?)?))
 }
 
-/// An item to sign, as in a sign request.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SignItemFile {
-    message: String,
-    hash: Option<String>,
-    path: Option<String>,
-}
-
 /// The items in a file.
 fn items(file: &Path) -> Result<SignItems, CliError> {
     let text = read_text(file, MAX_ITEMS_FILE_BYTES)?;
-    let items: Vec<SignItemFile> = serde_json::from_str(&text)
+    let texts: Vec<ItemText> = serde_json::from_str(&text)
         .map_err(|error| format!("{}: give the list `items` of the sign request: {error}", file.display()))?;
-    let texts: Vec<_> = items
-        .iter()
-        .map(|SignItemFile { message, hash, path }| ItemText {
-            message,
-            hash: hash.as_deref(),
-            path: path.as_deref(),
-        })
-        .collect();
     Ok(SignRequest::read_batch(&texts, None)?.items)
 }
 
@@ -201,7 +184,10 @@ fn read_text(file: &Path, max_bytes: u64) -> Result<String, CliError> {
     let failed = |error| format!("{}: can't be read: {error}", file.display());
     let mut text = String::new();
     let opened = std::fs::File::open(file).map_err(failed)?;
-    opened.take(max_bytes).read_to_string(&mut text).map_err(failed)?;
+    opened.take(max_bytes + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > max_bytes {
+        return Err(format!("{}: longer than {max_bytes} bytes", file.display()).into());
+    }
     Ok(text)
 }
 

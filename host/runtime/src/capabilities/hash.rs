@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn only_whole_blocks_are_hashed_and_no_more_than_a_session_may() {
-        for (bytes, fits) in [(0, false), (1, false), (63, false), (64, true), (65, false), (65_536, true), (65_600, false)] {
+        for (bytes, fits) in
+            [(0, false), (1, false), (63, false), (64, true), (65, false), (65_536, true), (65_600, false)]
+        {
             assert_eq!(HashState::default().compress(SHA256, &vec![0; bytes]).is_ok(), fits, "{bytes} bytes");
         }
         let mut state = HashState { calls: limits::MAX_HASH_CALLS, blocks: 0 };

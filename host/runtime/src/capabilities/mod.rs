@@ -31,8 +31,7 @@ pub enum Capability {
 
 impl Capability {
     /// All that there are.
-    pub const ALL: [Self; 6] =
-        [Self::Vault, Self::Cache, Self::Bus, Self::Entropy, Self::Hash, Self::Log];
+    pub const ALL: [Self; 6] = [Self::Vault, Self::Cache, Self::Bus, Self::Entropy, Self::Hash, Self::Log];
 
     /// The interface's full name in the contract.
     #[must_use]

@@ -2,8 +2,8 @@
 
 use crate::Failure;
 
-/// The failure of a batch in which two items have failed: the same in whichever order they come.
-pub(super) fn graver(one: Failure, other: Failure) -> Failure {
+/// The failure of a batch in which two items have failed. It does not depend on their order.
+pub(super) fn merge(one: Failure, other: Failure) -> Failure {
     use Failure::{Fault, Internal, InvalidShare, InvalidTask};
     let rank = |failure: &Failure| match failure {
         Fault { ban: true, .. } => 4,

@@ -20,9 +20,12 @@ use crate::{
     Failure, Host, Incoming, Outcome, Progress, Roster, Session, SignItem, SignTask, Signature, Slot, State,
 };
 
-use failure::graver;
+use failure::merge;
 use item_id::execution_id;
 use parts::{PartialMessages, into_parts};
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use parts::FRAMING_BYTES;
 
 /// The most items of a task.
 const MAX_ITEMS: usize = 64;
@@ -91,7 +94,7 @@ impl<S: Session> Session for Batch<S> {
                 Err(failure) => failures.push(failure),
             }
         }
-        if let Some(failure) = failures.into_iter().reduce(graver) {
+        if let Some(failure) = failures.into_iter().reduce(merge) {
             return Err(failure);
         }
         combine(progress)

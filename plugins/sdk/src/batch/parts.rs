@@ -11,6 +11,10 @@ use crate::{Delivery, Failure, Incoming, Outgoing, PartyIndex, Recipient, Slot};
 /// Bytes of a message in each part but the last.
 pub(super) const PART_BYTES: usize = 1 << 20;
 
+/// What a message of one item has beside its payload, in bytes: the first byte of a part, and a length.
+#[cfg(target_arch = "wasm32")]
+pub(crate) const FRAMING_BYTES: u32 = 5;
+
 /// The first byte of a part that another one of its message follows.
 pub(super) const MORE: u8 = 1;
 
@@ -30,7 +34,7 @@ pub(super) struct PartialMessages {
 }
 
 impl PartialMessages {
-    /// None yet, of messages of so many items with these slots.
+    /// An empty store for messages of so many items, with these slots.
     pub(super) fn new(schedule: &[Slot], items: usize) -> Self {
         Self { schedule: schedule.to_vec(), items, parts: BTreeMap::new() }
     }
@@ -40,13 +44,13 @@ impl PartialMessages {
         let Incoming { round, from, delivery, payload } = part;
         let fault = |what: &str| Failure::fault(from, format!("{what} in round {round}"));
         let Some(slot) = self.schedule.iter().find(|s| (s.round(), s.delivery()) == (round, delivery)) else {
-            return Err(fault("a message that belongs nowhere"));
+            return Err(fault("a message of no round or kind of the protocol"));
         };
         let may_have_more = delivery != Delivery::ReliableBroadcast && payload.len() == 1 + PART_BYTES;
         let is_last = match payload.first() {
             Some(&LAST) => true,
             Some(&MORE) if may_have_more => false,
-            _ => return Err(fault("a part that is none")),
+            _ => return Err(fault("what is not a part of a message")),
         };
         let parts = self.parts.entry((round, delivery, from)).or_default();
         let longest = self.items.saturating_mul(slot.max_bytes().saturating_add(LENGTH_BYTES));
@@ -66,7 +70,7 @@ impl PartialMessages {
                 split(&Zeroizing::new(several.concat()), self.items)
             }
         };
-        payloads.map(Some).ok_or_else(|| fault("a message of other items"))
+        payloads.map(Some).ok_or_else(|| fault("a message without one payload for each item"))
     }
 }
 

@@ -52,6 +52,21 @@ fn the_crates_that_stand_in_for_sha2_hash_as_it_does() {
 }
 
 #[test]
+fn a_state_that_was_stored_goes_on() {
+    use guest_0_11::digest::common::hazmat::SerializableState as _;
+    use original_0_11::Digest as _;
+    for (message, cut) in messages() {
+        let (first, second) = message.split_at(cut);
+        let stored = guest_0_11::Sha256::new_with_prefix(first).serialize();
+        let mut resumed = guest_0_11::Sha256::deserialize(&stored).unwrap();
+        resumed.update(second);
+        let original = original_0_11::Sha256::new_with_prefix(first).serialize();
+        assert_eq!(stored, original, "{} bytes", first.len());
+        assert_eq!(resumed.finalize()[..], original_0_11::Sha256::digest(&message)[..]);
+    }
+}
+
+#[test]
 fn a_mac_over_them_is_the_same() {
     let (mut guest, mut original) = (
         hmac::Hmac::<guest_0_10::Sha256>::new_from_slice(b"key").unwrap(),

@@ -9,11 +9,11 @@ use digest::core_api::{
 };
 use digest::typenum::{U32, U64};
 use digest::{HashMarker, InvalidOutputSize, Output};
-use quorate_sha256::{Hasher, SHA224, SHA256};
+use quorate_sha256::{BlockSha256, SHA224_INITIAL_WORDS, SHA256_INITIAL_WORDS};
 
 /// SHA-256 by blocks. With an output of 28 bytes it is SHA-224.
 #[derive(Clone)]
-pub struct Sha256VarCore(Hasher);
+pub struct Sha256VarCore(BlockSha256);
 
 impl HashMarker for Sha256VarCore {}
 
@@ -40,15 +40,17 @@ impl VariableOutputCore for Sha256VarCore {
 
     fn new(output_size: usize) -> Result<Self, InvalidOutputSize> {
         match output_size {
-            28 => Ok(Self(Hasher::new(SHA224))),
-            32 => Ok(Self(Hasher::new(SHA256))),
+            28 => Ok(Self(BlockSha256::new(SHA224_INITIAL_WORDS))),
+            32 => Ok(Self(BlockSha256::new(SHA256_INITIAL_WORDS))),
             _ => Err(InvalidOutputSize),
         }
     }
 
     fn finalize_variable_core(&mut self, buffer: &mut Buffer<Self>, out: &mut Output<Self>) {
         let words = self.0.finish(buffer.get_data());
-        buffer.reset();
+        // A reset leaves the bytes where they are.
+        *buffer = Buffer::<Self>::default();
+        core::hint::black_box(&*buffer);
         for (bytes, word) in out.chunks_exact_mut(4).zip(words) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }

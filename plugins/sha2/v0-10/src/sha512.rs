@@ -9,11 +9,11 @@ use digest::core_api::{
 };
 use digest::typenum::{U64, U128};
 use digest::{HashMarker, InvalidOutputSize, Output};
-use quorate_sha256::sha512::Hasher;
+use quorate_sha256::sha512::BlockSha512;
 
 /// SHA-512 by blocks.
 #[derive(Clone)]
-pub struct Sha512VarCore(Hasher);
+pub struct Sha512VarCore(BlockSha512);
 
 impl HashMarker for Sha512VarCore {}
 
@@ -40,14 +40,16 @@ impl VariableOutputCore for Sha512VarCore {
 
     fn new(output_size: usize) -> Result<Self, InvalidOutputSize> {
         match output_size {
-            64 => Ok(Self(Hasher::default())),
+            64 => Ok(Self(BlockSha512::default())),
             _ => Err(InvalidOutputSize),
         }
     }
 
     fn finalize_variable_core(&mut self, buffer: &mut Buffer<Self>, out: &mut Output<Self>) {
         let words = self.0.finish(buffer.get_data());
-        buffer.reset();
+        // A reset leaves the bytes where they are.
+        *buffer = Buffer::<Self>::default();
+        core::hint::black_box(&*buffer);
         for (bytes, word) in out.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }

@@ -10,11 +10,11 @@ use digest::common::hazmat::{DeserializeStateError, SerializableState, Serialize
 use digest::typenum::{U32, U40, U64};
 use digest::zeroize::ZeroizeOnDrop;
 use digest::{HashMarker, InvalidOutputSize, Output};
-use quorate_sha256::{Hasher, SHA224, SHA256};
+use quorate_sha256::{BlockSha256, SHA224_INITIAL_WORDS, SHA256_INITIAL_WORDS};
 
 /// SHA-256 by blocks. With an output of 28 bytes it is SHA-224.
 #[derive(Clone)]
-pub struct Sha256VarCore(Hasher);
+pub struct Sha256VarCore(BlockSha256);
 
 impl HashMarker for Sha256VarCore {}
 
@@ -44,8 +44,8 @@ impl VariableOutputCore for Sha256VarCore {
 
     fn new(output_size: usize) -> Result<Self, InvalidOutputSize> {
         match output_size {
-            28 => Ok(Self(Hasher::new(SHA224))),
-            32 => Ok(Self(Hasher::new(SHA256))),
+            28 => Ok(Self(BlockSha256::new(SHA224_INITIAL_WORDS))),
+            32 => Ok(Self(BlockSha256::new(SHA256_INITIAL_WORDS))),
             _ => Err(InvalidOutputSize),
         }
     }
@@ -89,6 +89,6 @@ impl SerializableState for Sha256VarCore {
         let (words, _) = words.as_chunks();
         let state = core::array::from_fn(|i| u32::from_le_bytes(words[i]));
         let blocks = blocks.try_into().map_err(|_| DeserializeStateError)?;
-        Ok(Self(Hasher::resume(state, u64::from_le_bytes(blocks))))
+        Ok(Self(BlockSha256::resume(state, u64::from_le_bytes(blocks))))
     }
 }

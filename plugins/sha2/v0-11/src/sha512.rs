@@ -10,11 +10,11 @@ use digest::common::hazmat::{DeserializeStateError, SerializableState, Serialize
 use digest::typenum::{U64, U80, U128};
 use digest::zeroize::ZeroizeOnDrop;
 use digest::{HashMarker, InvalidOutputSize, Output};
-use quorate_sha256::sha512::Hasher;
+use quorate_sha256::sha512::BlockSha512;
 
 /// SHA-512 by blocks.
 #[derive(Clone)]
-pub struct Sha512VarCore(Hasher);
+pub struct Sha512VarCore(BlockSha512);
 
 impl HashMarker for Sha512VarCore {}
 
@@ -44,7 +44,7 @@ impl VariableOutputCore for Sha512VarCore {
 
     fn new(output_size: usize) -> Result<Self, InvalidOutputSize> {
         match output_size {
-            64 => Ok(Self(Hasher::default())),
+            64 => Ok(Self(BlockSha512::default())),
             _ => Err(InvalidOutputSize),
         }
     }
@@ -88,6 +88,6 @@ impl SerializableState for Sha512VarCore {
         let (words, _) = words.as_chunks();
         let state = core::array::from_fn(|i| u64::from_le_bytes(words[i]));
         let blocks = blocks.try_into().map_err(|_| DeserializeStateError)?;
-        Ok(Self(Hasher::resume(state, u128::from_le_bytes(blocks))))
+        Ok(Self(BlockSha512::resume(state, u128::from_le_bytes(blocks))))
     }
 }

@@ -151,6 +151,7 @@ impl World {
             counter: 0,
             database: DatabaseId([0; 16]),
             longest_message: 32,
+            message_parts: 1,
             waiting_room: world.parties[party].waiting_room.clone(),
         };
         let begin =
