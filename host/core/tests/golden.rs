@@ -439,7 +439,7 @@ impl Network {
                 counter: u64::from(index),
                 database: DatabaseId([u8::try_from(index).unwrap(); 16]),
                 longest_message: 1 << 10,
-                message_parts: 1,
+                message_parts: 2,
                 waiting_room: WaitingRoom::new(1 << 20),
             };
             let seed = Zeroizing::new([100 + u8::try_from(index).unwrap(); 32]);
