@@ -8,7 +8,7 @@ use quorate_tests::single_process::Server;
 use serde_json::{Value, json};
 
 use crate::block_on;
-use crate::end_to_end::{many, sign};
+use crate::end_to_end::{sign, signing_server};
 use crate::stats::{median, round};
 
 const ITEMS: usize = 16;
@@ -28,16 +28,13 @@ struct Cost {
 pub(crate) fn measure() -> Value {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path(), 3);
-        server.first_answer().await;
-        let account = server.caller.create().await;
-        many(&server.caller, 1, 20, |caller| sign(caller, account.clone())).await;
-        let singles = cost(&server, async |caller| {
+        let (server, account) = signing_server(folder.path()).await;
+        let sign_singly = async |caller: &Caller| {
             for _ in 0..ITEMS {
                 sign(caller.clone(), account.clone()).await;
             }
-        });
-        let singles = singles.await;
+        };
+        let singles = cost(&server, sign_singly).await;
         let batches = cost(&server, async |caller| sign_batch(caller, &account).await).await;
         let (single_ms, batch_ms) = (median(&singles.milliseconds), median(&batches.milliseconds));
         json!({

@@ -1,5 +1,6 @@
 //! Accounts and signatures over HTTP, against a server process with three parties; the callers share its processors.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -20,10 +21,7 @@ pub(crate) fn measure() -> Value {
     let native = native_sign_ms();
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path(), 3);
-        server.first_answer().await;
-        let account = server.caller.create().await;
-        many(&server.caller, 1, 20, |caller| sign(caller, account.clone())).await;
+        let (server, account) = signing_server(folder.path()).await;
         let (mut signs, mut keygens) = (serde_json::Map::new(), serde_json::Map::new());
         for (callers, each, accounts) in LOADS {
             let before = server.cpu_time();
@@ -57,6 +55,15 @@ pub(crate) fn measure() -> Value {
             "keygen": keygens,
         })
     })
+}
+
+/// A server with three parties that has signed some times, and the account that it has signed with.
+pub(crate) async fn signing_server(folder: &Path) -> (Server, String) {
+    let server = Server::start(folder, 3);
+    server.first_answer().await;
+    let account = server.caller.create().await;
+    many(&server.caller, 1, 20, |caller| sign(caller, account.clone())).await;
+    (server, account)
 }
 
 pub(crate) fn percentiles(times: &[f64]) -> Value {

@@ -102,9 +102,9 @@ pub const MAX_HASH_CALLS: u32 = 16_000_000;
 /// Blocks that one session may have compressed: 4 GiB. A keygen of three parties has about a million at each.
 pub const MAX_HASH_BLOCKS: u64 = 64 << 20;
 
-/// Processor time that a call of `hash` counts for, and each of its blocks, with the instructions of the processor.
+/// Processor time that a call of `hash` counts for, beside that of its blocks: rather too much than too little.
 pub const HASH_CALL_CPU_TIME: Duration = Duration::from_nanos(200);
-/// See [`HASH_CALL_CPU_TIME`].
+/// Processor time that a block counts for: about what it takes with the processor's instructions.
 pub const HASH_BLOCK_CPU_TIME: Duration = Duration::from_nanos(80);
 
 /// Log lines of one session; later ones are counted and dropped.

@@ -4,7 +4,7 @@
 //! each item would otherwise be a question of its own, and the first answer would help to choose the next question. So:
 //! - a step computes the round of every item before anything of that round is returned, and before a failure is;
 //! - a failure says the same whichever item it comes from, and a ban goes before every other failure;
-//! - every item is computed whether or not another one has failed, so that the time does not tell which;
+//! - every item is computed whether or not another one has failed, so that the time does not tell which (it can tell how many);
 //! - the signatures are returned together.
 //!
 //! Each item has an execution id of its own, made of the session's, of its index and of itself: two equal items share no
@@ -71,7 +71,7 @@ impl<S: Session> Batch<S> {
 }
 
 impl<S: Session> Session for Batch<S> {
-    /// One step computes a whole round of all items, however long it takes: what is computed of a batch must not be seen.
+    /// One step computes a whole round of all items, however long it takes: no peer may see which item is being computed.
     fn step(&mut self, host: &mut dyn Host, incoming: Vec<Incoming>) -> Result<Progress, Failure> {
         let mut failures = Vec::new();
         let mut arrived: Vec<Vec<Incoming>> = self.items.iter().map(|_| Vec::new()).collect();

@@ -7,15 +7,13 @@
 
 pub use digest::{self, Digest};
 
-mod sha256;
-mod sha512;
+mod blocks;
 
 use digest::consts::{U28, U32, U64};
 use digest::core_api::{CoreWrapper, CtVariableCoreWrapper};
 use digest::impl_oid_carrier;
 
-pub use sha256::Sha256VarCore;
-pub use sha512::Sha512VarCore;
+pub use blocks::{Sha256VarCore, Sha512VarCore};
 
 impl_oid_carrier!(OidSha256, "2.16.840.1.101.3.4.2.1");
 impl_oid_carrier!(OidSha224, "2.16.840.1.101.3.4.2.4");

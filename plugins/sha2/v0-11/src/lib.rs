@@ -7,14 +7,12 @@
 
 pub use digest::{self, Digest};
 
-mod sha256;
-mod sha512;
+mod blocks;
 
 use digest::block_api::CtOutWrapper;
 use digest::consts::{U28, U32, U64};
 
-pub use sha256::Sha256VarCore;
-pub use sha512::Sha512VarCore;
+pub use blocks::{Sha256VarCore, Sha512VarCore};
 
 digest::buffer_fixed!(
     /// SHA-256.
