@@ -9,6 +9,7 @@
 //! | [`in_memory`] | the gRPC service of one role, without a network |
 //! | [`hostile_router`] | a router that changes, delays and drops frames |
 //! | [`services`] | PostgreSQL, RabbitMQ and Redis |
+//! | [`own_memory`] | what a process still has in its memory |
 //! | [`fault_injection`], [`cut_connection`] | processes that are killed, connections that are cut |
 //! | [`components`], [`user`], [`random`], [`verification`] | plugins, users, reproducible randomness, independent verification |
 //!
@@ -23,6 +24,7 @@ pub mod fleet;
 pub mod fleet_calls;
 pub mod hostile_router;
 pub mod in_memory;
+pub mod own_memory;
 pub mod random;
 pub mod sandbox_tasks;
 pub mod services;

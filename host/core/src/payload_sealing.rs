@@ -16,23 +16,27 @@ use crate::hpke_suite::{
     RecipientPublicKey, X25519HkdfSha256,
 };
 use crate::ids::ExecutionId;
+use crate::wiped_stack::on_wiped_stack;
 
 /// A payload that does not open, or a malformed key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payload does not open")]
 pub struct Unopenable;
 
-/// A party's ephemeral key of one session. The library wipes it when it is dropped.
+/// A party's ephemeral key of one session.
 pub struct Ephemeral {
-    secret: PrivateKey,
+    /// On the heap, so that no copy stays behind where it was moved from. The library wipes it when it is dropped.
+    secret: Box<PrivateKey>,
     public: [u8; 32],
 }
 
 impl Ephemeral {
     /// A fresh key.
     pub(crate) fn new(random: &mut ChaCha20Rng) -> Self {
-        let (secret, public) = X25519HkdfSha256::gen_keypair_with_rng(random);
-        Self { secret, public: public.to_bytes().into() }
+        on_wiped_stack(|| {
+            let (secret, public) = X25519HkdfSha256::gen_keypair_with_rng(random);
+            Self { secret: Box::new(secret), public: public.to_bytes().into() }
+        })
     }
 
     /// The public key, for the hello.
@@ -48,7 +52,7 @@ fn info(execution: ExecutionId, from: PartyIndex, to: PartyIndex) -> Vec<u8> {
 
 /// Seals what one party sends to another.
 pub(crate) struct Sealer {
-    context: AeadCtxS<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>,
+    context: Box<AeadCtxS<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>>,
     /// Sent in front of the first payload, then gone.
     encapsulated: Option<Vec<u8>>,
 }
@@ -63,9 +67,11 @@ impl Sealer {
     ) -> Result<Self, Unopenable> {
         let recipient = RecipientPublicKey::from_bytes(recipient).map_err(|_| Unopenable)?;
         let info = info(execution, from, to);
-        let (encapsulated, context) =
-            setup_sender_with_rng(&OpModeS::Base, &recipient, &info, random).map_err(|_| Unopenable)?;
-        Ok(Self { context, encapsulated: Some(encapsulated.to_bytes().to_vec()) })
+        on_wiped_stack(|| {
+            let (encapsulated, context) =
+                setup_sender_with_rng(&OpModeS::Base, &recipient, &info, random).map_err(|_| Unopenable)?;
+            Ok(Self { context: Box::new(context), encapsulated: Some(encapsulated.to_bytes().to_vec()) })
+        })
     }
 
     pub(crate) fn seal(&mut self, payload: &[u8], header: &[u8]) -> Result<Vec<u8>, Unopenable> {
@@ -80,7 +86,7 @@ impl Sealer {
 /// Opens what one party sends to another.
 pub(crate) struct Opener {
     info: Vec<u8>,
-    context: Option<AeadCtxR<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>>,
+    context: Option<Box<AeadCtxR<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>>>,
 }
 
 impl Opener {
@@ -101,9 +107,12 @@ impl Opener {
                 let (first, others) = sealed.split_at_checked(ENCAPSULATED_KEY_BYTES).ok_or(Unopenable)?;
                 rest = others;
                 let encapsulated = EncapsulatedKey::from_bytes(first).map_err(|_| Unopenable)?;
-                let context = setup_receiver(&OpModeR::Base, &ephemeral.secret, &encapsulated, &self.info)
-                    .map_err(|_| Unopenable)?;
-                none.insert(context)
+                let context = on_wiped_stack(|| {
+                    setup_receiver(&OpModeR::Base, ephemeral.secret.as_ref(), &encapsulated, &self.info)
+                        .map(Box::new)
+                        .map_err(|_| Unopenable)
+                });
+                none.insert(context?)
             }
         };
         context.open(rest, header).map(Zeroizing::new).map_err(|_| Unopenable)

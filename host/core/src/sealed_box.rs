@@ -11,6 +11,7 @@ use crate::hpke_suite::{
     ChaCha20Poly1305, ENCAPSULATED_KEY_BYTES, EncapsulatedKey, HkdfSha256, Kem, PrivateKey,
     RecipientPublicKey, X25519HkdfSha256,
 };
+use crate::wiped_stack::on_wiped_stack;
 
 /// Why sealed bytes do not open, or nothing can be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,14 +33,15 @@ impl From<Malformed> for OpenError {
     }
 }
 
-/// A key that shares or requests are sealed to. The library wipes it when it is dropped.
-pub struct RecipientKey(PrivateKey);
+/// A key that shares or requests are sealed to: on the heap, so that no copy stays behind where it was moved from. The library
+/// wipes it when it is dropped.
+pub struct RecipientKey(Box<PrivateKey>);
 
 impl RecipientKey {
     /// The key that comes from 32 bytes of good randomness or key material (RFC 9180, `DeriveKeyPair`).
     #[must_use]
     pub fn derive(material: &[u8; 32]) -> Self {
-        Self(X25519HkdfSha256::derive_keypair(material).0)
+        on_wiped_stack(|| Self(Box::new(X25519HkdfSha256::derive_keypair(material).0)))
     }
 
     /// The key of these 32 bytes (RFC 7748).
@@ -47,7 +49,8 @@ impl RecipientKey {
     /// # Errors
     /// When they are no key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, OpenError> {
-        PrivateKey::from_bytes(bytes).map(Self).map_err(|_| OpenError::Key)
+        let key = on_wiped_stack(|| PrivateKey::from_bytes(bytes).map(Box::new));
+        key.map(Self).map_err(|_| OpenError::Key)
     }
 
     /// The key's bytes.
@@ -65,7 +68,7 @@ impl RecipientKey {
     /// Its public side.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
-        X25519HkdfSha256::sk_to_pk(&self.0).to_bytes().into()
+        X25519HkdfSha256::sk_to_pk(self.0.as_ref()).to_bytes().into()
     }
 }
 
@@ -88,13 +91,18 @@ pub(crate) fn seal(
     seed: &[u8; 32],
 ) -> Result<Vec<u8>, OpenError> {
     let recipient = RecipientPublicKey::from_bytes(recipient).map_err(|_| OpenError::Key)?;
-    let mut random = ChaCha20Rng::from_seed(*seed);
-    let (encapsulated, ciphertext) = single_shot_seal_with_rng::<
-        ChaCha20Poly1305,
-        HkdfSha256,
-        X25519HkdfSha256,
-    >(&OpModeS::Base, &recipient, info, plain, &header, &mut random)
-    .map_err(|_| OpenError::Key)?;
+    let (encapsulated, ciphertext) = on_wiped_stack(|| {
+        let mut random = ChaCha20Rng::from_seed(*seed);
+        single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeS::Base,
+            &recipient,
+            info,
+            plain,
+            &header,
+            &mut random,
+        )
+        .map_err(|_| OpenError::Key)
+    })?;
     Ok([header.as_slice(), encapsulated.to_bytes().as_slice(), &ciphertext].concat())
 }
 
@@ -112,13 +120,15 @@ pub(crate) fn open(
     let (encapsulated, ciphertext) =
         sealed.split_at_checked(ENCAPSULATED_KEY_BYTES).ok_or(OpenError::Malformed)?;
     let encapsulated = EncapsulatedKey::from_bytes(encapsulated).map_err(|_| OpenError::Malformed)?;
-    let opened = single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeR::Base,
-        &key.0,
-        &encapsulated,
-        info,
-        ciphertext,
-        header,
-    );
+    let opened = on_wiped_stack(|| {
+        single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeR::Base,
+            key.0.as_ref(),
+            &encapsulated,
+            info,
+            ciphertext,
+            header,
+        )
+    });
     opened.map(Zeroizing::new).map_err(|_| OpenError::Sealed)
 }

@@ -3,6 +3,7 @@
 mod bans;
 mod clocks;
 mod cluster;
+mod ephemeral_keys;
 mod memory;
 mod operator;
 mod sessions;

@@ -3,18 +3,16 @@
 //! A child process runs the sessions and then reads all of its own writable memory. It knows the share only in a
 //! masked form, so that the search does not find itself.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use quorate_kit::Parties;
 use quorate_runtime::capabilities::vault::{EntryName, Scope};
 use quorate_runtime::{SecretBytes, Task};
 
+use quorate_tests::own_memory::MaskedSecret;
 use quorate_tests::sandbox_tasks::{keygen, load, sign};
 
 const CHILD: &str = "QUORATE_TEST_WIPE";
-const MASK: u8 = 0xa5;
 
 #[test]
 fn nothing_of_a_share_is_left_in_memory() {
@@ -45,7 +43,7 @@ fn child() {
         let share: SecretBytes = parties.kept(1)[&name].clone();
         // 32 bytes from the middle: seeds of the oblivious transfers.
         let middle = share.expose().len() / 2;
-        let masked: Vec<u8> = share.expose()[middle..middle + 32].iter().map(|b| b ^ MASK).collect();
+        let masked = MaskedSecret::of(&share.expose()[middle..middle + 32]);
         drop(share);
         if mode == "good" {
             parties.run(&plugin, &[1, 2], &sign([1; 32])).await;
@@ -56,50 +54,10 @@ fn child() {
             let ended = parties.try_run(&faulty, &[1, 2], &Task::Sign(task)).await;
             assert!(ended.values().all(Result::is_err));
         }
-        let before = copies_in_memory(&masked);
+        let before = masked.copies_in_memory();
         (masked, before)
     });
     drop(async_runtime);
     println!("before: {}", if before > 0 { "found" } else { "not found" });
-    println!("after: {}", copies_in_memory(&masked));
-}
-
-/// How often the unmasked bytes occur in this process's writable memory.
-fn copies_in_memory(masked: &[u8]) -> usize {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let memory = File::open("/proc/self/mem").unwrap();
-    let mut found = 0;
-    // One buffer for all, wiped after each read: it must not be found itself.
-    let mut buffer = vec![0_u8; 1 << 20];
-    let buffer_at = buffer.as_ptr() as u64..buffer.as_ptr() as u64 + buffer.len() as u64;
-    for line in maps.lines().filter(|l| l.split(' ').nth(1).is_some_and(|p| p.starts_with("rw"))) {
-        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
-        let mut at = from;
-        while at < to {
-            let want = usize::try_from((to - at).min(buffer.len() as u64)).unwrap();
-            let Ok(got) = memory.read_at(&mut buffer[..want], at) else { break };
-            let hits = positions(&buffer[..got], masked);
-            found += hits.iter().filter(|&&hit| !buffer_at.contains(&(at + hit as u64))).count();
-            buffer[..got].fill(0);
-            // Overlap, so that nothing hides on a border.
-            at += if got == want && want > masked.len() && at + (want as u64) < to {
-                (want - masked.len()) as u64
-            } else {
-                want as u64
-            };
-        }
-    }
-    found
-}
-
-fn positions(haystack: &[u8], masked: &[u8]) -> Vec<usize> {
-    let first = masked[0] ^ MASK;
-    let here = |w: &[u8]| w.iter().zip(masked).all(|(b, m)| *b == m ^ MASK);
-    haystack
-        .windows(masked.len())
-        .enumerate()
-        .filter(|(_, w)| w[0] == first && here(w))
-        .map(|(i, _)| i)
-        .collect()
+    println!("after: {}", masked.copies_in_memory());
 }

@@ -40,6 +40,7 @@ use zeroize::Zeroizing;
 use crate::abort::{Abort, AbortCode, AbortNotice, SignedAbort};
 use crate::codec::{decode, encode};
 use crate::identity::SecretKey;
+use crate::wiped_stack::on_wiped_stack;
 use crate::{PartyIndex, UnixMillis};
 pub use effect::{Effect, Message, To};
 pub use frame::Frame;
@@ -67,8 +68,8 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(2_000);
 pub struct Session {
     terms: SessionTerms,
     key: SecretKey,
-    /// Dropped once the streams are sealed: the ephemeral key can be computed from it.
-    random: Option<ChaCha20Rng>,
+    /// Dropped once the streams are there, or the session is over: the ephemeral key can be computed from it.
+    random: Option<Box<ChaCha20Rng>>,
     state: SessionState,
     /// Everything sent so far, in order.
     sent: Vec<(PartyIndex, Vec<u8>)>,
@@ -92,7 +93,7 @@ impl Session {
         seed: &Zeroizing<[u8; 32]>,
         now: UnixMillis,
     ) -> (Self, Vec<Effect>) {
-        let mut random = ChaCha20Rng::from_seed(**seed);
+        let mut random = on_wiped_stack(|| Box::new(ChaCha20Rng::from_seed(**seed)));
         let handshake = Handshake::new(&terms, &key, &mut random);
         let hello = handshake.own_hello();
         let state = SessionState::Greeting { handshake, early: Vec::new() };
@@ -370,6 +371,7 @@ impl Session {
         let notice = encode(&Frame::Abort(notice.sign(&self.key)));
         let notices = self.terms.peers().map(|peer| (peer, notice.clone())).collect();
         self.state = SessionState::Over { notice, answers: ReplyThrottle::from(&self.terms, now) };
+        self.random = None;
         self.sent.clear();
         vec![Effect::Abort { abort, notices }]
     }
@@ -388,13 +390,7 @@ impl Session {
 
 impl core::fmt::Debug for Session {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let state = match self.state {
-            SessionState::Greeting { .. } => "greeting",
-            SessionState::Running(_) => "running",
-            SessionState::Done { .. } => "done",
-            SessionState::Over { .. } => "over",
-        };
-        write!(f, "Session(party {}, {state})", self.terms.me)
+        write!(f, "Session(party {}, {})", self.terms.me, self.state.name())
     }
 }
 

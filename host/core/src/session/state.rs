@@ -26,3 +26,14 @@ pub(super) enum SessionState {
         answers: ReplyThrottle,
     },
 }
+
+impl SessionState {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Greeting { .. } => "greeting",
+            Self::Running(_) => "running",
+            Self::Done { .. } => "done",
+            Self::Over { .. } => "over",
+        }
+    }
+}

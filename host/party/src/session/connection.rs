@@ -48,10 +48,7 @@ pub(super) async fn connect(
         let reason = format!("the router did not take this party in: {}", status.message());
         Abort::of(AbortCode::Unavailable, reason)
     })?;
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice())
-        .map_err(|_| Abort::of(AbortCode::Internal, "the machine has no randomness"))?;
-    let (session, mut effects) = Session::begin(terms(context), party.key(), &seed, context.now());
+    let (session, mut effects) = begin(context)?;
     let (party, parties) = (Arc::clone(party), context.parties());
     let bans = party.bans_for_peers(context.order(), &context.facts).await;
     if !bans.is_empty() {
@@ -61,6 +58,14 @@ pub(super) async fn connect(
     }
     let database = context.facts.database;
     Ok((Connection { sender: router.sender(), router, session, party, parties, database }, effects))
+}
+
+/// Begins the session with a fresh seed, which is gone when this returns.
+fn begin(context: &SessionContext) -> Result<(Session, Vec<Effect>), Abort> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice())
+        .map_err(|_| Abort::of(AbortCode::Internal, "the machine has no randomness"))?;
+    Ok(Session::begin(terms(context), context.party.key(), &seed, context.now()))
 }
 
 fn terms(context: &SessionContext) -> SessionTerms {
