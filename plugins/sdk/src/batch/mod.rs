@@ -101,7 +101,8 @@ impl<S: Session> Session for Batch<S> {
     }
 }
 
-/// Steps a session until it needs messages or is done.
+/// Steps a session until it has sent something, needs messages or is done. What a round sends leaves before the next round is
+/// computed, so that a failure there does not keep it from the peers.
 fn run(
     session: &mut impl Session,
     host: &mut dyn Host,
@@ -111,7 +112,7 @@ fn run(
     loop {
         let mut step = session.step(host, std::mem::take(&mut arrived))?;
         outgoing.append(&mut step.outgoing);
-        if !matches!(step.state, State::Again) {
+        if !outgoing.is_empty() || !matches!(step.state, State::Again) {
             return Ok(Progress { outgoing, state: step.state });
         }
     }
@@ -120,12 +121,14 @@ fn run(
 /// The step of a batch, of the steps of its items.
 fn combine(items: Vec<Progress>) -> Result<Progress, Failure> {
     let differ = || Failure::Internal("the items of a batch are not in the same round".into());
-    let (mut messages, mut signatures, mut waiting) = (Vec::new(), Vec::new(), 0);
+    let (mut messages, mut signatures) = (Vec::new(), Vec::new());
+    let (mut waiting, mut more) = (0, false);
     for (number, Progress { outgoing, state }) in items.into_iter().enumerate() {
         match state {
             State::Done(Outcome::Signatures(one)) => signatures.push(one),
             State::Done(_) => return Err(Failure::Internal("a signing without a signature".into())),
-            State::Waiting | State::Again => waiting += 1,
+            State::Waiting => waiting += 1,
+            State::Again => (waiting, more) = (waiting + 1, true),
         }
         if number == 0 {
             messages = outgoing.into_iter().map(|m| (m.round, m.to, vec![m.payload])).collect();
@@ -142,6 +145,7 @@ fn combine(items: Vec<Progress>) -> Result<Progress, Failure> {
         }
     }
     let state = match (signatures.is_empty(), waiting) {
+        (true, _) if more => State::Again,
         (true, _) => State::Waiting,
         (false, 0) => State::Done(Outcome::Signatures(one_each(signatures)?)),
         (false, _) => return Err(differ()),
@@ -217,7 +221,7 @@ mod tests {
 
     fn item() -> SignItem {
         let message = vec![7; 32];
-        SignItem { message, hash: HashFunction::None, path: vec![], tweak: None, presignature: None }
+        SignItem { message, hash: HashFunction::None, path: vec![], merkle_root: None, presignature: None }
     }
 
     fn roster() -> Roster {
@@ -338,7 +342,7 @@ mod tests {
             SignItem { message: vec![8; 32], ..item() },
             SignItem { hash: HashFunction::Sha256, ..item() },
             SignItem { path: vec![7], ..item() },
-            SignItem { tweak: Some([7; 32]), ..item() },
+            SignItem { merkle_root: Some([7; 32]), ..item() },
             SignItem { presignature: Some("p".into()), ..item() },
         ];
         ids.extend(others.iter().map(|item| execution_id(&[9; 32], 0, item)));
