@@ -16,7 +16,7 @@ if [ -z "$busybox" ] || ldd "$busybox" >/dev/null 2>&1; then missing "a static b
 rm -rf "$root"
 mkdir -p "$root"/{bin,etc/ssl/certs,plugins,data,tmp}
 install -m 755 "$program" "$root/quorate"
-install -m 644 "$plugins"/dkls23.wasm "$root/plugins/"
+install -m 644 "$plugins"/{dkls23,frost-ed25519,frost-secp256k1-tr}.wasm "$root/plugins/"
 install -m 644 "$certificates" "$root/etc/ssl/certs/"
 # The libraries that the program is linked with, the loader among them, where it looks for them.
 ldd "$program" | grep -o '/[^ )]*' | sort -u | while read -r library; do

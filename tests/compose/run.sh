@@ -85,6 +85,9 @@ find_service_images() {
   done
 }
 
+# The components in the image.
+components=(plugins/dkls23.wasm plugins/frost-ed25519.wasm plugins/frost-secp256k1-tr.wasm)
+
 # Two builds in different folders: the same bytes.
 same_bytes() {
   say "a second build, in another folder"
@@ -93,11 +96,11 @@ same_bytes() {
   (cd "$top" && git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- --create) | tar --directory="$other" --extract
   make -C "$other" --no-print-directory CARGO_TARGET_DIR="$work/other-target" QUORATE_PLUGINS="$work/other-plugins" dist DIST="$work/other-dist" >"$work/other.log" 2>&1 ||
     { tail -20 "$work/other.log"; die "the second build"; }
-  for file in quorate plugins/dkls23.wasm; do
+  for file in quorate "${components[@]}"; do
     cmp "$work/dist/root/$file" "$work/other-dist/root/$file" || die "$file is not the same in two builds"
   done
-  (cd "$work/dist/root" && sha256sum quorate plugins/dkls23.wasm)
-  ok "program and component have the same hash, built in two folders"
+  (cd "$work/dist/root" && sha256sum quorate "${components[@]}")
+  ok "program and components have the same hash, built in two folders"
   rm -rf "$other" "$work/other-target"
 }
 
@@ -129,10 +132,12 @@ build_image() {
     fi
     (cd "$top" && RUST_IMAGE=$rust ./deploy.sh build) >"$work/image.log" 2>&1 || { tail -20 "$work/image.log"; die "the image from the sources"; }
     program=$(docker create "$image")
-    docker cp "$program:/quorate" "$work/program" && docker cp "$program:/plugins/dkls23.wasm" "$work/component"
+    docker cp "$program:/quorate" "$work/program" && docker cp "$program:/plugins" "$work/plugins"
     docker rm "$program" >/dev/null
-    cmp "$work/component" "$work/dist/root/plugins/dkls23.wasm" || die "the component is not the same, built in a container"
-    ok "built in a container, the component has the same hash"
+    for file in "${components[@]}"; do
+      cmp "$work/$file" "$work/dist/root/$file" || die "$file is not the same, built in a container"
+    done
+    ok "built in a container, the components have the same hash"
     # C code is in the program too: that takes the same compiler.
     if [ "$(cc --version | head -n 1)" = "$(docker run --rm "$rust" cc --version | head -n 1)" ]; then
       cmp "$work/program" "$work/dist/root/quorate" || die "the program is not the same, built in a container"

@@ -1,7 +1,7 @@
 //! An embedded deployment in a temporary folder, and a caller of its API.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate::config::{LimitsConfig, PluginsConfig, RatesConfig};
@@ -29,6 +29,7 @@ pub struct Deployment {
     caller: Caller,
     folder: TempDir,
     parties: u16,
+    components: Vec<PathBuf>,
     /// How long its operations may take.
     pub limits: LimitsConfig,
 }
@@ -146,16 +147,23 @@ impl Deployment {
 
     /// Starts with other time limits.
     pub async fn start_with(parties: u16, limits: LimitsConfig) -> Self {
+        Self::start_components(parties, limits, &["dkls23"]).await
+    }
+
+    /// Starts with these components.
+    pub async fn start_components(parties: u16, limits: LimitsConfig, names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let embedded = embedded(folder.path(), parties, limits).await;
+        let component = |name: &&str| components::folder().join(format!("{name}.wasm"));
+        let components: Vec<PathBuf> = names.iter().map(component).collect();
+        let embedded = embedded(folder.path(), parties, limits, &components).await;
         let caller = Caller::new(embedded.address());
-        Self { embedded: Some(embedded), caller, folder, parties, limits }
+        Self { embedded: Some(embedded), caller, folder, parties, components, limits }
     }
 
     /// Stops, and starts again on the same data.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let embedded = embedded(self.folder.path(), self.parties, self.limits).await;
+        let embedded = embedded(self.folder.path(), self.parties, self.limits, &self.components).await;
         self.caller = Caller::new(embedded.address());
         self.embedded = Some(embedded);
     }
@@ -186,7 +194,7 @@ impl Deployment {
     }
 }
 
-async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
+async fn embedded(data: &Path, parties: u16, limits: LimitsConfig, components: &[PathBuf]) -> Embedded {
     let embedded = Embedded::start(EmbeddedSetup {
         plugin_policy: PluginsConfig::default(),
         data: data.to_owned(),
@@ -197,7 +205,7 @@ async fn embedded(data: &Path, parties: u16, limits: LimitsConfig) -> Embedded {
         rates: RatesConfig::default(),
         proxies: AllowedAddresses::default(),
         limits,
-        plugins: vec![components::folder().join("dkls23.wasm")],
+        plugins: components.to_vec(),
     });
     embedded.await.unwrap()
 }

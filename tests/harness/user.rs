@@ -66,7 +66,7 @@ impl User {
                     message: Bytes(digest.to_vec()),
                     hash: HashFunction::None,
                     path: vec![],
-                    tweak: None,
+                    merkle_root: None,
                     presignatures: false,
                 }
                 .into(),

@@ -11,11 +11,10 @@ use super::coordinators::Coordinators;
 use super::request::Creation;
 use super::user_share::UserShareRequests;
 
-/// Schemes whose signatures this host can verify and whose keys it can show.
-const SCHEMES: [&str; 1] = [DEFAULT_SCHEME];
-
-/// The protocol of an account whose creator names none, where several protocols serve the scheme.
-const DEFAULT_PROTOCOL: &str = "dkls23";
+/// Schemes whose signatures this host can verify and whose keys it can show, and the protocol of an account whose creator names none,
+/// where several serve the scheme.
+const SCHEMES: [(&str, &str); 3] =
+    [(DEFAULT_SCHEME, "dkls23"), ("ed25519", "frost-ed25519"), ("bip340", "frost-secp256k1-tr")];
 
 /// The choices of this deployment for new accounts.
 pub(crate) struct AccountDefaults {
@@ -36,10 +35,11 @@ impl AccountDefaults {
     ) -> Result<Account, Problem> {
         let Creation { user_id, scheme, protocol, threshold, user } = creation;
         let scheme = scheme.unwrap_or_else(|| DEFAULT_SCHEME.into());
-        if !SCHEMES.contains(&scheme.as_str()) {
-            let detail = format!("scheme: this deployment serves {}", SCHEMES.join(", "));
+        let Some((_, default_protocol)) = SCHEMES.iter().find(|(name, _)| *name == scheme) else {
+            let detail =
+                format!("scheme: this deployment serves {}", SCHEMES.map(|(name, _)| name).join(", "));
             return Err(Problem::new(Code::UnknownScheme, detail));
-        }
+        };
         let (threshold, parties) = match &user {
             Some(_) => self.users.parties(&self.parties, threshold)?,
             None => {
@@ -54,7 +54,7 @@ impl AccountDefaults {
         Ok(Account {
             spec: KeySpec {
                 account: id,
-                protocol: self.protocol(&scheme, protocol).await?,
+                protocol: self.protocol(&scheme, protocol, default_protocol).await?,
                 scheme,
                 threshold,
                 parties,
@@ -85,7 +85,12 @@ impl AccountDefaults {
     }
 
     /// The protocol for a scheme, among those that the online parties have a plugin of.
-    async fn protocol(&self, scheme: &str, requested: Option<String>) -> Result<String, Problem> {
+    async fn protocol(
+        &self,
+        scheme: &str,
+        requested: Option<String>,
+        default: &str,
+    ) -> Result<String, Problem> {
         let plugins = self.coordinators.list_plugins().await?;
         let serving = plugins.iter().filter(|plugin| plugin.schemes.iter().any(|s| s == scheme));
         let mut protocols: Vec<&str> = serving.map(|plugin| plugin.protocol.as_str()).collect();
@@ -93,15 +98,16 @@ impl AccountDefaults {
         protocols.dedup();
         if protocols.is_empty() {
             // The parties may be about to start: the coordinator finds out whether they come in time.
-            return Ok(requested.unwrap_or_else(|| DEFAULT_PROTOCOL.into()));
+            return Ok(requested.unwrap_or_else(|| default.into()));
         }
         match requested {
             Some(requested) if protocols.contains(&requested.as_str()) => Ok(requested),
             Some(_) => {
-                let detail = format!("protocol: for {scheme} this deployment has {}", protocols.join(", "));
+                let has = protocols.join(", ");
+                let detail = format!("protocol: for the scheme {scheme} this deployment has {has}");
                 Err(Problem::new(Code::UnknownProtocol, detail))
             }
-            None if protocols.contains(&DEFAULT_PROTOCOL) => Ok(DEFAULT_PROTOCOL.into()),
+            None if protocols.contains(&default) => Ok(default.into()),
             None => Ok(protocols[0].to_owned()),
         }
     }

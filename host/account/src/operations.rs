@@ -24,7 +24,7 @@ use super::limits::TimeLimits;
 use super::order_status::Orders;
 use super::originator::Originator;
 use super::pinned_parties::PinnedParties;
-use super::present::{session_view, signing_view, view};
+use super::present::{session_view, signing_view, taproot_output, view};
 use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
 use super::stored_accounts::StoredAccounts;
@@ -142,6 +142,21 @@ impl AccountService {
         view(&self.accounts.read(id).await?)
     }
 
+    /// Reads an account, and the Taproot output that its key makes with the merkle root of scripts.
+    ///
+    /// # Errors
+    /// Those of [`Self::account`]; [`Code::InvalidMerkleRoot`] where the account's scheme knows none, [`Code::AccountNotActive`] where it
+    /// has no key yet.
+    pub async fn account_with_output(&self, id: AccountId, root: [u8; 32]) -> Result<AccountView, Problem> {
+        let account = self.accounts.read(id).await?;
+        let output = taproot_output(&account, root)?;
+        let mut shown = view(&account)?;
+        if let Some(key) = &mut shown.key {
+            key.taproot_output = Some(output);
+        }
+        Ok(shown)
+    }
+
     /// Reads a session, and stores what it has led to.
     ///
     /// # Errors
@@ -227,6 +242,7 @@ impl AccountService {
 
     async fn sign_once(&self, ids: RequestIds, request: &SignRequest) -> Result<SigningView, Problem> {
         let (account, current) = self.accounts.active(ids.account).await?;
+        request.check_scheme(&account.spec.scheme)?;
         let signers = user_share::signers(&account, request.signers.clone(), request.user_share.is_some())?;
         let signing = Operation::Sign(request.items.clone());
         let mut order = self.order(ids.order, &account, signing, Some(&current))?;

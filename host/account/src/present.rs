@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use quorate_control_store::{Account, AccountState};
 use quorate_core::certificate::{Certificate, KeyOutputs};
+use quorate_core::code::Code;
 use quorate_core::order::{Operation, Order, SignItem};
 use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SchemeSignature};
 use quorate_net::problem::Problem;
-use quorate_verify::addresses::Secp256k1Forms;
+use quorate_verify::addresses::{KeyForms, TaprootOutput};
 use quorate_verify::proof::Proved;
 use quorate_verify::signature;
+use quorate_verify::signing_key::SigningKey;
 
 use super::order_status::{ReconciledSession, ReconciledStatus, SignedResult};
 use super::request::SignRequest;
 use super::submit::{OrderResult, known_parties};
 use super::views::{
     AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView,
-    SigningView, StatusView, ThresholdView,
+    SigningView, StatusView, TaprootOutputView, ThresholdView,
 };
 
 /// An account as callers see it.
@@ -27,8 +29,8 @@ pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
         AccountState::Creating => (AccountStateView::Creating, 0, None),
         AccountState::Failed => (AccountStateView::Failed, 0, None),
         AccountState::Active { certificate, key } => {
-            let shown = key_view(certificate, key);
-            let invalid = || Problem::internal("the stored public key is not a valid curve point");
+            let shown = key_view(&account.spec.scheme, certificate, key);
+            let invalid = || Problem::internal("the stored public key is none of its scheme");
             let shown = shown.ok_or_else(invalid)?;
             (AccountStateView::Active, certificate.activation.epoch, Some(shown))
         }
@@ -52,16 +54,36 @@ pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
     })
 }
 
-/// The public view of a key; `None` if it is not a point of the curve.
-fn key_view(certificate: &Certificate, key: &KeyOutputs) -> Option<KeyView> {
-    let forms = Secp256k1Forms::of(&key.public_key.0)?;
+/// The public view of a key; `None` if it is no key of its scheme.
+fn key_view(scheme: &str, certificate: &Certificate, key: &KeyOutputs) -> Option<KeyView> {
+    let forms = KeyForms::of(scheme, &key.public_key.0)?;
     Some(KeyView {
         plugin_digest: certificate.activation.digest.to_string(),
-        public_key: hex::encode(forms.compressed),
-        public_key_uncompressed: hex::encode(forms.uncompressed),
+        public_key: hex::encode(&key.public_key.0),
+        public_key_uncompressed: forms.uncompressed.map(hex::encode),
         chain_code: key.chain_code.map(hex::encode),
         ethereum_address: forms.ethereum,
         bitcoin_address: forms.bitcoin,
+        solana_address: forms.solana,
+        taproot_output: None,
+    })
+}
+
+/// The Taproot output that an account's key makes with the merkle root of scripts.
+pub(crate) fn taproot_output(account: &Account, root: [u8; 32]) -> Result<TaprootOutputView, Problem> {
+    if account.spec.scheme != "bip340" {
+        let detail = format!("merkle_root: this account's scheme is {}, and not bip340", account.spec.scheme);
+        return Err(Problem::new(Code::InvalidMerkleRoot, detail));
+    }
+    let AccountState::Active { key, .. } = &account.state else {
+        return Err(Problem::new(Code::AccountNotActive, "merkle_root: the account has no key yet"));
+    };
+    let output = TaprootOutput::of(&key.public_key.0, root);
+    let output = output.ok_or_else(|| Problem::internal("the stored public key is none of its scheme"))?;
+    Ok(TaprootOutputView {
+        merkle_root: hex::encode(root),
+        public_key: hex::encode(output.key),
+        bitcoin_address: output.address,
     })
 }
 
@@ -100,25 +122,33 @@ fn signature_views(
     if items.len() != signatures.len() {
         return Err(Problem::internal("not one signature for each item"));
     }
-    items.iter().zip(signatures).map(|(item, signature)| signature_view(item, key, signature)).collect()
+    let scheme = &order.spec.scheme;
+    let both = items.iter().zip(signatures);
+    both.map(|(item, signature)| signature_view(scheme, item, key, signature)).collect()
 }
 
 fn signature_view(
+    scheme: &str,
     item: &SignItem,
     key: &KeyOutputs,
     signature: &SchemeSignature,
 ) -> Result<SignatureView, Problem> {
     let unshowable = |_| Problem::internal("a signature that verified can't be shown");
-    let signed_by = signature::child_key(&key.public_key.0, key.chain_code.as_ref(), &item.path);
+    let signed_by = SigningKey::of(scheme, &key.public_key.0, key.chain_code.as_ref(), item);
+    let signed_by = signed_by.map_err(unshowable)?;
+    let digest = match signed_by {
+        SigningKey::Ed25519(_) => None,
+        SigningKey::Ecdsa(_) | SigningKey::Bip340(_) => Some(signature::digest(item).map_err(unshowable)?),
+    };
     let (r, s) = signature.bytes.split_at(32);
     Ok(SignatureView {
-        digest: hex::encode(signature::digest(item).map_err(unshowable)?),
+        digest: digest.map(hex::encode),
         r: hex::encode(r),
         s: hex::encode(s),
-        recovery_id: signature.recovery_id.unwrap_or_default(),
+        recovery_id: signature.recovery_id,
         signature: hex::encode(signature.bytes),
-        der: signature::der(signature),
-        public_key: hex::encode(signed_by.map_err(unshowable)?.serialize()),
+        der: matches!(signed_by, SigningKey::Ecdsa(_)).then(|| signature::der(signature)),
+        public_key: hex::encode(signed_by.to_bytes()),
     })
 }
 

@@ -3,7 +3,7 @@
 use quorate_control_store::Account;
 use quorate_core::code::Code;
 use quorate_core::codec::Bytes;
-use quorate_core::order::{HashFunction, MAX_SIGN_ITEMS, SignItem, SignItems};
+use quorate_core::order::{HashFunction, ItemObjection, MAX_SIGN_ITEMS, SignItem, SignItems};
 use quorate_core::share_grant::NewShareTerms;
 use quorate_core::{PartyIndex, Threshold};
 use quorate_net::problem::Problem;
@@ -84,20 +84,23 @@ pub struct SignRequest {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemText {
-    /// In hex: a digest of 32 bytes, or with `hash` the message itself, of at most 32 KiB.
+    /// In hex: a digest of 32 bytes; with `hash`, and with the scheme `ed25519`, the message itself, of at most 32 KiB.
     pub message: String,
-    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
+    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest, and with `ed25519`.
     pub hash: Option<String>,
     /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
     #[schema(example = "m/0/7")]
     pub path: Option<String>,
+    /// Of `bip340` only, in hex: the merkle root of a Taproot output's scripts, 32 bytes. The signature is under the key of that output.
+    pub merkle_root: Option<String>,
 }
 
 impl SignRequest {
     /// Reads a request to sign one message.
     ///
     /// # Errors
-    /// [`Code::InvalidMessage`], [`Code::UnknownHash`], [`Code::InvalidPath`] or [`Code::InvalidSigners`].
+    /// [`Code::InvalidMessage`], [`Code::UnknownHash`], [`Code::InvalidPath`], [`Code::InvalidMerkleRoot`] or
+    /// [`Code::InvalidSigners`].
     pub fn read(text: &ItemText, signers: Option<&[u16]>) -> Result<Self, Problem> {
         let items = text.read()?.into();
         Ok(Self { items, is_batch: false, signers: read_signers(signers)?, user_share: None })
@@ -125,20 +128,52 @@ impl SignRequest {
         let items = SignItems::new(items).ok_or_else(wrong_count)?;
         Ok(Self { items, is_batch: true, signers: read_signers(signers)?, user_share: None })
     }
+
+    /// Checks that every item can be signed with a scheme.
+    ///
+    /// # Errors
+    /// [`Code::InvalidMessage`], [`Code::UnknownHash`], [`Code::InvalidPath`] or [`Code::InvalidMerkleRoot`].
+    pub fn check_scheme(&self, scheme: &str) -> Result<(), Problem> {
+        self.items.all().iter().enumerate().try_for_each(|(number, item)| {
+            let Some((code, detail)) = scheme_problem(scheme, item) else { return Ok(()) };
+            let place = if self.is_batch { format!("items[{number}].") } else { String::new() };
+            Err(Problem::new(code, format!("{place}{detail}")))
+        })
+    }
+}
+
+/// Why an item can't be signed with a scheme, for callers.
+fn scheme_problem(scheme: &str, item: &SignItem) -> Option<(Code, String)> {
+    let length = item.message.0.len();
+    if item.hash == HashFunction::None && scheme != "ed25519" && length != 32 {
+        let detail = format!(
+            "message: without hash it is a digest of 32 bytes, this is {length}; hash it, or name the hash"
+        );
+        return Some((Code::InvalidMessage, detail));
+    }
+    let objection = item.objection(scheme)?;
+    let (code, field) = match objection {
+        ItemObjection::HardenedPath | ItemObjection::NoChildren => (Code::InvalidPath, "path"),
+        ItemObjection::NoHash => (Code::UnknownHash, "hash"),
+        ItemObjection::NoMerkleRoot => (Code::InvalidMerkleRoot, "merkle_root"),
+        ItemObjection::Presignature => (Code::InvalidBody, "presignature"),
+    };
+    Some((code, format!("{field}: {}", objection.reason())))
 }
 
 impl ItemText {
     /// A digest, to be signed with the account's own key.
     #[must_use]
     pub fn digest(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hash: None, path: None }
+        Self { message: message.into(), hash: None, path: None, merkle_root: None }
     }
 
     fn read(&self) -> Result<SignItem, Problem> {
         let hash = self.hash.as_deref().map_or(Ok(HashFunction::None), hash_function)?;
-        let message = Bytes(read_message(&self.message, hash)?);
+        let message = Bytes(read_message(&self.message)?);
         let path = self.path.as_deref().map_or(Ok(vec![]), read_path)?;
-        Ok(SignItem { message, hash, path, tweak: None, presignatures: false })
+        let merkle_root = self.merkle_root.as_deref().map(read_merkle_root).transpose()?;
+        Ok(SignItem { message, hash, path, merkle_root, presignatures: false })
     }
 }
 
@@ -196,18 +231,24 @@ fn hash_function(name: &str) -> Result<HashFunction, Problem> {
     })
 }
 
-fn read_message(text: &str, hash: HashFunction) -> Result<Vec<u8>, Problem> {
+/// Reads the merkle root of a Taproot output's scripts.
+///
+/// # Errors
+/// [`Code::InvalidMerkleRoot`].
+pub(crate) fn read_merkle_root(text: &str) -> Result<[u8; 32], Problem> {
+    let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok();
+    let root = bytes.and_then(|bytes| bytes.try_into().ok());
+    root.ok_or_else(|| {
+        Problem::new(Code::InvalidMerkleRoot, "merkle_root: give 32 bytes in hex: 64 characters")
+    })
+}
+
+fn read_message(text: &str) -> Result<Vec<u8>, Problem> {
     let problem = |detail: String| Err(Problem::new(Code::InvalidMessage, detail));
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let Ok(message) = hex::decode(digits) else {
         return problem("message: give it in hex, two digits for each byte".into());
     };
-    if hash == HashFunction::None && message.len() != 32 {
-        let length = message.len();
-        return problem(format!(
-            "message: without hash it is a digest of 32 bytes, this is {length}; hash it, or name the hash"
-        ));
-    }
     if message.is_empty() || message.len() > MAX_SIGNED_MESSAGE_BYTES {
         return problem(format!("message: give 1 to {MAX_SIGNED_MESSAGE_BYTES} bytes"));
     }
@@ -254,7 +295,8 @@ mod tests {
     fn messages_are_digests_or_named_by_their_hash() {
         let read = |message: &str, hash: Option<&str>| {
             let hash = hash.map(str::to_owned);
-            SignRequest::read(&ItemText { hash, ..ItemText::digest(message) }, None)
+            let request = SignRequest::read(&ItemText { hash, ..ItemText::digest(message) }, None)?;
+            request.check_scheme("ecdsa-secp256k1").map(|()| request)
         };
         let digest = "0X".to_lowercase() + &"ab".repeat(32);
         assert!(read(&digest, None).is_ok());
@@ -279,14 +321,45 @@ mod tests {
             assert_eq!(code(read.clone()), (!fits).then_some(Code::InvalidItems), "{items}");
             assert!(read.is_ok_and(|r| r.is_batch && r.items.all().len() == items) == fits, "{items}");
         }
-        let bad = ItemText::digest("abcd");
-        let problem = SignRequest::read_batch(&[item, bad], None).unwrap_err();
-        assert_eq!(problem.code, Code::InvalidMessage);
-        assert!(problem.detail.starts_with("items[1].message: "), "{}", problem.detail);
+        let short = SignRequest::read_batch(&[item.clone(), ItemText::digest("abcd")], None).unwrap();
+        for problem in [
+            SignRequest::read_batch(&[item, ItemText::digest("abc")], None).unwrap_err(),
+            short.check_scheme("bip340").unwrap_err(),
+        ] {
+            assert_eq!(problem.code, Code::InvalidMessage);
+            assert!(problem.detail.starts_with("items[1].message: "), "{}", problem.detail);
+        }
         let long = ItemText::digest("00".repeat(MAX_SIGNED_MESSAGE_BYTES));
         let long = ItemText { hash: Some("sha256".into()), ..long };
         assert!(SignRequest::read_batch(&vec![long.clone(); 4], None).is_ok());
         assert_eq!(code(SignRequest::read_batch(&vec![long; 5], None)), Some(Code::InvalidItems));
+    }
+
+    #[test]
+    fn an_item_is_checked_against_the_scheme_of_its_account() {
+        let digest = ItemText::digest("ab".repeat(32));
+        let message = ItemText::digest("abcd");
+        let hashed = ItemText { hash: Some("sha256".into()), ..message.clone() };
+        let child = ItemText { path: Some("m/0".into()), ..digest.clone() };
+        let with_root = ItemText { merkle_root: Some("cd".repeat(32)), ..digest.clone() };
+        let check = |text: &ItemText, scheme: &str| {
+            SignRequest::read(text, None).unwrap().check_scheme(scheme).err().map(|problem| problem.code)
+        };
+        use Code::{InvalidMerkleRoot, InvalidMessage, InvalidPath, UnknownHash};
+        for (text, ecdsa, ed25519, bip340) in [
+            (digest, None, None, None),
+            (message, Some(InvalidMessage), None, Some(InvalidMessage)),
+            (hashed, None, Some(UnknownHash), None),
+            (child, None, Some(InvalidPath), Some(InvalidPath)),
+            (with_root, Some(InvalidMerkleRoot), Some(InvalidMerkleRoot), None),
+        ] {
+            assert_eq!(check(&text, "ecdsa-secp256k1"), ecdsa, "{text:?}");
+            assert_eq!(check(&text, "ed25519"), ed25519, "{text:?}");
+            assert_eq!(check(&text, "bip340"), bip340, "{text:?}");
+        }
+        for root in ["cd", "", "xy", &"cd".repeat(31), &"cd".repeat(33)] {
+            assert_eq!(code(read_merkle_root(root)), Some(InvalidMerkleRoot), "{root}");
+        }
     }
 
     #[test]

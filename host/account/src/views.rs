@@ -107,17 +107,38 @@ fn without_required(mut schema: RefOr<Schema>) -> RefOr<Schema> {
 pub struct KeyView {
     /// SHA-256 of the component that made the current shares.
     pub plugin_digest: String,
-    /// The public key: 33 bytes, compressed SEC 1.
+    /// The public key: of `ecdsa-secp256k1` 33 bytes, compressed SEC 1; of `ed25519` (RFC 8032) and `bip340` 32 bytes.
     pub public_key: String,
-    /// The public key: 65 bytes, uncompressed SEC 1.
-    pub public_key_uncompressed: String,
+    /// Of `ecdsa-secp256k1` only: the public key in 65 bytes, uncompressed SEC 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key_uncompressed: Option<String>,
     /// The BIP-32 chain code, for deriving child keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain_code: Option<String>,
-    /// The Ethereum address, with the checksum of EIP-55.
+    /// Of `ecdsa-secp256k1` only: the Ethereum address, with the checksum of EIP-55.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "0x52908400098527886E0F7030069857D2E4169EE7")]
-    pub ethereum_address: String,
-    /// The Bitcoin address (P2WPKH, BIP-173, main network).
+    pub ethereum_address: Option<String>,
+    /// The Bitcoin address on the main network: of `ecdsa-secp256k1` P2WPKH (BIP-173), of `bip340` P2TR (BIP-350), whose output key is
+    /// the account's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitcoin_address: Option<String>,
+    /// Of `ed25519` only: the Solana address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solana_address: Option<String>,
+    /// The output that the key makes with the scripts that were asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taproot_output: Option<TaprootOutputView>,
+}
+
+/// The Taproot output that an account's key makes, as internal key, with scripts (BIP-341).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TaprootOutputView {
+    /// The merkle root of the scripts: 32 bytes.
+    pub merkle_root: String,
+    /// The output key: 32 bytes. What is signed with this merkle root verifies under it.
+    pub public_key: String,
+    /// Its address on the main network: P2TR (BIP-350).
     pub bitcoin_address: String,
 }
 
@@ -154,19 +175,23 @@ fn signature_of_one_message() -> RefOr<Schema> {
 /// A signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SignatureView {
-    /// The digest that is signed.
-    pub digest: String,
-    /// r, 32 bytes.
+    /// The digest that is signed. Not with `ed25519`, which signs the message itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The first half of the signature, 32 bytes: r, or R.
     pub r: String,
-    /// s, 32 bytes; never more than half the order (BIP-62).
+    /// The second half of the signature, 32 bytes: s. Of `ecdsa-secp256k1` never more than half the order (BIP-62).
     pub s: String,
-    /// 0 or 1: which of the two public keys that fit the signature is the right one.
-    pub recovery_id: u8,
-    /// r ‖ s, 64 bytes.
+    /// Of `ecdsa-secp256k1` only, 0 or 1: which of the two public keys that fit the signature is the right one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_id: Option<u8>,
+    /// Both halves, 64 bytes: as Ed25519 and BIP-340 write a signature.
     pub signature: String,
-    /// The signature in DER.
-    pub der: String,
-    /// The public key that it verifies under, compressed: the account's, or its child at the derivation path.
+    /// Of `ecdsa-secp256k1` only: the signature in DER.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub der: Option<String>,
+    /// The public key that it verifies under: the account's, its child at the derivation path, or the output key that it makes with the
+    /// merkle root.
     pub public_key: String,
 }
 

@@ -197,7 +197,7 @@ mod tests {
                 message: Bytes(vec![0; 32]),
                 hash: HashFunction::None,
                 path: vec![],
-                tweak: None,
+                merkle_root: None,
                 presignatures: false,
             }
             .into(),

@@ -189,7 +189,7 @@ mod tests {
             message: Bytes(vec![7; 32]),
             hash: HashFunction::None,
             path: vec![],
-            tweak: None,
+            merkle_root: None,
             presignatures: false,
         };
         let terms = OrderTerms {

@@ -62,6 +62,8 @@ codes! {
     InvalidThreshold = "invalid_threshold", 422, "The threshold is not possible";
     /// A hardened or malformed derivation path.
     InvalidPath = "invalid_path", 422, "The derivation path is not acceptable";
+    /// Not 32 bytes, or not for the account's scheme.
+    InvalidMerkleRoot = "invalid_merkle_root", 422, "The merkle root is not acceptable";
     /// No items, more than an order has, or messages that are too long together.
     InvalidItems = "invalid_items", 422, "The items are not acceptable";
     /// The requested signers can't sign this order.

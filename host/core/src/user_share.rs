@@ -176,7 +176,7 @@ mod tests {
             message: Bytes(vec![9; 32]),
             hash: HashFunction::None,
             path: vec![0, 7],
-            tweak: None,
+            merkle_root: None,
             presignatures: false,
         };
         let header = GrantHeader {

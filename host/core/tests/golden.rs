@@ -85,13 +85,13 @@ fn item() -> SignItem {
         message: Bytes(b"message".to_vec()),
         hash: HashFunction::Keccak256,
         path: vec![0, 7],
-        tweak: Some([11; 32]),
+        merkle_root: Some([11; 32]),
         presignatures: false,
     }
 }
 
 fn second_item() -> SignItem {
-    SignItem { path: vec![], tweak: None, presignatures: true, ..item() }
+    SignItem { path: vec![], merkle_root: None, presignatures: true, ..item() }
 }
 
 fn items() -> SignItems {

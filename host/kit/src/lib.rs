@@ -74,7 +74,7 @@ pub fn message(message: Vec<u8>) -> SignItem {
         message: Bytes(message),
         hash: HashFunction::None,
         path: vec![],
-        tweak: None,
+        merkle_root: None,
         presignatures: false,
     }
 }

@@ -199,7 +199,7 @@ impl SignTaskItem {
                 HashFunction::Sha256d => wit::HashFunction::Sha256d,
             },
             path: item.path,
-            tweak: item.tweak.map(|tweak| tweak.to_vec()),
+            merkle_root: item.merkle_root.map(|root| root.to_vec()),
             presignature,
         }
     }

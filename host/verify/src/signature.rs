@@ -1,29 +1,19 @@
-//! Verification by the host (rule 7): which key must have signed what, and whether it has.
+//! Verification by the host (rule 7): whether the right key has signed what an order asks for.
 //!
-//! Child keys and ECDSA are computed by rust-bitcoin and libsecp256k1, Ed25519 by ed25519-dalek: none of them is part
-//! of a plugin.
+//! ECDSA and BIP-340 are verified by libsecp256k1, Ed25519 by ed25519-dalek: neither of them is part of a plugin.
 
-use bitcoin::NetworkKind;
-use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpub};
 use bitcoin::hashes::{Hash, sha256, sha256d};
 use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as Ecdsa};
-use bitcoin::secp256k1::{Message, PublicKey, Secp256k1, XOnlyPublicKey};
+use bitcoin::secp256k1::{Message, PublicKey, Secp256k1, XOnlyPublicKey, schnorr};
+use ed25519_dalek::VerifyingKey;
 use quorate_core::SchemeSignature;
 use quorate_core::order::{HashFunction, Order, SignItem, SignItems};
 use sha3::{Digest as _, Keccak256};
 
-/// Why a signature is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SignatureError {
-    /// It does not verify under the expected key: the plugin is not to be trusted.
-    #[error("the signature does not verify")]
-    BadSignature,
-    /// The order asks for what can't be checked: an unknown scheme, a malformed digest, a path without chain code.
-    #[error("the signature can't be checked: {0}")]
-    NotCheckable(&'static str),
-}
+use crate::error::SignatureError;
+use crate::signing_key::SigningKey;
 
-/// The digest that an ECDSA order is about.
+/// The digest that is signed for an item with ECDSA or BIP-340.
 ///
 /// # Errors
 /// [`SignatureError::NotCheckable`] when the message has no hash function and is not 32 bytes long.
@@ -38,38 +28,6 @@ pub fn digest(item: &SignItem) -> Result<[u8; 32], SignatureError> {
         HashFunction::Sha256 => sha256::Hash::hash(message).to_byte_array(),
         HashFunction::Sha256d => sha256d::Hash::hash(message).to_byte_array(),
     })
-}
-
-/// The compressed public key of the child at `path` (BIP-32, non-hardened).
-///
-/// # Errors
-/// [`SignatureError::NotCheckable`] when there is no chain code, or no such child.
-pub fn child_key(
-    key: &[u8],
-    chain_code: Option<&[u8; 32]>,
-    path: &[u32],
-) -> Result<PublicKey, SignatureError> {
-    let key = PublicKey::from_slice(key)
-        .map_err(|_| SignatureError::NotCheckable("the stored public key is not a valid curve point"))?;
-    if path.is_empty() {
-        return Ok(key);
-    }
-    let no_child = |_| SignatureError::NotCheckable("there is no such child key");
-    let chain_code = chain_code.ok_or(SignatureError::NotCheckable("the key has no chain code"))?;
-    let path = path
-        .iter()
-        .map(|&n| ChildNumber::from_normal_idx(n))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(no_child)?;
-    let root = Xpub {
-        network: NetworkKind::Main,
-        depth: 0,
-        parent_fingerprint: Fingerprint::default(),
-        child_number: ChildNumber::Normal { index: 0 },
-        public_key: key,
-        chain_code: ChainCode::from(*chain_code),
-    };
-    Ok(root.derive_pub(&Secp256k1::verification_only(), &path).map_err(no_child)?.public_key)
 }
 
 /// Verifies the signatures of an order: one for each item, in their order.
@@ -90,8 +48,10 @@ pub fn verify_all(
     all.try_for_each(|(item, signature)| verify(scheme, key, chain_code, item, signature))
 }
 
-/// Verifies the signature of one item: under the account's key or its child, low s, and with a recovery id that recovers
-/// that key.
+/// Verifies the signature of one item under the key that must have signed it ([`SigningKey::of`]).
+///
+/// ECDSA: with low s, and a recovery id that recovers that key. Ed25519: as RFC 8032 says and without multiplying by the cofactor,
+/// so that every verifier accepts it.
 ///
 /// # Errors
 /// See [`SignatureError`].
@@ -102,35 +62,12 @@ pub fn verify(
     item: &SignItem,
     signature: &SchemeSignature,
 ) -> Result<(), SignatureError> {
-    if item.tweak.is_some() {
-        return Err(SignatureError::NotCheckable("this host knows no scheme with a tweak"));
-    }
-    match scheme {
-        "ecdsa-secp256k1" => {
-            let key = child_key(key, chain_code, &item.path)?;
-            verify_ecdsa(&key, digest(item)?, signature)
-        }
-        "ed25519" if item.hash != HashFunction::None || !item.path.is_empty() => {
-            Err(SignatureError::NotCheckable("ed25519 signs the message itself, with the account's own key"))
-        }
-        "ed25519" => verify_ed25519(key, &item.message.0, signature),
-        _ => Err(SignatureError::NotCheckable("this host does not know the scheme")),
-    }
-}
-
-/// Whether bytes are the one encoding of a public key of a scheme that can be signed with. SEC 1 compressed for ECDSA, RFC 8032
-/// for Ed25519, BIP 340 for Schnorr signatures.
-#[must_use]
-pub fn is_canonical_key(scheme: &str, key: &[u8]) -> bool {
-    match scheme {
-        "ecdsa-secp256k1" => key.len() == 33 && PublicKey::from_slice(key).is_ok(),
-        "bip340" => XOnlyPublicKey::from_slice(key).is_ok(),
-        "ed25519" => {
-            let Ok(bytes) = key.try_into() else { return false };
-            ed25519_dalek::VerifyingKey::from_bytes(bytes)
-                .is_ok_and(|key| !key.is_weak() && key.to_edwards().compress().as_bytes() == bytes)
-        }
-        _ => false,
+    match SigningKey::of(scheme, key, chain_code, item)? {
+        SigningKey::Ecdsa(key) => verify_ecdsa(&key, digest(item)?, signature),
+        // Only ECDSA has one, and what two parties report is to be the same.
+        _ if signature.recovery_id.is_some() => Err(SignatureError::BadSignature),
+        SigningKey::Ed25519(key) => verify_ed25519(&key, &item.message.0, signature),
+        SigningKey::Bip340(key) => verify_bip340(&key, digest(item)?, signature),
     }
 }
 
@@ -155,14 +92,24 @@ fn verify_ecdsa(
     Ok(())
 }
 
-fn verify_ed25519(key: &[u8], message: &[u8], signature: &SchemeSignature) -> Result<(), SignatureError> {
-    let key = key
-        .try_into()
-        .map_err(|_| SignatureError::NotCheckable("the stored public key is not a valid curve point"))?;
-    let key = ed25519_dalek::VerifyingKey::from_bytes(key)
-        .map_err(|_| SignatureError::NotCheckable("the stored public key is not a valid curve point"))?;
+fn verify_ed25519(
+    key: &VerifyingKey,
+    message: &[u8],
+    signature: &SchemeSignature,
+) -> Result<(), SignatureError> {
     let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes);
     key.verify_strict(message, &signature).map_err(|_| SignatureError::BadSignature)
+}
+
+fn verify_bip340(
+    key: &XOnlyPublicKey,
+    digest: [u8; 32],
+    signature: &SchemeSignature,
+) -> Result<(), SignatureError> {
+    let bad = |_| SignatureError::BadSignature;
+    let signature = schnorr::Signature::from_slice(&signature.bytes).map_err(bad)?;
+    let message = Message::from_digest(digest);
+    Secp256k1::verification_only().verify_schnorr(&signature, &message, key).map_err(bad)
 }
 
 /// An ECDSA signature in DER; empty if it is not one.
@@ -173,9 +120,11 @@ pub fn der(signature: &SchemeSignature) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bitcoin::secp256k1::SecretKey;
+    use bitcoin::TapNodeHash;
+    use bitcoin::key::TapTweak;
+    use bitcoin::secp256k1::{Keypair, SecretKey};
+    use curve25519_dalek::EdwardsPoint;
     use quorate_core::codec::Bytes;
-
     use quorate_core::order::{MAX_ORDER_LIFETIME, Operation, OrderTerms, Version};
     use quorate_core::{AccountId, KeySpec, OrderId, Threshold, UnixSeconds};
 
@@ -183,7 +132,7 @@ mod tests {
 
     fn item(message: u8) -> SignItem {
         let message = Bytes(vec![message; 32]);
-        SignItem { message, hash: HashFunction::None, path: vec![], tweak: None, presignatures: false }
+        SignItem { message, hash: HashFunction::None, path: vec![], merkle_root: None, presignatures: false }
     }
 
     /// A key, and its signature of 32 sevens, by libsecp256k1 itself.
@@ -276,49 +225,99 @@ mod tests {
     }
 
     #[test]
+    fn an_ed25519_signature_that_some_verifiers_accept_and_others_refuse_is_refused() {
+        use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+        use curve25519_dalek::scalar::Scalar;
+        use sha2::{Digest, Sha512};
+
+        let secret = Scalar::from(7_u8);
+        let key = ED25519_BASEPOINT_POINT * secret;
+        // A signature of 32 sevens under `key`, whose nonce point has `torsion` added.
+        let sign = |key: &EdwardsPoint, nonce: Scalar, torsion: EdwardsPoint| {
+            let point = (ED25519_BASEPOINT_POINT * nonce + torsion).compress().to_bytes();
+            let hash = Sha512::new().chain_update(point).chain_update(key.compress().as_bytes());
+            let challenge = Scalar::from_bytes_mod_order_wide(&hash.chain_update([7; 32]).finalize().into());
+            let mut bytes = [0; 64];
+            bytes[..32].copy_from_slice(&point);
+            bytes[32..].copy_from_slice((nonce + challenge * secret).as_bytes());
+            bytes
+        };
+        let check = |key: &EdwardsPoint, bytes: [u8; 64]| {
+            let signature = SchemeSignature { bytes, recovery_id: None };
+            verify("ed25519", key.compress().as_bytes(), None, &item(7), &signature)
+        };
+        let nonce = Scalar::from(9_u8);
+        let good = sign(&key, nonce, EIGHT_TORSION[0]);
+        assert_eq!(check(&key, good), Ok(()));
+
+        let mut malleable = good;
+        let order = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
+        let mut carry = 0;
+        for (byte, added) in malleable[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + u16::from(added) + carry;
+            (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+        }
+        let with_torsion = key + EIGHT_TORSION[1];
+        for (what, key, signature) in [
+            ("s + L", key, malleable),
+            ("R with torsion", key, sign(&key, nonce, EIGHT_TORSION[1])),
+            ("R of small order", key, sign(&key, Scalar::ZERO, EIGHT_TORSION[1])),
+            ("R neutral", key, sign(&key, Scalar::ZERO, EIGHT_TORSION[0])),
+            ("A of small order", EIGHT_TORSION[1], sign(&EIGHT_TORSION[1], nonce, EIGHT_TORSION[0])),
+            ("A with torsion", with_torsion, sign(&with_torsion, nonce, EIGHT_TORSION[0])),
+        ] {
+            assert_eq!(check(&key, signature), Err(SignatureError::BadSignature), "{what}");
+        }
+        let with_id = SchemeSignature { bytes: good, recovery_id: Some(0) };
+        let checked = verify("ed25519", key.compress().as_bytes(), None, &item(7), &with_id);
+        assert_eq!(checked, Err(SignatureError::BadSignature));
+    }
+
+    #[test]
+    fn a_taproot_signature_is_under_the_key_or_under_the_output_key_of_the_root() {
+        let secp = Secp256k1::new();
+        let pair = Keypair::from_seckey_slice(&secp, &[3; 32]).unwrap();
+        let key = pair.x_only_public_key().0.serialize();
+        let tweaked = pair.tap_tweak(&secp, Some(TapNodeHash::from_byte_array([9; 32]))).to_keypair();
+        let sign = |pair: &Keypair| {
+            let bytes = secp.sign_schnorr_no_aux_rand(&Message::from_digest([7; 32]), pair).serialize();
+            SchemeSignature { bytes, recovery_id: None }
+        };
+        let (own, output) = (sign(&pair), sign(&tweaked));
+        let check =
+            |item: &SignItem, signature: &SchemeSignature| verify("bip340", &key, None, item, signature);
+        let with_root = |root| SignItem { merkle_root: Some([root; 32]), ..item(7) };
+        let bad = Err(SignatureError::BadSignature);
+        assert_eq!(check(&item(7), &own), Ok(()));
+        assert_eq!(check(&with_root(9), &output), Ok(()));
+        assert_eq!(check(&item(8), &own), bad);
+        assert_eq!(check(&item(7), &output), bad);
+        assert_eq!(check(&with_root(9), &own), bad);
+        assert_eq!(check(&with_root(8), &output), bad);
+        // r not below the field's prime, s not below the group's order.
+        for half in [0..32, 32..64] {
+            let mut too_large = own.clone();
+            too_large.bytes[half].fill(0xff);
+            assert_eq!(check(&item(7), &too_large), bad);
+        }
+        let with_id = SchemeSignature { recovery_id: Some(1), ..own };
+        assert_eq!(check(&item(7), &with_id), bad);
+    }
+
+    #[test]
     fn what_can_not_be_checked_is_not_accepted() {
         let (key, good) = signed();
         let path = SignItem { path: vec![1], ..item(7) };
-        let tweaked = SignItem { tweak: Some([1; 32]), ..item(7) };
+        let tweaked = SignItem { merkle_root: Some([1; 32]), ..item(7) };
         let short = SignItem { message: Bytes(vec![7; 31]), ..item(7) };
         for (scheme, item) in [
             ("ecdsa-secp256k1", path),
             ("ecdsa-secp256k1", tweaked),
             ("ecdsa-secp256k1", short),
-            ("bip340", item(7)),
+            ("another", item(7)),
         ] {
             let refused = verify(scheme, &key, None, &item, &good);
             assert!(matches!(refused, Err(SignatureError::NotCheckable(_))), "{refused:?}");
-        }
-    }
-
-    #[test]
-    fn a_key_has_one_encoding() {
-        // The generators of both curves.
-        let secp = hex::decode("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798").unwrap();
-        let edwards =
-            hex::decode("5866666666666666666666666666666666666666666666666666666666666666").unwrap();
-        assert!(is_canonical_key("ecdsa-secp256k1", &secp));
-        assert!(is_canonical_key("bip340", &secp[1..]));
-        assert!(is_canonical_key("ed25519", &edwards));
-        let uncompressed = PublicKey::from_slice(&secp).unwrap().serialize_uncompressed();
-        // y = p + 1, which is 1; and 1 itself, the neutral element.
-        let mut not_reduced = [0xff; 32];
-        (not_reduced[0], not_reduced[31]) = (0xee, 0x7f);
-        let mut neutral = [0; 32];
-        neutral[0] = 1;
-        for (scheme, key) in [
-            ("ecdsa-secp256k1", uncompressed.to_vec()),
-            ("ecdsa-secp256k1", secp[1..].to_vec()),
-            ("ecdsa-secp256k1", vec![2; 32]),
-            ("bip340", secp.clone()),
-            ("bip340", vec![0xff; 32]),
-            ("ed25519", not_reduced.to_vec()),
-            ("ed25519", neutral.to_vec()),
-            ("ed25519", secp.clone()),
-            ("another", secp.clone()),
-        ] {
-            assert!(!is_canonical_key(scheme, &key), "{scheme} {}", hex::encode(key));
         }
     }
 }

@@ -33,7 +33,7 @@ fn primes_auxiliary_data_and_a_key_make_signatures() {
                 message: vec![7; 32],
                 hash: HashFunction::None,
                 path: vec![],
-                tweak: None,
+                merkle_root: None,
                 presignature: None,
             }],
         });

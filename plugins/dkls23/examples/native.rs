@@ -21,7 +21,7 @@ fn main() {
             message: vec![7; 32],
             hash: HashFunction::None,
             path: vec![],
-            tweak: None,
+            merkle_root: None,
             presignature: None,
         }],
     });

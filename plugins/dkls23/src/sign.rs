@@ -79,8 +79,8 @@ pub(crate) struct Sign {
 
 impl Sign {
     pub(crate) fn new(account: &Rc<Party<Curve>>, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
-        if item.tweak.is_some() {
-            return Err(Failure::InvalidTask("dkls23 takes no tweak".into()));
+        if item.merkle_root.is_some() {
+            return Err(Failure::InvalidTask("dkls23 knows no merkle root".into()));
         }
         if item.presignature.is_some() {
             return Err(Failure::InvalidTask("dkls23 has no presignatures".into()));

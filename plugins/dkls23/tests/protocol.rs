@@ -24,7 +24,7 @@ fn item() -> SignItem {
         message: DIGEST.to_vec(),
         hash: HashFunction::None,
         path: vec![],
-        tweak: None,
+        merkle_root: None,
         presignature: None,
     }
 }
@@ -403,7 +403,7 @@ fn tasks_that_can_not_be_done_are_refused_before_anything_is_sent() {
     let bad = [
         sign_task([SignItem { message: vec![1; 31], ..item() }]),
         sign_task([SignItem { path: vec![1 << 31], ..item() }]),
-        sign_task([SignItem { tweak: Some([0; 32]), ..item() }]),
+        sign_task([SignItem { merkle_root: Some([0; 32]), ..item() }]),
         sign_task([SignItem { presignature: Some("p".into()), ..item() }]),
         sign_task([item(), SignItem { message: vec![1; 31], ..item() }]),
         sign_task([]),

@@ -1,62 +1,36 @@
-//! FROST for Ed25519 as a Quorate plugin: a skeleton that proves that the contract carries the protocol. Keygen and
-//! signing work; it has no refresh, no BIP-340, and is not for keys that matter.
+//! FROST: threshold Schnorr signatures for any 2 ≤ t ≤ n ≤ 16, for two Quorate plugins.
 //!
-//! FROST's key generation has no slot for a context string, so every payload of it is bound to the session
-//! ([`quorate_plugin_sdk::Binding`]).
+//! | plugin | feature | signatures |
+//! |---|---|---|
+//! | `frost-ed25519` | `ed25519` | Ed25519 ([RFC 8032](https://www.rfc-editor.org/rfc/rfc8032)), as any wallet verifies them |
+//! | `frost-secp256k1-tr` | `secp256k1-tr` | Schnorr signatures for Taproot ([BIP-340](https://bips.dev/340), [BIP-341](https://bips.dev/341)) |
+//!
+//! The protocol is [RFC 9591](https://www.rfc-editor.org/rfc/rfc9591), with the key generation of
+//! [Komlo and Goldberg](https://eprint.iacr.org/2020/852); the library is `frost-core`. This crate is glue: it lays the library's
+//! parts out as rounds, checks what the library leaves to its caller, and turns its errors into the contract's failures.
+//!
+//! Invariants:
+//! - a party's identifier is its index;
+//! - the library has no slot for a context in its key generation, so every package of it is bound to the session ([`package`]);
+//! - all parties have the same packages of round 1, of a key generation, a refresh or a signing: they travel by reliable broadcast;
+//! - nothing that a party combines depends on the order in which messages come;
+//! - a failure names the parties that the library proves at fault and never bans: a cheat learns nothing about the key.
 
+#[cfg(feature = "ed25519")]
+mod ed25519;
+mod failure;
 mod keygen;
-mod library;
+mod package;
+mod polynomial;
+mod protocol;
+mod refresh;
+#[cfg(feature = "secp256k1-tr")]
+mod secp256k1_tr;
+mod share;
 mod sign;
+mod suite;
 
-use quorate_plugin_sdk::{
-    Batch, Descriptor, Failure, Host, Need, Operation, Protocol, Roster, Rounds, Run, Session, Task,
-};
-
-use crate::library::{FORMAT, SCHEME};
-
-/// A session of five parties took 1.2 MB in the sandbox. What is signed may be 64 kB long.
-const NEEDS: &[Need] = &[Need {
-    operations: &[Operation::Keygen, Operation::Sign],
-    message_bytes: 16 << 10,
-    memory_bytes: 3 << 19,
-    memory_bytes_per_party: 64 << 10,
-    memory_bytes_per_item: 512 << 10,
-    memory_bytes_per_item_and_peer: 4 << 10,
-}];
-
-/// The plugin.
-pub struct Frost;
-
-impl Protocol for Frost {
-    fn describe() -> Descriptor {
-        Descriptor {
-            id: "frost",
-            version: env!("CARGO_PKG_VERSION"),
-            schemes: &[SCHEME],
-            operations: &[Operation::Keygen, Operation::Sign],
-            max_parties: 16,
-            share_formats: &[FORMAT],
-            open_signings: None,
-            codes: &[],
-            needs: NEEDS,
-        }
-    }
-
-    fn start(host: &mut dyn Host, roster: Roster, task: Task) -> Result<Box<dyn Session>, Failure> {
-        Ok(match task {
-            Task::Keygen { scheme } if scheme == SCHEME => {
-                roster.require_all()?;
-                Box::new(Run::new(&roster, keygen::Keygen::new(&roster)))
-            }
-            Task::Sign(task) if task.scheme == SCHEME => {
-                roster.require_threshold()?;
-                Box::new(Batch::new(&roster, &task, sign::Sign::SCHEDULE, |roster, item| {
-                    Ok(Run::new(roster, sign::Sign::new(host, roster, item)?))
-                })?)
-            }
-            _ => return Err(Failure::InvalidTask("frost does not offer this".into())),
-        })
-    }
-}
-
-quorate_plugin_sdk::export!(Frost);
+#[cfg(feature = "ed25519")]
+pub use ed25519::FrostEd25519;
+#[cfg(feature = "secp256k1-tr")]
+pub use secp256k1_tr::FrostSecp256k1Taproot;

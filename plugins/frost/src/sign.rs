@@ -1,83 +1,131 @@
-//! FROST signing: nonce commitments to all, then signature shares to all; every signer combines.
+//! Signing one item with exactly t parties: nonce commitments to all, then signature shares to all. Every signer aggregates.
 
 use std::collections::BTreeMap;
 
-use frost_ed25519::keys::{KeyPackage, PublicKeyPackage};
-use frost_ed25519::round1::{SigningCommitments, SigningNonces, commit};
-use frost_ed25519::round2::SignatureShare;
-use frost_ed25519::{Identifier, SigningPackage, aggregate, round2};
+use frost_core::round1::{SigningCommitments, SigningNonces, commit};
+use frost_core::round2::{self, SignatureShare};
+use frost_core::{CheaterDetection, Ciphersuite, Identifier, SigningPackage, aggregate_custom};
 use quorate_plugin_sdk::{
-    Delivery, Failure, HashFunction, Host, Inbox, Message, OldRng, Outbox, Outcome, PartyIndex, Roster,
-    Rounds, Scope, SignItem, Signature, Slot, load,
+    Delivery, Failure, Host, Inbox, Message, OldRng, Outbox, Outcome, PartyIndex, Roster, Rounds, SignItem,
+    Signature, Slot, encode,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::library::{FORMAT, failure, identifier};
+use crate::failure::{
+    Refusal, bad_result, different_commitments, failure, identifier, out_of_order, refused,
+};
+use crate::share::Share;
+use crate::suite::{Packages, Suite};
 
+/// Round 1: the commitments to a party's nonces.
 #[derive(Serialize, Deserialize)]
-struct Commitments(SigningCommitments);
+#[serde(bound = "S: Ciphersuite")]
+struct Commitments<S: Ciphersuite>(SigningCommitments<S>);
 
-impl Message for Commitments {
+impl<S: Ciphersuite> Message for Commitments<S> {
     const ROUND: u16 = 1;
     const DELIVERY: Delivery = Delivery::ReliableBroadcast;
     const MAX_BYTES: usize = 200;
 }
 
+/// Round 2: a party's share of the signature, and which commitments it is for.
 #[derive(Serialize, Deserialize)]
-struct Partial(SignatureShare);
+#[serde(bound = "S: Ciphersuite")]
+struct Partial<S: Ciphersuite> {
+    share: SignatureShare<S>,
+    /// H(commitments of all signers ‖ execution id of the item).
+    commitments: [u8; 32],
+}
 
-impl Message for Partial {
+impl<S: Ciphersuite> Message for Partial<S> {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::Broadcast;
     const MAX_BYTES: usize = 200;
 }
 
-pub(crate) struct Sign {
+/// A signing of one item by one party.
+pub(crate) struct Sign<S: Suite> {
     roster: Roster,
     message: Vec<u8>,
-    key: KeyPackage,
-    public: PublicKeyPackage,
-    nonces: Option<(SigningNonces, SigningCommitments)>,
-    own: Option<(SigningPackage, SignatureShare)>,
+    packages: Packages<S>,
+    nonces: Option<(SigningNonces<S>, SigningCommitments<S>)>,
+    signed: Option<Signed<S>>,
 }
 
-impl Sign {
-    pub(crate) fn new(host: &dyn Host, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
-        if item.hash != HashFunction::None
-            || !item.path.is_empty()
-            || item.tweak.is_some()
-            || item.presignature.is_some()
-        {
-            return Err(Failure::InvalidTask("ed25519 signs the message itself".into()));
+/// Kept from round 1 to the end.
+struct Signed<S: Suite> {
+    package: SigningPackage<S>,
+    share: SignatureShare<S>,
+    commitments: [u8; 32],
+}
+
+impl<S: Suite> Sign<S> {
+    pub(crate) fn new(share: &Share<S>, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
+        if !item.path.is_empty() {
+            return Err(refused(Refusal::Path));
         }
-        let (format, key, public): (u32, KeyPackage, PublicKeyPackage) = load(host, Scope::Key, "share")?;
-        if format != FORMAT || *key.identifier() != identifier(roster.me())? {
-            return Err(Failure::InvalidShare("not this party's share".into()));
+        if item.presignature.is_some() {
+            return Err(refused(Refusal::PreparedNonces));
         }
-        let message = item.message.clone();
-        Ok(Self { roster: roster.clone(), message, key, public, nonces: None, own: None })
+        let message = S::message(item)?;
+        let packages = S::for_item(share.packages(), item);
+        Ok(Self { roster: roster.clone(), message, packages, nonces: None, signed: None })
     }
 
+    /// This party's value and those of its peers.
     fn by_identifier<T>(
         &self,
         received: BTreeMap<PartyIndex, T>,
         own: T,
-    ) -> Result<BTreeMap<Identifier, T>, Failure> {
-        received
-            .into_iter()
-            .chain([(self.roster.me(), own)])
-            .map(|(party, value)| Ok((identifier(party)?, value)))
-            .collect()
+    ) -> Result<BTreeMap<Identifier<S>, T>, Failure> {
+        let all = received.into_iter().chain([(self.roster.me(), own)]);
+        all.map(|(party, value)| Ok((identifier(party)?, value))).collect()
+    }
+
+    fn sign(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+        let (nonces, own) = self.nonces.take().ok_or_else(out_of_order)?;
+        let received = inbox.take::<Commitments<S>>()?.into_iter().map(|(party, c)| (party, c.0));
+        let all = self.by_identifier(received.collect(), own)?;
+        let commitments = Sha256::new()
+            .chain_update(b"quorate frost commitments 1")
+            .chain_update(self.roster.execution_id())
+            .chain_update(&*encode(&all)?)
+            .finalize()
+            .into();
+        let package = SigningPackage::new(all, &self.message);
+        let share = round2::sign(&package, &nonces, &self.packages.key)
+            .map_err(|error| failure(&self.roster, &error))?;
+        out.broadcast(&Partial::<S> { share, commitments })?;
+        self.signed = Some(Signed { package, share, commitments });
+        Ok(())
+    }
+
+    fn aggregate(&mut self, inbox: &mut Inbox) -> Result<Signature, Failure> {
+        let Signed { package, share, commitments } = self.signed.take().ok_or_else(out_of_order)?;
+        let received = inbox.take::<Partial<S>>()?;
+        if received.values().any(|partial| partial.commitments != commitments) {
+            return Err(different_commitments());
+        }
+        let received = received.into_iter().map(|(party, partial)| (party, partial.share));
+        let shares = self.by_identifier(received.collect(), share)?;
+        let public = &self.packages.public;
+        let signature = aggregate_custom(&package, &shares, public, CheaterDetection::AllCheaters)
+            .map_err(|error| failure(&self.roster, &error))?;
+        let bytes = signature.serialize().map_err(|error| failure(&self.roster, &error))?;
+        let bytes = bytes.try_into().map_err(|_| bad_result("make no signature of 64 bytes"))?;
+        Ok(Signature { bytes, recovery_id: None })
     }
 }
 
-impl Rounds for Sign {
-    const SCHEDULE: &'static [Slot] = &[Slot::of::<Commitments>(), Slot::of::<Partial>()];
+impl<S: Suite> Rounds for Sign<S> {
+    const SCHEDULE: &'static [Slot] = &[Slot::of::<Commitments<S>>(), Slot::of::<Partial<S>>()];
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
-        let (nonces, commitments) = commit(self.key.signing_share(), &mut OldRng);
+        let (nonces, commitments) = commit(self.packages.key.signing_share(), &mut OldRng);
+        out.broadcast(&Commitments::<S>(commitments))?;
         self.nonces = Some((nonces, commitments));
-        out.broadcast(&Commitments(commitments))
+        Ok(())
     }
 
     fn round(
@@ -87,25 +135,9 @@ impl Rounds for Sign {
         mut inbox: Inbox,
         out: &mut Outbox,
     ) -> Result<Option<Outcome>, Failure> {
-        let order = || Failure::Internal("sign rounds out of order".into());
-        if round == 1 {
-            let (nonces, own) = self.nonces.take().ok_or_else(order)?;
-            let received = inbox.take::<Commitments>()?.into_iter().map(|(p, c)| (p, c.0)).collect();
-            let package = SigningPackage::new(self.by_identifier(received, own)?, &self.message);
-            let share = round2::sign(&package, &nonces, &self.key).map_err(|e| failure(&self.roster, &e))?;
-            out.broadcast(&Partial(share))?;
-            self.own = Some((package, share));
-            return Ok(None);
+        match round {
+            1 => self.sign(&mut inbox, out).map(|()| None),
+            _ => Ok(Some(Outcome::Signatures(vec![self.aggregate(&mut inbox)?]))),
         }
-        let (package, own) = self.own.take().ok_or_else(order)?;
-        let received = inbox.take::<Partial>()?.into_iter().map(|(p, s)| (p, s.0)).collect();
-        let shares = self.by_identifier(received, own)?;
-        let signature = aggregate(&package, &shares, &self.public).map_err(|e| failure(&self.roster, &e))?;
-        let bytes = signature
-            .serialize()
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| Failure::Internal("a signature that is not 64 bytes long".into()))?;
-        Ok(Some(Outcome::Signatures(vec![Signature { bytes, recovery_id: None }])))
     }
 }

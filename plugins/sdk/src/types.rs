@@ -178,13 +178,13 @@ pub struct SignItem {
     pub hash: HashFunction,
     /// BIP-32 child numbers, all below 2³¹.
     pub path: Vec<u32>,
-    /// Additive shift (Taproot).
-    pub tweak: Option<[u8; 32]>,
+    /// The merkle root of a Taproot output's scripts (BIP-341).
+    pub merkle_root: Option<[u8; 32]>,
     /// Name of the presignature to take from the vault.
     pub presignature: Option<String>,
 }
 
-/// How an ECDSA message becomes a digest.
+/// How a message becomes a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashFunction {
     /// The message is the digest already (or, for Ed25519, is signed as it is).

@@ -234,14 +234,20 @@ impl TryFrom<wit::SignItem> for SignItem {
             wit::HashFunction::Sha256 => HashFunction::Sha256,
             wit::HashFunction::Sha256d => HashFunction::Sha256d,
         };
-        let tweak = item
-            .tweak
-            .map(|t| t.try_into().map_err(|_| Failure::InvalidTask("tweak: 32 bytes".into())))
+        let merkle_root = item
+            .merkle_root
+            .map(|root| root.try_into().map_err(|_| Failure::InvalidTask("merkle root: 32 bytes".into())))
             .transpose()?;
         if item.path.iter().any(|&child| child >= 1 << 31) {
             return Err(Failure::InvalidTask("path: hardened child numbers".into()));
         }
-        Ok(Self { message: item.message, hash, path: item.path, tweak, presignature: item.presignature })
+        Ok(Self {
+            message: item.message,
+            hash,
+            path: item.path,
+            merkle_root,
+            presignature: item.presignature,
+        })
     }
 }
 

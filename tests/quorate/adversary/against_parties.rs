@@ -261,7 +261,7 @@ async fn a_hostile_coordinator_makes_no_party_run_what_was_not_ordered() {
             message: Bytes(vec![0x66; 32]),
             hash: HashFunction::None,
             path: vec![],
-            tweak: None,
+            merkle_root: None,
             presignatures: false,
         };
         forged.operation = Operation::Sign(message.into());

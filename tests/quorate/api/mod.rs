@@ -1,4 +1,5 @@
 //! The API as callers see it.
 
 mod accounts;
+mod schemes;
 mod user_shares;

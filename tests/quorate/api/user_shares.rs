@@ -260,7 +260,7 @@ async fn forged_requests_are_refused(fleet: &Fleet, user: &User, to: &SealTo) {
         message: Bytes(vec![50; 32]),
         hash: HashFunction::None,
         path: vec![],
-        tweak: None,
+        merkle_root: None,
         presignatures: false,
     };
     let header = |nonce: u8| GrantHeader {

@@ -138,7 +138,7 @@ impl ScriptedParties {
             message: Bytes(MESSAGE.to_vec()),
             hash: HashFunction::None,
             path: vec![],
-            tweak: None,
+            merkle_root: None,
             presignatures: false,
         };
         self.submit_to(Operation::Sign(signing.into())).await

@@ -36,7 +36,7 @@ fn plan(cluster: &Cluster, mode: &str, signers: &[u16]) -> Plan {
         message: Bytes(mode.as_bytes().to_vec()),
         hash: HashFunction::None,
         path: vec![],
-        tweak: None,
+        merkle_root: None,
         presignatures: false,
     };
     cluster.plan_on(Operation::Sign(item.into()), signers, cluster.plugins[1].digest())

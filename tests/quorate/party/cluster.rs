@@ -269,7 +269,7 @@ pub(super) fn signing(digest: [u8; 32]) -> Operation {
             message: Bytes(digest.to_vec()),
             hash: HashFunction::None,
             path: vec![],
-            tweak: None,
+            merkle_root: None,
             presignatures: false,
         }
         .into(),

@@ -11,7 +11,7 @@ async fn load_with(folder: &Path, key: u8) {
     let cache = CompileCache::open(folder, Zeroizing::new([key; 32])).unwrap();
     let config = RuntimeConfig { compile_cache: Some(cache), ..RuntimeConfig::default() };
     let runtime = Runtime::new(config).unwrap();
-    runtime.load(&components::bytes("frost"), &Grants::default()).await.unwrap();
+    runtime.load(&components::bytes("frost-ed25519"), &Grants::default()).await.unwrap();
 }
 
 fn only_file(folder: &Path) -> PathBuf {

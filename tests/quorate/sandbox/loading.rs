@@ -47,7 +47,7 @@ async fn a_capability_that_is_not_granted_is_refused_by_name() {
 
 #[tokio::test]
 async fn our_plugins_need_no_more_than_the_default_grants() {
-    for name in ["dkls23", "frost", "cggmp24", "faulty"] {
+    for name in ["dkls23", "frost-ed25519", "frost-secp256k1-tr", "cggmp24", "faulty"] {
         runtime().load(&components::bytes(name), &Grants::default()).await.unwrap();
     }
 }

@@ -87,7 +87,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ),
 ];
 
-const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 12] = [
+const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 14] = [
     ("getrandom", &[]),
     ("quorate-sha256", &[]),
     ("sha2", &["quorate-sha256"]),
@@ -95,6 +95,8 @@ const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 12] = [
     ("quorate-plugin-testkit", &["getrandom", "quorate-plugin-sdk"]),
     ("quorate-dkls23", &["getrandom", "quorate-plugin-sdk", "quorate-plugin-testkit"]),
     ("quorate-frost", &["quorate-plugin-sdk", "quorate-plugin-testkit"]),
+    ("quorate-frost-ed25519", &["quorate-frost", "quorate-plugin-sdk"]),
+    ("quorate-frost-secp256k1-tr", &["quorate-frost", "quorate-plugin-sdk"]),
     ("quorate-cggmp24", &["quorate-plugin-sdk", "quorate-plugin-testkit"]),
     ("quorate-dkls23-next", &["getrandom", "quorate-plugin-sdk"]),
     ("quorate-faulty", &["quorate-plugin-sdk"]),

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Response, StatusCode};
 use quorate_core::AccountId;
 use quorate_core::code::Code;
@@ -17,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::idempotency::{IdempotentOperation, RequestFingerprint, respond, without_sealed_share};
 use super::state::Api;
-use crate::request::read_threshold;
+use crate::request::{read_merkle_root, read_threshold};
 use crate::{
     AccountView, Creation, ItemText, Recovery, RefreshRequest, RequestIds, SealedShare, SignRequest,
     SigningView, UserShareOptions,
@@ -30,9 +31,9 @@ pub(super) struct NewAccount {
     /// The user, in your words: 1 to 256 bytes.
     #[schema(example = "user123")]
     user_id: String,
-    /// The signature scheme; `ecdsa-secp256k1` if you name none.
+    /// The signature scheme: `ecdsa-secp256k1`, `ed25519` or `bip340`; the first one if you name none.
     scheme: Option<String>,
-    /// The protocol that holds the shares; `dkls23` if you name none.
+    /// The protocol that holds the shares; if you name none `dkls23`, `frost-ed25519` or `frost-secp256k1-tr`, by the scheme.
     protocol: Option<String>,
     /// t of n; if you name none 2 of 3, or 2 of 2 where there are only two parties.
     threshold: Option<NewThreshold>,
@@ -138,7 +139,10 @@ pub(super) async fn create(
 /// Read an account
 #[utoipa::path(
     get, path = "/api/v1/accounts/{id}", tag = "accounts",
-    params(("id" = String, Path, description = "The account's id")),
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("merkle_root" = Option<String>, Query, description = "Of `bip340` only, in hex: the merkle root of scripts, 32 bytes. The answer has the output that the key makes with them."),
+    ),
     responses(
         (status = 200, description = "The account", body = AccountView),
         (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
@@ -148,21 +152,36 @@ pub(super) async fn create(
 pub(super) async fn read(
     State(api): State<Api>,
     Path(id): Path<String>,
+    query: Result<Query<AccountQuery>, QueryRejection>,
 ) -> Result<Json<AccountView>, Problem> {
-    Ok(Json(api.accounts.account(params::account_id(&id)?).await?))
+    let detail = "merkle_root: give the parameter once, in hex";
+    let Query(query) = query.map_err(|_| Problem::new(Code::InvalidMerkleRoot, detail))?;
+    let id = params::account_id(&id)?;
+    Ok(Json(match query.merkle_root {
+        Some(root) => api.accounts.account_with_output(id, read_merkle_root(&root)?).await?,
+        None => api.accounts.account(id).await?,
+    }))
+}
+
+/// What else to tell about an account.
+#[derive(Deserialize)]
+pub(super) struct AccountQuery {
+    merkle_root: Option<String>,
 }
 
 /// What to sign, and how: `message`, or `items` for several that are signed together.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewSignature {
-    /// In hex: a digest of 32 bytes, or with `hash` the message itself.
+    /// In hex: a digest of 32 bytes; with `hash`, and with the scheme `ed25519`, the message itself.
     message: Option<String>,
-    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest.
+    /// `keccak256`, `sha256` or `sha256d`: how the parties hash the message. Leave it out for a digest, and with `ed25519`.
     hash: Option<String>,
     /// BIP-32 without hardened steps, relative to the account's key: `m/0/7`.
     #[schema(example = "m/0/7")]
     path: Option<String>,
+    /// Of `bip340` only, in hex: the merkle root of a Taproot output's scripts, 32 bytes. The signature is under the key of that output.
+    merkle_root: Option<String>,
     /// 1 to 64 messages, instead of `message`: all of them are signed, in one session, or none.
     #[schema(min_items = 1, max_items = 64)]
     items: Option<Vec<ItemText>>,
@@ -174,18 +193,22 @@ pub(super) struct NewSignature {
 
 impl NewSignature {
     fn read(self) -> Result<SignRequest, Problem> {
-        let Self { message, hash, path, items, signers, user_share } = self;
+        let Self { message, hash, path, merkle_root, items, signers, user_share } = self;
         let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
         let signers = signers.as_deref();
         let wrong = |detail: &str| Err(Problem::new(Code::InvalidBody, detail));
         let request = match (message, items) {
-            (Some(message), None) => SignRequest::read(&ItemText { message, hash, path }, signers)?,
-            (None, Some(items)) if hash.is_none() && path.is_none() => {
+            (Some(message), None) => {
+                SignRequest::read(&ItemText { message, hash, path, merkle_root }, signers)?
+            }
+            (None, Some(items)) if hash.is_none() && path.is_none() && merkle_root.is_none() => {
                 SignRequest::read_batch(&items, signers)?
             }
             (None, None) => return wrong("message: say what to sign, here or in items"),
             (_, Some(_)) => {
-                return wrong("items: message, hash and path stand in the items, and not beside them");
+                return wrong(
+                    "items: message, hash, path and merkle_root stand in the items, and not beside them",
+                );
             }
         };
         Ok(SignRequest { user_share, ..request })

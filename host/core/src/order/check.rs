@@ -1,6 +1,7 @@
 //! Whether an order makes sense by itself.
 
 use super::operation::Operation;
+use super::sign_items::ItemObjection;
 use super::{ORDER_VERSION, Order, OrderRefused};
 
 impl Order {
@@ -38,9 +39,11 @@ impl Order {
             return Some(contradiction);
         }
         match &self.operation {
-            Operation::Sign(items) => {
-                items.all().iter().find_map(|item| item.contradiction(&self.spec.scheme))
-            }
+            Operation::Sign(items) => items
+                .all()
+                .iter()
+                .find_map(|item| item.objection(&self.spec.scheme))
+                .map(ItemObjection::reason),
             Operation::Presign { at_most: 0 }
             | Operation::Auxiliary { at_most: 0 }
             | Operation::Prepare { at_most: 0 } => Some("it asks for nothing"),
@@ -75,7 +78,6 @@ impl Order {
         }
         let items = self.operation.sign_items();
         let fields = [
-            (items.iter().any(|item| item.tweak.is_some()), "a tweak"),
             (items.iter().any(|item| item.presignatures), "presignatures"),
             (self.authorisations.is_some(), "authorisations of callers"),
             (self.policy.is_some(), "a policy"),

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 pub use authorisations::{Authorisation, Authorisations};
 pub use operation::{Operation, Repair};
-pub use sign_items::{HashFunction, MAX_SIGN_ITEMS, SignItem, SignItems};
+pub use sign_items::{HashFunction, ItemObjection, MAX_SIGN_ITEMS, SignItem, SignItems};
 pub use version::Version;
 
 use crate::codec::{Bytes, decode, encode, wire_struct};
@@ -278,7 +278,7 @@ pub(crate) mod tests {
             message: Bytes(vec![9; 32]),
             hash: HashFunction::None,
             path: vec![],
-            tweak: None,
+            merkle_root: None,
             presignatures: false,
         }
     }
@@ -413,7 +413,6 @@ pub(crate) mod tests {
         let authorisation =
             Authorisation { algorithm: "EdDSA".into(), key: Bytes(vec![1; 32]), signature: None };
         for (future, what) in [
-            (with(vec![SignItem { tweak: Some([1; 32]), ..item() }]), "a tweak"),
             (with(vec![SignItem { presignatures: true, ..known }]), "presignatures"),
             (order(Operation::Presign { at_most: 4 }), "presignatures"),
             (order(Operation::Auxiliary { at_most: 1 }), "auxiliary information"),

@@ -14,29 +14,67 @@ pub struct SignItem {
     pub hash: HashFunction,
     /// BIP-32 child numbers, all below 2³¹.
     pub path: Vec<u32>,
-    /// Additive shift (Taproot).
-    pub tweak: Option<[u8; 32]>,
+    /// The merkle root of a Taproot output's scripts (BIP-341), of which the account's key is the internal key then.
+    pub merkle_root: Option<[u8; 32]>,
     /// Whether a presignature may be used.
     pub presignatures: bool,
 }
 
-wire_struct!(SignItem { message, hash, path, tweak, presignatures });
+wire_struct!(SignItem { message, hash, path, merkle_root, presignatures });
 
 impl SignItem {
-    /// Why the item can't be part of an order of this scheme, if so.
-    pub(super) fn contradiction(&self, scheme: &str) -> Option<&'static str> {
+    /// Why the item can't be signed with this scheme, if so.
+    #[must_use]
+    pub fn objection(&self, scheme: &str) -> Option<ItemObjection> {
+        let is_ecdsa = !matches!(scheme, "ed25519" | "bip340");
         if self.path.iter().any(|&child| child >= 1 << 31) {
-            return Some("its path has hardened child numbers");
+            return Some(ItemObjection::HardenedPath);
+        }
+        if !self.path.is_empty() && !is_ecdsa {
+            return Some(ItemObjection::NoChildren);
+        }
+        if self.hash != HashFunction::None && scheme == "ed25519" {
+            return Some(ItemObjection::NoHash);
+        }
+        if self.merkle_root.is_some() && scheme != "bip340" {
+            return Some(ItemObjection::NoMerkleRoot);
         }
         // Whoever chooses an ECDSA digest, or a child of the key, after the presignature is made chooses among more
         // equations than the scheme's proof allows. A Schnorr signature hashes nonce, key and message together.
-        let is_ecdsa = !matches!(scheme, "ed25519" | "bip340");
         let known_message = self.hash != HashFunction::None;
-        let own_key = self.path.is_empty() && self.tweak.is_none();
-        if self.presignatures && is_ecdsa && !(known_message && own_key) {
-            return Some("presignatures of ECDSA go with a known message and the account's own key");
+        if self.presignatures && is_ecdsa && !(known_message && self.path.is_empty()) {
+            return Some(ItemObjection::Presignature);
         }
         None
+    }
+}
+
+/// Why an item can't be signed with a scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemObjection {
+    /// A whole private key would be needed to take a hardened step.
+    HardenedPath,
+    /// The scheme's keys have no children.
+    NoChildren,
+    /// Ed25519 signs the message itself.
+    NoHash,
+    /// A merkle root belongs to Taproot.
+    NoMerkleRoot,
+    /// An ECDSA presignature is used with a known message and the account's own key only.
+    Presignature,
+}
+
+impl ItemObjection {
+    /// What is wrong, to be read after the item's name.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::HardenedPath => "its path has hardened child numbers",
+            Self::NoChildren => "it has a path, and keys of the scheme have no children",
+            Self::NoHash => "it names a hash function, and ed25519 signs the message itself",
+            Self::NoMerkleRoot => "it has a merkle root, which belongs to bip340 only",
+            Self::Presignature => "presignatures of ECDSA go with a known message and the account's own key",
+        }
     }
 }
 
@@ -125,16 +163,33 @@ mod tests {
         let with = |item: SignItem| SignItem { presignatures: true, ..item };
         let known = SignItem { hash: HashFunction::Sha256, ..item() };
         let child = SignItem { path: vec![1], ..known.clone() };
-        let shifted = SignItem { tweak: Some([1; 32]), ..known.clone() };
-        for (item, ecdsa) in
-            [(with(item()), false), (with(known), true), (with(child), false), (with(shifted), false)]
-        {
-            assert_eq!(item.contradiction("ecdsa-secp256k1").is_none(), ecdsa, "{item:?}");
-            for schnorr in ["ed25519", "bip340"] {
-                assert_eq!(item.contradiction(schnorr), None, "{schnorr}: {item:?}");
-            }
+        let refused = Some(ItemObjection::Presignature);
+        for (item, objection) in [(with(item()), refused), (with(known), None), (with(child), refused)] {
+            assert_eq!(item.objection("ecdsa-secp256k1"), objection, "{item:?}");
         }
+        for schnorr in ["ed25519", "bip340"] {
+            assert_eq!(with(item()).objection(schnorr), None, "{schnorr}");
+        }
+    }
+
+    #[test]
+    fn an_item_fits_the_scheme_that_it_is_signed_with() {
+        use ItemObjection::{HardenedPath, NoChildren, NoHash, NoMerkleRoot};
+        let plain = item();
+        let hashed = SignItem { hash: HashFunction::Sha256, ..item() };
+        let child = SignItem { path: vec![1], ..item() };
         let hardened = SignItem { path: vec![0, 1 << 31], ..item() };
-        assert!(hardened.contradiction("ed25519").is_some());
+        let with_root = SignItem { merkle_root: Some([1; 32]), ..item() };
+        for (item, ecdsa, ed25519, bip340) in [
+            (plain, None, None, None),
+            (hashed, None, Some(NoHash), None),
+            (child, None, Some(NoChildren), Some(NoChildren)),
+            (hardened, Some(HardenedPath), Some(HardenedPath), Some(HardenedPath)),
+            (with_root, Some(NoMerkleRoot), Some(NoMerkleRoot), None),
+        ] {
+            assert_eq!(item.objection("ecdsa-secp256k1"), ecdsa, "{item:?}");
+            assert_eq!(item.objection("ed25519"), ed25519, "{item:?}");
+            assert_eq!(item.objection("bip340"), bip340, "{item:?}");
+        }
     }
 }

@@ -10,7 +10,8 @@ use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, KeyRecord, SchemeSignature};
 use quorate_runtime::GeneratedKey;
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_verify::signature::{self, SignatureError};
+use quorate_verify::error::SignatureError;
+use quorate_verify::signature;
 
 use super::connection::Connection;
 use super::context::SessionContext;

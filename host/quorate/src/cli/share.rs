@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use quorate_account::{ItemText, SignRequest};
+use quorate_account::{DEFAULT_SCHEME, ItemText, SignRequest};
 use quorate_core::AccountId;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::SignItems;
@@ -63,7 +63,7 @@ enum ShareCommand {
         out: PathBuf,
     },
     /// Seal a share for one request: prints the `user_share` of that request
-    Seal(Seal),
+    Seal(Box<Seal>),
 }
 
 #[derive(Args)]
@@ -92,6 +92,12 @@ struct Seal {
     /// The path of the sign request, if it has one
     #[arg(long, requires = "message")]
     path: Option<String>,
+    /// The merkle root of the sign request, if it has one
+    #[arg(long, value_name = "HEX", requires = "message")]
+    merkle_root: Option<String>,
+    /// The scheme of the account
+    #[arg(long, default_value = DEFAULT_SCHEME)]
+    scheme: String,
     /// To refresh the account: the new share is sealed to this key
     #[arg(long, value_name = "RECIPIENT_KEY", requires = "claim_hash")]
     refresh: Option<String>,
@@ -128,7 +134,7 @@ pub(super) fn share(arguments: ShareArguments) -> Result<(), CliError> {
             let account = share_id.account;
             print(&format!("account {account}, epoch {}, party {}", share_id.epoch, share_id.party))?;
         }
-        ShareCommand::Seal(seal) => print(&seal_for(seal)?)?,
+        ShareCommand::Seal(seal) => print(&seal_for(*seal)?)?,
     }
     Ok(())
 }
@@ -145,11 +151,15 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     }
     let purpose = match (&seal.message, &seal.items, &seal.refresh, &seal.claim_hash) {
         (Some(message), ..) => {
-            let text =
-                ItemText { message: message.clone(), hash: seal.hash.clone(), path: seal.path.clone() };
-            Purpose::Sign(SignRequest::read(&text, None)?.items)
+            let text = ItemText {
+                message: message.clone(),
+                hash: seal.hash.clone(),
+                path: seal.path.clone(),
+                merkle_root: seal.merkle_root.clone(),
+            };
+            Purpose::Sign(checked(SignRequest::read(&text, None)?, &seal.scheme)?)
         }
-        (None, Some(file), ..) => Purpose::Sign(items(file)?),
+        (None, Some(file), ..) => Purpose::Sign(checked(items(file)?, &seal.scheme)?),
         (None, None, Some(recipient), Some(hash)) => Purpose::Refresh(NewShareTerms {
             recipient: recipient_key(recipient)?,
             claim_hash: claim_hash(hash)?,
@@ -163,12 +173,18 @@ fn seal_for(seal: Seal) -> Result<String, CliError> {
     Ok(hex::encode(ShareGrant { header, share }.seal(to, &*random()?)?))
 }
 
+/// The items of a request, which can be signed with this scheme.
+fn checked(request: SignRequest, scheme: &str) -> Result<SignItems, CliError> {
+    request.check_scheme(scheme)?;
+    Ok(request.items)
+}
+
 /// The items in a file.
-fn items(file: &Path) -> Result<SignItems, CliError> {
+fn items(file: &Path) -> Result<SignRequest, CliError> {
     let text = read_text(file, MAX_ITEMS_FILE_BYTES)?;
     let texts: Vec<ItemText> = serde_json::from_str(&text)
         .map_err(|error| format!("{}: give the list `items` of the sign request: {error}", file.display()))?;
-    Ok(SignRequest::read_batch(&texts, None)?.items)
+    Ok(SignRequest::read_batch(&texts, None)?)
 }
 
 /// The signed key in a file with the answer of the party API.

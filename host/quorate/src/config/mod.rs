@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_net::telemetry::{self, LogFormat};
@@ -211,10 +211,10 @@ impl EmbeddedConfig {
             parties: variables.party_count("QUORATE_PARTIES")?.unwrap_or(3),
             plugins: match variables.take("QUORATE_PLUGIN_FILES") {
                 Some(list) => list.split(',').map(str::trim).map(PathBuf::from).collect(),
-                None => vec![variables.take("QUORATE_PLUGINS").map_or_else(
-                    || "target/plugins/dkls23.wasm".into(),
-                    |folder| PathBuf::from(folder).join("dkls23.wasm"),
-                )],
+                None => {
+                    let folder = variables.take("QUORATE_PLUGINS").unwrap_or_else(|| "target/plugins".into());
+                    plugins::components_in(Path::new(&folder))
+                }
             },
         })
     }

@@ -13,6 +13,15 @@ use super::read::Variables;
 /// The oldest version of each protocol's plugin, by the protocol's name.
 pub type MinimumPlugins = BTreeMap<String, Version>;
 
+/// The components that are built with the host.
+const COMPONENTS: [&str; 3] = ["dkls23.wasm", "frost-ed25519.wasm", "frost-secp256k1-tr.wasm"];
+
+/// Those of [`COMPONENTS`] that are in a folder. The first one in any case, so that it is missed by its name.
+pub(super) fn components_in(folder: &Path) -> Vec<PathBuf> {
+    let all = COMPONENTS.iter().map(|name| folder.join(name));
+    all.enumerate().filter(|(number, file)| *number == 0 || file.exists()).map(|(_, file)| file).collect()
+}
+
 /// Which plugins a process works with; by default all.
 #[derive(Clone, Debug, Default)]
 pub struct PluginsConfig {
@@ -75,6 +84,16 @@ fn minimum(text: &str) -> Option<(String, Version)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_components_of_a_folder_are_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        assert_eq!(components_in(folder.path()), [file("dkls23.wasm")]);
+        std::fs::write(file("frost-secp256k1-tr.wasm"), []).unwrap();
+        let both = [file("dkls23.wasm"), file("frost-secp256k1-tr.wasm")];
+        assert_eq!(components_in(folder.path()), both);
+    }
 
     #[test]
     fn nothing_but_the_configured_digests_is_loaded() {

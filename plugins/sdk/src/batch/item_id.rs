@@ -18,13 +18,13 @@ pub(super) fn execution_id(session: &[u8; 32], index: u16, item: &SignItem) -> [
 
 /// The hash of all that an item says: each field after its length.
 fn item_hash(item: &SignItem) -> [u8; 32] {
-    let SignItem { message, hash, path, tweak, presignature } = item;
+    let SignItem { message, hash, path, merkle_root, presignature } = item;
     let path: Vec<u8> = path.iter().flat_map(|child| child.to_be_bytes()).collect();
     let fields: [&[u8]; 5] = [
         message,
         &[*hash as u8],
         &path,
-        tweak.as_ref().map_or(&[], |tweak| tweak.as_slice()),
+        merkle_root.as_ref().map_or(&[], |root| root.as_slice()),
         presignature.as_ref().map_or(&[], |name| name.as_bytes()),
     ];
     let mut all = Sha256::new_with_prefix(b"quorate sign item 1");

@@ -1,0 +1,129 @@
+//! The library's errors, and this crate's own, as the contract's failures. `docs/plugin-codes.md` explains each code to operators.
+
+use frost_core::{Ciphersuite, Error, Identifier};
+use quorate_plugin_sdk::{Detail, Failure, PartyIndex, Roster};
+
+/// All codes, ascending.
+pub(crate) const CODES: &[u16] = &[1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 40, 41, 50, 99];
+
+const COPIED_PACKAGE: u16 = 20;
+const WRONG_DEGREE: u16 = 21;
+const PROOF_OF_KNOWLEDGE: u16 = 22;
+const SECRET_SHARE: u16 = 23;
+const SIGNATURE_SHARE: u16 = 24;
+const DIFFERENT_COMMITMENTS: u16 = 25;
+const STORED_SHARE: u16 = 40;
+const BAD_RESULT: u16 = 41;
+const CALLED_WRONGLY: u16 = 50;
+const OTHER: u16 = 99;
+
+/// Why a task is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Parties,
+    Scheme,
+    Operation,
+    Path,
+    Hash,
+    MerkleRoot,
+    DigestLength,
+    PreparedNonces,
+}
+
+/// A task that can't be done as asked.
+pub(crate) fn refused(refusal: Refusal) -> Failure {
+    let (code, text) = match refusal {
+        Refusal::Parties => (1, "a key has at most 16 parties"),
+        Refusal::Scheme => (2, "this plugin serves another scheme"),
+        Refusal::Operation => (3, "this plugin does not offer the operation"),
+        // A child of the key is the key plus a public scalar. Whoever knows a child's private key and that scalar knows the account's, and
+        // for Ed25519 wallets derive children by other rules.
+        Refusal::Path => (4, "keys of FROST have no children: there is no derivation path"),
+        Refusal::Hash => (5, "ed25519 signs the message itself: name no hash function"),
+        Refusal::MerkleRoot => (6, "ed25519 knows no merkle root"),
+        Refusal::DigestLength => (7, "without a hash function, BIP-340 signs a digest of 32 bytes"),
+        Refusal::PreparedNonces => (8, "this plugin prepares no nonces"),
+    };
+    Failure::InvalidTask(Detail::new(code, text))
+}
+
+/// Two parties sent the same package: one of them may have copied it. Where one is this party, the other has.
+pub(crate) fn copied_package(by: Option<PartyIndex>) -> Failure {
+    let detail = Detail::new(COPIED_PACKAGE, "two parties sent the same commitments");
+    Failure::Fault { culprits: by.into_iter().collect(), ban: false, detail }
+}
+
+/// A party's commitments are not those of a polynomial of degree t − 1.
+pub(crate) fn wrong_degree(by: PartyIndex) -> Failure {
+    Failure::fault(by, Detail::new(WRONG_DEGREE, "another number of commitments than the threshold asks for"))
+}
+
+/// A party's secret share does not lie on the polynomial that it committed to.
+pub(crate) fn bad_secret_share(by: PartyIndex) -> Failure {
+    Failure::fault(by, Detail::new(SECRET_SHARE, "a secret share that does not fit its commitments"))
+}
+
+/// The signers do not have the same nonce commitments. Any of them may say so falsely.
+pub(crate) fn different_commitments() -> Failure {
+    let detail = Detail::new(DIFFERENT_COMMITMENTS, "the signers have different nonce commitments");
+    Failure::Fault { culprits: vec![], ban: false, detail }
+}
+
+/// The stored share can't be used.
+pub(crate) fn stored_share(what: &str) -> Failure {
+    Failure::InvalidShare(Detail::new(STORED_SHARE, format!("the stored share {what}")))
+}
+
+/// New shares are not what they must be.
+pub(crate) fn bad_result(what: &str) -> Failure {
+    Failure::Internal(Detail::new(BAD_RESULT, format!("the new shares {what}")))
+}
+
+/// An order of calls that [`Rounds`](quorate_plugin_sdk::Rounds) rules out.
+pub(crate) fn out_of_order() -> Failure {
+    Failure::Internal(Detail::new(CALLED_WRONGLY, "rounds out of order"))
+}
+
+/// The library's error.
+pub(crate) fn failure<S: Ciphersuite>(roster: &Roster, error: &Error<S>) -> Failure {
+    let (code, is_ours) = match error {
+        Error::InvalidProofOfKnowledge { .. } => (PROOF_OF_KNOWLEDGE, false),
+        Error::InvalidSecretShare { .. } => (SECRET_SHARE, false),
+        Error::InvalidSignatureShare { .. } => (SIGNATURE_SHARE, false),
+        // Points and scalars that peers have chosen so that a sum of them is zero.
+        Error::GroupError(_) | Error::FieldError(_) | Error::IdentityCommitment => (OTHER, false),
+        _ => (CALLED_WRONGLY, true),
+    };
+    let detail = Detail::new(code, error.to_string());
+    if is_ours {
+        return Failure::Internal(detail);
+    }
+    let proved = error.culprits();
+    let is_proved = |party: &PartyIndex| identifier(*party).is_ok_and(|id| proved.contains(&id));
+    let culprits: Vec<_> = roster.peers().filter(is_proved).collect();
+    if culprits.is_empty() && is_proved(&roster.me()) {
+        return Failure::Internal(detail);
+    }
+    Failure::Fault { culprits, ban: false, detail }
+}
+
+/// The library's identifier of a party: its index.
+pub(crate) fn identifier<S: Ciphersuite>(party: PartyIndex) -> Result<Identifier<S>, Failure> {
+    let invalid = |error: Error<S>| Failure::Internal(Detail::new(CALLED_WRONGLY, error.to_string()));
+    Identifier::try_from(party.number()).map_err(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained() {
+        let page = include_str!("../../../docs/plugin-codes.md");
+        assert!(CODES.is_sorted_by(|a, b| a < b) && !CODES.contains(&0));
+        for code in CODES {
+            assert!(page.contains(&format!("\n| frost | {code} | ")), "docs/plugin-codes.md lacks {code}");
+        }
+        assert_eq!(page.matches("\n| frost | ").count(), CODES.len());
+    }
+}

@@ -1,0 +1,100 @@
+//! The packages of a key generation or refresh: commitments to all in round 1, a secret share to each in round 2.
+//!
+//! The library's packages name neither a session nor a sender. Each is sent behind a prefix that binds it to both
+//! ([`Binding`]), so that one of another session is a fault of its sender.
+
+use std::collections::BTreeMap;
+
+use frost_core::keys::dkg::round1::Package;
+use frost_core::{Ciphersuite, Identifier};
+use quorate_plugin_sdk::{
+    Binding, Delivery, Failure, Inbox, Outbox, Outgoing, PartyIndex, Recipient, Roster, Slot, decode, encode,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::failure::{copied_package, failure, identifier, wrong_degree};
+
+/// 16 commitments of 33 bytes, a proof and a prefix.
+pub(crate) const COMMITMENTS: Slot = Slot::new(1, Delivery::ReliableBroadcast, 1_000);
+
+pub(crate) const SECRET_SHARE: Slot = Slot::new(2, Delivery::PointToPoint, 200);
+
+/// Sends and receives the packages of one session.
+pub(crate) struct PackageExchange {
+    roster: Roster,
+    binding: Binding,
+    /// What the session makes.
+    kind: &'static str,
+}
+
+impl PackageExchange {
+    pub(crate) fn new(roster: &Roster, kind: &'static str) -> Self {
+        Self { roster: roster.clone(), binding: Binding::new(roster), kind }
+    }
+
+    pub(crate) fn broadcast(&self, package: &impl Serialize, out: &mut Outbox) -> Result<(), Failure> {
+        self.push(COMMITMENTS, Recipient::ReliableBroadcast, package, out)
+    }
+
+    pub(crate) fn send(
+        &self,
+        peer: PartyIndex,
+        package: &impl Serialize,
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
+        self.push(SECRET_SHARE, Recipient::Party(peer), package, out)
+    }
+
+    fn push(
+        &self,
+        slot: Slot,
+        to: Recipient,
+        package: &impl Serialize,
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
+        let payload = self.binding.seal(slot.round(), self.kind, self.roster.me(), &encode(package)?);
+        out.push_raw(Outgoing { round: slot.round(), to, payload });
+        Ok(())
+    }
+
+    /// Every peer's package of a slot.
+    pub(crate) fn receive<S: Ciphersuite, T: DeserializeOwned>(
+        &self,
+        slot: Slot,
+        inbox: &mut Inbox,
+    ) -> Result<BTreeMap<Identifier<S>, T>, Failure> {
+        let open = |(from, payload): (PartyIndex, Zeroizing<Vec<u8>>)| {
+            let package = self.binding.open(slot.round(), self.kind, from, &payload)?;
+            let package =
+                decode(&package).ok_or_else(|| Failure::fault(from, "a package that does not decode"))?;
+            Ok((identifier(from)?, package))
+        };
+        inbox.take_raw(slot).map(open).collect()
+    }
+
+    /// Checks that each party has committed to a polynomial with `coefficients` coefficients, and to one of its own.
+    pub(crate) fn check_commitments<S: Ciphersuite>(
+        &self,
+        coefficients: u16,
+        own: &Package<S>,
+        received: &BTreeMap<Identifier<S>, Package<S>>,
+    ) -> Result<(), Failure> {
+        let encoded = |package: &Package<S>| {
+            package.commitment().serialize().map_err(|error| failure(&self.roster, &error))
+        };
+        let mut seen = vec![encoded(own)?];
+        for peer in self.roster.peers() {
+            let Some(package) = received.get(&identifier(peer)?) else { continue };
+            let commitments = encoded(package)?;
+            if commitments.len() != usize::from(coefficients) {
+                return Err(wrong_degree(peer));
+            }
+            if let Some(position) = seen.iter().position(|other| other[0] == commitments[0]) {
+                return Err(copied_package((position == 0).then_some(peer)));
+            }
+            seen.push(commitments);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Complete key refresh: all n parties add a sharing of zero to their shares, so that the key stays and the old shares are worth
+//! nothing beside the new ones.
+
+use std::collections::BTreeMap;
+
+use frost_core::Identifier;
+use frost_core::keys::VerifyingShare;
+use frost_core::keys::dkg::{round1, round2};
+use frost_core::keys::refresh::{refresh_dkg_part1, refresh_dkg_part2, refresh_dkg_shares};
+use quorate_plugin_sdk::{Failure, Host, Inbox, OldRng, Outbox, Outcome, Roster, Rounds, Slot};
+
+use crate::failure::{bad_result, bad_secret_share, failure, identifier, out_of_order};
+use crate::package::{COMMITMENTS, PackageExchange, SECRET_SHARE};
+use crate::polynomial::{committed_value, point};
+use crate::share::{Share, save};
+use crate::suite::{Packages, Suite};
+
+/// A refresh of one party.
+pub(crate) struct Refresh<S: Suite> {
+    roster: Roster,
+    share: Share<S>,
+    exchange: PackageExchange,
+    begun: Option<(round1::SecretPackage<S>, round1::Package<S>)>,
+    committed: Option<Committed<S>>,
+}
+
+/// Kept from round 1 to the end.
+struct Committed<S: Suite> {
+    secret: round2::SecretPackage<S>,
+    packages: BTreeMap<Identifier<S>, round1::Package<S>>,
+}
+
+impl<S: Suite> Refresh<S> {
+    pub(crate) fn new(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
+        let share = Share::load(host, roster)?;
+        let exchange = PackageExchange::new(roster, "refresh");
+        Ok(Self { roster: roster.clone(), share, exchange, begun: None, committed: None })
+    }
+
+    fn share(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+        let (secret, own) = self.begun.take().ok_or_else(out_of_order)?;
+        let packages = self.exchange.receive(COMMITMENTS, inbox)?;
+        // The coefficient of degree 0 is zero and is not sent.
+        self.exchange.check_commitments(self.roster.threshold() - 1, &own, &packages)?;
+        let (secret, mut shares) =
+            refresh_dkg_part2(secret, &packages).map_err(|error| failure(&self.roster, &error))?;
+        for peer in self.roster.peers() {
+            let share = shares.remove(&identifier(peer)?).ok_or_else(out_of_order)?;
+            self.exchange.send(peer, &share, out)?;
+        }
+        self.committed = Some(Committed { secret, packages });
+        Ok(())
+    }
+
+    fn finish(&mut self, host: &mut dyn Host, inbox: &mut Inbox) -> Result<Outcome, Failure> {
+        let Committed { secret, packages } = self.committed.take().ok_or_else(out_of_order)?;
+        let shares = self.exchange.receive(SECRET_SHARE, inbox)?;
+        self.check_secret_shares(&packages, &shares)?;
+        let old = self.share.packages();
+        let group_key = *old.public.verifying_key();
+        let (key, public) = refresh_dkg_shares(&secret, &packages, &shares, old.public, old.key)
+            .map_err(|error| failure(&self.roster, &error))?;
+        if *public.verifying_key() != group_key {
+            return Err(bad_result("are of another key"));
+        }
+        Ok(Outcome::Refreshed(save(host, &self.roster, &Packages { key, public })?))
+    }
+
+    /// The library makes the same check and names nobody.
+    fn check_secret_shares(
+        &self,
+        packages: &BTreeMap<Identifier<S>, round1::Package<S>>,
+        shares: &BTreeMap<Identifier<S>, round2::Package<S>>,
+    ) -> Result<(), Failure> {
+        for peer in self.roster.peers() {
+            let id = identifier(peer)?;
+            let (Some(package), Some(share)) = (packages.get(&id), shares.get(&id)) else {
+                return Err(out_of_order());
+            };
+            let commitments =
+                package.commitment().serialize().map_err(|error| failure(&self.roster, &error))?;
+            let points: Result<Vec<_>, _> = commitments.iter().map(|bytes| point::<S>(bytes)).collect();
+            let points = points.map_err(|error| failure(&self.roster, &error))?;
+            let expected = committed_value::<S>(&points, self.roster.me());
+            let public = VerifyingShare::<S>::from(*share.signing_share());
+            let public = public.serialize().and_then(|bytes| point::<S>(&bytes));
+            if public.ok() != Some(expected) {
+                return Err(bad_secret_share(peer));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Suite> Rounds for Refresh<S> {
+    const SCHEDULE: &'static [Slot] = &[COMMITMENTS, SECRET_SHARE];
+
+    fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
+        let me = identifier(self.roster.me())?;
+        let (secret, package) = refresh_dkg_part1(me, self.roster.parties(), self.roster.threshold(), OldRng)
+            .map_err(|error| failure(&self.roster, &error))?;
+        self.exchange.broadcast(&package, out)?;
+        self.begun = Some((secret, package));
+        Ok(())
+    }
+
+    fn round(
+        &mut self,
+        host: &mut dyn Host,
+        round: u16,
+        mut inbox: Inbox,
+        out: &mut Outbox,
+    ) -> Result<Option<Outcome>, Failure> {
+        match round {
+            1 => self.share(&mut inbox, out).map(|()| None),
+            _ => self.finish(host, &mut inbox).map(Some),
+        }
+    }
+}
