@@ -85,7 +85,7 @@ demo: build-time plugin-dkls23 plugin-dkls23-next program ## create an account a
 	@$(CARGO_TARGET_DIR)/debug/quorate demo $(DEMO)
 
 .PHONY: serve
-serve: plugin-dkls23 program ## serve the API on port 4000, everything in one process
+serve: plugin-dkls23 plugin-frost-ed25519 plugin-frost-secp256k1-tr program ## serve the API on port 4000, everything in one process
 	$(CARGO_TARGET_DIR)/debug/quorate serve all --embedded
 
 .PHONY: test
@@ -120,8 +120,8 @@ verify-demo: plugin-dkls23 plugin-dkls23-next program ## run the demo and verify
 	$(CARGO_TARGET_DIR)/debug/quorate demo --json | target/venv/bin/python tests/verify_demo.py
 
 .PHONY: examples
-examples: plugin-dkls23 program ## run the examples (curl, Python, TypeScript) against a server of their own
-	@tests/examples.sh $(CARGO_TARGET_DIR)/debug/quorate $(QUORATE_PLUGINS)/dkls23.wasm
+examples: plugin-dkls23 plugin-frost-ed25519 plugin-frost-secp256k1-tr program ## run the examples (curl, Python, TypeScript) against a server of their own
+	@tests/examples.sh $(CARGO_TARGET_DIR)/debug/quorate $(QUORATE_PLUGINS)
 
 .PHONY: lint
 lint: plugins ## formatting, clippy, docs and shell scripts, warnings denied
@@ -144,11 +144,13 @@ audit: ## check licences, bans, sources and advisories of all dependencies with 
 	cargo deny --locked check --config deny.toml
 	cd plugins && cargo deny --locked check --config ../deny.toml
 
-NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples/native
+# The same plugins without the sandbox, with the arithmetic that a component has too: without instructions for vectors.
+NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples
+SERIAL := --config 'target."cfg(not(target_arch = \"wasm32\"))".rustflags=["--cfg", "curve25519_dalek_backend=\"serial\""]'
 
 .PHONY: bench
 bench: servers plugins ## measure, and write BENCHMARKS.md and BENCHMARKS.json (BENCH=name for one part)
-	$(IN_PLUGINS) cargo build --locked --quiet --release -p quorate-dkls23 --example native
+	$(IN_PLUGINS) cargo build --locked --quiet --release $(SERIAL) -p quorate-dkls23 -p quorate-frost --examples
 	cargo build --locked --quiet --release -p quorate --bin quorate
 	NATIVE=$(NATIVE) \
 	  tests/services.sh cargo run --locked --quiet --release -p quorate-tests --bin quorate-bench -- $(BENCH)

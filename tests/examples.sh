@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the examples against a server of its own: examples.sh PROGRAM COMPONENT. An example whose packages can't be fetched does not
-# run, and says so.
+# Runs the examples against a server of its own: examples.sh PROGRAM COMPONENTS, a folder. An example whose packages can't be fetched
+# does not run, and says so.
 set -euo pipefail
 
-program=$1 component=$2
+program=$1 components=$2
 top="$(cd "$(dirname "$0")/.." && pwd)"
 folder=$(mktemp -d)
 server=
@@ -18,7 +18,7 @@ trap clean_up EXIT
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 export QUORATE_URL=http://127.0.0.1:$port QUORATE_API_KEY
 QUORATE_API_KEY=$(openssl rand -hex 32)
-env -i PATH="$PATH" HOME="$folder" MPC_API_KEY="$QUORATE_API_KEY" QUORATE_PLUGIN_FILES="$component" QUORATE_LISTEN="127.0.0.1:$port" \
+env -i PATH="$PATH" HOME="$folder" MPC_API_KEY="$QUORATE_API_KEY" QUORATE_PLUGINS="$components" QUORATE_LISTEN="127.0.0.1:$port" \
   QUORATE_DATA="$folder/data" QUORATE_LOG=warn "$program" serve all --embedded >"$folder/log" 2>&1 &
 server=$!
 for _ in $(seq 120); do
@@ -47,6 +47,7 @@ if ! command -v npm >/dev/null; then
 elif npm ci --prefix "$folder/typescript" --no-audit --no-fund --loglevel=error; then
   npm run --silent check --prefix "$folder/typescript"
   npm start --silent --prefix "$folder/typescript"
+  for example in solana taproot; do npm run --silent "$example" --prefix "$folder/typescript"; done
 else
   did_not_run typescript "its packages can't be installed"
 fi

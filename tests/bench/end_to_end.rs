@@ -10,6 +10,7 @@ use quorate_tests::single_process::Server;
 use serde_json::{Value, json};
 
 use crate::block_on;
+use crate::sandbox::native_program;
 use crate::stats::{median, percentile, round};
 
 /// Callers, signatures of each, accounts of each.
@@ -96,8 +97,7 @@ where
 
 /// One native signature, both parties in sequence on one thread that does nothing else, in milliseconds.
 fn native_sign_ms() -> f64 {
-    let program = std::env::var_os("NATIVE").expect("NATIVE: run `make bench`");
-    let output = Command::new(program).args(["1", "100", "0"]).output().unwrap();
+    let output = Command::new(native_program("dkls23")).args(["1", "100", "0"]).output().unwrap();
     assert!(output.status.success());
     let times: Value = serde_json::from_slice(&output.stdout).unwrap();
     let times: Vec<f64> = times["sign"].as_array().unwrap().iter().map(|t| t.as_f64().unwrap()).collect();

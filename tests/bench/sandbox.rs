@@ -1,5 +1,6 @@
-//! DKLs23 in the sandbox against the same plugin built natively: all parties one after the other, on one thread.
+//! Plugins in the sandbox against the same plugins built natively: all parties one after the other, on one thread.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -11,13 +12,27 @@ use serde_json::{Value, json};
 
 use crate::stats::{median, round};
 
-const KEYGENS: usize = 7;
 const SIGNS: usize = 200;
-const REFRESHES: usize = 7;
+
+/// A plugin, its scheme, and how many keygens and refreshes are measured.
+const PLUGINS: [(&str, &str, usize); 3] = [
+    ("dkls23", "ecdsa-secp256k1", 7),
+    ("frost-ed25519", "ed25519", 50),
+    ("frost-secp256k1-tr", "bip340", 50),
+];
 
 pub(crate) fn measure() -> Value {
-    let native = native();
-    let sandboxed = sandboxed();
+    let plugins: serde_json::Map<_, _> =
+        PLUGINS.iter().map(|&(name, scheme, keys)| (name.into(), operations(name, scheme, keys))).collect();
+    json!({
+        "what": "2-of-3, parties in sequence on one thread, medians; sign with 2 parties, keygen and refresh with 3",
+        "plugins": plugins,
+    })
+}
+
+fn operations(name: &str, scheme: &str, keys: usize) -> Value {
+    let native = native(name, keys);
+    let sandboxed = sandboxed(name, scheme, keys);
     let mut parts = serde_json::Map::new();
     for operation in ["keygen", "sign", "refresh"] {
         let ms = |all: &Value| median(&numbers(&all[operation]));
@@ -32,8 +47,7 @@ pub(crate) fn measure() -> Value {
         );
     }
     json!({
-        "what": "DKLs23 2-of-3, parties in sequence on one thread, medians; sign with 2 parties, keygen and refresh with 3",
-        "runs": { "keygen": KEYGENS, "sign": SIGNS, "refresh": REFRESHES },
+        "runs": { "keygen": keys, "sign": SIGNS, "refresh": keys },
         "operations": parts,
     })
 }
@@ -42,28 +56,33 @@ fn numbers(list: &Value) -> Vec<f64> {
     list.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
-fn native() -> Value {
-    let program = std::env::var_os("NATIVE").expect("NATIVE: run `make bench`");
-    let counts = [KEYGENS, SIGNS, REFRESHES].map(|n| n.to_string());
-    let output = Command::new(program).args(counts).output().unwrap();
+/// The program that runs a plugin natively.
+pub(crate) fn native_program(name: &str) -> PathBuf {
+    let folder = std::env::var_os("NATIVE").expect("NATIVE: run `make bench`");
+    PathBuf::from(folder).join(format!("native-{name}"))
+}
+
+fn native(name: &str, keys: usize) -> Value {
+    let counts = [keys, SIGNS, keys].map(|n| n.to_string());
+    let output = Command::new(native_program(name)).args(counts).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn sandboxed() -> Value {
+fn sandboxed(name: &str, scheme: &str, keys: usize) -> Value {
     let config = RuntimeConfig { interactive_threads: 1, ..RuntimeConfig::default() };
     let runtime = Runtime::new(config).unwrap();
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     executor.block_on(async {
-        let plugin = runtime.load(&components::bytes("dkls23"), &Grants::default()).await.unwrap();
+        let plugin = runtime.load(&components::bytes(name), &Grants::default()).await.unwrap();
         let mut parties = Parties::new(2, 3);
         parties.one_at_a_time = true;
-        let sign = Task::Sign(SignTask::new("ecdsa-secp256k1", &message(vec![7; 32]).into()));
-        let keygen = Task::Keygen { scheme: "ecdsa-secp256k1".into() };
+        let sign = Task::Sign(SignTask::new(scheme, &message(vec![7; 32]).into()));
+        let keygen = Task::Keygen { scheme: scheme.into() };
         json!({
-            "keygen": times(&mut parties, &plugin, &[1, 2, 3], &keygen, KEYGENS).await,
+            "keygen": times(&mut parties, &plugin, &[1, 2, 3], &keygen, keys).await,
             "sign": times(&mut parties, &plugin, &[1, 2], &sign, SIGNS).await,
-            "refresh": times(&mut parties, &plugin, &[1, 2, 3], &Task::Refresh, REFRESHES).await,
+            "refresh": times(&mut parties, &plugin, &[1, 2, 3], &Task::Refresh, keys).await,
         })
     })
 }

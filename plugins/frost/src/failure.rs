@@ -18,6 +18,8 @@ const CALLED_WRONGLY: u16 = 50;
 const OTHER: u16 = 99;
 
 /// Why a task is refused.
+// Each of the two plugins refuses something that the other does not.
+#[allow(dead_code)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Parties,

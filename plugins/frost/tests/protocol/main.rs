@@ -4,6 +4,7 @@
 
 mod ed25519;
 mod faults;
+mod stored_shares;
 mod taproot;
 
 use quorate_plugin_sdk::{
