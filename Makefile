@@ -144,8 +144,8 @@ audit: ## check licences, bans, sources and advisories of all dependencies with 
 	cargo deny --locked check --config deny.toml
 	cd plugins && cargo deny --locked check --config ../deny.toml
 
-# The same plugins without the sandbox, with the arithmetic that a component has too: without instructions for vectors.
 NATIVE := $(CARGO_TARGET_DIR)/guests/release/examples
+# Native builds have the curve arithmetic that components have, without instructions for vectors: the ratio measures the sandbox.
 SERIAL := --config 'target."cfg(not(target_arch = \"wasm32\"))".rustflags=["--cfg", "curve25519_dalek_backend=\"serial\""]'
 
 .PHONY: bench

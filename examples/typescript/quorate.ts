@@ -41,7 +41,7 @@ async function call<T>(path: string, request: RequestInit): Promise<T> {
     const isLast = attempt === attempts;
     try {
       const response = await fetch(`${url}/api/v1${path}`, { ...request, signal: AbortSignal.timeout(timeoutMs) });
-      // What is no JSON is of a proxy, perhaps.
+      // A proxy may answer with something other than JSON.
       const answer = await response.json().catch(() => ({ code: response.status, detail: response.statusText }));
       if (response.ok) return answer as T;
       const mayRepeat = [503, 504].includes(response.status) || answer.code === "in_progress";

@@ -34,7 +34,7 @@ async function spend(outputKey: Uint8Array, address: string, merkleRoot?: Uint8A
 // The account's key is an output key already: nothing is added to it.
 await spend(key, account.bitcoin_address!);
 
-// Here it is the internal key of an output that can also be spent by anybody, with the script OP_TRUE.
+// Here the account's key is the internal key of an output that anybody can also spend, with the script OP_TRUE.
 const tree = btc.p2tr(key, { script: new Uint8Array([0x51]) }, undefined, true);
 const root = tree.tapMerkleRoot!;
 const shown = await get<Account>(`/accounts/${account.id}?merkle_root=${bytesToHex(root)}`);

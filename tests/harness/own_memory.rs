@@ -11,19 +11,19 @@ const MASK: u8 = 0xa5;
 pub struct MaskedSecret(Vec<u8>);
 
 impl MaskedSecret {
-    /// Of a secret. The caller's copy is the caller's to wipe.
+    /// Masks a secret. The caller wipes its own copy.
     #[must_use]
     pub fn of(secret: &[u8]) -> Self {
         Self(secret.iter().map(|byte| byte ^ MASK).collect())
     }
 
-    /// As text, for another process.
+    /// The masked bytes as hex, for a child process.
     #[must_use]
     pub fn to_text(&self) -> String {
         hex::encode(&self.0)
     }
 
-    /// From the text of another process.
+    /// Reads what [`Self::to_text`] wrote.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self(hex::decode(text).unwrap())

@@ -147,7 +147,11 @@ impl AccountService {
     /// # Errors
     /// Those of [`Self::account`]; [`Code::InvalidMerkleRoot`] where the account's scheme knows none, [`Code::AccountNotActive`] where it
     /// has no key yet.
-    pub async fn account_with_output(&self, id: AccountId, root: [u8; 32]) -> Result<AccountView, Problem> {
+    pub async fn account_with_taproot_output(
+        &self,
+        id: AccountId,
+        root: [u8; 32],
+    ) -> Result<AccountView, Problem> {
         let account = self.accounts.read(id).await?;
         let output = taproot_output(&account, root)?;
         let mut shown = view(&account)?;

@@ -10,9 +10,9 @@ use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SchemeSignature};
 use quorate_net::problem::Problem;
 use quorate_verify::addresses::{KeyForms, TaprootOutput};
+use quorate_verify::expected_key::ExpectedKey;
 use quorate_verify::proof::Proved;
 use quorate_verify::signature;
-use quorate_verify::signing_key::SigningKey;
 
 use super::order_status::{ReconciledSession, ReconciledStatus, SignedResult};
 use super::request::SignRequest;
@@ -134,11 +134,11 @@ fn signature_view(
     signature: &SchemeSignature,
 ) -> Result<SignatureView, Problem> {
     let unshowable = |_| Problem::internal("a signature that verified can't be shown");
-    let signed_by = SigningKey::of(scheme, &key.public_key.0, key.chain_code.as_ref(), item);
-    let signed_by = signed_by.map_err(unshowable)?;
-    let digest = match signed_by {
-        SigningKey::Ed25519(_) => None,
-        SigningKey::Ecdsa(_) | SigningKey::Bip340(_) => Some(signature::digest(item).map_err(unshowable)?),
+    let expected = ExpectedKey::of(scheme, &key.public_key.0, key.chain_code.as_ref(), item);
+    let expected = expected.map_err(unshowable)?;
+    let digest = match expected {
+        ExpectedKey::Ed25519(_) => None,
+        ExpectedKey::Ecdsa(_) | ExpectedKey::Bip340(_) => Some(signature::digest(item).map_err(unshowable)?),
     };
     let (r, s) = signature.bytes.split_at(32);
     Ok(SignatureView {
@@ -147,8 +147,8 @@ fn signature_view(
         s: hex::encode(s),
         recovery_id: signature.recovery_id,
         signature: hex::encode(signature.bytes),
-        der: matches!(signed_by, SigningKey::Ecdsa(_)).then(|| signature::der(signature)),
-        public_key: hex::encode(signed_by.to_bytes()),
+        der: matches!(expected, ExpectedKey::Ecdsa(_)).then(|| signature::der(signature)),
+        public_key: hex::encode(expected.to_bytes()),
     })
 }
 

@@ -56,6 +56,10 @@ pub(super) fn suspects(
         signers.iter().filter(|s| !outcomes.contains_key(s)).copied().collect();
     for (&by, outcome) in outcomes {
         let (accused, is_its_own) = match outcome {
+            // A peer broke the protocol, and nobody can tell which: it is one of them.
+            Outcome::Aborted { code: AbortCode::PeerFault, culprits, .. } if culprits.is_empty() => {
+                (signers, true)
+            }
             Outcome::Aborted { code, culprits, .. } => {
                 // An abort that follows from a peer's abort or silence is not the reporter's own failure.
                 (culprits.as_slice(), !matches!(code, AbortCode::PeerAborted | AbortCode::Timeout))
@@ -176,6 +180,10 @@ mod tests {
         assert_eq!(suspects(&signers, &outcomes), signers.iter().copied().collect());
         let slow = [(party(1), aborted(AbortCode::Timeout)), (party(2), aborted(AbortCode::Timeout))].into();
         assert_eq!(suspects(&signers, &slow), [party(3)].into());
+        // A fault of somebody: who reports it is no more suspect than the one that says to have only heard of it.
+        let nobody_named = aborted(AbortCode::PeerFault);
+        let outcomes = [(party(1), nobody_named), (party(2), aborted(AbortCode::PeerAborted))].into();
+        assert_eq!(suspects(&signers[..2], &outcomes), [party(1), party(2)].into());
     }
 
     #[test]

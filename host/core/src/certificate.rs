@@ -32,7 +32,7 @@ wire_struct!(Activation { plan, execution, account, epoch, threshold, digest, ou
 pub struct KeyOutputs {
     /// The signature scheme.
     pub scheme: String,
-    /// The public key, in the scheme's usual encoding (compressed SEC 1 for ECDSA).
+    /// The public key, in the scheme's usual encoding (33 bytes of compressed SEC 1 for ECDSA, 32 bytes for Ed25519 and BIP-340).
     pub public_key: Bytes,
     /// The BIP-32 chain code, where the protocol has one.
     pub chain_code: Option<[u8; 32]>,

@@ -36,7 +36,7 @@ pub mod share_grant;
 pub mod submission;
 pub mod time;
 pub mod user_share;
-mod wiped_stack;
+pub mod wiped_stack;
 
 pub use code::Code;
 pub use ids::{

@@ -75,7 +75,7 @@ impl Sealer {
     }
 
     pub(crate) fn seal(&mut self, payload: &[u8], header: &[u8]) -> Result<Vec<u8>, Unopenable> {
-        let sealed = self.context.seal(payload, header).map_err(|_| Unopenable)?;
+        let sealed = on_wiped_stack(|| self.context.seal(payload, header)).map_err(|_| Unopenable)?;
         Ok(match self.encapsulated.take() {
             Some(first) => [first, sealed].concat(),
             None => sealed,
@@ -115,6 +115,6 @@ impl Opener {
                 none.insert(context?)
             }
         };
-        context.open(rest, header).map(Zeroizing::new).map_err(|_| Unopenable)
+        on_wiped_stack(|| context.open(rest, header)).map(Zeroizing::new).map_err(|_| Unopenable)
     }
 }

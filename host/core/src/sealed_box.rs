@@ -35,13 +35,16 @@ impl From<Malformed> for OpenError {
 
 /// A key that shares or requests are sealed to: on the heap, so that no copy stays behind where it was moved from. The library
 /// wipes it when it is dropped.
-pub struct RecipientKey(Box<PrivateKey>);
+pub struct RecipientKey {
+    secret: Box<PrivateKey>,
+    public: [u8; 32],
+}
 
 impl RecipientKey {
     /// The key that comes from 32 bytes of good randomness or key material (RFC 9180, `DeriveKeyPair`).
     #[must_use]
     pub fn derive(material: &[u8; 32]) -> Self {
-        on_wiped_stack(|| Self(Box::new(X25519HkdfSha256::derive_keypair(material).0)))
+        on_wiped_stack(|| Self::of(X25519HkdfSha256::derive_keypair(material).0))
     }
 
     /// The key of these 32 bytes (RFC 7748).
@@ -49,14 +52,18 @@ impl RecipientKey {
     /// # Errors
     /// When they are no key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, OpenError> {
-        let key = on_wiped_stack(|| PrivateKey::from_bytes(bytes).map(Box::new));
-        key.map(Self).map_err(|_| OpenError::Key)
+        on_wiped_stack(|| PrivateKey::from_bytes(bytes).map(Self::of)).map_err(|_| OpenError::Key)
+    }
+
+    fn of(secret: PrivateKey) -> Self {
+        let public = X25519HkdfSha256::sk_to_pk(&secret).to_bytes().into();
+        Self { secret: Box::new(secret), public }
     }
 
     /// The key's bytes.
     #[must_use]
-    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes().into())
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        on_wiped_stack(|| Zeroizing::new(self.secret.to_bytes().to_vec()))
     }
 
     /// Whether something can be sealed to a key. Points of small order give no secret.
@@ -68,7 +75,7 @@ impl RecipientKey {
     /// Its public side.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
-        X25519HkdfSha256::sk_to_pk(self.0.as_ref()).to_bytes().into()
+        self.public
     }
 }
 
@@ -123,7 +130,7 @@ pub(crate) fn open(
     let opened = on_wiped_stack(|| {
         single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
             &OpModeR::Base,
-            key.0.as_ref(),
+            key.secret.as_ref(),
             &encapsulated,
             info,
             ciphertext,

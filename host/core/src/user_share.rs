@@ -206,7 +206,7 @@ mod tests {
         assert_eq!((opened.id(), opened.entries()), (Ok(id()), share().entries()));
         assert_eq!(UserShare::open(&sealed, &other), Err(OpenError::Sealed));
         assert_eq!(ShareGrant::open(&sealed, &key), Err(OpenError::Malformed));
-        let again = RecipientKey::from_bytes(&key.to_bytes()).unwrap();
+        let again = RecipientKey::from_bytes(key.to_bytes().as_slice().try_into().unwrap()).unwrap();
         assert_eq!(UserShare::open(&sealed, &again), Ok(share()));
     }
 

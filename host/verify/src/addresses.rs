@@ -5,7 +5,7 @@ use bitcoin::key::TweakedPublicKey;
 use bitcoin::secp256k1::{PublicKey, XOnlyPublicKey};
 use bitcoin::{Address as BitcoinAddress, CompressedPublicKey, KnownHrp, base58};
 
-use crate::signing_key::{is_canonical_key, output_key};
+use crate::expected_key::{is_canonical_key, output_key};
 
 /// A key in the forms that callers use. A form that the key's scheme does not have is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl TaprootOutput {
     }
 }
 
-/// The address of an output key, which is not tweaked once more: the key generation has done that.
+/// The P2TR address of an output key. The key is used as it is: the key generation or [`output_key`] has already added a tweak.
 fn taproot_address(output: XOnlyPublicKey) -> String {
     BitcoinAddress::p2tr_tweaked(TweakedPublicKey::dangerous_assume_tweaked(output), KnownHrp::Mainnet)
         .to_string()

@@ -6,8 +6,8 @@ use quorate_core::order::{Operation, Order};
 use quorate_core::report::Outcome;
 use quorate_core::{KeySpec, SchemeSignature};
 
+use crate::expected_key::is_canonical_key;
 use crate::signature::verify_all;
-use crate::signing_key::is_canonical_key;
 
 /// A result that needs no trust.
 // One of it is passed on, once: a box would only be one more allocation.

@@ -1,6 +1,7 @@
 //! Verification by the host (rule 7): whether the right key has signed what an order asks for.
 //!
-//! ECDSA and BIP-340 are verified by libsecp256k1, Ed25519 by ed25519-dalek: neither of them is part of a plugin.
+//! ECDSA and BIP-340 are verified by libsecp256k1, Ed25519 by ring: no code of theirs is part of a plugin. An Ed25519 signature must
+//! verify with ed25519-dalek too, which is stricter but computes on the curve with the code of the plugin.
 
 use bitcoin::hashes::{Hash, sha256, sha256d};
 use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature as Ecdsa};
@@ -8,10 +9,11 @@ use bitcoin::secp256k1::{Message, PublicKey, Secp256k1, XOnlyPublicKey, schnorr}
 use ed25519_dalek::VerifyingKey;
 use quorate_core::SchemeSignature;
 use quorate_core::order::{HashFunction, Order, SignItem, SignItems};
+use ring::signature::UnparsedPublicKey;
 use sha3::{Digest as _, Keccak256};
 
 use crate::error::SignatureError;
-use crate::signing_key::SigningKey;
+use crate::expected_key::ExpectedKey;
 
 /// The digest that is signed for an item with ECDSA or BIP-340.
 ///
@@ -48,7 +50,7 @@ pub fn verify_all(
     all.try_for_each(|(item, signature)| verify(scheme, key, chain_code, item, signature))
 }
 
-/// Verifies the signature of one item under the key that must have signed it ([`SigningKey::of`]).
+/// Verifies the signature of one item under the key that must have signed it ([`ExpectedKey::of`]).
 ///
 /// ECDSA: with low s, and a recovery id that recovers that key. Ed25519: as RFC 8032 says and without multiplying by the cofactor,
 /// so that every verifier accepts it.
@@ -62,12 +64,12 @@ pub fn verify(
     item: &SignItem,
     signature: &SchemeSignature,
 ) -> Result<(), SignatureError> {
-    match SigningKey::of(scheme, key, chain_code, item)? {
-        SigningKey::Ecdsa(key) => verify_ecdsa(&key, digest(item)?, signature),
-        // Only ECDSA has one, and what two parties report is to be the same.
+    match ExpectedKey::of(scheme, key, chain_code, item)? {
+        ExpectedKey::Ecdsa(key) => verify_ecdsa(&key, digest(item)?, signature),
+        // Only ECDSA has a recovery id. An id elsewhere is refused, so that all parties report the same bytes.
         _ if signature.recovery_id.is_some() => Err(SignatureError::BadSignature),
-        SigningKey::Ed25519(key) => verify_ed25519(&key, &item.message.0, signature),
-        SigningKey::Bip340(key) => verify_bip340(&key, digest(item)?, signature),
+        ExpectedKey::Ed25519(key) => verify_ed25519(&key, &item.message.0, signature),
+        ExpectedKey::Bip340(key) => verify_bip340(&key, digest(item)?, signature),
     }
 }
 
@@ -97,6 +99,8 @@ fn verify_ed25519(
     message: &[u8],
     signature: &SchemeSignature,
 ) -> Result<(), SignatureError> {
+    let independent = UnparsedPublicKey::new(&ring::signature::ED25519, key.as_bytes());
+    independent.verify(message, &signature.bytes).map_err(|_| SignatureError::BadSignature)?;
     let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes);
     key.verify_strict(message, &signature).map_err(|_| SignatureError::BadSignature)
 }
@@ -263,10 +267,12 @@ mod tests {
             ("R with torsion", key, sign(&key, nonce, EIGHT_TORSION[1])),
             ("R of small order", key, sign(&key, Scalar::ZERO, EIGHT_TORSION[1])),
             ("R neutral", key, sign(&key, Scalar::ZERO, EIGHT_TORSION[0])),
-            ("A of small order", EIGHT_TORSION[1], sign(&EIGHT_TORSION[1], nonce, EIGHT_TORSION[0])),
-            ("A with torsion", with_torsion, sign(&with_torsion, nonce, EIGHT_TORSION[0])),
         ] {
             assert_eq!(check(&key, signature), Err(SignatureError::BadSignature), "{what}");
+        }
+        for (what, key) in [("A of small order", EIGHT_TORSION[1]), ("A with torsion", with_torsion)] {
+            let refused = check(&key, sign(&key, nonce, EIGHT_TORSION[0]));
+            assert!(matches!(refused, Err(SignatureError::NotCheckable(_))), "{what}: {refused:?}");
         }
         let with_id = SchemeSignature { bytes: good, recovery_id: Some(0) };
         let checked = verify("ed25519", key.compress().as_bytes(), None, &item(7), &with_id);
@@ -307,16 +313,26 @@ mod tests {
     #[test]
     fn what_can_not_be_checked_is_not_accepted() {
         let (key, good) = signed();
+        let ed25519 = ed25519_dalek::SigningKey::from_bytes(&[5; 32]).verifying_key().to_bytes();
         let path = SignItem { path: vec![1], ..item(7) };
-        let tweaked = SignItem { merkle_root: Some([1; 32]), ..item(7) };
+        let with_root = SignItem { merkle_root: Some([1; 32]), ..item(7) };
         let short = SignItem { message: Bytes(vec![7; 31]), ..item(7) };
         for (scheme, item) in [
-            ("ecdsa-secp256k1", path),
-            ("ecdsa-secp256k1", tweaked),
-            ("ecdsa-secp256k1", short),
+            ("ecdsa-secp256k1", path.clone()),
+            ("ecdsa-secp256k1", with_root.clone()),
+            ("ecdsa-secp256k1", short.clone()),
+            ("bip340", short),
+            ("bip340", path.clone()),
+            ("ed25519", path),
+            ("ed25519", with_root),
             ("another", item(7)),
         ] {
-            let refused = verify(scheme, &key, None, &item, &good);
+            let key = match scheme {
+                "ed25519" => &ed25519,
+                "bip340" => &key[1..],
+                _ => &key[..],
+            };
+            let refused = verify(scheme, key, None, &item, &SchemeSignature { recovery_id: None, ..good });
             assert!(matches!(refused, Err(SignatureError::NotCheckable(_))), "{refused:?}");
         }
     }

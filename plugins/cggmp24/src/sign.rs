@@ -34,7 +34,11 @@ pub(crate) fn sign(
 }
 
 fn sign_item(host: &dyn Host, roster: &Roster, item: &SignItem) -> Result<Box<dyn Session>, Failure> {
-    if item.hash != HashFunction::None || item.message.len() != 32 || !item.path.is_empty() {
+    if item.hash != HashFunction::None
+        || item.message.len() != 32
+        || !item.path.is_empty()
+        || item.merkle_root.is_some()
+    {
         return Err(Failure::InvalidTask("the skeleton signs 32-byte digests with the account's key".into()));
     }
     let entry = |scope, name| {

@@ -49,7 +49,7 @@ pub(crate) fn refused(refusal: Refusal) -> Failure {
     Failure::InvalidTask(Detail::new(code, text))
 }
 
-/// Two parties sent the same package: one of them may have copied it. Where one is this party, the other has.
+/// Two parties sent the same commitments. If one of them is this party, the other one copied; otherwise nobody is named.
 pub(crate) fn copied_package(by: Option<PartyIndex>) -> Failure {
     let detail = Detail::new(COPIED_PACKAGE, "two parties sent the same commitments");
     Failure::Fault { culprits: by.into_iter().collect(), ban: false, detail }
@@ -86,7 +86,7 @@ pub(crate) fn out_of_order() -> Failure {
     Failure::Internal(Detail::new(CALLED_WRONGLY, "rounds out of order"))
 }
 
-/// The library's error.
+/// An error of the library as a failure that names the parties which it proves at fault.
 pub(crate) fn failure<S: Ciphersuite>(roster: &Roster, error: &Error<S>) -> Failure {
     let (code, is_ours) = match error {
         Error::InvalidProofOfKnowledge { .. } => (PROOF_OF_KNOWLEDGE, false),

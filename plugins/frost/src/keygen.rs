@@ -34,8 +34,10 @@ impl<S: Suite> Keygen<S> {
     fn share(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
         let (secret, own) = self.begun.take().ok_or_else(out_of_order)?;
         let packages = self.exchange.receive(COMMITMENTS, inbox)?;
-        self.exchange.check_commitments(self.roster.threshold(), &own, &packages)?;
+        self.exchange.check_degrees(self.roster.threshold(), &packages)?;
+        // It verifies the proofs, and a copied package has none of its sender's: everybody names whoever copies.
         let (secret, mut shares) = part2(secret, &packages).map_err(|error| failure(&self.roster, &error))?;
+        self.exchange.check_distinct(&own, &packages)?;
         for peer in self.roster.peers() {
             let share = shares.remove(&identifier(peer)?).ok_or_else(out_of_order)?;
             self.exchange.send(peer, &share, out)?;

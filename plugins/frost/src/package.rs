@@ -3,7 +3,7 @@
 //! The library's packages name neither a session nor a sender. Each is sent behind a prefix that binds it to both
 //! ([`Binding`]), so that one of another session is a fault of its sender.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use frost_core::keys::dkg::round1::Package;
 use frost_core::{Ciphersuite, Identifier};
@@ -73,28 +73,42 @@ impl PackageExchange {
         inbox.take_raw(slot).map(open).collect()
     }
 
-    /// Checks that each party has committed to a polynomial with `coefficients` coefficients, and to one of its own.
-    pub(crate) fn check_commitments<S: Ciphersuite>(
+    /// Checks that each peer has committed to so many coefficients.
+    pub(crate) fn check_degrees<S: Ciphersuite>(
         &self,
         coefficients: u16,
+        received: &BTreeMap<Identifier<S>, Package<S>>,
+    ) -> Result<(), Failure> {
+        for peer in self.roster.peers() {
+            let Some(package) = received.get(&identifier(peer)?) else { continue };
+            if self.commitments(package)?.len() != usize::from(coefficients) {
+                return Err(wrong_degree(peer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that each party has committed to a polynomial of its own.
+    pub(crate) fn check_distinct<S: Ciphersuite>(
+        &self,
         own: &Package<S>,
         received: &BTreeMap<Identifier<S>, Package<S>>,
     ) -> Result<(), Failure> {
-        let encoded = |package: &Package<S>| {
-            package.commitment().serialize().map_err(|error| failure(&self.roster, &error))
-        };
-        let mut seen = vec![encoded(own)?];
+        let own = self.commitments(own)?;
+        let mut of_peers = Vec::new();
         for peer in self.roster.peers() {
             let Some(package) = received.get(&identifier(peer)?) else { continue };
-            let commitments = encoded(package)?;
-            if commitments.len() != usize::from(coefficients) {
-                return Err(wrong_degree(peer));
+            let commitments = self.commitments(package)?;
+            if commitments.first() == own.first() {
+                return Err(copied_package(Some(peer)));
             }
-            if let Some(position) = seen.iter().position(|other| other[0] == commitments[0]) {
-                return Err(copied_package((position == 0).then_some(peer)));
-            }
-            seen.push(commitments);
+            of_peers.push(commitments);
         }
-        Ok(())
+        let firsts: BTreeSet<_> = of_peers.iter().map(|commitments| commitments.first()).collect();
+        if firsts.len() < of_peers.len() { Err(copied_package(None)) } else { Ok(()) }
+    }
+
+    fn commitments<S: Ciphersuite>(&self, package: &Package<S>) -> Result<Vec<Vec<u8>>, Failure> {
+        package.commitment().serialize().map_err(|error| failure(&self.roster, &error))
     }
 }

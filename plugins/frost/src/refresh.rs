@@ -41,7 +41,8 @@ impl<S: Suite> Refresh<S> {
         let (secret, own) = self.begun.take().ok_or_else(out_of_order)?;
         let packages = self.exchange.receive(COMMITMENTS, inbox)?;
         // The coefficient of degree 0 is zero and is not sent.
-        self.exchange.check_commitments(self.roster.threshold() - 1, &own, &packages)?;
+        self.exchange.check_degrees(self.roster.threshold() - 1, &packages)?;
+        self.exchange.check_distinct(&own, &packages)?;
         let (secret, mut shares) =
             refresh_dkg_part2(secret, &packages).map_err(|error| failure(&self.roster, &error))?;
         for peer in self.roster.peers() {
@@ -66,7 +67,7 @@ impl<S: Suite> Refresh<S> {
         Ok(Outcome::Refreshed(save(host, &self.roster, &Packages { key, public })?))
     }
 
-    /// The library makes the same check and names nobody.
+    /// Checks each peer's secret share against its commitments. The library checks it too, but names nobody.
     fn check_secret_shares(
         &self,
         packages: &BTreeMap<Identifier<S>, round1::Package<S>>,

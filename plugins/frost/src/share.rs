@@ -100,10 +100,8 @@ pub(crate) fn save<S: Suite>(
 
 impl StoredShare {
     fn read(bytes: &[u8]) -> Result<Self, Failure> {
-        let format: u32 = match bytes.first() {
-            // A varint of one byte, which the numbers up to 127 have.
-            Some(&first) if first < 128 => first.into(),
-            _ => return Err(stored_share("is empty")),
+        let Ok((format, _)) = postcard::take_from_bytes::<u32>(bytes) else {
+            return Err(stored_share("is empty"));
         };
         if format != FORMAT {
             let text = format!("has format {format}, and this version reads {FORMAT}");

@@ -32,13 +32,13 @@ impl<S: Ciphersuite> Message for Commitments<S> {
 /// Round 2: a party's share of the signature, and which commitments it is for.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "S: Ciphersuite")]
-struct Partial<S: Ciphersuite> {
+struct BoundSignatureShare<S: Ciphersuite> {
     share: SignatureShare<S>,
-    /// H(commitments of all signers ‖ execution id of the item).
+    /// SHA-256 of a label, the execution id of the item and the commitments of all signers.
     commitments: [u8; 32],
 }
 
-impl<S: Ciphersuite> Message for Partial<S> {
+impl<S: Ciphersuite> Message for BoundSignatureShare<S> {
     const ROUND: u16 = 2;
     const DELIVERY: Delivery = Delivery::Broadcast;
     const MAX_BYTES: usize = 200;
@@ -96,14 +96,14 @@ impl<S: Suite> Sign<S> {
         let package = SigningPackage::new(all, &self.message);
         let share = round2::sign(&package, &nonces, &self.packages.key)
             .map_err(|error| failure(&self.roster, &error))?;
-        out.broadcast(&Partial::<S> { share, commitments })?;
+        out.broadcast(&BoundSignatureShare::<S> { share, commitments })?;
         self.signed = Some(Signed { package, share, commitments });
         Ok(())
     }
 
     fn aggregate(&mut self, inbox: &mut Inbox) -> Result<Signature, Failure> {
         let Signed { package, share, commitments } = self.signed.take().ok_or_else(out_of_order)?;
-        let received = inbox.take::<Partial<S>>()?;
+        let received = inbox.take::<BoundSignatureShare<S>>()?;
         if received.values().any(|partial| partial.commitments != commitments) {
             return Err(different_commitments());
         }
@@ -119,7 +119,7 @@ impl<S: Suite> Sign<S> {
 }
 
 impl<S: Suite> Rounds for Sign<S> {
-    const SCHEDULE: &'static [Slot] = &[Slot::of::<Commitments<S>>(), Slot::of::<Partial<S>>()];
+    const SCHEDULE: &'static [Slot] = &[Slot::of::<Commitments<S>>(), Slot::of::<BoundSignatureShare<S>>()];
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
         let (nonces, commitments) = commit(self.packages.key.signing_share(), &mut OldRng);

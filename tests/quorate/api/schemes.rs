@@ -133,7 +133,7 @@ fn spend(script: &ScriptBuf) -> (Transaction, [u8; 32]) {
 }
 
 #[tokio::test]
-async fn outputs_with_and_without_scripts_are_spent_by_their_key() {
+async fn outputs_with_and_without_scripts_are_signed_for_under_their_key() {
     let deployment = start().await;
     let caller = deployment.caller();
     let account = create(caller, "bip340").await;
@@ -196,6 +196,7 @@ async fn what_a_scheme_can_not_do_is_refused_before_a_session_with_what_to_chang
     for (account, query) in [
         (&ecdsa, format!("merkle_root={root}")),
         (&bip340, "merkle_root=08".into()),
+        (&bip340, format!("merkleroot={root}")),
         (&bip340, format!("merkle_root={root}&merkle_root={root}")),
     ] {
         let refused = caller.get(&format!("/api/v1/accounts/{}?{query}", account.text("id"))).await;

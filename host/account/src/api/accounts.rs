@@ -154,17 +154,18 @@ pub(super) async fn read(
     Path(id): Path<String>,
     query: Result<Query<AccountQuery>, QueryRejection>,
 ) -> Result<Json<AccountView>, Problem> {
-    let detail = "merkle_root: give the parameter once, in hex";
+    let detail = "merkle_root: give this parameter once, in hex, and no other";
     let Query(query) = query.map_err(|_| Problem::new(Code::InvalidMerkleRoot, detail))?;
     let id = params::account_id(&id)?;
     Ok(Json(match query.merkle_root {
-        Some(root) => api.accounts.account_with_output(id, read_merkle_root(&root)?).await?,
+        Some(root) => api.accounts.account_with_taproot_output(id, read_merkle_root(&root)?).await?,
         None => api.accounts.account(id).await?,
     }))
 }
 
-/// What else to tell about an account.
+/// The query of [`read`]. A parameter that is misspelt is refused: the address of another output would be shown.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct AccountQuery {
     merkle_root: Option<String>,
 }

@@ -11,6 +11,7 @@ use quorate_core::{ExecutionId, KeyRecord, SchemeSignature};
 use quorate_runtime::GeneratedKey;
 use quorate_runtime::capabilities::vault::Staged;
 use quorate_verify::error::SignatureError;
+use quorate_verify::expected_key::is_canonical_key;
 use quorate_verify::signature;
 
 use super::connection::Connection;
@@ -68,6 +69,13 @@ pub(super) fn check_new_share(
     let order = context.order();
     let epoch = order.epoch.saturating_add(1);
     let GeneratedKey { outputs, share_format } = key;
+    // The account service would never accept it, and the account could get no other.
+    if !is_canonical_key(&order.spec.scheme, &outputs.public_key.0) {
+        return Err(Abort::of(
+            AbortCode::Plugin,
+            "the plugin made a key that is none of the account's scheme",
+        ));
+    }
     if order.operation == Operation::Refresh {
         let another = |what| Err(Abort::of(AbortCode::Plugin, format!("a refresh that gave another {what}")));
         if outputs.public_key != order.public_key || outputs.scheme != order.spec.scheme {

@@ -115,8 +115,7 @@ impl UserShares {
             _ => false,
         };
         if !same {
-            let detail =
-                "it was sealed for another message, hash, path, recipient or claim than this request names";
+            let detail = "it was sealed for another message, hash, path, merkle root, recipient or claim than this request names";
             return wrong(Code::UserShareForAnotherMessage, detail);
         }
         match self.party.index_in(order) {

@@ -16,7 +16,8 @@ pub type MinimumPlugins = BTreeMap<String, Version>;
 /// The components that are built with the host.
 const COMPONENTS: [&str; 3] = ["dkls23.wasm", "frost-ed25519.wasm", "frost-secp256k1-tr.wasm"];
 
-/// Those of [`COMPONENTS`] that are in a folder. The first one in any case, so that it is missed by its name.
+/// Those of [`COMPONENTS`] that are in a folder. `dkls23.wasm` is listed even if it is absent, so that the process fails at its start and
+/// names the file.
 pub(super) fn components_in(folder: &Path) -> Vec<PathBuf> {
     let all = COMPONENTS.iter().map(|name| folder.join(name));
     all.enumerate().filter(|(number, file)| *number == 0 || file.exists()).map(|(_, file)| file).collect()
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_components_of_a_folder_are_those_that_are_there() {
+    fn dkls23_is_always_listed_and_other_components_where_they_exist() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
         assert_eq!(components_in(folder.path()), [file("dkls23.wasm")]);

@@ -14,7 +14,7 @@ fn assert_valid(key: &PublicKeyInfo, message: &[u8], signature: &Signature) {
 }
 
 #[test]
-fn every_quorum_signs_messages_of_any_length_for_one_key_before_and_after_a_refresh() {
+fn several_quorums_sign_messages_of_any_length_for_one_key_before_and_after_a_refresh() {
     let (mut cluster, mut key) = keygen::<FrostEd25519>(3, 5);
     for _ in 0..2 {
         for signers in [[1, 2, 3], [1, 3, 5], [2, 4, 5], [3, 4, 5]] {

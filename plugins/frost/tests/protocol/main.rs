@@ -12,6 +12,9 @@ use quorate_plugin_sdk::{
 };
 use quorate_plugin_testkit::Cluster;
 
+/// The length of the prefix that binds a package to its session and sender.
+const BINDING_BYTES: usize = 32;
+
 fn keygen_task(scheme: &str) -> Task {
     Task::Keygen { scheme: scheme.into() }
 }

@@ -11,13 +11,10 @@ use quorate_frost::FrostSecp256k1Taproot;
 use quorate_plugin_sdk::{HashFunction, Outcome, PublicKeyInfo, SignItem, Signature};
 use quorate_plugin_testkit::Cluster;
 
-use crate::{item, keygen, keygen_task, refresh, sign};
+use crate::{BINDING_BYTES, item, keygen, keygen_task, refresh, sign};
 
 const DIGEST: [u8; 32] = [0x5a; 32];
 const ROOT: [u8; 32] = [0x77; 32];
-
-/// Of the bytes that bind a package to its session.
-const PREFIX: usize = 32;
 
 fn assert_valid(key: XOnlyPublicKey, digest: [u8; 32], signature: &Signature) {
     let signature = schnorr::Signature::from_slice(&signature.bytes).unwrap();
@@ -45,7 +42,7 @@ fn keygen_with_parity() -> (Cluster, PublicKeyInfo, bool) {
     let mut packages = BTreeMap::new();
     let ended = cluster.run_with::<FrostSecp256k1Taproot>(&[1, 2, 3], &keygen_task("bip340"), |hop| {
         if hop.message.round == 1 {
-            let package = Package::deserialize(&hop.message.payload[PREFIX..]).unwrap();
+            let package = Package::deserialize(&hop.message.payload[BINDING_BYTES..]).unwrap();
             packages.insert(Identifier::try_from(hop.message.from.number()).unwrap(), package);
         }
         Some(hop)
@@ -75,7 +72,7 @@ fn keys_of_either_parity_sign_with_and_without_a_root_before_and_after_a_refresh
 }
 
 #[test]
-fn every_quorum_signs_and_messages_are_hashed_as_asked() {
+fn messages_are_hashed_as_asked() {
     let (mut cluster, key) = keygen::<FrostSecp256k1Taproot>(3, 5);
     let message = b"a message";
     for (signers, hash, digest) in [

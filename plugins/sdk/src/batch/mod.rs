@@ -122,13 +122,13 @@ fn run(
 fn combine(items: Vec<Progress>) -> Result<Progress, Failure> {
     let differ = || Failure::Internal("the items of a batch are not in the same round".into());
     let (mut messages, mut signatures) = (Vec::new(), Vec::new());
-    let (mut waiting, mut more) = (0, false);
+    let (mut waiting, mut any_again) = (0, false);
     for (number, Progress { outgoing, state }) in items.into_iter().enumerate() {
         match state {
             State::Done(Outcome::Signatures(one)) => signatures.push(one),
             State::Done(_) => return Err(Failure::Internal("a signing without a signature".into())),
             State::Waiting => waiting += 1,
-            State::Again => (waiting, more) = (waiting + 1, true),
+            State::Again => (waiting, any_again) = (waiting + 1, true),
         }
         if number == 0 {
             messages = outgoing.into_iter().map(|m| (m.round, m.to, vec![m.payload])).collect();
@@ -145,7 +145,7 @@ fn combine(items: Vec<Progress>) -> Result<Progress, Failure> {
         }
     }
     let state = match (signatures.is_empty(), waiting) {
-        (true, _) if more => State::Again,
+        (true, _) if any_again => State::Again,
         (true, _) => State::Waiting,
         (false, 0) => State::Done(Outcome::Signatures(one_each(signatures)?)),
         (false, _) => return Err(differ()),
@@ -324,6 +324,31 @@ mod tests {
         let (mut batch, sent) = batch(1, vec![Some(ban(3)), None]);
         let arrived = vec![from(2, &[2]), from(3, &sent[0].payload)];
         assert_eq!(batch.step(&mut NoHost, arrived).err(), Some(ban(3)));
+    }
+
+    /// Sends, is ready to go on at once, and then fails.
+    struct Hasty {
+        has_sent: bool,
+    }
+
+    impl Session for Hasty {
+        fn step(&mut self, _: &mut dyn Host, _: Vec<Incoming>) -> Result<Progress, Failure> {
+            if std::mem::replace(&mut self.has_sent, true) {
+                return Err(Failure::Internal("the next round".into()));
+            }
+            let sent = Outgoing { round: 1, to: Recipient::Broadcast, payload: vec![1].into() };
+            Ok(Progress { outgoing: vec![sent], state: State::Again })
+        }
+    }
+
+    #[test]
+    fn what_a_round_sends_leaves_before_a_failure_of_the_next() {
+        let begin = |_: &Roster, _: &SignItem| Ok(Hasty { has_sent: false });
+        let mut batch = Batch::new(&roster(), &task(2), &[LONG], begin).unwrap();
+        let step = batch.step(&mut NoHost, vec![]).unwrap();
+        assert_eq!(step.outgoing.len(), 1);
+        assert!(matches!(step.state, State::Again));
+        assert!(batch.step(&mut NoHost, vec![]).is_err());
     }
 
     #[test]

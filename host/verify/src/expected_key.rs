@@ -1,4 +1,5 @@
-//! Which key must have signed an item (rule 7): derived by the host from what it has stored, never told by a plugin.
+//! The public key under which the signature of an item must verify (rule 7). The host derives it from what it has stored; a plugin
+//! never names it.
 //!
 //! Child keys and Taproot's output keys are computed by rust-bitcoin.
 
@@ -15,9 +16,9 @@ use crate::error::SignatureError;
 const NOT_A_KEY: SignatureError =
     SignatureError::NotCheckable("the stored public key is not a valid curve point");
 
-/// The key under which the signature of an item must verify.
+/// The public key under which the signature of an item must verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SigningKey {
+pub enum ExpectedKey {
     /// The account's key, or its child at the item's path.
     Ecdsa(PublicKey),
     /// The account's key.
@@ -26,7 +27,7 @@ pub enum SigningKey {
     Bip340(XOnlyPublicKey),
 }
 
-impl SigningKey {
+impl ExpectedKey {
     /// The key for an item; `key` and `chain_code` are the account's.
     ///
     /// # Errors
@@ -49,6 +50,9 @@ impl SigningKey {
                 Err(SignatureError::NotCheckable("ed25519 signs the message itself"))
             }
             "ed25519" => {
+                if !is_canonical_key(scheme, key) {
+                    return Err(NOT_A_KEY);
+                }
                 let bytes = key.try_into().map_err(|_| NOT_A_KEY)?;
                 Ok(Self::Ed25519(VerifyingKey::from_bytes(bytes).map_err(|_| NOT_A_KEY)?))
             }
