@@ -96,7 +96,8 @@ test: setup servers plugins ## run all tests, against real servers
 	$(IN_SHA2_CHECK) cargo fetch --locked --quiet
 	@# Some tests run the program itself.
 	cargo build --locked --workspace
-	tests/services.sh cargo test --locked --workspace
+	@# Most tests wait for processes more than they compute.
+	RUST_TEST_THREADS="$${RUST_TEST_THREADS:-$$(($$(nproc) + 1))}" tests/services.sh cargo test --locked --workspace
 	$(IN_PLUGINS) cargo test --locked --workspace
 	$(IN_SHA2_CHECK) cargo test --locked
 

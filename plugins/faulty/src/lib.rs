@@ -74,6 +74,7 @@ impl Protocol for Faulty {
                 let message = sign.items.first().map(|item| item.message.clone()).unwrap_or_default();
                 String::from_utf8_lossy(&message).into_owned()
             }
+            Task::Keygen { .. } if cfg!(feature = "imposter") => "keygen-of-no-key".into(),
             Task::Keygen { scheme } if scheme == SCHEME => "keygen-of-a-strange-format".into(),
             Task::Keygen { scheme } => scheme,
             Task::Refresh => "refresh-without-a-share".into(),
@@ -154,6 +155,13 @@ impl Session for Mode {
                 state = State::Done(Outcome::Refreshed(PublicKeyInfo { share_format: 1, ..strange_key() }))
             }
             "keygen-of-a-strange-format" => state = State::Done(Outcome::Key(strange_key())),
+            "keygen-of-no-key" => {
+                host.vault_put(Scope::Key, "share", b"x")?;
+                // 5 begins no point in SEC 1.
+                let public_key = vec![5; 33];
+                state =
+                    State::Done(Outcome::Key(PublicKeyInfo { public_key, share_format: 1, ..strange_key() }));
+            }
             "blames-nobody-with-a-ban" => {
                 return Err(Failure::Fault { culprits: vec![], ban: true, detail: "as asked".into() });
             }

@@ -54,6 +54,21 @@ async fn parties_make_a_key_sign_with_every_quorum_refresh_and_go_on_after_a_res
     cluster.assert_signed(&cluster.sign(&[1, 2], [9; 32]).await, [9; 32]);
 }
 
+/// The account service would never accept it, and the account could get no other.
+#[tokio::test]
+async fn no_party_promises_a_key_that_is_none() {
+    let cluster = Cluster::new(vec![load("imposter").await]).await;
+    let ended = cluster.run(&cluster.plan(Operation::Keygen, &[1, 2, 3])).await;
+    let reasons = ended.iter().map(|ended| match ended {
+        Ok(Outcome::Aborted { code, reason, .. }) => (*code, reason.clone()),
+        other => panic!("{other:?}"),
+    });
+    // Who hears of it from another party has not come so far itself.
+    let mut own = reasons.filter(|(code, _)| *code != AbortCode::PeerAborted).peekable();
+    assert!(own.peek().is_some(), "{ended:?}");
+    assert!(own.all(|(code, reason)| code == AbortCode::Plugin && reason.contains("none of the account's scheme")));
+}
+
 #[tokio::test]
 async fn a_plan_is_run_once_and_an_account_has_one_key() {
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
