@@ -30,8 +30,7 @@ pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
         AccountState::Failed => (AccountStateView::Failed, 0, None),
         AccountState::Active { certificate, key } => {
             let shown = key_view(&account.spec.scheme, certificate, key);
-            let invalid = || Problem::internal("the stored public key is none of its scheme");
-            let shown = shown.ok_or_else(invalid)?;
+            let shown = shown.ok_or_else(invalid_stored_key)?;
             (AccountStateView::Active, certificate.activation.epoch, Some(shown))
         }
     };
@@ -52,6 +51,10 @@ pub(crate) fn view(account: &Account) -> Result<AccountView, Problem> {
         created_at_ms: account.created.0,
         key,
     })
+}
+
+fn invalid_stored_key() -> Problem {
+    Problem::internal("the stored public key is not a valid key of its scheme")
 }
 
 /// The public view of a key; `None` if it is no key of its scheme.
@@ -79,7 +82,7 @@ pub(crate) fn taproot_output(account: &Account, root: [u8; 32]) -> Result<Taproo
         return Err(Problem::new(Code::AccountNotActive, "merkle_root: the account has no key yet"));
     };
     let output = TaprootOutput::of(&key.public_key.0, root);
-    let output = output.ok_or_else(|| Problem::internal("the stored public key is none of its scheme"))?;
+    let output = output.ok_or_else(invalid_stored_key)?;
     Ok(TaprootOutputView {
         merkle_root: hex::encode(root),
         public_key: hex::encode(output.key),

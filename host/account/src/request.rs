@@ -156,6 +156,7 @@ fn scheme_problem(scheme: &str, item: &SignItem) -> Option<(Code, String)> {
         ItemObjection::HardenedPath | ItemObjection::NoChildren => (Code::InvalidPath, "path"),
         ItemObjection::NoHash => (Code::UnknownHash, "hash"),
         ItemObjection::NoMerkleRoot => (Code::InvalidMerkleRoot, "merkle_root"),
+        // Requests can't ask for presignatures yet.
         ItemObjection::Presignature => (Code::InvalidBody, "presignature"),
     };
     Some((code, format!("{field}: {}", objection.reason())))

@@ -9,7 +9,7 @@ use bitcoin::key::TapTweak;
 use bitcoin::secp256k1::{PublicKey, Secp256k1, XOnlyPublicKey};
 use bitcoin::{NetworkKind, TapNodeHash};
 use ed25519_dalek::VerifyingKey;
-use quorate_core::order::{HashFunction, SignItem};
+use quorate_core::order::SignItem;
 
 use crate::error::SignatureError;
 
@@ -38,24 +38,12 @@ impl ExpectedKey {
         chain_code: Option<&[u8; 32]>,
         item: &SignItem,
     ) -> Result<Self, SignatureError> {
-        if item.merkle_root.is_some() && scheme != "bip340" {
-            return Err(SignatureError::NotCheckable("a merkle root belongs to bip340"));
-        }
-        if !item.path.is_empty() && scheme != "ecdsa-secp256k1" {
-            return Err(SignatureError::NotCheckable("keys of this scheme have no children"));
+        if let Some(objection) = item.objection(scheme) {
+            return Err(SignatureError::NotCheckable(objection.reason()));
         }
         match scheme {
             "ecdsa-secp256k1" => Ok(Self::Ecdsa(child_key(key, chain_code, &item.path)?)),
-            "ed25519" if item.hash != HashFunction::None => {
-                Err(SignatureError::NotCheckable("ed25519 signs the message itself"))
-            }
-            "ed25519" => {
-                if !is_canonical_key(scheme, key) {
-                    return Err(NOT_A_KEY);
-                }
-                let bytes = key.try_into().map_err(|_| NOT_A_KEY)?;
-                Ok(Self::Ed25519(VerifyingKey::from_bytes(bytes).map_err(|_| NOT_A_KEY)?))
-            }
+            "ed25519" => canonical_ed25519_key(key).map(Self::Ed25519).ok_or(NOT_A_KEY),
             "bip340" => {
                 let key = XOnlyPublicKey::from_slice(key).map_err(|_| NOT_A_KEY)?;
                 Ok(Self::Bip340(item.merkle_root.map_or(key, |root| output_key(key, root))))
@@ -114,15 +102,16 @@ pub fn is_canonical_key(scheme: &str, key: &[u8]) -> bool {
     match scheme {
         "ecdsa-secp256k1" => key.len() == 33 && PublicKey::from_slice(key).is_ok(),
         "bip340" => XOnlyPublicKey::from_slice(key).is_ok(),
-        "ed25519" => {
-            let Ok(bytes) = key.try_into() else { return false };
-            VerifyingKey::from_bytes(bytes).is_ok_and(|key| {
-                let point = key.to_edwards();
-                !key.is_weak() && point.is_torsion_free() && point.compress().as_bytes() == bytes
-            })
-        }
+        "ed25519" => canonical_ed25519_key(key).is_some(),
         _ => false,
     }
+}
+
+fn canonical_ed25519_key(bytes: &[u8]) -> Option<VerifyingKey> {
+    let key = VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
+    let point = key.to_edwards();
+    let is_canonical = !key.is_weak() && point.is_torsion_free() && point.compress().as_bytes() == bytes;
+    is_canonical.then_some(key)
 }
 
 #[cfg(test)]

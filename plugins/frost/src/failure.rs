@@ -19,7 +19,7 @@ const OTHER: u16 = 99;
 
 /// Why a task is refused.
 // Each of the two plugins refuses something that the other does not.
-#[allow(dead_code)]
+#[cfg_attr(not(all(feature = "ed25519", feature = "secp256k1-tr")), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Parties,

@@ -1,13 +1,10 @@
 //! Distributed key generation: commitments and a proof of knowledge to all, then a secret share to each.
 
-use std::collections::BTreeMap;
-
-use frost_core::Identifier;
-use frost_core::keys::dkg::{part1, part2, part3, round1, round2};
+use frost_core::keys::dkg::{part1, part2, part3, round1};
 use quorate_plugin_sdk::{Failure, Host, Inbox, OldRng, Outbox, Outcome, Roster, Rounds, Slot};
 
 use crate::failure::{failure, identifier, out_of_order};
-use crate::package::{COMMITMENTS, PackageExchange, SECRET_SHARE};
+use crate::package::{COMMITMENTS, Committed, PackageExchange, SECRET_SHARE};
 use crate::share::save;
 use crate::suite::{Packages, Suite};
 
@@ -19,29 +16,20 @@ pub(crate) struct Keygen<S: Suite> {
     committed: Option<Committed<S>>,
 }
 
-/// Kept from round 1 to the end.
-struct Committed<S: Suite> {
-    secret: round2::SecretPackage<S>,
-    packages: BTreeMap<Identifier<S>, round1::Package<S>>,
-}
-
 impl<S: Suite> Keygen<S> {
     pub(crate) fn new(roster: &Roster) -> Self {
         let exchange = PackageExchange::new(roster, "keygen");
         Self { roster: roster.clone(), exchange, begun: None, committed: None }
     }
 
-    fn share(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+    fn send_secret_shares(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
         let (secret, own) = self.begun.take().ok_or_else(out_of_order)?;
         let packages = self.exchange.receive(COMMITMENTS, inbox)?;
         self.exchange.check_degrees(self.roster.threshold(), &packages)?;
         // It verifies the proofs, and a copied package has none of its sender's: everybody names whoever copies.
-        let (secret, mut shares) = part2(secret, &packages).map_err(|error| failure(&self.roster, &error))?;
+        let (secret, shares) = part2(secret, &packages).map_err(|error| failure(&self.roster, &error))?;
         self.exchange.check_distinct(&own, &packages)?;
-        for peer in self.roster.peers() {
-            let share = shares.remove(&identifier(peer)?).ok_or_else(out_of_order)?;
-            self.exchange.send(peer, &share, out)?;
-        }
+        self.exchange.send_secret_shares(&shares, out)?;
         self.committed = Some(Committed { secret, packages });
         Ok(())
     }
@@ -76,7 +64,7 @@ impl<S: Suite> Rounds for Keygen<S> {
         out: &mut Outbox,
     ) -> Result<Option<Outcome>, Failure> {
         match round {
-            1 => self.share(&mut inbox, out).map(|()| None),
+            1 => self.send_secret_shares(&mut inbox, out).map(|()| None),
             _ => self.finish(host, &mut inbox).map(Some),
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use frost_core::keys::dkg::round1::Package;
+use frost_core::keys::dkg::round2;
 use frost_core::{Ciphersuite, Identifier};
 use quorate_plugin_sdk::{
     Binding, Delivery, Failure, Inbox, Outbox, Outgoing, PartyIndex, Recipient, Roster, Slot, decode, encode,
@@ -13,12 +14,18 @@ use quorate_plugin_sdk::{
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use crate::failure::{copied_package, failure, identifier, wrong_degree};
+use crate::failure::{copied_package, failure, identifier, out_of_order, wrong_degree};
 
 /// 16 commitments of 33 bytes, a proof and a prefix.
 pub(crate) const COMMITMENTS: Slot = Slot::new(1, Delivery::ReliableBroadcast, 1_000);
 
 pub(crate) const SECRET_SHARE: Slot = Slot::new(2, Delivery::PointToPoint, 200);
+
+/// What a party keeps from round 1 to the end.
+pub(crate) struct Committed<S: Ciphersuite> {
+    pub(crate) secret: round2::SecretPackage<S>,
+    pub(crate) packages: BTreeMap<Identifier<S>, Package<S>>,
+}
 
 /// Sends and receives the packages of one session.
 pub(crate) struct PackageExchange {
@@ -37,13 +44,16 @@ impl PackageExchange {
         self.push(COMMITMENTS, Recipient::ReliableBroadcast, package, out)
     }
 
-    pub(crate) fn send(
+    /// Sends each peer its secret share.
+    pub(crate) fn send_secret_shares<S: Ciphersuite>(
         &self,
-        peer: PartyIndex,
-        package: &impl Serialize,
+        shares: &BTreeMap<Identifier<S>, round2::Package<S>>,
         out: &mut Outbox,
     ) -> Result<(), Failure> {
-        self.push(SECRET_SHARE, Recipient::Party(peer), package, out)
+        self.roster.peers().try_for_each(|peer| {
+            let share = shares.get(&identifier(peer)?).ok_or_else(out_of_order)?;
+            self.push(SECRET_SHARE, Recipient::Party(peer), share, out)
+        })
     }
 
     fn push(

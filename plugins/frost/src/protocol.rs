@@ -14,7 +14,7 @@ use crate::suite::Suite;
 /// The most parties of a key.
 const MAX_PARTIES: u16 = 16;
 
-/// Measured in the sandbox with 2 to 16 parties: half as much again as a session took, because memory is never given back in a session.
+/// Enough for the largest requests of 2 to 16 signers, which a test runs in the sandbox under these limits.
 const NEEDS: &[Need] = &[
     Need {
         operations: &[Operation::Keygen, Operation::Refresh],

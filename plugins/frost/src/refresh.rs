@@ -10,7 +10,7 @@ use frost_core::keys::refresh::{refresh_dkg_part1, refresh_dkg_part2, refresh_dk
 use quorate_plugin_sdk::{Failure, Host, Inbox, OldRng, Outbox, Outcome, Roster, Rounds, Slot};
 
 use crate::failure::{bad_result, bad_secret_share, failure, identifier, out_of_order};
-use crate::package::{COMMITMENTS, PackageExchange, SECRET_SHARE};
+use crate::package::{COMMITMENTS, Committed, PackageExchange, SECRET_SHARE};
 use crate::polynomial::{committed_value, point};
 use crate::share::{Share, save};
 use crate::suite::{Packages, Suite};
@@ -24,12 +24,6 @@ pub(crate) struct Refresh<S: Suite> {
     committed: Option<Committed<S>>,
 }
 
-/// Kept from round 1 to the end.
-struct Committed<S: Suite> {
-    secret: round2::SecretPackage<S>,
-    packages: BTreeMap<Identifier<S>, round1::Package<S>>,
-}
-
 impl<S: Suite> Refresh<S> {
     pub(crate) fn new(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
         let share = Share::load(host, roster)?;
@@ -37,18 +31,15 @@ impl<S: Suite> Refresh<S> {
         Ok(Self { roster: roster.clone(), share, exchange, begun: None, committed: None })
     }
 
-    fn share(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+    fn send_secret_shares(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
         let (secret, own) = self.begun.take().ok_or_else(out_of_order)?;
         let packages = self.exchange.receive(COMMITMENTS, inbox)?;
         // The coefficient of degree 0 is zero and is not sent.
         self.exchange.check_degrees(self.roster.threshold() - 1, &packages)?;
         self.exchange.check_distinct(&own, &packages)?;
-        let (secret, mut shares) =
+        let (secret, shares) =
             refresh_dkg_part2(secret, &packages).map_err(|error| failure(&self.roster, &error))?;
-        for peer in self.roster.peers() {
-            let share = shares.remove(&identifier(peer)?).ok_or_else(out_of_order)?;
-            self.exchange.send(peer, &share, out)?;
-        }
+        self.exchange.send_secret_shares(&shares, out)?;
         self.committed = Some(Committed { secret, packages });
         Ok(())
     }
@@ -113,7 +104,7 @@ impl<S: Suite> Rounds for Refresh<S> {
         out: &mut Outbox,
     ) -> Result<Option<Outcome>, Failure> {
         match round {
-            1 => self.share(&mut inbox, out).map(|()| None),
+            1 => self.send_secret_shares(&mut inbox, out).map(|()| None),
             _ => self.finish(host, &mut inbox).map(Some),
         }
     }

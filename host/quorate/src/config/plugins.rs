@@ -13,14 +13,17 @@ use super::read::Variables;
 /// The oldest version of each protocol's plugin, by the protocol's name.
 pub type MinimumPlugins = BTreeMap<String, Version>;
 
-/// The components that are built with the host.
-const COMPONENTS: [&str; 3] = ["dkls23.wasm", "frost-ed25519.wasm", "frost-secp256k1-tr.wasm"];
+/// The component that a process can't do without.
+const DEFAULT_COMPONENT: &str = "dkls23.wasm";
 
-/// Those of [`COMPONENTS`] that are in a folder. `dkls23.wasm` is listed even if it is absent, so that the process fails at its start and
+/// The other components of this project, which are used if they are built.
+const OTHER_COMPONENTS: [&str; 2] = ["frost-ed25519.wasm", "frost-secp256k1-tr.wasm"];
+
+/// This project's components in a folder. `dkls23.wasm` is listed even if it is absent, so that the process fails at its start and
 /// names the file.
 pub(super) fn components_in(folder: &Path) -> Vec<PathBuf> {
-    let all = COMPONENTS.iter().map(|name| folder.join(name));
-    all.enumerate().filter(|(number, file)| *number == 0 || file.exists()).map(|(_, file)| file).collect()
+    let others = OTHER_COMPONENTS.iter().map(|name| folder.join(name)).filter(|file| file.exists());
+    std::iter::once(folder.join(DEFAULT_COMPONENT)).chain(others).collect()
 }
 
 /// Which plugins a process works with; by default all.

@@ -1,5 +1,5 @@
-//! FROST with all parties in one native process. Ed25519 signatures are verified by ed25519-dalek and ring, those for Taproot by
-//! libsecp256k1: none of them is part of a plugin.
+//! FROST with all parties in one native process. Ed25519 signatures are verified by ring, and by ed25519-dalek, which is stricter but
+//! computes on the curve with the code of the plugin; those for Taproot by libsecp256k1.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod ed25519;
