@@ -12,7 +12,11 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::compiled::copy_for_embedded;
 use crate::components;
+
+/// The data folder, in that of a deployment.
+const DATA: &str = "data";
 
 /// The key of every deployment.
 pub const KEY: &str = "correct horse battery staple";
@@ -155,7 +159,8 @@ impl Deployment {
         let folder = tempfile::tempdir().unwrap();
         let component = |name: &&str| components::folder().join(format!("{name}.wasm"));
         let components: Vec<PathBuf> = names.iter().map(component).collect();
-        let embedded = embedded(folder.path(), parties, limits, &components).await;
+        copy_for_embedded(&components, parties, &folder.path().join(DATA));
+        let embedded = embedded(&folder.path().join(DATA), parties, limits, &components).await;
         let caller = Caller::new(embedded.address());
         Self { embedded: Some(embedded), caller, folder, parties, components, limits }
     }
@@ -163,7 +168,7 @@ impl Deployment {
     /// Stops, and starts again on the same data.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let embedded = embedded(self.folder.path(), self.parties, self.limits, &self.components).await;
+        let embedded = embedded(&self.folder(), self.parties, self.limits, &self.components).await;
         self.caller = Caller::new(embedded.address());
         self.embedded = Some(embedded);
     }
@@ -189,8 +194,8 @@ impl Deployment {
 
     /// Where its data are.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().join(DATA)
     }
 }
 

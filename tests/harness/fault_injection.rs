@@ -96,14 +96,18 @@ pub struct Account {
     pub user: Option<User>,
 }
 
-/// A deployment to which faults happen, with an account that no user has to do with and another.
+/// A deployment to which faults happen, with an account that no user has to do with or another, as cases need them.
 pub struct Faults {
     fleet: Fleet,
     seal_to: SealingKey,
-    plain: Account,
-    users: Account,
-    /// How long operations take when nothing happens: without a user's share, and with one.
-    takes: BTreeMap<(FaultOperation, bool), Duration>,
+    plain: Option<Undisturbed>,
+    users: Option<Undisturbed>,
+}
+
+/// An account, and how long its operations take when nothing happens.
+struct Undisturbed {
+    account: Account,
+    takes: BTreeMap<FaultOperation, Duration>,
 }
 
 /// The place of an operation: its deployment and account.
@@ -116,26 +120,25 @@ struct Scene<'a> {
 }
 
 impl Faults {
-    /// Starts one, with two of everything but parties, and sees how long its operations take.
+    /// Starts one, with two of everything but parties.
     pub async fn start() -> Self {
         let fleet = Fleet::start(FleetSetup { party_apis: 2, wires: true, ..FleetSetup::default() }).await;
         let path = "/api/v1/shares/key";
         let seal_to = sealing_key(&party_apis(&fleet)[1].get(path).await.good());
-        let scene = Scene::new(&fleet, &seal_to, "before any fault");
-        let plain = scene.create_once(false).await.expect("an account");
-        let users = scene.create_once(true).await.expect("an account");
-        let mut faults = Self { fleet, seal_to, plain, users, takes: BTreeMap::new() };
-        for with_user in [false, true] {
-            for operation in OPERATIONS {
-                let account = if with_user { &mut faults.users } else { &mut faults.plain };
-                let scene = Scene::new(&faults.fleet, &faults.seal_to, "before any fault");
-                let began = Instant::now();
-                assert!(scene.operate(operation, account).await, "{operation:?} does not work");
-                let took = scene.answered().unwrap() - began;
-                faults.takes.insert((operation, with_user), took);
-            }
+        Self { fleet, seal_to, plain: None, users: None }
+    }
+
+    /// Makes an account, and sees how long its operations take.
+    async fn undisturbed(&self, with_user: bool) -> Undisturbed {
+        let scene = || Scene::new(&self.fleet, &self.seal_to, "before any fault");
+        let account = scene().create_once(with_user).await.expect("an account");
+        let mut undisturbed = Undisturbed { account, takes: BTreeMap::new() };
+        for operation in OPERATIONS {
+            let (scene, began) = (scene(), Instant::now());
+            assert!(scene.operate(operation, &mut undisturbed.account).await, "{operation:?} does not work");
+            undisturbed.takes.insert(operation, scene.answered().unwrap() - began);
         }
-        faults
+        undisturbed
     }
 
     /// The deployment.
@@ -144,13 +147,22 @@ impl Faults {
         &self.fleet
     }
 
+    fn account(&mut self, with_user: bool) -> &mut Option<Undisturbed> {
+        if with_user { &mut self.users } else { &mut self.plain }
+    }
+
     /// Lets a fault happen, and looks at what is left: results are right, errors are typed, all parties agree, and
     /// everything works.
     pub async fn happen(&mut self, case: Case) -> Happened {
         let described = format!("{case:?}");
         let with_user = matches!(case.member, Member::PartyApi(_));
-        let account = if with_user { &mut self.users } else { &mut self.plain };
-        let after = self.takes[&(case.operation, with_user)].mul_f64(case.at);
+        if self.account(with_user).is_none() {
+            let undisturbed = self.undisturbed(with_user).await;
+            *self.account(with_user) = Some(undisturbed);
+        }
+        let Undisturbed { account, takes } =
+            if with_user { &mut self.users } else { &mut self.plain }.as_mut().expect("it was just made");
+        let after = takes[&case.operation].mul_f64(case.at);
         let (had_result, answered, happened) = match case.fault {
             Fault::Kill => {
                 let mut victim = self.fleet.take(case.member);

@@ -16,6 +16,7 @@ use reqwest::Method;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
+use crate::compiled::copy_for_party;
 use crate::components;
 use crate::cut_connection::Wire;
 use crate::embedded::{Caller, KEY, OPERATOR_KEY, SHARES_KEY};
@@ -128,20 +129,14 @@ pub enum DatabaseOf {
     UserParty,
 }
 
-/// A data folder in which these components are compiled, made once: compiling them for every party of every test takes
-/// longer than many a test.
-fn compiled(plugins: &[PathBuf]) -> PathBuf {
-    static FOLDERS: Mutex<BTreeMap<Vec<PathBuf>, TempDir>> = Mutex::new(BTreeMap::new());
-    let mut folders = FOLDERS.lock().unwrap();
-    let folder = folders.entry(plugins.to_vec()).or_insert_with(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(program());
-        command.env_clear().env("QUORATE_DATA", folder.path().join("data")).arg("compile").args(plugins);
-        // What can't be compiled is for the test to see.
-        let _ = command.stderr(Stdio::null()).status();
-        folder
-    });
-    folder.path().join("data")
+/// The master key of a party: the same in every fleet of a process, so that components are compiled once for each.
+fn master_key(index: usize) -> String {
+    static KEYS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut keys = KEYS.lock().unwrap();
+    while keys.len() <= index {
+        keys.push(random_hex());
+    }
+    keys[index].clone()
 }
 
 /// The address in the URL of a service, which is given in numbers.
@@ -192,7 +187,7 @@ impl Fleet {
         let keys = Keys {
             originator: signing_key(),
             parties: (0..setup.parties).map(|_| signing_key()).collect(),
-            masters: (0..=setup.parties).map(|_| random_hex()).collect(),
+            masters: (0..=setup.parties).map(master_key).collect(),
             user: signing_key(),
             jwt: random_hex(),
             account_rows: random_hex(),
@@ -214,11 +209,9 @@ impl Fleet {
         if fleet.setup.makes_queues {
             fleet.make_queues_in(&fleet.namespace).await;
         }
-        let compiled = compiled(&fleet.setup.plugins);
         for member in fleet.members() {
             if let Some(folder) = fleet.data(member) {
-                let copied = Command::new("cp").arg("-a").arg(&compiled).arg(folder).status();
-                assert!(copied.unwrap().success());
+                copy_for_party(&fleet.setup.plugins, fleet.master_key(member), &folder);
             }
         }
         fleet
@@ -230,6 +223,14 @@ impl Fleet {
         let keys: Vec<PublicKey> = keys.map(|key| key.parse().unwrap()).collect();
         let address = RabbitAddress::new(&self.setup.services[1]).unwrap();
         broker_layout(namespace, &keys).create(&address).await.unwrap();
+    }
+
+    /// The master key of a party.
+    fn master_key(&self, member: Member) -> &str {
+        match member {
+            Member::Party(index) => &self.keys.masters[index],
+            _ => &self.keys.masters[self.setup.parties],
+        }
     }
 
     /// Where a party keeps what it has compiled.
@@ -445,7 +446,7 @@ impl Fleet {
                 ("QUORATE_PARTY_LISTEN", address),
                 ("POSTGRES_URL", by_wire(self.database_url(DatabaseOf::Party(index)))),
                 ("QUORATE_IDENTITY_KEY", self.keys.parties[index].0.clone()),
-                ("CRYPTO_MASTER_KEY", self.keys.masters[index].clone()),
+                ("CRYPTO_MASTER_KEY", self.master_key(member).to_owned()),
                 ("QUORATE_REPLICA", format!("replica-{index}")),
                 ("QUORATE_DATA", self.data(member).unwrap().display().to_string()),
             ],
@@ -455,7 +456,7 @@ impl Fleet {
                 ("QUORATE_PARTY_API_GRPC_LISTEN", self.grpc_address(member).to_string()),
                 ("POSTGRES_URL", by_wire(self.database_url(DatabaseOf::UserParty))),
                 ("QUORATE_IDENTITY_KEY", self.keys.user.0.clone()),
-                ("CRYPTO_MASTER_KEY", self.keys.masters[self.setup.parties].clone()),
+                ("CRYPTO_MASTER_KEY", self.master_key(member).to_owned()),
                 ("QUORATE_REPLICA", format!("user-{index}")),
                 ("QUORATE_DATA", self.data(member).unwrap().display().to_string()),
             ],

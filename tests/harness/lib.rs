@@ -11,11 +11,12 @@
 //! | [`services`] | PostgreSQL, RabbitMQ and Redis |
 //! | [`own_memory`] | what a process still has in its memory |
 //! | [`fault_injection`], [`cut_connection`] | processes that are killed, connections that are cut |
-//! | [`components`], [`user`], [`random`], [`verification`] | plugins, users, reproducible randomness, independent verification |
+//! | [`components`], [`compiled`], [`user`], [`random`], [`verification`] | plugins, users, reproducible randomness, independent verification |
 //!
 //! A test tool: it panics where a test should fail.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::unwrap_used)]
 
+pub mod compiled;
 pub mod components;
 pub mod cut_connection;
 pub mod embedded;

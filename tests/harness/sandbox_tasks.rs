@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use quorate_kit::message;
 use quorate_runtime::{Grants, Plugin, Runtime, RuntimeConfig, SignTask, Task};
 
-use crate::components;
+use crate::{compiled, components};
 
 /// One runtime for all tests: threads and compiled code are shared, as in the process of a party.
 ///
@@ -14,7 +14,12 @@ use crate::components;
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
-        Runtime::new(RuntimeConfig { memory_bytes: 4 << 30, ..RuntimeConfig::default() }).unwrap()
+        let config = RuntimeConfig {
+            compile_cache: Some(compiled::cache()),
+            memory_bytes: 4 << 30,
+            ..RuntimeConfig::default()
+        };
+        Runtime::new(config).unwrap()
     })
 }
 

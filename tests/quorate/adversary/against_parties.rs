@@ -403,7 +403,7 @@ async fn a_hostile_router_costs_time_and_nothing_else() {
     world.frames(move |_, to, _, sent| {
         let mut earlier = earlier.lock().unwrap();
         let mut all: Vec<Outgoing> = earlier.iter().cloned().collect();
-        if earlier.len() == 40 {
+        if earlier.len() == 20 {
             earlier.pop_front();
         }
         earlier.push_back(sent.clone());

@@ -227,7 +227,7 @@ async fn api(deployment: &mut Deployment, allowed: &str, rates: RatesConfig) -> 
     deployment.stop().await;
     let embedded = Embedded::start(EmbeddedSetup {
         plugin_policy: quorate::config::PluginsConfig::default(),
-        data: deployment.folder().to_owned(),
+        data: deployment.folder(),
         parties: 2,
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
         keys: quorate_net::web::guard::ApiKeyHashes::of_keys([KEY]).unwrap(),
