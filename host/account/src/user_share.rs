@@ -256,5 +256,10 @@ fn unavailable(status: &Status) -> Problem {
 
 /// Translates a refusal of the users' party for a caller.
 pub(crate) fn refused(failure: Failure) -> Problem {
+    // The caller has named no session: the one that was made for the request has ended, or not come so far, at the users' party.
+    if Code::of(&failure.code) == Some(Code::SessionNotFound) {
+        let detail = "the party API has no session of this request: it may have been restarted; try again";
+        return Problem::new(Code::DeadlinePassed, detail);
+    }
     Problem::new(Code::of(&failure.code).unwrap_or(Code::Internal), failure.reason)
 }
