@@ -4,7 +4,7 @@ use frost_core::{Ciphersuite, Error, Identifier};
 use quorate_plugin_sdk::{Detail, Failure, PartyIndex, Roster};
 
 /// All codes, ascending.
-pub(crate) const CODES: &[u16] = &[1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 40, 41, 50, 99];
+pub(crate) const CODES: &[u16] = &[1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 40, 41, 42, 50, 99];
 
 const COPIED_PACKAGE: u16 = 20;
 const WRONG_DEGREE: u16 = 21;
@@ -12,8 +12,10 @@ const PROOF_OF_KNOWLEDGE: u16 = 22;
 const SECRET_SHARE: u16 = 23;
 const SIGNATURE_SHARE: u16 = 24;
 const DIFFERENT_COMMITMENTS: u16 = 25;
+const WRONG_COUNT: u16 = 26;
 const STORED_SHARE: u16 = 40;
 const BAD_RESULT: u16 = 41;
+const PREPARED_NONCES: u16 = 42;
 const CALLED_WRONGLY: u16 = 50;
 const OTHER: u16 = 99;
 
@@ -44,7 +46,10 @@ pub(crate) fn refused(refusal: Refusal) -> Failure {
         Refusal::Hash => (5, "ed25519 signs the message itself: name no hash function"),
         Refusal::MerkleRoot => (6, "ed25519 knows no merkle root"),
         Refusal::DigestLength => (7, "without a hash function, BIP-340 signs a digest of 32 bytes"),
-        Refusal::PreparedNonces => (8, "this plugin prepares no nonces"),
+        Refusal::PreparedNonces => (
+            8,
+            "a session prepares 1 to 256 pairs of nonces, and all items of a batch use prepared ones, or none",
+        ),
     };
     Failure::InvalidTask(Detail::new(code, text))
 }
@@ -69,6 +74,19 @@ pub(crate) fn bad_secret_share(by: PartyIndex) -> Failure {
 pub(crate) fn different_commitments() -> Failure {
     let detail = Detail::new(DIFFERENT_COMMITMENTS, "the signers have different nonce commitments");
     Failure::Fault { culprits: vec![], ban: false, detail }
+}
+
+/// A party committed to more or fewer pairs of nonces than it was asked for.
+pub(crate) fn wrong_count(by: PartyIndex) -> Failure {
+    Failure::fault(
+        by,
+        Detail::new(WRONG_COUNT, "another number of commitments than pairs of nonces are prepared"),
+    )
+}
+
+/// Nonces that were made ahead of time can't be used.
+pub(crate) fn prepared_nonces(what: &str) -> Failure {
+    Failure::InvalidShare(Detail::new(PREPARED_NONCES, format!("the prepared nonces {what}")))
 }
 
 /// The stored share can't be used.

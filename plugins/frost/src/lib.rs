@@ -22,6 +22,7 @@ mod failure;
 mod keygen;
 mod package;
 mod polynomial;
+mod presign;
 mod protocol;
 mod refresh;
 #[cfg(feature = "secp256k1-tr")]

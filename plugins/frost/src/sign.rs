@@ -1,4 +1,5 @@
-//! Signing one item with exactly t parties: nonce commitments to all, then signature shares to all. Every signer aggregates.
+//! Signing one item with exactly t parties: nonce commitments to all, then signature shares to all. Every signer aggregates. With nonces
+//! that were made ahead of time there is only the second round.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::failure::{
     Refusal, bad_result, different_commitments, failure, identifier, out_of_order, refused,
 };
+use crate::presign::PreparedNonces;
 use crate::share::Share;
 use crate::suite::{Packages, Suite};
 
@@ -65,9 +67,6 @@ impl<S: Suite> Sign<S> {
         if !item.path.is_empty() {
             return Err(refused(Refusal::Path));
         }
-        if item.presignature.is_some() {
-            return Err(refused(Refusal::PreparedNonces));
-        }
         let message = S::message(item)?;
         let packages = S::for_item(share.packages(), item);
         Ok(Self { roster: roster.clone(), message, packages, nonces: None, signed: None })
@@ -87,6 +86,15 @@ impl<S: Suite> Sign<S> {
         let (nonces, own) = self.nonces.take().ok_or_else(out_of_order)?;
         let received = inbox.take::<Commitments<S>>()?.into_iter().map(|(party, c)| (party, c.0));
         let all = self.by_identifier(received.collect(), own)?;
+        self.sign_with(&nonces, all, out)
+    }
+
+    fn sign_with(
+        &mut self,
+        nonces: &SigningNonces<S>,
+        all: BTreeMap<Identifier<S>, SigningCommitments<S>>,
+        out: &mut Outbox,
+    ) -> Result<(), Failure> {
         let commitments = Sha256::new()
             .chain_update(b"quorate frost commitments 1")
             .chain_update(self.roster.execution_id())
@@ -94,7 +102,7 @@ impl<S: Suite> Sign<S> {
             .finalize()
             .into();
         let package = SigningPackage::new(all, &self.message);
-        let share = round2::sign(&package, &nonces, &self.packages.key)
+        let share = round2::sign(&package, nonces, &self.packages.key)
             .map_err(|error| failure(&self.roster, &error))?;
         out.broadcast(&BoundSignatureShare::<S> { share, commitments })?;
         self.signed = Some(Signed { package, share, commitments });
@@ -139,5 +147,38 @@ impl<S: Suite> Rounds for Sign<S> {
             1 => self.sign(&mut inbox, out).map(|()| None),
             _ => Ok(Some(Outcome::Signatures(vec![self.aggregate(&mut inbox)?]))),
         }
+    }
+}
+
+/// A signing of one item with nonces that were made ahead of time.
+pub(crate) struct SignPrepared<S: Suite> {
+    sign: Sign<S>,
+    /// The name of the nonces in the pool.
+    name: String,
+}
+
+impl<S: Suite> SignPrepared<S> {
+    pub(crate) fn new(share: &Share<S>, roster: &Roster, item: &SignItem) -> Result<Self, Failure> {
+        let name = item.presignature.clone().ok_or_else(|| refused(Refusal::PreparedNonces))?;
+        Ok(Self { sign: Sign::new(share, roster, item)?, name })
+    }
+}
+
+impl<S: Suite> Rounds for SignPrepared<S> {
+    const SCHEDULE: &'static [Slot] = &[Slot::of::<BoundSignatureShare<S>>()];
+
+    fn begin(&mut self, host: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
+        let prepared = PreparedNonces::<S>::take(host, &self.sign.roster, &self.name)?;
+        self.sign.sign_with(&prepared.nonces, prepared.commitments, out)
+    }
+
+    fn round(
+        &mut self,
+        _: &mut dyn Host,
+        _: u16,
+        mut inbox: Inbox,
+        _: &mut Outbox,
+    ) -> Result<Option<Outcome>, Failure> {
+        Ok(Some(Outcome::Signatures(vec![self.sign.aggregate(&mut inbox)?])))
     }
 }

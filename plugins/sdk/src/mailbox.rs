@@ -88,14 +88,14 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// A mailbox for a run whose messages are those of `schedule`, standing at round 1.
+    /// A mailbox for a run whose messages are those of `schedule`, standing at its first round.
     #[must_use]
     pub fn new(roster: &Roster, schedule: &[Slot]) -> Self {
         Self {
             me: roster.me(),
             peers: roster.peers().collect(),
             schedule: schedule.to_vec(),
-            round: 1,
+            round: schedule.iter().map(|slot| slot.round).min().unwrap_or(1),
             held: BTreeMap::new(),
         }
     }

@@ -5,7 +5,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 
 use crate::{item, keygen, refresh, sign};
 
-fn assert_valid(key: &PublicKeyInfo, message: &[u8], signature: &Signature) {
+pub(crate) fn assert_valid(key: &PublicKeyInfo, message: &[u8], signature: &Signature) {
     let bytes: [u8; 32] = key.public_key.as_slice().try_into().unwrap();
     let dalek = VerifyingKey::from_bytes(&bytes).unwrap();
     dalek.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.bytes)).unwrap();

@@ -179,10 +179,9 @@ fn what_a_scheme_can_not_sign_is_refused_with_the_reason() {
     let digest = item(&[1; 32]);
     let path = SignItem { path: vec![7], ..digest.clone() };
     let root = SignItem { merkle_root: Some([1; 32]), ..digest.clone() };
-    let hash = SignItem { hash: HashFunction::Sha256, ..digest.clone() };
-    let nonces = SignItem { presignature: Some("0".into()), ..digest };
-    refuses::<FrostEd25519>(&[(4, &path), (6, &root), (5, &hash), (8, &nonces)]);
-    refuses::<FrostSecp256k1Taproot>(&[(4, &path), (7, &item(b"short")), (8, &nonces)]);
+    let hash = SignItem { hash: HashFunction::Sha256, ..digest };
+    refuses::<FrostEd25519>(&[(4, &path), (6, &root), (5, &hash)]);
+    refuses::<FrostSecp256k1Taproot>(&[(4, &path), (7, &item(b"short"))]);
 }
 
 fn refuses<P: Protocol>(items: &[(u16, &SignItem)]) {

@@ -4,6 +4,7 @@
 
 mod ed25519;
 mod faults;
+mod prepared;
 mod stored_shares;
 mod taproot;
 

@@ -14,20 +14,20 @@ use quorate_plugin_testkit::Cluster;
 use crate::{BINDING_BYTES, item, keygen, keygen_task, refresh, sign};
 
 const DIGEST: [u8; 32] = [0x5a; 32];
-const ROOT: [u8; 32] = [0x77; 32];
+pub(crate) const ROOT: [u8; 32] = [0x77; 32];
 
-fn assert_valid(key: XOnlyPublicKey, digest: [u8; 32], signature: &Signature) {
+pub(crate) fn assert_valid(key: XOnlyPublicKey, digest: [u8; 32], signature: &Signature) {
     let signature = schnorr::Signature::from_slice(&signature.bytes).unwrap();
     let secp = Secp256k1::verification_only();
     secp.verify_schnorr(&signature, &Message::from_digest(digest), &key).unwrap();
 }
 
-fn account_key(key: &PublicKeyInfo) -> XOnlyPublicKey {
+pub(crate) fn account_key(key: &PublicKeyInfo) -> XOnlyPublicKey {
     XOnlyPublicKey::from_slice(&key.public_key).unwrap()
 }
 
 /// The output key of BIP-341 for the account's key as internal key.
-fn output_key(key: &PublicKeyInfo, root: [u8; 32]) -> XOnlyPublicKey {
+pub(crate) fn output_key(key: &PublicKeyInfo, root: [u8; 32]) -> XOnlyPublicKey {
     let root = TapNodeHash::from_byte_array(root);
     account_key(key).tap_tweak(&Secp256k1::verification_only(), Some(root)).0.to_x_only_public_key()
 }
