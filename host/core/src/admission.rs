@@ -8,10 +8,10 @@
 use crate::PartyIndex;
 use crate::codec::wire_struct;
 use crate::identity::PublicKey;
-use crate::ids::{Digest, PlanHash};
+use crate::ids::{Digest, PlanHash, PoolId, PreparedId};
 use crate::key_record::KeyRecord;
 use crate::key_spec::KeyField;
-use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, Version};
+use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, SignItem, Version};
 use crate::plan::Plan;
 use crate::time::UnixSeconds;
 
@@ -47,6 +47,10 @@ pub struct Facts<'a> {
     /// It takes no order that was issued before: its operator has set the stored time back, and what was seen since may be
     /// forgotten.
     pub orders_from: UnixSeconds,
+    /// The pool of this process.
+    pub pool: PoolId,
+    /// The material in it that was made for this account's share set, with the plan's signers and the share's format.
+    pub prepared: &'a [PreparedId],
 }
 
 /// A component in the registry.
@@ -118,6 +122,9 @@ pub enum Refused {
     /// The component is not active here.
     #[error("the plan's plugin is not active at this party")]
     PluginNotActive,
+    /// The plan's prepared material can't be used here. The order can be carried out without.
+    #[error("the plan's prepared material can't be used: {0}")]
+    Prepared(&'static str),
     /// The component does not fit the order.
     #[error("the plan's plugin does not fit the order: {0}")]
     Plugin(&'static str),
@@ -186,6 +193,7 @@ impl Plan {
         self.check_signers(&order, me, facts)?;
         self.check_plugin(&order, facts)?;
         check_record(&order, facts)?;
+        self.check_prepared(&order, me, facts)?;
         Ok(Admitted { order, me })
     }
 
@@ -207,6 +215,35 @@ impl Plan {
         let bars = |party: &&PartyIndex| facts.banned.contains(party) && !permitted.contains(party);
         let banned = self.signers.iter().find(bars);
         banned.map_or(Ok(()), |&party| Err(Refused::Banned(party)))
+    }
+
+    /// Checks the prepared material (rule 6). The component asks for it by name: what is wrong with it shows before.
+    fn check_prepared(&self, order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {
+        if self.pools.is_empty() && self.prepared.is_empty() {
+            return Ok(());
+        }
+        let wrong = |what| Err(Refused::Prepared(what));
+        let items = order.operation.sign_items();
+        if self.prepared.len() != items.len() || self.pools.len() != self.signers.len() {
+            return wrong("it does not say for each item what it uses, and for each signer from which pool");
+        }
+        let is_allowed = |(item, id): (&SignItem, &Option<PreparedId>)| id.is_none() || item.presignatures;
+        if !items.iter().zip(&self.prepared).all(is_allowed) {
+            return wrong("the order does not allow it");
+        }
+        let mut ids: Vec<PreparedId> = self.prepared_ids().collect();
+        ids.sort_unstable();
+        if ids.is_empty() || ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return wrong("it uses none, or one of them twice");
+        }
+        let own = self.signers.iter().position(|signer| *signer == me).and_then(|at| self.pools.get(at));
+        if own != Some(&facts.pool) {
+            return wrong("another process of this party has it");
+        }
+        if !ids.iter().all(|id| facts.prepared.contains(id)) {
+            return wrong("this party does not have it, or not any more");
+        }
+        Ok(())
     }
 
     fn check_plugin(&self, order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
@@ -267,11 +304,13 @@ mod tests {
     use super::*;
     use crate::certificate::KeyOutputs;
     use crate::codec::{Bytes, decode, encode};
-    use crate::ids::{AccountId, OrderId, PoolId, PreparedId};
+    use crate::ids::{AccountId, OrderId};
     use crate::key_spec::KeySpec;
     use crate::order::tests::{NOW, SHARE_SET, identities, originator, signing, terms};
-    use crate::order::{MAX_ORDER_LIFETIME, OrderTerms};
+    use crate::order::{HashFunction, MAX_ORDER_LIFETIME, OrderTerms, SignItems};
     use crate::{Threshold, UnixMillis};
+
+    const POOL: PoolId = PoolId([1; 16]);
 
     fn party(index: u16) -> PartyIndex {
         PartyIndex::try_from(index).unwrap()
@@ -346,6 +385,7 @@ mod tests {
         succeeded: bool,
         latest_seen: UnixSeconds,
         orders_from: UnixSeconds,
+        prepared: Vec<PreparedId>,
     }
 
     fn known() -> Known {
@@ -361,6 +401,7 @@ mod tests {
             succeeded: false,
             latest_seen: UnixSeconds(0),
             orders_from: UnixSeconds(0),
+            prepared: vec![],
         }
     }
 
@@ -381,6 +422,8 @@ mod tests {
                 now: NOW,
                 latest_seen: self.latest_seen,
                 orders_from: self.orders_from,
+                pool: POOL,
+                prepared: &self.prepared,
             })
         }
     }
@@ -509,13 +552,52 @@ mod tests {
     /// Plans have room for all of this, and no party takes one that asks for it.
     #[test]
     fn a_plan_for_what_is_not_implemented_is_refused() {
-        for (future, what) in [
-            (Plan { pools: vec![PoolId([1; 16])], ..good() }, "prepared material"),
-            (Plan { prepared: vec![Some(PreparedId([1; 32]))], ..good() }, "prepared material"),
-            (Plan { helpers: vec![party(1)], ..good() }, "helpers of a repair"),
+        let future = Plan { helpers: vec![party(1)], ..good() };
+        assert_eq!(decode(&encode(&future)), Ok(future.clone()));
+        assert_eq!(known().admit(&future), Err(Refused::NotImplemented("helpers of a repair")));
+    }
+
+    /// A plan that uses prepared material for every item of an order, from this party's pool and another's.
+    fn prepared_plan(allowed: &[bool], ids: &[Option<u8>]) -> Plan {
+        let Operation::Sign(items) = signing() else { unreachable!() };
+        let item = SignItem { hash: HashFunction::Sha256, ..items.all()[0].clone() };
+        let items = allowed.iter().map(|&presignatures| SignItem { presignatures, ..item.clone() });
+        let items = SignItems::new(items.collect()).unwrap();
+        Plan {
+            pools: vec![POOL, PoolId([2; 16])],
+            prepared: ids.iter().map(|id| id.map(|id| PreparedId([id; 32]))).collect(),
+            ..plan_of(terms(Operation::Sign(items)), &[1, 2])
+        }
+    }
+
+    #[test]
+    fn prepared_material_is_used_where_the_order_allows_it_and_this_party_has_it() {
+        let known = Known { prepared: [7, 8].map(|id| PreparedId([id; 32])).into(), ..known() };
+        assert!(known.admit(&prepared_plan(&[true], &[Some(7)])).is_ok());
+        assert!(known.admit(&prepared_plan(&[true, true], &[Some(8), Some(7)])).is_ok());
+        assert!(known.admit(&prepared_plan(&[true, false], &[Some(8), None])).is_ok());
+        let good = prepared_plan(&[true], &[Some(7)]);
+        for (bad, why) in [
+            (prepared_plan(&[true], &[Some(9)]), "not there"),
+            (prepared_plan(&[true], &[None]), "none is used"),
+            (prepared_plan(&[true], &[Some(7), Some(8)]), "more than there are items"),
+            (prepared_plan(&[true, true], &[Some(7)]), "fewer than there are items"),
+            (prepared_plan(&[true, true], &[Some(7), Some(7)]), "one for two items"),
+            (prepared_plan(&[false], &[Some(7)]), "not allowed"),
+            (Plan { pools: vec![POOL], ..good.clone() }, "a signer without a pool"),
+            (Plan { pools: vec![], ..good.clone() }, "no pools"),
+            (Plan { pools: vec![PoolId([2; 16]), POOL], ..good.clone() }, "of another process"),
+            (Plan { prepared: vec![], ..good.clone() }, "pools and nothing in them"),
+            (
+                Plan {
+                    order: plan_of(terms(Operation::Refresh), &[]).order,
+                    signers: (1..=3).map(party).collect(),
+                    ..good
+                },
+                "a refresh",
+            ),
         ] {
-            assert_eq!(decode(&encode(&future)), Ok(future.clone()));
-            assert_eq!(known().admit(&future), Err(Refused::NotImplemented(what)));
+            assert!(matches!(known.admit(&bad), Err(Refused::Prepared(_))), "{why}");
         }
     }
 }

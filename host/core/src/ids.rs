@@ -98,7 +98,7 @@ identifiers! {
     OutputHash[32];
     /// A UUID.
     AccountId[16];
-    /// H(execution id ‖ index): material that was made ahead of time, for one use.
+    /// H(tag ‖ execution id ‖ index): material that was made ahead of time, for one use.
     PreparedId[32];
     /// A random number: where one replica of a party keeps what it has prepared.
     PoolId[16];
@@ -106,6 +106,14 @@ identifiers! {
     DatabaseId[16];
     /// A random number: one of the keys that users seal their shares to.
     SealingKeyId[16];
+}
+
+impl PreparedId {
+    /// The id of one of the items that a session has made, counted from 0. All signers of the session know it by this id.
+    #[must_use]
+    pub fn of(execution: &ExecutionId, index: u16) -> Self {
+        Self(hash("quorate 1 prepared", &[execution.as_bytes(), &index.to_be_bytes()]))
+    }
 }
 
 /// SHA-256 over a tag and parts, each with its length before it, so that no two lists of parts hash alike.

@@ -59,11 +59,12 @@ wire_struct!(Plan {
 impl Plan {
     /// The part of the plan that this version has room for and does not carry out.
     pub(crate) fn not_implemented(&self) -> Option<&'static str> {
-        let fields = [
-            (!self.pools.is_empty() || !self.prepared.is_empty(), "prepared material"),
-            (!self.helpers.is_empty(), "helpers of a repair"),
-        ];
-        fields.into_iter().find(|(filled, _)| *filled).map(|(_, what)| what)
+        (!self.helpers.is_empty()).then_some("helpers of a repair")
+    }
+
+    /// The prepared material that the plan uses.
+    pub fn prepared_ids(&self) -> impl Iterator<Item = PreparedId> {
+        self.prepared.iter().copied().flatten()
     }
 
     /// The hash of the whole plan, to which every signer commits in its hello.

@@ -7,7 +7,7 @@ use crate::ban::{MAX_BANS, SignedBan};
 use crate::certificate::{Certificate, KeyOutputs, Ready};
 use crate::codec::{Malformed, Reader, Wire, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
-use crate::ids::{Digest, OrderId, SessionId};
+use crate::ids::{Digest, ExecutionId, OrderId, PoolId, SessionId};
 use crate::order::MAX_SIGN_ITEMS;
 use crate::{PartyIndex, SchemeSignature};
 
@@ -92,6 +92,10 @@ pub enum Outcome {
     },
     /// With material that was made ahead of time.
     Prepared {
+        /// The execution that made it: the items' ids are made of it ([`PreparedId::of`](crate::PreparedId::of)).
+        execution: ExecutionId,
+        /// The pool of this party in which it is.
+        pool: PoolId,
         /// How many items.
         count: u16,
     },
@@ -112,8 +116,8 @@ pub enum RefusedCode {
     Share,
     /// This party's clock went back, or is apart from the account service's: an operator must act.
     Clock,
-    /// As many signings are open with a counterparty as may be, or the memory for components is taken. This is no failure:
-    /// another quorum is chosen, or the order waits.
+    /// As many signings are open with a counterparty as may be, the memory for components is taken, or prepared material is
+    /// not there any more. This is no failure: another quorum is chosen, or the order waits.
     NoRoom,
     /// This party's database fails: its operator must act.
     Store,
@@ -189,8 +193,10 @@ impl Wire for Outcome {
                 certificate.put(out);
                 key.put(out);
             }
-            Self::Prepared { count } => {
+            Self::Prepared { execution, pool, count } => {
                 7_u8.put(out);
+                execution.put(out);
+                pool.put(out);
                 count.put(out);
             }
         }
@@ -215,7 +221,11 @@ impl Wire for Outcome {
                 notice: Wire::take(input)?,
             },
             6 => Self::Repaired { certificate: Wire::take(input)?, key: Wire::take(input)? },
-            7 => Self::Prepared { count: Wire::take(input)? },
+            7 => Self::Prepared {
+                execution: Wire::take(input)?,
+                pool: Wire::take(input)?,
+                count: Wire::take(input)?,
+            },
             _ => return Err(Malformed),
         })
     }
@@ -372,7 +382,7 @@ mod tests {
         };
         assert!(plain.is_acceptable(3));
         for future in [
-            report(Outcome::Prepared { count: 1 }),
+            report(Outcome::Prepared { execution: ExecutionId([1; 32]), pool: PoolId([2; 16]), count: 1 }),
             report(Outcome::Aborted {
                 code: AbortCode::Plugin,
                 plugin_code: Some(0),

@@ -316,7 +316,10 @@ fn reports_keep_their_encoding() {
                 SchemeSignature { bytes: [5; 64], recovery_id: None },
             ]),
         ),
-        ("report.prepared", Outcome::Prepared { count: 3 }),
+        (
+            "report.prepared",
+            Outcome::Prepared { execution: ExecutionId([5; 32]), pool: PoolId([6; 16]), count: 3 },
+        ),
         ("report.repaired", Outcome::Repaired { certificate: certificate(), key: outputs() }),
         ("report.activated", Outcome::Activated { certificate: certificate(), key: outputs() }),
         ("report.promised", Outcome::Promised { ready: ready(1), key: outputs() }),
@@ -346,7 +349,7 @@ fn reports_keep_their_encoding() {
     let full = Report {
         acknowledgements: vec![acknowledgement(1)],
         bans: vec![ban()],
-        ..report(Outcome::Prepared { count: 3 })
+        ..report(Outcome::Prepared { execution: ExecutionId([5; 32]), pool: PoolId([6; 16]), count: 3 })
     };
     golden.value("report.with-statements", &full.sign(&identity(1)));
     golden.value("report.heartbeat", &heartbeat().sign(&identity(1)));

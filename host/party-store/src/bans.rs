@@ -4,7 +4,8 @@ use quorate_backends::database::{StoreError, Tx, sql};
 use quorate_core::{AccountId, PartyIndex, PlanHash, SessionId, Threshold};
 
 use super::account_state::{AccountState, StoredBan, UnknownOutcomes, share_set_key};
-use super::{Claim, ClaimOutcome, PartyStore, abort_session, end, unlock};
+use super::session_rows::{abort_session, end, unlock};
+use super::{Claim, ClaimOutcome, PartyStore};
 
 /// Sessions of unknown outcome with one counterparty on one share set, from which on the shares should be refreshed.
 pub(crate) const REFRESH_WANTED: u32 = 32;
@@ -212,13 +213,18 @@ pub(super) fn exposed_to(claim: &Claim) -> i64 {
     if claim.open_signings.is_none() || claim.exclusive {
         return 0;
     }
-    claim.signers.iter().filter(|party| **party != claim.me).fold(0, |parties, party| parties | bit(*party))
+    bits_of(claim.signers.iter().filter(|party| **party != claim.me))
 }
 
 /// How many bits of a secret each of them may learn from it. One if one item is signed. The time that a batch takes can tell how many of its
 /// items have failed, and a counterparty may cheat in each: of n items it learns a number from 0 to n.
 pub(super) fn exposed_bits(claim: &Claim) -> i64 {
     if exposed_to(claim) == 0 { 0 } else { (u32::BITS - claim.signatures.max(1).leading_zeros()).into() }
+}
+
+/// A bit for each party: 1 for party 1, 2 for party 2, 4 for party 3.
+pub(super) fn bits_of<'a>(parties: impl IntoIterator<Item = &'a PartyIndex>) -> i64 {
+    parties.into_iter().fold(0, |bits, party| bits | bit(*party))
 }
 
 fn bit(party: PartyIndex) -> i64 {

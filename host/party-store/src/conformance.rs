@@ -78,10 +78,21 @@ macro_rules! suite {
             a_claim_serves_for_the_share_of_one_order,
             sealing_keys_are_random_rotated_and_deleted,
             replicas_make_one_sealing_key,
+            what_is_in_the_pool_is_taken_once,
+            a_row_that_comes_back_opens_nothing,
+            an_entry_is_used_for_its_purpose_only,
+            a_pool_dies_with_its_share_set_and_its_component,
+            the_newest_entries_of_a_quorum_stay,
+            only_a_running_session_stocks,
+            another_process_opens_no_entry_and_clears_those_of_its_replica,
+            material_is_kept_for_its_owner_and_protocol,
+            a_protocol_keeps_no_more_than_its_quota,
         }
     };
 }
 pub(crate) use suite;
+
+pub(crate) use crate::pool_conformance::*;
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 pub(crate) const ACCOUNT: AccountId = AccountId([1; 16]);

@@ -57,10 +57,17 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
-/// The key of one share set: 32 random bytes.
+/// The key of one share set, or of one entry of the pool: 32 random bytes.
 pub(super) struct DataKey(Zeroizing<[u8; 32]>);
 
 impl DataKey {
+    /// A new key.
+    pub(super) fn random() -> Result<Self, StoreError> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(key.as_mut_slice()).map_err(|_| StoreError::Conflict("no randomness"))?;
+        Ok(Self(key))
+    }
+
     fn cipher(&self) -> Aes256Gcm {
         Aes256Gcm::new(self.0.as_slice().into())
     }
@@ -128,10 +135,9 @@ impl Crypter {
 
     /// A new data key for a share set, and its sealed form.
     pub(super) fn new_data_key(&self, context: &RowContext<'_>) -> Result<(DataKey, Vec<u8>), StoreError> {
-        let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut_slice()).map_err(|_| StoreError::Conflict("no randomness"))?;
-        let sealed = self.seal(context, key.as_slice())?;
-        Ok((DataKey(key), sealed))
+        let key = DataKey::random()?;
+        let sealed = self.seal(context, key.0.as_slice())?;
+        Ok((key, sealed))
     }
 
     /// Opens the data key of a share set.

@@ -20,16 +20,22 @@ mod daily_signatures;
 mod lifts;
 mod party_state;
 mod peers;
+mod pool;
+mod pool_keys;
 mod refusals;
 mod sealing_keys;
+mod session_rows;
 mod sessions;
 mod share_sets;
 mod shares;
 mod user_requests;
 mod users;
+mod vault;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod pool_conformance;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +44,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypter::{DataKey, RowContext};
-use quorate_backends::database::{Database, Row, Schema, StoreError, Tx, decoded, sql};
+use pool_keys::PoolKeys;
+use quorate_backends::database::{Database, Row, Schema, StoreError, decoded, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
 use quorate_core::{
@@ -51,12 +58,14 @@ pub use ban_reports::{KeptBans, OwnBan};
 pub use bans::{BannedParty, DecidedIn};
 pub use crypter::{Crypter, MasterKey, MasterKeyError};
 pub use peers::PeerStanding;
+pub use pool::{MAX_POOLED_PER_QUORUM, NewMaterial, PoolPurpose};
 pub use refusals::{Refusal, RefusalOutcome};
 pub use shares::{PromisedShare, ShareState};
 pub use users::{
     Confirmation, DeliveryState, NewDelivery, PromiseState, SealedDelivery, ShareDelivery, ShareLookup,
     WaitingPlan,
 };
+pub use vault::{KeptMaterial, MaterialOwner};
 
 /// The tables of one party.
 pub const SCHEMA: Schema = Schema {
@@ -235,6 +244,7 @@ const KNOWN_TEXT: &[u8] = b"quorate key check";
 pub struct PartyStore {
     database: Database,
     crypter: Arc<Crypter>,
+    pool: Arc<PoolKeys>,
 }
 
 impl PartyStore {
@@ -244,7 +254,7 @@ impl PartyStore {
     /// # Errors
     /// See [`StoreError`]; the same holds for all methods.
     pub async fn open(database: Database, crypter: Crypter) -> Result<Self, StoreError> {
-        let store = Self { database, crypter: Arc::new(crypter) };
+        let store = Self { database, crypter: Arc::new(crypter), pool: Arc::new(PoolKeys::new()?) };
         store.check_key().await?;
         store.database.migrate(&SCHEMA).await?;
         store.note_key().await?;
@@ -320,17 +330,6 @@ impl PartyStore {
     }
 }
 
-fn started(row: &Row) -> Result<Started, StoreError> {
-    let me: u16 = row.get("me")?;
-    Ok(Started {
-        plan: row.read("plan", "sessions")?,
-        session: row.read("id", "sessions")?,
-        order: row.read("order_id", "sessions")?,
-        me: PartyIndex::try_from(me).map_err(|_| StoreError::Malformed("sessions"))?,
-        digest: row.read("digest", "sessions")?,
-    })
-}
-
 /// The facts that are sealed with a share.
 struct SealedFacts {
     plan: PlanHash,
@@ -351,42 +350,4 @@ fn facts_context(account: AccountId, epoch: u32, plan: PlanHash) -> RowContext<'
 
 fn entry_context(account: AccountId, epoch: u32, plan: PlanHash, name: &str) -> RowContext<'_> {
     RowContext { table: "entries", account, epoch, plan, name }
-}
-
-/// Ends a running session; false when it does not run.
-async fn end(tx: &mut Tx, plan: PlanHash, outcome: &str) -> Result<bool, StoreError> {
-    let ended = sql("UPDATE sessions SET outcome = $1 WHERE plan = $2 AND outcome IS NULL")
-        .bind(outcome)
-        .bind(plan.as_bytes())
-        .execute(&mut *tx)
-        .await?;
-    Ok(ended == 1)
-}
-
-/// Ends a session without a promise and frees the account; false if that was recorded before.
-///
-/// # Errors
-/// [`StoreError::Conflict`] when it has a result.
-async fn abort_session(tx: &mut Tx, plan: PlanHash) -> Result<bool, StoreError> {
-    let ran = end(tx, plan, "aborted").await?;
-    if !ran && outcome_of(tx, plan).await?.as_deref() != Some("aborted") {
-        return Err(StoreError::Conflict("only a running session can be aborted"));
-    }
-    unlock(tx, plan).await?;
-    Ok(ran)
-}
-
-async fn unlock(tx: &mut Tx, plan: PlanHash) -> Result<(), StoreError> {
-    let unlock = sql("DELETE FROM locks WHERE plan = $1").bind(plan.as_bytes());
-    unlock.execute(&mut *tx).await?;
-    Ok(())
-}
-
-/// The outcome of a session; `None` while it runs, and if it is not there.
-async fn outcome_of(tx: &mut Tx, plan: PlanHash) -> Result<Option<String>, StoreError> {
-    let row = sql("SELECT outcome FROM sessions WHERE plan = $1")
-        .bind(plan.as_bytes())
-        .fetch_optional(&mut *tx)
-        .await?;
-    row.map_or(Ok(None), |row| row.get("outcome"))
 }

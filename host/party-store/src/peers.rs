@@ -27,16 +27,18 @@ impl PeerStanding {
 }
 
 impl PartyStore {
-    /// Remembers that no new session may run on a component (rule 7).
+    /// Remembers that no new session may run on a component (rule 7). What it has put into pools goes with it.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(digest.as_bytes()).await?;
         sql("INSERT INTO suspended (digest) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(digest.as_bytes())
-            .execute(&self.database)
-            .await
-            .map(drop)
+            .execute(&mut tx)
+            .await?;
+        sql("DELETE FROM pool WHERE digest = $1").bind(digest.as_bytes()).execute(&mut tx).await?;
+        tx.commit().await
     }
 
     /// The components that no new session may run on.

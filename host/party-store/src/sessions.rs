@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::bans::{Counterparties, check_counterparties, exposed_bits, exposed_to};
 use super::daily_signatures::{count_signatures, forget_days};
 use super::party_state::state_columns;
+use super::session_rows::{abort_session, finish_session, outcome_of, started};
 use super::{
     ABANDONMENT_AGE, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
-    SET_BACK_PERIOD, SessionResult, Started, Unreported, abort_session, end, outcome_of, started,
+    SET_BACK_PERIOD, SessionResult, Started, Unreported,
 };
 
 impl PartyStore {
@@ -204,17 +205,13 @@ impl PartyStore {
     /// See [`StoreError`].
     pub async fn finish(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
-        if !end(&mut tx, plan, "finished").await? {
-            return match outcome_of(&mut tx, plan).await?.as_deref() {
+        match finish_session(&mut tx, plan).await {
+            Ok(()) => tx.commit().await,
+            Err(conflict) => match outcome_of(&mut tx, plan).await?.as_deref() {
                 Some("finished") => Ok(()),
-                _ => Err(StoreError::Conflict("only a running session can finish")),
-            };
+                _ => Err(conflict),
+            },
         }
-        sql("UPDATE orders SET succeeded = TRUE WHERE id = (SELECT order_id FROM sessions WHERE plan = $1)")
-            .bind(plan.as_bytes())
-            .execute(&mut tx)
-            .await?;
-        tx.commit().await
     }
 
     /// Sessions without an outcome whose process is gone: those that a process of this replica's name has claimed,

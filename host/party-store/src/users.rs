@@ -8,9 +8,10 @@ use quorate_core::certificate::{Certificate, Ready};
 use quorate_core::codec::encode;
 use quorate_core::{AccountId, KeyRecord, OrderId, PlanHash, SessionId, UnixMillis};
 
+use super::session_rows::{started, unlock};
 use super::shares::Stored;
 use super::user_requests::use_claim;
-use super::{PartyStore, Started, started, unlock};
+use super::{PartyStore, Started};
 use quorate_core::user_share::ShareEntries;
 
 /// How long after it is over something is kept of a delivery: late questions get an exact answer.

@@ -20,6 +20,7 @@ use crate::refusal::PlanRefusal;
 use crate::registry::RegisteredPlugin;
 use crate::session::SessionTask;
 use crate::session::sandbox::ComponentTask;
+use crate::session::session_pool;
 use crate::user::custody::Custody;
 
 /// Takes on a plan for a share that this party keeps itself, or says why not. The token came with the plan: routers
@@ -122,6 +123,7 @@ async fn admit(
     entry: Option<&RegisteredPlugin>,
     now: UnixSeconds,
 ) -> Result<Admitted, PlanRefusal> {
+    let prepared = session_pool::available(party, order, plan, facts).await?;
     let admitted = plan.admit(&Facts {
         me: party.identity(),
         originators: &party.originators,
@@ -137,6 +139,8 @@ async fn admit(
         now,
         latest_seen: facts.latest_seen,
         orders_from: facts.orders_from,
+        pool: party.store.pool_id(),
+        prepared: &prepared,
     });
     if let (Err(Refused::Contradicts(field)), Some(record)) = (&admitted, &facts.record)
         && record.epoch > order.epoch

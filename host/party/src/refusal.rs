@@ -119,6 +119,8 @@ fn code(refused: &Refused) -> RefusedCode {
         Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,
         Refused::Succeeded | Refused::TooManySessions => RefusedCode::OrderExhausted,
         Refused::DeadlinePassed => RefusedCode::DeadlinePassed,
+        // Nothing is wrong with the order: the coordinator plans without, or with other material.
+        Refused::Prepared(_) => RefusedCode::NoRoom,
         _ => RefusedCode::NotAcceptable,
     }
 }

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_core::certificate::KeyOutputs;
 use quorate_core::codec::Bytes;
 use quorate_core::session::To;
-use quorate_core::{ExecutionId, PartyIndex, SchemeSignature};
-use sha2::{Digest as _, Sha256};
+use quorate_core::{PartyIndex, PreparedId, SchemeSignature};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::bindings::exports::quorate::party::protocol as wit;
@@ -222,7 +221,10 @@ impl OutputValidator {
                 let mut named = VaultEntries::new();
                 for index in 0..*count {
                     let given = EntryName::new(Scope::Key, &index.to_string());
-                    let kept = EntryName::new(Scope::Key, &presignature_id(&self.roster.execution_id, index));
+                    let kept = EntryName::new(
+                        Scope::Key,
+                        &PreparedId::of(&self.roster.execution_id, index).to_string(),
+                    );
                     let value = given.and_then(|name| staged.stocks.remove(&name));
                     let (Some(kept), Some(value)) = (kept, value) else {
                         return invalid("fewer presignatures in the pool than it says");
@@ -248,16 +250,6 @@ fn check_signature(signature: wit::Signature) -> Checked<SchemeSignature> {
         return invalid("a recovery id above 3");
     }
     Ok(SchemeSignature { bytes, recovery_id: signature.recovery_id })
-}
-
-/// The name of a presignature: SHA-256(tag ‖ execution id ‖ index), in hex. Both signers of a later
-/// session know it by this name.
-fn presignature_id(execution_id: &ExecutionId, index: u16) -> String {
-    let mut hash = Sha256::new();
-    hash.update(b"quorate presignature 1");
-    hash.update(execution_id.as_bytes());
-    hash.update(index.to_be_bytes());
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn recipient(to: wit::Recipient, roster: &Roster) -> Checked<To> {

@@ -178,6 +178,36 @@ CREATE TABLE suspended (
     digest  BYTEA PRIMARY KEY
 );
 
+-- Presignatures and prepared nonces, each for one use. pool: the process that made it, which alone has the key that it is sealed under.
+-- signers: a bit for each party: 1 for party 1, 2 for party 2, 4 for party 3. digest: the component that made it. made_at: in
+-- milliseconds since 1970.
+CREATE TABLE pool (
+    id            BYTEA PRIMARY KEY,
+    pool          BYTEA NOT NULL,
+    replica       TEXT NOT NULL,
+    account       BYTEA NOT NULL,
+    share_set     BYTEA NOT NULL,
+    signers       BIGINT NOT NULL,
+    share_format  BIGINT NOT NULL,
+    digest        BYTEA NOT NULL,
+    made_at       BIGINT NOT NULL,
+    sealed        BYTEA NOT NULL
+);
+CREATE INDEX pool_by_account ON pool (account, pool);
+
+-- Material that protocols keep beside shares, sealed with its name under the master key. scope: 'group' or 'party'; owner: the id of
+-- the group of parties, and 32 zeros for the party. name: a MAC of it, because the plugin has chosen it.
+CREATE TABLE vault (
+    scope     TEXT NOT NULL CHECK (scope IN ('group', 'party')),
+    owner     BYTEA NOT NULL,
+    protocol  TEXT NOT NULL,
+    name      BYTEA NOT NULL,
+    key_id    TEXT NOT NULL,
+    bytes     BIGINT NOT NULL,
+    sealed    BYTEA NOT NULL,
+    PRIMARY KEY (scope, owner, protocol, name)
+);
+
 -- From here on: only at the user's party, which keeps no shares. The entries of its rows in shares are hashes.
 
 -- Plans that wait for a user to come with a request. Times are in milliseconds since 1970.

@@ -178,6 +178,36 @@ CREATE TABLE suspended (
     digest  BLOB PRIMARY KEY
 ) STRICT;
 
+-- Presignatures and prepared nonces, each for one use. pool: the process that made it, which alone has the key that it is sealed under.
+-- signers: a bit for each party: 1 for party 1, 2 for party 2, 4 for party 3. digest: the component that made it. made_at: in
+-- milliseconds since 1970.
+CREATE TABLE pool (
+    id            BLOB PRIMARY KEY,
+    pool          BLOB NOT NULL,
+    replica       TEXT NOT NULL,
+    account       BLOB NOT NULL,
+    share_set     BLOB NOT NULL,
+    signers       INTEGER NOT NULL,
+    share_format  INTEGER NOT NULL,
+    digest        BLOB NOT NULL,
+    made_at       INTEGER NOT NULL,
+    sealed        BLOB NOT NULL
+) STRICT;
+CREATE INDEX pool_by_account ON pool (account, pool);
+
+-- Material that protocols keep beside shares, sealed with its name under the master key. scope: 'group' or 'party'; owner: the id of
+-- the group of parties, and 32 zeros for the party. name: a MAC of it, because the plugin has chosen it.
+CREATE TABLE vault (
+    scope     TEXT NOT NULL CHECK (scope IN ('group', 'party')),
+    owner     BLOB NOT NULL,
+    protocol  TEXT NOT NULL,
+    name      BLOB NOT NULL,
+    key_id    TEXT NOT NULL,
+    bytes     INTEGER NOT NULL,
+    sealed    BLOB NOT NULL,
+    PRIMARY KEY (scope, owner, protocol, name)
+) STRICT;
+
 -- From here on: only at the user's party, which keeps no shares. The entries of its rows in shares are hashes.
 
 -- Plans that wait for a user to come with a request. Times are in milliseconds since 1970.

@@ -152,7 +152,7 @@ impl Cluster {
             operation,
             spec: KeySpec {
                 account: ACCOUNT,
-                scheme: "ecdsa-secp256k1".into(),
+                scheme: self.plugins[0].descriptor().schemes[0].clone(),
                 protocol: self.plugins[0].descriptor().id.clone(),
                 threshold: Threshold::new(2, 3).unwrap(),
                 parties: self.keys(),

@@ -6,5 +6,6 @@ mod cluster;
 mod ephemeral_keys;
 mod memory;
 mod operator;
+mod prepared;
 mod sessions;
 mod share_sets;

@@ -74,6 +74,10 @@ async fn the_largest_requests_take_no_more_than_the_plugins_have_announced() {
                 let messages = vec![vec![7; bytes]; items];
                 assert_signs(&mut parties, &plugin, (scheme, &key), &signers, &messages).await;
             }
+            for count in [1, 256] {
+                let made = parties.run(&plugin, &signers, &Task::Presign { count }).await;
+                assert_eq!(made, ComponentOutcome::Presignatures(count));
+            }
         }
     }
 }

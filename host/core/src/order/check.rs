@@ -70,15 +70,12 @@ impl Order {
     /// that ignored it would do something else than was asked for.
     fn not_implemented(&self) -> Option<&'static str> {
         match &self.operation {
-            Operation::Presign { .. } => return Some("presignatures"),
             Operation::Auxiliary { .. } => return Some("auxiliary information"),
             Operation::Prepare { .. } => return Some("prepared material"),
             Operation::Repair(_) => return Some("repair"),
-            Operation::Keygen | Operation::Refresh | Operation::Sign(_) => {}
+            Operation::Keygen | Operation::Refresh | Operation::Sign(_) | Operation::Presign { .. } => {}
         }
-        let items = self.operation.sign_items();
         let fields = [
-            (items.iter().any(|item| item.presignatures), "presignatures"),
             (self.authorisations.is_some(), "authorisations of callers"),
             (self.policy.is_some(), "a policy"),
         ];

@@ -405,16 +405,9 @@ pub(crate) mod tests {
     #[test]
     fn an_order_for_what_is_not_implemented_is_refused() {
         let good = order(signing());
-        let with = |items: Vec<SignItem>| {
-            let items = SignItems::new(items).unwrap();
-            Order { operation: Operation::Sign(items), ..good.clone() }
-        };
-        let known = SignItem { hash: HashFunction::Sha256, ..item() };
         let authorisation =
             Authorisation { algorithm: "EdDSA".into(), key: Bytes(vec![1; 32]), signature: None };
         for (future, what) in [
-            (with(vec![SignItem { presignatures: true, ..known }]), "presignatures"),
-            (order(Operation::Presign { at_most: 4 }), "presignatures"),
             (order(Operation::Auxiliary { at_most: 1 }), "auxiliary information"),
             (order(Operation::Prepare { at_most: 1 }), "prepared material"),
             (order(Operation::Repair(repair())), "repair"),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
@@ -14,13 +15,16 @@ use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
 use quorate_party_store::PeerStanding;
 use quorate_runtime::capabilities::vault::Staged;
-use quorate_runtime::{ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step};
+use quorate_runtime::{
+    Capabilities, ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::Instrument;
 
 use super::connection::Connection;
 use super::context::{PhaseError, SessionContext};
 use super::sandbox::{self, ComponentTask};
+use super::session_pool::SessionPool;
 
 /// How often the session looks at the clock.
 const SESSION_TICK_INTERVAL: Duration = Duration::from_millis(200);
@@ -234,20 +238,33 @@ impl Driver<'_> {
     fn start(&mut self, execution: ExecutionId) {
         let component = std::mem::replace(&mut self.component, ComponentState::Ended);
         let ComponentState::NotStarted { component, share } = component else { return };
-        let vault = share.map(|share| sandbox::snapshot(&share)).unwrap_or_default();
         let spec = sandbox::spec(
             &self.context.plan,
             &self.context.admitted,
             *component,
             execution,
-            vault,
-            self.context.party.plugin_texts,
+            self.capabilities(share),
             // The session ends at its deadline; a step that is under way then has some time to come to its verdict.
             self.context.remaining() + STEP_GRACE,
         );
         let plugin = self.context.entry.plugin.clone();
         let step: Stepping = Box::pin(async move { plugin.start(spec).await?.step(vec![]).await });
         self.component = ComponentState::Stepping { execution, step };
+    }
+
+    /// What the component can reach: its share, and the prepared material that its plan names.
+    fn capabilities(&self, share: Option<ShareEntries>) -> Capabilities {
+        let mut vault = share.map(|share| sandbox::snapshot(&share)).unwrap_or_default();
+        let texts = self.context.party.plugin_texts;
+        let without_backends = Capabilities::without_backends();
+        let pool = match SessionPool::of(self.context) {
+            Some(pool) => {
+                vault.pooled = pool.names();
+                Arc::new(pool)
+            }
+            None => without_backends.pool,
+        };
+        Capabilities { vault, pool, texts, ..without_backends }
     }
 
     /// Lets a step that is under way run on for a while: it may be about to say that a peer has cheated. Returns how it failed.

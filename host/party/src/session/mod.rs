@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! connect → drive → Ended::Done    → verify, record, report           → linger               (a signature)
+//!                                  → stock, report                    → linger               (prepared material)
 //!                                  → store, promise, wait, activate   → broadcast            (a share that the party keeps)
 //!                                  → wait, deliver, wait for the user → broadcast            (a share that a user keeps)
 //!                 → Ended::Aborted → report                           → linger
@@ -24,6 +25,7 @@ mod linger;
 mod outcome;
 pub(crate) mod running_sessions;
 pub(crate) mod sandbox;
+pub(crate) mod session_pool;
 
 use std::sync::Arc;
 
@@ -133,6 +135,11 @@ async fn conclude(
     let key = match (outcome, &context.order().operation) {
         (ComponentOutcome::Signatures(signatures), Operation::Sign(items)) => {
             return outcome::finish_signing(context, connection, items, signatures).await.map(Some);
+        }
+        (ComponentOutcome::Presignatures(count), Operation::Presign { .. }) => {
+            return outcome::finish_presigning(context, connection, execution, count, &staged)
+                .await
+                .map(Some);
         }
         (ComponentOutcome::Key(key), Operation::Keygen)
         | (ComponentOutcome::Refreshed(key), Operation::Refresh) => key,

@@ -7,16 +7,18 @@ use quorate_core::order::{Operation, SignItems};
 use quorate_core::report::Outcome;
 use quorate_core::session::Effect;
 use quorate_core::user_share::ShareEntries;
-use quorate_core::{ExecutionId, KeyRecord, SchemeSignature};
+use quorate_core::{ExecutionId, KeyRecord, PreparedId, SchemeSignature};
+use quorate_party_store::NewMaterial;
 use quorate_runtime::GeneratedKey;
-use quorate_runtime::capabilities::vault::Staged;
+use quorate_runtime::capabilities::vault::{EntryName, Scope, Staged};
 use quorate_verify::error::SignatureError;
 use quorate_verify::expected_key::is_canonical_key;
 use quorate_verify::signature;
+use zeroize::Zeroizing;
 
 use super::connection::Connection;
 use super::context::SessionContext;
-use super::{linger, sandbox};
+use super::{linger, sandbox, session_pool};
 
 /// A share that a session has just made, and that fits its order.
 pub(super) struct NewShare {
@@ -57,6 +59,50 @@ pub(super) async fn finish_signing(
             abort(context, connection, Abort::of(code, rejected.to_string())).await
         }
     }
+}
+
+/// Puts what a session has prepared into the pool of this process, and ends the session well.
+pub(super) async fn finish_presigning(
+    context: &SessionContext,
+    mut connection: Connection,
+    execution: ExecutionId,
+    count: u16,
+    staged: &Staged,
+) -> Result<Outcome, StoreError> {
+    let Some(purpose) = session_pool::purpose(context.order(), &context.plan, &context.facts) else {
+        let missing = Abort::of(AbortCode::Share, "this party has no active share of the account");
+        return abort(context, connection, missing).await;
+    };
+    let entries = (0..count).filter_map(|index| {
+        let id = PreparedId::of(&execution, index);
+        // The runtime has checked that each is there.
+        let value = staged.stocks.get(&EntryName::new(Scope::Key, &id.to_string())?)?;
+        Some((id, Zeroizing::new(value.expose().to_vec())))
+    });
+    let party = &context.party;
+    let stocked = party
+        .store
+        .stock(NewMaterial {
+            plan: context.plan_hash,
+            purpose: &purpose,
+            digest: context.plan.digest,
+            replica: &party.replica,
+            now: context.now(),
+            entries: entries.collect(),
+        })
+        .await;
+    match stocked {
+        Ok(()) => {}
+        // The account has new shares by now, or the pool is full.
+        Err(StoreError::Conflict(reason)) => {
+            return abort(context, connection, Abort::of(AbortCode::Unavailable, reason)).await;
+        }
+        Err(error) => return Err(error),
+    }
+    connection.session.mark_result_durable();
+    connection.send_all(connection.session.finish());
+    linger::linger(context, connection);
+    Ok(Outcome::Prepared { execution, pool: party.store.pool_id(), count })
 }
 
 /// Holds a new share against the order: a refresh keeps key, scheme and chain code.

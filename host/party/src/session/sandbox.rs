@@ -10,7 +10,7 @@ use quorate_core::plan::Plan;
 use quorate_core::user_share::ShareEntries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
 use quorate_runtime::{
-    Capabilities, Plugin, PluginText, Roster, SecretBytes, SessionMemory, SessionNeed, SessionSpec, SignTask,
+    Capabilities, Plugin, Roster, SecretBytes, SessionMemory, SessionNeed, SessionSpec, SignTask,
     SignTaskItem, Task,
 };
 use zeroize::Zeroizing;
@@ -92,8 +92,7 @@ pub(super) fn spec(
     admitted: &Admitted,
     ComponentTask { task, memory, .. }: ComponentTask,
     execution_id: ExecutionId,
-    vault: Snapshot,
-    texts: PluginText,
+    capabilities: Capabilities,
     remaining: Duration,
 ) -> SessionSpec {
     let order = &admitted.order;
@@ -106,7 +105,7 @@ pub(super) fn spec(
             execution_id,
         },
         task,
-        capabilities: Capabilities { vault, texts, ..Capabilities::without_backends() },
+        capabilities,
         memory: Some(memory),
         deadline: Instant::now() + remaining,
     }
@@ -129,9 +128,7 @@ fn task(plan: &Plan, order: &Order) -> Option<Task> {
                 })
                 .collect(),
         }),
-        Operation::Presign { .. }
-        | Operation::Auxiliary { .. }
-        | Operation::Prepare { .. }
-        | Operation::Repair(_) => return None,
+        Operation::Presign { at_most } => Task::Presign { count: *at_most },
+        Operation::Auxiliary { .. } | Operation::Prepare { .. } | Operation::Repair(_) => return None,
     })
 }
