@@ -212,6 +212,7 @@ mod tests {
             schemes: vec!["ecdsa-secp256k1".into()],
             max_parties: 16,
             open_signings: Some(16),
+            share_formats: vec![1],
         }
     }
 

@@ -69,9 +69,11 @@ pub struct PluginFacts {
     /// How many signing sessions of one account may be open with one counterparty at a time; `None` under a protocol that
     /// bans nobody.
     pub open_signings: Option<u16>,
+    /// The formats of shares that it reads, ascending.
+    pub share_formats: Vec<u32>,
 }
 
-wire_struct!(PluginFacts { digest, protocol, version, schemes, max_parties, open_signings });
+wire_struct!(PluginFacts { digest, protocol, version, schemes, max_parties, open_signings, share_formats });
 
 /// A plan that this party takes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,12 +124,28 @@ pub enum Refused {
     /// The component is not active here.
     #[error("the plan's plugin is not active at this party")]
     PluginNotActive,
-    /// The plan's prepared material can't be used here. The order can be carried out without.
-    #[error("the plan's prepared material can't be used: {0}")]
-    Prepared(&'static str),
+    /// The plan names presignatures that it may not use.
+    #[error("the plan's presignatures do not fit the order: {0}")]
+    Presignatures(&'static str),
+    /// This process does not have the presignatures that the plan names. The order can be carried out without them.
+    #[error("the plan's presignatures are not here: {0}")]
+    NoPresignatures(&'static str),
     /// The component does not fit the order.
     #[error("the plan's plugin does not fit the order: {0}")]
     Plugin(&'static str),
+    /// The component does not read this party's share of the account (rule 11).
+    #[error(
+        "this party's share has format {format}, which the plan's plugin does not read: its operator installs {protocol} \
+         {written_by}, which wrote the share, or another version that reads this format"
+    )]
+    ShareFormat {
+        /// The format of the share.
+        format: u32,
+        /// The protocol.
+        protocol: String,
+        /// The version of the plugin that wrote it.
+        written_by: Version,
+    },
     /// There is no share, or there is one already.
     #[error("{0}")]
     Share(&'static str),
@@ -193,7 +211,7 @@ impl Plan {
         self.check_signers(&order, me, facts)?;
         self.check_plugin(&order, facts)?;
         check_record(&order, facts)?;
-        self.check_prepared(&order, me, facts)?;
+        self.check_presignatures(&order, me, facts)?;
         Ok(Admitted { order, me })
     }
 
@@ -217,19 +235,19 @@ impl Plan {
         banned.map_or(Ok(()), |&party| Err(Refused::Banned(party)))
     }
 
-    /// Checks the prepared material (rule 6). The component asks for it by name: what is wrong with it shows before.
-    fn check_prepared(&self, order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {
+    /// Checks the plan's presignatures (rule 6) before a component can take one.
+    fn check_presignatures(&self, order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {
         if self.pools.is_empty() && self.prepared.is_empty() {
             return Ok(());
         }
-        let wrong = |what| Err(Refused::Prepared(what));
+        let wrong = |what| Err(Refused::Presignatures(what));
         let items = order.operation.sign_items();
         if self.prepared.len() != items.len() || self.pools.len() != self.signers.len() {
-            return wrong("it does not say for each item what it uses, and for each signer from which pool");
+            return wrong("it does not name one for each item, and a pool for each signer");
         }
         let is_allowed = |(item, id): (&SignItem, &Option<PreparedId>)| id.is_none() || item.presignatures;
         if !items.iter().zip(&self.prepared).all(is_allowed) {
-            return wrong("the order does not allow it");
+            return wrong("the order does not allow them");
         }
         let mut ids: Vec<PreparedId> = self.prepared_ids().collect();
         ids.sort_unstable();
@@ -238,10 +256,10 @@ impl Plan {
         }
         let own = self.signers.iter().position(|signer| *signer == me).and_then(|at| self.pools.get(at));
         if own != Some(&facts.pool) {
-            return wrong("another process of this party has it");
+            return Err(Refused::NoPresignatures("the pool is that of another process of this party"));
         }
         if !ids.iter().all(|id| facts.prepared.contains(id)) {
-            return wrong("this party does not have it, or not any more");
+            return Err(Refused::NoPresignatures("there are no such ones, or not any more"));
         }
         Ok(())
     }
@@ -262,8 +280,16 @@ impl Plan {
         if plugin.version < order.minimum_plugin {
             return wrong("it is older than the order allows");
         }
-        if facts.record.is_some_and(|record| plugin.version < record.written_by) {
+        let Some(record) = facts.record else { return Ok(()) };
+        if plugin.version < record.written_by {
             return wrong("it is older than the plugin that wrote the share");
+        }
+        if !plugin.share_formats.contains(&record.share_format) {
+            return Err(Refused::ShareFormat {
+                format: record.share_format,
+                protocol: record.spec.protocol.clone(),
+                written_by: record.written_by,
+            });
         }
         Ok(())
     }
@@ -370,6 +396,7 @@ mod tests {
             schemes: vec!["ecdsa-secp256k1".into()],
             max_parties: 16,
             open_signings: Some(16),
+            share_formats: vec![1],
         }
     }
 
@@ -549,6 +576,19 @@ mod tests {
         assert_eq!(known().admit(&late), Err(Refused::DeadlinePassed));
     }
 
+    #[test]
+    fn a_plugin_that_does_not_read_the_share_is_refused_with_the_one_that_does() {
+        let newer = PluginFacts { share_formats: vec![2, 3], version: "0.9.0".parse().unwrap(), ..plugin() };
+        let refused = Known { plugin: Some(newer.clone()), ..known() }.admit(&good()).unwrap_err();
+        assert!(matches!(refused, Refused::ShareFormat { format: 1, .. }), "{refused}");
+        assert!(refused.to_string().contains("installs dkls23 0.1.0"), "{refused}");
+        let both = PluginFacts { share_formats: vec![1, 2], ..newer.clone() };
+        assert!(Known { plugin: Some(both), ..known() }.admit(&good()).is_ok());
+        // There is no share yet.
+        let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
+        assert!(Known { plugin: Some(newer), record: None, ..known() }.admit(&keygen).is_ok());
+    }
+
     /// Plans have room for all of this, and no party takes one that asks for it.
     #[test]
     fn a_plan_for_what_is_not_implemented_is_refused() {
@@ -597,7 +637,14 @@ mod tests {
                 "a refresh",
             ),
         ] {
-            assert!(matches!(known.admit(&bad), Err(Refused::Prepared(_))), "{why}");
+            let refused = known.admit(&bad);
+            let is_missing = ["not there", "of another process"].contains(&why);
+            let is_refused = match refused {
+                Err(Refused::NoPresignatures(_)) => is_missing,
+                Err(Refused::Presignatures(_)) => !is_missing,
+                _ => false,
+            };
+            assert!(is_refused, "{why}: {refused:?}");
         }
     }
 }

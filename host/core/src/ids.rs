@@ -100,7 +100,7 @@ identifiers! {
     AccountId[16];
     /// H(tag ‖ execution id ‖ index): material that was made ahead of time, for one use.
     PreparedId[32];
-    /// A random number: where one replica of a party keeps what it has prepared.
+    /// A random number: the pool of one process of a party.
     PoolId[16];
     /// A random number that a party's database gets when it is made.
     DatabaseId[16];

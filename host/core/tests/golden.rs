@@ -280,6 +280,7 @@ fn heartbeat() -> Heartbeat {
         schemes: vec!["ecdsa-secp256k1".into()],
         max_parties: 16,
         open_signings: Some(16),
+        share_formats: vec![1, 2],
     };
     Heartbeat {
         identity: identity(1).public(),

@@ -84,6 +84,10 @@ macro_rules! suite {
             a_pool_dies_with_its_share_set_and_its_component,
             the_newest_entries_of_a_quorum_stay,
             only_a_running_session_stocks,
+            what_fails_on_the_way_is_used_up,
+            what_a_suspended_component_has_made_is_not_used,
+            an_order_is_stocked_for_once,
+            an_entry_that_is_too_long_is_not_kept,
             another_process_opens_no_entry_and_clears_those_of_its_replica,
             material_is_kept_for_its_owner_and_protocol,
             a_protocol_keeps_no_more_than_its_quota,
@@ -92,7 +96,7 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
-pub(crate) use crate::pool_conformance::*;
+pub(crate) use crate::pool::conformance::*;
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 pub(crate) const ACCOUNT: AccountId = AccountId([1; 16]);

@@ -58,12 +58,14 @@ impl std::fmt::Debug for MasterKey {
 }
 
 /// The key of one share set, or of one entry of the pool: 32 random bytes.
-pub(super) struct DataKey(Zeroizing<[u8; 32]>);
+///
+/// It stays where it is made: a value that is moved would leave a copy behind.
+pub(super) struct DataKey(Box<Zeroizing<[u8; 32]>>);
 
 impl DataKey {
     /// A new key.
     pub(super) fn random() -> Result<Self, StoreError> {
-        let mut key = Zeroizing::new([0; 32]);
+        let mut key = Box::new(Zeroizing::new([0; 32]));
         getrandom::fill(key.as_mut_slice()).map_err(|_| StoreError::Conflict("no randomness"))?;
         Ok(Self(key))
     }
@@ -147,7 +149,7 @@ impl Crypter {
         sealed: &[u8],
     ) -> Result<DataKey, StoreError> {
         let opened = self.open(context, sealed)?;
-        let mut key = Zeroizing::new([0; 32]);
+        let mut key = Box::new(Zeroizing::new([0; 32]));
         if opened.len() != key.len() {
             return Err(StoreError::Sealed(context.table));
         }

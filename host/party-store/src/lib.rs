@@ -35,8 +35,6 @@ mod vault;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
-mod pool_conformance;
-#[cfg(test)]
 mod tests;
 
 use std::num::NonZeroU32;

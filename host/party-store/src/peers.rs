@@ -27,18 +27,17 @@ impl PeerStanding {
 }
 
 impl PartyStore {
-    /// Remembers that no new session may run on a component (rule 7). What it has put into pools goes with it.
+    /// Remembers that no new session may run on a component (rule 7). What it has put into pools is not used any more.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn suspend(&self, digest: Digest) -> Result<(), StoreError> {
-        let mut tx = self.database.begin(digest.as_bytes()).await?;
         sql("INSERT INTO suspended (digest) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(digest.as_bytes())
-            .execute(&mut tx)
+            .execute(&self.database)
             .await?;
-        sql("DELETE FROM pool WHERE digest = $1").bind(digest.as_bytes()).execute(&mut tx).await?;
-        tx.commit().await
+        // The suspension holds without it.
+        self.delete_of_component(digest).await
     }
 
     /// The components that no new session may run on.

@@ -20,6 +20,14 @@ impl PoolKeys {
         getrandom::fill(&mut id).map_err(|_| StoreError::Conflict("no randomness"))?;
         Ok(Self { id: PoolId(id), keys: Mutex::default() })
     }
+
+    /// Gives up the keys of entries whose rows are deleted.
+    pub(super) fn forget(&self, deleted: &[PreparedId]) {
+        let mut keys = self.keys.lock();
+        for id in deleted {
+            keys.remove(id);
+        }
+    }
 }
 
 impl std::fmt::Debug for PoolKeys {

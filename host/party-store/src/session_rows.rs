@@ -1,4 +1,4 @@
-//! What several changes do to the row of a session.
+//! Transitions of a row of `sessions` that several modules share.
 
 use quorate_backends::database::{Row, StoreError, Tx, sql};
 use quorate_core::{PartyIndex, PlanHash};
@@ -27,19 +27,37 @@ pub(super) async fn end(tx: &mut Tx, plan: PlanHash, outcome: &str) -> Result<bo
     Ok(ended == 1)
 }
 
+/// Whether another session of the order may have ended well before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FinishedOrder {
+    /// It may: all of them give the same.
+    Again,
+    /// It may not: each makes something of its own.
+    OnlyOnce,
+}
+
 /// Ends a running session well, and its order with it.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when it does not run.
-pub(super) async fn finish_session(tx: &mut Tx, plan: PlanHash) -> Result<(), StoreError> {
+/// [`StoreError::Conflict`] when it does not run, or its order has ended well before and may not do so twice.
+pub(super) async fn finish_session(
+    tx: &mut Tx,
+    plan: PlanHash,
+    order: FinishedOrder,
+) -> Result<(), StoreError> {
     if !end(tx, plan, "finished").await? {
         return Err(StoreError::Conflict("only a running session can finish"));
     }
-    sql("UPDATE orders SET succeeded = TRUE WHERE id = (SELECT order_id FROM sessions WHERE plan = $1)")
-        .bind(plan.as_bytes())
-        .execute(tx)
-        .await
-        .map(drop)
+    let finished = sql("UPDATE orders SET succeeded = TRUE
+         WHERE id = (SELECT order_id FROM sessions WHERE plan = $1) AND (NOT succeeded OR $2)")
+    .bind(plan.as_bytes())
+    .bind(order == FinishedOrder::Again)
+    .execute(tx)
+    .await?;
+    if finished == 0 && order == FinishedOrder::OnlyOnce {
+        return Err(StoreError::Conflict("another session of the order was faster"));
+    }
+    Ok(())
 }
 
 /// Ends a session without a promise and frees the account; false if that was recorded before.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::bans::{Counterparties, check_counterparties, exposed_bits, exposed_to};
 use super::daily_signatures::{count_signatures, forget_days};
 use super::party_state::state_columns;
-use super::session_rows::{abort_session, finish_session, outcome_of, started};
+use super::session_rows::{FinishedOrder, abort_session, finish_session, outcome_of, started};
 use super::{
     ABANDONMENT_AGE, AdmissionFacts, Claim, ClaimOutcome, ORDER_RETENTION_SECONDS, PartyStore,
     SET_BACK_PERIOD, SessionResult, Started, Unreported,
@@ -205,12 +205,13 @@ impl PartyStore {
     /// See [`StoreError`].
     pub async fn finish(&self, plan: PlanHash) -> Result<(), StoreError> {
         let mut tx = self.database.begin(plan.as_bytes()).await?;
-        match finish_session(&mut tx, plan).await {
+        match finish_session(&mut tx, plan, FinishedOrder::Again).await {
             Ok(()) => tx.commit().await,
-            Err(conflict) => match outcome_of(&mut tx, plan).await?.as_deref() {
+            Err(conflict @ StoreError::Conflict(_)) => match outcome_of(&mut tx, plan).await?.as_deref() {
                 Some("finished") => Ok(()),
                 _ => Err(conflict),
             },
+            Err(error) => Err(error),
         }
     }
 

@@ -10,7 +10,7 @@ use quorate_core::codec::encode;
 use quorate_core::{AccountId, PlanHash};
 
 use super::lifts::carry_bans_over;
-use super::pool::clear_other_share_sets;
+use super::pool::delete_other_share_sets;
 use super::session_rows::{end, outcome_of, unlock};
 use super::{PartyStore, data_key_context, entry_context, facts_context};
 use quorate_core::user_share::ShareEntries;
@@ -295,9 +295,11 @@ impl PartyStore {
             .bind(account)
             .execute(&mut tx)
             .await?;
-        clear_other_share_sets(&mut tx, activation.account, activation.plan).await?;
+        let outdated = delete_other_share_sets(&mut tx, activation.account, activation.plan).await?;
         self.seal_account(&mut tx, activation.account).await?;
         self.raise_counter(&mut tx).await?;
-        tx.commit().await
+        tx.commit().await?;
+        self.pool.forget(&outdated);
+        Ok(())
     }
 }

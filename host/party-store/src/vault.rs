@@ -7,7 +7,7 @@ use quorate_core::{AccountId, GroupId, PlanHash};
 
 use super::PartyStore;
 use super::crypter::RowContext;
-use super::session_rows::finish_session;
+use super::session_rows::{FinishedOrder, finish_session};
 
 /// Entries that one protocol may keep for one owner.
 const MAX_ENTRIES: i64 = 1_024;
@@ -88,7 +88,7 @@ impl PartyStore {
     pub async fn keep_material(&self, material: KeptMaterial<'_>) -> Result<(), StoreError> {
         let KeptMaterial { plan, owner, protocol, entries } = material;
         let mut tx = self.database.begin(&owner.id()).await?;
-        finish_session(&mut tx, plan).await?;
+        finish_session(&mut tx, plan, FinishedOrder::OnlyOnce).await?;
         for (name, value) in entries {
             let too_long = || StoreError::Conflict("a name too long to keep");
             let length = u8::try_from(name.len()).map_err(|_| too_long())?;

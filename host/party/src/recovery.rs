@@ -17,7 +17,7 @@ use crate::party::Party;
 pub async fn recover(party: &Party) -> Result<Vec<SignedReport>, StoreError> {
     let mut reports = end_abandoned(party, Some(&party.replica)).await?;
     // Nobody has the keys of what an earlier process of this replica has prepared.
-    party.store.clear_pools(&party.replica).await?;
+    party.store.clear_pools(&party.replica, party.clock.millis()).await?;
     let reported: Vec<_> = reports.iter().map(|report| report.report.session).collect();
     let due = unreported(party).await?.into_iter().map(|(_, report)| report);
     reports.extend(due.filter(|report| !reported.contains(&report.report.session)));

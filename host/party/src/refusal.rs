@@ -115,12 +115,12 @@ fn code(refused: &Refused) -> RefusedCode {
         | Refused::ClockSetBack(_)
         | Refused::Order(OrderRefused::NotYet | OrderRefused::Expired) => RefusedCode::Clock,
         Refused::Banned(_) => RefusedCode::Banned,
-        Refused::PluginNotActive | Refused::Plugin(_) => RefusedCode::Plugin,
+        Refused::PluginNotActive | Refused::Plugin(_) | Refused::ShareFormat { .. } => RefusedCode::Plugin,
         Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,
         Refused::Succeeded | Refused::TooManySessions => RefusedCode::OrderExhausted,
         Refused::DeadlinePassed => RefusedCode::DeadlinePassed,
         // Nothing is wrong with the order: the coordinator plans without, or with other material.
-        Refused::Prepared(_) => RefusedCode::NoRoom,
+        Refused::NoPresignatures(_) => RefusedCode::NoRoom,
         _ => RefusedCode::NotAcceptable,
     }
 }

@@ -77,6 +77,7 @@ impl Registry {
             schemes: descriptor.schemes.clone(),
             max_parties: descriptor.max_parties,
             open_signings: descriptor.open_signings,
+            share_formats: descriptor.share_formats.clone(),
         };
         let mut inner = self.inner.write();
         if inner.suspended.contains(&plugin.digest()) {

@@ -194,6 +194,7 @@ CREATE TABLE pool (
     sealed        BYTEA NOT NULL
 );
 CREATE INDEX pool_by_account ON pool (account, pool);
+CREATE INDEX pool_by_component ON pool (digest);
 
 -- Material that protocols keep beside shares, sealed with its name under the master key. scope: 'group' or 'party'; owner: the id of
 -- the group of parties, and 32 zeros for the party. name: a MAC of it, because the plugin has chosen it.

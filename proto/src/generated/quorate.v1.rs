@@ -971,6 +971,9 @@ pub struct Plugin {
     /// bans nobody.
     #[prost(uint32, optional, tag = "6")]
     pub open_signings: ::core::option::Option<u32>,
+    /// The formats of shares that it reads, ascending.
+    #[prost(uint32, repeated, tag = "7")]
+    pub share_formats: ::prost::alloc::vec::Vec<u32>,
 }
 /// Generated client implementations.
 pub mod coordinator_client {

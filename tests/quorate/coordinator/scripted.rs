@@ -72,6 +72,7 @@ fn heartbeat(party: &SecretKey, number: u64) -> Vec<u8> {
         schemes: vec!["ecdsa-secp256k1".into()],
         max_parties: 16,
         open_signings: Some(16),
+        share_formats: vec![1],
     };
     let (identity, own) = (party.public().0, SecretKey::from_seed(&random32()));
     let heartbeat = Heartbeat {

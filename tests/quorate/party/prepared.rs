@@ -73,7 +73,9 @@ async fn assert_signs(cluster: &Cluster, plan: &Plan, messages: &[&[u8]]) {
 /// Every signer refuses the plan before it claims it.
 async fn assert_refused(cluster: &Cluster, plan: &Plan, why: &str) {
     for ended in cluster.run(plan).await {
-        assert!(matches!(ended, Err(PlanRefusal::Refused(Refused::Prepared(_)))), "{why}: {ended:?}");
+        let Err(PlanRefusal::Refused(Refused::Presignatures(_) | Refused::NoPresignatures(_))) = ended else {
+            panic!("{why}: {ended:?}")
+        };
     }
 }
 
@@ -95,7 +97,7 @@ async fn prepared_nonces_sign_once_and_never_two_messages() {
     assert_refused(&cluster, &twice, "two messages of one batch").await;
     let none = plan(&cluster, &[1, 2], &stock, &[b"message"], &[9]);
     assert_refused(&cluster, &none, "there is none of this number").await;
-    // Two orders at once: one has the nonces.
+    // Two orders at once: at most one has the nonces.
     let (a, b) =
         (plan(&cluster, &[1, 2], &stock, &[b"a"], &[3]), plan(&cluster, &[1, 2], &stock, &[b"b"], &[3]));
     let (a, b) = tokio::join!(cluster.run(&a), cluster.run(&b));
@@ -121,7 +123,7 @@ async fn prepared_nonces_die_with_their_process_their_share_set_and_for_other_si
     assert_eq!(count(&cluster.file(0), "SELECT count(*) FROM pool").await, 0);
     let plan_of_before = plan(&cluster, &[1, 2], &stock, &[b"m"], &[0]);
     let refused = super::cluster::run(&cluster.parties[0], plan_of_before).await;
-    assert!(matches!(refused, Err(PlanRefusal::Refused(Refused::Prepared(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(PlanRefusal::Refused(Refused::NoPresignatures(_)))), "{refused:?}");
 
     let stock = prepare(&cluster, &[1, 2], 2).await;
     cluster.activate(Operation::Refresh).await;
@@ -134,7 +136,7 @@ async fn prepared_nonces_die_with_their_process_their_share_set_and_for_other_si
 }
 
 #[tokio::test]
-async fn a_plugin_that_prepares_nothing_is_not_asked_to() {
+async fn a_presign_order_is_refused_for_a_plugin_that_does_not_presign() {
     let mut cluster = Cluster::new(vec![load("dkls23").await]).await;
     cluster.keygen().await;
     for ended in cluster.run(&cluster.plan(Operation::Presign { at_most: 1 }, &[1, 2])).await {

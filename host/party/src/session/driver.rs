@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
 use quorate_core::abort::{Abort, AbortCode};
 use quorate_core::codec::encode;
-use quorate_core::hello::SignedHello;
 use quorate_core::session::{Effect, Frame, Message};
 use quorate_core::user_share::ShareEntries;
 use quorate_core::{ExecutionId, PartyIndex};
 use quorate_net::router_client::RouterEvent;
-use quorate_party_store::PeerStanding;
 use quorate_runtime::capabilities::vault::Staged;
 use quorate_runtime::{
     Capabilities, ComponentOutcome, ComponentSession, Progress, SessionError, SessionErrorKind, Step,
@@ -23,6 +22,7 @@ use tracing::Instrument;
 
 use super::connection::Connection;
 use super::context::{PhaseError, SessionContext};
+use super::peer_checks::{PeerRefused, check_bans, check_peers};
 use super::sandbox::{self, ComponentTask};
 use super::session_pool::SessionPool;
 
@@ -70,6 +70,7 @@ pub(super) async fn drive(
         delivered: false,
         was_given_up: false,
         step_was_cut: false,
+        presignature_lost: Arc::default(),
         disconnected: BTreeMap::new(),
     };
     let result = driver.run(effects).await;
@@ -95,6 +96,8 @@ struct Driver<'a> {
     was_given_up: bool,
     /// Whether the last step ended without a verdict, after messages of peers.
     step_was_cut: bool,
+    /// Whether a presignature that the plan names was not to be had any more.
+    presignature_lost: Arc<AtomicBool>,
     /// Peers whose connections have broken, by the word of a router: it could as well drop what they send.
     disconnected: BTreeMap<PartyIndex, Instant>,
 }
@@ -238,12 +241,13 @@ impl Driver<'_> {
     fn start(&mut self, execution: ExecutionId) {
         let component = std::mem::replace(&mut self.component, ComponentState::Ended);
         let ComponentState::NotStarted { component, share } = component else { return };
+        let capabilities = self.capabilities(share);
         let spec = sandbox::spec(
             &self.context.plan,
             &self.context.admitted,
             *component,
             execution,
-            self.capabilities(share),
+            capabilities,
             // The session ends at its deadline; a step that is under way then has some time to come to its verdict.
             self.context.remaining() + STEP_GRACE,
         );
@@ -252,14 +256,15 @@ impl Driver<'_> {
         self.component = ComponentState::Stepping { execution, step };
     }
 
-    /// What the component can reach: its share, and the prepared material that its plan names.
-    fn capabilities(&self, share: Option<ShareEntries>) -> Capabilities {
+    /// Returns the component's capabilities: its share, and the presignatures that its plan names.
+    fn capabilities(&mut self, share: Option<ShareEntries>) -> Capabilities {
         let mut vault = share.map(|share| sandbox::snapshot(&share)).unwrap_or_default();
         let texts = self.context.party.plugin_texts;
         let without_backends = Capabilities::without_backends();
         let pool = match SessionPool::of(self.context) {
             Some(pool) => {
                 vault.pooled = pool.names();
+                self.presignature_lost = pool.lost();
                 Arc::new(pool)
             }
             None => without_backends.pool,
@@ -286,6 +291,11 @@ impl Driver<'_> {
     async fn on_failure(&mut self, error: SessionError) -> Result<Abort, StoreError> {
         let reason = format!("plugin {}: {}", error.plugin, error.kind);
         let plugin_code = error.kind.plugin_code();
+        let is_fault = matches!(error.kind, SessionErrorKind::Fault(_));
+        if !is_fault && self.presignature_lost.load(Ordering::Relaxed) {
+            let reason = "a presignature of the plan is used up, or this party's database failed";
+            return Ok(Abort::of(AbortCode::Unavailable, reason));
+        }
         let (code, culprits) = match error.kind {
             SessionErrorKind::Fault(fault) => {
                 let parties = self.context.parties();
@@ -343,52 +353,4 @@ async fn stepped(component: &mut ComponentState) -> (ExecutionId, Result<Step, S
     let stepped = (*execution, step.as_mut().await);
     *component = ComponentState::Ended;
     stepped
-}
-
-/// A peer with which this party does not go on.
-struct PeerRefused {
-    peer: PartyIndex,
-    abort: Abort,
-    /// What the peer has said itself and contradicts now: it may not know that it was set back.
-    shown: Option<SignedHello>,
-}
-
-/// Checks that no peer's state counter went back (rule 10): such a peer was restored from an old backup. And that no peer
-/// has another database than before (rule 3): it may be a second process with the identity of the first.
-async fn check_peers(
-    context: &SessionContext,
-    hellos: &BTreeMap<PartyIndex, SignedHello>,
-) -> Result<Option<PeerRefused>, StoreError> {
-    let party = &context.party;
-    for (&peer, hello) in hellos {
-        let Some(key) = context.order().spec.party(peer) else { continue };
-        let (fault, shown) = match party.store.check_peer(*key, hello, party.clock.seconds()).await? {
-            PeerStanding::Current => continue,
-            PeerStanding::WentBack => (
-                "was set back to an earlier state: its operator and those of the others re-admit it",
-                party.store.highest_hello(*key).await?,
-            ),
-            PeerStanding::OtherDatabase => (
-                "has another database than before: its operator stops the second process with this identity; if the \
-                 database is new on purpose, the operators of the others re-admit the party",
-                None,
-            ),
-        };
-        let reason = format!("party {peer} {fault}");
-        let abort = Abort { culprits: vec![peer], ..Abort::of(AbortCode::PeerFault, reason) };
-        return Ok(Some(PeerRefused { peer, abort, shown }));
-    }
-    Ok(None)
-}
-
-/// Asks the store once more, before the first message of a peer: another replica may have banned a party since.
-async fn check_bans(context: &SessionContext) -> Result<Option<Abort>, StoreError> {
-    let parties = context.parties();
-    let banned = context.party.store.banned(parties.account, parties.share_set, context.plan_hash).await?;
-    let Some(&party) = banned.iter().find(|banned| parties.signers.contains(banned)) else {
-        return Ok(None);
-    };
-    context.party.follow_ban(parties.banned(party));
-    let reason = format!("party {party} was banned by another replica of this party");
-    Ok(Some(Abort { culprits: vec![party], ..Abort::of(AbortCode::Ban, reason) }))
 }

@@ -12,6 +12,8 @@
 //! |---|---|
 //! | [`connection`] | joins the session at a router |
 //! | [`driver`] | exchanges frames and steps the component until the protocol has ended |
+//! | [`session_pool`] | gives the component the presignatures that its plan names |
+//! | [`peer_checks`] | asks the party's store about its peers |
 //! | [`outcome`] | holds what the protocol has made against the order |
 //! | [`activation`], [`delivery`] | see a new share through, with its party or with its user |
 //! | [`linger`] | goes on answering peers, when this party has its result |
@@ -23,6 +25,7 @@ mod delivery;
 mod driver;
 mod linger;
 mod outcome;
+mod peer_checks;
 pub(crate) mod running_sessions;
 pub(crate) mod sandbox;
 pub(crate) mod session_pool;

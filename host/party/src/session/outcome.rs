@@ -79,6 +79,11 @@ pub(super) async fn finish_presigning(
         let value = staged.stocks.get(&EntryName::new(Scope::Key, &id.to_string())?)?;
         Some((id, Zeroizing::new(value.expose().to_vec())))
     });
+    let entries: Vec<_> = entries.collect();
+    if entries.len() != usize::from(count) {
+        let fewer = Abort::of(AbortCode::Plugin, "fewer presignatures than the plugin says");
+        return abort(context, connection, fewer).await;
+    }
     let party = &context.party;
     let stocked = party
         .store
@@ -88,7 +93,7 @@ pub(super) async fn finish_presigning(
             digest: context.plan.digest,
             replica: &party.replica,
             now: context.now(),
-            entries: entries.collect(),
+            entries,
         })
         .await;
     match stocked {

@@ -1,6 +1,8 @@
 //! The pool of single-use material (rule 6), as one session sees it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_backends::database::StoreError;
 use quorate_core::PreparedId;
@@ -42,6 +44,8 @@ pub(super) struct SessionPool {
     store: PartyStore,
     purpose: PoolPurpose,
     named: BTreeMap<String, PreparedId>,
+    /// Whether one of them was not to be had when the component asked for it.
+    lost: Arc<AtomicBool>,
 }
 
 impl SessionPool {
@@ -52,7 +56,13 @@ impl SessionPool {
             return None;
         }
         let purpose = purpose(context.order(), &context.plan, &context.facts)?;
-        Some(Self { store: context.party.store.clone(), purpose, named })
+        let lost = Arc::default();
+        Some(Self { store: context.party.store.clone(), purpose, named, lost })
+    }
+
+    /// Set when an entry of the plan was not to be had: another session was faster, or the store failed.
+    pub(super) fn lost(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.lost)
     }
 
     /// The names that the component sees.
@@ -64,13 +74,18 @@ impl SessionPool {
 impl Pool for SessionPool {
     fn take(&self, name: EntryName) -> Taking {
         let id = self.named.get(name.name()).copied();
-        let (store, purpose) = (self.store.clone(), self.purpose.clone());
+        let (store, purpose, lost) = (self.store.clone(), self.purpose.clone(), self.lost());
         Box::pin(async move {
             let Some(id) = id else { return Ok(None) };
             match store.take_pooled(&purpose, id).await {
-                Ok(value) => Ok(value.map(|value| SecretBytes::new(value.to_vec()))),
+                Ok(Some(value)) => Ok(Some(SecretBytes::new(value.to_vec()))),
+                Ok(None) => {
+                    lost.store(true, Ordering::Relaxed);
+                    Ok(None)
+                }
                 Err(error) => {
-                    tracing::error!(error = %chain(&error), "prepared material not taken; it is used up");
+                    lost.store(true, Ordering::Relaxed);
+                    tracing::error!(error = %chain(&error), "presignature not taken; it is used up");
                     Err(PoolUnavailable)
                 }
             }

@@ -122,12 +122,73 @@ pub(crate) async fn an_entry_is_used_for_its_purpose_only(store: &PartyStore) {
         // A wrong question uses it up: it is never used for two purposes.
         assert_eq!(take(store, id(2, index)).await, None, "{other:?}");
     }
-    // A row that is moved to another purpose does not open.
-    stock(store, 3, 1).await;
+    // A row that is moved to another purpose, or given the name of another, does not open.
+    stock(store, 3, 2).await;
     sql("UPDATE pool SET share_format = 2").execute(store.database()).await.unwrap();
     let moved = PoolPurpose { share_format: 2, ..purpose() };
     let opened = store.take_pooled(&moved, id(3, 0)).await;
     assert!(matches!(opened, Err(StoreError::Sealed("pool"))), "{opened:?}");
+    sql("UPDATE pool SET share_format = 1, signers = 7").execute(store.database()).await.unwrap();
+    let moved = PoolPurpose { signers: PartyIndex::all(3).collect(), ..purpose() };
+    let opened = store.take_pooled(&moved, id(3, 1)).await;
+    assert!(matches!(opened, Err(StoreError::Sealed("pool"))), "{opened:?}");
+}
+
+pub(crate) async fn what_fails_on_the_way_is_used_up(store: &PartyStore) {
+    with_share(store).await;
+    stock(store, 2, 1).await;
+    sql("ALTER TABLE pool RENAME TO away").execute(store.database()).await.unwrap();
+    store.take_pooled(&purpose(), id(2, 0)).await.unwrap_err();
+    sql("ALTER TABLE away RENAME TO pool").execute(store.database()).await.unwrap();
+    assert_eq!(rows(store).await, 1);
+    assert_eq!(take(store, id(2, 0)).await, None);
+}
+
+pub(crate) async fn what_a_suspended_component_has_made_is_not_used(store: &PartyStore) {
+    with_share(store).await;
+    store.suspend(Digest([4; 32])).await.unwrap();
+    // A session that was running when its component was suspended.
+    sql("DELETE FROM suspended").execute(store.database()).await.unwrap();
+    let plan = claimed(store, 2).await;
+    sql("INSERT INTO suspended (digest) VALUES ($1)")
+        .bind(Digest([4; 32]).as_bytes())
+        .execute(store.database())
+        .await
+        .unwrap();
+    let (purpose, entries) = (purpose(), vec![(id(2, 0), Zeroizing::new(vec![1]))]);
+    let digest = Digest([4; 32]);
+    let material = NewMaterial { plan, purpose: &purpose, digest, replica: "a", now: NOW, entries };
+    store.stock(material).await.unwrap();
+    assert_eq!(store.pooled(&purpose).await.unwrap(), []);
+    assert_eq!(take(store, id(2, 0)).await, None);
+}
+
+pub(crate) async fn an_order_is_stocked_for_once(store: &PartyStore) {
+    with_share(store).await;
+    let purpose = purpose();
+    let facts = store.admission_facts(claim(2, 2, false).order, ACCOUNT, PlanHash([0; 32])).await.unwrap();
+    for session in [2, 3] {
+        let claim = Claim { share_set: facts.share_set, ..claim(2, session, false) };
+        assert!(matches!(store.claim(&claim).await.unwrap(), ClaimOutcome::Claimed { .. }));
+    }
+    for (session, stocked) in [(2, true), (3, false)] {
+        let entries = vec![(id(session, 0), Zeroizing::new(vec![1]))];
+        let (plan, digest) = (PlanHash([session; 32]), Digest([4; 32]));
+        let material = NewMaterial { plan, purpose: &purpose, digest, replica: "a", now: NOW, entries };
+        let ended = store.stock(material).await;
+        assert_eq!(ended.is_ok(), stocked, "{session}: {ended:?}");
+    }
+    assert_eq!(rows(store).await, 1);
+}
+
+pub(crate) async fn an_entry_that_is_too_long_is_not_kept(store: &PartyStore) {
+    with_share(store).await;
+    let (plan, purpose) = (claimed(store, 2).await, purpose());
+    let entries = vec![(id(2, 0), Zeroizing::new(vec![0; (64 << 10) + 1]))];
+    let digest = Digest([4; 32]);
+    let material = NewMaterial { plan, purpose: &purpose, digest, replica: "a", now: NOW, entries };
+    let stocked = store.stock(material).await;
+    assert!(matches!(stocked, Err(StoreError::Conflict(_))), "{stocked:?}");
 }
 
 pub(crate) async fn a_pool_dies_with_its_share_set_and_its_component(store: &PartyStore) {
@@ -150,8 +211,9 @@ pub(crate) async fn a_pool_dies_with_its_share_set_and_its_component(store: &Par
 pub(crate) async fn the_newest_entries_of_a_quorum_stay(store: &PartyStore) {
     with_share(store).await;
     let half = u16::try_from(MAX_POOLED_PER_QUORUM / 2).unwrap();
-    for (session, later) in [(2, 0), (3, 1), (4, 2)] {
-        stock_at(store, session, half, &purpose(), NOW + Duration::from_secs(later)).await.unwrap();
+    // The clock is set back meanwhile.
+    for (session, earlier) in [(2, 0), (3, 1), (4, 2)] {
+        stock_at(store, session, half, &purpose(), NOW - Duration::from_secs(earlier)).await.unwrap();
     }
     let left = store.pooled(&purpose()).await.unwrap();
     assert_eq!(left.len(), MAX_POOLED_PER_QUORUM);
@@ -181,10 +243,10 @@ pub(crate) async fn another_process_opens_no_entry_and_clears_those_of_its_repli
         PartyStore { pool: std::sync::Arc::new(crate::pool_keys::PoolKeys::new().unwrap()), ..store.clone() };
     assert_eq!(later.pooled(&purpose()).await.unwrap(), []);
     assert_eq!(take(&later, id(2, 0)).await, None);
-    assert_eq!(later.clear_pools("b").await.unwrap(), 0, "another replica's");
-    assert_eq!(store.clear_pools("a").await.unwrap(), 0, "its own");
+    assert_eq!(later.clear_pools("b", NOW).await.unwrap(), 0, "another replica's");
+    assert_eq!(store.clear_pools("a", NOW).await.unwrap(), 0, "its own");
     assert_eq!(take(store, id(2, 0)).await, Some(vec![0, 0]));
-    assert_eq!(later.clear_pools("a").await.unwrap(), 1);
+    assert_eq!(later.clear_pools("a", NOW).await.unwrap(), 1);
     assert_eq!(take(store, id(2, 1)).await, None);
 }
 
