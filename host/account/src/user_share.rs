@@ -263,3 +263,20 @@ pub(crate) fn refused(failure: Failure) -> Problem {
     }
     Problem::new(Code::of(&failure.code).unwrap_or(Code::Internal), failure.reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_the_caller_has_not_named_is_a_matter_of_time() {
+        let told = |code: &str| {
+            let problem = refused(Failure { code: code.into(), reason: "why".into(), culprits: vec![] });
+            (problem.code, problem.detail)
+        };
+        let (code, detail) = told("session_not_found");
+        assert!(code == Code::DeadlinePassed && detail.ends_with("try again"), "{code:?} {detail}");
+        assert_eq!(told("user_share_replayed"), (Code::UserShareReplayed, "why".into()));
+        assert_eq!(told("no such code").0, Code::Internal);
+    }
+}

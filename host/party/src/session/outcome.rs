@@ -98,7 +98,7 @@ pub(super) async fn finish_presigning(
         .await;
     match stocked {
         Ok(()) => {}
-        // The account has new shares by now, or the pool is full.
+        // The account has new shares by now, or another session of the order was faster.
         Err(StoreError::Conflict(reason)) => {
             return abort(context, connection, Abort::of(AbortCode::Unavailable, reason)).await;
         }

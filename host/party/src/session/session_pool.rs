@@ -60,7 +60,7 @@ impl SessionPool {
         Some(Self { store: context.party.store.clone(), purpose, named, lost })
     }
 
-    /// Set when an entry of the plan was not to be had: another session was faster, or the store failed.
+    /// Returns the flag that is set when an entry of the plan is not to be had: another session was faster, or the store failed.
     pub(super) fn lost(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.lost)
     }
