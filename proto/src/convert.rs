@@ -21,6 +21,7 @@ impl From<&PluginFacts> for v1::Plugin {
             max_parties: plugin.max_parties.into(),
             open_signings: plugin.open_signings.map(u32::from),
             share_formats: plugin.share_formats.clone(),
+            presigns: plugin.presigns,
         }
     }
 }
@@ -37,6 +38,7 @@ impl TryFrom<v1::Plugin> for PluginFacts {
             max_parties: u16::try_from(plugin.max_parties).unwrap_or(Threshold::MAX_PARTIES),
             open_signings: plugin.open_signings.map(|most| u16::try_from(most).unwrap_or(u16::MAX)),
             share_formats: plugin.share_formats,
+            presigns: plugin.presigns,
         })
     }
 }
@@ -110,6 +112,7 @@ mod tests {
             max_parties: 16,
             open_signings: Some(16),
             share_formats: vec![1, 2],
+            presigns: true,
         };
         assert_eq!(PluginFacts::try_from(v1::Plugin::from(&plugin)), Ok(plugin.clone()));
         let message = v1::Plugin::from(&plugin);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::code::Code;
-use quorate_core::{OrderId, SessionId};
+use quorate_core::{AccountId, OrderId, SessionId};
 use quorate_net::grpc::{MAX_GRPC_MESSAGE_BYTES, is_unavailable};
 use quorate_net::problem::Problem;
 use quorate_net::replicas::Replicas;
@@ -35,12 +35,15 @@ impl Coordinators {
         self.replicas.count()
     }
 
-    /// Submits an order and subscribes to what becomes of it. `request` is asked once for every replica that is tried.
+    /// Submits an order and subscribes to what becomes of it. `request` is asked once for every replica that is tried. The
+    /// orders of one account begin at the same replica: the presignatures that it has had made are known to it alone.
     pub(crate) async fn submit(
         &self,
+        account: AccountId,
         mut request: impl FnMut() -> SubmitRequest,
     ) -> Result<Streaming<SubmitEvent>, Status> {
-        let submitting = self.replicas.call(CALL_TIMEOUT, |channel| {
+        let number = usize::from(u16::from_le_bytes([account.0[0], account.0[1]]));
+        let submitting = self.replicas.call_from(number, CALL_TIMEOUT, |channel| {
             let request = request();
             async { client(channel).submit(request).await }
         });

@@ -9,6 +9,7 @@
 //! | `Submitter` | signs an order, submits it and waits for a result |
 //! | `Orders` | reads what orders and sessions have led to, now or later |
 //! | `UserShareRequests` | asks the users' party to take or hand out a user's share |
+//! | `FewPresignatures` | says which accounts need presignatures |
 //! | `Recoverer` | finds what an interrupted request has led to |
 //! | [`AccountService`] | the operations, made of these parts |
 
@@ -23,6 +24,7 @@ mod operations;
 mod order_status;
 mod originator;
 mod pinned_parties;
+mod presigning;
 mod present;
 mod recover;
 mod request;
@@ -45,6 +47,7 @@ use zeroize::Zeroizing;
 
 pub use limits::TimeLimits;
 pub use operations::AccountService;
+pub use presigning::PresignatureMarks;
 pub use recover::{Recoverer, Recovery};
 pub use request::{Creation, ItemText, RefreshRequest, SignRequest};
 pub use request_ids::RequestIds;
@@ -81,4 +84,6 @@ pub struct AccountSetup {
     pub clock: Arc<dyn Clock>,
     /// How long operations may take.
     pub limits: TimeLimits,
+    /// When presignatures are ordered.
+    pub presignatures: PresignatureMarks,
 }

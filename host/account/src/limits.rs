@@ -19,6 +19,11 @@ impl TimeLimits {
         self.shares_per_party * u32::from(parties)
     }
 
+    /// The limit of making presignatures: whatever a caller waits for goes first.
+    pub(crate) fn presign(&self) -> Duration {
+        3 * self.sign
+    }
+
     /// The longest limit of all operations.
     pub(crate) fn max(&self) -> Duration {
         self.shares(Threshold::MAX_PARTIES).max(self.sign)

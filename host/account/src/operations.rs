@@ -24,6 +24,7 @@ use super::limits::TimeLimits;
 use super::order_status::Orders;
 use super::originator::Originator;
 use super::pinned_parties::PinnedParties;
+use super::presigning::FewPresignatures;
 use super::present::{session_view, signing_view, taproot_output, view};
 use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
@@ -44,8 +45,8 @@ const STALE_RETRY_DELAY: Duration = Duration::from_millis(300);
 /// The account service.
 pub struct AccountService {
     stored: StoredAccounts,
-    accounts: Accounts,
-    submitter: Submitter,
+    pub(crate) accounts: Accounts,
+    pub(crate) submitter: Submitter,
     orders: Orders,
     users: UserShareRequests,
     recoverer: Recoverer,
@@ -53,8 +54,9 @@ pub struct AccountService {
     originator: Originator,
     minimum_plugins: BTreeMap<String, Version>,
     clock: Arc<dyn Clock>,
-    limits: TimeLimits,
+    pub(crate) limits: TimeLimits,
     permits: Semaphore,
+    pub(crate) few_presignatures: FewPresignatures,
 }
 
 impl AccountService {
@@ -72,6 +74,7 @@ impl AccountService {
             user_party,
             clock,
             limits,
+            presignatures,
         } = setup;
         let user = user_party.as_ref().map(|user| user.key);
         let pinned = PinnedParties { current: parties.clone(), user, former: former_parties };
@@ -101,6 +104,7 @@ impl AccountService {
             clock,
             limits,
             permits: Semaphore::new(MAX_CONCURRENT_REQUESTS),
+            few_presignatures: FewPresignatures::new(presignatures),
         }
     }
 
@@ -248,7 +252,11 @@ impl AccountService {
         let (account, current) = self.accounts.active(ids.account).await?;
         request.check_scheme(&account.spec.scheme)?;
         let signers = user_share::signers(&account, request.signers.clone(), request.user_share.is_some())?;
-        let signing = Operation::Sign(request.items.clone());
+        let signing = match request.user_share {
+            // The user has sealed a share for these very items.
+            Some(_) => Operation::Sign(request.items.clone()),
+            None => Operation::Sign(request.items.clone().allowing_presignatures(&account.spec.scheme)),
+        };
         let mut order = self.order(ids.order, &account, signing, Some(&current))?;
         order.sealing_key = request.user_share.as_ref().map(|share| share.sealing_key);
         if let Some(share) = &request.user_share {
@@ -265,6 +273,9 @@ impl AccountService {
         };
         let result = self.submitter.submit(submission).await?;
         let took = self.clock.millis().since(began);
+        if request.user_share.is_none() {
+            self.few_presignatures.note(account.spec.account, &result);
+        }
         signing_view(request, &order, &current.outputs, &result, took)
     }
 
@@ -308,7 +319,8 @@ impl AccountService {
         self.permits.try_acquire().map_err(|_| Problem::overloaded())
     }
 
-    fn order(
+    /// An order about an account, with its current key.
+    pub(crate) fn order(
         &self,
         id: OrderId,
         account: &Account,

@@ -1,5 +1,7 @@
 //! The results of orders and sessions, read from what parties reported, now or later.
 
+use std::collections::BTreeMap;
+
 use quorate_control_store::AccountState;
 use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::KeyOutputs;
@@ -13,7 +15,7 @@ use quorate_net::problem::Problem;
 use quorate_proto::convert::{digest, session_id};
 use quorate_proto::v1::session_state::Status;
 use quorate_proto::v1::{Failure, OrderState, SessionState};
-use quorate_verify::proof::{Proved, proved, proved_by_promises};
+use quorate_verify::proof::{Proved, proved, proved_together};
 
 use super::coordinators::Coordinators;
 use super::originator::Originator;
@@ -28,7 +30,7 @@ struct VerifiedRecord {
     order: Order,
     session: SessionId,
     digest: Digest,
-    outcomes: Vec<Outcome>,
+    outcomes: BTreeMap<PartyIndex, Outcome>,
 }
 
 /// Reads a coordinator's record of a session; `None` unless its order is signed by one of the originators.
@@ -38,7 +40,7 @@ fn verified_record(state: &SessionState, originators: &[PublicKey]) -> Option<Ve
     let order = signed.read(originators).ok()?;
     let digest = digest(&state.digest).ok()?;
     let outcomes = state.reports.iter().filter_map(|bytes| verify_report(&order, session, bytes));
-    let outcomes = outcomes.map(|report| report.outcome).collect();
+    let outcomes = outcomes.map(|report| (report.by, report.outcome)).collect();
     Some(VerifiedRecord { order, session, digest, outcomes })
 }
 
@@ -61,7 +63,7 @@ impl OrderRecord {
     /// any more, and no share is held for it.
     fn is_empty(&self) -> bool {
         let all_denied = |record: &VerifiedRecord| {
-            record.outcomes.len() == record.order.spec.parties.len() && record.outcomes.iter().all(is_denial)
+            record.outcomes.len() == record.order.spec.parties.len() && record.outcomes.values().all(is_denial)
         };
         self.is_over() && self.verified.iter().all(all_denied)
     }
@@ -69,7 +71,7 @@ impl OrderRecord {
     /// Whether a party has said of every session that it will never promise: then there are never n promises,
     /// whatever the others say.
     fn cannot_complete(&self) -> bool {
-        self.is_over() && self.verified.iter().all(|record| record.outcomes.iter().any(is_denial))
+        self.is_over() && self.verified.iter().all(|record| record.outcomes.values().any(is_denial))
     }
 
     /// Whether there were sessions, and no other may follow.
@@ -172,7 +174,7 @@ impl Orders {
     /// The notices that parties signed when they ended the order's sessions without a promise.
     pub(crate) async fn aborts_of(&self, order: OrderId) -> Result<Vec<SignedAbort>, Problem> {
         let records = self.record_of(order).await?.verified;
-        let outcomes = records.iter().flat_map(|record| &record.outcomes);
+        let outcomes = records.iter().flat_map(|record| record.outcomes.values());
         Ok(outcomes.filter_map(Outcome::denial).cloned().collect())
     }
 
@@ -214,23 +216,29 @@ impl Orders {
             (_, None) => false,
         };
         let chain_code = key.as_ref().and_then(|key| key.chain_code);
-        let result = outcomes.iter().find_map(|outcome| proved(&order, chain_code.as_ref(), outcome));
+        let result = outcomes.values().find_map(|outcome| proved(&order, chain_code.as_ref(), outcome));
+        let signers = known_parties(&state.signers);
         let result = result
-            .or_else(|| proved_by_promises(&order, chain_code.as_ref(), &outcomes))
+            .or_else(|| proved_together(&order, chain_code.as_ref(), &signers, &outcomes))
             .filter(|_| is_about_account && is_about_key);
         let is_proved = result.is_some();
-        let signers = known_parties(&state.signers);
         let mut signed = None;
         match result {
             Some(Proved::Shares { certificate, key }) => {
                 self.stored.store().activate_account(&certificate, &key).await?
             }
             Some(proved @ Proved::Signatures(_)) => {
-                let result = OrderResult { proved, session, signers: signers.clone(), digest };
+                let result = OrderResult {
+                    proved,
+                    session,
+                    signers: signers.clone(),
+                    digest,
+                    presignatures_left: None,
+                };
                 let key = key.ok_or_else(|| Problem::internal("a signature of an account without a key"))?;
                 signed = Some(SignedResult { key, result });
             }
-            None => {}
+            Some(Proved::Presignatures(_)) | None => {}
         }
         let status = match state.status() {
             _ if is_proved => ReconciledStatus::Completed,

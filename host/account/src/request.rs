@@ -156,8 +156,8 @@ fn scheme_problem(scheme: &str, item: &SignItem) -> Option<(Code, String)> {
         ItemObjection::HardenedPath | ItemObjection::NoChildren => (Code::InvalidPath, "path"),
         ItemObjection::NoHash => (Code::UnknownHash, "hash"),
         ItemObjection::NoMerkleRoot => (Code::InvalidMerkleRoot, "merkle_root"),
-        // Requests can't ask for presignatures yet.
-        ItemObjection::Presignature => (Code::InvalidBody, "presignature"),
+        // No request asks for one.
+        ItemObjection::Presignature => (Code::Internal, "presignature"),
     };
     Some((code, format!("{field}: {}", objection.reason())))
 }
@@ -174,6 +174,7 @@ impl ItemText {
         let message = Bytes(read_message(&self.message)?);
         let path = self.path.as_deref().map_or(Ok(vec![]), read_path)?;
         let merkle_root = self.merkle_root.as_deref().map(read_merkle_root).transpose()?;
+        // Whether a presignature may be used is decided when the scheme is known.
         Ok(SignItem { message, hash, path, merkle_root, presignatures: false })
     }
 }

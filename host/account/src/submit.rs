@@ -18,7 +18,7 @@ use quorate_net::problem::Problem;
 use quorate_proto::convert::{party_index, party_indices, session_id};
 use quorate_proto::v1::submit_event::Event;
 use quorate_proto::v1::{Failure, Started, SubmitRequest};
-use quorate_verify::proof::{Proved, proved, proved_by_promises};
+use quorate_verify::proof::{Proved, proved, proved_together};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Status;
@@ -53,6 +53,8 @@ pub(crate) struct OrderResult {
     pub(crate) session: SessionId,
     pub(crate) signers: Vec<PartyIndex>,
     pub(crate) digest: Digest,
+    /// How many presignatures its signers have left, as the coordinator says; `None` where they are of no use.
+    pub(crate) presignatures_left: Option<u32>,
 }
 
 /// Submits orders.
@@ -90,6 +92,7 @@ impl Submitter {
 struct StartedSession {
     id: SessionId,
     signers: Vec<PartyIndex>,
+    presignatures_left: Option<u32>,
     /// The last outcome that each party reported.
     outcomes: BTreeMap<PartyIndex, Outcome>,
 }
@@ -162,7 +165,8 @@ impl<'a> PendingOrder<'a> {
     /// Submits the order to one coordinator and reads its events until a result or a failure.
     async fn wait_at_one(&mut self) -> Result<OrderResult, WaitError> {
         let coordinators = self.coordinators;
-        let mut events = coordinators.submit(|| self.request()).await?;
+        let account = self.order.spec.account;
+        let mut events = coordinators.submit(account, || self.request()).await?;
         while let Some(event) = events.message().await? {
             match event.event {
                 Some(Event::Started(started)) => self.on_started(&started),
@@ -199,10 +203,16 @@ impl<'a> PendingOrder<'a> {
         let (order, chain_code) = (&self.order, self.submission.chain_code.as_ref());
         let alone = proved(order, chain_code, &report.outcome);
         session.outcomes.insert(report.by, report.outcome);
-        let together = || proved_by_promises(order, chain_code, session.outcomes.values());
+        let together = || proved_together(order, chain_code, &session.signers, &session.outcomes);
         let proved = alone.or_else(together)?;
-        let (session, signers) = (session.id, session.signers.clone());
-        Some(OrderResult { proved, session, signers, digest: report.digest })
+        let StartedSession { id, signers, presignatures_left, .. } = session;
+        Some(OrderResult {
+            proved,
+            session: *id,
+            signers: signers.clone(),
+            digest: report.digest,
+            presignatures_left: *presignatures_left,
+        })
     }
 
     /// Adds to a problem what is known of the session.
@@ -232,14 +242,19 @@ pub(crate) fn rejected_before_start(problem: &Problem) -> bool {
 pub(crate) fn verify_report(order: &Order, session: SessionId, bytes: &[u8]) -> Option<Report> {
     let signed: SignedReport = decode(bytes).ok()?;
     let about_this = signed.report.order == order.id && signed.report.session == session;
-    let acceptable = signed.report.is_acceptable(order.spec.threshold.parties());
+    let acceptable = signed.report.is_acceptable(order);
     (about_this && acceptable && signed.verify(&order.spec.parties).is_ok()).then_some(signed.report)
 }
 
 fn started_session(started: &Started) -> Option<StartedSession> {
     let id = session_id(&started.session).ok()?;
     let signers = party_indices(&started.signers).ok()?;
-    Some(StartedSession { id, signers, outcomes: BTreeMap::new() })
+    Some(StartedSession {
+        id,
+        signers,
+        presignatures_left: started.presignatures_left,
+        outcomes: BTreeMap::new(),
+    })
 }
 
 fn failed(failure: Failure) -> Problem {

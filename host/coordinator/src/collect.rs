@@ -8,7 +8,7 @@ use quorate_core::codec::encode;
 use quorate_core::report::{Outcome, RefusedCode};
 use quorate_core::{PartyIndex, SessionId, UnixMillis};
 use quorate_proto::v1::submit_event::Event;
-use quorate_verify::proof::proved_by_promises;
+use quorate_verify::proof::proved_together;
 
 use super::outbox::NotQueued;
 use super::state::CoordinatorState;
@@ -52,6 +52,7 @@ pub(super) struct Collector<'a> {
     until: UnixMillis,
     outcomes: BTreeMap<PartyIndex, Outcome>,
     proved: bool,
+    ends_without_room: bool,
 }
 
 impl<'a> Collector<'a> {
@@ -62,11 +63,30 @@ impl<'a> Collector<'a> {
         signers: &'a [PartyIndex],
         until: UnixMillis,
     ) -> Self {
-        Self { state, request, session, signers, until, outcomes: BTreeMap::new(), proved: false }
+        Self {
+            state,
+            request,
+            session,
+            signers,
+            until,
+            outcomes: BTreeMap::new(),
+            proved: false,
+            ends_without_room: false,
+        }
     }
 
-    /// Passes on reports until all signers have reported or the time is up.
-    pub(super) async fn collect(mut self, wait: &mut Wait<'_>) -> Result<(), SessionFailure> {
+    /// Ends as soon as a party says that it has no room. A plan with presignatures is refused in this way where they are gone; the
+    /// order is then carried out without them, and no other report says more.
+    pub(super) fn that_ends_without_room(self) -> Self {
+        Self { ends_without_room: true, ..self }
+    }
+
+    /// Passes on reports until all signers have reported or the time is up. Returns what they have reported of a session with
+    /// a result.
+    pub(super) async fn collect(
+        mut self,
+        wait: &mut Wait<'_>,
+    ) -> Result<BTreeMap<PartyIndex, Outcome>, SessionFailure> {
         while self.outcomes.len() < self.signers.len() {
             let left = self.until.since(self.state.services.now());
             match tokio::time::timeout(left.min(REPORT_POLL_INTERVAL), wait.reports.recv()).await {
@@ -76,13 +96,13 @@ impl<'a> Collector<'a> {
                 Err(_) => self.poll().await,
             }
         }
-        // Reported promises are looked at together: any of them may have been the last.
-        let by_promises = || {
-            proved_by_promises(&self.request.order, self.request.chain_code(), self.outcomes.values())
-                .is_some()
+        // What only proves something together is looked at together: any report may have been the last.
+        let together = || {
+            let (order, chain_code) = (&self.request.order, self.request.chain_code());
+            proved_together(order, chain_code, self.signers, &self.outcomes).is_some()
         };
-        if self.proved || by_promises() {
-            return Ok(());
+        if self.proved || together() {
+            return Ok(self.outcomes);
         }
         let mut suspects = suspects(self.signers, &self.outcomes);
         if suspects.is_empty() {
@@ -112,7 +132,10 @@ impl<'a> Collector<'a> {
         self.proved |= report.is_proof();
         self.request.tell(Event::Report(encode(&report.signed).into()));
         let (by, outcome) = (report.signed.report.by, report.signed.report.outcome);
-        if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
+        let has_no_room = matches!(outcome, Outcome::Refused { code: RefusedCode::NoRoom, .. });
+        if self.ends_without_room && has_no_room {
+            self.end_at(self.state.services.now());
+        } else if matches!(outcome, Outcome::Aborted { .. } | Outcome::Refused { .. }) {
             self.end_at(self.state.services.now() + FAILURE_GRACE_PERIOD);
         }
         self.outcomes.insert(by, outcome);
@@ -128,7 +151,7 @@ impl<'a> Collector<'a> {
 
     /// Whether another session of a signing order has completed: the parties that know of it take no part in this one.
     async fn has_other_result(&self) -> bool {
-        if !self.request.is_signing() {
+        if !self.request.is_repeatable() {
             return false;
         }
         let sessions = self.state.services.store.sessions_of(self.request.order.id).await.unwrap_or_default();
@@ -147,6 +170,6 @@ impl<'a> Collector<'a> {
             !self.outcomes.contains_key(signer)
                 && self.request.order.spec.party(*signer).is_some_and(|key| self.state.presence.is_lost(key))
         };
-        self.request.is_signing() && self.signers.iter().any(lost)
+        self.request.is_repeatable() && self.signers.iter().any(lost)
     }
 }

@@ -11,6 +11,8 @@ use quorate_backends::database::StoreError;
 use quorate_control_store::{RecordOutcome, SessionRecord, SessionStatus};
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
+use quorate_core::presignatures::MadePresignatures;
+use quorate_core::report::Outcome;
 use quorate_core::{PartyIndex, SessionId};
 use quorate_net::telemetry::chain;
 use quorate_net::topics::CANCELLED;
@@ -48,7 +50,14 @@ pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder,
         },
     };
     let driver =
-        OrderDriver { state: &state, request: &request, failures: FailureCounts::new(), begun, recorded: 0 };
+        OrderDriver {
+            state: &state,
+            request: &request,
+            failures: FailureCounts::new(),
+            begun,
+            recorded: 0,
+            without_presignatures: false,
+        };
     let end = match driver.lead(resubmitted).await {
         Ok(()) => OrderEnd::Result,
         Err(verdict) => {
@@ -87,6 +96,8 @@ pub(super) struct OrderDriver<'a> {
     begun: Vec<SessionId>,
     /// The number of the order's latest session, as far as this call knows.
     recorded: u32,
+    /// A session that was to use presignatures has failed: the next one makes its nonces itself.
+    pub(super) without_presignatures: bool,
 }
 
 impl OrderDriver<'_> {
@@ -113,7 +124,7 @@ impl OrderDriver<'_> {
             self.note_recorded(&sessions);
             // Those for which a party had no room count as none.
             let counts = |session: &&SessionRecord| !matches!(&session.status, SessionStatus::Failed { code, .. } if code == Code::Overloaded.text());
-            let counted = sessions.iter().filter(|session| !self.request.is_signing() || counts(session));
+            let counted = sessions.iter().filter(|session| !self.request.is_repeatable() || counts(session));
             made = u32::try_from(counted.count()).unwrap_or(u32::MAX);
             if let Some(latest) = sessions.into_iter().next() {
                 self.begun.push(latest.session.id);
@@ -217,7 +228,10 @@ impl OrderDriver<'_> {
             SessionTime::HalfOfWhatIsLeft => now + request.until.since(now) / 2,
         };
         let erasure = state.erasures.of(&request.order).await;
-        let carried = Carried { erasure, bans: state.bans.of(&request.order).await };
+        let presignatures = self.take_presignatures(&quorum.signers);
+        let uses_presignatures = presignatures.is_some();
+        let presignatures_left = self.presignatures_left(&quorum);
+        let carried = Carried { erasure, bans: state.bans.of(&request.order).await, presignatures };
         let _open = request
             .is_signing()
             .then(|| state.open_signings.begin(request.order.spec.account, &quorum.signers));
@@ -235,7 +249,7 @@ impl OrderDriver<'_> {
         let mut wait = state.reports.waiters.wait(&session, &request.order);
         let published = match state.outbox.publish(&outgoing).await {
             // A session that no other can replace waits in the outbox: the queue may be back in time.
-            Err(NotQueued { party, error }) if !request.is_signing() => {
+            Err(NotQueued { party, error }) if !request.is_repeatable() => {
                 tracing::warn!(
                     error = %chain(&error), %party, session = %session.id, "plan not published; it waits in the outbox"
                 );
@@ -243,13 +257,19 @@ impl OrderDriver<'_> {
             }
             other => other,
         };
-        request.tell_started(&session);
+        request.tell_started(&session, presignatures_left);
         let failure = match published {
             Ok(()) => {
                 let until = deadline + LATE_REPORTS_DURATION;
                 let collector = Collector::new(state, request, session.id, &session.signers, until);
-                let Err(failure) = collector.collect(&mut wait).await else { return Ok(()) };
-                failure
+                let collector = if uses_presignatures { collector.that_ends_without_room() } else { collector };
+                match collector.collect(&mut wait).await {
+                    Ok(outcomes) => {
+                        self.keep_presignatures(&session.signers, &outcomes);
+                        return Ok(());
+                    }
+                    Err(failure) => failure,
+                }
             }
             Err(why) => SessionFailure::unpublished(&why),
         };
@@ -260,7 +280,13 @@ impl OrderDriver<'_> {
             *self.failures.entry(*by).or_default() += 1;
         }
         let is_full = request.is_signing() && !failure.full.is_empty();
-        if !is_full {
+        if uses_presignatures && !is_full {
+            // Whoever has lost them, or can't use them, is as good as before.
+            state.presignatures.forget(request.order.spec.account, &session.signers);
+            self.without_presignatures = true;
+        }
+        let has_lost_them = uses_presignatures && failure.verdict.code == Code::Overloaded;
+        if !is_full && !has_lost_them {
             self.count_suspects(&failure);
         }
         let Err(verdict) = self.earlier_result_or(failure).await else { return Ok(()) };
@@ -271,13 +297,21 @@ impl OrderDriver<'_> {
         Err(AttemptFailed::Retry(verdict))
     }
 
+    /// Keeps the presignatures that a session has made, if it was to make some.
+    fn keep_presignatures(&self, signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Outcome>) {
+        let order = &self.request.order;
+        if let (Some(made), Some(share_set)) = (MadePresignatures::of(order, signers, outcomes), order.share_set) {
+            self.state.presignatures.add(order.spec.account, share_set, signers, &made);
+        }
+    }
+
     /// Goes on with the session that another coordinator has begun meanwhile.
     async fn follow_other(&mut self) -> Result<(), AttemptFailed> {
         let sessions = sessions_of(self.state, self.request).await.map_err(AttemptFailed::Permanent)?;
         self.note_recorded(&sessions);
         let theirs = sessions.into_iter().next();
         let theirs = theirs.ok_or_else(|| AttemptFailed::Permanent(unknown("a session is gone")))?;
-        if self.request.is_signing() {
+        if self.request.is_repeatable() {
             // Its coordinator goes on, and says itself which session is the last.
             return self.resume(theirs).await.map_err(AttemptFailed::Retry);
         }

@@ -6,6 +6,7 @@
 //! | [`driver`], [`follower`], [`in_flight`] | carry an order out: one call leads, others follow |
 //! | [`session_records`], [`collect`] | sessions that are recorded, and what comes of one |
 //! | [`quorum`], [`plan`], [`presence`], [`bans`] | who takes part |
+//! | [`presignatures`] | what the parties hold ready for signing in fewer rounds |
 //! | [`outbox`] | plans on their way to the parties |
 //! | [`reports`], [`waiters`], [`verdict`] | what parties report, and what it adds up to |
 //! | [`submission`], [`state`], [`services`] | an order as it was submitted; what all parts share |
@@ -24,6 +25,7 @@ mod order_quorum;
 mod outbox;
 mod plan;
 mod presence;
+mod presignatures;
 mod quorum;
 mod reports;
 mod services;

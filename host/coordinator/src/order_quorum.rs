@@ -6,9 +6,11 @@ use std::time::Duration;
 use quorate_core::admission::PluginFacts;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
+use quorate_core::{PartyIndex, PlanHash, PoolId};
 
 use super::bans::Ban;
 use super::driver::OrderDriver;
+use super::presignatures::PlannedPresignatures;
 use super::quorum::{NoQuorum, Quorum, QuorumInput, choose};
 use super::verdict::Verdict;
 
@@ -36,7 +38,7 @@ impl OrderDriver<'_> {
                 self.state.presence.suspect(key);
                 avoided.insert(*key);
             }
-            if !self.request.is_signing() {
+            if !self.request.is_repeatable() {
                 return Err(verdict);
             }
             quorum = self.quorum_without(&avoided).await.ok_or(verdict)?;
@@ -64,8 +66,49 @@ impl OrderDriver<'_> {
         let mut failures = self.failures.clone();
         let doubtful = order.spec.indexed_parties().filter(|(_, key)| state.presence.is_doubtful(key));
         doubtful.for_each(|(party, _)| *failures.entry(party).or_default() += 1);
-        let input = QuorumInput { online, banned: avoided, failures: &failures, rotation };
+        let prepared = self.signers_with_presignatures();
+        let input =
+            QuorumInput { online, banned: avoided, failures: &failures, prepared: &prepared, rotation };
         choose(order, &self.request.submission.signers, &input)
+    }
+
+    /// The account's share set and the number of items, if all items of the order may use presignatures.
+    fn presignature_use(&self) -> Option<(PlanHash, usize)> {
+        let items = self.request.order.operation.sign_items();
+        let is_allowed = !items.is_empty() && items.iter().all(|item| item.presignatures);
+        Some((self.request.order.share_set?, items.len())).filter(|_| is_allowed)
+    }
+
+    fn signers_with_presignatures(&self) -> Vec<Vec<PartyIndex>> {
+        let Some((share_set, items)) = self.presignature_use().filter(|_| !self.without_presignatures) else {
+            return vec![];
+        };
+        self.state.presignatures.signers_with(self.request.order.spec.account, share_set, items)
+    }
+
+    /// Takes a presignature for each item, if the signers hold as many and the order may use them.
+    pub(super) fn take_presignatures(&self, signers: &[PartyIndex]) -> Option<PlannedPresignatures> {
+        let (share_set, items) = self.presignature_use().filter(|_| !self.without_presignatures)?;
+        let spec = &self.request.order.spec;
+        let is_there = |signer, pool| self.only_pool(signer) == Some(pool);
+        self.state.presignatures.take(spec.account, share_set, signers, items, is_there)
+    }
+
+    /// How many presignatures the signers have left; `None` where the order can't use any, or they can't make them.
+    pub(super) fn presignatures_left(&self, quorum: &Quorum) -> Option<u32> {
+        let (share_set, _) = self.presignature_use()?;
+        let makes = |plugin: &PluginFacts| plugin.digest == quorum.digest && plugin.presigns;
+        let (spec, presence) = (&self.request.order.spec, &self.state.presence);
+        let can = |signer: &PartyIndex| {
+            self.only_pool(*signer).is_some()
+                && spec.party(*signer).is_some_and(|key| presence.any_plugin(key, makes))
+        };
+        let left = self.state.presignatures.left(spec.account, share_set, &quorum.signers);
+        quorum.signers.iter().all(can).then(|| u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
+    fn only_pool(&self, signer: PartyIndex) -> Option<PoolId> {
+        self.state.presence.only_pool(self.request.order.spec.party(signer)?)
     }
 
     /// Pairs of parties with as many open signings of the account as the protocol allows.

@@ -8,6 +8,7 @@ use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::plan::Plan;
 
+use super::presignatures::PlannedPresignatures;
 use super::quorum::Quorum;
 use super::submission::SubmittedOrder;
 use super::verdict::Verdict;
@@ -16,6 +17,8 @@ use super::verdict::Verdict;
 pub(super) struct Carried {
     pub(super) erasure: Option<ErasureCertificate>,
     pub(super) bans: Vec<SignedBan>,
+    /// For each item one, if there are some.
+    pub(super) presignatures: Option<PlannedPresignatures>,
 }
 
 /// The session of a quorum, from `now` to a deadline, and its plan. `attempt` is its number among those of its order.
@@ -31,12 +34,13 @@ pub(super) fn new_session(
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(|_| Verdict::of(Code::Internal, "the machine has no randomness"))?;
     let Quorum { signers, digest } = quorum;
+    let (pools, prepared) = carried.presignatures.map(|all| (all.pools, all.ids)).unwrap_or_default();
     let plan = Plan {
         order: submission.order.clone(),
         signers: signers.clone(),
         digest,
-        pools: vec![],
-        prepared: vec![],
+        pools,
+        prepared: prepared.into_iter().map(Some).collect(),
         helpers: vec![],
         certificate: submission.certificate.clone(),
         aborts: submission.aborts.clone(),

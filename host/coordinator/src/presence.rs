@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quorate_core::UnixMillis;
+use quorate_core::{PoolId, UnixMillis};
 use quorate_core::admission::PluginFacts;
 use quorate_core::codec::decode;
 use quorate_core::heartbeat::{Heartbeat, SignedHeartbeat, Trouble};
@@ -49,7 +49,7 @@ struct SeenParty {
     /// When it last was a suspect in a session that failed.
     suspected: Option<Instant>,
     /// The highest number of each process, and when it came.
-    processes: HashMap<[u8; 16], (u64, Instant)>,
+    processes: HashMap<PoolId, (u64, Instant)>,
 }
 
 impl Presence {
@@ -128,6 +128,21 @@ impl Presence {
         })
     }
 
+    /// The pool of a party's process, if one process of the party is there and no other: a plan may come to any of them.
+    pub(super) fn only_pool(&self, identity: &PublicKey) -> Option<PoolId> {
+        let now = Instant::now();
+        let seen = self.seen.lock();
+        let is_there = |(_, (_, at)): &(&PoolId, &(u64, Instant))| now.duration_since(*at) < ONLINE_TIMEOUT;
+        let mut there = seen.get(identity)?.processes.iter().filter(is_there);
+        let (pool, _) = there.next()?;
+        there.next().is_none().then_some(*pool)
+    }
+
+    /// Whether one of a party's components is such a one.
+    pub(super) fn any_plugin(&self, identity: &PublicKey, is_such: impl Fn(&PluginFacts) -> bool) -> bool {
+        self.seen.lock().get(identity).is_some_and(|party| party.plugins.iter().any(is_such))
+    }
+
     /// The parties that are there, with their plugins.
     pub(super) fn online(&self) -> HashMap<PublicKey, Vec<PluginFacts>> {
         let now = Instant::now();
@@ -172,7 +187,7 @@ mod tests {
         Heartbeat {
             identity: key(party).public(),
             replica: "replica".into(),
-            process: [1; 16],
+            process: PoolId([1; 16]),
             number: 1,
             at: NOW,
             key_name: key(master).public(),
@@ -216,7 +231,7 @@ mod tests {
         hear(&presence, Heartbeat { number: 2, ..heartbeat(1, 11, 1) }, 1);
         assert!(presence.online().contains_key(&key(1).public()));
         tokio::time::advance(ONLINE_TIMEOUT).await;
-        hear(&presence, Heartbeat { process: [2; 16], ..heartbeat(1, 11, 1) }, 1);
+        hear(&presence, Heartbeat { process: PoolId([2; 16]), ..heartbeat(1, 11, 1) }, 1);
         assert!(presence.online().contains_key(&key(1).public()), "another process begins with 1");
     }
 
@@ -233,6 +248,20 @@ mod tests {
         tokio::time::advance(SUSPICION_DURATION).await;
         hear(&presence, Heartbeat { number: 2, ..heartbeat(1, 11, 1) }, 1);
         assert!(!presence.is_doubtful(&one) && !presence.is_doubtful(&three));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pool_of_a_party_is_that_of_its_only_process() {
+        let presence = presence(false);
+        let pool = || presence.only_pool(&key(1).public());
+        assert_eq!(pool(), None);
+        hear(&presence, heartbeat(1, 11, 1), 1);
+        assert_eq!(pool(), Some(PoolId([1; 16])));
+        hear(&presence, Heartbeat { process: PoolId([2; 16]), ..heartbeat(1, 11, 1) }, 1);
+        assert_eq!(pool(), None, "a plan may come to either");
+        tokio::time::advance(ONLINE_TIMEOUT).await;
+        hear(&presence, Heartbeat { process: PoolId([2; 16]), number: 2, ..heartbeat(1, 11, 1) }, 1);
+        assert_eq!(pool(), Some(PoolId([2; 16])), "the first is gone");
     }
 
     #[tokio::test]

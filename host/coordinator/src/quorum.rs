@@ -70,6 +70,8 @@ pub(super) struct QuorumInput<'a> {
     pub(super) banned: &'a BTreeSet<(PartyIndex, PartyIndex)>,
     /// Suspects of earlier sessions of this order, and how often: other parties are preferred.
     pub(super) failures: &'a BTreeMap<PartyIndex, u32>,
+    /// Signers who hold presignatures for the whole order: they are preferred among those that are as good otherwise.
+    pub(super) prepared: &'a [Vec<PartyIndex>],
     /// Counts up: spreads work over quorums that are equally good.
     pub(super) rotation: u64,
 }
@@ -108,7 +110,7 @@ pub(super) fn choose(
         };
         let failures: u32 = signers.iter().filter_map(|party| input.failures.get(party)).sum();
         let rotation = (number as u64).wrapping_add(input.rotation).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let rank = (failures, rotation);
+        let rank = (failures, !input.prepared.contains(&signers), rotation);
         if best.as_ref().is_none_or(|(least, _)| rank < *least) {
             best = Some((rank, Quorum { signers, digest }));
         }
@@ -213,6 +215,7 @@ mod tests {
             max_parties: 16,
             open_signings: Some(16),
             share_formats: vec![1],
+            presigns: false,
         }
     }
 
@@ -220,18 +223,19 @@ mod tests {
         online: HashMap<PublicKey, Vec<PluginFacts>>,
         banned: BTreeSet<(PartyIndex, PartyIndex)>,
         failures: BTreeMap<PartyIndex, u32>,
+        prepared: Vec<Vec<PartyIndex>>,
     }
 
     fn world(online: &[u16]) -> World {
         let online = online.iter().map(|&p| (key(p), vec![plugin(1, "0.2.0")])).collect();
-        World { online, banned: BTreeSet::new(), failures: BTreeMap::new() }
+        World { online, banned: BTreeSet::new(), failures: BTreeMap::new(), prepared: vec![] }
     }
 
     impl World {
         fn choose(&self, order: &Order, requested: &[u16], rotation: u64) -> Result<Quorum, NoQuorum> {
             let requested: Vec<PartyIndex> = requested.iter().map(|&w| party(w)).collect();
-            let Self { online, banned, failures } = self;
-            choose(order, &requested, &QuorumInput { online, banned, failures, rotation })
+            let Self { online, banned, failures, prepared } = self;
+            choose(order, &requested, &QuorumInput { online, banned, failures, prepared, rotation })
         }
 
         fn signers(&self, order: &Order, rotation: u64) -> Vec<u16> {
@@ -282,6 +286,15 @@ mod tests {
         let all_failed =
             World { failures: [(party(1), 1), (party(2), 1), (party(3), 2)].into(), ..world(&[1, 2, 3]) };
         assert!((0..10).all(|rotation| all_failed.signers(&order(sign(), &[]), rotation) == [1, 2]));
+    }
+
+    #[test]
+    fn those_who_hold_presignatures_are_preferred_to_others_that_are_as_good() {
+        let prepared = vec![vec![party(1), party(3)]];
+        let holding = World { prepared, ..world(&[1, 2, 3]) };
+        assert!((0..10).all(|rotation| holding.signers(&order(sign(), &[]), rotation) == [1, 3]));
+        let failed = World { failures: [(party(3), 1)].into(), ..holding };
+        assert!((0..10).all(|rotation| failed.signers(&order(sign(), &[]), rotation) == [1, 2]));
     }
 
     #[test]

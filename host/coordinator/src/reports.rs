@@ -120,7 +120,7 @@ impl Reports {
         if !about_this || signed.verify(&order.spec.parties).is_err() {
             return Err(ReportError::NotSigned);
         }
-        if !report.is_acceptable(order.spec.threshold.parties()) {
+        if !report.is_acceptable(order) {
             return Err(ReportError::TooMuch);
         }
         let (id, by) = (report.session, report.by);
@@ -157,8 +157,9 @@ impl Reports {
     /// Ends a session that no call here waits for, when all its parties have reported and none has a result.
     async fn end_if_over(&self, id: SessionId, session: &WatchedSession) -> Result<(), StoreError> {
         let outcomes = session.outcomes();
-        let promised = outcomes.values().all(|outcome| matches!(outcome, Outcome::Promised { .. }));
-        if promised || outcomes.len() < session.signers.len() {
+        let is_part = |outcome: &Outcome| matches!(outcome, Outcome::Promised { .. } | Outcome::Prepared { .. });
+        let all_parts = outcomes.values().all(is_part);
+        if all_parts || outcomes.len() < session.signers.len() {
             return Ok(());
         }
         // One that has completed stays so.

@@ -48,7 +48,7 @@ pub(super) async fn forward_session(
     record: &SessionRecord,
 ) -> Result<(), SessionFailure> {
     let session = &record.session;
-    request.tell_started(session);
+    request.tell_started(session, None);
     let mut wait = state.reports.waiters.wait(session, &request.order);
     state.reports.load(session.id).await;
     // An ended session has nothing more to wait for.
@@ -56,7 +56,7 @@ pub(super) async fn forward_session(
         SessionStatus::Running => session.deadline + LATE_REPORTS_DURATION,
         SessionStatus::Completed { .. } | SessionStatus::Failed { .. } => UnixMillis(0),
     };
-    Collector::new(state, request, session.id, &session.signers, until).collect(&mut wait).await
+    Collector::new(state, request, session.id, &session.signers, until).collect(&mut wait).await.map(drop)
 }
 
 /// Whether an earlier session of an order has a result.
@@ -103,7 +103,7 @@ pub(super) async fn await_result(state: &CoordinatorState, request: &SubmittedOr
 
 /// The sessions of a signing order; `None` if the store does not answer soon.
 async fn read_sessions(state: &CoordinatorState, request: &SubmittedOrder) -> Option<Vec<SessionRecord>> {
-    if !request.is_signing() {
+    if !request.is_repeatable() {
         return Some(vec![]);
     }
     tokio::time::timeout(LATE_REPORTS_DURATION, sessions_of(state, request)).await.ok()?.ok()

@@ -15,6 +15,7 @@ use super::in_flight::InFlight;
 use super::open_signings::OpenSignings;
 use super::outbox::Outbox;
 use super::presence::Presence;
+use super::presignatures::Presignatures;
 use super::reports::Reports;
 use super::services::Services;
 
@@ -40,6 +41,7 @@ pub struct CoordinatorSetup {
 pub(super) struct CoordinatorState {
     pub(super) services: Services,
     pub(super) presence: Presence,
+    pub(super) presignatures: Presignatures,
     pub(super) bans: Arc<Bans>,
     pub(super) open_signings: OpenSignings,
     pub(super) outbox: Outbox,
@@ -58,6 +60,7 @@ impl CoordinatorState {
         let bans = Arc::new(Bans::new(services.clone()));
         Self {
             presence: Presence::new(parties, require_distinct_master_keys),
+            presignatures: Presignatures::default(),
             open_signings: OpenSignings::default(),
             outbox: Outbox::new(services.clone(), key),
             reports: Arc::new(Reports::new(services.clone(), Arc::clone(&erasures), Arc::clone(&bans))),

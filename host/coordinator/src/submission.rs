@@ -26,6 +26,10 @@ pub(super) struct SubmittedOrder {
 impl SubmittedOrder {
     /// Whether the order may have several sessions, one after the other. A share that was promised in a first session
     /// would stand in the way of a second.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !self.order.operation.makes_shares()
+    }
+
     pub(super) fn is_signing(&self) -> bool {
         self.order.operation.is_signing()
     }
@@ -40,11 +44,13 @@ impl SubmittedOrder {
         let _ = self.events.try_send(event);
     }
 
-    pub(super) fn tell_started(&self, session: &NewSession) {
+    /// Tells of a session that is on its way, and how many presignatures its signers have left.
+    pub(super) fn tell_started(&self, session: &NewSession, presignatures_left: Option<u32>) {
         self.tell(Event::Started(Started {
             session: Bytes::copy_from_slice(session.id.as_bytes()),
             signers: numbers(&session.signers),
             digest: Bytes::copy_from_slice(session.digest.as_bytes()),
+            presignatures_left,
         }));
     }
 

@@ -65,11 +65,8 @@ pub(super) fn suspects(
                 (culprits.as_slice(), !matches!(code, AbortCode::PeerAborted | AbortCode::Timeout))
             }
             Outcome::Refused { culprits, .. } => (culprits.as_slice(), true),
-            Outcome::Signed(_)
-            | Outcome::Activated { .. }
-            | Outcome::Repaired { .. }
-            | Outcome::Prepared { .. } => (&[][..], true),
-            Outcome::Promised { .. } => (&[][..], false),
+            Outcome::Signed(_) | Outcome::Activated { .. } | Outcome::Repaired { .. } => (&[][..], true),
+            Outcome::Promised { .. } | Outcome::Prepared { .. } => (&[][..], false),
         };
         if is_its_own || !accused.is_empty() {
             suspects.insert(by);
@@ -96,7 +93,7 @@ pub(super) fn verdict(signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Ou
     worst.unwrap_or_else(|| {
         Verdict::of(
             Code::DeadlinePassed,
-            "all parties have promised their shares, but not all know of all promises",
+            "each party has done its part, but not all know of the parts of all",
         )
     })
 }
@@ -110,14 +107,11 @@ fn failure(by: PartyIndex, outcome: &Outcome) -> Option<(u8, Verdict)> {
             (refused_rank(*code), Code::from(*code), culprits, reason)
         }
         // The session has failed: what this party says can't be true.
-        Outcome::Signed(_)
-        | Outcome::Activated { .. }
-        | Outcome::Repaired { .. }
-        | Outcome::Prepared { .. } => {
+        Outcome::Signed(_) | Outcome::Activated { .. } | Outcome::Repaired { .. } => {
             let reason = format!("party {by} reported a result that does not verify");
             return Some((2, Verdict { code: Code::PeerFault, reason, culprits: vec![by] }));
         }
-        Outcome::Promised { .. } => return None,
+        Outcome::Promised { .. } | Outcome::Prepared { .. } => return None,
     };
     let reason = format!("party {by}: {reason}");
     Some((rank, Verdict { code, reason, culprits: culprits.clone() }))

@@ -8,7 +8,7 @@ use quorate_control_store::NewSession;
 use quorate_core::order::Order;
 use quorate_core::report::{Outcome, SignedReport};
 use quorate_core::{PartyIndex, SessionId};
-use quorate_verify::proof::{proved, proved_by_promises};
+use quorate_verify::proof::{proved, proved_together};
 use tokio::sync::mpsc;
 
 /// Reports of one session that wait to be looked at: one of each party, and a few repetitions.
@@ -52,8 +52,8 @@ impl RankedReport {
 pub(super) enum Evidence {
     /// Nothing: a party says why it has no result.
     None,
-    /// A promise of a share; the promises of all parties together prove a result.
-    Promise,
+    /// A part of a result, which it is together with those of all other parties: the promise of a share, or presignatures.
+    Part,
     /// A result.
     Result,
 }
@@ -119,13 +119,13 @@ impl WatchedSession {
 
     /// The last outcome of each party.
     pub(super) fn outcomes(&self) -> BTreeMap<PartyIndex, Outcome> {
-        self.reports().iter().map(|(by, kept)| (*by, kept.signed.report.outcome.clone())).collect()
+        outcomes_of(&self.reports())
     }
 
     /// How much an outcome proves.
     pub(super) fn evidence_of(&self, outcome: &Outcome) -> Evidence {
         match outcome {
-            Outcome::Promised { .. } => Evidence::Promise,
+            Outcome::Promised { .. } | Outcome::Prepared { .. } => Evidence::Part,
             outcome if proved(&self.order, self.chain_code.as_ref(), outcome).is_some() => Evidence::Result,
             _ => Evidence::None,
         }
@@ -148,13 +148,17 @@ impl WatchedSession {
         // One proof is enough to be kept: the others say the same.
         let store = !reports.values().any(RankedReport::is_proof);
         reports.insert(by, report.clone());
-        let by_promises = || {
-            let outcomes = reports.values().map(|kept| &kept.signed.report.outcome);
-            proved_by_promises(&self.order, self.chain_code.as_ref(), outcomes).is_some()
+        let together = || {
+            let outcomes = outcomes_of(&reports);
+            proved_together(&self.order, self.chain_code.as_ref(), &self.signers, &outcomes).is_some()
         };
-        let completes = report.is_proof() || report.evidence == Evidence::Promise && by_promises();
+        let completes = report.is_proof() || report.evidence == Evidence::Part && together();
         Ingested { store, completes, changed }
     }
+}
+
+fn outcomes_of(reports: &BTreeMap<PartyIndex, RankedReport>) -> BTreeMap<PartyIndex, Outcome> {
+    reports.iter().map(|(by, kept)| (*by, kept.signed.report.outcome.clone())).collect()
 }
 
 /// How a report is handled.

@@ -71,9 +71,20 @@ pub struct PluginFacts {
     pub open_signings: Option<u16>,
     /// The formats of shares that it reads, ascending.
     pub share_formats: Vec<u32>,
+    /// Whether it makes presignatures.
+    pub presigns: bool,
 }
 
-wire_struct!(PluginFacts { digest, protocol, version, schemes, max_parties, open_signings, share_formats });
+wire_struct!(PluginFacts {
+    digest,
+    protocol,
+    version,
+    schemes,
+    max_parties,
+    open_signings,
+    share_formats,
+    presigns,
+});
 
 /// A plan that this party takes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -397,6 +408,7 @@ mod tests {
             max_parties: 16,
             open_signings: Some(16),
             share_formats: vec![1],
+            presigns: false,
         }
     }
 

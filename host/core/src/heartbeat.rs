@@ -1,6 +1,6 @@
 //! Heartbeats: what a party says of itself, again and again, so that coordinators choose among parties that are there.
 
-use crate::UnixMillis;
+use crate::{PoolId, UnixMillis};
 use crate::admission::PluginFacts;
 use crate::codec::{Malformed, Reader, Wire, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
@@ -12,8 +12,8 @@ pub struct Heartbeat {
     pub identity: PublicKey,
     /// The name of the replica.
     pub replica: String,
-    /// Random: tells this process from earlier ones of the same name.
-    pub process: [u8; 16],
+    /// The pool of this process. It is random: it tells the process from earlier ones of the same name.
+    pub process: PoolId,
     /// Rises with every heartbeat of the process.
     pub number: u64,
     /// The time by the party's clock.

@@ -25,6 +25,7 @@ pub mod order;
 pub mod party;
 pub mod payload_sealing;
 pub mod plan;
+pub mod presignatures;
 pub mod promise;
 pub mod report;
 mod scheme_signature;

@@ -8,7 +8,7 @@ use crate::certificate::{Certificate, KeyOutputs, Ready};
 use crate::codec::{Malformed, Reader, Wire, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag, key_of};
 use crate::ids::{Digest, ExecutionId, OrderId, PoolId, SessionId};
-use crate::order::MAX_SIGN_ITEMS;
+use crate::order::{MAX_SIGN_ITEMS, Operation, Order};
 use crate::{PartyIndex, SchemeSignature};
 
 /// The longest reason in a report, in bytes: a sentence or two.
@@ -267,10 +267,11 @@ impl Outcome {
 }
 
 impl Report {
-    /// Whether it contains no more than a party of a key with `parties` parties has to say, and nothing that this
-    /// version has room for and does not act on.
+    /// Whether it contains no more than a party has to say of this order, and nothing that this version has room for and
+    /// does not act on.
     #[must_use]
-    pub fn is_acceptable(&self, parties: u16) -> bool {
+    pub fn is_acceptable(&self, order: &Order) -> bool {
+        let parties = order.spec.threshold.parties();
         let acknowledgements = &self.acknowledgements;
         acknowledgements.is_sorted_by(|a, b| a.by < b.by)
             && acknowledgements.iter().all(|acknowledgement| acknowledgement.by.number() <= parties)
@@ -284,7 +285,10 @@ impl Report {
                 }
                 Outcome::Signed(signatures) => (1..=MAX_SIGN_ITEMS).contains(&signatures.len()),
                 Outcome::Activated { .. } | Outcome::Promised { .. } => true,
-                Outcome::Repaired { .. } | Outcome::Prepared { .. } => false,
+                Outcome::Prepared { count, .. } => {
+                    matches!(order.operation, Operation::Presign { at_most } if (1..=at_most).contains(count))
+                }
+                Outcome::Repaired { .. } => false,
             }
     }
 
@@ -339,15 +343,24 @@ mod tests {
     use super::*;
     use crate::ban::Ban;
     use crate::codec::decode;
+    use crate::Threshold;
     use crate::ids::{AccountId, PlanHash};
-    use crate::order::tests::identities;
+    use crate::order::MAX_ORDER_LIFETIME;
+    use crate::order::tests::{NOW, identities, signing, terms};
 
     fn report(outcome: Outcome) -> Report {
         Report::new(SessionId([1; 32]), OrderId([2; 32]), PartyIndex::FIRST, Digest([3; 32]), outcome)
     }
 
+    fn order(operation: Operation) -> Order {
+        Order::new(OrderId([2; 32]), terms(operation), NOW, MAX_ORDER_LIFETIME)
+    }
+
     #[test]
     fn what_is_written_in_a_report_is_bounded() {
+        let order = order(signing());
+        let mut of_two = order.clone();
+        of_two.spec.threshold = Threshold::new(2, 2).unwrap();
         let wild = Outcome::Aborted {
             code: AbortCode::Plugin,
             plugin_code: None,
@@ -356,20 +369,30 @@ mod tests {
             notice: None,
         };
         let sanitized = report(wild.clone());
-        assert!(!Report { outcome: wild, ..sanitized.clone() }.is_acceptable(3));
-        assert!(sanitized.is_acceptable(3) && !sanitized.is_acceptable(2));
+        assert!(!Report { outcome: wild, ..sanitized.clone() }.is_acceptable(&order));
+        assert!(sanitized.is_acceptable(&order) && !sanitized.is_acceptable(&of_two));
         let Outcome::Aborted { culprits, reason, .. } = sanitized.outcome else { unreachable!() };
         assert_eq!((culprits.len(), reason.len()), (3, MAX_REASON_BYTES));
         let signature = SchemeSignature { bytes: [4; 64], recovery_id: None };
         for (count, acceptable) in [(0, false), (1, true), (64, true), (65, false)] {
             let signed = report(Outcome::Signed(vec![signature.clone(); count]));
-            assert_eq!(signed.is_acceptable(3), acceptable, "{count}");
+            assert_eq!(signed.is_acceptable(&order), acceptable, "{count}");
         }
     }
 
-    /// Reports have room for all of this, and no part takes one that says it.
     #[test]
-    fn a_report_of_what_is_not_implemented_is_not_acceptable() {
+    fn presignatures_are_reported_where_they_were_ordered_and_no_more_of_them() {
+        let order = order(Operation::Presign { at_most: 8 });
+        for (count, acceptable) in [(0, false), (1, true), (8, true), (9, false)] {
+            let prepared =
+                Outcome::Prepared { execution: ExecutionId([1; 32]), pool: PoolId([2; 16]), count };
+            assert_eq!(report(prepared).is_acceptable(&order), acceptable, "{count}");
+        }
+    }
+
+    /// Reports have room for all of this, and no part takes one that says it of a signing.
+    #[test]
+    fn a_report_of_what_was_not_ordered_or_is_not_implemented_is_not_acceptable() {
         let plain = report(Outcome::Signed(vec![SchemeSignature { bytes: [4; 64], recovery_id: None }]));
         let key = &identities(1)[0];
         let acknowledgement = Acknowledgement::sign(PlanHash([1; 32]), PartyIndex::FIRST, key);
@@ -380,7 +403,7 @@ mod tests {
             banned: PartyIndex::FIRST,
             session: SessionId([1; 32]),
         };
-        assert!(plain.is_acceptable(3));
+        assert!(plain.is_acceptable(&order(signing())));
         for future in [
             report(Outcome::Prepared { execution: ExecutionId([1; 32]), pool: PoolId([2; 16]), count: 1 }),
             report(Outcome::Aborted {
@@ -394,7 +417,7 @@ mod tests {
             Report { bans: vec![ban.sign(key); MAX_BANS + 1], ..plain },
         ] {
             assert_eq!(decode(&encode(&future)), Ok(future.clone()));
-            assert!(!future.is_acceptable(3), "{future:?}");
+            assert!(!future.is_acceptable(&order(signing())), "{future:?}");
         }
     }
 

@@ -281,11 +281,12 @@ fn heartbeat() -> Heartbeat {
         max_parties: 16,
         open_signings: Some(16),
         share_formats: vec![1, 2],
+        presigns: true,
     };
     Heartbeat {
         identity: identity(1).public(),
         replica: "replica".into(),
-        process: [22; 16],
+        process: PoolId([22; 16]),
         number: 23,
         at: NOW.into(),
         key_name: identity(4).public(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quorate_backends::queue::Queue;
+use quorate_core::PoolId;
 use quorate_core::codec::encode;
 use quorate_core::heartbeat::{Heartbeat, Trouble};
 use quorate_net::topics::{PARTY_HEARTBEAT_INTERVAL, presence_of};
@@ -12,10 +13,7 @@ use crate::party::Party;
 
 /// Sends a heartbeat at every interval and whenever the components change, until it is dropped.
 pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
-    let mut process = Process { id: [0; 16], number: 0 };
-    if getrandom::fill(&mut process.id).is_err() {
-        return tracing::error!("no heartbeats: the machine has no randomness");
-    }
+    let mut process = Process { id: party.store.pool_id(), number: 0 };
     let topic = presence_of(&party.identity());
     let mut tick = interval(PARTY_HEARTBEAT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -34,7 +32,8 @@ pub(crate) async fn send_heartbeats(party: Arc<Party>, queue: Arc<dyn Queue>) {
 
 /// Where the numbers of a process's heartbeats come from.
 struct Process {
-    id: [u8; 16],
+    /// Its pool of single-use material: no other process has it.
+    id: PoolId,
     number: u64,
 }
 

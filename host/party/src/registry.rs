@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use quorate_core::Digest;
 use quorate_core::admission::PluginFacts;
 use quorate_core::order::Version;
-use quorate_runtime::Plugin;
+use quorate_runtime::{Plugin, PluginOperation};
 use tokio::sync::Notify;
 
 /// A component that new sessions may run on.
@@ -78,6 +78,7 @@ impl Registry {
             max_parties: descriptor.max_parties,
             open_signings: descriptor.open_signings,
             share_formats: descriptor.share_formats.clone(),
+            presigns: descriptor.operations.contains(&PluginOperation::Presign),
         };
         let mut inner = self.inner.write();
         if inner.suspended.contains(&plugin.digest()) {

@@ -1,10 +1,13 @@
 //! The proof that a report contains, independent of its way: a signature that verifies, or a certificate that all n
 //! parties have signed. Everything else in a report is the claim of one party.
 
+use std::collections::BTreeMap;
+
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::order::{Operation, Order};
+use quorate_core::presignatures::MadePresignatures;
 use quorate_core::report::Outcome;
-use quorate_core::{KeySpec, SchemeSignature};
+use quorate_core::{KeySpec, PartyIndex, SchemeSignature};
 
 use crate::expected_key::is_canonical_key;
 use crate::signature::verify_all;
@@ -23,6 +26,8 @@ pub enum Proved {
         /// The key that they promised.
         key: KeyOutputs,
     },
+    /// Presignatures were made. That is only the word of all signers: a session that uses them shows whether they are there.
+    Presignatures(MadePresignatures),
 }
 
 /// The proof that an outcome contains about an order; `chain_code` is that of the account's key.
@@ -40,14 +45,18 @@ pub fn proved(order: &Order, chain_code: Option<&[u8; 32]>, outcome: &Outcome) -
     }
 }
 
-/// The proof that the promises of several reports make together.
+/// The proof that the reports of a session's signers make together: promises, or presignatures that all of them have.
 #[must_use]
-pub fn proved_by_promises<'a>(
+pub fn proved_together(
     order: &Order,
     chain_code: Option<&[u8; 32]>,
-    outcomes: impl IntoIterator<Item = &'a Outcome>,
+    signers: &[PartyIndex],
+    outcomes: &BTreeMap<PartyIndex, Outcome>,
 ) -> Option<Proved> {
-    let promises = outcomes.into_iter().filter_map(|outcome| match outcome {
+    if let Some(made) = MadePresignatures::of(order, signers, outcomes) {
+        return Some(Proved::Presignatures(made));
+    }
+    let promises = outcomes.values().filter_map(|outcome| match outcome {
         Outcome::Promised { ready, key } => Some((ready.clone(), key.clone())),
         _ => None,
     });
@@ -97,7 +106,7 @@ mod tests {
     use quorate_core::identity::SecretKey;
     use quorate_core::order::{MAX_ORDER_LIFETIME, OrderTerms, Version};
     use quorate_core::{
-        AccountId, Digest, ExecutionId, OrderId, PartyIndex, PlanHash, Threshold, UnixSeconds,
+        AccountId, Digest, ExecutionId, OrderId, PlanHash, Threshold, UnixSeconds,
     };
 
     use super::*;
@@ -149,11 +158,11 @@ mod tests {
         }
     }
 
-    fn promises(activation: &Activation, key: &KeyOutputs) -> Vec<Outcome> {
+    fn promises(activation: &Activation, key: &KeyOutputs) -> BTreeMap<PartyIndex, Outcome> {
         let keys = keys();
-        let all = PartyIndex::all(2).zip(&keys).map(|(by, secret)| Outcome::Promised {
-            ready: Ready::sign(activation.clone(), by, secret),
-            key: key.clone(),
+        let all = PartyIndex::all(2).zip(&keys).map(|(by, secret)| {
+            let ready = Ready::sign(activation.clone(), by, secret);
+            (by, Outcome::Promised { ready, key: key.clone() })
         });
         all.collect()
     }
@@ -161,11 +170,13 @@ mod tests {
     #[test]
     fn new_shares_are_proved_only_of_the_same_key_account_and_next_epoch() {
         let proves = |activation: Activation, key: KeyOutputs| {
-            proved_by_promises(&refresh(), Some(&CODE), &promises(&activation, &key)).is_some()
+            proved_together(&refresh(), Some(&CODE), &[], &promises(&activation, &key)).is_some()
         };
         let good = activation(&outputs());
         assert!(proves(good.clone(), outputs()));
-        assert_eq!(proved_by_promises(&refresh(), Some(&CODE), &promises(&good, &outputs())[..1]), None);
+        let mut one = promises(&good, &outputs());
+        one.pop_last();
+        assert_eq!(proved_together(&refresh(), Some(&CODE), &[], &one), None);
         for (activation, key) in [
             (Activation { account: AccountId([9; 16]), ..good.clone() }, outputs()),
             (Activation { epoch: 3, ..good.clone() }, outputs()),

@@ -815,6 +815,9 @@ pub struct Started {
     pub signers: ::prost::alloc::vec::Vec<u32>,
     #[prost(bytes = "bytes", tag = "3")]
     pub digest: ::prost::bytes::Bytes,
+    /// How many presignatures of these signers the coordinator can use from now on; not there where they are of no use.
+    #[prost(uint32, optional, tag = "4")]
+    pub presignatures_left: ::core::option::Option<u32>,
 }
 /// Why there is no result. The unverified claim of the coordinator.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -974,6 +977,9 @@ pub struct Plugin {
     /// The formats of shares that it reads, ascending.
     #[prost(uint32, repeated, tag = "7")]
     pub share_formats: ::prost::alloc::vec::Vec<u32>,
+    /// Whether it makes presignatures.
+    #[prost(bool, tag = "8")]
+    pub presigns: bool,
 }
 /// Generated client implementations.
 pub mod coordinator_client {

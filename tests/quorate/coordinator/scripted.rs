@@ -20,7 +20,7 @@ use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, Report, SignedReport};
 use quorate_core::submission::Submission;
 use quorate_core::{
-    AccountId, Digest, KeySpec, OrderId, PartyIndex, PlanHash, SchemeSignature, SessionId, Threshold,
+    AccountId, Digest, KeySpec, OrderId, PartyIndex, PlanHash, PoolId, SchemeSignature, SessionId, Threshold,
 };
 use quorate_kit::random32;
 use quorate_net::clock::{Clock, SystemClock};
@@ -73,12 +73,13 @@ fn heartbeat(party: &SecretKey, number: u64) -> Vec<u8> {
         max_parties: 16,
         open_signings: Some(16),
         share_formats: vec![1],
+            presigns: false,
     };
     let (identity, own) = (party.public().0, SecretKey::from_seed(&random32()));
     let heartbeat = Heartbeat {
         identity: party.public(),
         replica: "replica".into(),
-        process: [1; 16],
+        process: PoolId([1; 16]),
         number,
         at: SystemClock.millis(),
         key_name: own.public(),

@@ -1,5 +1,6 @@
 //! Parties with real components and real databases, over the router's hub: orders, plans, sessions, activation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use quorate_kit::random32;
 use quorate_net::clock::Clock;
 use quorate_party::{PlanRefusal, ReadmitRefused, recovery};
 use quorate_party_store::{BannedParty, DecidedIn};
-use quorate_verify::proof::{Proved, proved_by_promises};
+use quorate_verify::proof::{Proved, proved_together};
 
 use quorate_tests::hostile_router::hostile;
 use quorate_tests::sandbox_tasks::load;
@@ -213,19 +214,20 @@ async fn promises_that_reached_nobody_are_reported_after_a_restart_and_make_the_
     let mut cluster = Cluster::over(router, vec![load("dkls23").await]).await;
     let (plan, outcomes) = interrupted_keygen(&cluster).await;
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Promised { .. })), "{outcomes:?}");
-    let mut reported = Vec::new();
+    let mut reported = BTreeMap::new();
     for index in 0..3 {
         cluster.parties[index] = cluster.start(index).await;
         let reports = recovery::recover(&cluster.parties[index]).await.unwrap();
         let [report] = reports.as_slice() else { panic!("{reports:?}") };
         report.verify(&cluster.keys()).unwrap();
-        reported.push(report.report.outcome.clone());
+        reported.insert(report.report.by, report.report.outcome.clone());
     }
     let order = plan.order.open(&[cluster.originator.public()], cluster.clock.seconds()).unwrap();
-    assert_eq!(proved_by_promises(&order, None, &reported[..2]), None, "two of three are no certificate");
-    let Some(Proved::Shares { certificate, key }) = proved_by_promises(&order, None, &reported) else {
-        panic!()
-    };
+    let mut two = reported.clone();
+    two.pop_last();
+    assert_eq!(proved_together(&order, None, &plan.signers, &two), None, "two of three are no certificate");
+    let proved = proved_together(&order, None, &plan.signers, &reported);
+    let Some(Proved::Shares { certificate, key }) = proved else { panic!("{proved:?}") };
     (cluster.epoch, cluster.public_key) = (1, key.public_key.0);
     cluster.certificate = Some(certificate);
     cluster.assert_signed(&cluster.sign(&[2, 3], [4; 32]).await, [4; 32]);

@@ -92,9 +92,13 @@ impl Api {
         }))
     }
 
-    /// Authenticates rows of earlier row keys anew, and deletes expired idempotency keys at intervals, until it is
-    /// dropped.
+    /// Authenticates rows of earlier row keys anew, deletes expired idempotency keys at intervals, and orders presignatures where
+    /// they are few, until it is dropped.
     pub async fn maintain(&self) {
+        tokio::join!(self.maintain_rows(), self.accounts.order_presignatures());
+    }
+
+    async fn maintain_rows(&self) {
         self.renew_row_macs().await;
         let mut tick = interval(KEY_CLEANUP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

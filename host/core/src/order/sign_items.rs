@@ -89,6 +89,16 @@ impl SignItems {
         (1..=MAX_SIGN_ITEMS).contains(&items.len()).then_some(Self(items))
     }
 
+    /// The same items, each of which may use a presignature where the scheme allows it.
+    #[must_use]
+    pub fn allowing_presignatures(mut self, scheme: &str) -> Self {
+        for item in &mut self.0 {
+            item.presignatures = true;
+            item.presignatures = item.objection(scheme).is_none();
+        }
+        self
+    }
+
     /// The items, in the order of their signatures.
     #[must_use]
     pub fn all(&self) -> &[SignItem] {
@@ -170,6 +180,18 @@ mod tests {
         for schnorr in ["ed25519", "bip340"] {
             assert_eq!(with(item()).objection(schnorr), None, "{schnorr}");
         }
+    }
+
+    #[test]
+    fn items_allow_presignatures_where_their_scheme_does() {
+        let known = SignItem { hash: HashFunction::Sha256, ..item() };
+        let items = SignItems::new(vec![item(), known]).unwrap();
+        let allowed = |scheme: &str| {
+            let items = items.clone().allowing_presignatures(scheme);
+            items.all().iter().map(|item| item.presignatures).collect::<Vec<_>>()
+        };
+        assert_eq!(allowed("ecdsa-secp256k1"), [false, true]);
+        assert_eq!(allowed("bip340"), [true, true]);
     }
 
     #[test]

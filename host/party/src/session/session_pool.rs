@@ -13,6 +13,8 @@ use quorate_party_store::{AdmissionFacts, PartyStore, PoolPurpose};
 use quorate_runtime::SecretBytes;
 use quorate_runtime::capabilities::vault::{EntryName, Pool, PoolUnavailable, Scope, Taking};
 
+use tokio::runtime::Handle;
+
 use super::context::SessionContext;
 use crate::party::Party;
 
@@ -46,6 +48,8 @@ pub(super) struct SessionPool {
     named: BTreeMap<String, PreparedId>,
     /// Whether one of them was not to be had when the component asked for it.
     lost: Arc<AtomicBool>,
+    /// Where the store is asked.
+    runtime: Handle,
 }
 
 impl SessionPool {
@@ -56,8 +60,8 @@ impl SessionPool {
             return None;
         }
         let purpose = purpose(context.order(), &context.plan, &context.facts)?;
-        let lost = Arc::default();
-        Some(Self { store: context.party.store.clone(), purpose, named, lost })
+        let (lost, runtime) = (Arc::default(), Handle::current());
+        Some(Self { store: context.party.store.clone(), purpose, named, lost, runtime })
     }
 
     /// Returns the flag that is set when an entry of the plan is not to be had: another session was faster, or the store failed.
@@ -75,20 +79,24 @@ impl Pool for SessionPool {
     fn take(&self, name: EntryName) -> Taking {
         let id = self.named.get(name.name()).copied();
         let (store, purpose, lost) = (self.store.clone(), self.purpose.clone(), self.lost());
+        let Some(id) = id else { return Box::pin(std::future::ready(Ok(None))) };
+        // Where the component runs there is no access to the network.
+        let taking = self.runtime.spawn(async move { store.take_pooled(&purpose, id).await });
         Box::pin(async move {
-            let Some(id) = id else { return Ok(None) };
-            match store.take_pooled(&purpose, id).await {
-                Ok(Some(value)) => Ok(Some(SecretBytes::new(value.to_vec()))),
-                Ok(None) => {
-                    lost.store(true, Ordering::Relaxed);
-                    Ok(None)
-                }
-                Err(error) => {
-                    lost.store(true, Ordering::Relaxed);
+            let taken = match taking.await {
+                Ok(Ok(Some(value))) => return Ok(Some(SecretBytes::new(value.to_vec()))),
+                Ok(Ok(None)) => Ok(None),
+                Ok(Err(error)) => {
                     tracing::error!(error = %chain(&error), "presignature not taken; it is used up");
                     Err(PoolUnavailable)
                 }
-            }
+                Err(error) => {
+                    tracing::error!(%error, "presignature not taken; it is used up");
+                    Err(PoolUnavailable)
+                }
+            };
+            lost.store(true, Ordering::Relaxed);
+            taken
         })
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use quorate_net::telemetry::{self, LogFormat};
 use quorate_net::web::guard::AllowedAddresses;
+use quorate_account::PresignatureMarks;
 use quorate_runtime::limits::DEFAULT_SANDBOX_MEMORY_BYTES;
 use read::Variables;
 
@@ -104,6 +105,9 @@ pub struct LimitsConfig {
     /// `QUORATE_SIGNATURES_PER_DAY`: how many signatures a party makes with one account in a day (UTC); `None`, by default: as many as
     /// orders ask for.
     pub signatures_per_day: Option<NonZeroU32>,
+    /// `QUORATE_PRESIGNATURES_LOW` and `QUORATE_PRESIGNATURES_HIGH`: when the account service has parties make presignatures for an
+    /// account that signs, and how many. With a high mark of 0 they make none.
+    pub presignatures: PresignatureMarks,
 }
 
 impl Default for LimitsConfig {
@@ -113,6 +117,7 @@ impl Default for LimitsConfig {
             shares_per_party: Duration::from_secs(20),
             sandbox_memory: DEFAULT_SANDBOX_MEMORY_BYTES,
             signatures_per_day: None,
+            presignatures: PresignatureMarks::default(),
         }
     }
 }
@@ -220,6 +225,9 @@ impl EmbeddedConfig {
     }
 }
 
+/// The most presignatures that a party keeps for one account and quorum.
+const MAX_PRESIGNATURES: u16 = 256;
+
 /// What a size of memory is to be.
 const MEGABYTES: &str = "a number of megabytes from 1 to 1000000";
 
@@ -243,8 +251,24 @@ impl LimitsConfig {
                     });
                 }
             },
+            presignatures: read_marks(variables)?,
         })
     }
+}
+
+fn read_marks(variables: &mut Variables) -> Result<PresignatureMarks, ConfigError> {
+    let default = PresignatureMarks::default();
+    let low = variables.parsed("QUORATE_PRESIGNATURES_LOW", "a number from 0 to 256")?;
+    let high = variables.parsed("QUORATE_PRESIGNATURES_HIGH", "a number from 0 to 256")?;
+    let marks = PresignatureMarks { low: low.unwrap_or(default.low), high: high.unwrap_or(default.high) };
+    let invalid = |name, wanted| Err(ConfigError::Invalid { name, wanted });
+    if marks.high > MAX_PRESIGNATURES {
+        return invalid("QUORATE_PRESIGNATURES_HIGH", "a number from 0 to 256");
+    }
+    if marks.high > 0 && marks.low > marks.high {
+        return invalid("QUORATE_PRESIGNATURES_LOW", "a number that is not above QUORATE_PRESIGNATURES_HIGH");
+    }
+    Ok(marks)
 }
 
 impl LogConfig {
@@ -302,6 +326,10 @@ mod tests {
             ("QUORATE_REQUESTS_PER_MINUTE", "-1"),
             ("QUORATE_ACCOUNT_REQUESTS_PER_MINUTE", "many"),
             ("QUORATE_SIGNATURES_PER_DAY", "1.5"),
+            ("QUORATE_PRESIGNATURES_LOW", "129"),
+            ("QUORATE_PRESIGNATURES_LOW", "few"),
+            ("QUORATE_PRESIGNATURES_HIGH", "257"),
+            ("QUORATE_PRESIGNATURES_HIGH", "31"),
             ("QUORATE_SANDBOX_MEMORY_MB", "0"),
             ("QUORATE_PRIVATE_NETWORKS", "0.0.0.0/0"),
             ("QUORATE_PRIVATE_NETWORKS", "http://postgres"),

@@ -49,6 +49,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         user_party,
         clock: context.clock.clone(),
         limits: time_limits(context.config.limits),
+        presignatures: context.config.limits.presignatures,
     });
     let rate = |of, at_most| RequestRate::new(of, at_most, cache.clone(), Arc::clone(&context.clock));
     let guard = Guard { rate: rate("key", context.config.http.rates.per_key), ..guard };

@@ -166,6 +166,7 @@ impl Embedded {
             clock: shared.clock,
             user_party: None,
             limits: time_limits(setup.limits),
+            presignatures: setup.limits.presignatures,
         });
         let rate = |of, at_most| RequestRate::new(of, at_most, None, Arc::new(SystemClock));
         let guard = Guard {
