@@ -63,7 +63,8 @@ impl OrderRecord {
     /// any more, and no share is held for it.
     fn is_empty(&self) -> bool {
         let all_denied = |record: &VerifiedRecord| {
-            record.outcomes.len() == record.order.spec.parties.len() && record.outcomes.values().all(is_denial)
+            record.outcomes.len() == record.order.spec.parties.len()
+                && record.outcomes.values().all(is_denial)
         };
         self.is_over() && self.verified.iter().all(all_denied)
     }

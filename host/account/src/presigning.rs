@@ -1,32 +1,18 @@
-//! Orders presignatures ahead of time, for accounts that sign.
-//!
-//! A coordinator says with every signing how many presignatures the signers have left. When these are fewer than the low mark, the same
-//! signers are to make as many as lead to the high mark. Parties do that with the lowest priority, so that no signing waits for it; a
-//! signing that finds none makes its nonces itself.
+//! Which accounts need presignatures. A coordinator says with every signing how many the signers have left; when these are fewer than
+//! the low mark, the same signers are to make as many as lead to the high mark.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures::StreamExt;
 use parking_lot::Mutex;
-use quorate_core::code::Code;
-use quorate_core::order::Operation;
 use quorate_core::{AccountId, PartyIndex};
-use quorate_net::problem::Problem;
-use quorate_verify::proof::Proved;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::operations::AccountService;
-use super::request_ids::RequestIds;
-use super::submit::{OrderResult, OrderSubmission};
+use super::submit::OrderResult;
 
 /// Accounts that wait for presignatures. More are told again with their next signing.
 const MAX_WAITING_ACCOUNTS: usize = 1_024;
-
-/// Orders for presignatures at a time.
-const MAX_CONCURRENT_ORDERS: usize = 4;
 
 /// How long an account is left alone after parties have failed to make presignatures for it.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -47,10 +33,10 @@ impl Default for PresignatureMarks {
 }
 
 /// Signers of an account that are to make presignatures.
-struct Wanted {
-    account: AccountId,
-    signers: Vec<PartyIndex>,
-    count: u16,
+pub(crate) struct Wanted {
+    pub(crate) account: AccountId,
+    pub(crate) signers: Vec<PartyIndex>,
+    pub(crate) count: u16,
 }
 
 /// Accounts whose presignatures are few.
@@ -95,11 +81,18 @@ impl FewPresignatures {
         }
     }
 
-    fn note_made(&self, account: AccountId) {
+    /// Those who are to make presignatures, one after the other; `None` when somebody reads them already.
+    pub(crate) fn wanted(&self) -> Option<mpsc::Receiver<Wanted>> {
+        self.receiver.lock().take()
+    }
+
+    /// Takes note that presignatures were made: more can be ordered.
+    pub(crate) fn note_made(&self, account: AccountId) {
         self.accounts.lock().remove(&account);
     }
 
-    fn note_failed(&self, account: AccountId) {
+    /// Takes note that none could be made.
+    pub(crate) fn note_failed(&self, account: AccountId) {
         let mut accounts = self.accounts.lock();
         let now = Instant::now();
         accounts.retain(|_, standing| !matches!(standing, Standing::PausedUntil(until) if *until <= now));
@@ -111,53 +104,10 @@ impl FewPresignatures {
     }
 }
 
-impl AccountService {
-    /// Orders presignatures for the accounts that have few of them, until it is dropped.
-    pub(crate) async fn order_presignatures(&self) {
-        let Some(receiver) = self.few_presignatures.receiver.lock().take() else { return };
-        let order = |wanted: Wanted| async move {
-            let account = wanted.account;
-            match self.presign(wanted).await {
-                Ok(count) => {
-                    tracing::debug!(%account, count, "presignatures made");
-                    self.few_presignatures.note_made(account);
-                }
-                Err(problem) => {
-                    tracing::warn!(%account, code = %problem.code, reason = problem.detail, "no presignatures made");
-                    self.few_presignatures.note_failed(account);
-                }
-            }
-        };
-        ReceiverStream::new(receiver).for_each_concurrent(MAX_CONCURRENT_ORDERS, order).await;
-    }
-
-    /// Has these signers make presignatures, and says how many they have made.
-    async fn presign(&self, wanted: Wanted) -> Result<usize, Problem> {
-        let Wanted { account, signers, count } = wanted;
-        let ids = RequestIds::for_account(account)?;
-        let (account, current) = self.accounts.active(ids.account).await?;
-        let order =
-            self.order(ids.order, &account, Operation::Presign { at_most: count }, Some(&current))?;
-        let submission = OrderSubmission {
-            order,
-            key: Some(current),
-            signers,
-            aborts: vec![],
-            limit: self.limits.presign(),
-            resubmitted: false,
-        };
-        match self.submitter.submit(submission).await?.proved {
-            Proved::Presignatures(made) => Ok(made.ids().count()),
-            Proved::Signatures(_) | Proved::Shares { .. } => {
-                Err(Problem::new(Code::Internal, "something else than presignatures"))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use quorate_core::{Digest, SessionId};
+    use quorate_verify::proof::Proved;
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_backends::database::StoreError;
-use quorate_control_store::{RecordOutcome, SessionRecord, SessionStatus};
+use quorate_control_store::{NewSession, RecordOutcome, SessionRecord, SessionStatus};
 use quorate_core::code::Code;
 use quorate_core::codec::encode;
 use quorate_core::presignatures::MadePresignatures;
@@ -49,15 +49,14 @@ pub(super) async fn drive(state: Arc<CoordinatorState>, request: SubmittedOrder,
             None => return,
         },
     };
-    let driver =
-        OrderDriver {
-            state: &state,
-            request: &request,
-            failures: FailureCounts::new(),
-            begun,
-            recorded: 0,
-            without_presignatures: false,
-        };
+    let driver = OrderDriver {
+        state: &state,
+        request: &request,
+        failures: FailureCounts::new(),
+        begun,
+        recorded: 0,
+        without_presignatures: false,
+    };
     let end = match driver.lead(resubmitted).await {
         Ok(()) => OrderEnd::Result,
         Err(verdict) => {
@@ -247,22 +246,14 @@ impl OrderDriver<'_> {
             RecordOutcome::AttemptTaken => return self.follow_other().await,
         }
         let mut wait = state.reports.waiters.wait(&session, &request.order);
-        let published = match state.outbox.publish(&outgoing).await {
-            // A session that no other can replace waits in the outbox: the queue may be back in time.
-            Err(NotQueued { party, error }) if !request.is_repeatable() => {
-                tracing::warn!(
-                    error = %chain(&error), %party, session = %session.id, "plan not published; it waits in the outbox"
-                );
-                Ok(())
-            }
-            other => other,
-        };
+        let published = self.publish(&outgoing, &session).await;
         request.tell_started(&session, presignatures_left);
         let failure = match published {
             Ok(()) => {
                 let until = deadline + LATE_REPORTS_DURATION;
                 let collector = Collector::new(state, request, session.id, &session.signers, until);
-                let collector = if uses_presignatures { collector.that_ends_without_room() } else { collector };
+                let collector =
+                    if uses_presignatures { collector.that_ends_without_room() } else { collector };
                 match collector.collect(&mut wait).await {
                     Ok(outcomes) => {
                         self.keep_presignatures(&session.signers, &outcomes);
@@ -273,19 +264,44 @@ impl OrderDriver<'_> {
             }
             Err(why) => SessionFailure::unpublished(&why),
         };
+        self.end_failed(&session, failure, uses_presignatures).await
+    }
+
+    /// Publishes the plan of a session.
+    async fn publish(&self, plan: &OutgoingPlan<'_>, session: &NewSession) -> Result<(), NotQueued> {
+        match self.state.outbox.publish(plan).await {
+            // A session that no other can replace waits in the outbox: the queue may be back in time.
+            Err(NotQueued { party, error }) if !self.request.is_repeatable() => {
+                tracing::warn!(
+                    error = %chain(&error), %party, session = %session.id, "plan not published; it waits in the outbox"
+                );
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Ends a session that has failed, unless an earlier one has a result, and says what may follow.
+    async fn end_failed(
+        &mut self,
+        session: &NewSession,
+        failure: SessionFailure,
+        used_presignatures: bool,
+    ) -> Result<(), AttemptFailed> {
+        let (state, account) = (self.state, self.request.order.spec.account);
         self.cancel_session(session.id, &failure.verdict).await;
         // A party that has no room is no worse than others, but others are tried first.
         for (by, with) in &failure.full {
-            state.open_signings.mark_full(request.order.spec.account, *by, *with);
+            state.open_signings.mark_full(account, *by, *with);
             *self.failures.entry(*by).or_default() += 1;
         }
-        let is_full = request.is_signing() && !failure.full.is_empty();
-        if uses_presignatures && !is_full {
+        let is_full = self.request.is_signing() && !failure.full.is_empty();
+        if used_presignatures && !is_full {
             // Whoever has lost them, or can't use them, is as good as before.
-            state.presignatures.forget(request.order.spec.account, &session.signers);
+            state.presignatures.forget(account, &session.signers);
             self.without_presignatures = true;
         }
-        let has_lost_them = uses_presignatures && failure.verdict.code == Code::Overloaded;
+        let has_lost_them = used_presignatures && failure.verdict.code == Code::Overloaded;
         if !is_full && !has_lost_them {
             self.count_suspects(&failure);
         }
@@ -300,7 +316,9 @@ impl OrderDriver<'_> {
     /// Keeps the presignatures that a session has made, if it was to make some.
     fn keep_presignatures(&self, signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Outcome>) {
         let order = &self.request.order;
-        if let (Some(made), Some(share_set)) = (MadePresignatures::of(order, signers, outcomes), order.share_set) {
+        if let (Some(made), Some(share_set)) =
+            (MadePresignatures::of(order, signers, outcomes), order.share_set)
+        {
             self.state.presignatures.add(order.spec.account, share_set, signers, &made);
         }
     }

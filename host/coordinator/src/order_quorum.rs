@@ -83,7 +83,13 @@ impl OrderDriver<'_> {
         let Some((share_set, items)) = self.presignature_use().filter(|_| !self.without_presignatures) else {
             return vec![];
         };
-        self.state.presignatures.signers_with(self.request.order.spec.account, share_set, items)
+        let with = |at_least| {
+            let account = self.request.order.spec.account;
+            self.state.presignatures.signers_with(account, share_set, at_least)
+        };
+        let enough = with(items);
+        // Those with too few get more: one quorum with many serves better than several with few.
+        if enough.is_empty() { with(1) } else { enough }
     }
 
     /// Takes a presignature for each item, if the signers hold as many and the order may use them.

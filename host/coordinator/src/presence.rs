@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quorate_core::{PoolId, UnixMillis};
 use quorate_core::admission::PluginFacts;
 use quorate_core::codec::decode;
 use quorate_core::heartbeat::{Heartbeat, SignedHeartbeat, Trouble};
 use quorate_core::identity::PublicKey;
 use quorate_core::order::MAX_CLOCK_SKEW;
+use quorate_core::{PoolId, UnixMillis};
 use quorate_net::topics::PARTY_HEARTBEAT_INTERVAL;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -48,8 +48,16 @@ struct SeenParty {
     trouble: Option<Trouble>,
     /// When it last was a suspect in a session that failed.
     suspected: Option<Instant>,
-    /// The highest number of each process, and when it came.
-    processes: HashMap<PoolId, (u64, Instant)>,
+    /// Its processes, by their pools.
+    processes: HashMap<PoolId, SeenProcess>,
+}
+
+/// A process of a party.
+struct SeenProcess {
+    /// The highest number of its heartbeats, and when it came.
+    number: u64,
+    at: Instant,
+    replica: String,
 }
 
 impl Presence {
@@ -82,7 +90,8 @@ impl Presence {
 
     /// Records a genuine heartbeat; false if it, or a later one, has come before.
     fn take(&self, heartbeat: Heartbeat, clock: UnixMillis) -> bool {
-        let Heartbeat { identity, process, number, at, key_name, trouble, mut plugins, .. } = heartbeat;
+        let Heartbeat { identity, replica, process, number, at, key_name, trouble, mut plugins, .. } =
+            heartbeat;
         let now = Instant::now();
         let mut seen = self.seen.lock();
         let shares =
@@ -98,14 +107,14 @@ impl Presence {
             suspected: None,
             processes: HashMap::new(),
         });
-        if party.processes.get(&process).is_some_and(|(highest, _)| number <= *highest) {
+        if party.processes.get(&process).is_some_and(|seen| number <= seen.number) {
             return false;
         }
         if party.processes.len() >= MAX_PROCESSES && !party.processes.contains_key(&process) {
-            let oldest = party.processes.iter().min_by_key(|(_, (_, at))| *at).map(|(process, _)| *process);
+            let oldest = party.processes.iter().min_by_key(|(_, seen)| seen.at).map(|(process, _)| *process);
             oldest.map(|oldest| party.processes.remove(&oldest));
         }
-        party.processes.insert(process, (number, now));
+        party.processes.insert(process, SeenProcess { number, at: now, replica });
         plugins.truncate(MAX_PLUGINS);
         let is_apart = at > clock + MAX_CLOCK_SKEW || clock > at + MAX_CLOCK_SKEW;
         (party.at, party.plugins, party.key_name) = (now, plugins, key_name);
@@ -128,14 +137,18 @@ impl Presence {
         })
     }
 
-    /// The pool of a party's process, if one process of the party is there and no other: a plan may come to any of them.
+    /// The pool of a party's process, if one replica of the party is there and no other: a plan may come to any of them. Of a replica
+    /// that was started anew the newer process counts.
     pub(super) fn only_pool(&self, identity: &PublicKey) -> Option<PoolId> {
         let now = Instant::now();
         let seen = self.seen.lock();
-        let is_there = |(_, (_, at)): &(&PoolId, &(u64, Instant))| now.duration_since(*at) < ONLINE_TIMEOUT;
-        let mut there = seen.get(identity)?.processes.iter().filter(is_there);
-        let (pool, _) = there.next()?;
-        there.next().is_none().then_some(*pool)
+        let processes = &seen.get(identity)?.processes;
+        let (pool, newest) = processes.iter().max_by_key(|(_, process)| process.at)?;
+        let is_other = |process: &SeenProcess| {
+            process.replica != newest.replica && now.duration_since(process.at) < ONLINE_TIMEOUT
+        };
+        let is_alone = !processes.values().any(is_other);
+        (is_alone && now.duration_since(newest.at) < ONLINE_TIMEOUT).then_some(*pool)
     }
 
     /// Whether one of a party's components is such a one.
@@ -251,17 +264,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_pool_of_a_party_is_that_of_its_only_process() {
+    async fn the_pool_of_a_party_is_that_of_its_only_replica() {
         let presence = presence(false);
         let pool = || presence.only_pool(&key(1).public());
+        let beat = |process: u8, replica: &str, number| {
+            let (process, replica) = (PoolId([process; 16]), replica.to_owned());
+            hear(&presence, Heartbeat { process, replica, number, ..heartbeat(1, 11, 1) }, 1);
+        };
         assert_eq!(pool(), None);
-        hear(&presence, heartbeat(1, 11, 1), 1);
+        beat(1, "a", 1);
         assert_eq!(pool(), Some(PoolId([1; 16])));
-        hear(&presence, Heartbeat { process: PoolId([2; 16]), ..heartbeat(1, 11, 1) }, 1);
+        tokio::time::advance(PARTY_HEARTBEAT_INTERVAL).await;
+        beat(2, "a", 1);
+        assert_eq!(pool(), Some(PoolId([2; 16])), "it was started anew");
+        beat(3, "b", 1);
         assert_eq!(pool(), None, "a plan may come to either");
         tokio::time::advance(ONLINE_TIMEOUT).await;
-        hear(&presence, Heartbeat { process: PoolId([2; 16]), number: 2, ..heartbeat(1, 11, 1) }, 1);
-        assert_eq!(pool(), Some(PoolId([2; 16])), "the first is gone");
+        assert_eq!(pool(), None, "none is there");
+        beat(3, "b", 2);
+        assert_eq!(pool(), Some(PoolId([3; 16])), "the other is gone");
     }
 
     #[tokio::test]

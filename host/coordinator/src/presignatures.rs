@@ -230,7 +230,7 @@ mod tests {
         let (these, others) = (signers([1, 2]), signers([1, 3]));
         all.add(account(1), SHARES, &these, &made(&these, 1, 1, 4));
         assert_eq!(all.left(account(1), SHARES, &these), 4);
-        assert_eq!(all.signers_with(account(1), SHARES, 4), [these.clone()]);
+        assert_eq!(all.signers_with(account(1), SHARES, 4), std::slice::from_ref(&these));
         assert!(all.signers_with(account(1), SHARES, 5).is_empty());
         assert_eq!(all.take(account(1), SHARES, &others, 1, everywhere), None);
         assert_eq!(all.take(account(2), SHARES, &these, 1, everywhere), None);

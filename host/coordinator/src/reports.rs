@@ -157,7 +157,8 @@ impl Reports {
     /// Ends a session that no call here waits for, when all its parties have reported and none has a result.
     async fn end_if_over(&self, id: SessionId, session: &WatchedSession) -> Result<(), StoreError> {
         let outcomes = session.outcomes();
-        let is_part = |outcome: &Outcome| matches!(outcome, Outcome::Promised { .. } | Outcome::Prepared { .. });
+        let is_part =
+            |outcome: &Outcome| matches!(outcome, Outcome::Promised { .. } | Outcome::Prepared { .. });
         let all_parts = outcomes.values().all(is_part);
         if all_parts || outcomes.len() < session.signers.len() {
             return Ok(());

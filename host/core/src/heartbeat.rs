@@ -1,9 +1,9 @@
 //! Heartbeats: what a party says of itself, again and again, so that coordinators choose among parties that are there.
 
-use crate::{PoolId, UnixMillis};
 use crate::admission::PluginFacts;
 use crate::codec::{Malformed, Reader, Wire, encode, wire_struct};
 use crate::identity::{BadSignature, PublicKey, SecretKey, Signature, Tag};
+use crate::{PoolId, UnixMillis};
 
 /// A heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]

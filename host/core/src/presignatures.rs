@@ -27,7 +27,9 @@ impl MadePresignatures {
         let Operation::Presign { at_most } = order.operation else { return None };
         let mut all: Option<Self> = None;
         for signer in signers {
-            let Some(&Outcome::Prepared { execution, pool, count }) = outcomes.get(signer) else { return None };
+            let Some(&Outcome::Prepared { execution, pool, count }) = outcomes.get(signer) else {
+                return None;
+            };
             let together = all.get_or_insert(Self { execution, count: at_most, pools: vec![] });
             if together.execution != execution {
                 return None;

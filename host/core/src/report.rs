@@ -341,9 +341,9 @@ impl SignedReport {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::Threshold;
     use crate::ban::Ban;
     use crate::codec::decode;
-    use crate::Threshold;
     use crate::ids::{AccountId, PlanHash};
     use crate::order::MAX_ORDER_LIFETIME;
     use crate::order::tests::{NOW, identities, signing, terms};

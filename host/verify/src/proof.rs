@@ -105,9 +105,7 @@ mod tests {
     use quorate_core::codec::Bytes;
     use quorate_core::identity::SecretKey;
     use quorate_core::order::{MAX_ORDER_LIFETIME, OrderTerms, Version};
-    use quorate_core::{
-        AccountId, Digest, ExecutionId, OrderId, PlanHash, Threshold, UnixSeconds,
-    };
+    use quorate_core::{AccountId, Digest, ExecutionId, OrderId, PlanHash, Threshold, UnixSeconds};
 
     use super::*;
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::Stream;
-use quorate_account::{AccountService, AccountSetup, ItemText, PresignatureMarks, RequestIds, SignRequest, TimeLimits};
+use quorate_account::{
+    AccountService, AccountSetup, ItemText, PresignatureMarks, RequestIds, SignRequest, TimeLimits,
+};
 use quorate_backends::database::Database;
 use quorate_control_store::{Account, AccountState, AccountStore, OpenOrder, RowKeys};
 use quorate_core::certificate::{Activation, Certificate, KeyOutputs, Ready};
@@ -56,7 +58,8 @@ impl Coordinator for Liar {
         let submission: Submission = decode(signed.bytes()).unwrap();
         let order: Order = decode(submission.order.bytes()).unwrap();
         let session = SESSION.as_bytes().to_vec().into();
-        let started = Started { session, signers: vec![1, 2], digest: vec![3; 32].into(), presignatures_left: None };
+        let started =
+            Started { session, signers: vec![1, 2], digest: vec![3; 32].into(), presignatures_left: None };
         let mut events = vec![Event::Started(started)];
         for lie in self.reports.lock().unwrap().iter() {
             events.push(Event::Report(lie(&order).into()));

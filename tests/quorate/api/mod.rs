@@ -1,5 +1,6 @@
 //! The API as callers see it.
 
 mod accounts;
+mod presignatures;
 mod schemes;
 mod user_shares;

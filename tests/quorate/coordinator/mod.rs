@@ -2,4 +2,5 @@
 
 mod bans;
 mod late_reports;
+mod presignatures;
 mod scripted;

@@ -38,6 +38,8 @@ use quorate_tests::in_memory::{join_key, served};
 const DIGEST: Digest = Digest([5; 32]);
 pub(super) const ACCOUNT: AccountId = AccountId([1; 16]);
 pub(super) const SHARE_SET: PlanHash = PlanHash([1; 32]);
+/// The pool of each party's process.
+pub(super) const POOL: PoolId = PoolId([1; 16]);
 const MESSAGE: [u8; 32] = [7; 32];
 
 /// How long any event may take.
@@ -73,13 +75,13 @@ fn heartbeat(party: &SecretKey, number: u64) -> Vec<u8> {
         max_parties: 16,
         open_signings: Some(16),
         share_formats: vec![1],
-            presigns: false,
+        presigns: true,
     };
     let (identity, own) = (party.public().0, SecretKey::from_seed(&random32()));
     let heartbeat = Heartbeat {
         identity: party.public(),
         replica: "replica".into(),
-        process: PoolId([1; 16]),
+        process: POOL,
         number,
         at: SystemClock.millis(),
         key_name: own.public(),
@@ -203,11 +205,19 @@ impl ScriptedParties {
 
     /// The signature that the order asks for.
     pub(super) fn signed(&self) -> Outcome {
-        let message = secp256k1::Message::from_digest(MESSAGE);
-        let signature = secp256k1::Secp256k1::new().sign_ecdsa_recoverable(message, &self.key);
-        let (recovery_id, bytes) = signature.serialize_compact();
-        let recovery_id = u8::try_from(i32::from(recovery_id)).unwrap();
-        Outcome::Signed(vec![SchemeSignature { bytes, recovery_id: Some(recovery_id) }])
+        self.signed_digests(&[MESSAGE])
+    }
+
+    /// Signatures of these digests.
+    pub(super) fn signed_digests(&self, digests: &[[u8; 32]]) -> Outcome {
+        let sign = |digest: &[u8; 32]| {
+            let message = secp256k1::Message::from_digest(*digest);
+            let signature = secp256k1::Secp256k1::new().sign_ecdsa_recoverable(message, &self.key);
+            let (recovery_id, bytes) = signature.serialize_compact();
+            let recovery_id = u8::try_from(i32::from(recovery_id)).unwrap();
+            SchemeSignature { bytes, recovery_id: Some(recovery_id) }
+        };
+        Outcome::Signed(digests.iter().map(sign).collect())
     }
 }
 

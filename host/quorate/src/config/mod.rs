@@ -19,9 +19,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quorate_account::PresignatureMarks;
 use quorate_net::telemetry::{self, LogFormat};
 use quorate_net::web::guard::AllowedAddresses;
-use quorate_account::PresignatureMarks;
 use quorate_runtime::limits::DEFAULT_SANDBOX_MEMORY_BYTES;
 use read::Variables;
 
