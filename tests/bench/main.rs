@@ -13,6 +13,7 @@ mod memory;
 mod processes;
 mod report;
 mod sandbox;
+mod schnorr;
 mod startup;
 mod stats;
 
@@ -25,9 +26,10 @@ type Part = (&'static str, fn() -> Value);
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         ("sandbox", sandbox::measure),
         ("end-to-end", end_to_end::measure),
+        ("schnorr", schnorr::measure),
         ("batches", batches::measure),
         ("processes", processes::measure),
         ("background", background::measure),

@@ -42,9 +42,16 @@ impl Server {
     #[must_use]
     pub fn start_with(data: &Path, parties: u16, plugin: &Path) -> Self {
         let address = free_address();
+        let mut command = command(data, parties, address);
+        command.arg("--plugin").arg(plugin);
+        Self::of(command, address)
+    }
+
+    /// Starts a server by a command, which listens on this address.
+    #[must_use]
+    pub fn of(mut command: Command, address: SocketAddr) -> Self {
         let started = Instant::now();
-        let child = command(data, parties, address).arg("--plugin").arg(plugin).spawn().unwrap();
-        Self { child, caller: Caller::new(address), started }
+        Self { child: command.spawn().unwrap(), caller: Caller::new(address), started }
     }
 
     /// Sends a signal.
