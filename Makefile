@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export QUORATE_PLUGINS ?= $(CURDIR)/target/plugins
 
 # Each is the component of a crate, `quorate-NAME`.
-PLUGINS := dkls23 dkls23-next frost-ed25519 frost-secp256k1-tr cggmp24 faulty imposter
+PLUGINS := dkls23 dkls23-next frost-ed25519 frost-secp256k1-tr cggmp24 faulty imposter talkative
 WASM := wasm32-unknown-unknown
 COMMA := ,
 SPACE := $(subst ,, )

@@ -835,7 +835,7 @@ main() {
   ok "parties have their own secrets, databases and queues and no others', nothing published, no way out, no root"
   # Each has the secrets of its own and no others.
   for service in server-party-1 server-party-2 server-party-3; do
-    [ "$(docker exec "$(running "$service")" ls /run/secrets | tr '\n' ' ')" = "identity master_key postgres_password rabbitmq_password " ] || die "the secrets of $service"
+    [ "$(docker exec "$(running "$service")" ls /run/secrets | tr '\n' ' ')" = "identity master_key postgres_password rabbitmq_password redis_password " ] || die "the secrets of $service"
     docker exec "$(running "$service")" cat /run/secrets/identity | cmp - "secrets/${service#server-}/identity" || die "another's identity"
   done
   [ -z "$(find secrets -type d ! -perm 700)" ] || die "folders of secrets that others can look into: $(find secrets -type d ! -perm 700)"

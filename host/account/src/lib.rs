@@ -10,6 +10,7 @@
 //! | `Orders` | reads what orders and sessions have led to, now or later |
 //! | `UserShareRequests` | asks the users' party to take or hand out a user's share |
 //! | `FewPresignatures` | says which accounts need presignatures |
+//! | `SessionEvents` | keeps what components say of sessions |
 //! | `Recoverer` | finds what an interrupted request has led to |
 //! | [`AccountService`] | the operations, made of these parts |
 
@@ -31,6 +32,8 @@ mod recover;
 mod request;
 mod request_ids;
 mod sealed_share;
+mod session_events;
+mod session_reader;
 mod stored_accounts;
 mod submit;
 mod user_share;
@@ -55,7 +58,7 @@ pub use request_ids::RequestIds;
 pub use sealed_share::SealedShare;
 pub use user_share::{UserParty, UserShareOptions};
 pub use views::{
-    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView,
+    AccountStateView, AccountView, ErrorView, EventView, KeyView, OperationView, SessionView, SignatureView,
     SigningView, StatusView, ThresholdView,
 };
 

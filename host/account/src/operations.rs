@@ -24,14 +24,15 @@ use super::limits::TimeLimits;
 use super::order_status::Orders;
 use super::originator::Originator;
 use super::pinned_parties::PinnedParties;
-use super::present::{session_view, signing_view, taproot_output, view};
+use super::present::{signing_view, taproot_output, view};
 use super::presigning::FewPresignatures;
 use super::recover::Recoverer;
 use super::request::{Creation, RefreshRequest, SignRequest};
+use super::session_events::SessionEvents;
 use super::stored_accounts::StoredAccounts;
 use super::submit::{OrderSubmission, Submitter, rejected_before_start};
 use super::user_share::{self, UserShareRequests};
-use super::views::{AccountView, SessionView, SigningView};
+use super::views::{AccountView, SigningView};
 use super::{AccountSetup, RequestIds};
 
 /// The most requests at a time that run a session. More would wait for the same processors until their deadline.
@@ -47,7 +48,7 @@ pub struct AccountService {
     stored: StoredAccounts,
     pub(crate) accounts: Accounts,
     pub(crate) submitter: Submitter,
-    orders: Orders,
+    pub(crate) orders: Orders,
     users: UserShareRequests,
     recoverer: Recoverer,
     defaults: AccountDefaults,
@@ -57,6 +58,7 @@ pub struct AccountService {
     pub(crate) limits: TimeLimits,
     permits: Semaphore,
     pub(crate) few_presignatures: FewPresignatures,
+    pub(crate) events: SessionEvents,
 }
 
 impl AccountService {
@@ -77,6 +79,7 @@ impl AccountService {
             presignatures,
         } = setup;
         let user = user_party.as_ref().map(|user| user.key);
+        let events = SessionEvents::new(parties.iter().copied().chain(user).collect());
         let pinned = PinnedParties { current: parties.clone(), user, former: former_parties };
         let stored = StoredAccounts::new(store, pinned);
         let originator = Originator::new(originator, originators);
@@ -105,6 +108,7 @@ impl AccountService {
             limits,
             permits: Semaphore::new(MAX_CONCURRENT_REQUESTS),
             few_presignatures: FewPresignatures::new(presignatures),
+            events,
         }
     }
 
@@ -163,14 +167,6 @@ impl AccountService {
             key.taproot_output = Some(output);
         }
         Ok(shown)
-    }
-
-    /// Reads a session, and stores what it has led to.
-    ///
-    /// # Errors
-    /// [`Code::SessionNotFound`], or a problem of the deployment.
-    pub async fn session(&self, id: SessionId) -> Result<SessionView, Problem> {
-        session_view(&self.orders.read_and_reconcile(id).await?)
     }
 
     /// Fetches a new share, sealed to its user, for as long as the user has not confirmed it. In hex.

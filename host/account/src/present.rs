@@ -5,6 +5,8 @@ use std::time::Duration;
 use quorate_control_store::{Account, AccountState};
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::code::Code;
+use quorate_core::event::ComponentEvent;
+use quorate_core::identity::PublicKey;
 use quorate_core::order::{Operation, Order, SignItem};
 use quorate_core::time::whole_millis;
 use quorate_core::{PartyIndex, SchemeSignature};
@@ -18,7 +20,7 @@ use super::order_status::{ReconciledSession, ReconciledStatus, SignedResult};
 use super::request::SignRequest;
 use super::submit::{OrderResult, known_parties};
 use super::views::{
-    AccountStateView, AccountView, ErrorView, KeyView, OperationView, SessionView, SignatureView,
+    AccountStateView, AccountView, ErrorView, EventView, KeyView, OperationView, SessionView, SignatureView,
     SigningView, StatusView, TaprootOutputView, ThresholdView,
 };
 
@@ -156,7 +158,10 @@ fn signature_view(
 }
 
 /// A session as callers see it.
-pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, Problem> {
+pub(crate) fn session_view(
+    session: &ReconciledSession,
+    events: Vec<(PublicKey, ComponentEvent)>,
+) -> Result<SessionView, Problem> {
     let signatures = match &session.signed {
         Some(SignedResult { key, result }) => signature_views(&session.order, key, result)?,
         None => vec![],
@@ -173,10 +178,10 @@ pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, P
             Operation::Keygen => OperationView::Keygen,
             Operation::Sign(_) => OperationView::Sign,
             Operation::Refresh => OperationView::Refresh,
-            Operation::Presign { .. }
-            | Operation::Auxiliary { .. }
-            | Operation::Prepare { .. }
-            | Operation::Repair(_) => return Err(Problem::internal("an order that is not implemented")),
+            Operation::Presign { .. } => OperationView::Presign,
+            Operation::Auxiliary { .. } | Operation::Prepare { .. } | Operation::Repair(_) => {
+                return Err(Problem::internal("an order that is not implemented"));
+            }
         },
         status: match session.status {
             ReconciledStatus::Running => StatusView::Running,
@@ -190,6 +195,27 @@ pub(crate) fn session_view(session: &ReconciledSession) -> Result<SessionView, P
         ended_at_ms: session.ended.map(|ended| ended.0),
         signatures,
         error,
+        events: events.into_iter().filter_map(|(by, event)| event_view(&session.order, by, event)).collect(),
+    })
+}
+
+/// What a party's component says; `None` for a party that is none of the order's.
+fn event_view(order: &Order, by: PublicKey, event: ComponentEvent) -> Option<EventView> {
+    let party = order.spec.index_of(&by)?.number();
+    let view = |kind: &str| EventView {
+        party,
+        kind: kind.to_owned(),
+        step: None,
+        of: None,
+        level: None,
+        code: None,
+    };
+    Some(match event {
+        ComponentEvent::Progress { step, of } => {
+            EventView { step: Some(step), of: Some(of), ..view("progress") }
+        }
+        ComponentEvent::PoolLevel(level) => EventView { level: Some(level), ..view("pool_level") },
+        ComponentEvent::Note(code) => EventView { code: Some(code), ..view("note") },
     })
 }
 

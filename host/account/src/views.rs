@@ -39,6 +39,8 @@ pub enum OperationView {
     Sign,
     /// New shares of the same key.
     Refresh,
+    /// Make presignatures ahead of time.
+    Presign,
 }
 
 /// How far a session is.
@@ -224,6 +226,30 @@ pub struct SessionView {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
+    /// What the plugins of the parties say while it runs, as far as this account service has heard of it. No proof.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventView>,
+}
+
+/// What the plugin of a party says while a session runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EventView {
+    /// The party.
+    pub party: u16,
+    /// `progress`, `pool_level` or `note`.
+    pub kind: String,
+    /// Of `progress`: how many steps are done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
+    /// Of `progress`: how many steps there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<u32>,
+    /// Of `pool_level`: how many presignatures, or other items for one use, there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
+    /// Of `note`: a code of the plugin (docs/plugin-codes.md).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
 }
 
 /// Why a session failed.

@@ -46,6 +46,8 @@ pub enum Tag {
     Join,
     /// A key that users seal their shares to.
     SealingKey,
+    /// What a component says while its session runs.
+    Event,
 }
 
 impl Tag {
@@ -68,6 +70,7 @@ impl Tag {
             Self::Heartbeat => b"quorate 1 heartbeat\0",
             Self::Join => b"quorate 1 join\0",
             Self::SealingKey => b"quorate 1 sealing key\0",
+            Self::Event => b"quorate 1 event\0",
         }
     }
 

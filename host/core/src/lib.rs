@@ -14,6 +14,7 @@ pub mod certificate;
 pub mod code;
 pub mod codec;
 pub mod envelope;
+pub mod event;
 pub mod heartbeat;
 pub mod hello;
 mod hpke_suite;

@@ -7,9 +7,6 @@ use quorate_core::identity::PublicKey;
 
 use crate::telemetry::chain;
 
-/// The topic of what account services may show of sessions while they run. They only read it.
-pub const EVENTS: &str = "events";
-
 /// The topic on which a coordinator announces the sessions that it has cancelled. Parties read it.
 pub const CANCELLED: &str = "cancelled";
 
@@ -50,12 +47,19 @@ pub fn presence_of(identity: &PublicKey) -> String {
     format!("presence.{identity}")
 }
 
+/// The topic of what the components of one party say while their sessions run: account services read it, and show it.
+#[must_use]
+pub fn events_of(identity: &PublicKey) -> String {
+    format!("events.{identity}")
+}
+
 /// What a deployment of these parties has at its broker.
 #[must_use]
 pub fn broker_layout(namespace: &str, parties: &[PublicKey]) -> BrokerLayout {
     let queues: Vec<String> = parties.iter().map(queue_of).collect();
-    let shared = [CANCELLED, REPORTS, FRAMES, EVENTS].map(str::to_owned);
-    let topics: Vec<String> = shared.into_iter().chain(parties.iter().map(presence_of)).collect();
+    let shared = [CANCELLED, REPORTS, FRAMES].map(str::to_owned);
+    let of_parties = parties.iter().flat_map(|party| [presence_of(party), events_of(party)]);
+    let topics: Vec<String> = shared.into_iter().chain(of_parties).collect();
     BrokerLayout::new(namespace, &queues, &topics)
 }
 

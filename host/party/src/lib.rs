@@ -11,6 +11,7 @@
 //! | [`worker`] | the party at work: its queue, heartbeats, maintenance |
 //! | [`intake`], [`recovery`] | what it takes on; what it reports of sessions that were interrupted |
 //! | `session` | one session, phase by phase |
+//! | `component_cache`, `events`, `event_sender` | what components keep for a while, and say while they run |
 //! | [`user`], [`api`] | shares that users keep, and the API by which they come |
 //! | [`admin`] | what an operator does at a party |
 
@@ -23,6 +24,9 @@ pub mod worker;
 
 mod ban_reports;
 mod bans;
+mod component_cache;
+mod event_sender;
+mod events;
 mod heartbeat;
 mod party;
 mod party_setup;
@@ -33,6 +37,7 @@ mod runner;
 mod session;
 
 pub use ban_reports::{ExportFailed, ReadmitRefused};
+pub use component_cache::prefix_of as cache_prefix_of;
 pub use party::Party;
 pub use party_setup::PartySetup;
 pub use refusal::PlanRefusal;

@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::bans::BanGate;
+use crate::component_cache::PartyCache;
+use crate::events::Events;
 use crate::party_setup::PartySetup;
 use crate::registry::{NotInstalled, Registry};
 use crate::session::running_sessions::RunningSessions;
@@ -44,6 +46,10 @@ pub struct Party {
     pub(crate) replica: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) router: RouterClient,
+    /// What components keep for a while.
+    pub(crate) cache: Arc<PartyCache>,
+    /// What components say.
+    pub(crate) events: Events,
     /// Whether the texts of plugins are kept.
     pub(crate) plugin_texts: PluginText,
     /// How often it signs with an account in a day (UTC); `None`: as often as orders come.
@@ -81,6 +87,7 @@ impl Party {
             replica,
             clock,
             router,
+            cache,
             plugin_texts,
             signatures_per_day,
         } = setup;
@@ -97,6 +104,8 @@ impl Party {
             replica,
             clock,
             router,
+            cache: Arc::new(PartyCache::new(cache, identity)?),
+            events: Events::new(),
             plugin_texts,
             signatures_per_day,
             registry,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use quorate_backends::cache::Cache;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::Version;
 use quorate_net::clock::Clock;
@@ -30,6 +31,8 @@ pub struct PartySetup {
     pub clock: Arc<dyn Clock>,
     /// The router.
     pub router: RouterClient,
+    /// Where values are kept for components, perhaps.
+    pub cache: Arc<dyn Cache>,
     /// Whether the texts of plugins are kept. In production nothing is told of them but codes.
     pub plugin_texts: PluginText,
     /// How often it signs with an account in a day (UTC); `None`: as often as orders come. A party counts for itself: neither the

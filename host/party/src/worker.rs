@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::event_sender::send_events;
 use crate::heartbeat::send_heartbeats;
 use crate::party::Party;
 use crate::recovery;
@@ -116,6 +117,8 @@ impl PartyWorker {
         let closing = self.party.closing.clone();
         let heartbeats = send_heartbeats(Arc::clone(&self.party), Arc::clone(&self.queue));
         tokio::spawn(stop.clone().run_until_cancelled_owned(heartbeats));
+        let events = send_events(Arc::clone(&self.party), Arc::clone(&self.queue));
+        tokio::spawn(closing.clone().run_until_cancelled_owned(events));
         tasks.spawn(Arc::clone(&self).maintain(stop.clone()));
         tokio::spawn(closing.clone().run_until_cancelled_owned(Arc::clone(&self).watch_cancellations()));
         if let Some(shares) = self.shares.clone() {
@@ -223,6 +226,7 @@ impl PartyWorker {
 
 #[cfg(test)]
 mod tests {
+    use quorate_backends::cache::MemoryCache;
     use quorate_backends::database::{Database, sql};
     use quorate_backends::queue::MemoryQueue;
     use quorate_core::identity::SecretKey;
@@ -258,6 +262,7 @@ mod tests {
             replica: "test".into(),
             clock: Arc::new(SystemClock),
             router: RouterClient::new(channel(connector.clone())),
+            cache: Arc::new(MemoryCache::default()),
             signatures_per_day: None,
             plugin_texts: quorate_runtime::PluginText::Discarded,
         });

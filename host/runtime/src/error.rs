@@ -25,7 +25,7 @@ pub enum LoadError {
     },
     /// It asks for something that no component gets.
     #[error(
-        "plugin {digest} imports `{import}`, which is not a capability of Quorate: a plugin may import only vault, cache, bus, entropy and log"
+        "plugin {digest} imports `{import}`, which is not a capability of Quorate: a plugin may import only vault, cache, bus, entropy, hash and log"
     )]
     UnknownImport {
         /// Which bytes.
@@ -35,13 +35,14 @@ pub enum LoadError {
     },
     /// It asks for a capability that the operator has not granted.
     #[error(
-        "plugin {digest} imports `{import}`, which is not granted to it: grant the capability or use another plugin"
+        "plugin {digest} asks for the capability {capability}, which its protocol is not granted: the operator grants it \
+         (QUORATE_PLUGIN_GRANTS), or installs another plugin"
     )]
     NotGranted {
         /// Which bytes.
         digest: Digest,
-        /// The import that it asks for.
-        import: String,
+        /// The name of the capability.
+        capability: &'static str,
     },
     /// Our own trouble: out of memory or threads. The operator must act; the component may be fine.
     #[error("plugin {digest} could not be loaded: {reason}")]

@@ -118,7 +118,7 @@ pub const MAX_LOG_LINE_CHARS: usize = 500;
 pub const MAX_EVENTS: u32 = 1_000;
 
 /// Cache values and entries that one session may set; later ones are dropped, as a cache may.
-pub const MAX_CACHE_VALUE_BYTES: usize = 64 << 10;
+pub const MAX_CACHE_VALUE_BYTES: usize = 63 << 10;
 /// See [`MAX_CACHE_VALUE_BYTES`].
 pub const MAX_CACHE_SETS: u32 = 256;
 /// The longest that a cached value is asked to be kept: a day.

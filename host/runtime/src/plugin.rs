@@ -86,11 +86,12 @@ impl Runtime {
     pub async fn load(&self, bytes: &[u8], grants: &Grants) -> Result<Plugin, LoadError> {
         let digest = digest_of(bytes);
         let component = self.compile(bytes, digest)?;
-        check_imports(&component, self.engine(), digest, grants)?;
+        let imports = known_imports(&component, self.engine(), digest)?;
+        check_grants(&imports, digest, |capability| grants.contains_for_some(capability))?;
         let mut linker = Linker::new(self.engine());
         let wrong_world =
             |error: wasmtime::Error| LoadError::WrongWorld { digest, reason: format!("{error:#}") };
-        linker::add_granted(&mut linker, grants).map_err(wrong_world)?;
+        linker::add(&mut linker, &imports).map_err(wrong_world)?;
         let ready = linker.instantiate_pre(&component).and_then(PluginPre::new).map_err(wrong_world)?;
         let described = self.describe(&ready).await;
         let bad = |reason| LoadError::BadDescriptor { digest, reason };
@@ -99,6 +100,7 @@ impl Runtime {
             Err(SessionErrorKind::Host(reason)) => return Err(LoadError::Host { digest, reason }),
             Err(other) => return Err(bad(other.to_string())),
         };
+        check_grants(&imports, digest, |capability| grants.contains(&descriptor.id, capability))?;
         let needed = descriptor.needs.largest_of_smallest();
         if !self.memory().has(needed) {
             return Err(LoadError::TooLittleMemory { digest, needed });
@@ -152,20 +154,28 @@ impl Runtime {
     }
 }
 
-/// Refuses every import that is not a granted capability, by name: wasmtime would refuse it too, but later and
-/// less clearly.
-fn check_imports(
+/// The capabilities that a component imports. Every other import is refused by name: wasmtime would refuse it too, but later and less
+/// clearly.
+fn known_imports(
     component: &Component,
     engine: &Engine,
     digest: Digest,
-    grants: &Grants,
+) -> Result<Vec<Capability>, LoadError> {
+    let known = |(import, _): (&str, _)| {
+        let capability = Capability::ALL.into_iter().find(|capability| capability.interface() == import);
+        capability.ok_or_else(|| LoadError::UnknownImport { digest, import: sanitize(import) })
+    };
+    component.component_type().imports(engine).map(known).collect()
+}
+
+/// Refuses a capability that is not granted.
+fn check_grants(
+    imports: &[Capability],
+    digest: Digest,
+    is_granted: impl Fn(Capability) -> bool,
 ) -> Result<(), LoadError> {
-    for (import, _) in component.component_type().imports(engine) {
-        match Capability::ALL.into_iter().find(|c| c.interface() == import) {
-            Some(capability) if grants.contains(capability) => {}
-            Some(_) => return Err(LoadError::NotGranted { digest, import: import.into() }),
-            None => return Err(LoadError::UnknownImport { digest, import: sanitize(import) }),
-        }
+    match imports.iter().find(|capability| !is_granted(**capability)) {
+        Some(capability) => Err(LoadError::NotGranted { digest, capability: capability.name() }),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -56,7 +56,11 @@ struct Mode {
 impl Protocol for Faulty {
     fn describe() -> Descriptor {
         Descriptor {
-            id: if cfg!(feature = "imposter") { "dkls23" } else { "faulty" },
+            id: match (cfg!(feature = "imposter"), cfg!(feature = "talkative")) {
+                (true, _) => "dkls23",
+                (_, true) => "talkative",
+                _ => "faulty",
+            },
             version: env!("CARGO_PKG_VERSION"),
             schemes: &[SCHEME],
             operations: &[Operation::Keygen, Operation::Sign, Operation::Refresh, Operation::Prepare],
@@ -75,6 +79,7 @@ impl Protocol for Faulty {
                 String::from_utf8_lossy(&message).into_owned()
             }
             Task::Keygen { .. } if cfg!(feature = "imposter") => "keygen-of-no-key".into(),
+            Task::Keygen { .. } if cfg!(feature = "talkative") => "talks".into(),
             Task::Keygen { scheme } if scheme == SCHEME => "keygen-of-a-strange-format".into(),
             Task::Keygen { scheme } => scheme,
             Task::Refresh => "refresh-without-a-share".into(),
@@ -204,6 +209,10 @@ impl Session for Mode {
                 let culprits = vec![PartyIndex::new(2).unwrap_or(PartyIndex::FIRST); 1_000_000];
                 return Err(Failure::Fault { culprits, ban: true, detail: "as asked".into() });
             }
+            "talks" => {
+                talk();
+                return Err(Failure::Internal(Detail::new(LISTED_CODE, SPOKEN)));
+            }
             "idle-for-ever" => state = State::Again,
             "busy" => {
                 for number in 0..10_000_000_u64 {
@@ -216,6 +225,24 @@ impl Session for Mode {
         Ok(Progress { outgoing, state })
     }
 }
+
+/// Counts in the cache how often it was here, and publishes that and what else there is to publish.
+#[cfg(all(target_arch = "wasm32", feature = "talkative"))]
+fn talk() {
+    use quorate_plugin_sdk::Event;
+    use quorate_plugin_sdk::optional::{cache_get, cache_set, publish};
+
+    let before = cache_get("visits").and_then(|value| value.first().copied()).unwrap_or(0);
+    cache_set("visits", &[before + 1], 3_600);
+    publish(Event::Progress { step: 1, of: 2 });
+    publish(Event::PoolLevel(before.into()));
+    publish(Event::Note(LISTED_CODE));
+    publish(Event::Note(LISTED_CODE + 1));
+}
+
+// Only what talks imports `cache` and `bus`.
+#[cfg(not(all(target_arch = "wasm32", feature = "talkative")))]
+fn talk() {}
 
 // The imposter does not import `hash`.
 #[cfg(all(target_arch = "wasm32", not(feature = "imposter")))]

@@ -1,6 +1,7 @@
 //! The program as processes: settings, signals, TLS, several processes together.
 
 mod api_keys;
+mod capabilities;
 mod many_processes;
 mod one_process;
 mod plugins;

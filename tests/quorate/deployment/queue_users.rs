@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use quorate_backends::queue::{MAX_QUEUE_LENGTH, Queue, QueueError, RabbitAddress, RabbitQueue};
 use quorate_core::identity::PublicKey;
-use quorate_net::topics::{CANCELLED, EVENTS, FRAMES, REPORTS, broker_layout, presence_of, queue_of};
+use quorate_net::topics::{CANCELLED, FRAMES, REPORTS, broker_layout, events_of, presence_of, queue_of};
 use quorate_tests::fleet::{Fleet, FleetSetup, Member};
 use quorate_tests::services::OwnServer;
 use quorate_tests::single_process::program;
@@ -44,7 +44,11 @@ impl World {
         setup.services[1] = server.url();
         let party = |index: usize| (Member::Party(index), USERS[3 + index]);
         let routers = [Member::Router(0), Member::Router(1)].map(|member| (member, "router"));
-        let others = [(Member::Coordinator(0), "coordinator"), (Member::PartyApi(0), "user-party")];
+        let others = [
+            (Member::Account(0), "account"),
+            (Member::Coordinator(0), "coordinator"),
+            (Member::PartyApi(0), "user-party"),
+        ];
         for (member, user) in others.into_iter().chain(routers).chain((0..3).map(party)) {
             let url = server.url_of(user, &password(user));
             setup.own_settings.push((member, "RABBITMQ_URL".into(), url));
@@ -137,12 +141,14 @@ async fn every_process_works_with_its_own_rights_and_no_user_may_touch_what_othe
             assert_eq!(read, expected, "{user} reads {queue}");
         }
     }
-    let shared = [CANCELLED, REPORTS, FRAMES, EVENTS].map(str::to_owned);
-    let topics: Vec<String> = shared.into_iter().chain(presences.clone()).collect();
+    let shared = [CANCELLED, REPORTS, FRAMES].map(str::to_owned);
+    let events: Vec<String> = keys.iter().map(events_of).collect();
+    let of_parties = presences.clone().into_iter().chain(events.clone());
+    let topics: Vec<String> = shared.into_iter().chain(of_parties).collect();
     for (user, heard) in [
         ("coordinator", [vec![REPORTS.to_owned()], presences].concat()),
         ("router", vec![FRAMES.to_owned()]),
-        ("account", vec![EVENTS.to_owned()]),
+        ("account", events),
         ("party-1", vec![CANCELLED.to_owned()]),
     ] {
         let broker = world.as_user(user).await;

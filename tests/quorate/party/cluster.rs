@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quorate_backends::cache::MemoryCache;
 use quorate_backends::database::Database;
 use quorate_core::abort::SignedAbort;
 use quorate_core::certificate::{Certificate, KeyOutputs};
@@ -134,6 +135,7 @@ impl Cluster {
             replica: "test".into(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             router: self.router.clone(),
+            cache: Arc::new(MemoryCache::default()),
             signatures_per_day: None,
             plugin_texts: quorate_runtime::PluginText::Discarded,
         })

@@ -46,6 +46,21 @@ async fn a_capability_that_is_not_granted_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_capability_is_granted_to_a_protocol() {
+    let bytes = components::bytes("talkative");
+    let granted = Grants::default().and_to("talkative", &[Capability::Cache, Capability::Bus]);
+    runtime().load(&bytes, &granted).await.unwrap();
+    let one = Grants::default().and_to("talkative", &[Capability::Cache]);
+    let to_another = Grants::default().and_to("dkls23", &[Capability::Cache, Capability::Bus]);
+    for (grants, missing) in [(Grants::default(), "cache"), (one, "bus"), (to_another, "cache")] {
+        let error = refused(&bytes, &grants).await;
+        assert!(matches!(error, LoadError::NotGranted { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("the capability {missing}")), "{error}");
+        assert!(error.to_string().contains("QUORATE_PLUGIN_GRANTS"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn our_plugins_need_no_more_than_the_default_grants() {
     for name in ["dkls23", "frost-ed25519", "frost-secp256k1-tr", "cggmp24", "faulty"] {
         runtime().load(&components::bytes(name), &Grants::default()).await.unwrap();

@@ -87,7 +87,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ),
 ];
 
-const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 14] = [
+const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 15] = [
     ("getrandom", &[]),
     ("quorate-sha256", &[]),
     ("sha2", &["quorate-sha256"]),
@@ -101,6 +101,7 @@ const ALLOWED_IN_PLUGINS: [(&str, &[&str]); 14] = [
     ("quorate-dkls23-next", &["getrandom", "quorate-plugin-sdk"]),
     ("quorate-faulty", &["quorate-plugin-sdk"]),
     ("quorate-imposter", &["quorate-plugin-sdk"]),
+    ("quorate-talkative", &["quorate-plugin-sdk"]),
     ("quorate-pack", &[]),
 ];
 

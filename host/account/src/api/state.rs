@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use quorate_backends::cache::Cache;
+use quorate_backends::queue::Queue;
 use quorate_net::telemetry::chain;
 use quorate_net::web::body::BodyRoom;
 use quorate_net::web::guard::Guard;
@@ -123,6 +124,11 @@ impl Api {
             ),
             Err(error) => tracing::error!(error = %chain(&error), "failed to authenticate rows anew"),
         }
+    }
+
+    /// Listens to what components say while their sessions run, until it is dropped.
+    pub async fn listen_to_events(&self, queue: &dyn Queue) {
+        self.accounts.listen_to_events(queue).await;
     }
 
     /// Waits for the requests under way, once no new ones come.

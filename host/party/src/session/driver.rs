@@ -269,7 +269,10 @@ impl Driver<'_> {
             }
             None => without_backends.pool,
         };
-        Capabilities { vault, pool, texts, ..without_backends }
+        let party = &self.context.party;
+        let cache = party.cache.of(self.context.plan.digest);
+        let bus = party.events.of(self.context.plan.session_id());
+        Capabilities { vault, pool, cache, bus, texts, ..without_backends }
     }
 
     /// Lets a step that is under way run on for a while: it may be about to say that a peer has cheated. Returns how it failed.

@@ -349,6 +349,7 @@ mod tests {
             ("QUORATE_ACCOUNT_ROW_KEYS", &format!("{},short", "ab".repeat(32))),
             ("QUORATE_FORMER_PARTY_KEYS", "short"),
             ("QUORATE_PLUGIN_DIGESTS", "short"),
+            ("QUORATE_PLUGIN_GRANTS", "cggmp24=network"),
             ("QUORATE_MINIMUM_PLUGIN", "short"),
             ("QUORATE_MINIMUM_PLUGIN", "dkls23=short"),
             ("QUORATE_MINIMUM_PLUGIN", "dkls23=0.2.0,dkls23=0.3.0"),

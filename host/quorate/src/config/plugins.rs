@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use quorate_core::Digest;
 use quorate_core::order::Version;
+use quorate_runtime::{Capability, Grants};
 use sha2::{Digest as _, Sha256};
 
 use super::ConfigError;
@@ -35,6 +36,9 @@ pub struct PluginsConfig {
     /// `QUORATE_MINIMUM_PLUGIN`: `dkls23=0.2.0`, separated by commas. A party runs nothing older; an account service
     /// asks for nothing older.
     pub minimum: MinimumPlugins,
+    /// `QUORATE_PLUGIN_GRANTS`: `cggmp24=cache+bus`, separated by commas: what the plugins of a protocol may use at a party besides
+    /// vault, entropy, hash and log.
+    pub grants: Grants,
 }
 
 impl PluginsConfig {
@@ -48,9 +52,15 @@ impl PluginsConfig {
         if minimum.len() < count {
             return Err(ConfigError::Invalid { name, wanted: "each protocol once" });
         }
+        let wanted = "protocols with cache, bus or both, like cggmp24=cache+bus, with commas between";
+        let granted = variables.list("QUORATE_PLUGIN_GRANTS", wanted, grant)?;
+        let and_to = |grants: Grants, (protocol, capabilities): (String, Vec<Capability>)| {
+            grants.and_to(&protocol, &capabilities)
+        };
         Ok(Self {
             digests: variables.list("QUORATE_PLUGIN_DIGESTS", digests, |text| text.parse().ok())?,
             minimum,
+            grants: granted.into_iter().fold(Grants::default(), and_to),
         })
     }
 
@@ -78,11 +88,27 @@ pub struct PluginNotAllowed {
     digest: Digest,
 }
 
-fn minimum(text: &str) -> Option<(String, Version)> {
-    let (protocol, version) = text.split_once('=')?;
+/// The name of a protocol, and what is said of it.
+fn of_protocol(text: &str) -> Option<(String, &str)> {
+    let (protocol, said) = text.split_once('=')?;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let is_name = !protocol.is_empty() && protocol.chars().all(plain);
-    is_name.then_some((protocol.to_owned(), version.parse().ok()?))
+    is_name.then(|| (protocol.to_owned(), said))
+}
+
+fn minimum(text: &str) -> Option<(String, Version)> {
+    let (protocol, version) = of_protocol(text)?;
+    Some((protocol, version.parse().ok()?))
+}
+
+fn grant(text: &str) -> Option<(String, Vec<Capability>)> {
+    let (protocol, names) = of_protocol(text)?;
+    let capability = |name: &str| match name {
+        "cache" => Some(Capability::Cache),
+        "bus" => Some(Capability::Bus),
+        _ => None,
+    };
+    Some((protocol, names.split('+').map(capability).collect::<Option<_>>()?))
 }
 
 #[cfg(test)]
@@ -108,6 +134,16 @@ mod tests {
         let refused = pinned.check(path, b"another").unwrap_err().to_string();
         assert!(refused.contains("dkls23.wasm") && refused.contains("QUORATE_PLUGIN_DIGESTS"), "{refused}");
         assert!(PluginsConfig::default().check(path, b"another").is_ok());
+    }
+
+    #[test]
+    fn a_grant_is_a_protocol_and_capabilities_that_need_one() {
+        assert_eq!(grant("cggmp24=cache"), Some(("cggmp24".into(), vec![Capability::Cache])));
+        let both = vec![Capability::Cache, Capability::Bus];
+        assert_eq!(grant("cggmp24=cache+bus"), Some(("cggmp24".into(), both)));
+        for text in ["", "cggmp24", "=cache", "cggmp24=", "cggmp24=vault", "cggmp24=cache+", "CGGMP=cache"] {
+            assert_eq!(grant(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         None => (health, Arc::new(MemoryCache::default()) as Arc<dyn Cache>),
     };
     let api = Api::new(ApiSetup { accounts, guard, account_rate, health, cache });
+    if let Some(connecting) = context.queue_when_there() {
+        let listening = api.clone();
+        let listened = async move { listening.listen_to_events(&*connecting.await).await };
+        context.tasks.spawn(context.stop.clone().run_until_cancelled_owned(listened));
+    }
     let maintaining = api.clone();
     let maintained = async move { maintaining.maintain().await };
     context.tasks.spawn(context.stop.clone().run_until_cancelled_owned(maintained));

@@ -64,6 +64,32 @@ impl Context<'_> {
         }
     }
 
+    /// Connects to RabbitMQ, if it is configured, for a role that does its work without it: whenever it is there.
+    pub(super) fn queue_when_there(&self) -> Option<impl Future<Output = Arc<dyn Queue>> + use<>> {
+        let services = &self.config.services;
+        let address = services.rabbitmq.clone()?;
+        let namespace = services.namespace.as_str().to_owned();
+        let (unencrypted, patience) = (services.unencrypted.clone(), services.patience);
+        Some(async move {
+            loop {
+                let service = ServiceConnection {
+                    name: "RabbitMQ",
+                    shown: address.to_string(),
+                    target: Some(address.target()),
+                    unencrypted: &unencrypted,
+                    patience,
+                };
+                match service.connect(|| RabbitQueue::connect(address.clone(), &namespace)).await {
+                    Ok(queue) => return Arc::new(queue) as Arc<dyn Queue>,
+                    Err(error) => {
+                        tracing::error!(%error, "RabbitMQ unavailable: sessions are shown without events")
+                    }
+                }
+                tokio::time::sleep(patience.cap).await;
+            }
+        })
+    }
+
     /// The cache, if one is configured. No role waits for it: without it answers are read from the database.
     pub(super) async fn cache(&self) -> Result<Option<Arc<dyn Cache>>, StartError> {
         let services = &self.config.services;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_account::api::{self, Api, ApiSetup};
+use quorate_account::api::Api;
 use quorate_account::{AccountService, AccountSetup};
 use quorate_backends::cache::MemoryCache;
 use quorate_backends::database::StoreError;
@@ -25,18 +25,17 @@ use quorate_net::router_client::RouterClient;
 use quorate_net::server::{Callers, serve};
 use quorate_net::telemetry::chain;
 use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, FailedKeys, Guard};
-use quorate_net::web::health::Health;
 use quorate_net::web::rates::RequestRate;
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_router::{Hub, RouterSetup};
 use quorate_runtime::{Grants, LoadError, Plugin, PluginText, Runtime};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::context::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
+use super::embedded_api::start_api;
 use super::error::{EmbeddedStartError, LocalError};
 use super::listen::reserve;
 use super::local_databases::{self, open_party, party_file};
@@ -83,6 +82,7 @@ pub struct Embedded {
     broken: CancellationToken,
     groups: TaskGroups,
     /// Keeps other processes off the data folder.
+    grants: Grants,
     _lock: File,
 }
 
@@ -126,9 +126,8 @@ impl Embedded {
         let address = port.address;
         data_dir::make_folder(&setup.data)?;
         let lock = data_dir::lock(&setup.data)?;
-        let parties = usize::from(setup.parties);
         let keys = data_dir::read_or_make(&setup.data, setup.parties)?;
-        let memory = setup.limits.sandbox_memory.saturating_mul(parties);
+        let memory = setup.limits.sandbox_memory.saturating_mul(setup.parties.into());
         let runtime = sandbox(&setup.data, keys.compile_cache_key()?, memory)?;
         let shared = Shared::new(&keys)?;
         let row_keys = RowKeys::new(keys.account_rows, vec![]);
@@ -152,7 +151,8 @@ impl Embedded {
 
         for (path, component) in setup.plugins.iter().zip(components) {
             setup.plugin_policy.check(path, &component)?;
-            let loaded = install(&runtime, &parties, &coordinator, &component).await;
+            let grants = &setup.plugin_policy.grants;
+            let loaded = install(&runtime, &parties, &coordinator, &component, grants).await;
             loaded.map_err(|source| EmbeddedStartError::Plugin { path: path.clone(), source })?;
         }
         let accounts = AccountService::new(AccountSetup {
@@ -178,13 +178,24 @@ impl Embedded {
             rate: rate("key", setup.rates.per_key),
         };
         let account_rate = rate("account", setup.rates.per_account);
-        let api = start_api(accounts, (guard, account_rate), port.listen()?, &parties, &groups.api);
+        let ways_in = (guard, account_rate, port.listen()?);
+        let api = start_api(accounts, ways_in, &parties, Arc::clone(&shared.queue), &groups.api);
         tracing::warn!(
             parties = setup.parties,
             "all parties run in this one process, without threshold security: for evaluation only; in production each \
              party is a process of its own"
         );
-        Ok(Self { address, runtime, parties, coordinator, api, broken, groups, _lock: lock })
+        Ok(Self {
+            address,
+            runtime,
+            parties,
+            coordinator,
+            api,
+            broken,
+            groups,
+            grants: setup.plugin_policy.grants,
+            _lock: lock,
+        })
     }
 
     /// Where the API listens.
@@ -215,7 +226,7 @@ impl Embedded {
     /// # Errors
     /// See [`LoadError`].
     pub async fn install(&self, component: &[u8]) -> Result<Plugin, LoadError> {
-        install(&self.runtime, &self.parties, &self.coordinator, component).await
+        install(&self.runtime, &self.parties, &self.coordinator, component, &self.grants).await
     }
 
     /// Stops: nothing new is taken on, what runs is finished or, after a while, aborted.
@@ -242,8 +253,9 @@ async fn install(
     parties: &[Arc<Party>],
     coordinator: &Coordinator,
     component: &[u8],
+    grants: &Grants,
 ) -> Result<Plugin, LoadError> {
-    let plugin = runtime.load(component, &Grants::default()).await?;
+    let plugin = runtime.load(component, grants).await?;
     let mut installed = Vec::new();
     for (index, party) in PartyIndex::all(Threshold::MAX_PARTIES).zip(parties) {
         match party.install(&plugin) {
@@ -320,6 +332,7 @@ async fn make_parties(
             replica: "embedded".into(),
             clock: Arc::clone(&shared.clock),
             router: RouterClient::new(channel(to_router.clone())),
+            cache: Arc::new(MemoryCache::default()),
             signatures_per_day: setup.limits.signatures_per_day,
             plugin_texts: PluginText::Recorded,
         });
@@ -348,31 +361,6 @@ async fn start_parties(
         tasks.tasks.spawn(worker.serve(vec![], tasks.token.clone(), SHUTDOWN_GRACE_PERIOD));
     }
     Ok(())
-}
-
-fn start_api(
-    accounts: AccountService,
-    (guard, account_rate): (Guard, RequestRate),
-    listener: TcpListener,
-    parties: &[Arc<Party>],
-    tasks: &TaskGroup,
-) -> Api {
-    let parties = parties.to_vec();
-    let health =
-        Health::of("all").with_trouble(move || parties.iter().find_map(|party| party.trouble_text()));
-    let cache = Arc::new(MemoryCache::default());
-    let api = Api::new(ApiSetup { accounts, guard, account_rate, health, cache });
-    let maintaining = api.clone();
-    let maintained = async move { maintaining.maintain().await };
-    tasks.tasks.spawn(tasks.token.clone().run_until_cancelled_owned(maintained));
-    tasks.tasks.spawn(serve(
-        listener,
-        api::router(api.clone()),
-        Callers::Anybody,
-        tasks.token.clone(),
-        SHUTDOWN_GRACE_PERIOD,
-    ));
-    api
 }
 
 /// Notices when a role ends because it can't go on.

@@ -8,6 +8,7 @@ mod context;
 mod coordinator;
 pub(crate) mod data_dir;
 pub mod embedded;
+mod embedded_api;
 mod error;
 mod listen;
 mod local_databases;

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_backends::cache::MemoryCache;
 use quorate_core::identity::{PublicKey, SecretKey};
 use quorate_net::router_client::RouterClient;
 use quorate_net::server::{Callers, serve};
@@ -14,7 +15,7 @@ use quorate_party::admin::{self, UnixSocket};
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_party_store::{Crypter, PartyStore};
-use quorate_runtime::{Grants, PluginText, Runtime};
+use quorate_runtime::{PluginText, Runtime};
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
@@ -67,7 +68,7 @@ impl RunningParty {
             let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
             self.policy.check(path, &bytes)?;
             compile_apart(&self.data, &self.cache_key, path).await;
-            let plugin = self.runtime.load(&bytes, &Grants::default()).await;
+            let plugin = self.runtime.load(&bytes, &self.policy.grants).await;
             let plugin = plugin.map_err(|error| failed(error.into()))?;
             match self.party.install(&plugin) {
                 Ok(()) => tracing::info!(?plugin, "component installed"),
@@ -128,6 +129,8 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
     let store = PartyStore::open(database.clone(), Crypter::new(master, identity)).await;
     let store = store.map_err(|error| context.store_failed(error))?;
     let queue = context.rabbitmq(by).await?;
+    // Without Redis components keep their values in this process.
+    let cache = context.cache().await?.unwrap_or_else(|| Arc::new(MemoryCache::default()));
     let roles = &context.config.roles;
     let party = Party::new(PartySetup {
         seed,
@@ -138,6 +141,7 @@ pub(super) async fn prepare(context: &mut Context<'_>, by: Role) -> Result<Prepa
         replica: roles.replica.clone(),
         clock: context.clock.clone(),
         router: RouterClient::new(routers),
+        cache,
         signatures_per_day: context.config.limits.signatures_per_day,
         plugin_texts: match context.config.environment {
             Environment::Development => PluginText::Recorded,

@@ -1,16 +1,21 @@
 //! Values derived from public data, which may vanish.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capabilities::vault::is_entry_name;
 use crate::limits;
 
-/// A cache of one plugin. Both calls must return at once: a cache that is slow misses.
+/// A value that is being looked up.
+pub type LookingUp = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+
+/// A cache of one plugin.
 pub trait ComponentCache: Send + Sync {
-    /// A value, if it is still there.
-    fn get(&self, name: &str) -> Option<Vec<u8>>;
-    /// Keeps a value for a while.
+    /// Looks up a value. It must come soon: a cache that is slow misses.
+    fn get(&self, name: &str) -> LookingUp;
+    /// Keeps a value for a while. Must return at once.
     fn set(&self, name: &str, value: Vec<u8>, ttl: Duration);
 }
 
@@ -19,8 +24,8 @@ pub trait ComponentCache: Send + Sync {
 pub struct NoCache;
 
 impl ComponentCache for NoCache {
-    fn get(&self, _: &str) -> Option<Vec<u8>> {
-        None
+    fn get(&self, _: &str) -> LookingUp {
+        Box::pin(std::future::ready(None))
     }
 
     fn set(&self, _: &str, _: Vec<u8>, _: Duration) {}
@@ -37,8 +42,9 @@ impl CacheState {
         Self { cache, sets: 0 }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<Vec<u8>> {
-        is_entry_name(name).then(|| self.cache.get(name)).flatten()
+    /// Looks up a value; `None` for a name that can't be one.
+    pub(crate) fn get(&self, name: &str) -> Option<LookingUp> {
+        is_entry_name(name).then(|| self.cache.get(name))
     }
 
     /// Keeps a value for at most [`limits::MAX_CACHE_TTL`]. What is too large, too often or named wrongly is dropped,

@@ -8,6 +8,7 @@ pub(crate) mod hash;
 pub mod log;
 pub mod vault;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codes::PluginText;
@@ -33,6 +34,19 @@ impl Capability {
     /// All that there are.
     pub const ALL: [Self; 6] = [Self::Vault, Self::Cache, Self::Bus, Self::Entropy, Self::Hash, Self::Log];
 
+    /// Its short name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vault => "vault",
+            Self::Cache => "cache",
+            Self::Bus => "bus",
+            Self::Entropy => "entropy",
+            Self::Hash => "hash",
+            Self::Log => "log",
+        }
+    }
+
     /// The interface's full name in the contract.
     #[must_use]
     pub fn interface(self) -> &'static str {
@@ -47,32 +61,49 @@ impl Capability {
     }
 }
 
-/// The capabilities that the operator grants to a plugin.
+/// The capabilities that the operator grants to plugins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grants(Vec<Capability>);
+pub struct Grants {
+    to_all: Vec<Capability>,
+    to_protocols: BTreeMap<String, Vec<Capability>>,
+}
 
 impl Default for Grants {
-    /// vault, entropy and log, which a protocol can't do without, and hash, which gives nothing away.
+    /// To all plugins vault, entropy and log, which a protocol can't do without, and hash, which gives nothing away.
     fn default() -> Self {
-        Self(vec![Capability::Vault, Capability::Entropy, Capability::Hash, Capability::Log])
+        Self::of(&[Capability::Vault, Capability::Entropy, Capability::Hash, Capability::Log])
     }
 }
 
 impl Grants {
-    /// Exactly these.
+    /// Exactly these, to all plugins.
     #[must_use]
     pub fn of(capabilities: &[Capability]) -> Self {
-        Self(capabilities.to_vec())
+        Self { to_all: capabilities.to_vec(), to_protocols: BTreeMap::new() }
     }
 
-    /// All that there are.
+    /// All that there are, to all plugins.
     #[must_use]
     pub fn all() -> Self {
         Self::of(&Capability::ALL)
     }
 
-    pub(crate) fn contains(&self, capability: Capability) -> bool {
-        self.0.contains(&capability)
+    /// The same, and these to the plugins of one protocol.
+    #[must_use]
+    pub fn and_to(mut self, protocol: &str, capabilities: &[Capability]) -> Self {
+        self.to_protocols.entry(protocol.to_owned()).or_default().extend(capabilities);
+        self
+    }
+
+    /// Whether the plugins of a protocol have a capability.
+    pub(crate) fn contains(&self, protocol: &str, capability: Capability) -> bool {
+        let of_protocol = self.to_protocols.get(protocol);
+        self.to_all.contains(&capability) || of_protocol.is_some_and(|some| some.contains(&capability))
+    }
+
+    /// Whether any plugin has it. Which protocol a component implements is known when it has described itself.
+    pub(crate) fn contains_for_some(&self, capability: Capability) -> bool {
+        self.to_all.contains(&capability) || self.to_protocols.values().any(|some| some.contains(&capability))
     }
 }
 

@@ -7,12 +7,20 @@ use wasmtime::component::LinkerInstance;
 
 use crate::capabilities::cache::CacheState;
 use crate::host_state::{HostCall, Provides};
+use crate::limits;
 
 pub(super) fn add_to<T: Provides<CacheState>>(interface: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
-    interface.func_wrap("get", |mut store: StoreContextMut<'_, T>, (name,): (String,)| {
-        let HostCall { calls, capability } = store.data_mut().host_call();
-        calls.charge(name.len())?;
-        Ok((capability.get(&name),))
+    interface.func_wrap_async("get", |mut store: StoreContextMut<'_, T>, (name,): (String,)| {
+        Box::new(async move {
+            let HostCall { calls, capability } = store.data_mut().host_call();
+            calls.charge(name.len())?;
+            let Some(looking_up) = capability.get(&name) else { return Ok((None,)) };
+            let found = looking_up.await;
+            let found = found.filter(|value| value.len() <= limits::MAX_CACHE_VALUE_BYTES);
+            let HostCall { calls, .. } = store.data_mut().host_call();
+            calls.charge(found.as_ref().map_or(0, Vec::len))?;
+            Ok((found,))
+        })
     })?;
     interface.func_wrap(
         "set",

@@ -3,7 +3,7 @@
 //!
 //! Each binding sees the state of its own capability only (see [`Provides`](crate::host_state::Provides)).
 //!
-//! A capability that is not granted is not in the linker: a component that imports it does not load.
+//! Only what a component imports and is granted is in its linker.
 
 mod bus;
 mod cache;
@@ -14,12 +14,12 @@ mod vault;
 
 use wasmtime::component::Linker;
 
-use crate::capabilities::{Capability, Grants};
+use crate::capabilities::Capability;
 use crate::host_state::HostState;
 
-/// Binds the capabilities that are granted, and no other.
-pub(crate) fn add_granted(linker: &mut Linker<HostState>, grants: &Grants) -> wasmtime::Result<()> {
-    for capability in Capability::ALL.into_iter().filter(|capability| grants.contains(*capability)) {
+/// Binds these capabilities, and no other.
+pub(crate) fn add(linker: &mut Linker<HostState>, capabilities: &[Capability]) -> wasmtime::Result<()> {
+    for capability in capabilities {
         let mut interface = linker.instance(capability.interface())?;
         match capability {
             Capability::Vault => vault::add_to(&mut interface)?,

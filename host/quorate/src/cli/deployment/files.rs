@@ -12,6 +12,7 @@ use super::init::{give, make_folder, remove};
 use super::layout::{OPTIONAL_PORTS, OptionalPort, Origin, SECRETS};
 use super::postgres;
 use super::rabbitmq;
+use super::redis;
 use super::settings::DeploymentSettings;
 use crate::cli::output::{CliError, print};
 use crate::secret_file::write_new;
@@ -84,6 +85,7 @@ fn contents(settings: &DeploymentSettings) -> Result<Vec<(String, Zeroizing<Stri
     let mut files = vec![
         ("rabbitmq.conf".to_owned(), Zeroizing::new(RABBITMQ_CONF.to_owned())),
         ("rabbitmq-definitions.json".to_owned(), Zeroizing::new(rabbitmq::definitions_of(settings)? + "\n")),
+        ("redis-users.acl".to_owned(), Zeroizing::new(redis::users_of(settings)? + "\n")),
         (ROLES_SCRIPT.to_owned(), Zeroizing::new(postgres::roles_script())),
     ];
     for secret in SECRETS.iter().filter(|secret| secret.origin != Origin::Generated) {

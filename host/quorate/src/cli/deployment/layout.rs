@@ -85,12 +85,13 @@ pub(super) struct QueueUserLayout {
 /// The names of coordinators and routers at RabbitMQ.
 pub(super) const COORDINATOR: &str = "coordinator";
 pub(super) const ROUTER: &str = "router";
+pub(super) const ACCOUNT: &str = "account";
 
 /// The roles at RabbitMQ; every party is a user too. The account service may read what others tell of running sessions.
 pub(super) const QUEUE_USERS: [QueueUserLayout; 3] = [
     QueueUserLayout { name: COORDINATOR, file: "coordinator/rabbitmq_password" },
     QueueUserLayout { name: ROUTER, file: "router/rabbitmq_password" },
-    QueueUserLayout { name: "account", file: "account/rabbitmq_password" },
+    QueueUserLayout { name: ACCOUNT, file: "account/rabbitmq_password" },
 ];
 
 /// A container of the deployment.
@@ -187,7 +188,7 @@ pub(super) const SCRIPT_SETTINGS: [(&str, &str); 9] = [
 ];
 
 /// All secrets.
-pub(super) const SECRETS: [SecretLayout; 30] = {
+pub(super) const SECRETS: [SecretLayout; 34] = {
     use Origin::{Generated, KeyHashes, PublicKeys, Setting};
     const fn secret(
         name: &'static str,
@@ -237,8 +238,7 @@ pub(super) const SECRETS: [SecretLayout; 30] = {
         ),
         secret("coordinator_rabbitmq_password", "coordinator/rabbitmq_password", Generated, &COORDINATORS),
         secret("router_rabbitmq_password", "router/rabbitmq_password", Generated, &ROUTERS),
-        // No container reads it before account services read what others tell of running sessions.
-        secret("account_rabbitmq_password", "account/rabbitmq_password", Generated, &[]),
+        secret("account_rabbitmq_password", "account/rabbitmq_password", Generated, &ACCOUNTS),
         secret("originator", "account/originator", Generated, &ACCOUNTS),
         secret("account_row_keys", "account/row_keys", Generated, &ACCOUNTS),
         secret("party_1_identity", "party-1/identity", Generated, &["server-party-1"]),
@@ -250,6 +250,7 @@ pub(super) const SECRETS: [SecretLayout; 30] = {
             &["postgres", "server-party-1"],
         ),
         secret("party_1_rabbitmq_password", "party-1/rabbitmq_password", Generated, &["server-party-1"]),
+        secret("party_1_redis_password", "party-1/redis_password", Generated, &["server-party-1"]),
         secret("party_2_identity", "party-2/identity", Generated, &["server-party-2"]),
         secret("party_2_master_key", "party-2/master_key", Generated, &["server-party-2"]),
         secret(
@@ -259,6 +260,7 @@ pub(super) const SECRETS: [SecretLayout; 30] = {
             &["postgres", "server-party-2"],
         ),
         secret("party_2_rabbitmq_password", "party-2/rabbitmq_password", Generated, &["server-party-2"]),
+        secret("party_2_redis_password", "party-2/redis_password", Generated, &["server-party-2"]),
         secret("party_3_identity", "party-3/identity", Generated, &["server-party-3"]),
         secret("party_3_master_key", "party-3/master_key", Generated, &["server-party-3"]),
         secret(
@@ -268,6 +270,7 @@ pub(super) const SECRETS: [SecretLayout; 30] = {
             &["postgres", "server-party-3"],
         ),
         secret("party_3_rabbitmq_password", "party-3/rabbitmq_password", Generated, &["server-party-3"]),
+        secret("party_3_redis_password", "party-3/redis_password", Generated, &["server-party-3"]),
         secret("user_party_identity", "user-party/identity", Generated, &["server-party-api"]),
         secret("user_party_master_key", "user-party/master_key", Generated, &["server-party-api"]),
         secret(
@@ -282,6 +285,7 @@ pub(super) const SECRETS: [SecretLayout; 30] = {
             Generated,
             &["server-party-api"],
         ),
+        secret("user_party_redis_password", "user-party/redis_password", Generated, &["server-party-api"]),
     ]
 };
 

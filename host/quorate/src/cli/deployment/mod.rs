@@ -10,6 +10,7 @@ mod init;
 mod layout;
 mod postgres;
 mod rabbitmq;
+mod redis;
 mod settings;
 mod test_api;
 #[cfg(test)]
@@ -42,6 +43,8 @@ enum DeploymentCommand {
     Files(files::FilesArguments),
     /// Print RabbitMQ's definitions: users, their rights, exchanges
     RabbitmqDefinitions(Folder),
+    /// Print Redis's users, and what they may do
+    RedisUsers(Folder),
     /// Print the script that makes databases and their roles
     PostgresRoles,
     /// Print the script that tells whether an image of PostgreSQL fits the data in /data
@@ -92,6 +95,7 @@ pub(super) async fn deployment(
         DeploymentCommand::RabbitmqDefinitions(folder) => {
             print(&rabbitmq::definitions_of(&folder.settings()?)?)?;
         }
+        DeploymentCommand::RedisUsers(folder) => print(&redis::users_of(&folder.settings()?)?)?,
         DeploymentCommand::PostgresRoles => print(&postgres::roles_script())?,
         DeploymentCommand::PostgresData => print(postgres::DATA_SCRIPT)?,
         DeploymentCommand::PostgresSchemas => print(&postgres::schemas_script())?,

@@ -2,7 +2,7 @@
 //!
 //! Every role has a user of its own, and so has every party. A user may make queues in which announcements wait for it, and
 //! nothing else: none may change or delete what others use. A party reads its own queue of plans, announces its own
-//! presence, and hears which sessions were cancelled. It reads and fills no other queue.
+//! presence and what its components say, and hears which sessions were cancelled. It reads and fills no other queue.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,13 +10,13 @@ use quorate_backends::queue::{
     BrokerLayout, MAX_WAITING_ANNOUNCEMENTS, MAX_WAITING_BYTES, QueueArgument, Routing,
 };
 use quorate_core::identity::PublicKey;
-use quorate_net::topics::{CANCELLED, EVENTS, FRAMES, REPORTS, broker_layout, presence_of, queue_of};
+use quorate_net::topics::{CANCELLED, FRAMES, REPORTS, broker_layout, events_of, presence_of, queue_of};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::layout::{COORDINATOR, PARTIES, QUEUE_USERS, ROUTER};
+use super::layout::{ACCOUNT, COORDINATOR, PARTIES, QUEUE_USERS, ROUTER};
 use super::settings::DeploymentSettings;
 use crate::cli::output::CliError;
 use crate::config::Namespace;
@@ -204,12 +204,14 @@ fn permission(namespace: &str, user: &QueueUser) -> Permission {
     let own = format!("listener.{}.", user.name);
     let topic = |topic: &str| format!("topic.{topic}");
     let (write, read) = match (&user.key, user.name) {
-        (Some(key), _) => (vec![topic(&presence_of(key))], vec![queue_of(key), topic(CANCELLED)]),
+        (Some(key), _) => {
+            (vec![topic(&presence_of(key)), topic(&events_of(key))], vec![queue_of(key), topic(CANCELLED)])
+        }
         (None, COORDINATOR) => {
             (vec!["queues".into(), topic(CANCELLED), topic(REPORTS)], vec![topic(REPORTS)])
         }
         (None, ROUTER) => (vec![topic(FRAMES)], vec![topic(FRAMES)]),
-        (None, _) => (vec![], vec![topic(EVENTS)]),
+        (None, _) => (vec![], vec![]),
     };
     let escaped = |name: &str| name.replace('.', "[.]");
     let allowed = |names: &[String]| -> Vec<String> {
@@ -217,9 +219,13 @@ fn permission(namespace: &str, user: &QueueUser) -> Permission {
     };
     let pattern = |names: Vec<String>| format!("^{}[.]({})$", escaped(namespace), names.join("|"));
     let mut read = allowed(&read);
-    if user.name == COORDINATOR {
-        read.push(escaped("topic.presence.") + "[0-9a-f]+");
-    }
+    // What all parties announce.
+    let of_parties = match (&user.key, user.name) {
+        (None, COORDINATOR) => Some("topic.presence."),
+        (None, ACCOUNT) => Some("topic.events."),
+        _ => None,
+    };
+    read.extend(of_parties.map(|topics| escaped(topics) + "[0-9a-f]+"));
     Permission {
         user: user.name.into(),
         vhost: VHOST,
@@ -283,8 +289,12 @@ mod tests {
                 "topic[.]reports|topic[.]presence[.][0-9a-f]+".to_owned(),
             ),
             ("router", "topic[.]frames".into(), "topic[.]frames".into()),
-            ("account", String::new(), "topic[.]events".into()),
-            ("party-1", format!("topic[.]presence[.]{key}"), format!("party[.]{key}|topic[.]cancelled")),
+            ("account", String::new(), "topic[.]events[.][0-9a-f]+".into()),
+            (
+                "party-1",
+                format!("topic[.]presence[.]{key}|topic[.]events[.]{key}"),
+                format!("party[.]{key}|topic[.]cancelled"),
+            ),
         ];
         for (permission, (user, write, read)) in
             sample["permissions"].as_array().unwrap().iter().zip(expected)
@@ -312,9 +322,10 @@ mod tests {
             "cancelled",
             "reports",
             "frames",
-            "events",
             &format!("presence.{one}"),
             &format!("presence.{two}"),
+            &format!("events.{one}"),
+            &format!("events.{two}"),
         ] {
             assert!(
                 exchanges.contains(&format!("quo.rate.topic.{topic}").as_str()),
