@@ -24,8 +24,7 @@ use quorate_net::memory::{MemoryConnector, channel, in_memory};
 use quorate_net::router_client::RouterClient;
 use quorate_net::server::{Callers, serve};
 use quorate_net::telemetry::chain;
-use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes, FailedKeys, Guard};
-use quorate_net::web::rates::RequestRate;
+use quorate_net::web::guard::{AllowedAddresses, ApiKeyHashes};
 use quorate_party::worker::{PartyWorker, WorkerSetup};
 use quorate_party::{Party, PartySetup};
 use quorate_router::{Hub, RouterSetup};
@@ -35,12 +34,12 @@ use zeroize::Zeroizing;
 
 use super::context::{SHUTDOWN_GRACE_PERIOD, time_limits};
 use super::data_dir::{self, EmbeddedKeys, PartyKeys, sandbox};
-use super::embedded_api::start_api;
+use super::embedded_api::{guard_of, rate, start_api};
 use super::error::{EmbeddedStartError, LocalError};
 use super::listen::reserve;
 use super::local_databases::{self, open_party, party_file};
 use super::task_groups::{TaskGroup, TaskGroups};
-use crate::config::{ApiKeyKind, LimitsConfig, PluginsConfig, RatesConfig};
+use crate::config::{LimitsConfig, PluginsConfig, RatesConfig};
 
 /// How long servers wait for their connections to close, after all requests have ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -149,12 +148,7 @@ impl Embedded {
         let path = setup.data.join(local_databases::COORDINATOR_FILE);
         interrupted.map_err(|source| EmbeddedStartError::Store { path, source })?;
 
-        for (path, component) in setup.plugins.iter().zip(components) {
-            setup.plugin_policy.check(path, &component)?;
-            let grants = &setup.plugin_policy.grants;
-            let loaded = install(&runtime, &parties, &coordinator, &component, grants).await;
-            loaded.map_err(|source| EmbeddedStartError::Plugin { path: path.clone(), source })?;
-        }
+        install_all(&setup, &runtime, &parties, &coordinator, &components).await?;
         let accounts = AccountService::new(AccountSetup {
             store: account_store,
             coordinators: channel(to_coordinator).into(),
@@ -168,17 +162,8 @@ impl Embedded {
             limits: time_limits(setup.limits),
             presignatures: setup.limits.presignatures,
         });
-        let rate = |of, at_most| RequestRate::new(of, at_most, None, Arc::new(SystemClock));
-        let guard = Guard {
-            keys: Some(setup.keys),
-            keys_setting: ApiKeyKind::Sign.setting(),
-            allowed: setup.allowed,
-            proxies: setup.proxies,
-            failed: FailedKeys::new(setup.rates.failed_keys),
-            rate: rate("key", setup.rates.per_key),
-        };
-        let account_rate = rate("account", setup.rates.per_account);
-        let ways_in = (guard, account_rate, port.listen()?);
+        let guard = guard_of(setup.keys, setup.allowed, setup.proxies, &setup.rates);
+        let ways_in = (guard, rate("account", setup.rates.per_account), port.listen()?);
         let api = start_api(accounts, ways_in, &parties, Arc::clone(&shared.queue), &groups.api);
         tracing::warn!(
             parties = setup.parties,
@@ -245,6 +230,22 @@ impl Embedded {
 /// [`EmbeddedStartError::MissingPlugin`].
 pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>, EmbeddedStartError> {
     std::fs::read(path).map_err(|source| EmbeddedStartError::MissingPlugin { path: path.to_owned(), source })
+}
+
+/// Installs the components of the setup at all parties.
+async fn install_all(
+    setup: &EmbeddedSetup,
+    runtime: &Runtime,
+    parties: &[Arc<Party>],
+    coordinator: &Coordinator,
+    components: &[Vec<u8>],
+) -> Result<(), EmbeddedStartError> {
+    for (path, component) in setup.plugins.iter().zip(components) {
+        setup.plugin_policy.check(path, component)?;
+        let loaded = install(runtime, parties, coordinator, component, &setup.plugin_policy.grants).await;
+        loaded.map_err(|source| EmbeddedStartError::Plugin { path: path.clone(), source })?;
+    }
+    Ok(())
 }
 
 /// Loads a component, installs it at all parties, and waits until the coordinator knows that they have it.

@@ -484,8 +484,7 @@ mod tests {
         let roles: BTreeSet<String> = DATABASES.iter().map(|database| database.name.to_owned()).collect();
         assert_eq!(urls("postgres://"), roles);
         let mut users: BTreeSet<String> = PARTIES.iter().map(|party| party.name.to_owned()).collect();
-        // Account services do not connect: they work with RabbitMQ stopped.
-        users.extend([COORDINATOR, ROUTER].map(String::from));
+        users.extend([COORDINATOR, ROUTER, ACCOUNT].map(String::from));
         assert_eq!(urls("amqp://"), users);
     }
 
