@@ -58,8 +58,8 @@ pub use request_ids::RequestIds;
 pub use sealed_share::SealedShare;
 pub use user_share::{UserParty, UserShareOptions};
 pub use views::{
-    AccountStateView, AccountView, ErrorView, EventView, KeyView, OperationView, SessionView, SignatureView,
-    SigningView, StatusView, ThresholdView,
+    AccountStateView, AccountView, ErrorView, EventKindView, EventView, KeyView, OperationView, SessionView,
+    SignatureView, SigningView, StatusView, ThresholdView,
 };
 
 /// The scheme of an account whose creator names none.

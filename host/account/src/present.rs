@@ -20,8 +20,8 @@ use super::order_status::{ReconciledSession, ReconciledStatus, SignedResult};
 use super::request::SignRequest;
 use super::submit::{OrderResult, known_parties};
 use super::views::{
-    AccountStateView, AccountView, ErrorView, EventView, KeyView, OperationView, SessionView, SignatureView,
-    SigningView, StatusView, TaprootOutputView, ThresholdView,
+    AccountStateView, AccountView, ErrorView, EventKindView, EventView, KeyView, OperationView, SessionView,
+    SignatureView, SigningView, StatusView, TaprootOutputView, ThresholdView,
 };
 
 /// An account as callers see it.
@@ -202,20 +202,15 @@ pub(crate) fn session_view(
 /// What a party's component says; `None` for a party that is none of the order's.
 fn event_view(order: &Order, by: PublicKey, event: ComponentEvent) -> Option<EventView> {
     let party = order.spec.index_of(&by)?.number();
-    let view = |kind: &str| EventView {
-        party,
-        kind: kind.to_owned(),
-        step: None,
-        of: None,
-        level: None,
-        code: None,
-    };
+    let view = |kind| EventView { party, kind, step: None, of: None, level: None, code: None };
     Some(match event {
         ComponentEvent::Progress { step, of } => {
-            EventView { step: Some(step), of: Some(of), ..view("progress") }
+            EventView { step: Some(step), of: Some(of), ..view(EventKindView::Progress) }
         }
-        ComponentEvent::PoolLevel(level) => EventView { level: Some(level), ..view("pool_level") },
-        ComponentEvent::Note(code) => EventView { code: Some(code), ..view("note") },
+        ComponentEvent::PoolLevel(level) => {
+            EventView { level: Some(level), ..view(EventKindView::PoolLevel) }
+        }
+        ComponentEvent::Note(code) => EventView { code: Some(code), ..view(EventKindView::Note) },
     })
 }
 

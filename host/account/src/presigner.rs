@@ -36,7 +36,7 @@ impl AccountService {
     }
 
     /// Has these signers make presignatures, and says how many they have made.
-    async fn presign(&self, wanted: Wanted) -> Result<usize, Problem> {
+    async fn presign(&self, wanted: Wanted) -> Result<u16, Problem> {
         let Wanted { account, signers, count } = wanted;
         let ids = RequestIds::for_account(account)?;
         let (account, current) = self.accounts.active(ids.account).await?;
@@ -50,7 +50,7 @@ impl AccountService {
             resubmitted: false,
         };
         match self.submitter.submit(submission).await?.proved {
-            Proved::Presignatures(made) => Ok(made.ids().count()),
+            Proved::Presignatures(made) => Ok(made.count()),
             Proved::Signatures(_) | Proved::Shares { .. } => {
                 Err(Problem::internal("something else than presignatures"))
             }

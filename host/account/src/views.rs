@@ -236,8 +236,8 @@ pub struct SessionView {
 pub struct EventView {
     /// The party.
     pub party: u16,
-    /// `progress`, `pool_level` or `note`.
-    pub kind: String,
+    /// What it is about.
+    pub kind: EventKindView,
     /// Of `progress`: how many steps are done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
@@ -247,9 +247,21 @@ pub struct EventView {
     /// Of `pool_level`: how many presignatures, or other items for one use, there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<u32>,
-    /// Of `note`: a code of the plugin (docs/plugin-codes.md).
+    /// Of `note`: a code of the plugin (docs/plugin-codes.md); 65535 for one that it does not list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKindView {
+    /// How far the session is.
+    Progress,
+    /// How many presignatures there are.
+    PoolLevel,
+    /// A code of the plugin.
+    Note,
 }
 
 /// Why a session failed.

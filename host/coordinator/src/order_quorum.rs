@@ -102,15 +102,13 @@ impl OrderDriver<'_> {
 
     /// How many presignatures the signers have left; `None` where the order can't use any, or they can't make them.
     pub(super) fn presignatures_left(&self, quorum: &Quorum) -> Option<u32> {
-        let (share_set, _) = self.presignature_use()?;
-        let makes = |plugin: &PluginFacts| plugin.digest == quorum.digest && plugin.presigns;
-        let (spec, presence) = (&self.request.order.spec, &self.state.presence);
-        let can = |signer: &PartyIndex| {
-            self.only_pool(*signer).is_some()
-                && spec.party(*signer).is_some_and(|key| presence.any_plugin(key, makes))
-        };
-        let left = self.state.presignatures.left(spec.account, share_set, &quorum.signers);
-        quorum.signers.iter().all(can).then(|| u32::try_from(left).unwrap_or(u32::MAX))
+        let (share_set, _) = self.presignature_use().filter(|_| quorum.presigns)?;
+        if quorum.signers.iter().any(|signer| self.only_pool(*signer).is_none()) {
+            return None;
+        }
+        let account = self.request.order.spec.account;
+        let left = self.state.presignatures.left(account, share_set, &quorum.signers);
+        Some(u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     fn only_pool(&self, signer: PartyIndex) -> Option<PoolId> {

@@ -151,11 +151,6 @@ impl Presence {
         (is_alone && now.duration_since(newest.at) < ONLINE_TIMEOUT).then_some(*pool)
     }
 
-    /// Whether one of a party's components is such a one.
-    pub(super) fn any_plugin(&self, identity: &PublicKey, is_such: impl Fn(&PluginFacts) -> bool) -> bool {
-        self.seen.lock().get(identity).is_some_and(|party| party.plugins.iter().any(is_such))
-    }
-
     /// The parties that are there, with their plugins.
     pub(super) fn online(&self) -> HashMap<PublicKey, Vec<PluginFacts>> {
         let now = Instant::now();

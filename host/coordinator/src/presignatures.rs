@@ -6,11 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
-use quorate_core::presignatures::MadePresignatures;
+use quorate_core::presignatures::{MAX_PRESIGNATURES, MadePresignatures};
 use quorate_core::{AccountId, PartyIndex, PlanHash, PoolId, PreparedId};
-
-/// Presignatures of one account and signers: as many as a party keeps.
-const MAX_PER_SIGNERS: usize = 256;
 
 /// Presignatures of all accounts. Beyond, those of the account that has used its own longest ago are given up.
 const MAX_HELD: usize = 65_536;
@@ -78,7 +75,7 @@ impl Presignatures {
         };
         let before = stock.ids.len();
         stock.ids.extend(made.ids());
-        let excess = stock.ids.len().saturating_sub(MAX_PER_SIGNERS);
+        let excess = stock.ids.len().saturating_sub(MAX_PRESIGNATURES.into());
         stock.ids.drain(..excess);
         held.count = held.count + stock.ids.len() - before;
         held.give_up_excess();
@@ -115,13 +112,17 @@ impl Presignatures {
         let stock = of_account.stocks.iter_mut().find(|stock| stock.signers == signers)?;
         if !signers.iter().zip(&stock.pools).all(|(signer, pool)| is_there(*signer, *pool)) {
             held.count -= of_account.forget(signers);
+            held.drop_empty(account);
             return None;
         }
         if stock.ids.len() < items {
             return None;
         }
+        let planned =
+            PlannedPresignatures { pools: stock.pools.clone(), ids: stock.ids.drain(..items).collect() };
         held.count -= items;
-        Some(PlannedPresignatures { pools: stock.pools.clone(), ids: stock.ids.drain(..items).collect() })
+        held.drop_empty(account);
+        Some(planned)
     }
 
     /// How many presignatures these signers have.
@@ -137,11 +138,21 @@ impl Presignatures {
         let held = &mut *self.0.lock();
         if let Some(of_account) = held.accounts.get_mut(&account) {
             held.count -= of_account.forget(signers);
+            held.drop_empty(account);
         }
     }
 }
 
 impl Held {
+    /// Nothing stays of an account that has none left.
+    fn drop_empty(&mut self, account: AccountId) {
+        let Some(of_account) = self.accounts.get_mut(&account) else { return };
+        of_account.stocks.retain(|stock| !stock.ids.is_empty());
+        if of_account.stocks.is_empty() {
+            self.accounts.remove(&account);
+        }
+    }
+
     fn give_up_excess(&mut self) {
         while self.count > MAX_HELD {
             let oldest = self.accounts.iter().min_by_key(|(_, all)| all.last_use).map(|(id, _)| *id);
@@ -246,6 +257,7 @@ mod tests {
         taken.sort_unstable();
         taken.dedup();
         assert_eq!(taken.len(), 4);
+        assert!(all.0.lock().accounts.is_empty(), "something stays of an account that has none left");
 
         all.add(account(1), SHARES, &these, &made(&these, 2, 1, 4));
         assert_eq!(all.take(account(1), PlanHash([2; 32]), &these, 1, everywhere), None, "other shares");
@@ -266,6 +278,7 @@ mod tests {
         assert_eq!(all.left(account(1), SHARES, &these), 3);
         all.forget(account(1), &these);
         assert_eq!((all.left(account(1), SHARES, &these), all.0.lock().count), (0, 0));
+        assert!(all.0.lock().accounts.is_empty(), "something stays of an account that has none left");
     }
 
     #[test]
@@ -274,7 +287,7 @@ mod tests {
         let these = signers([1, 2]);
         all.add(account(1), SHARES, &these, &made(&these, 1, 1, 200));
         all.add(account(1), SHARES, &these, &made(&these, 2, 1, 100));
-        assert_eq!(all.left(account(1), SHARES, &these), MAX_PER_SIGNERS);
+        assert_eq!(all.left(account(1), SHARES, &these), usize::from(MAX_PRESIGNATURES));
         let first = all.take(account(1), SHARES, &these, 1, everywhere).unwrap();
         assert_eq!(first.ids, [PreparedId::of(&ExecutionId([1; 32]), 44)]);
         let accounts = u8::try_from(MAX_HELD / 256).unwrap_or(u8::MAX);

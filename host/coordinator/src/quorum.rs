@@ -15,6 +15,8 @@ use super::verdict::Verdict;
 pub(super) struct Quorum {
     pub(super) signers: Vec<PartyIndex>,
     pub(super) digest: Digest,
+    /// Whether the component makes presignatures.
+    pub(super) presigns: bool,
 }
 
 /// Why there is no quorum.
@@ -104,7 +106,7 @@ pub(super) fn choose(
         {
             continue;
         }
-        let Some(digest) = newest_in_common(order, &signers, input.online) else {
+        let Some(plugin) = newest_in_common(order, &signers, input.online) else {
             obstacle = NoQuorum::NoPlugin;
             continue;
         };
@@ -112,7 +114,7 @@ pub(super) fn choose(
         let rotation = (number as u64).wrapping_add(input.rotation).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let rank = (failures, !input.prepared.contains(&signers), rotation);
         if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-            best = Some((rank, Quorum { signers, digest }));
+            best = Some((rank, Quorum { signers, digest: plugin.digest, presigns: plugin.presigns }));
         }
     }
     best.map(|(_, choice)| choice).ok_or(obstacle)
@@ -129,11 +131,11 @@ fn has_ban(signers: &[PartyIndex], banned: &BTreeSet<(PartyIndex, PartyIndex)>) 
     banned.iter().any(|(a, b)| signers.contains(a) && signers.contains(b))
 }
 
-fn newest_in_common(
+fn newest_in_common<'a>(
     order: &Order,
     signers: &[PartyIndex],
-    online: &HashMap<PublicKey, Vec<PluginFacts>>,
-) -> Option<Digest> {
+    online: &'a HashMap<PublicKey, Vec<PluginFacts>>,
+) -> Option<&'a PluginFacts> {
     let plugins = |party: &PartyIndex| order.spec.party(*party).and_then(|key| online.get(key));
     let usable = |plugin: &&PluginFacts| {
         plugin.protocol == order.spec.protocol
@@ -146,7 +148,7 @@ fn newest_in_common(
     };
     let first = plugins(signers.first()?)?;
     let common = first.iter().filter(usable).filter(|plugin| everybody_has(plugin.digest));
-    common.max_by_key(|plugin| (plugin.version, plugin.digest)).map(|plugin| plugin.digest)
+    common.max_by_key(|plugin| (plugin.version, plugin.digest))
 }
 
 /// All subsets of `size`, each in the order of `all`. With 16 parties there are at most 12,870.

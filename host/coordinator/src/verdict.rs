@@ -93,7 +93,7 @@ pub(super) fn verdict(signers: &[PartyIndex], outcomes: &BTreeMap<PartyIndex, Ou
     worst.unwrap_or_else(|| {
         Verdict::of(
             Code::DeadlinePassed,
-            "each party has done its part, but not all know of the parts of all",
+            "all parties have promised their shares or made presignatures, but not all know it of all others",
         )
     })
 }

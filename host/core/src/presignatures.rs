@@ -7,6 +7,9 @@ use crate::ids::{ExecutionId, PoolId, PreparedId};
 use crate::order::{Operation, Order};
 use crate::report::Outcome;
 
+/// The most presignatures that a party keeps for one account and quorum. When more are made, the oldest go.
+pub const MAX_PRESIGNATURES: u16 = 256;
+
 /// Presignatures that a session has made, by the word of all its signers. Nothing proves that they are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MadePresignatures {
@@ -38,6 +41,12 @@ impl MadePresignatures {
             together.pools.push(pool);
         }
         all.filter(|together| together.count > 0)
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        self.count
     }
 
     /// Their ids.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use quorate_backends::database::{Row, Statement, StoreError, Tx, signed, sql};
 use quorate_core::codec::encode;
+use quorate_core::presignatures::MAX_PRESIGNATURES;
 use quorate_core::{AccountId, Digest, PartyIndex, PlanHash, PoolId, PreparedId, UnixMillis};
 use zeroize::Zeroizing;
 
@@ -22,7 +23,7 @@ use super::crypter::{DataKey, RowContext};
 use super::session_rows::{FinishedOrder, finish_session};
 
 /// Entries of one account and quorum. When more are made, the oldest go.
-pub const MAX_POOLED_PER_QUORUM: usize = 256;
+pub const MAX_POOLED_PER_QUORUM: usize = MAX_PRESIGNATURES as usize;
 
 /// Entries of one process. When more are made, the oldest go.
 const MAX_POOLED: usize = 65_536;

@@ -25,6 +25,9 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long a cache that was slow or not there is not asked.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How long a value may take to be written.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Values that are being written. More are dropped.
 const MAX_WRITES: usize = 64;
 
@@ -151,7 +154,8 @@ impl ComponentCache for CacheOfComponent {
         let (party, name) = (Arc::clone(&self.party), self.name(name));
         let entry = party.seal(&name, &value, time_to_live);
         self.party.runtime.spawn(async move {
-            if party.cache.set(&name, entry, time_to_live).await.is_err() {
+            let writing = party.cache.set(&name, entry, time_to_live);
+            if !matches!(tokio::time::timeout(WRITE_TIMEOUT, writing).await, Ok(Ok(()))) {
                 party.pause();
             }
             drop(permit);
@@ -263,5 +267,7 @@ mod tests {
             assert_eq!(cache.get("a").await, None);
         }
         assert!(began.elapsed() <= 2 * LOOKUP_TIMEOUT, "{:?}", began.elapsed());
+        written(&party).await;
+        assert!(began.elapsed() <= 2 * WRITE_TIMEOUT, "{:?}", began.elapsed());
     }
 }

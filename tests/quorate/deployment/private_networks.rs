@@ -5,6 +5,9 @@ use std::process::Stdio;
 
 use quorate_tests::single_process::program;
 
+/// 32 bytes, where no others are wanted.
+const HEX: &str = "5f1d6a1e0c0b4c7e9a83d2f4b6e8091a2c3d4e5f60718293a4b5c6d7e8f90a1b";
+
 /// What a program says that does not start.
 fn refused(arguments: [&str; 2], settings: &[(&str, &str)]) -> String {
     let mut command = std::process::Command::new(program());
@@ -26,6 +29,17 @@ fn production_connects_to_no_service_over_a_network_that_nobody_has_declared() {
     for (arguments, settings) in [
         (["serve", "router"], vec![("RABBITMQ_URL", "amqp://quorate@192.0.2.1:5672")]),
         (["migrate", "queues"], vec![("RABBITMQ_URL", "amqp://quorate@192.0.2.1:5672")]),
+        // It would work without, and is not to be taken for one that does.
+        (
+            ["serve", "account"],
+            vec![
+                ("RABBITMQ_URL", "amqp://quorate@192.0.2.1:5672"),
+                ("MPC_API_KEY_SHA256", HEX),
+                ("QUORATE_ORIGINATOR_KEY", HEX),
+                ("QUORATE_ACCOUNT_ROW_KEYS", HEX),
+                ("QUORATE_COORDINATORS", "http://127.0.0.1:1"),
+            ],
+        ),
         (["migrate", "account"], vec![("POSTGRES_URL", database)]),
         // TLS that accepts anybody's certificate.
         (

@@ -12,7 +12,6 @@ use quorate_net::telemetry::chain;
 use quorate_party_store::{AdmissionFacts, PartyStore, PoolPurpose};
 use quorate_runtime::SecretBytes;
 use quorate_runtime::capabilities::vault::{EntryName, Pool, PoolUnavailable, Scope, Taking};
-
 use tokio::runtime::Handle;
 
 use super::context::SessionContext;

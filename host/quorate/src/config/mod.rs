@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_account::PresignatureMarks;
+use quorate_core::presignatures::MAX_PRESIGNATURES;
 use quorate_net::telemetry::{self, LogFormat};
 use quorate_net::web::guard::AllowedAddresses;
 use quorate_runtime::limits::DEFAULT_SANDBOX_MEMORY_BYTES;
@@ -224,9 +225,6 @@ impl EmbeddedConfig {
         })
     }
 }
-
-/// The most presignatures that a party keeps for one account and quorum.
-const MAX_PRESIGNATURES: u16 = 256;
 
 /// What a size of memory is to be.
 const MEGABYTES: &str = "a number of megabytes from 1 to 1000000";

@@ -23,6 +23,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
     let row_keys = needed(context.config.roles.row_keys.clone(), "QUORATE_ACCOUNT_ROW_KEYS", by)?;
     some(&context.config.roles.parties, "QUORATE_PARTY_KEYS", by)?;
     some(&context.config.roles.coordinators, "QUORATE_COORDINATORS", by)?;
+    let events = context.queue_when_there().await?;
     let coordinators = context.replicas(&context.config.roles.coordinators);
     let address = context.config.http.listen;
     let port = context.listen(address, Callers::Anybody).await?;
@@ -61,7 +62,7 @@ pub(super) async fn start(context: &mut Context<'_>) -> Result<(), StartError> {
         None => (health, Arc::new(MemoryCache::default()) as Arc<dyn Cache>),
     };
     let api = Api::new(ApiSetup { accounts, guard, account_rate, health, cache });
-    if let Some(connecting) = context.queue_when_there() {
+    if let Some(connecting) = events {
         let listening = api.clone();
         let listened = async move { listening.listen_to_events(&*connecting.await).await };
         context.tasks.spawn(context.stop.clone().run_until_cancelled_owned(listened));

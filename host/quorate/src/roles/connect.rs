@@ -65,12 +65,15 @@ impl Context<'_> {
     }
 
     /// Connects to RabbitMQ, if it is configured, for a role that does its work without it: whenever it is there.
-    pub(super) fn queue_when_there(&self) -> Option<impl Future<Output = Arc<dyn Queue>> + use<>> {
+    pub(super) async fn queue_when_there(
+        &self,
+    ) -> Result<Option<impl Future<Output = Arc<dyn Queue>> + use<>>, StartError> {
         let services = &self.config.services;
-        let address = services.rabbitmq.clone()?;
+        let Some(address) = services.rabbitmq.clone() else { return Ok(None) };
+        refuse_if_not_private("RabbitMQ", Some(address.target()), &services.unencrypted).await?;
         let namespace = services.namespace.as_str().to_owned();
         let (unencrypted, patience) = (services.unencrypted.clone(), services.patience);
-        Some(async move {
+        Ok(Some(async move {
             loop {
                 let service = ServiceConnection {
                     name: "RabbitMQ",
@@ -87,16 +90,14 @@ impl Context<'_> {
                 }
                 tokio::time::sleep(patience.cap).await;
             }
-        })
+        }))
     }
 
     /// The cache, if one is configured. No role waits for it: without it answers are read from the database.
     pub(super) async fn cache(&self) -> Result<Option<Arc<dyn Cache>>, StartError> {
         let services = &self.config.services;
         let Some(address) = services.redis.clone() else { return Ok(None) };
-        if let Err(NotReached::NotPrivate(source)) = reach(address.target(), &services.unencrypted).await {
-            return Err(StartError::NotPrivate { service: "Redis", source });
-        }
+        refuse_if_not_private("Redis", address.target(), &services.unencrypted).await?;
         let wanted = "an address like redis://host:6379";
         let redis = RedisCache::new(address.clone(), services.namespace.as_str());
         let redis = redis.map_err(|_| ConfigError::Invalid { name: "REDIS_URL", wanted })?;
@@ -153,6 +154,18 @@ async fn reach(target: Option<ServiceTarget<'_>>, unencrypted: &Unencrypted) -> 
             Some(refused) => NotReached::NotPrivate(refused.clone()),
             None => NotReached::Unresolved(error),
         }),
+    }
+}
+
+/// Refuses to start with a service that must not be reached in the way that its address says, though the role would work without it.
+async fn refuse_if_not_private(
+    service: &'static str,
+    target: Option<ServiceTarget<'_>>,
+    unencrypted: &Unencrypted,
+) -> Result<(), StartError> {
+    match reach(target, unencrypted).await {
+        Err(NotReached::NotPrivate(source)) => Err(StartError::NotPrivate { service, source }),
+        Ok(()) | Err(NotReached::Unresolved(_)) => Ok(()),
     }
 }
 

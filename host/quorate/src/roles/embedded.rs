@@ -80,8 +80,9 @@ pub struct Embedded {
     api: Api,
     broken: CancellationToken,
     groups: TaskGroups,
-    /// Keeps other processes off the data folder.
+    /// What plugins that are installed later may use.
     grants: Grants,
+    /// Keeps other processes off the data folder.
     _lock: File,
 }
 
