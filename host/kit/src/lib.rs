@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use quorate_core::certificate::KeyOutputs;
 use quorate_core::codec::Bytes;
 use quorate_core::envelope::PayloadKind;
 use quorate_core::order::{HashFunction, SignItem};
@@ -18,7 +19,7 @@ use quorate_core::session::{Message, Place, To};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 use quorate_runtime::capabilities::vault::{EntryName, Pool, Snapshot, Taking, VaultEntries};
 use quorate_runtime::{
-    Capabilities, ComponentOutcome, ComponentSession, OutgoingMessage, Plugin, Progress, Roster,
+    Capabilities, ComponentOutcome, ComponentSession, OutgoingMessage, Plugin, Progress, RepairTask, Roster,
     SessionError, SessionSpec, Step, Task,
 };
 
@@ -113,6 +114,27 @@ impl Parties {
     /// The stored entries of a party.
     pub fn kept(&mut self, index: u16) -> &mut VaultEntries {
         &mut self.vaults.get_mut(&party(index)).expect("a party of the key").kept
+    }
+
+    /// Takes from parties all that they have, and has t of the others repair their shares of a key.
+    ///
+    /// # Panics
+    /// When a party fails, or too few are left.
+    pub async fn repair(&mut self, plugin: &Plugin, outputs: &KeyOutputs, lost: &[u16]) -> KeyOutputs {
+        for &party in lost {
+            self.kept(party).clear();
+        }
+        let all = self.all();
+        let others = all.iter().filter(|index| !lost.contains(index)).copied();
+        let task = Task::Repair(RepairTask {
+            targets: lost.iter().copied().map(party).collect(),
+            helpers: others.map(party).take(self.threshold.required().into()).collect(),
+            outputs: outputs.clone(),
+        });
+        match self.run(plugin, &all, &task).await {
+            ComponentOutcome::Repaired(key) => key.outputs,
+            other => panic!("a repair ended as {other:?}"),
+        }
     }
 
     /// Runs a session at all signers; all end with the same outcome.

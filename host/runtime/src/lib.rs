@@ -54,4 +54,4 @@ pub use output::{ComponentOutcome, GeneratedKey, OutputState};
 pub use plugin::Plugin;
 pub use secret::SecretBytes;
 pub use session::{ComponentSession, Progress, SessionSpec, Step};
-pub use task::{Roster, SignTask, SignTaskItem, Task};
+pub use task::{RepairTask, Roster, SignTask, SignTaskItem, Task};

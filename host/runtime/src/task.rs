@@ -1,5 +1,6 @@
 //! The task of a session, and its parties.
 
+use quorate_core::certificate::KeyOutputs;
 use quorate_core::order::{HashFunction, SignItem, SignItems};
 use quorate_core::{ExecutionId, GroupId, PartyIndex, Threshold};
 
@@ -39,11 +40,8 @@ pub enum Task {
     },
     /// Make new shares of the same key.
     Refresh,
-    /// Give a party its lost share back.
-    Repair {
-        /// The party whose share is lost.
-        lost: PartyIndex,
-    },
+    /// Give parties their lost shares back, and make new shares of the same key for all.
+    Repair(RepairTask),
     /// Make the material that this group of parties shares.
     Auxiliary,
     /// Make so many items of this party alone.
@@ -58,9 +56,7 @@ impl Task {
     #[must_use]
     pub fn priority(&self) -> Priority {
         match self {
-            Self::Keygen { .. } | Self::Sign(_) | Self::Refresh | Self::Repair { .. } => {
-                Priority::Interactive
-            }
+            Self::Keygen { .. } | Self::Sign(_) | Self::Refresh | Self::Repair(_) => Priority::Interactive,
             Self::Presign { .. } | Self::Auxiliary | Self::Prepare { .. } => Priority::Background,
         }
     }
@@ -73,7 +69,7 @@ impl Task {
             Self::Sign(_) => PluginOperation::Sign,
             Self::Presign { .. } => PluginOperation::Presign,
             Self::Refresh => PluginOperation::Refresh,
-            Self::Repair { .. } => PluginOperation::Repair,
+            Self::Repair(_) => PluginOperation::Repair,
             Self::Auxiliary => PluginOperation::Auxiliary,
             Self::Prepare { .. } => PluginOperation::Prepare,
         }
@@ -86,7 +82,7 @@ impl Task {
             Self::Sign(sign) => sign.items.len(),
             Self::Presign { count } => (*count).into(),
             Self::Prepare { items } => (*items).into(),
-            Self::Keygen { .. } | Self::Refresh | Self::Repair { .. } | Self::Auxiliary => 1,
+            Self::Keygen { .. } | Self::Refresh | Self::Repair(_) | Self::Auxiliary => 1,
         }
     }
 
@@ -95,9 +91,7 @@ impl Task {
         let parties = match self {
             Self::Sign(_) | Self::Presign { .. } => threshold.required(),
             Self::Prepare { .. } => 1,
-            Self::Keygen { .. } | Self::Refresh | Self::Repair { .. } | Self::Auxiliary => {
-                threshold.parties()
-            }
+            Self::Keygen { .. } | Self::Refresh | Self::Repair(_) | Self::Auxiliary => threshold.parties(),
         };
         usize::from(parties.saturating_sub(1))
     }
@@ -111,7 +105,7 @@ impl Task {
             },
             Self::Presign { count } => TaskKind::Presign { at_most: *count },
             Self::Refresh => TaskKind::Refresh,
-            Self::Repair { .. } => TaskKind::Repair,
+            Self::Repair(_) => TaskKind::Repair,
             Self::Auxiliary => TaskKind::Auxiliary,
             Self::Prepare { .. } => TaskKind::Prepare,
         }
@@ -128,6 +122,17 @@ pub(crate) enum TaskKind {
     Repair,
     Auxiliary,
     Prepare,
+}
+
+/// Whose shares are to be repaired, and by whom.
+#[derive(Clone, Debug)]
+pub struct RepairTask {
+    /// The parties whose shares are lost, ascending.
+    pub targets: Vec<PartyIndex>,
+    /// The t parties that help, ascending.
+    pub helpers: Vec<PartyIndex>,
+    /// The public outputs of the share set that is repaired.
+    pub outputs: KeyOutputs,
 }
 
 /// What to sign, all of it or nothing.
@@ -180,9 +185,26 @@ impl Task {
             }
             Self::Presign { count } => wit::Task::Presign(count),
             Self::Refresh => wit::Task::Refresh,
-            Self::Repair { lost } => wit::Task::Repair(lost.number()),
+            Self::Repair(repair) => wit::Task::Repair(repair.into_wit()),
             Self::Auxiliary => wit::Task::Auxiliary,
             Self::Prepare { items } => wit::Task::Prepare(wit::Budget { items }),
+        }
+    }
+}
+
+impl RepairTask {
+    fn into_wit(self) -> wit::Repair {
+        let numbers = |parties: Vec<PartyIndex>| parties.into_iter().map(PartyIndex::number).collect();
+        let KeyOutputs { scheme, public_key, chain_code, verifying_shares } = self.outputs;
+        wit::Repair {
+            targets: numbers(self.targets),
+            helpers: numbers(self.helpers),
+            outputs: wit::KeyOutputs {
+                scheme,
+                public_key: public_key.0,
+                chain_code: chain_code.map(|code| code.to_vec()),
+                verifying_shares: verifying_shares.into_iter().map(|share| share.0).collect(),
+            },
         }
     }
 }

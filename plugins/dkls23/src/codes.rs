@@ -5,9 +5,48 @@ use dkls23_core::protocols::AbortReason;
 /// A peer sent the same commitment as another party.
 pub(crate) const COPIED_COMMITMENT: u16 = 33;
 
+/// What the helpers of a repair have sent does not make the lost share.
+pub(crate) const REPAIRED_SHARE: u16 = 34;
+
+/// A peer sent a part of a repair that it has none of, or none where it has one.
+pub(crate) const REPAIR_PART: u16 = 35;
+
+/// The public outputs of the share set to repair do not decode.
+pub(crate) const OUTPUTS: u16 = 6;
+
+/// The stored share is not of the share set to repair.
+pub(crate) const OTHER_SHARE_SET: u16 = 42;
+
 /// All codes, ascending.
-pub(crate) const ALL: &[u16] =
-    &[1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, COPIED_COMMITMENT, 40, 41, 50, 99];
+pub(crate) const ALL: &[u16] = &[
+    1,
+    2,
+    3,
+    4,
+    5,
+    OUTPUTS,
+    20,
+    21,
+    22,
+    23,
+    24,
+    25,
+    26,
+    27,
+    28,
+    29,
+    30,
+    31,
+    32,
+    COPIED_COMMITMENT,
+    REPAIRED_SHARE,
+    REPAIR_PART,
+    40,
+    41,
+    OTHER_SHARE_SET,
+    50,
+    99,
+];
 
 /// The code of an abort of the library.
 pub(crate) fn of(reason: &AbortReason) -> u16 {

@@ -14,6 +14,7 @@ use dkls23_core::utilities::proofs::DLogProof;
 use k256::{AffinePoint, Scalar};
 use quorate_plugin_sdk::{Delivery, Detail, Failure, Inbox, Message, Outbox, PartyIndex, Roster};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::codes;
 use crate::failure::library_index;
@@ -71,28 +72,33 @@ pub(crate) fn between(parties: &PartiesMessage, from: PartyIndex, to: PartyIndex
     u16::from(parties.sender.as_u8()) == from.number() && u16::from(parties.receiver.as_u8()) == to.number()
 }
 
-/// Sends everybody's fragment but our own, which it returns.
-pub(crate) fn send_fragments(
+/// This party's own fragment, and those for its peers.
+pub(crate) fn split_fragments(
     roster: &Roster,
     fragments: &[Scalar],
-    out: &mut Outbox,
-) -> Result<Scalar, Failure> {
+) -> Result<(Scalar, Vec<(PartyIndex, Scalar)>), Failure> {
     let at = |party: PartyIndex| {
         fragments
             .get(usize::from(party.number()) - 1)
             .copied()
             .ok_or_else(|| Failure::Internal("the library gave too few fragments".into()))
     };
-    for peer in roster.peers() {
-        out.send(peer, &Fragment(at(peer)?))?;
-    }
-    at(roster.me())
+    let of_peers = roster.peers().map(|peer| Ok((peer, at(peer)?))).collect::<Result<_, Failure>>()?;
+    Ok((at(roster.me())?, of_peers))
 }
 
-/// The fragments of all n parties, ours among them: the library does not count them.
-pub(crate) fn all_fragments(own: Scalar, inbox: &mut Inbox) -> Result<Vec<Scalar>, Failure> {
+/// Sends each peer its fragment.
+pub(crate) fn send_fragments(
+    fragments: impl IntoIterator<Item = (PartyIndex, Scalar)>,
+    out: &mut Outbox,
+) -> Result<(), Failure> {
+    fragments.into_iter().try_for_each(|(peer, fragment)| out.send(peer, &Fragment(fragment)))
+}
+
+/// The fragments of all peers. The library does not count them, and takes this party's own beside them.
+pub(crate) fn received_fragments(inbox: &mut Inbox) -> Result<Zeroizing<Vec<Scalar>>, Failure> {
     let received = inbox.take::<Fragment>()?;
-    Ok(received.values().map(|fragment| fragment.0).chain([own]).collect())
+    Ok(Zeroizing::new(received.values().map(|fragment| fragment.0).collect()))
 }
 
 /// The commitment and messages of round 2, of a peer and of this party.

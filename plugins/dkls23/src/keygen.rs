@@ -27,8 +27,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::failure::{failure, library_index};
 use crate::init::{
-    Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, require_distinct,
-    require_proper_shares, send_each, send_fragments, send_pair_inits, split_pair_inits,
+    Fragment, PairInit, Round2, ZeroCommitment, proofs_with_commitments, received_fragments,
+    require_distinct, require_proper_shares, send_each, send_fragments, send_pair_inits, split_fragments,
+    split_pair_inits,
 };
 use crate::scheme::Curve;
 use crate::share::Share;
@@ -105,7 +106,8 @@ impl Keygen {
     }
 
     fn commit(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
-        let fragments = Zeroizing::new(all_fragments(*self.own_fragment, inbox)?);
+        let of_peers = received_fragments(inbox)?;
+        let fragments = Zeroizing::new([&of_peers[..], &[*self.own_fragment]].concat());
         self.own_fragment.zeroize();
         let (proof, zero, chain_code) = self.session()?.phase2(&fragments).map_err(failure)?;
         out.broadcast(&Commitments { proof: proof.commitment, chain_code: chain_code.clone() })?;
@@ -173,8 +175,9 @@ impl Rounds for Keygen {
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
         let fragments = Zeroizing::new(self.session()?.phase1());
-        *self.own_fragment = send_fragments(&self.roster, &fragments, out)?;
-        Ok(())
+        let (own, of_peers) = split_fragments(&self.roster, &fragments)?;
+        *self.own_fragment = own;
+        send_fragments(of_peers, out)
     }
 
     fn round(

@@ -8,6 +8,7 @@
 //! - the library's session, refresh and sign ids are always the execution id (of the item, in a signing), which never repeats;
 //! - the proof of a keygen leaves only after every commitment is here ([`keygen`]);
 //! - only the complete refresh is offered: the library's fast one heals nothing;
+//! - a repair ends with a complete refresh, because a repaired party has no oblivious transfers ([`repair`]);
 //! - `ban` is set for the library's `BanCounterparty` and for nothing else ([`failure`]).
 
 mod codes;
@@ -15,6 +16,7 @@ mod failure;
 mod init;
 mod keygen;
 mod refresh;
+mod repair;
 mod scheme;
 mod share;
 mod sign;
@@ -39,7 +41,7 @@ const OPEN_SIGNINGS: u16 = 16;
 /// keygen or refresh took 1.8 to 10.2 MB, a signature 1.6 to 4.1 MB. Messages are 143 kB at most, and 55 kB in a signing.
 const NEEDS: &[Need] = &[
     Need {
-        operations: &[Operation::Keygen, Operation::Refresh],
+        operations: &[Operation::Keygen, Operation::Refresh, Operation::Repair],
         message_bytes: 160 << 10,
         memory_bytes: 3 << 20,
         memory_bytes_per_party: 800 << 10,
@@ -66,7 +68,13 @@ impl Protocol for Dkls23 {
             // plugins/dkls23-next has another one.
             version: env!("CARGO_PKG_VERSION"),
             schemes: &[SCHEME],
-            operations: &[Operation::Keygen, Operation::Sign, Operation::Refresh, Operation::Derivation],
+            operations: &[
+                Operation::Keygen,
+                Operation::Sign,
+                Operation::Refresh,
+                Operation::Repair,
+                Operation::Derivation,
+            ],
             max_parties: MAX_PARTIES,
             share_formats: &[share::FORMAT],
             open_signings: Some(OPEN_SIGNINGS),
@@ -95,9 +103,14 @@ impl Protocol for Dkls23 {
             }
             Task::Refresh => {
                 roster.require_all()?;
-                Box::new(Run::new(&roster, refresh::Refresh::new(host, &roster)?))
+                let share = share::Share::load(host, &roster)?;
+                Box::new(Run::new(&roster, refresh::Refresh::new(&roster, share)))
             }
-            Task::Presign { .. } | Task::Repair { .. } | Task::Auxiliary | Task::Prepare { .. } => {
+            Task::Repair(task) => {
+                task.check(&roster)?;
+                Box::new(Run::new(&roster, repair::Repair::new(host, &roster, task)?))
+            }
+            Task::Presign { .. } | Task::Auxiliary | Task::Prepare { .. } => {
                 return Err(Failure::InvalidTask("dkls23 does not offer this operation".into()));
             }
         })

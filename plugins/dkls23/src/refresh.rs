@@ -14,21 +14,24 @@ use dkls23_core::protocols::dkg::{
 use dkls23_core::utilities::hashes::HashOutput;
 use dkls23_core::utilities::proofs::DLogProof;
 use k256::{ProjectivePoint, Scalar};
-use quorate_plugin_sdk::{Delivery, Failure, Host, Inbox, Message, Outbox, Outcome, Roster, Rounds, Slot};
+use quorate_plugin_sdk::{
+    Delivery, Failure, Host, Inbox, Message, Outbox, Outcome, PartyIndex, PublicKeyInfo, Roster, Rounds, Slot,
+};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::failure::failure;
 use crate::init::{
-    Fragment, PairInit, Round2, ZeroCommitment, all_fragments, proofs_with_commitments, require_distinct,
-    require_proper_shares, send_each, send_fragments, send_pair_inits, split_pair_inits,
+    Fragment, PairInit, Round2, ZeroCommitment, proofs_with_commitments, received_fragments,
+    require_distinct, require_proper_shares, send_each, send_fragments, send_pair_inits, split_fragments,
+    split_pair_inits,
 };
 use crate::scheme::Curve;
 use crate::share::Share;
 
 /// Round 2, to all: the commitment to the proof.
 #[derive(Serialize, Deserialize)]
-struct Commitment(HashOutput);
+pub(crate) struct Commitment(HashOutput);
 
 impl Message for Commitment {
     const ROUND: u16 = 2;
@@ -38,7 +41,7 @@ impl Message for Commitment {
 
 /// Round 3, to all: the proof.
 #[derive(Serialize, Deserialize)]
-struct Opening(DLogProof<Curve>);
+pub(crate) struct Opening(DLogProof<Curve>);
 
 impl Message for Opening {
     const ROUND: u16 = 3;
@@ -46,10 +49,11 @@ impl Message for Opening {
     const MAX_BYTES: usize = 8_000;
 }
 
-/// A refresh of one party.
+/// A refresh of one party, or the refresh in a [`repair`](crate::repair).
 pub(crate) struct Refresh {
     roster: Roster,
-    share: Share,
+    /// The share that is refreshed. That of a repaired party is known only after the first round, in which it is not used.
+    pub(crate) share: Share,
     own_fragment: Zeroizing<Scalar>,
     kept2: Option<Kept2>,
     kept3: Option<Kept3>,
@@ -108,22 +112,31 @@ struct Kept3 {
 }
 
 impl Refresh {
-    pub(crate) fn new(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
-        Ok(Self {
+    pub(crate) fn new(roster: &Roster, share: Share) -> Self {
+        Self {
             roster: roster.clone(),
-            share: Share::load(host, roster)?,
+            share,
             own_fragment: Zeroizing::new(Scalar::ZERO),
             kept2: None,
             kept3: None,
-        })
+        }
     }
 
     fn id(&self) -> &[u8] {
         self.roster.execution_id()
     }
 
-    fn commit(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
-        let fragments = Zeroizing::new(all_fragments(*self.own_fragment, inbox)?);
+    /// What each peer gets of a polynomial of this party.
+    pub(crate) fn fragments(&mut self) -> Result<Vec<(PartyIndex, Scalar)>, Failure> {
+        let fragments = Zeroizing::new(self.share.party.refresh_complete_phase1());
+        let (own, of_peers) = split_fragments(&self.roster, &fragments)?;
+        *self.own_fragment = own;
+        Ok(of_peers)
+    }
+
+    /// Commits, once the fragments of all peers are here.
+    pub(crate) fn commit(&mut self, of_peers: &[Scalar], out: &mut Outbox) -> Result<(), Failure> {
+        let fragments = Zeroizing::new([of_peers, &[*self.own_fragment]].concat());
         self.own_fragment.zeroize();
         let (correction, proof, zero, transmit) =
             self.share.party.refresh_complete_phase2(self.id(), &fragments);
@@ -133,7 +146,7 @@ impl Refresh {
         Ok(())
     }
 
-    fn open(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+    pub(crate) fn open(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
         let Kept2 { correction, proof, zero } = self.kept2.take().ok_or_else(out_of_order)?;
         let commitments: BTreeMap<_, _> =
             inbox.take::<Commitment>()?.into_iter().map(|(p, c)| (p, c.0)).collect();
@@ -150,7 +163,11 @@ impl Refresh {
         Ok(())
     }
 
-    fn finish(&mut self, host: &mut dyn Host, inbox: &mut Inbox) -> Result<Outcome, Failure> {
+    pub(crate) fn finish(
+        &mut self,
+        host: &mut dyn Host,
+        inbox: &mut Inbox,
+    ) -> Result<PublicKeyInfo, Failure> {
         let Kept3 { correction, proof, received, zero, mul } = self.kept3.take().ok_or_else(out_of_order)?;
         let openings = inbox.take::<Opening>()?.into_iter().map(|(party, o)| (party, o.0));
         let proofs = proofs_with_commitments(proof, &received.commitments, openings)?;
@@ -178,7 +195,7 @@ impl Refresh {
             .map(|(old, p)| (ProjectivePoint::from(*old) + p.proof.point).to_affine())
             .collect::<Vec<_>>();
         require_proper_shares(&self.roster, &verifying_shares)?;
-        Ok(Outcome::Refreshed(Share::new(party, verifying_shares).save(host)?))
+        Share::new(party, verifying_shares).save(host)
     }
 }
 
@@ -192,9 +209,7 @@ impl Rounds for Refresh {
     ];
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
-        let fragments = Zeroizing::new(self.share.party.refresh_complete_phase1());
-        *self.own_fragment = send_fragments(&self.roster, &fragments, out)?;
-        Ok(())
+        send_fragments(self.fragments()?, out)
     }
 
     fn round(
@@ -205,9 +220,9 @@ impl Rounds for Refresh {
         out: &mut Outbox,
     ) -> Result<Option<Outcome>, Failure> {
         match round {
-            1 => self.commit(&mut inbox, out).map(|()| None),
+            1 => self.commit(&received_fragments(&mut inbox)?, out).map(|()| None),
             2 => self.open(&mut inbox, out).map(|()| None),
-            _ => self.finish(host, &mut inbox).map(Some),
+            _ => Ok(Some(Outcome::Refreshed(self.finish(host, &mut inbox)?))),
         }
     }
 }

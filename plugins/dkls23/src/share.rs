@@ -3,7 +3,7 @@
 use dkls23_core::protocols::Party;
 use k256::AffinePoint;
 use k256::elliptic_curve::sec1::ToSec1Point;
-use quorate_plugin_sdk::{Failure, Host, PublicKeyInfo, Roster, Scope, decode, encode};
+use quorate_plugin_sdk::{Failure, Host, KeyOutputs, PublicKeyInfo, Roster, Scope, decode, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::scheme::{Curve, SCHEME};
@@ -53,17 +53,22 @@ impl Share {
         Ok(share)
     }
 
-    /// Stages the share and gives the public side of it.
-    pub(crate) fn save(&self, host: &mut dyn Host) -> Result<PublicKeyInfo, Failure> {
-        let bytes = encode(self)?;
-        host.vault_put(Scope::Key, NAME, &bytes)?;
-        Ok(PublicKeyInfo {
+    /// The public side of the share.
+    pub(crate) fn outputs(&self) -> KeyOutputs {
+        KeyOutputs {
             scheme: SCHEME.into(),
             public_key: compressed(&self.party.pk),
             chain_code: Some(*self.party.chain_code()),
             verifying_shares: self.verifying_shares.iter().map(compressed).collect(),
-            share_format: FORMAT,
-        })
+        }
+    }
+
+    /// Stages the share and gives the public side of it.
+    pub(crate) fn save(&self, host: &mut dyn Host) -> Result<PublicKeyInfo, Failure> {
+        let bytes = encode(self)?;
+        host.vault_put(Scope::Key, NAME, &bytes)?;
+        let KeyOutputs { scheme, public_key, chain_code, verifying_shares } = self.outputs();
+        Ok(PublicKeyInfo { scheme, public_key, chain_code, verifying_shares, share_format: FORMAT })
     }
 }
 

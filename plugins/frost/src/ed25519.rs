@@ -51,4 +51,8 @@ impl Suite for Ed25519Sha512 {
     fn public_key(encoded: Vec<u8>) -> Vec<u8> {
         encoded
     }
+
+    fn library_key(public_key: &[u8]) -> Vec<u8> {
+        public_key.to_vec()
+    }
 }

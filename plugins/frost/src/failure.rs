@@ -4,7 +4,8 @@ use frost_core::{Ciphersuite, Error, Identifier};
 use quorate_plugin_sdk::{Detail, Failure, PartyIndex, Roster};
 
 /// All codes, ascending.
-pub(crate) const CODES: &[u16] = &[1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 40, 41, 42, 50, 99];
+pub(crate) const CODES: &[u16] =
+    &[1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 21, 22, 23, 24, 25, 26, 27, 28, 40, 41, 42, 50, 99];
 
 const COPIED_PACKAGE: u16 = 20;
 const WRONG_DEGREE: u16 = 21;
@@ -13,6 +14,8 @@ const SECRET_SHARE: u16 = 23;
 const SIGNATURE_SHARE: u16 = 24;
 const DIFFERENT_COMMITMENTS: u16 = 25;
 const WRONG_COUNT: u16 = 26;
+const REPAIRED_SHARE: u16 = 27;
+const REPAIR_PART: u16 = 28;
 const STORED_SHARE: u16 = 40;
 const BAD_RESULT: u16 = 41;
 const PREPARED_NONCES: u16 = 42;
@@ -32,6 +35,7 @@ pub(crate) enum Refusal {
     MerkleRoot,
     DigestLength,
     PreparedNonces,
+    Outputs,
 }
 
 /// A task that can't be done as asked.
@@ -50,6 +54,7 @@ pub(crate) fn refused(refusal: Refusal) -> Failure {
             8,
             "a session prepares 1 to 256 pairs of nonces, and all items of a batch use prepared ones, or none",
         ),
+        Refusal::Outputs => (9, "the public outputs of the share set to repair do not decode"),
     };
     Failure::InvalidTask(Detail::new(code, text))
 }
@@ -82,6 +87,17 @@ pub(crate) fn wrong_count(by: PartyIndex) -> Failure {
         by,
         Detail::new(WRONG_COUNT, "another number of commitments than pairs of nonces are prepared"),
     )
+}
+
+/// What the helpers of a repair have sent does not make the lost share. Any of them may have caused it.
+pub(crate) fn wrong_repair() -> Failure {
+    let detail = Detail::new(REPAIRED_SHARE, "the helpers' parts do not make the lost share");
+    Failure::Fault { culprits: vec![], ban: false, detail }
+}
+
+/// A party sent a part of a repair that it has none of, or none where it has one.
+pub(crate) fn repair_part(by: PartyIndex) -> Failure {
+    Failure::fault(by, Detail::new(REPAIR_PART, "another part of the repair than the party has"))
 }
 
 /// Nonces that were made ahead of time can't be used.

@@ -25,6 +25,7 @@ mod polynomial;
 mod presign;
 mod protocol;
 mod refresh;
+mod repair;
 #[cfg(feature = "secp256k1-tr")]
 mod secp256k1_tr;
 mod share;

@@ -41,7 +41,7 @@ impl PackageExchange {
     }
 
     pub(crate) fn broadcast(&self, package: &impl Serialize, out: &mut Outbox) -> Result<(), Failure> {
-        self.push(COMMITMENTS, Recipient::ReliableBroadcast, package, out)
+        self.send(COMMITMENTS, Recipient::ReliableBroadcast, package, out)
     }
 
     /// Sends each peer its secret share.
@@ -52,11 +52,11 @@ impl PackageExchange {
     ) -> Result<(), Failure> {
         self.roster.peers().try_for_each(|peer| {
             let share = shares.get(&identifier(peer)?).ok_or_else(out_of_order)?;
-            self.push(SECRET_SHARE, Recipient::Party(peer), share, out)
+            self.send(SECRET_SHARE, Recipient::Party(peer), share, out)
         })
     }
 
-    fn push(
+    pub(crate) fn send(
         &self,
         slot: Slot,
         to: Recipient,

@@ -8,6 +8,7 @@ use crate::failure::{self, Refusal, refused};
 use crate::keygen::Keygen;
 use crate::presign::Presign;
 use crate::refresh::Refresh;
+use crate::repair::Repair;
 use crate::share::{self, Share};
 use crate::sign::{Sign, SignPrepared};
 use crate::suite::Suite;
@@ -18,7 +19,7 @@ const MAX_PARTIES: u16 = 16;
 /// Enough for the largest requests of 2 to 16 signers, which a test runs in the sandbox under these limits.
 const NEEDS: &[Need] = &[
     Need {
-        operations: &[Operation::Keygen, Operation::Refresh],
+        operations: &[Operation::Keygen, Operation::Refresh, Operation::Repair],
         message_bytes: 2 << 10,
         memory_bytes: 3 << 19,
         memory_bytes_per_party: 64 << 10,
@@ -49,7 +50,13 @@ pub(crate) fn describe<S: Suite>() -> Descriptor {
         id: S::PROTOCOL,
         version: env!("CARGO_PKG_VERSION"),
         schemes: &[S::SCHEME],
-        operations: &[Operation::Keygen, Operation::Sign, Operation::Presign, Operation::Refresh],
+        operations: &[
+            Operation::Keygen,
+            Operation::Sign,
+            Operation::Presign,
+            Operation::Refresh,
+            Operation::Repair,
+        ],
         max_parties: MAX_PARTIES,
         share_formats: &[share::FORMAT],
         open_signings: None,
@@ -87,7 +94,11 @@ pub(crate) fn start<S: Suite>(
             roster.require_all()?;
             Box::new(Run::new(roster, Refresh::<S>::new(host, roster)?))
         }
-        Task::Repair { .. } | Task::Auxiliary | Task::Prepare { .. } => {
+        Task::Repair(task) => {
+            task.check(roster)?;
+            Box::new(Run::new(roster, Repair::<S>::new(host, roster, task)?))
+        }
+        Task::Auxiliary | Task::Prepare { .. } => {
             return Err(refused(Refusal::Operation));
         }
     })

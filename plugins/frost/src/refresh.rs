@@ -15,23 +15,35 @@ use crate::polynomial::{committed_value, point};
 use crate::share::{Share, save};
 use crate::suite::{Packages, Suite};
 
-/// A refresh of one party.
-pub(crate) struct Refresh<S: Suite> {
+/// A sharing of zero of one party, before anybody's share is needed: what a refresh and a repair have in common.
+pub(crate) struct Refreshing<S: Suite> {
     roster: Roster,
-    share: Share<S>,
-    exchange: PackageExchange,
+    pub(crate) exchange: PackageExchange,
     begun: Option<(round1::SecretPackage<S>, round1::Package<S>)>,
     committed: Option<Committed<S>>,
 }
 
-impl<S: Suite> Refresh<S> {
-    pub(crate) fn new(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
-        let share = Share::load(host, roster)?;
-        let exchange = PackageExchange::new(roster, "refresh");
-        Ok(Self { roster: roster.clone(), share, exchange, begun: None, committed: None })
+impl<S: Suite> Refreshing<S> {
+    pub(crate) fn new(roster: &Roster, kind: &'static str) -> Self {
+        let exchange = PackageExchange::new(roster, kind);
+        Self { roster: roster.clone(), exchange, begun: None, committed: None }
     }
 
-    fn send_secret_shares(&mut self, inbox: &mut Inbox, out: &mut Outbox) -> Result<(), Failure> {
+    /// Commits to a polynomial without constant term.
+    pub(crate) fn begin(&mut self, out: &mut Outbox) -> Result<(), Failure> {
+        let me = identifier(self.roster.me())?;
+        let (secret, package) = refresh_dkg_part1(me, self.roster.parties(), self.roster.threshold(), OldRng)
+            .map_err(|error| failure(&self.roster, &error))?;
+        self.exchange.broadcast(&package, out)?;
+        self.begun = Some((secret, package));
+        Ok(())
+    }
+
+    /// Each peer's value of it.
+    pub(crate) fn secret_shares(
+        &mut self,
+        inbox: &mut Inbox,
+    ) -> Result<BTreeMap<Identifier<S>, round2::Package<S>>, Failure> {
         let (secret, own) = self.begun.take().ok_or_else(out_of_order)?;
         let packages = self.exchange.receive(COMMITMENTS, inbox)?;
         // The coefficient of degree 0 is zero and is not sent.
@@ -39,23 +51,26 @@ impl<S: Suite> Refresh<S> {
         self.exchange.check_distinct(&own, &packages)?;
         let (secret, shares) =
             refresh_dkg_part2(secret, &packages).map_err(|error| failure(&self.roster, &error))?;
-        self.exchange.send_secret_shares(&shares, out)?;
         self.committed = Some(Committed { secret, packages });
-        Ok(())
+        Ok(shares)
     }
 
-    fn finish(&mut self, host: &mut dyn Host, inbox: &mut Inbox) -> Result<Outcome, Failure> {
+    /// The new packages of the key, of the old ones and what peers have sent.
+    pub(crate) fn finish(
+        &mut self,
+        old: Packages<S>,
+        shares: &BTreeMap<Identifier<S>, round2::Package<S>>,
+    ) -> Result<Packages<S>, Failure> {
         let Committed { secret, packages } = self.committed.take().ok_or_else(out_of_order)?;
-        let shares = self.exchange.receive(SECRET_SHARE, inbox)?;
-        self.check_secret_shares(&packages, &shares)?;
-        let old = self.share.packages();
+        self.check_secret_shares(&packages, shares)?;
         let group_key = *old.public.verifying_key();
-        let (key, public) = refresh_dkg_shares(&secret, &packages, &shares, old.public, old.key)
+        let (key, public) = refresh_dkg_shares(&secret, &packages, shares, old.public, old.key)
             .map_err(|error| failure(&self.roster, &error))?;
-        if *public.verifying_key() != group_key {
-            return Err(bad_result("are of another key"));
+        if *public.verifying_key() == group_key {
+            Ok(Packages { key, public })
+        } else {
+            Err(bad_result("are of another key"))
         }
-        Ok(Outcome::Refreshed(save(host, &self.roster, &Packages { key, public })?))
     }
 
     /// Checks each peer's secret share against its commitments. The library checks it too, but names nobody.
@@ -84,16 +99,31 @@ impl<S: Suite> Refresh<S> {
     }
 }
 
+/// A refresh of one party.
+pub(crate) struct Refresh<S: Suite> {
+    roster: Roster,
+    share: Share<S>,
+    refreshing: Refreshing<S>,
+}
+
+impl<S: Suite> Refresh<S> {
+    pub(crate) fn new(host: &dyn Host, roster: &Roster) -> Result<Self, Failure> {
+        let share = Share::load(host, roster)?;
+        Ok(Self { roster: roster.clone(), share, refreshing: Refreshing::new(roster, "refresh") })
+    }
+
+    fn finish(&mut self, host: &mut dyn Host, inbox: &mut Inbox) -> Result<Outcome, Failure> {
+        let shares = self.refreshing.exchange.receive(SECRET_SHARE, inbox)?;
+        let packages = self.refreshing.finish(self.share.packages(), &shares)?;
+        Ok(Outcome::Refreshed(save(host, &self.roster, &packages)?))
+    }
+}
+
 impl<S: Suite> Rounds for Refresh<S> {
     const SCHEDULE: &'static [Slot] = &[COMMITMENTS, SECRET_SHARE];
 
     fn begin(&mut self, _: &mut dyn Host, out: &mut Outbox) -> Result<(), Failure> {
-        let me = identifier(self.roster.me())?;
-        let (secret, package) = refresh_dkg_part1(me, self.roster.parties(), self.roster.threshold(), OldRng)
-            .map_err(|error| failure(&self.roster, &error))?;
-        self.exchange.broadcast(&package, out)?;
-        self.begun = Some((secret, package));
-        Ok(())
+        self.refreshing.begin(out)
     }
 
     fn round(
@@ -103,9 +133,11 @@ impl<S: Suite> Rounds for Refresh<S> {
         mut inbox: Inbox,
         out: &mut Outbox,
     ) -> Result<Option<Outcome>, Failure> {
-        match round {
-            1 => self.send_secret_shares(&mut inbox, out).map(|()| None),
-            _ => self.finish(host, &mut inbox).map(Some),
+        if round > 1 {
+            return self.finish(host, &mut inbox).map(Some);
         }
+        let shares = self.refreshing.secret_shares(&mut inbox)?;
+        self.refreshing.exchange.send_secret_shares(&shares, out)?;
+        Ok(None)
     }
 }

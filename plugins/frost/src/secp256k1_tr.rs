@@ -71,4 +71,9 @@ impl Suite for Secp256K1Sha256TR {
     fn public_key(encoded: Vec<u8>) -> Vec<u8> {
         encoded.into_iter().skip(1).collect()
     }
+
+    /// With it: keys are kept with the even y.
+    fn library_key(public_key: &[u8]) -> Vec<u8> {
+        [&[2], public_key].concat()
+    }
 }

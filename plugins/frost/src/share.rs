@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use frost_core::keys::{KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
 use frost_core::{Ciphersuite, Error, Identifier, VerifyingKey};
-use quorate_plugin_sdk::{Failure, Host, PartyIndex, PublicKeyInfo, Roster, Scope, decode, encode};
+use quorate_plugin_sdk::{
+    Failure, Host, KeyOutputs, PartyIndex, PublicKeyInfo, Roster, Scope, decode, encode,
+};
 use serde::{Deserialize, Serialize};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::failure::{bad_result, identifier, stored_share};
+use crate::failure::{Refusal, bad_result, identifier, refused, stored_share};
 use crate::polynomial::{lie_on_polynomial, point};
 use crate::suite::{Packages, Suite};
 
@@ -66,8 +68,7 @@ pub(crate) fn save<S: Suite>(
     roster: &Roster,
     packages: &Packages<S>,
 ) -> Result<PublicKeyInfo, Failure> {
-    let everybody: Vec<_> = (1..=roster.parties()).filter_map(PartyIndex::new).collect();
-    check(packages, &everybody, roster).map_err(bad_result)?;
+    check(packages, roster.signers(), roster).map_err(bad_result)?;
     let encoding = |error: Error<S>| bad_result(&error.to_string());
     let Packages { key, public } = packages;
     let secret = Zeroizing::new(key.signing_share().serialize());
@@ -96,6 +97,24 @@ pub(crate) fn save<S: Suite>(
         verifying_shares: stored.verifying_shares.clone(),
         share_format: FORMAT,
     })
+}
+
+/// The public side of a share set, of the outputs that all parties have promised.
+pub(crate) fn promised<S: Suite>(
+    outputs: &KeyOutputs,
+    roster: &Roster,
+) -> Result<PublicKeyPackage<S>, Failure> {
+    if outputs.scheme != S::SCHEME || outputs.chain_code.is_some() {
+        return Err(refused(Refusal::Scheme));
+    }
+    let undecodable = |_: Error<S>| refused(Refusal::Outputs);
+    let mut verifying_shares = BTreeMap::new();
+    for (number, encoded) in (1..).zip(&outputs.verifying_shares) {
+        let id = Identifier::try_from(number).map_err(undecodable)?;
+        verifying_shares.insert(id, VerifyingShare::deserialize(encoded).map_err(undecodable)?);
+    }
+    let key = VerifyingKey::deserialize(&S::library_key(&outputs.public_key)).map_err(undecodable)?;
+    Ok(PublicKeyPackage::new(verifying_shares, key, Some(roster.threshold())))
 }
 
 impl StoredShare {
@@ -132,7 +151,7 @@ impl StoredShare {
 
 /// Checks that packages are in the form in which they are kept, that this party's secret is the one of its public share, and that
 /// the public shares of `parties` interpolate to the key.
-fn check<S: Suite>(
+pub(crate) fn check<S: Suite>(
     packages: &Packages<S>,
     parties: &[PartyIndex],
     roster: &Roster,

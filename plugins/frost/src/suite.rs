@@ -31,4 +31,7 @@ pub(crate) trait Suite: Ciphersuite + 'static {
 
     /// The public key in the contract's encoding, of the library's.
     fn public_key(encoded: Vec<u8>) -> Vec<u8>;
+
+    /// The library's encoding of a public key in the contract's.
+    fn library_key(public_key: &[u8]) -> Vec<u8>;
 }

@@ -25,6 +25,7 @@ mod mailbox;
 mod old_rng;
 pub mod optional;
 mod protocol;
+mod repair;
 #[cfg(feature = "round-based")]
 pub mod round_based;
 mod run;
@@ -42,5 +43,6 @@ pub use mailbox::{Inbox, Mailbox, Message, Outbox, Slot};
 #[cfg(feature = "rand-core-06")]
 pub use old_rng::OldRng;
 pub use protocol::{Protocol, Session};
+pub use repair::{KeyOutputs, RepairTask};
 pub use run::{Rounds, Run};
 pub use types::*;

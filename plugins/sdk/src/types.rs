@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use crate::RepairTask;
+
 /// A party's index in its key, fixed at key generation: 1..=n.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PartyIndex(core::num::NonZeroU16);
@@ -155,7 +157,7 @@ pub enum Task {
     Sign(SignTask),
     Presign { count: u16 },
     Refresh,
-    Repair { lost: PartyIndex },
+    Repair(RepairTask),
     Auxiliary,
     Prepare { items: u16 },
 }

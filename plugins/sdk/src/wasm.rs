@@ -9,9 +9,9 @@ use bindings::quorate::party as imports;
 use zeroize::Zeroizing;
 
 use crate::{
-    Delivery, Detail, Failure, HashFunction, Host, Incoming, Level, Need, Operation, Outcome, PartyIndex,
-    Progress, Protocol, PublicKeyInfo, Recipient, Roster, Scope, Session, SignItem, SignTask, Signature,
-    State, Task, VaultError,
+    Delivery, Detail, Failure, HashFunction, Host, Incoming, KeyOutputs, Level, Need, Operation, Outcome,
+    PartyIndex, Progress, Protocol, PublicKeyInfo, Recipient, RepairTask, Roster, Scope, Session, SignItem,
+    SignTask, Signature, State, Task, VaultError,
 };
 
 #[allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
@@ -208,9 +208,26 @@ impl TryFrom<wit::Task> for Task {
             wit::Task::Sign(sign) => Self::Sign(sign.try_into()?),
             wit::Task::Presign(count) => Self::Presign { count },
             wit::Task::Refresh => Self::Refresh,
-            wit::Task::Repair(lost) => Self::Repair { lost: party(lost)? },
+            wit::Task::Repair(repair) => Self::Repair(repair.try_into()?),
             wit::Task::Auxiliary => Self::Auxiliary,
             wit::Task::Prepare(budget) => Self::Prepare { items: budget.items },
+        })
+    }
+}
+
+impl TryFrom<wit::Repair> for RepairTask {
+    type Error = Failure;
+
+    fn try_from(repair: wit::Repair) -> Result<Self, Failure> {
+        let wit::KeyOutputs { scheme, public_key, chain_code, verifying_shares } = repair.outputs;
+        let chain_code = chain_code
+            .map(|code| code.try_into().map_err(|_| Failure::InvalidTask("chain code: 32 bytes".into())))
+            .transpose()?;
+        let parties = |parties: Vec<u16>| parties.into_iter().map(party).collect::<Result<_, _>>();
+        Ok(Self {
+            targets: parties(repair.targets)?,
+            helpers: parties(repair.helpers)?,
+            outputs: KeyOutputs { scheme, public_key, chain_code, verifying_shares },
         })
     }
 }

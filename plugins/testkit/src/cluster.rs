@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use quorate_plugin_sdk::{
-    Delivery, Failure, Incoming, Outcome, Outgoing, PartyIndex, Protocol, Recipient, Roster, Session, State,
-    Task,
+    Delivery, Failure, Incoming, Outcome, Outgoing, PartyIndex, Protocol, PublicKeyInfo, Recipient,
+    RepairTask, Roster, Session, State, Task,
 };
 
 use crate::MemoryHost;
@@ -45,6 +45,25 @@ impl Cluster {
     #[must_use]
     pub fn all(&self) -> Vec<u16> {
         (1..).take(self.hosts.len()).collect()
+    }
+
+    /// Takes from parties all that they had, and runs a session in which `helpers` give them their shares again.
+    ///
+    /// # Panics
+    /// When a party fails or two outcomes differ.
+    pub fn repair<P: Protocol>(
+        &mut self,
+        key: &PublicKeyInfo,
+        targets: &[u16],
+        helpers: &[u16],
+    ) -> PublicKeyInfo {
+        for target in targets {
+            *self.host(*target) = MemoryHost::default();
+        }
+        match self.run::<P>(&self.all(), &repair_task(key, targets, helpers)) {
+            Outcome::Repaired(repaired) => repaired,
+            other => panic!("a repair ended as {other:?}"),
+        }
     }
 
     /// Runs one session over an honest network. All signers end with the same outcome, which is returned; the
@@ -130,6 +149,17 @@ impl Cluster {
         }
         ended
     }
+}
+
+/// The repair of parties' shares of a key.
+///
+/// # Panics
+/// When a party is 0.
+#[must_use]
+pub fn repair_task(key: &PublicKeyInfo, targets: &[u16], helpers: &[u16]) -> Task {
+    let index = |party: &u16| PartyIndex::new(*party).expect("parties are not 0");
+    let parties = |parties: &[u16]| parties.iter().map(index).collect();
+    Task::Repair(RepairTask { targets: parties(targets), helpers: parties(helpers), outputs: key.outputs() })
 }
 
 fn fan_out(me: u16, signers: &[u16], message: Outgoing) -> Vec<Hop> {

@@ -12,6 +12,6 @@ mod cluster;
 mod memory_host;
 mod native_times;
 
-pub use cluster::{Cluster, Ended, Hop};
+pub use cluster::{Cluster, Ended, Hop, repair_task};
 pub use memory_host::MemoryHost;
 pub use native_times::print_native_times;

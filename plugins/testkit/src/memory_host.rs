@@ -32,6 +32,12 @@ impl MemoryHost {
         self.stocked.clear();
     }
 
+    /// Whether nothing is kept or in the pool.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.pool.is_empty()
+    }
+
     /// Puts an entry in place, as if an earlier session had left it.
     pub fn seed(&mut self, scope: Scope, name: &str, value: Vec<u8>) {
         self.kept.insert((scope, name.into()), value);

@@ -36,6 +36,16 @@ async fn sandboxed_parties_make_a_key_sign_with_every_quorum_and_refresh() {
 }
 
 #[tokio::test]
+async fn lost_shares_are_repaired_in_the_sandbox() {
+    let plugin = load("dkls23").await;
+    let (mut parties, key) = new_key(&plugin, 3, 5).await;
+    let repaired = parties.repair(&plugin, &key, &[2, 4]).await;
+    assert_eq!((&repaired.public_key, repaired.chain_code), (&key.public_key, key.chain_code));
+    let signature = one_signature(parties.run(&plugin, &[2, 3, 4], &sign([9; 32])).await);
+    assert_ecdsa(&signature, [9; 32], &key.public_key.0);
+}
+
+#[tokio::test]
 async fn a_larger_threshold_works_in_the_sandbox() {
     let plugin = load("dkls23").await;
     let (mut parties, key) = new_key(&plugin, 3, 4).await;

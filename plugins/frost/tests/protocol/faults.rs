@@ -7,17 +7,17 @@ use quorate_plugin_testkit::{Cluster, Hop};
 use crate::{BINDING_BYTES, item, keygen, keygen_task, sign_task};
 
 /// The code and the culprits of a fault.
-fn fault(ended: &Result<quorate_plugin_sdk::Outcome, Failure>) -> (u16, Vec<u16>) {
+pub(crate) fn fault(ended: &Result<quorate_plugin_sdk::Outcome, Failure>) -> (u16, Vec<u16>) {
     let Err(Failure::Fault { culprits, ban: false, detail }) = ended else { panic!("{ended:?}") };
     (detail.code, culprits.iter().map(|party| party.number()).collect())
 }
 
-fn is_from(hop: &Hop, party: u16, round: u16) -> bool {
+pub(crate) fn is_from(hop: &Hop, party: u16, round: u16) -> bool {
     hop.message.from.number() == party && hop.message.round == round
 }
 
 /// Flips the lowest bit of one byte of the payload.
-fn flip_low_bit(hop: &mut Hop, position: usize) {
+pub(crate) fn flip_low_bit(hop: &mut Hop, position: usize) {
     let mut payload = hop.message.payload.to_vec();
     payload[position] ^= 1;
     hop.message.payload = payload.into();
@@ -25,7 +25,7 @@ fn flip_low_bit(hop: &mut Hop, position: usize) {
 
 /// The position of a scalar's least significant byte: the first one in Ed25519, the last one in secp256k1. With its lowest bit flipped the
 /// scalar still decodes.
-fn low_byte_of_scalar<P: Protocol>(start: usize) -> usize {
+pub(crate) fn low_byte_of_scalar<P: Protocol>(start: usize) -> usize {
     if P::describe().id == "frost-ed25519" { start } else { start + 31 }
 }
 

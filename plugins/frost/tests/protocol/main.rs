@@ -5,6 +5,7 @@
 mod ed25519;
 mod faults;
 mod prepared;
+mod repair;
 mod stored_shares;
 mod taproot;
 

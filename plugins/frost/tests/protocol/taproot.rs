@@ -56,18 +56,24 @@ fn keygen_with_parity() -> (Cluster, PublicKeyInfo, bool) {
 }
 
 #[test]
-fn keys_of_either_parity_sign_with_and_without_a_root_before_and_after_a_refresh() {
+fn keys_of_either_parity_sign_with_and_without_a_root_after_a_refresh_and_after_a_repair() {
     let (mut even, mut odd) = (0, 0);
     while even < 20 || odd < 20 {
         let (mut cluster, key, is_even) = keygen_with_parity();
         *(if is_even { &mut even } else { &mut odd }) += 1;
-        for _ in 0..2 {
+        let spend = |cluster: &mut Cluster, signers: &[u16]| {
             let items = vec![item(&DIGEST), with_root()];
-            let signatures = sign::<FrostSecp256k1Taproot>(&mut cluster, &[1, 3], items);
+            let signatures = sign::<FrostSecp256k1Taproot>(cluster, signers, items);
             assert_valid(account_key(&key), DIGEST, &signatures[0]);
             assert_valid(output_key(&key, ROOT), DIGEST, &signatures[1]);
-            assert_eq!(refresh::<FrostSecp256k1Taproot>(&mut cluster).public_key, key.public_key);
-        }
+        };
+        spend(&mut cluster, &[1, 3]);
+        let refreshed = refresh::<FrostSecp256k1Taproot>(&mut cluster);
+        assert_eq!(refreshed.public_key, key.public_key);
+        spend(&mut cluster, &[1, 3]);
+        let repaired = cluster.repair::<FrostSecp256k1Taproot>(&refreshed, &[3], &[1, 2]);
+        assert_eq!(repaired.public_key, key.public_key);
+        spend(&mut cluster, &[1, 3]);
     }
 }
 

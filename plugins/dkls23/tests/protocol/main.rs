@@ -2,6 +2,8 @@
 //! libsecp256k1 and rust-bitcoin, which share no code with the signer.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod repair;
+
 use std::str::FromStr;
 
 use bitcoin::bip32::{ChainCode, ChildNumber, DerivationPath, Fingerprint, Xpub};
