@@ -97,8 +97,8 @@ async fn settled(redis: &RedisCache, name: &str) -> Vec<u8> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         let now = redis.get(name).await.unwrap();
-        if now.is_some() && now == before {
-            return now.unwrap();
+        if let Some(value) = now.clone().filter(|_| now == before) {
+            return value;
         }
         before = now;
         tokio::time::sleep(Duration::from_millis(500)).await;
