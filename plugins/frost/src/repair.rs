@@ -31,6 +31,9 @@ const DELTAS: Slot = Slot::new(1, Delivery::PointToPoint, 600);
 /// A secret share of the refresh, and from a helper to a target its sigma.
 const SHARE_AND_SIGMA: Slot = Slot::new(2, Delivery::PointToPoint, 300);
 
+/// The content of such a message.
+type ShareAndSigma<S> = (round2::Package<S>, Option<Sigma<S>>);
+
 /// A repair at one party.
 pub(crate) struct Repair<S: Suite> {
     roster: Roster,
@@ -115,7 +118,7 @@ impl<S: Suite> Repair<S> {
     }
 
     fn finish(&mut self, host: &mut dyn Host, inbox: &mut Inbox) -> Result<Outcome, Failure> {
-        let mut received: BTreeMap<Identifier<S>, (round2::Package<S>, Option<Sigma<S>>)> =
+        let mut received: BTreeMap<Identifier<S>, ShareAndSigma<S>> =
             self.refreshing.exchange.receive(SHARE_AND_SIGMA, inbox)?;
         let is_target = self.task.is_target(self.roster.me());
         let (mut shares, mut sigmas) = (BTreeMap::new(), vec![]);
