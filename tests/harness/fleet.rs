@@ -234,7 +234,7 @@ impl Fleet {
     }
 
     /// Where a party keeps what it has compiled.
-    fn data(&self, member: Member) -> Option<PathBuf> {
+    pub(crate) fn data(&self, member: Member) -> Option<PathBuf> {
         match member {
             Member::Party(index) => Some(self.folder.path().join(format!("party-{index}"))),
             Member::PartyApi(index) => Some(self.folder.path().join(format!("user-{index}"))),
@@ -538,6 +538,40 @@ impl Fleet {
         self.kill(member);
         self.launch(member);
         self.await_health(member).await;
+    }
+
+    /// Kills a party and drops its database: it starts with an empty one.
+    pub async fn lose_database(&mut self, party: Member) {
+        self.kill(party);
+        let of =
+            if let Member::Party(index) = party { DatabaseOf::Party(index) } else { DatabaseOf::UserParty };
+        let index = self.databases().iter().position(|database| *database == of).unwrap();
+        self.databases.recreate(index).await;
+    }
+
+    /// Gives a party another identity key, which every process knows once it is started again, and returns the former one. Account
+    /// services know it too.
+    pub async fn lose_identity(&mut self, party: usize) -> String {
+        let former = std::mem::replace(&mut self.keys.parties[party], signing_key()).1;
+        for account in 0..self.setup.accounts {
+            let setting = ("QUORATE_FORMER_PARTY_KEYS".to_owned(), former.clone());
+            self.setup.own_settings.push((Member::Account(account), setting.0, setting.1));
+        }
+        self.make_queues_in(&self.namespace).await;
+        former
+    }
+
+    /// Kills all processes, and starts them again.
+    pub async fn restart_all(&mut self) {
+        for member in self.members() {
+            self.kill(member);
+        }
+        for member in self.members() {
+            self.launch(member);
+        }
+        for member in self.members() {
+            self.await_health(member).await;
+        }
     }
 
     /// The process id.

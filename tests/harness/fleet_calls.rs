@@ -1,11 +1,28 @@
 //! Calls of a fleet that many tests make.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
 use crate::fleet::{Fleet, Member};
+use crate::single_process::program;
 use crate::verification::assert_signed_by;
+
+/// What `quorate admin` says at a socket.
+///
+/// # Errors
+/// Its error output.
+///
+/// # Panics
+/// When there is no such program.
+pub fn admin(socket: &Path, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(program());
+    command.env_clear().arg("admin").arg("--socket").arg(socket).args(arguments);
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
 
 impl Fleet {
     /// Creates an account through an account service, and returns its id and public key.
@@ -27,6 +44,17 @@ impl Fleet {
         let signed = self.caller(account).sign(id, digest).await;
         assert_eq!(signed.status, 200, "{signed:?}");
         assert_signed_by(&signed, digest, key);
+    }
+
+    /// What `quorate admin` says at a party.
+    ///
+    /// # Errors
+    /// Its error output.
+    ///
+    /// # Panics
+    /// When the member is no party.
+    pub fn admin(&self, party: Member, arguments: &[&str]) -> Result<String, String> {
+        admin(&self.data(party).expect("a party").join("admin.sock"), arguments)
     }
 
     /// The output of `quorate healthcheck` with the settings of a member.

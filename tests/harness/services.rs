@@ -40,6 +40,13 @@ impl Databases {
         databases
     }
 
+    /// Drops one of them with all that is in it, and makes it anew.
+    pub async fn recreate(&self, index: usize) {
+        let name = &self.names[index];
+        self.run(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        self.run(&format!("CREATE DATABASE {name}")).await;
+    }
+
     /// The address of one of them.
     #[must_use]
     pub fn url(&self, index: usize) -> String {

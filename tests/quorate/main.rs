@@ -9,4 +9,5 @@ mod deployment;
 mod outage;
 mod party;
 mod sandbox;
+mod schnorr;
 mod structure;

@@ -21,6 +21,7 @@ mod coordinators;
 mod creation;
 mod current_key;
 mod limits;
+mod new_shares;
 mod operations;
 mod order_status;
 mod originator;
@@ -50,6 +51,7 @@ use quorate_net::replicas::Replicas;
 use zeroize::Zeroizing;
 
 pub use limits::TimeLimits;
+pub use new_shares::{LostShare, RepairRequest};
 pub use operations::AccountService;
 pub use presigning::PresignatureMarks;
 pub use recover::{Recoverer, Recovery};

@@ -1,19 +1,16 @@
-//! The operations that callers ask for: create an account, sign, refresh its shares.
+//! The operations that callers ask for: create an account, sign; [`new_shares`](super::new_shares) has the others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_control_store::{Account, AccountStore};
-use quorate_core::abort::SignedAbort;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
 use quorate_core::order::{MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, Version};
-use quorate_core::submission::MAX_ABORTS;
 use quorate_core::{AccountId, OrderId, SessionId};
 use quorate_net::clock::Clock;
 use quorate_net::problem::Problem;
-use quorate_verify::proof::Proved;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::accounts::Accounts;
@@ -27,10 +24,10 @@ use super::pinned_parties::PinnedParties;
 use super::present::{signing_view, taproot_output, view};
 use super::presigning::FewPresignatures;
 use super::recover::Recoverer;
-use super::request::{Creation, RefreshRequest, SignRequest};
+use super::request::{Creation, SignRequest};
 use super::session_events::SessionEvents;
 use super::stored_accounts::StoredAccounts;
-use super::submit::{OrderSubmission, Submitter, rejected_before_start};
+use super::submit::{OrderSubmission, Submitter};
 use super::user_share::{self, UserShareRequests};
 use super::views::{AccountView, SigningView};
 use super::{AccountSetup, RequestIds};
@@ -45,11 +42,11 @@ const STALE_RETRY_DELAY: Duration = Duration::from_millis(300);
 
 /// The account service.
 pub struct AccountService {
-    stored: StoredAccounts,
+    pub(crate) stored: StoredAccounts,
     pub(crate) accounts: Accounts,
     pub(crate) submitter: Submitter,
     pub(crate) orders: Orders,
-    users: UserShareRequests,
+    pub(crate) users: UserShareRequests,
     recoverer: Recoverer,
     defaults: AccountDefaults,
     originator: Originator,
@@ -275,43 +272,7 @@ impl AccountService {
         signing_view(request, &order, &current.outputs, &result, took)
     }
 
-    /// Gives all parties of an account new shares of the same key.
-    ///
-    /// # Errors
-    /// A problem that the caller can mend, or the reason why there are no new shares.
-    pub async fn refresh(&self, ids: RequestIds, request: RefreshRequest) -> Result<AccountView, Problem> {
-        let _permit = self.permit()?;
-        let (account, current) = self.accounts.active(ids.account).await?;
-        let new_share = request.new_share_for(&account)?;
-        let mut order = self.order(ids.order, &account, Operation::Refresh, Some(&current))?;
-        order.recipient = new_share.as_ref().map(|terms| terms.recipient);
-        order.claim_hash = new_share.map(|terms| terms.claim_hash);
-        order.sealing_key = request.user_share.as_ref().map(|share| share.sealing_key);
-        let limit = self.limits.shares(account.spec.threshold.parties());
-        let aborts = self.aborts_of_open_orders(&account).await?;
-        self.stored.store().open_order(account.spec.account, self.accounts.open_order(ids.order)).await?;
-        let resubmitted = ids.resubmitted;
-        if let Some(share) = &request.user_share
-            && let Err(problem) = self.users.submit_user_share(&order, share, limit).await
-        {
-            // An earlier run may have begun the session.
-            if !resubmitted {
-                self.stored.store().close_order(account.spec.account, ids.order).await?;
-            }
-            return Err(problem);
-        }
-        let submission =
-            OrderSubmission { order, key: Some(current), signers: vec![], aborts, limit, resubmitted };
-        match self.make_shares(submission, &account).await {
-            Ok(view) => Ok(view),
-            Err(problem) => {
-                self.close_if_not_started(&account, ids.order, &problem).await?;
-                Err(problem)
-            }
-        }
-    }
-
-    fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+    pub(crate) fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.permits.try_acquire().map_err(|_| Problem::overloaded())
     }
 
@@ -334,50 +295,5 @@ impl AccountService {
             recipient: None,
         };
         Ok(Order::new(id, terms, self.clock.seconds(), MAX_ORDER_LIFETIME))
-    }
-
-    /// Notices of parties that aborted the account's open orders: a refresh that came to nothing may still hold
-    /// promises at some parties, and the notices of the others release them.
-    async fn aborts_of_open_orders(&self, account: &Account) -> Result<Vec<SignedAbort>, Problem> {
-        let mut aborts = Vec::new();
-        // The order that holds the account is most likely the latest.
-        for open in account.open.iter().rev() {
-            aborts.extend(self.orders.aborts_of(open.id).await?);
-        }
-        aborts.truncate(MAX_ABORTS);
-        Ok(aborts)
-    }
-
-    /// Closes an order that was refused before any session was made for it. Returns whether a session may exist.
-    async fn close_if_not_started(
-        &self,
-        account: &Account,
-        order: OrderId,
-        problem: &Problem,
-    ) -> Result<bool, Problem> {
-        // With any other problem, or when the answer was lost, there may be a session.
-        let may_run = !rejected_before_start(problem);
-        if !may_run {
-            self.stored.store().close_order(account.spec.account, order).await?;
-        }
-        Ok(may_run)
-    }
-
-    /// Has new shares made. The account is active afterwards, or waits for its user.
-    async fn make_shares(
-        &self,
-        submission: OrderSubmission,
-        account: &Account,
-    ) -> Result<AccountView, Problem> {
-        if account.user_party.is_some() {
-            let session = self.users.submit_until_delivered(&self.submitter, submission).await?;
-            let session_id = Some(session.to_string());
-            return Ok(AccountView { session_id, ..view(&self.accounts.find(account.spec.account).await?)? });
-        }
-        let Proved::Shares { certificate, key } = self.submitter.submit(submission).await?.proved else {
-            return Err(Problem::internal("a signature where a key was asked for"));
-        };
-        self.stored.store().activate_account(&certificate, &key).await?;
-        view(&self.accounts.find(certificate.activation.account).await?)
     }
 }

@@ -205,8 +205,12 @@ impl Orders {
                 .ok_or_else(|| Problem::internal("the coordinator returned an invalid record"))?;
         // An order of another time or of another key of these originators proves nothing about this account.
         let account = self.stored.account(order.spec.account).await?;
-        let account = account.filter(|account| account.spec == order.spec);
+        // The parties of a genuine order are those that the account had then; only those of now give it new shares.
+        let account = account.filter(|account| account.spec.is_of_same_key(&order.spec));
         let is_about_account = account.is_some();
+        let former = order.former_spec();
+        let has_its_parties =
+            account.as_ref().is_some_and(|account| account.spec == order.spec || account.spec == *former);
         let key = account.and_then(|account| match account.state {
             AccountState::Active { key, .. } => Some(key),
             AccountState::Creating | AccountState::Failed => None,
@@ -225,8 +229,9 @@ impl Orders {
         let is_proved = result.is_some();
         let mut signed = None;
         match result {
-            Some(Proved::Shares { certificate, key }) => {
-                self.stored.store().activate_account(&certificate, &key).await?
+            // Shares that former parties once made are a result too, and not the account's of now.
+            Some(Proved::Shares { certificate, key }) if has_its_parties => {
+                self.stored.store().activate_account(&order.spec, &certificate, &key).await?
             }
             Some(proved @ Proved::Signatures(_)) => {
                 let result = OrderResult {
@@ -239,7 +244,7 @@ impl Orders {
                 let key = key.ok_or_else(|| Problem::internal("a signature of an account without a key"))?;
                 signed = Some(SignedResult { key, result });
             }
-            Some(Proved::Presignatures(_)) | None => {}
+            Some(Proved::Presignatures(_) | Proved::Shares { .. }) | None => {}
         }
         let status = match state.status() {
             _ if is_proved => ReconciledStatus::Completed,

@@ -179,7 +179,8 @@ pub(crate) fn session_view(
             Operation::Sign(_) => OperationView::Sign,
             Operation::Refresh => OperationView::Refresh,
             Operation::Presign { .. } => OperationView::Presign,
-            Operation::Auxiliary { .. } | Operation::Prepare { .. } | Operation::Repair(_) => {
+            Operation::Repair(_) => OperationView::Repair,
+            Operation::Auxiliary { .. } | Operation::Prepare { .. } => {
                 return Err(Problem::internal("an order that is not implemented"));
             }
         },

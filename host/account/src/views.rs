@@ -39,6 +39,8 @@ pub enum OperationView {
     Sign,
     /// New shares of the same key.
     Refresh,
+    /// Lost shares made again, and new shares of the same key for all.
+    Repair,
     /// Make presignatures ahead of time.
     Presign,
 }

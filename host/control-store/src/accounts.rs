@@ -10,7 +10,7 @@ use super::{ACCOUNT_SCHEMA, RowKeys};
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// The properties of its key that never change, its id among them.
+    /// The properties of its key, its id among them. They never change, but for the identities of parties: a repair may replace some.
     pub spec: KeySpec,
     /// The user, in the caller's words.
     pub user_id: String,
@@ -151,24 +151,37 @@ impl AccountStore {
         Ok(())
     }
 
-    /// Makes a certified share set the current one, by a certificate that the caller has verified. One of an earlier or
-    /// the same epoch changes nothing. With a new one no order of the account is open any more.
+    /// Makes a certified share set the current one, by a certificate that the caller has verified under the identities of `spec`. One
+    /// of an earlier or the same epoch changes nothing. With a new one no order of the account is open any more.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when there is no such account.
+    /// [`StoreError::Conflict`] when there is no such account, or its key is another.
     pub async fn activate_account(
         &self,
+        spec: &KeySpec,
         certificate: &Certificate,
         key: &KeyOutputs,
     ) -> Result<(), StoreError> {
         let activation = &certificate.activation;
         let mut tx = self.database.begin(activation.account.as_bytes()).await?;
         let id = activation.account.as_bytes();
-        let row = sql("SELECT epoch, certificate FROM accounts WHERE id = $1").bind(id);
-        let row = row.fetch_optional(&mut tx).await?;
+        let row = account_row(activation.account).fetch_optional(&mut tx).await?;
         let row = row.ok_or(StoreError::Conflict("there is no such account"))?;
         if certified_epoch(&row)? >= activation.epoch {
             return Ok(());
+        }
+        if account(&row, vec![])?.spec != *spec {
+            let mut repaired = self.verified(&row, &[])?;
+            if !repaired.spec.is_of_same_key(spec) {
+                return Err(StoreError::Conflict("the account has another key"));
+            }
+            repaired.spec = spec.clone();
+            sql("UPDATE accounts SET parties = $1, mac = $2 WHERE id = $3")
+                .bind(encode(&spec.parties))
+                .bind(self.keys.authenticate("accounts", &account_fields(&repaired)))
+                .bind(id)
+                .execute(&mut tx)
+                .await?;
         }
         sql("UPDATE accounts SET state = 'active', epoch = $1, certificate = $2, outputs = $3, key_mac = $4 WHERE id = $5")
             .bind(activation.epoch)
@@ -250,7 +263,7 @@ pub(crate) fn open_order_fields(account: AccountId, order: &OpenOrder) -> [Vec<u
     [account.as_bytes().to_vec(), order.id.as_bytes().to_vec(), order.expires.0.to_be_bytes().to_vec()]
 }
 
-/// What the MAC of an account covers: all that never changes. How far the account is proves itself.
+/// What the MAC of an account covers: all that only a repair changes. How far the account is proves itself.
 pub(crate) fn account_fields(account: &Account) -> [Vec<u8>; 5] {
     let Account { spec, user_id, user_party, claim_hash, created, state: _, open: _ } = account;
     [

@@ -132,7 +132,7 @@ pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back
     store.create_account(&same_id).await.unwrap();
     assert_eq!(store.account(ACCOUNT).await.unwrap(), Some(account()), "an account was overwritten");
     for (epoch, then) in [(1, 1), (2, 2), (1, 2), (2, 2)] {
-        store.activate_account(&certificate(ACCOUNT, epoch), &key(epoch)).await.unwrap();
+        store.activate_account(&account().spec, &certificate(ACCOUNT, epoch), &key(epoch)).await.unwrap();
         assert_eq!(state(store).await, active(then));
     }
     store.fail_account(ACCOUNT).await.unwrap();
@@ -151,12 +151,20 @@ pub(crate) async fn an_account_becomes_active_once_per_epoch_and_never_goes_back
         [orders[0], later],
         "an order that is given once more lives as long as the last"
     );
-    store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
+    store.activate_account(&account().spec, &certificate(ACCOUNT, 2), &key(2)).await.unwrap();
     store.close_order(ACCOUNT, orders[0].id).await.unwrap();
     assert_eq!(open().await, [later], "nothing new was activated");
-    store.activate_account(&certificate(ACCOUNT, 3), &key(3)).await.unwrap();
+    store.activate_account(&account().spec, &certificate(ACCOUNT, 3), &key(3)).await.unwrap();
     assert_eq!(open().await, []);
-    let nobody = store.activate_account(&certificate(AccountId([9; 16]), 1), &key(1)).await;
+    // A repair replaces the identity of a party, and nothing else of the key.
+    let mut repaired = account().spec;
+    repaired.parties.swap(0, 1);
+    let other = KeySpec { scheme: "ed25519".into(), ..repaired.clone() };
+    let refused = store.activate_account(&other, &certificate(ACCOUNT, 4), &key(4)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    store.activate_account(&repaired, &certificate(ACCOUNT, 4), &key(4)).await.unwrap();
+    assert_eq!(store.account(ACCOUNT).await.unwrap().unwrap().spec, repaired);
+    let nobody = store.activate_account(&account().spec, &certificate(AccountId([9; 16]), 1), &key(1)).await;
     assert!(matches!(nobody, Err(StoreError::Conflict(_))), "{nobody:?}");
 }
 
@@ -164,7 +172,7 @@ pub(crate) async fn a_failed_keygen_can_still_turn_out_well(store: &AccountStore
     store.create_account(&account()).await.unwrap();
     store.fail_account(ACCOUNT).await.unwrap();
     assert_eq!(state(store).await, AccountState::Failed);
-    store.activate_account(&certificate(ACCOUNT, 1), &key(1)).await.unwrap();
+    store.activate_account(&account().spec, &certificate(ACCOUNT, 1), &key(1)).await.unwrap();
     assert_eq!(state(store).await, active(1));
 }
 
@@ -214,17 +222,17 @@ pub(crate) async fn an_account_that_somebody_else_wrote_is_refused(store: &Accou
         ("UPDATE accounts SET state = 'failed'", false),
         ("UPDATE accounts SET key_mac = mac", false),
     ] {
-        store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
+        store.activate_account(&account().spec, &certificate(ACCOUNT, 2), &key(2)).await.unwrap();
         write(store, statement).await;
         assert_altered(store, statement).await;
-        let another = store.activate_account(&certificate(ACCOUNT, 1), &key(1)).await;
+        let another = store.activate_account(&account().spec, &certificate(ACCOUNT, 1), &key(1)).await;
         assert_eq!(another.is_err(), is_about_epoch, "{statement}");
         write(store, "DELETE FROM accounts").await;
         store.create_account(&account()).await.unwrap();
     }
     // Another key, which its parties have certified.
     let other_key = KeyOutputs { public_key: Bytes(vec![3; 33]), ..key(2) };
-    store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
+    store.activate_account(&account().spec, &certificate(ACCOUNT, 2), &key(2)).await.unwrap();
     let statement = "UPDATE accounts SET outputs = $1";
     sql(statement).bind(encode(&other_key)).execute(&store.database).await.unwrap();
     assert_altered(store, statement).await;
@@ -240,7 +248,7 @@ pub(crate) async fn an_account_that_somebody_else_wrote_is_refused(store: &Accou
 
 pub(crate) async fn rows_of_an_earlier_key_are_authenticated_anew(store: &AccountStore) {
     store.create_account(&account()).await.unwrap();
-    store.activate_account(&certificate(ACCOUNT, 1), &key(1)).await.unwrap();
+    store.activate_account(&account().spec, &certificate(ACCOUNT, 1), &key(1)).await.unwrap();
     store.open_order(ACCOUNT, opened(8)).await.unwrap();
     let before = store.account(ACCOUNT).await.unwrap();
     let [earlier, next, wrong] = [7, 8, 9].map(|byte| zeroize::Zeroizing::new([byte; 32]));
@@ -253,7 +261,7 @@ pub(crate) async fn rows_of_an_earlier_key_are_authenticated_anew(store: &Accoun
     assert_eq!(both.account(ACCOUNT).await.unwrap(), before);
     assert_eq!((both.renew_row_macs().await.unwrap(), both.renew_row_macs().await.unwrap()), (1, 0));
     // A replica that still has the earlier key activates a share set.
-    store.activate_account(&certificate(ACCOUNT, 2), &key(2)).await.unwrap();
+    store.activate_account(&account().spec, &certificate(ACCOUNT, 2), &key(2)).await.unwrap();
     let before = both.account(ACCOUNT).await.unwrap();
     assert_eq!(both.renew_row_macs().await.unwrap(), 1);
     let after = open(next, vec![]).await.unwrap();

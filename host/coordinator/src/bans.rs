@@ -48,9 +48,12 @@ impl Bans {
         for signed in &report.bans {
             let ban = &signed.ban;
             let is_of_order = (ban.account, ban.share_set) == subject(order);
-            let parties = order.spec.party(ban.by).zip(order.spec.party(ban.banned));
-            if is_of_order && ban.by != ban.banned && parties.is_some_and(|(by, _)| signed.verify(by).is_ok())
-            {
+            let (now, former) = (&order.spec, order.former_spec());
+            let is_signed = [now, &*former].iter().any(|spec| {
+                let parties = spec.party(ban.by).zip(spec.party(ban.banned));
+                parties.is_some_and(|(by, _)| signed.verify(by).is_ok())
+            });
+            if is_of_order && ban.by != ban.banned && is_signed {
                 self.services.store.add_ban(signed).await?;
             }
         }

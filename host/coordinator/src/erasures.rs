@@ -52,7 +52,7 @@ impl Erasures {
                 return None;
             }
         };
-        let certificate = ErasureCertificate::of(share_set, &acknowledgements, &order.spec.parties)?;
+        let certificate = ErasureCertificate::of(share_set, &acknowledgements, &order.former_spec().parties)?;
         let mut complete = self.complete.lock();
         if complete.len() >= MAX_REMEMBERED {
             complete.clear();

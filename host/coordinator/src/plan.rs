@@ -33,7 +33,7 @@ pub(super) fn new_session(
     let SubmittedOrder { order, submission, .. } = request;
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(|_| Verdict::of(Code::Internal, "the machine has no randomness"))?;
-    let Quorum { signers, digest, .. } = quorum;
+    let Quorum { signers, digest, helpers, .. } = quorum;
     let (pools, prepared) = carried.presignatures.map(|all| (all.pools, all.ids)).unwrap_or_default();
     let plan = Plan {
         order: submission.order.clone(),
@@ -41,7 +41,7 @@ pub(super) fn new_session(
         digest,
         pools,
         prepared: prepared.into_iter().map(Some).collect(),
-        helpers: vec![],
+        helpers,
         certificate: submission.certificate.clone(),
         aborts: submission.aborts.clone(),
         erasure: carried.erasure,

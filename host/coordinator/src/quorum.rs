@@ -17,6 +17,8 @@ pub(super) struct Quorum {
     pub(super) digest: Digest,
     /// Whether the component makes presignatures.
     pub(super) presigns: bool,
+    /// The parties that help to repair a share, ascending; empty in every other operation.
+    pub(super) helpers: Vec<PartyIndex>,
 }
 
 /// Why there is no quorum.
@@ -114,10 +116,25 @@ pub(super) fn choose(
         let rotation = (number as u64).wrapping_add(input.rotation).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let rank = (failures, !input.prepared.contains(&signers), rotation);
         if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-            best = Some((rank, Quorum { signers, digest: plugin.digest, presigns: plugin.presigns }));
+            let helpers = helpers(order, input.rotation);
+            let (digest, presigns) = (plugin.digest, plugin.presigns);
+            best = Some((rank, Quorum { signers, digest, presigns, helpers }));
         }
     }
     best.map(|(_, choice)| choice).ok_or(obstacle)
+}
+
+/// The helpers of a repair: each time another set of t parties that have their shares. Nobody can tell which helper has caused a
+/// repair to fail.
+fn helpers(order: &Order, rotation: u64) -> Vec<PartyIndex> {
+    let Some(repair) = order.operation.repair() else { return vec![] };
+    let threshold = order.spec.threshold;
+    let able: Vec<PartyIndex> =
+        PartyIndex::all(threshold.parties()).filter(|party| !repair.is_target(*party)).collect();
+    let mut sets: Vec<_> = subsets(&able, threshold.required().into()).collect();
+    let count = sets.len().max(1) as u64;
+    let number = usize::try_from(rotation % count).unwrap_or_default();
+    if number < sets.len() { sets.swap_remove(number) } else { vec![] }
 }
 
 fn is_possible(order: &Order, requested: &[PartyIndex], required: usize) -> bool {

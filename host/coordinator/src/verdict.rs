@@ -65,7 +65,7 @@ pub(super) fn suspects(
                 (culprits.as_slice(), !matches!(code, AbortCode::PeerAborted | AbortCode::Timeout))
             }
             Outcome::Refused { culprits, .. } => (culprits.as_slice(), true),
-            Outcome::Signed(_) | Outcome::Activated { .. } | Outcome::Repaired { .. } => (&[][..], true),
+            Outcome::Signed(_) | Outcome::Activated { .. } => (&[][..], true),
             Outcome::Promised { .. } | Outcome::Prepared { .. } => (&[][..], false),
         };
         if is_its_own || !accused.is_empty() {
@@ -107,7 +107,7 @@ fn failure(by: PartyIndex, outcome: &Outcome) -> Option<(u8, Verdict)> {
             (refused_rank(*code), Code::from(*code), culprits, reason)
         }
         // The session has failed: what this party says can't be true.
-        Outcome::Signed(_) | Outcome::Activated { .. } | Outcome::Repaired { .. } => {
+        Outcome::Signed(_) | Outcome::Activated { .. } => {
             let reason = format!("party {by} reported a result that does not verify");
             return Some((2, Verdict { code: Code::PeerFault, reason, culprits: vec![by] }));
         }
@@ -134,8 +134,13 @@ fn abort_rank(code: AbortCode) -> u8 {
 
 fn refused_rank(code: RefusedCode) -> u8 {
     match code {
-        RefusedCode::Banned | RefusedCode::RefreshRequired | RefusedCode::DailyMaximum => 4,
-        RefusedCode::Share => 5,
+        // Nothing is to be permitted then.
+        RefusedCode::ShareNotLost => 3,
+        RefusedCode::Banned
+        | RefusedCode::RefreshRequired
+        | RefusedCode::DailyMaximum
+        | RefusedCode::RepairNotPermitted => 4,
+        RefusedCode::Share | RefusedCode::ShareLost => 5,
         RefusedCode::Clock => 6,
         RefusedCode::Store => 7,
         RefusedCode::Plugin => 8,

@@ -5,13 +5,15 @@
 //! run; that it runs as often as its order may, and each plan once, is counted durably by the caller, who reads
 //! [`Facts::sessions_of_order`] and claims the session in one transaction.
 
+mod repair;
+
 use crate::PartyIndex;
 use crate::codec::wire_struct;
 use crate::identity::PublicKey;
 use crate::ids::{Digest, PlanHash, PoolId, PreparedId};
 use crate::key_record::KeyRecord;
 use crate::key_spec::KeyField;
-use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, SignItem, Version};
+use crate::order::{MAX_CLOCK_SKEW, Operation, Order, OrderRefused, RepairedParty, SignItem, Version};
 use crate::plan::Plan;
 use crate::time::UnixSeconds;
 
@@ -36,6 +38,8 @@ pub struct Facts<'a> {
     pub banned: &'a [PartyIndex],
     /// Those among them with which its operator permits one complete refresh.
     pub lifted: &'a [PartyIndex],
+    /// Parties whose lost shares of this account its operator permits to repair.
+    pub repairable: &'a [RepairedParty],
     /// How many sessions it has started for this order.
     pub sessions_of_order: u32,
     /// Whether it saw this order succeed.
@@ -44,8 +48,8 @@ pub struct Facts<'a> {
     pub now: UnixSeconds,
     /// The latest time that it ever stored.
     pub latest_seen: UnixSeconds,
-    /// It takes no order that was issued before: its operator has set the stored time back, and what was seen since may be
-    /// forgotten.
+    /// It takes no order that was issued before: its database was made then, or its operator has set the stored time back, and what
+    /// was seen before may be forgotten.
     pub orders_from: UnixSeconds,
     /// The pool of this process.
     pub pool: PoolId,
@@ -104,9 +108,9 @@ pub enum Refused {
     /// This party's clock stands behind a time that it has already seen: its operator must set it right.
     #[error("this party's clock is behind the latest time that it has seen: set the clock")]
     ClockWentBack,
-    /// The order was issued before this party's stored time was set back, or just after.
+    /// The order was issued before this party's database was made, or before its stored time was set back or just after.
     #[error(
-        "this party's stored time was set back: it takes orders again that are issued in {0} seconds or later"
+        "this party's database is new, or its stored time was set back: it takes orders that are issued in {0} seconds or later"
     )]
     ClockSetBack(u64),
     /// The order has had its sessions.
@@ -157,17 +161,35 @@ pub enum Refused {
         /// The version of the plugin that wrote it.
         written_by: Version,
     },
-    /// There is no share, or there is one already.
+    /// There is a share, or a promised one, where there must be none.
     #[error("{0}")]
     Share(&'static str),
+    /// The share that is to be repaired is there.
+    #[error("this party has its share of this account's key: ask for a refresh instead")]
+    ShareNotLost,
+    /// There is no share.
+    #[error(
+        "this party has no share of this account's key: if it has lost its database, its share can be repaired (POST \
+         /api/v1/accounts/{{id}}/repair)"
+    )]
+    ShareLost,
     /// The order contradicts what was sealed with the share.
     #[error("the order contradicts what this party has stored with its share: {0}")]
     Contradicts(KeyField),
-    /// The plan asks for something that plans have room for and this version does not do.
+    /// This party's operator has not permitted the repair.
     #[error(
-        "the plan asks for what this version does not do: {0}; the operators bring all roles to one version"
+        "this party's operator has not permitted to repair party {0}: it runs `quorate admin permit-repair`, once it has heard from the \
+         party's own operator that the share is lost"
     )]
-    NotImplemented(&'static str),
+    RepairNotPermitted(PartyIndex),
+    /// The share to repair is one that a user keeps.
+    #[error(
+        "this party's share is its user's, and is never repaired: whoever could ask for it could take it"
+    )]
+    UsersShare,
+    /// The plan's helpers do not fit the order.
+    #[error("the plan's helpers do not fit the order: {0}")]
+    Helpers(&'static str),
     /// The plan's deadline has passed, by this party's clock.
     #[error(
         "the plan's deadline has passed by this party's clock: try again; if it happens often, its operator compares \
@@ -180,20 +202,11 @@ pub enum Refused {
 }
 
 impl Plan {
-    /// Checks that the plan asks for nothing that this version does not do. Before anything of it is followed.
-    ///
-    /// # Errors
-    /// [`Refused::NotImplemented`].
-    pub fn check_implemented(&self) -> Result<(), Refused> {
-        self.not_implemented().map_or(Ok(()), |what| Err(Refused::NotImplemented(what)))
-    }
-
     /// Checks the plan against everything that this party knows.
     ///
     /// # Errors
     /// See [`Refused`]. Nothing has been started or stored.
     pub fn admit(&self, facts: &Facts<'_>) -> Result<Admitted, Refused> {
-        self.check_implemented()?;
         if facts.now + MAX_CLOCK_SKEW < facts.latest_seen {
             return Err(Refused::ClockWentBack);
         }
@@ -220,8 +233,9 @@ impl Plan {
             }
         }
         self.check_signers(&order, me, facts)?;
+        self.check_repair(&order, me, facts)?;
         self.check_plugin(&order, facts)?;
-        check_record(&order, facts)?;
+        check_record(&order, me, facts)?;
         self.check_presignatures(&order, me, facts)?;
         Ok(Admitted { order, me })
     }
@@ -240,7 +254,7 @@ impl Plan {
         if order.spec.mandatory.iter().any(|party| !self.signers.contains(party)) {
             return Err(Refused::Signers("a mandatory party is missing"));
         }
-        let permitted = if order.operation == Operation::Refresh { facts.lifted } else { &[] };
+        let permitted = if order.operation.is_complete_refresh() { facts.lifted } else { &[] };
         let bars = |party: &&PartyIndex| facts.banned.contains(party) && !permitted.contains(party);
         let banned = self.signers.iter().find(bars);
         banned.map_or(Ok(()), |&party| Err(Refused::Banned(party)))
@@ -306,7 +320,10 @@ impl Plan {
     }
 }
 
-fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
+fn check_record(order: &Order, me: PartyIndex, facts: &Facts<'_>) -> Result<(), Refused> {
+    if order.operation.repairs(me) {
+        return repair::check_lost_share(order, facts);
+    }
     let record = match (&order.operation, facts.record) {
         // A certificate for the promised share may still arrive; with a second key under way it would split the
         // parties.
@@ -315,10 +332,10 @@ fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
         }
         (Operation::Keygen, None) => return Ok(()),
         (Operation::Keygen, Some(_)) => return Err(Refused::Share("this account has a key already")),
-        (_, None) => return Err(Refused::Share("this party has no share of this account's key")),
+        (_, None) => return Err(Refused::ShareLost),
         (_, Some(record)) => record,
     };
-    if let Some(field) = record.spec.difference(&order.spec) {
+    if let Some(field) = record.spec.difference(&order.former_spec()) {
         return Err(Refused::Contradicts(field));
     }
     if record.epoch != order.epoch {
@@ -327,20 +344,19 @@ fn check_record(order: &Order, facts: &Facts<'_>) -> Result<(), Refused> {
     if facts.share_set != order.share_set {
         return Err(Refused::Contradicts(KeyField::ShareSet));
     }
-    if record.key.public_key != order.public_key {
-        return Err(Refused::Contradicts(KeyField::PublicKey));
-    }
-    Ok(())
+    let is_same_key = record.key.public_key == order.public_key
+        && order.operation.repair().is_none_or(|repair| repair.outputs == record.key);
+    if is_same_key { Ok(()) } else { Err(Refused::Contradicts(KeyField::PublicKey)) }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use core::time::Duration;
 
     use super::*;
     use crate::certificate::KeyOutputs;
-    use crate::codec::{Bytes, decode, encode};
+    use crate::codec::Bytes;
     use crate::ids::{AccountId, OrderId};
     use crate::key_spec::KeySpec;
     use crate::order::tests::{NOW, SHARE_SET, identities, originator, signing, terms};
@@ -349,7 +365,7 @@ mod tests {
 
     const POOL: PoolId = PoolId([1; 16]);
 
-    fn party(index: u16) -> PartyIndex {
+    pub(crate) fn party(index: u16) -> PartyIndex {
         PartyIndex::try_from(index).unwrap()
     }
 
@@ -366,7 +382,7 @@ mod tests {
         OrderTerms { spec, ..terms(signing()) }
     }
 
-    fn plan_of(terms: OrderTerms, signers: &[u16]) -> Plan {
+    pub(crate) fn plan_of(terms: OrderTerms, signers: &[u16]) -> Plan {
         Plan {
             order: Order::new(OrderId([3; 32]), terms, NOW, MAX_ORDER_LIFETIME).sign(&originator()),
             signers: signers.iter().map(|&s| party(s)).collect(),
@@ -383,7 +399,7 @@ mod tests {
         }
     }
 
-    fn record() -> KeyRecord {
+    pub(crate) fn record() -> KeyRecord {
         let terms = terms(signing());
         KeyRecord {
             spec: terms.spec,
@@ -412,28 +428,34 @@ mod tests {
         }
     }
 
-    struct Known {
-        record: Option<KeyRecord>,
-        promised: bool,
-        plugin: Option<PluginFacts>,
-        banned: Vec<PartyIndex>,
-        lifted: Vec<PartyIndex>,
-        pinned: Vec<PublicKey>,
-        originators: Vec<PublicKey>,
-        sessions: u32,
-        succeeded: bool,
-        latest_seen: UnixSeconds,
-        orders_from: UnixSeconds,
-        prepared: Vec<PreparedId>,
+    pub(crate) struct Known {
+        pub(crate) record: Option<KeyRecord>,
+        pub(crate) promised: bool,
+        pub(crate) plugin: Option<PluginFacts>,
+        pub(crate) banned: Vec<PartyIndex>,
+        pub(crate) lifted: Vec<PartyIndex>,
+        pub(crate) repairable: Vec<RepairedParty>,
+        pub(crate) me: PublicKey,
+        pub(crate) share_set: Option<PlanHash>,
+        pub(crate) pinned: Vec<PublicKey>,
+        pub(crate) originators: Vec<PublicKey>,
+        pub(crate) sessions: u32,
+        pub(crate) succeeded: bool,
+        pub(crate) latest_seen: UnixSeconds,
+        pub(crate) orders_from: UnixSeconds,
+        pub(crate) prepared: Vec<PreparedId>,
     }
 
-    fn known() -> Known {
+    pub(crate) fn known() -> Known {
         Known {
             record: Some(record()),
             promised: false,
             plugin: Some(plugin()),
             banned: vec![],
             lifted: vec![],
+            repairable: vec![],
+            me: keys()[0],
+            share_set: Some(SHARE_SET),
             pinned: keys(),
             originators: vec![originator().public()],
             sessions: 0,
@@ -445,17 +467,18 @@ mod tests {
     }
 
     impl Known {
-        fn admit(&self, plan: &Plan) -> Result<Admitted, Refused> {
+        pub(crate) fn admit(&self, plan: &Plan) -> Result<Admitted, Refused> {
             plan.admit(&Facts {
-                me: keys()[0],
+                me: self.me,
                 originators: &self.originators,
                 pinned: &self.pinned,
                 plugin: self.plugin.as_ref(),
                 record: self.record.as_ref(),
-                share_set: self.record.as_ref().map(|_| SHARE_SET),
+                share_set: self.share_set.filter(|_| self.record.is_some()),
                 promised: self.promised,
                 banned: &self.banned,
                 lifted: &self.lifted,
+                repairable: &self.repairable,
                 sessions_of_order: self.sessions,
                 order_succeeded: self.succeeded,
                 now: NOW,
@@ -512,7 +535,7 @@ mod tests {
     #[test]
     fn no_share_and_a_share_too_many_are_refused() {
         let none = Known { record: None, ..known() };
-        assert!(matches!(none.admit(&good()), Err(Refused::Share(_))));
+        assert!(matches!(none.admit(&good()), Err(Refused::ShareLost)));
         let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
         assert!(matches!(known().admit(&keygen), Err(Refused::Share(_))));
         let promised = Known { record: None, promised: true, ..known() };
@@ -599,14 +622,6 @@ mod tests {
         // There is no share yet.
         let keygen = plan_of(terms(Operation::Keygen), &[1, 2, 3]);
         assert!(Known { plugin: Some(newer), record: None, ..known() }.admit(&keygen).is_ok());
-    }
-
-    /// Plans have room for all of this, and no party takes one that asks for it.
-    #[test]
-    fn a_plan_for_what_is_not_implemented_is_refused() {
-        let future = Plan { helpers: vec![party(1)], ..good() };
-        assert_eq!(decode(&encode(&future)), Ok(future.clone()));
-        assert_eq!(known().admit(&future), Err(Refused::NotImplemented("helpers of a repair")));
     }
 
     /// A plan that uses prepared material for every item of an order, from this party's pool and another's.

@@ -138,7 +138,15 @@ codes! {
     ClaimUsed = "claim_used", 409, "The claim was used for another share";
     /// The key that a user's share was sealed to is gone.
     SealingKeyExpired = "sealing_key_expired", 422, "The key that the user's share was sealed to has expired";
-    /// Another keygen or refresh of the account is under way.
+    /// No t parties are left that could repair a share.
+    RepairImpossible = "repair_impossible", 409, "The share can't be repaired";
+    /// The operators of the other parties have not permitted the repair.
+    RepairNotPermitted = "repair_not_permitted", 409, "A party's operator has not permitted the repair";
+    /// A party has the share that is to be repaired.
+    ShareNotLost = "share_not_lost", 409, "The party has its share";
+    /// A party has no share of the account, which can be repaired.
+    ShareLost = "share_lost", 409, "A party has lost its share";
+    /// Another keygen, refresh or repair of the account is under way.
     Busy = "busy", 409, "Another operation on the account is under way";
 
     // Try again later.
@@ -226,6 +234,9 @@ impl From<RefusedCode> for Code {
             RefusedCode::DeadlinePassed => Self::DeadlinePassed,
             RefusedCode::RefreshRequired => Self::RefreshRequired,
             RefusedCode::DailyMaximum => Self::DailyMaximum,
+            RefusedCode::ShareLost => Self::ShareLost,
+            RefusedCode::RepairNotPermitted => Self::RepairNotPermitted,
+            RefusedCode::ShareNotLost => Self::ShareNotLost,
         }
     }
 }

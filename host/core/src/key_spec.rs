@@ -82,6 +82,12 @@ impl KeySpec {
         PartyIndex::all(self.threshold.parties()).zip(&self.parties)
     }
 
+    /// Whether it is of the same key, whatever identities its parties have: a repair may have replaced some.
+    #[must_use]
+    pub fn is_of_same_key(&self, other: &Self) -> bool {
+        Self { parties: other.parties.clone(), ..self.clone() } == *other
+    }
+
     /// The first field in which two specifications differ.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<KeyField> {

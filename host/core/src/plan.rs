@@ -57,11 +57,6 @@ wire_struct!(Plan {
 });
 
 impl Plan {
-    /// The part of the plan that this version has room for and does not carry out.
-    pub(crate) fn not_implemented(&self) -> Option<&'static str> {
-        (!self.helpers.is_empty()).then_some("helpers of a repair")
-    }
-
     /// The prepared material that the plan uses.
     pub fn prepared_ids(&self) -> impl Iterator<Item = PreparedId> {
         self.prepared.iter().copied().flatten()

@@ -83,13 +83,6 @@ pub enum Outcome {
         /// refusal is durable. There is none where the party may still take the plan on.
         notice: Option<SignedAbort>,
     },
-    /// With an active share, in a session that gave a party its lost share again.
-    Repaired {
-        /// The promises of all n.
-        certificate: Certificate,
-        /// The key that they promised.
-        key: KeyOutputs,
-    },
     /// With material that was made ahead of time.
     Prepared {
         /// The execution that made it: the items' ids are made of it ([`PreparedId::of`](crate::PreparedId::of)).
@@ -130,6 +123,12 @@ pub enum RefusedCode {
     RefreshRequired,
     /// This party signs no more with the account today.
     DailyMaximum,
+    /// This party has no share of the account: it may have lost it.
+    ShareLost,
+    /// This party's operator has not permitted the repair.
+    RepairNotPermitted,
+    /// This party has the share that is to be repaired.
+    ShareNotLost,
 }
 
 impl Wire for RefusedCode {
@@ -151,6 +150,9 @@ impl Wire for RefusedCode {
             9 => Self::DeadlinePassed,
             10 => Self::RefreshRequired,
             11 => Self::DailyMaximum,
+            12 => Self::ShareLost,
+            13 => Self::RepairNotPermitted,
+            14 => Self::ShareNotLost,
             _ => return Err(Malformed),
         })
     }
@@ -188,13 +190,8 @@ impl Wire for Outcome {
                 reason.put(out);
                 notice.put(out);
             }
-            Self::Repaired { certificate, key } => {
-                6_u8.put(out);
-                certificate.put(out);
-                key.put(out);
-            }
             Self::Prepared { execution, pool, count } => {
-                7_u8.put(out);
+                6_u8.put(out);
                 execution.put(out);
                 pool.put(out);
                 count.put(out);
@@ -220,8 +217,7 @@ impl Wire for Outcome {
                 reason: Wire::take(input)?,
                 notice: Wire::take(input)?,
             },
-            6 => Self::Repaired { certificate: Wire::take(input)?, key: Wire::take(input)? },
-            7 => Self::Prepared {
+            6 => Self::Prepared {
                 execution: Wire::take(input)?,
                 pool: Wire::take(input)?,
                 count: Wire::take(input)?,
@@ -288,7 +284,6 @@ impl Report {
                 Outcome::Prepared { count, .. } => {
                     matches!(order.operation, Operation::Presign { at_most } if (1..=at_most).contains(count))
                 }
-                Outcome::Repaired { .. } => false,
             }
     }
 

@@ -18,8 +18,8 @@ use quorate_core::codec::{Bytes, Wire, decode, encode};
 use quorate_core::heartbeat::{Heartbeat, Trouble};
 use quorate_core::identity::{PublicKey, SecretKey, Tag, group_id};
 use quorate_core::order::{
-    Authorisation, Authorisations, HashFunction, Operation, Order, OrderTerms, Repair, SignItem, SignItems,
-    SignedOrder,
+    Authorisation, Authorisations, HashFunction, Operation, Order, OrderTerms, Repair, RepairTarget,
+    SignItem, SignItems, SignedOrder,
 };
 use quorate_core::plan::Plan;
 use quorate_core::report::{Outcome, RefusedCode, Report};
@@ -142,11 +142,9 @@ fn full_order() -> Order {
 
 fn repair() -> Repair {
     Repair {
-        target: party(2),
+        targets: vec![RepairTarget { party: party(2), former_identity: identity(9).public() }],
         certificate: certificate(),
         outputs: outputs(),
-        former_identity: identity(9).public(),
-        new_identity: identity(2).public(),
     }
 }
 
@@ -322,7 +320,6 @@ fn reports_keep_their_encoding() {
             "report.prepared",
             Outcome::Prepared { execution: ExecutionId([5; 32]), pool: PoolId([6; 16]), count: 3 },
         ),
-        ("report.repaired", Outcome::Repaired { certificate: certificate(), key: outputs() }),
         ("report.activated", Outcome::Activated { certificate: certificate(), key: outputs() }),
         ("report.promised", Outcome::Promised { ready: ready(1), key: outputs() }),
         ("report.aborted", aborted(None)),

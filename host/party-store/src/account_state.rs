@@ -8,7 +8,7 @@ use quorate_backends::database::{On, Row, StoreError, Tx, sql};
 use quorate_core::codec::{Bytes, encode};
 use quorate_core::{AccountId, PartyIndex, PlanHash, SessionId, wire_struct};
 
-use super::PartyStore;
+use super::{AdmissionFacts, PartyStore};
 
 /// The rows of an account. Each list is sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) struct AccountState {
     pub(super) reports: Vec<BanReport>,
     /// Signings of unknown outcome.
     pub(super) unknown: Vec<UnknownOutcomes>,
+    /// Permits of repairs that were used.
+    used_permits: Vec<Bytes>,
 }
 
 /// A share set.
@@ -67,7 +69,7 @@ wire_struct!(ShareSet { plan, epoch, state });
 wire_struct!(StoredBan { share_set, party, session, lifted, lift_plan });
 wire_struct!(BanReport { share_set, by, party, signed });
 wire_struct!(UnknownOutcomes { share_set, party, sessions });
-wire_struct!(AccountState { shares, bans, reports, unknown });
+wire_struct!(AccountState { shares, bans, reports, unknown, used_permits });
 
 impl StoredBan {
     /// Whether a refresh with the party may be claimed.
@@ -84,6 +86,12 @@ impl AccountState {
         plan.transpose().map_err(|_| StoreError::Malformed("shares"))
     }
 
+    /// The active share set, if it is of this epoch or a later one.
+    pub(super) fn active_from(&self, epoch: u32) -> Result<Option<PlanHash>, StoreError> {
+        let is_later = self.shares.iter().any(|share| share.state == "active" && share.epoch >= epoch);
+        if is_later { self.active() } else { Ok(None) }
+    }
+
     /// The active share set, if it is of this epoch.
     pub(super) fn active_of(&self, epoch: u32) -> Result<Option<PlanHash>, StoreError> {
         let is_of_epoch = self.shares.iter().any(|share| share.state == "active" && share.epoch == epoch);
@@ -93,6 +101,11 @@ impl AccountState {
     /// Whether a share set of the account is in this state.
     pub(super) fn has(&self, state: &str) -> bool {
         self.shares.iter().any(|share| share.state == state)
+    }
+
+    /// Whether a repair of the account has used this permit.
+    pub(super) fn has_used(&self, permit: &[u8]) -> bool {
+        self.used_permits.iter().any(|used| used.0 == permit)
     }
 
     /// The bans on a share set.
@@ -123,6 +136,7 @@ impl AccountState {
                     .map(|_| row.read("lift_plan", "bans"))
                     .transpose()?,
             }),
+            "permit" => self.used_permits.push(share_set),
             "share" => self.shares.push(ShareSet { plan: share_set, epoch: first, state: row.get("state")? }),
             "report" => {
                 let signed = Bytes(row.get("session")?);
@@ -142,6 +156,16 @@ impl AccountState {
     }
 }
 
+impl AdmissionFacts {
+    /// Takes the bans on a share set.
+    pub(super) fn note_bans(&mut self, known: &AccountState, share_set: Option<PlanHash>) {
+        let lifted = known.bans_on(share_set).filter(|ban| ban.permits_refresh());
+        self.lifted = lifted.map(|ban| ban.party).collect();
+        self.banned = known.bans_on(share_set).map(|ban| ban.party).collect();
+        self.keeps_bans = known.keeps_bans_on(share_set);
+    }
+}
+
 /// A share set as part of a key: one that is not there is empty.
 pub(super) fn share_set_key(share_set: Option<PlanHash>) -> Vec<u8> {
     share_set.map(|plan| plan.as_bytes().to_vec()).unwrap_or_default()
@@ -158,6 +182,7 @@ const ROWS: &str =
      UNION ALL SELECT 'mac', mac, 0, 0, '', NULL, NULL FROM account_macs WHERE account = $1
      UNION ALL SELECT 'share', plan, epoch, 0, state, NULL, NULL FROM shares WHERE account = $1
      UNION ALL SELECT 'report', share_set, decided_by, party, '', report, NULL FROM ban_reports WHERE account = $1
+     UNION ALL SELECT 'permit', id, 0, 0, '', NULL, NULL FROM used_permits WHERE account = $1
      UNION ALL SELECT 'unknown', share_set, party, sessions, '', NULL, NULL
        FROM unknown_outcomes WHERE share_set IN (SELECT plan FROM shares WHERE account = $1)";
 
@@ -174,6 +199,7 @@ async fn read(on: impl On + Send, account: AccountId) -> Result<(AccountState, O
     state.bans.sort();
     state.reports.sort();
     state.unknown.sort();
+    state.used_permits.sort();
     Ok((state, mac))
 }
 
@@ -193,6 +219,21 @@ impl PartyStore {
             None => state.is_empty(),
         };
         if is_known { Ok(state) } else { Err(StoreError::Altered("account_macs")) }
+    }
+
+    /// Puts the bans on another share set into the facts: the one of which this party's share is lost.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn take_bans_on(
+        &self,
+        facts: &mut AdmissionFacts,
+        account: AccountId,
+        lost: Option<PlanHash>,
+    ) -> Result<(), StoreError> {
+        let known = self.account_state(&self.database, account).await?;
+        facts.note_bans(&known, lost);
+        Ok(())
     }
 
     /// Writes the MAC of an account anew, over what this transaction has changed.

@@ -152,7 +152,7 @@ pub(super) async fn check_counterparties(
     let bars = |ban: &StoredBan| {
         claim.signers.contains(&ban.party) && !(claim.is_refresh() && ban.permits_refresh())
     };
-    if known.bans_on(claim.share_set).any(bars) {
+    if known.bans_on(claim.named()).any(bars) {
         return Ok(Counterparties::Obstacle(ClaimOutcome::Stale));
     }
     if let Some(full) = full_counterparty(tx, claim, open_bits).await? {

@@ -62,6 +62,7 @@ macro_rules! suite {
             time_and_orders_are_remembered_for_a_day,
             an_order_is_remembered_for_a_day_after_its_latest_form,
             the_stored_time_follows_orders_and_is_set_back_only,
+            orders_from_before_the_database_are_not_taken,
             a_day_has_so_many_signatures_of_an_account,
             a_claim_on_what_has_changed_since_admission_is_stale,
             a_suspended_component_is_remembered,
@@ -89,6 +90,7 @@ macro_rules! suite {
             an_order_is_stocked_for_once,
             an_entry_that_is_too_long_is_not_kept,
             another_process_opens_no_entry_and_clears_those_of_its_replica,
+            a_repair_is_permitted_by_the_operator_once_for_each_account,
             material_is_kept_for_its_owner_and_protocol,
             a_protocol_keeps_no_more_than_its_quota,
         }
@@ -97,6 +99,7 @@ macro_rules! suite {
 pub(crate) use suite;
 
 pub(crate) use crate::pool::conformance::*;
+pub(crate) use crate::repair_permits::conformance::*;
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 pub(crate) const ACCOUNT: AccountId = AccountId([1; 16]);
@@ -119,6 +122,7 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         account: ACCOUNT,
         exclusive,
         share_set: None,
+        lost: None,
         me: PartyIndex::FIRST,
         digest: Digest([4; 32]),
         signers: PartyIndex::all(2).collect(),
@@ -129,6 +133,7 @@ pub(crate) fn claim(order: u8, session: u8, exclusive: bool) -> Claim {
         deadline: (NOW + secs(60)).into(),
         now: NOW,
         at_most: 3,
+        repaired: vec![],
     }
 }
 
@@ -994,6 +999,20 @@ pub(crate) async fn the_stored_time_follows_orders_and_is_set_back_only(store: &
     assert!(!store.set_time_back(ahead - secs(60)).await.unwrap(), "clocks may be a minute apart");
     assert!(store.set_time_back(NOW).await.unwrap());
     assert_eq!((facts().await.latest_seen, facts().await.orders_from), (NOW, NOW + secs(660)));
+}
+
+pub(crate) async fn orders_from_before_the_database_are_not_taken(store: &PartyStore) {
+    let from = || async {
+        let facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+        facts.orders_from
+    };
+    store.begin_orders(NOW).await.unwrap();
+    store.begin_orders(NOW + secs(100)).await.unwrap();
+    assert_eq!(from().await, NOW, "a database begins once");
+    // The clock was ahead when the party first began: its operator sets the time back as after any jump.
+    let before = NOW - secs(86_400);
+    assert!(store.set_time_back(before).await.unwrap());
+    assert_eq!(from().await, before + secs(660));
 }
 
 pub(crate) async fn a_day_has_so_many_signatures_of_an_account(store: &PartyStore) {

@@ -23,6 +23,7 @@ mod peers;
 mod pool;
 mod pool_keys;
 mod refusals;
+mod repair_permits;
 mod sealing_keys;
 mod session_rows;
 mod sessions;
@@ -46,6 +47,7 @@ use pool_keys::PoolKeys;
 use quorate_backends::database::{Database, Row, Schema, StoreError, decoded, sql};
 use quorate_core::certificate::{Certificate, KeyOutputs, Ready};
 use quorate_core::identity::{PublicKey, Signature};
+use quorate_core::order::RepairedParty;
 use quorate_core::{
     AccountId, DatabaseId, Digest, KeyRecord, OrderId, PartyIndex, PlanHash, SessionId, UnixMillis,
     UnixSeconds,
@@ -80,11 +82,11 @@ pub struct AdmissionFacts {
     pub sessions_of_order: u32,
     /// Whether the order was seen to succeed.
     pub order_succeeded: bool,
-    /// Counterparties banned on the active share set.
+    /// Counterparties banned on the share set.
     pub banned: Vec<PartyIndex>,
     /// Those among them with which the operator permits one refresh.
     pub lifted: Vec<PartyIndex>,
-    /// Whether the party keeps bans on the active share set, its own or those of others.
+    /// Whether the party keeps bans on the share set, its own or those of others.
     pub keeps_bans: bool,
     /// The record that is sealed with the active share.
     pub record: Option<KeyRecord>,
@@ -125,6 +127,8 @@ pub struct Claim {
     pub exclusive: bool,
     /// The share set of the share that it uses; `None` for a keygen. It must still be the active one.
     pub share_set: Option<PlanHash>,
+    /// The share set of which this party's share is lost, in its repair.
+    pub lost: Option<PlanHash>,
     /// This party's index in it.
     pub me: PartyIndex,
     /// The component that it runs on.
@@ -146,12 +150,19 @@ pub struct Claim {
     pub now: UnixSeconds,
     /// How many sessions an order may have.
     pub at_most: u32,
+    /// The other parties whose lost shares the session repairs: the operator must have permitted each.
+    pub repaired: Vec<RepairedParty>,
 }
 
 impl Claim {
     /// Whether it gives an account new shares of the key that it has.
     pub(crate) fn is_refresh(&self) -> bool {
-        self.exclusive && self.share_set.is_some()
+        self.exclusive && self.named().is_some()
+    }
+
+    /// The share set that it is about: bans on it count.
+    pub(crate) fn named(&self) -> Option<PlanHash> {
+        self.lost.or(self.share_set)
     }
 }
 
@@ -171,7 +182,7 @@ pub enum ClaimOutcome {
     Locked,
     /// The component was suspended, perhaps by another replica.
     Suspended,
-    /// The facts of the plan's admission have changed since: another share set is active, or a signer was banned.
+    /// The facts of the plan's admission have changed since: another share set is active, a signer was banned, or a permit is used.
     Stale,
     /// This party was set back to an earlier state, and its operator has not accepted that.
     SetBack,

@@ -8,28 +8,28 @@ use super::account_state::{AccountState, share_set_key};
 use super::{Claim, PartyStore};
 
 impl PartyStore {
-    /// Permits one refresh of an account with a party that is banned on its active share set. The ban ends when that refresh is
-    /// activated; on the share set of now it stays for ever. Says whether there is such a ban.
+    /// Permits one complete refresh of an account with a party that is banned on it. The ban ends when the new share set is activated; on
+    /// the share sets from before it stays for ever, and nothing else is done with those. Says whether there is such a ban.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn lift_ban(&self, account: AccountId, party: PartyIndex) -> Result<bool, StoreError> {
         let mut tx = self.database.begin(account.as_bytes()).await?;
-        let known = self.account_state(&mut tx, account).await?;
-        let Some(share_set) = known.active()? else { return Ok(false) };
-        let lifted = sql("UPDATE bans SET lifted = TRUE, lift_plan = NULL
-             WHERE account = $1 AND share_set = $2 AND party = $3")
-        .bind(account.as_bytes())
-        .bind(share_set.as_bytes())
-        .bind(party.number())
-        .execute(&mut tx)
-        .await?;
-        if lifted == 1 {
+        self.account_state(&mut tx, account).await?;
+        // Whatever share set it is about: this party may have lost its share of it.
+        let lifted =
+            sql("UPDATE bans SET lifted = TRUE, lift_plan = NULL WHERE account = $1 AND party = $2 AND share_set <> $3")
+                .bind(account.as_bytes())
+                .bind(party.number())
+                .bind(share_set_key(None))
+                .execute(&mut tx)
+                .await?;
+        if lifted > 0 {
             self.seal_account(&mut tx, account).await?;
             self.raise_counter(&mut tx).await?;
             tx.commit().await?;
         }
-        Ok(lifted == 1)
+        Ok(lifted > 0)
     }
 
     /// Uses the lifts that a claimed refresh needs up: they permit no other.
@@ -40,12 +40,12 @@ impl PartyStore {
         known: &AccountState,
     ) -> Result<(), StoreError> {
         let mut used = 0;
-        for ban in known.bans_on(claim.share_set).filter(|ban| claim.signers.contains(&ban.party)) {
+        for ban in known.bans_on(claim.named()).filter(|ban| claim.signers.contains(&ban.party)) {
             used +=
                 sql("UPDATE bans SET lift_plan = $1 WHERE account = $2 AND share_set = $3 AND party = $4")
                     .bind(claim.plan.as_bytes())
                     .bind(claim.account.as_bytes())
-                    .bind(share_set_key(claim.share_set))
+                    .bind(share_set_key(claim.named()))
                     .bind(ban.party.number())
                     .execute(&mut *tx)
                     .await?;

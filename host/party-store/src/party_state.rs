@@ -19,7 +19,7 @@ pub(super) use state_columns;
 pub(super) struct PartyState {
     /// The latest time that was stored with a claim.
     pub(super) latest_seen: UnixSeconds,
-    /// The earliest time of orders that are taken.
+    /// The earliest time of orders that are taken; 0 until the party has begun to work in this database.
     pub(super) orders_from: UnixSeconds,
     /// Every consumption, ban and activation raises it.
     pub(super) counter: u64,
@@ -136,6 +136,30 @@ impl PartyStore {
         .execute(tx)
         .await?;
         Ok(true)
+    }
+
+    /// The earliest time of orders that are taken.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn orders_from(&self) -> Result<UnixSeconds, StoreError> {
+        Ok(self.state().await?.orders_from)
+    }
+
+    /// Notes when a new database begins: orders from before may be known to the one that it replaces, and are not taken. A second time
+    /// it changes nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn begin_orders(&self, now: UnixSeconds) -> Result<(), StoreError> {
+        let mut tx = self.database.begin(b"").await?;
+        self.change_state(&mut tx, |state| {
+            if state.orders_from == UnixSeconds(0) {
+                state.orders_from = now;
+            }
+        })
+        .await?;
+        tx.commit().await
     }
 
     /// Raises the state counter.

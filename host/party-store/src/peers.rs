@@ -124,6 +124,20 @@ impl PartyStore {
         Ok(PeerStanding::of(counter, settled))
     }
 
+    /// Takes the database that a peer's hello tells for the peer's from now on: its operator has said that it lost the one before.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn accept_database(
+        &self,
+        peer: PublicKey,
+        hello: &SignedHello,
+        now: UnixSeconds,
+    ) -> Result<PeerStanding, StoreError> {
+        self.readmit(peer).await?;
+        self.check_peer(peer, hello, now).await
+    }
+
     /// The hello with which a peer has told its highest state counter.
     ///
     /// # Errors

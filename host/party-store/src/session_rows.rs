@@ -87,3 +87,11 @@ pub(super) async fn outcome_of(tx: &mut Tx, plan: PlanHash) -> Result<Option<Str
         .await?;
     row.map_or(Ok(None), |row| row.get("outcome"))
 }
+
+/// The share set that a session is about.
+pub(super) async fn share_set_of(tx: &mut Tx, plan: PlanHash) -> Result<Option<PlanHash>, StoreError> {
+    let row = sql("SELECT share_set FROM sessions WHERE plan = $1").bind(plan.as_bytes());
+    let Some(row) = row.fetch_optional(&mut *tx).await? else { return Ok(None) };
+    let share_set: Option<Vec<u8>> = row.get("share_set")?;
+    share_set.map(|_| row.read("share_set", "sessions")).transpose()
+}

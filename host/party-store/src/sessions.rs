@@ -47,17 +47,13 @@ impl PartyStore {
             Some(share_set) => Some(self.record_of(account, share_set).await?),
             None => None,
         };
-        Ok(AdmissionFacts {
+        let mut facts = AdmissionFacts {
             claimed: row.get("claimed")?,
             sessions_of_order: row.get::<Option<u32>>("sessions")?.unwrap_or_default(),
             order_succeeded: row.get::<Option<bool>>("succeeded")?.unwrap_or_default(),
-            banned: known.bans_on(share_set).map(|ban| ban.party).collect(),
-            lifted: known
-                .bans_on(share_set)
-                .filter(|ban| ban.permits_refresh())
-                .map(|ban| ban.party)
-                .collect(),
-            keeps_bans: known.keeps_bans_on(share_set),
+            banned: vec![],
+            lifted: vec![],
+            keeps_bans: false,
             record,
             share_set,
             promised: known.has("pending"),
@@ -67,7 +63,9 @@ impl PartyStore {
             counter: state.counter,
             database: state.database,
             read_at,
-        })
+        };
+        facts.note_bans(&known, share_set);
+        Ok(facts)
     }
 
     /// The record that is sealed with a share which is there.
@@ -160,6 +158,9 @@ impl PartyStore {
             }
         }
         insert_session(&mut tx, claim).await?;
+        if !self.use_permits(&mut tx, claim, &known).await? {
+            return Ok(ClaimOutcome::Stale);
+        }
         if claim.exclusive {
             self.use_lifts(&mut tx, claim, &known).await?;
         }
@@ -297,8 +298,10 @@ impl PartyStore {
         let mut tx = self.database.begin(b"").await?;
         let is_set = self
             .change_state(&mut tx, |state| {
-                if state.latest_seen > now + MAX_CLOCK_SKEW {
-                    (state.latest_seen, state.orders_from) = (now, now + SET_BACK_PERIOD);
+                let is_ahead = state.latest_seen > now + MAX_CLOCK_SKEW;
+                if is_ahead || state.orders_from > now + SET_BACK_PERIOD {
+                    (state.latest_seen, state.orders_from) =
+                        (state.latest_seen.min(now), now + SET_BACK_PERIOD);
                 }
             })
             .await?;
@@ -332,6 +335,7 @@ impl PartyStore {
         .execute(&self.database)
         .await?;
         forget_days(&self.database, latest_seen).await?;
+        sql("DELETE FROM repair_permits WHERE until < $1").bind(latest_seen).execute(&self.database).await?;
         Ok(())
     }
 
@@ -376,7 +380,7 @@ async fn insert_session(tx: &mut Tx, claim: &Claim) -> Result<(), StoreError> {
     .bind(claim.digest.as_bytes())
     .bind(&claim.replica)
     .bind(signed(claim.deadline.0)?)
-    .bind(claim.share_set.map(|plan| plan.as_bytes().to_vec()))
+    .bind(claim.named().map(|plan| plan.as_bytes().to_vec()))
     .bind(exposed_to(claim))
     .bind(exposed_bits(claim))
     .execute(&mut *tx)

@@ -11,7 +11,7 @@ use quorate_core::{AccountId, PlanHash};
 
 use super::lifts::carry_bans_over;
 use super::pool::delete_other_share_sets;
-use super::session_rows::{end, outcome_of, unlock};
+use super::session_rows::{end, outcome_of, share_set_of, unlock};
 use super::{PartyStore, data_key_context, entry_context, facts_context};
 use quorate_core::user_share::ShareEntries;
 
@@ -271,7 +271,12 @@ impl PartyStore {
         if later.is_some() {
             return Err(StoreError::Conflict("the account has a share of this epoch or a later one"));
         }
-        carry_bans_over(&mut tx, activation, known.active()?).await?;
+        // This party may have had no share of the set before.
+        let before = match known.active_from(activation.epoch.saturating_sub(1))? {
+            Some(active) => Some(active),
+            None => share_set_of(&mut tx, activation.plan).await?,
+        };
+        carry_bans_over(&mut tx, activation, before).await?;
         sql("UPDATE shares SET state = 'retired'
              WHERE account = $1 AND plan <> $2 AND (state = 'active' OR state = 'pending' AND epoch <= $3)")
         .bind(account)

@@ -126,17 +126,21 @@ impl Party {
         }
         // A key is made by the parties of its order; from then on those count that were sealed with the share.
         let sealed = self.store.record(account).await?.map(|record| record.spec);
-        let spec = sealed.as_ref().unwrap_or(&order.spec);
-        let of_order = |signed: &&SignedBan| {
+        let of_order = order.former_spec();
+        let spec = sealed.as_ref().unwrap_or(&of_order);
+        let is_of_order = |signed: &&SignedBan| {
             (signed.ban.account, signed.ban.share_set) == (account, order.share_set)
                 && signed.ban.by != signed.ban.banned
                 && spec.party(signed.ban.banned).is_some()
         };
         let (mut own, mut of_others) = (vec![], vec![]);
-        for signed in bans.into_iter().filter(of_order) {
+        for signed in bans.into_iter().filter(is_of_order) {
             let Some(key) = spec.party(signed.ban.by) else { continue };
             match signed.verify(key) {
+                // Nobody else can make them: what this party finds to be missing stops it.
                 Ok(()) if *key == self.identity() => own.push(OwnBan::of(&signed.ban)),
+                // A new identity begins without the bans of the one before: all its material is new.
+                Ok(()) if me == Some(signed.ban.by) => {}
                 Ok(()) => of_others.push(signed.clone()),
                 Err(_) => {}
             }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use quorate_core::order::{Operation, Order};
+use quorate_core::order::Order;
 use quorate_core::plan::Plan;
 use quorate_core::{AccountId, PartyIndex, PlanHash};
 use quorate_party_store::{AdmissionFacts, BannedParty, DecidedIn};
@@ -20,7 +20,7 @@ pub(crate) struct SessionParties {
     /// None in a keygen.
     pub(crate) share_set: Option<PlanHash>,
     pub(crate) signers: Vec<PartyIndex>,
-    /// Those whose ban the operator has lifted for this session, which is a refresh.
+    /// Those whose ban the operator has lifted for this session, which is a refresh or a repair.
     pub(crate) permitted: Vec<PartyIndex>,
     /// When the facts were read on which the session was admitted. No ban from later is lifted.
     pub(crate) admitted_at: Instant,
@@ -29,12 +29,11 @@ pub(crate) struct SessionParties {
 impl SessionParties {
     /// The parties of a plan, on the share set that its order names.
     pub(crate) fn of(order: &Order, plan: &Plan, facts: &AdmissionFacts) -> Self {
-        let is_refresh = order.operation == Operation::Refresh;
         Self {
             account: order.spec.account,
             share_set: order.share_set,
             signers: plan.signers.clone(),
-            permitted: if is_refresh { facts.lifted.clone() } else { vec![] },
+            permitted: if order.operation.is_complete_refresh() { facts.lifted.clone() } else { vec![] },
             admitted_at: facts.read_at,
         }
     }

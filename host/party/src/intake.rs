@@ -43,7 +43,6 @@ pub(crate) async fn admit_and_claim_for(
     token: String,
     custody: Custody,
 ) -> Result<SessionTask, PlanRefusal> {
-    plan.check_implemented()?;
     let now = party.clock.seconds();
     let order = plan.order.open(&party.originators, now).map_err(Refused::from)?;
     if party.bans.is_closed(order.spec.account) {
@@ -76,9 +75,15 @@ pub(crate) async fn admit_and_claim_for(
     };
     // It may have waited.
     let now = party.clock.seconds();
-    let facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
+    let mut facts = party.store.admission_facts(order.id, order.spec.account, plan.hash()).await?;
     if facts.claimed {
         return Err(PlanRefusal::ClaimedBefore);
+    }
+    if party.index_in(&order).is_some_and(|me| order.operation.repairs(me)) {
+        if matches!(custody, Custody::User(_)) {
+            return Err(Refused::UsersShare.into());
+        }
+        party.store.take_bans_on(&mut facts, order.spec.account, order.share_set).await?;
     }
     let admitted = admit(party, &plan, &order, &facts, entry.as_ref(), now).await?;
     if facts.has_retired {
@@ -87,7 +92,7 @@ pub(crate) async fn admit_and_claim_for(
     // Admission has found it.
     let entry = entry.ok_or(Refused::PluginNotActive)?;
     let component = component.ok_or(Refused::Plugin("it does not offer the order's operation"))?;
-    claim(party, &plan, &admitted, entry.facts.open_signings, now).await?;
+    claim(party, &plan, &admitted, &facts, entry.facts.open_signings, now).await?;
     Ok(SessionTask::new(Arc::clone(party), plan, token, admitted, (entry, component), facts, custody))
 }
 
@@ -111,7 +116,12 @@ async fn prepare_component(
         Err(_) if party.store.was_claimed(session).await.map_err(PlanRefusal::NotKnown)? => {
             Err(PlanRefusal::ClaimedBefore)
         }
-        Err(none) => Err(none.into()),
+        // A refusal for want of memory is for good, and the database before this one may have promised what the order asks for.
+        Err(none) => {
+            let from = party.store.orders_from().await.map_err(PlanRefusal::NotKnown)?;
+            let wait = from.since(party.clock.seconds()).as_secs();
+            Err(if order.issued_at < from { Refused::ClockSetBack(wait).into() } else { none.into() })
+        }
     }
 }
 
@@ -124,6 +134,10 @@ async fn admit(
     now: UnixSeconds,
 ) -> Result<Admitted, PlanRefusal> {
     let prepared = session_pool::available(party, order, plan, facts).await?;
+    let repairable = match order.operation.repair() {
+        Some(_) => party.store.repairable(order.spec.account, now).await?,
+        None => vec![],
+    };
     let admitted = plan.admit(&Facts {
         me: party.identity(),
         originators: &party.originators,
@@ -134,6 +148,7 @@ async fn admit(
         promised: facts.promised,
         banned: &facts.banned,
         lifted: &facts.lifted,
+        repairable: &repairable,
         sessions_of_order: facts.sessions_of_order,
         order_succeeded: facts.order_succeeded,
         now,
@@ -159,10 +174,12 @@ async fn claim(
     party: &Party,
     plan: &Plan,
     admitted: &Admitted,
+    facts: &AdmissionFacts,
     open_signings: Option<u16>,
     now: UnixSeconds,
 ) -> Result<(), PlanRefusal> {
     let order = &admitted.order;
+    let repaired = order.operation.repair().map(|repair| repair.others(&order.spec, admitted.me));
     let claim = Claim {
         session: plan.session_id(),
         plan: plan.hash(),
@@ -171,7 +188,9 @@ async fn claim(
         expires_at: order.expires_at,
         account: order.spec.account,
         exclusive: order.operation.makes_shares(),
-        share_set: order.share_set,
+        // Admission has found it to be the order's, except where this party's share is lost.
+        share_set: facts.share_set,
+        lost: order.share_set.filter(|_| order.operation.repairs(admitted.me)),
         me: admitted.me,
         digest: plan.digest,
         signers: plan.signers.clone(),
@@ -182,6 +201,7 @@ async fn claim(
         deadline: plan.deadline,
         now,
         at_most: order.operation.max_sessions(),
+        repaired: repaired.unwrap_or_default().into_iter().map(|(_, party)| party).collect(),
     };
     match party.store.claim(&claim).await? {
         ClaimOutcome::Claimed { refresh_wanted } => {
@@ -214,7 +234,8 @@ async fn claim(
 /// Erases the share sets that the one of an order has replaced (rule 9), if all parties have acknowledged it. The plan may carry
 /// acknowledgements that this party lacks.
 async fn erase_replaced(party: &Party, plan: &Plan, admitted: &Admitted) -> Result<(), StoreError> {
-    let Order { spec, epoch, share_set: Some(named), .. } = &admitted.order else { return Ok(()) };
+    let Order { epoch, share_set: Some(named), .. } = &admitted.order else { return Ok(()) };
+    let spec = admitted.order.former_spec();
     if let Some(erasure) = &plan.erasure
         && erasure.plan == *named
         && erasure.verify(&spec.parties).is_ok()

@@ -94,6 +94,7 @@ impl Party {
         let identity = SecretKey::from_seed(&seed).public();
         let registry = Registry::new(store.suspended().await?, minimum_plugins);
         let set_back = store.was_set_back().await?;
+        store.begin_orders(clock.seconds()).await?;
         let closing = CancellationToken::new();
         Ok(Self {
             seed,

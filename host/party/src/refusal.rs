@@ -20,8 +20,8 @@ pub enum PlanRefusal {
     ClaimedBefore,
     /// Another keygen or refresh of the account runs or waits for its certificate.
     #[error(
-        "another keygen or refresh of this account is under way: wait for it; if it will never end, the operator runs \
-         `quorate admin unlock`"
+        "another keygen, refresh or repair of this account is under way: wait for it; if it will never end, the operator \
+         runs `quorate admin unlock`"
     )]
     Locked,
     /// The facts of the plan's admission have changed meanwhile.
@@ -85,9 +85,14 @@ impl PlanRefusal {
             | RefusedCode::DailyMaximum => None,
             RefusedCode::Banned => Some(AbortCode::Ban),
             RefusedCode::Plugin => Some(AbortCode::Plugin),
-            RefusedCode::Share | RefusedCode::RefreshRequired => Some(AbortCode::Share),
+            RefusedCode::Share
+            | RefusedCode::ShareLost
+            | RefusedCode::ShareNotLost
+            | RefusedCode::RefreshRequired => Some(AbortCode::Share),
             RefusedCode::DeadlinePassed => Some(AbortCode::Timeout),
-            RefusedCode::NotAcceptable | RefusedCode::OrderExhausted => Some(AbortCode::Misconfigured),
+            RefusedCode::NotAcceptable | RefusedCode::OrderExhausted | RefusedCode::RepairNotPermitted => {
+                Some(AbortCode::Misconfigured)
+            }
         }
     }
 
@@ -117,6 +122,9 @@ fn code(refused: &Refused) -> RefusedCode {
         Refused::Banned(_) => RefusedCode::Banned,
         Refused::PluginNotActive | Refused::Plugin(_) | Refused::ShareFormat { .. } => RefusedCode::Plugin,
         Refused::Share(_) | Refused::Contradicts(_) => RefusedCode::Share,
+        Refused::ShareLost => RefusedCode::ShareLost,
+        Refused::ShareNotLost => RefusedCode::ShareNotLost,
+        Refused::RepairNotPermitted(_) => RefusedCode::RepairNotPermitted,
         Refused::Succeeded | Refused::TooManySessions => RefusedCode::OrderExhausted,
         Refused::DeadlinePassed => RefusedCode::DeadlinePassed,
         // Nothing is wrong with the order: the coordinator plans without, or with other material.
@@ -127,7 +135,9 @@ fn code(refused: &Refused) -> RefusedCode {
 
 fn culprit(refused: &Refused) -> Option<PartyIndex> {
     match refused {
-        Refused::Banned(party) | Refused::NotPinned(party) => Some(*party),
+        Refused::Banned(party) | Refused::NotPinned(party) | Refused::RepairNotPermitted(party) => {
+            Some(*party)
+        }
         _ => None,
     }
 }
@@ -161,6 +171,8 @@ mod tests {
             (Refused::ClockSetBack(660).into(), RefusedCode::Clock, vec![]),
             (Refused::Order(OrderRefused::Expired).into(), RefusedCode::Clock, vec![]),
             (Refused::PluginNotActive.into(), RefusedCode::Plugin, vec![]),
+            (Refused::ShareLost.into(), RefusedCode::ShareLost, vec![]),
+            (Refused::RepairNotPermitted(party).into(), RefusedCode::RepairNotPermitted, vec![party]),
             (Refused::Succeeded.into(), RefusedCode::OrderExhausted, vec![]),
             (Refused::TooManySessions.into(), RefusedCode::OrderExhausted, vec![]),
             (Refused::DeadlinePassed.into(), RefusedCode::DeadlinePassed, vec![]),

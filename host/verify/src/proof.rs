@@ -77,7 +77,7 @@ fn shares(
     let activation = &certificate.activation;
     let epoch = match order.operation {
         Operation::Keygen => 1,
-        Operation::Refresh => order.epoch.checked_add(1)?,
+        Operation::Refresh | Operation::Repair(_) => order.epoch.checked_add(1)?,
         _ => return None,
     };
     let is_next = activation.epoch == epoch

@@ -173,6 +173,25 @@ CREATE TABLE peers (
     hello     BYTEA NOT NULL
 );
 
+-- Parties whose lost shares the operator permits to repair, for a while: of one account, or (with an empty account) of each account
+-- once.
+CREATE TABLE repair_permits (
+    id        BYTEA PRIMARY KEY,
+    -- The identity that the party has now, and the one with which it promised its shares.
+    identity  BYTEA NOT NULL,
+    former    BYTEA NOT NULL,
+    account   BYTEA NOT NULL,
+    until     BIGINT NOT NULL,
+    mac       BYTEA NOT NULL
+);
+
+-- Permits that repairs of an account have used. They stay.
+CREATE TABLE used_permits (
+    account   BYTEA NOT NULL,
+    id        BYTEA NOT NULL,
+    PRIMARY KEY (account, id)
+);
+
 -- Components that made a signature that does not verify: no new session runs on them here.
 CREATE TABLE suspended (
     digest  BYTEA PRIMARY KEY

@@ -173,6 +173,25 @@ CREATE TABLE peers (
     hello     BLOB NOT NULL
 ) STRICT;
 
+-- Parties whose lost shares the operator permits to repair, for a while: of one account, or (with an empty account) of each account
+-- once.
+CREATE TABLE repair_permits (
+    id        BLOB PRIMARY KEY,
+    -- The identity that the party has now, and the one with which it promised its shares.
+    identity  BLOB NOT NULL,
+    former    BLOB NOT NULL,
+    account   BLOB NOT NULL,
+    until     INTEGER NOT NULL,
+    mac       BLOB NOT NULL
+) STRICT;
+
+-- Permits that repairs of an account have used. They stay.
+CREATE TABLE used_permits (
+    account   BLOB NOT NULL,
+    id        BLOB NOT NULL,
+    PRIMARY KEY (account, id)
+) STRICT;
+
 -- Components that made a signature that does not verify: no new session runs on them here.
 CREATE TABLE suspended (
     digest  BLOB PRIMARY KEY

@@ -17,6 +17,21 @@ pub struct ReadmitRequest {
     pub without: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PermitRepairRequest {
+    /// The identity key that the party has now.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub peer: ::prost::bytes::Bytes,
+    /// The account whose share is repaired once; none: each account of the party, once.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub account: ::core::option::Option<::prost::bytes::Bytes>,
+    /// How long it is permitted.
+    #[prost(uint32, tag = "3")]
+    pub hours: u32,
+    /// The identity key with which it promised its shares; none: the same.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub replaces: ::core::option::Option<::prost::bytes::Bytes>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportBansRequest {
     /// The identity key of the party that they are for.
     #[prost(bytes = "bytes", tag = "1")]
@@ -242,6 +257,28 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("quorate.v1.Admin", "LiftBan"));
             self.inner.unary(req, path, codec).await
         }
+        /// Permits to repair the lost shares of a party.
+        pub async fn permit_repair(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PermitRepairRequest>,
+        ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/quorate.v1.Admin/PermitRepair",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("quorate.v1.Admin", "PermitRepair"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Sets the stored time back to the clock of the party's machine, after a clock that was ahead is set right.
         pub async fn set_time_back(
             &mut self,
@@ -344,6 +381,11 @@ pub mod admin_server {
         async fn lift_ban(
             &self,
             request: tonic::Request<super::LiftBanRequest>,
+        ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status>;
+        /// Permits to repair the lost shares of a party.
+        async fn permit_repair(
+            &self,
+            request: tonic::Request<super::PermitRepairRequest>,
         ) -> std::result::Result<tonic::Response<super::ActResponse>, tonic::Status>;
         /// Sets the stored time back to the clock of the party's machine, after a clock that was ahead is set right.
         async fn set_time_back(
@@ -598,6 +640,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LiftBanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/quorate.v1.Admin/PermitRepair" => {
+                    #[allow(non_camel_case_types)]
+                    struct PermitRepairSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::PermitRepairRequest>
+                    for PermitRepairSvc<T> {
+                        type Response = super::ActResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PermitRepairRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::permit_repair(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PermitRepairSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

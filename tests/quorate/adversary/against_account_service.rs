@@ -163,7 +163,7 @@ pub(super) async fn world_with_former(former_parties: Vec<PublicKey>) -> World {
     };
     store.create_account(&account).await.unwrap();
     let (certificate, key) = certified(&parties, 1);
-    store.activate_account(&certificate, &key).await.unwrap();
+    store.activate_account(&account.spec, &certificate, &key).await.unwrap();
     let liar = Liar::default();
     let router =
         tonic::service::Routes::new(CoordinatorServer::new(liar.clone())).prepare().into_axum_router();

@@ -129,7 +129,7 @@ async fn parties_that_nobody_has_pinned_are_refused_and_former_ones_only_read() 
         };
         world.store.create_account(&account).await.unwrap();
         let (certificate, key) = certified(&keys, 1);
-        world.store.activate_account(&certificate, &key).await.unwrap();
+        world.store.activate_account(&account.spec, &certificate, &key).await.unwrap();
         assert_eq!(world.service.account(ACCOUNT).await.err().map(|problem| problem.code), read);
         let request = SignRequest::read(&ItemText::digest("07".repeat(32)), None).unwrap();
         let problem =

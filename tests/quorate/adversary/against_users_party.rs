@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_core::certificate::{Certificate, KeyOutputs};
 use quorate_core::codec::{decode, encode};
 use quorate_core::identity::{PublicKey, SecretKey};
-use quorate_core::order::{MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, Version};
+use quorate_core::order::{MAX_ORDER_LIFETIME, Operation, Order, OrderTerms, Repair, RepairTarget, Version};
 use quorate_core::share_grant::ShareGrant;
 use quorate_core::submission::Submission;
 use quorate_core::{KeySpec, OrderId, PartyIndex, Threshold};
@@ -103,12 +103,15 @@ impl World {
         response.into_inner().refused.map(|failure| failure.code)
     }
 
-    /// Has an order carried out by party 1 and the users' party; the code of its failure.
+    /// Has an order carried out, a signing by party 1 and the users' party; the code of its failure.
     async fn submit(&self, order: &Order) -> Option<String> {
         let submission = Submission {
             order: order.sign(&self.originator),
             time_limit_ms: u64::try_from(LIMIT.as_millis()).unwrap(),
-            signers: [1, 3].map(|index| PartyIndex::try_from(index).unwrap()).into(),
+            signers: match order.operation.makes_shares() {
+                true => vec![],
+                false => [1, 3].map(|index| PartyIndex::try_from(index).unwrap()).into(),
+            },
             certificate: Some(self.certificate.clone()),
             chain_code: self.key.chain_code,
             aborts: vec![],
@@ -162,4 +165,38 @@ async fn a_share_that_was_given_for_one_message_signs_no_other_under_the_same_or
     assert_eq!(world.bring(&honest, &sealed).await, None);
     assert_eq!(world.submit(&honest).await, None);
     assert_eq!(world.sessions(&honest).await, 1);
+}
+
+/// The users' party has lost its database, and the operators of the others permit what they believe to be its repair. The account
+/// service names itself as the recipient, and brings a share that it has made up.
+#[tokio::test]
+async fn a_users_share_is_never_repaired() {
+    let mut world = World::start().await;
+    world.fleet.lose_database(Member::PartyApi(0)).await;
+    world.fleet.restart(Member::PartyApi(0)).await;
+    let users_party = world.fleet.user_party_key().to_owned();
+    for party in 0..2 {
+        assert_eq!(
+            world.fleet.admin(Member::Party(party), &["permit-repair", &users_party]),
+            Ok("done".into())
+        );
+    }
+    let thief = User::default();
+    let to = sealing_key(&party_api(&world.fleet).get("/api/v1/shares/key").await.good());
+    let sealed = hex::decode(world.user.for_refresh(&to, &thief)).unwrap();
+    let mut order = world.order([60; 32], [60; 32], &sealed);
+    let party = PartyIndex::try_from(3).unwrap();
+    order.operation = Operation::Repair(Repair {
+        targets: vec![RepairTarget { party, former_identity: users_party.parse().unwrap() }],
+        certificate: world.certificate.clone(),
+        outputs: world.key.clone(),
+    });
+    order.recipient = Some(hex::decode(thief.recipient()).unwrap().try_into().unwrap());
+    order.claim_hash = Some(hex::decode(thief.claim_hash()).unwrap().try_into().unwrap());
+    assert_eq!(world.bring(&order, &sealed).await, None, "nothing is left that contradicts it");
+    assert_eq!(world.submit(&order).await.as_deref(), Some("refused"));
+    let mut database = world.fleet.database(DatabaseOf::UserParty).await;
+    let shares: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM shares").fetch_one(&mut database).await.unwrap();
+    assert_eq!(shares, 0);
 }

@@ -441,6 +441,7 @@ async fn the_description_of_the_api_lists_every_route() {
             "/api/v1/accounts",
             "/api/v1/accounts/{id}",
             "/api/v1/accounts/{id}/refresh",
+            "/api/v1/accounts/{id}/repair",
             "/api/v1/accounts/{id}/sign",
             "/api/v1/sessions/{id}",
             "/health",

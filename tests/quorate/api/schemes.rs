@@ -3,18 +3,19 @@
 
 use bitcoin::hashes::Hash;
 use bitcoin::key::{TapTweak, TweakedPublicKey};
-use bitcoin::secp256k1::{Message, Secp256k1, XOnlyPublicKey, schnorr};
+use bitcoin::secp256k1::{Secp256k1, XOnlyPublicKey};
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::taproot::TaprootBuilder;
 use bitcoin::{
     Address, Amount, KnownHrp, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
     absolute, transaction,
 };
-use ed25519_dalek::VerifyingKey;
 use quorate::config::LimitsConfig;
 use quorate_tests::embedded::{Caller, Deployment, Reply};
 use quorate_tests::verification::assert_signs;
 use serde_json::{Value, json};
+
+use crate::schnorr::{assert_bip340, assert_ed25519, bytes};
 
 const COMPONENTS: [&str; 3] = ["dkls23", "frost-ed25519", "frost-secp256k1-tr"];
 
@@ -29,31 +30,6 @@ async fn create(caller: &Caller, scheme: &str) -> Reply {
 
 async fn sign(caller: &Caller, account: &Reply, body: Value) -> Reply {
     caller.post(&format!("/api/v1/accounts/{}/sign", account.text("id")), &body).await
-}
-
-fn bytes<const N: usize>(text: &str) -> [u8; N] {
-    hex::decode(text).unwrap().try_into().unwrap()
-}
-
-fn assert_ed25519(signed: &Reply, message: &[u8], key: &str) {
-    let verifying = VerifyingKey::from_bytes(&bytes(key)).unwrap();
-    let signature = ed25519_dalek::Signature::from_bytes(&bytes(signed.text("signature")));
-    verifying.verify_strict(message, &signature).unwrap();
-    assert_eq!(signed.text("public_key"), key);
-    for absent in ["digest", "recovery_id", "der"] {
-        assert!(signed.body.get(absent).is_none(), "{absent}: {}", signed.body);
-    }
-}
-
-fn assert_bip340(signed: &Reply, digest: [u8; 32], key: XOnlyPublicKey) {
-    let signature = schnorr::Signature::from_slice(&bytes::<64>(signed.text("signature"))).unwrap();
-    let secp = Secp256k1::verification_only();
-    secp.verify_schnorr(&signature, &Message::from_digest(digest), &key).unwrap();
-    assert_eq!(signed.text("public_key"), hex::encode(key.serialize()));
-    assert_eq!(signed.text("digest"), hex::encode(digest));
-    for absent in ["recovery_id", "der"] {
-        assert!(signed.body.get(absent).is_none(), "{absent}: {}", signed.body);
-    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod one_process;
 mod plugins;
 mod private_networks;
 mod queue_users;
+mod repair;
 mod settings;
 mod tls;
 mod websocket;

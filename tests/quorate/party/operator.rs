@@ -1,19 +1,11 @@
 //! The acts of an operator at a party, through the socket on its machine.
 
-use std::path::Path;
 use std::process::Command;
 
 use quorate_tests::fleet::{DatabaseOf, Fleet, FleetSetup, Member};
+use quorate_tests::fleet_calls::admin;
 use quorate_tests::single_process::program;
 use serde_json::json;
-
-fn admin(socket: &Path, act: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(program());
-    command.env_clear().arg("admin").arg("--socket").arg(socket).args(act);
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
-}
 
 #[tokio::test]
 async fn an_operator_frees_accounts_readmits_peers_and_suspends_plugins() {

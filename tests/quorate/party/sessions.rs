@@ -193,7 +193,7 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
     let sign = |cluster: &Cluster, digest: [u8; 32]| cluster.plan(signing(digest), &[1, 3]);
     let without = Plan { certificate: None, ..sign(&cluster, [1; 32]) };
     let without = run(&cluster.parties[2], without).await;
-    assert!(matches!(without, Err(PlanRefusal::Refused(Refused::Share(_)))), "{without:?}");
+    assert!(matches!(without, Err(PlanRefusal::Refused(Refused::ShareLost))), "{without:?}");
     // What others have signed is no certificate.
     let mut forged = sign(&cluster, [2; 32]);
     let strangers: Vec<SecretKey> = (0..3).map(|_| SecretKey::from_seed(&random32())).collect();
@@ -204,7 +204,7 @@ async fn a_party_that_missed_the_certificate_rolls_forward_with_the_next_plan() 
     let identities: Vec<PublicKey> = strangers.iter().map(SecretKey::public).collect();
     forged.certificate = Certificate::of(&readies, &identities);
     let refused = run(&cluster.parties[2], forged).await;
-    assert!(matches!(refused, Err(PlanRefusal::Refused(Refused::Share(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(PlanRefusal::Refused(Refused::ShareLost))), "{refused:?}");
     cluster.assert_signed(&cluster.sign(&[1, 3], [3; 32]).await, [3; 32]);
 }
 

@@ -1,4 +1,4 @@
-//! The routes under `/api/v1/accounts`: creates, shows, signs with and refreshes accounts.
+//! The routes under `/api/v1/accounts`: creates, shows and signs with accounts. [`new_shares`](super::new_shares) has the others.
 
 use std::borrow::Cow;
 
@@ -20,8 +20,8 @@ use super::idempotency::{IdempotentOperation, RequestFingerprint, respond, witho
 use super::state::Api;
 use crate::request::{read_merkle_root, read_threshold};
 use crate::{
-    AccountView, Creation, ItemText, Recovery, RefreshRequest, RequestIds, SealedShare, SignRequest,
-    SigningView, UserShareOptions,
+    AccountView, Creation, ItemText, Recovery, RequestIds, SealedShare, SignRequest, SigningView,
+    UserShareOptions,
 };
 
 /// An account to create.
@@ -269,84 +269,8 @@ pub(super) async fn sign(
     respond(&api, fingerprint, Sign(account, request)).await
 }
 
-/// The body of a refresh. It is empty unless a user keeps a share.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewRefresh {
-    /// The user's share, sealed together with `recipient_key`, in hex.
-    user_share: Option<String>,
-    /// The X25519 key that the user's new share is sealed to: 64 hex characters.
-    recipient_key: Option<String>,
-    /// SHA-256 of the claim with which the user's new share is confirmed: 64 hex characters. A new claim for each share.
-    claim_hash: Option<String>,
-}
-
-impl Fields for NewRefresh {
-    const MAX_BODY_BYTES: usize = MAX_BODY_WITH_SHARE_BYTES;
-}
-
-struct Refresh(AccountId, RefreshRequest);
-
-impl IdempotentOperation for Refresh {
-    type Answer = AccountView;
-    const STATUS: StatusCode = StatusCode::OK;
-
-    fn new_ids(&self) -> Result<RequestIds, Problem> {
-        RequestIds::for_account(self.0)
-    }
-
-    async fn recover(&self, api: &Api, earlier: RequestIds) -> Result<Recovery<AccountView>, Problem> {
-        api.accounts.recoverer().recover_refresh(earlier, &self.1).await
-    }
-
-    async fn run(self, api: &Api, ids: RequestIds) -> Result<AccountView, Problem> {
-        api.accounts.refresh(ids, self.1).await
-    }
-
-    async fn complete(api: &Api, answer: String) -> Result<String, Problem> {
-        with_share(api, answer).await
-    }
-}
-
-/// Refresh an account's shares
-///
-/// All parties get new shares of the same key; the old ones are erased when all parties have said that they have the
-/// new ones, within seconds if all are there: what was stolen of them is of no use from then on.
-#[utoipa::path(
-    post, path = "/api/v1/accounts/{id}/refresh", tag = "accounts",
-    params(
-        ("id" = String, Path, description = "The account's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. The same key and body give the same answer for 24 hours; a request that failed is repeated with its key. `user_share` may be sealed anew."),
-    ),
-    request_body = Option<NewRefresh>,
-    responses(
-        (status = 200, description = "The account, one epoch later; where a user keeps a share, with the new one in `user_share`: the next epoch begins when it is confirmed", body = AccountView),
-        (status = "4XX", description = "What you have to change", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "5XX", description = "What went wrong, and whether to try again", body = ProblemDocument, content_type = "application/problem+json"),
-    ),
-)]
-pub(super) async fn refresh(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body<NewRefresh>,
-) -> Result<Response<axum::body::Body>, Problem> {
-    let NewRefresh { user_share, recipient_key, claim_hash } = body.value;
-    let user_share = user_share.as_deref().map(SealedShare::read).transpose()?;
-    let recipient = recipient_key.as_deref().map(params::recipient_key).transpose()?;
-    let claim_hash = claim_hash.as_deref().map(params::claim_hash).transpose()?;
-    let body = match user_share {
-        Some(_) => without_sealed_share(&body.bytes)?,
-        None => Cow::Borrowed(&*body.bytes),
-    };
-    let request = RefreshRequest { user_share, recipient, claim_hash };
-    let account = params::account_id(&id)?;
-    let fingerprint = RequestFingerprint { headers: &headers, operation: ["refresh", &id], body: &body };
-    respond(&api, fingerprint, Refresh(account, request)).await
-}
-
 /// Adds the user's new share to an answer, for as long as it waits to be confirmed. It is never kept with the answer.
-async fn with_share(api: &Api, answer: String) -> Result<String, Problem> {
+pub(super) async fn with_share(api: &Api, answer: String) -> Result<String, Problem> {
     let unreadable = |_| Problem::internal("a stored answer is not JSON");
     let mut fields: serde_json::Map<String, Value> = serde_json::from_str(&answer).map_err(unreadable)?;
     let Some(session) = fields.get("session_id").and_then(Value::as_str) else { return Ok(answer) };

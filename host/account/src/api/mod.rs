@@ -5,6 +5,7 @@
 mod accounts;
 mod idempotency;
 mod lease;
+mod new_shares;
 mod response_cache;
 mod sessions;
 mod state;
@@ -36,7 +37,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(accounts::create))
         .routes(routes!(accounts::read))
         .routes(routes!(accounts::sign))
-        .routes(routes!(accounts::refresh))
+        .routes(routes!(new_shares::refresh))
+        .routes(routes!(new_shares::repair))
         .routes(routes!(sessions::read))
         .split_for_parts();
     description.merge(described);

@@ -47,9 +47,7 @@ impl Order {
             Operation::Presign { at_most: 0 }
             | Operation::Auxiliary { at_most: 0 }
             | Operation::Prepare { at_most: 0 } => Some("it asks for nothing"),
-            Operation::Repair(repair) if self.spec.party(repair.target) != Some(&repair.new_identity) => {
-                Some("the repaired party is not the one at its index")
-            }
+            Operation::Repair(repair) => repair.contradiction(self),
             _ => None,
         }
     }
@@ -61,9 +59,10 @@ impl Order {
         if self.recipient.is_some() && self.claim_hash.is_none() {
             return Some("nobody has a claim to the user's new share");
         }
-        let brings_share = self.operation.is_signing() || self.operation == Operation::Refresh;
+        let brings_share =
+            matches!(self.operation, Operation::Sign(_) | Operation::Refresh | Operation::Repair(_));
         (self.sealing_key.is_some() && !brings_share)
-            .then_some("a user brings a share to sign or to refresh only")
+            .then_some("a user brings a share to sign, to refresh or to repair only")
     }
 
     /// The part of the order that this version has room for and does not carry out. An order with it is refused: a part
@@ -72,8 +71,11 @@ impl Order {
         match &self.operation {
             Operation::Auxiliary { .. } => return Some("auxiliary information"),
             Operation::Prepare { .. } => return Some("prepared material"),
-            Operation::Repair(_) => return Some("repair"),
-            Operation::Keygen | Operation::Refresh | Operation::Sign(_) | Operation::Presign { .. } => {}
+            Operation::Keygen
+            | Operation::Refresh
+            | Operation::Repair(_)
+            | Operation::Sign(_)
+            | Operation::Presign { .. } => {}
         }
         let fields = [
             (self.authorisations.is_some(), "authorisations of callers"),

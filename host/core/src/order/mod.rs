@@ -4,13 +4,15 @@
 mod authorisations;
 mod check;
 mod operation;
+mod repair;
 mod sign_items;
 mod version;
 
 use core::time::Duration;
 
 pub use authorisations::{Authorisation, Authorisations};
-pub use operation::{Operation, Repair};
+pub use operation::Operation;
+pub use repair::{Repair, RepairTarget, RepairedParty};
 pub use sign_items::{HashFunction, ItemObjection, MAX_SIGN_ITEMS, SignItem, SignItems};
 pub use version::Version;
 
@@ -394,7 +396,6 @@ pub(crate) mod tests {
             order(Operation::Presign { at_most: 0 }),
             order(Operation::Auxiliary { at_most: 0 }),
             order(Operation::Prepare { at_most: 0 }),
-            order(Operation::Repair(Repair { new_identity: originator().public(), ..repair() })),
         ] {
             let opened = bad.sign(&originator()).open(&[originator().public()], NOW);
             assert!(matches!(opened, Err(OrderRefused::Inconsistent(_))), "{bad:?}");
@@ -410,7 +411,6 @@ pub(crate) mod tests {
         for (future, what) in [
             (order(Operation::Auxiliary { at_most: 1 }), "auxiliary information"),
             (order(Operation::Prepare { at_most: 1 }), "prepared material"),
-            (order(Operation::Repair(repair())), "repair"),
             (
                 Order {
                     authorisations: Some(Authorisations { required: 1, keys: vec![authorisation] }),
@@ -426,32 +426,97 @@ pub(crate) mod tests {
         }
     }
 
-    fn repair() -> Repair {
-        let keys = identities(3);
+    /// A repair of party 1, which has a new identity, of a key in the share set that [`terms`] name.
+    pub(crate) fn repair() -> Repair {
+        let mut keys = identities(3);
+        keys[0] = SecretKey::from_seed(&[99; 32]);
+        repair_of(&[1], &keys)
+    }
+
+    /// A repair of these parties' shares of a key that parties with these identities have made, 2 of n.
+    fn repair_of(targets: &[u16], keys: &[SecretKey]) -> Repair {
         let parties: Vec<PublicKey> = keys.iter().map(SecretKey::public).collect();
+        let n = u16::try_from(keys.len()).unwrap();
         let outputs = KeyOutputs {
             scheme: "ecdsa-secp256k1".into(),
-            public_key: Bytes(vec![2; 33]),
-            chain_code: None,
-            verifying_shares: vec![],
+            public_key: Bytes(terms(signing()).public_key),
+            chain_code: Some([9; 32]),
+            verifying_shares: vec![Bytes(vec![2; 33]); keys.len()],
         };
         let activation = Activation {
             plan: SHARE_SET,
             execution: ExecutionId([2; 32]),
             account: AccountId([7; 16]),
             epoch: 1,
-            threshold: Threshold::new(2, 3).unwrap(),
+            threshold: Threshold::new(2, n).unwrap(),
             digest: Digest([5; 32]),
             outputs: outputs.hash(),
         };
         let ready = |(by, key)| Ready::sign(activation.clone(), by, key);
-        let readies: Vec<Ready> = PartyIndex::all(3).zip(&keys).map(ready).collect();
+        let readies: Vec<Ready> = PartyIndex::all(n).zip(keys).map(ready).collect();
+        let target = |party: &u16| RepairTarget {
+            party: PartyIndex::try_from(*party).unwrap(),
+            former_identity: parties[usize::from(*party) - 1],
+        };
         Repair {
-            target: PartyIndex::FIRST,
+            targets: targets.iter().map(target).collect(),
             certificate: Certificate::of(&readies, &parties).unwrap(),
             outputs,
-            former_identity: originator().public(),
-            new_identity: parties[0],
+        }
+    }
+
+    /// Two parties that have lost their shares do not get each other's: one that still has its own would have two.
+    #[test]
+    fn a_repair_moves_no_party_to_another_index() {
+        let keys = identities(4);
+        let with = |places: [usize; 4]| {
+            let mut order = order(Operation::Repair(repair_of(&[1, 3], &keys)));
+            order.spec.threshold = Threshold::new(2, 4).unwrap();
+            order.spec.parties = places.map(|place| keys[place].public()).into();
+            order.sign(&originator()).open(&[originator().public()], NOW)
+        };
+        with([0, 1, 2, 3]).unwrap();
+        assert!(matches!(with([2, 1, 0, 3]), Err(OrderRefused::Inconsistent(_))));
+    }
+
+    #[test]
+    fn a_repair_is_of_the_share_set_that_all_parties_have_promised() {
+        let open = |order: Order| order.sign(&originator()).open(&[originator().public()], NOW);
+        let with = |change: fn(&mut Repair)| {
+            let mut repair = repair();
+            change(&mut repair);
+            order(Operation::Repair(repair))
+        };
+        let good = with(|_| {});
+        open(good.clone()).unwrap();
+        let second = RepairTarget {
+            party: PartyIndex::try_from(2).unwrap(),
+            former_identity: identities(3)[1].public(),
+        };
+        for (what, bad) in [
+            ("nobody's share is lost", with(|repair| repair.targets.clear())),
+            ("more than n − t shares are lost", {
+                let mut repair = repair();
+                repair.targets.push(second);
+                order(Operation::Repair(repair))
+            }),
+            (
+                "a party that there is not",
+                with(|repair| repair.targets[0].party = PartyIndex::try_from(4).unwrap()),
+            ),
+            ("another party had the former identity", {
+                with(|repair| repair.targets[0].former_identity = identities(3)[1].public())
+            }),
+            ("the promise is of another identity", {
+                with(|repair| repair.targets[0].former_identity = originator().public())
+            }),
+            ("a verifying share was changed", with(|repair| repair.outputs.verifying_shares[2].0[1] ^= 1)),
+            ("the chain code was changed", with(|repair| repair.outputs.chain_code = None)),
+            ("another share set", Order { share_set: Some(PlanHash([77; 32])), ..good.clone() }),
+            ("another epoch", Order { epoch: 2, ..good.clone() }),
+            ("another key", Order { public_key: Bytes(vec![3; 33]), ..good.clone() }),
+        ] {
+            assert!(matches!(open(bad), Err(OrderRefused::Inconsistent(_))), "{what}");
         }
     }
 }

@@ -1,10 +1,9 @@
 //! The operations that an order can ask for.
 
+use super::repair::Repair;
 use super::sign_items::SignItems;
 use crate::PartyIndex;
-use crate::certificate::{Certificate, KeyOutputs};
-use crate::codec::{Malformed, Reader, Wire, wire_struct};
-use crate::identity::PublicKey;
+use crate::codec::{Malformed, Reader, Wire};
 
 /// The operations that an order can ask for.
 // An order is decoded once and lives as long as its session: a box would only be one more allocation.
@@ -32,33 +31,33 @@ pub enum Operation {
         /// So many items at most, at each party.
         at_most: u16,
     },
-    /// Give a party its lost share again.
+    /// Give parties their lost shares again, and new shares of the same key to all n parties.
     Repair(Repair),
 }
-
-/// The repair of one party's share. The target has nothing left: all that it must know about the key is here, and it
-/// verifies it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repair {
-    /// The party whose share is lost.
-    pub target: PartyIndex,
-    /// The promises of the share set that the share belongs to.
-    pub certificate: Certificate,
-    /// The key that they promised.
-    pub outputs: KeyOutputs,
-    /// The identity that the target had when it promised.
-    pub former_identity: PublicKey,
-    /// The identity that it has now; it may be the same.
-    pub new_identity: PublicKey,
-}
-
-wire_struct!(Repair { target, certificate, outputs, former_identity, new_identity });
 
 impl Operation {
     /// The items to sign; empty for every other operation.
     #[must_use]
     pub fn sign_items(&self) -> &[super::SignItem] {
         if let Self::Sign(items) = self { items.all() } else { &[] }
+    }
+
+    /// Whether it gives all n parties new shares of the key that they have.
+    #[must_use]
+    pub fn is_complete_refresh(&self) -> bool {
+        matches!(self, Self::Refresh | Self::Repair(_))
+    }
+
+    /// The repair, if it is one.
+    #[must_use]
+    pub fn repair(&self) -> Option<&Repair> {
+        if let Self::Repair(repair) = self { Some(repair) } else { None }
+    }
+
+    /// Whether it gives this party its lost share again.
+    #[must_use]
+    pub fn repairs(&self, party: PartyIndex) -> bool {
+        self.repair().is_some_and(|repair| repair.is_target(party))
     }
 
     /// How many signatures it asks for.

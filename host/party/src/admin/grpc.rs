@@ -1,18 +1,20 @@
-//! The gRPC service behind `quorate admin`: unlock, bans, readmit, registry, suspend, clock.
+//! The gRPC service behind `quorate admin`: unlock, bans, readmit, permit-repair, registry, suspend, clock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_backends::database::StoreError;
 use quorate_core::codec::encode;
 use quorate_core::identity::PublicKey;
+use quorate_core::order::RepairedParty;
 use quorate_core::{AccountId, Digest, PartyIndex};
 use quorate_net::telemetry::chain;
 use quorate_proto::convert::array;
 use quorate_proto::v1::admin_server::{Admin, AdminServer};
 use quorate_proto::v1::{
-    ActResponse, ExportBansRequest, ExportBansResponse, LiftBanRequest, ReadmitRequest, RegistryEntry,
-    RegistryRequest, RegistryResponse, SetTimeBackRequest, SuspendRequest, UnlockRequest,
+    ActResponse, ExportBansRequest, ExportBansResponse, LiftBanRequest, PermitRepairRequest, ReadmitRequest,
+    RegistryEntry, RegistryRequest, RegistryResponse, SetTimeBackRequest, SuspendRequest, UnlockRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -21,6 +23,9 @@ use crate::ban_reports::{ExportFailed, ReadmitRefused};
 
 /// The longest message of an operator or of the party: the bans of several parties, 150 bytes each.
 pub const MAX_ADMIN_MESSAGE_BYTES: usize = 64 << 20;
+
+/// The longest time for which a repair is permitted.
+const MAX_PERMIT_HOURS: u32 = 168;
 
 struct AdminGrpc(Arc<Party>);
 
@@ -74,6 +79,30 @@ impl Admin for AdminGrpc {
         };
         tracing::warn!(%peer, done, "operator readmits a party");
         Ok(Response::new(ActResponse { done }))
+    }
+
+    async fn permit_repair(
+        &self,
+        request: Request<PermitRepairRequest>,
+    ) -> Result<Response<ActResponse>, Status> {
+        let PermitRepairRequest { peer, account, hours, replaces } = request.into_inner();
+        let peer = PublicKey(id(&peer)?);
+        let account = account.map(|account| id(&account).map(AccountId)).transpose()?;
+        let former = replaces.map_or(Ok(peer), |former| id(&former).map(PublicKey))?;
+        if !(1..=MAX_PERMIT_HOURS).contains(&hours) {
+            let text = format!("a repair is permitted for 1 to {MAX_PERMIT_HOURS} hours");
+            return Err(Status::invalid_argument(text));
+        }
+        if !self.0.pinned.contains(&peer) || peer == self.0.identity() {
+            return Err(Status::failed_precondition(
+                "this is no other party that this one pins: put its identity key into QUORATE_PARTY_KEYS first, and start this party anew",
+            ));
+        }
+        let until = self.0.clock.seconds() + Duration::from_secs(u64::from(hours) * 3_600);
+        let party = RepairedParty { former, identity: peer };
+        self.0.store.permit_repair(party, account, until).await.map_err(store_failed)?;
+        tracing::warn!(%peer, %former, account = account.map(tracing::field::display), hours, "operator permits to repair the shares of a party");
+        Ok(Response::new(ActResponse { done: true }))
     }
 
     async fn export_bans(

@@ -145,7 +145,8 @@ async fn conclude(
                 .map(Some);
         }
         (ComponentOutcome::Key(key), Operation::Keygen)
-        | (ComponentOutcome::Refreshed(key), Operation::Refresh) => key,
+        | (ComponentOutcome::Refreshed(key), Operation::Refresh)
+        | (ComponentOutcome::Repaired(key), Operation::Repair(_)) => key,
         _ => {
             let abort = Abort::of(AbortCode::Plugin, "an outcome that is not the order's");
             return outcome::abort(context, connection, abort).await.map(Some);
@@ -160,10 +161,10 @@ async fn conclude(
     }
 }
 
-/// Loads the share that the session uses; a keygen has none.
+/// Loads the share that the session uses; a keygen has none, and neither has a party whose share is repaired.
 async fn load_share(context: &SessionContext, custody: &Custody) -> Result<Option<ShareEntries>, PhaseError> {
     let order = context.order();
-    if order.operation == Operation::Keygen {
+    if order.operation == Operation::Keygen || order.operation.repairs(context.me()) {
         return Ok(None);
     }
     let party = &context.party;

@@ -110,7 +110,7 @@ pub(super) async fn finish_presigning(
     Ok(Outcome::Prepared { execution, pool: party.store.pool_id(), count })
 }
 
-/// Holds a new share against the order: a refresh keeps key, scheme and chain code.
+/// Holds a new share against the order: a refresh keeps key, scheme and chain code, and so does a repair.
 pub(super) fn check_new_share(
     context: &SessionContext,
     execution: ExecutionId,
@@ -127,12 +127,17 @@ pub(super) fn check_new_share(
             "the plugin made a key that is none of the account's scheme",
         ));
     }
-    if order.operation == Operation::Refresh {
-        let another = |what| Err(Abort::of(AbortCode::Plugin, format!("a refresh that gave another {what}")));
+    if order.operation != Operation::Keygen {
+        let another = |what| Err(Abort::of(AbortCode::Plugin, format!("new shares of another {what}")));
         if outputs.public_key != order.public_key || outputs.scheme != order.spec.scheme {
             return another("key");
         }
-        if outputs.chain_code.as_ref() != context.chain_code() {
+        // A party whose share is repaired has no record of the key: the order carries what all parties once promised.
+        let chain_code = match order.operation.repair() {
+            Some(repair) => repair.outputs.chain_code.as_ref(),
+            None => context.chain_code(),
+        };
+        if outputs.chain_code.as_ref() != chain_code {
             return another("chain code");
         }
     }

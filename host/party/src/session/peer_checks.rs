@@ -27,7 +27,12 @@ pub(super) async fn check_peers(
     let party = &context.party;
     for (&peer, hello) in hellos {
         let Some(key) = context.order().spec.party(peer) else { continue };
-        let (fault, shown) = match party.store.check_peer(*key, hello, party.clock.seconds()).await? {
+        let mut standing = party.store.check_peer(*key, hello, party.clock.seconds()).await?;
+        // This party's operator has permitted its repair, which the claim has used.
+        if standing == PeerStanding::OtherDatabase && context.order().operation.repairs(peer) {
+            standing = party.store.accept_database(*key, hello, party.clock.seconds()).await?;
+        }
+        let (fault, shown) = match standing {
             PeerStanding::Current => continue,
             PeerStanding::WentBack => (
                 "was set back to an earlier state: its operator and those of the others re-admit it",

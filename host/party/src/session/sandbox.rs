@@ -10,7 +10,7 @@ use quorate_core::plan::Plan;
 use quorate_core::user_share::ShareEntries;
 use quorate_runtime::capabilities::vault::{EntryName, Scope, Snapshot, Staged};
 use quorate_runtime::{
-    Capabilities, Plugin, Roster, SecretBytes, SessionMemory, SessionNeed, SessionSpec, SignTask,
+    Capabilities, Plugin, RepairTask, Roster, SecretBytes, SessionMemory, SessionNeed, SessionSpec, SignTask,
     SignTaskItem, Task,
 };
 use zeroize::Zeroizing;
@@ -129,6 +129,11 @@ fn task(plan: &Plan, order: &Order) -> Option<Task> {
                 .collect(),
         }),
         Operation::Presign { at_most } => Task::Presign { count: *at_most },
-        Operation::Auxiliary { .. } | Operation::Prepare { .. } | Operation::Repair(_) => return None,
+        Operation::Repair(repair) => Task::Repair(RepairTask {
+            targets: repair.target_parties(),
+            helpers: plan.helpers.clone(),
+            outputs: repair.outputs.clone(),
+        }),
+        Operation::Auxiliary { .. } | Operation::Prepare { .. } => return None,
     })
 }

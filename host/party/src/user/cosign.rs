@@ -109,8 +109,10 @@ impl UserShares {
         }
         let same = match (&header.purpose, &order.operation) {
             (Purpose::Sign(allowed), Operation::Sign(ordered)) => allowed == ordered,
-            (Purpose::Refresh(terms), Operation::Refresh) => {
-                (order.recipient, order.claim_hash) == (Some(terms.recipient), Some(terms.claim_hash))
+            // A repair refreshes the user's share as a refresh does. A party of another identity is more than the user has agreed to.
+            (Purpose::Refresh(terms), Operation::Refresh | Operation::Repair(_)) => {
+                *order.former_spec() == order.spec
+                    && (order.recipient, order.claim_hash) == (Some(terms.recipient), Some(terms.claim_hash))
             }
             _ => false,
         };

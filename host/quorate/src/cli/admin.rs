@@ -8,8 +8,8 @@ use quorate_core::{AccountId, Digest};
 use quorate_party::admin;
 use quorate_proto::v1::admin_client::AdminClient;
 use quorate_proto::v1::{
-    ExportBansRequest, LiftBanRequest, ReadmitRequest, RegistryRequest, SetTimeBackRequest, SuspendRequest,
-    UnlockRequest,
+    ExportBansRequest, LiftBanRequest, PermitRepairRequest, ReadmitRequest, RegistryRequest,
+    SetTimeBackRequest, SuspendRequest, UnlockRequest,
 };
 
 use super::output::{CliError, print};
@@ -42,6 +42,21 @@ enum Act {
         /// For this party itself: a party that is lost for ever and can't tell its bans
         #[arg(long, value_name = "KEY")]
         without: Vec<PublicKey>,
+    },
+    /// Permit to repair the shares that a party has lost, after you have heard from its operator that they are lost: whoever has the
+    /// party's identity key gets new ones
+    PermitRepair {
+        /// The public identity key that the party has now. If it is a new one, QUORATE_PARTY_KEYS of this party has it already
+        peer: PublicKey,
+        /// The public identity key that the party had, if it has a new one
+        #[arg(long, value_name = "KEY")]
+        replaces: Option<PublicKey>,
+        /// The account, once. Without it: each account of the party, once
+        #[arg(long, value_name = "ID")]
+        account: Option<AccountId>,
+        /// For how many hours
+        #[arg(long, value_name = "NUMBER", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
+        hours: u32,
     },
     /// Write the bans that this party keeps of the accounts of a party that was set back, for the operator of that one
     Bans {
@@ -87,6 +102,12 @@ pub(super) async fn admin(config: Config, arguments: AdminArguments) -> Result<(
             let without = without.iter().map(|key| key.0.to_vec().into()).collect();
             let request = ReadmitRequest { peer: peer.0.to_vec().into(), bans, without };
             client.readmit(request).await.map_err(refused)?.into_inner().done
+        }
+        Act::PermitRepair { peer, replaces, account, hours } => {
+            let account = account.map(|account| account.as_bytes().to_vec().into());
+            let replaces = replaces.map(|former| former.0.to_vec().into());
+            let request = PermitRepairRequest { peer: peer.0.to_vec().into(), account, hours, replaces };
+            client.permit_repair(request).await.map_err(refused)?.into_inner().done
         }
         Act::Bans { peer } => {
             let request = ExportBansRequest { to: peer.0.to_vec().into() };
