@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use quorate_core::admission::PluginFacts;
 use quorate_core::code::Code;
 use quorate_core::identity::PublicKey;
-use quorate_core::order::Order;
-use quorate_core::{Digest, PartyIndex};
+use quorate_core::order::{Order, Repair};
+use quorate_core::{Digest, PartyIndex, Threshold};
 
 use super::verdict::Verdict;
 
@@ -116,7 +116,9 @@ pub(super) fn choose(
         let rotation = (number as u64).wrapping_add(input.rotation).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let rank = (failures, !input.prepared.contains(&signers), rotation);
         if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-            let helpers = helpers(order, input.rotation);
+            let repair = order.operation.repair().map(Repair::target_parties);
+            let helpers = repair.map(|lost| helpers(order.spec.threshold, &lost, input.rotation));
+            let helpers = helpers.unwrap_or_default();
             let (digest, presigns) = (plugin.digest, plugin.presigns);
             best = Some((rank, Quorum { signers, digest, presigns, helpers }));
         }
@@ -124,17 +126,14 @@ pub(super) fn choose(
     best.map(|(_, choice)| choice).ok_or(obstacle)
 }
 
-/// The helpers of a repair: each time another set of t parties that have their shares. Nobody can tell which helper has caused a
-/// repair to fail.
-fn helpers(order: &Order, rotation: u64) -> Vec<PartyIndex> {
-    let Some(repair) = order.operation.repair() else { return vec![] };
-    let threshold = order.spec.threshold;
+/// The helpers of a repair: t parties that have their shares, and another set of them with the next rotation. Nobody can tell which
+/// helper has caused a repair to fail.
+fn helpers(threshold: Threshold, targets: &[PartyIndex], rotation: u64) -> Vec<PartyIndex> {
     let able: Vec<PartyIndex> =
-        PartyIndex::all(threshold.parties()).filter(|party| !repair.is_target(*party)).collect();
-    let mut sets: Vec<_> = subsets(&able, threshold.required().into()).collect();
-    let count = sets.len().max(1) as u64;
-    let number = usize::try_from(rotation % count).unwrap_or_default();
-    if number < sets.len() { sets.swap_remove(number) } else { vec![] }
+        PartyIndex::all(threshold.parties()).filter(|party| !targets.contains(party)).collect();
+    let sets = || subsets(&able, threshold.required().into());
+    let number = rotation.checked_rem(sets().count() as u64).unwrap_or_default();
+    sets().nth(usize::try_from(number).unwrap_or_default()).unwrap_or_default()
 }
 
 fn is_possible(order: &Order, requested: &[PartyIndex], required: usize) -> bool {
@@ -179,7 +178,7 @@ fn subsets(all: &[PartyIndex], size: usize) -> impl Iterator<Item = Vec<PartyInd
 mod tests {
     use quorate_core::codec::Bytes;
     use quorate_core::order::{HashFunction, MAX_ORDER_LIFETIME, Operation, OrderTerms, SignItem, Version};
-    use quorate_core::{AccountId, KeySpec, OrderId, PlanHash, Threshold, UnixSeconds};
+    use quorate_core::{AccountId, KeySpec, OrderId, PlanHash, UnixSeconds};
 
     use super::*;
 
@@ -327,5 +326,17 @@ mod tests {
         world.online = [1, 2].map(|p| (key(p), vec![old.clone()])).into();
         assert_eq!(world.choose(&order(sign(), &[]), &[], 0), Err(NoQuorum::NoPlugin));
         assert!("0.1.9".parse::<Version>().unwrap() < "0.2.0".parse().unwrap());
+    }
+
+    #[test]
+    fn each_repair_has_other_helpers_and_none_that_has_lost_its_share() {
+        let threshold = Threshold::new(3, 6).unwrap();
+        let lost = [party(2), party(6)];
+        let sets: BTreeSet<Vec<PartyIndex>> =
+            (7..11).map(|rotation| helpers(threshold, &lost, rotation)).collect();
+        assert_eq!(sets.len(), 4, "all sets of 3 of the 4 others");
+        assert!(sets.iter().all(|set| set.len() == 3 && !set.iter().any(|helper| lost.contains(helper))));
+        // Fewer than t are left.
+        assert!(helpers(threshold, &PartyIndex::all(4).collect::<Vec<_>>(), 1).is_empty());
     }
 }

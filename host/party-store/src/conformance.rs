@@ -49,6 +49,7 @@ macro_rules! suite {
             an_operator_frees_an_account_and_readmits_a_peer,
             bans_stay_and_raise_the_counter_once,
             a_lifted_ban_ends_with_the_one_refresh_that_it_permits,
+            a_ban_holds_at_a_party_that_has_lost_its_share,
             a_lift_is_void_when_its_party_cheats_again_and_for_every_other_refresh,
             a_lost_ban_is_taken_up_again_and_a_lifted_one_is_not,
             what_a_party_knows_of_an_account_and_of_itself_can_not_be_changed_by_others,
@@ -619,6 +620,24 @@ pub(crate) async fn a_lifted_ban_ends_with_the_one_refresh_that_it_permits(store
     assert_eq!(banned_on(store, 1).await, [second], "the older share set");
     let signing = Claim { exclusive: false, ..refresh(7, 6) };
     assert_eq!(store.claim(&signing).await.unwrap(), CLAIMED);
+}
+
+/// The database is new, and a plan has told of a ban that the party had decided in the one before.
+pub(crate) async fn a_ban_holds_at_a_party_that_has_lost_its_share(store: &PartyStore) {
+    let second = PartyIndex::try_from(2).unwrap();
+    let lost = Some(PlanHash([1; 32]));
+    store.ban(&[banned(Some(1), 2)], decided_in(9)).await.unwrap();
+    let mut facts = store.admission_facts(OrderId([1; 32]), ACCOUNT, PlanHash([1; 32])).await.unwrap();
+    assert_eq!(facts.banned, [], "there is no active share set");
+    store.take_bans_on(&mut facts, ACCOUNT, lost).await.unwrap();
+    assert_eq!((facts.banned, facts.lifted), (vec![second], vec![]));
+    let repair = |session| Claim { lost, ..claim(session, session, true) };
+    assert_eq!(store.claim(&repair(2)).await.unwrap(), ClaimOutcome::Stale);
+    assert!(store.lift_ban(ACCOUNT, second).await.unwrap());
+    assert_eq!(store.claim(&repair(3)).await.unwrap(), CLAIMED);
+    store.abort(PlanHash([3; 32])).await.unwrap();
+    // Without another lift the ban goes over to the new share set.
+    assert_eq!(store.claim(&repair(4)).await.unwrap(), ClaimOutcome::Stale, "a lift serves once");
 }
 
 pub(crate) async fn a_lift_is_void_when_its_party_cheats_again_and_for_every_other_refresh(

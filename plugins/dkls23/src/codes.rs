@@ -17,6 +17,15 @@ pub(crate) const OUTPUTS: u16 = 6;
 /// The stored share is not of the share set to repair.
 pub(crate) const OTHER_SHARE_SET: u16 = 42;
 
+/// The stored share does not fit.
+pub(crate) const BAD_SHARE: u16 = 40;
+
+/// The stored share lacks what it needs for a peer.
+pub(crate) const INCOMPLETE_SHARE: u16 = 41;
+
+/// This plugin called the library wrongly.
+pub(crate) const CALLED_WRONGLY: u16 = 50;
+
 /// All codes, ascending.
 pub(crate) const ALL: &[u16] = &[
     1,
@@ -73,8 +82,8 @@ pub(crate) fn of(reason: &AbortReason) -> u16 {
         AbortReason::MultiplicationVerificationFailed { .. } => 31,
         AbortReason::GammaUInconsistency { .. } => 32,
         // This party's share.
-        AbortReason::InvalidLocalState { .. } => 40,
-        AbortReason::MissingMulState { .. } => 41,
+        AbortReason::InvalidLocalState { .. } => BAD_SHARE,
+        AbortReason::MissingMulState { .. } => INCOMPLETE_SHARE,
         // This plugin called the library wrongly.
         AbortReason::PhaseCalledOutOfOrder { .. }
         | AbortReason::InvalidHex { .. }
@@ -85,7 +94,7 @@ pub(crate) fn of(reason: &AbortReason) -> u16 {
         | AbortReason::SelfInCounterparties
         | AbortReason::MisroutedMessage { .. }
         | AbortReason::WrongMessageCount { .. }
-        | AbortReason::LagrangeCoefficientFailed => 50,
+        | AbortReason::LagrangeCoefficientFailed => CALLED_WRONGLY,
         _ => 99,
     }
 }

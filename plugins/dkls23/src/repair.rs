@@ -187,9 +187,11 @@ fn failure(error: RepairError) -> Failure {
         RepairError::ShareMismatch | RepairError::InconsistentTerms | RepairError::NotEnoughTerms => {
             wrong_repair(&error.to_string())
         }
-        RepairError::MissingSeed { .. } => Failure::InvalidShare(Detail::new(41, error.to_string())),
-        RepairError::DerivedShare => Failure::InvalidShare(Detail::new(40, error.to_string())),
-        _ => Failure::Internal(Detail::new(50, error.to_string())),
+        RepairError::MissingSeed { .. } => {
+            Failure::InvalidShare(Detail::new(codes::INCOMPLETE_SHARE, error.to_string()))
+        }
+        RepairError::DerivedShare => Failure::InvalidShare(Detail::new(codes::BAD_SHARE, error.to_string())),
+        _ => Failure::Internal(Detail::new(codes::CALLED_WRONGLY, error.to_string())),
     }
 }
 

@@ -59,8 +59,7 @@ impl Order {
         if self.recipient.is_some() && self.claim_hash.is_none() {
             return Some("nobody has a claim to the user's new share");
         }
-        let brings_share =
-            matches!(self.operation, Operation::Sign(_) | Operation::Refresh | Operation::Repair(_));
+        let brings_share = self.operation.is_signing() || self.operation.is_complete_refresh();
         (self.sealing_key.is_some() && !brings_share)
             .then_some("a user brings a share to sign, to refresh or to repair only")
     }
